@@ -1,0 +1,40 @@
+# One stamp stands for the whole set-up: every target that needs Python depends on it and nothing is installed twice.
+.POSIX:
+
+PYTHON = python3
+WORKERS = 2
+VENV = .venv
+STAMP = $(VENV)/installed
+BIN = $(VENV)/bin
+PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+.PHONY: demo test verify bench style wheel clean
+
+demo: $(STAMP)
+	$(BIN)/python examples/demo.py
+
+test: style
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+verify: $(STAMP)
+	$(BIN)/python -m benchmarks.verify
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.bench
+
+style: $(STAMP)
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+
+wheel: $(STAMP)
+	$(BIN)/python -m build --no-isolation
+
+clean:
+	rm -rf $(VENV) build dist demo.png .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+# The build backend first, pinned like the rest, so that the project itself is built without a second, unpinned download.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) hatchling editables
+	$(PIP) --no-build-isolation --editable '.[demo,dev,frames]'
+	touch $(STAMP)

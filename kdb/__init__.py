@@ -1,0 +1,1 @@
+"""kdb: an embedded engine for occlusion-based explanations of convolutional networks."""

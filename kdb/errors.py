@@ -1,0 +1,83 @@
+"""Every exception that kdb raises on purpose, drawn as one tree.
+
+    Error                       anything kdb refuses or fails at
+    |-- ParseError              the text is not a query: line, column, caret, what was expected
+    |-- BindError               the query is well formed but names or combines things wrongly
+    |   `-- NotAvailableError   the language has it, this version of the engine does not run it yet
+    |-- ModelError              a model cannot be found, loaded or traced
+    |-- ExecutionError          a bound query failed while it ran (unreadable image, NaN, unwritable file)
+    `-- Interrupted             Ctrl-C, also a KeyboardInterrupt; carries the partial heat map
+
+A user's mistake never surfaces as an AssertionError, KeyError or the like.  This module imports nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+
+class Error(Exception):
+    """Base of all errors that kdb raises on purpose."""
+
+
+class ParseError(Error):
+    """The text is not a query.
+
+    ``line`` and ``column`` count from 1; ``expected`` lists, in words, what could have stood there.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        text: str = "",
+        line: int = 1,
+        column: int = 1,
+        expected: Sequence[str] = (),
+        suggestion: str | None = None,
+    ) -> None:
+        self.line = line
+        self.column = column
+        self.expected = tuple(expected)
+        self.suggestion = suggestion
+        lines = text.splitlines()
+        parts = [f"{message} (line {line}, column {column})"]
+        if 1 <= line <= len(lines):
+            parts += ["  " + lines[line - 1], "  " + " " * (column - 1) + "^"]
+        if self.expected:
+            parts.append("expected " + ", ".join(self.expected))
+        if suggestion:
+            parts.append(f"did you mean {suggestion}?")
+        super().__init__("\n".join(parts))
+
+
+class BindError(Error):
+    """The query is well formed, but something it names does not exist, or its clauses contradict."""
+
+
+class NotAvailableError(BindError):
+    """The language has this, but this version of the engine does not run it yet."""
+
+
+class ModelError(Error):
+    """A model cannot be found, loaded or traced."""
+
+
+class ExecutionError(Error):
+    """A bound query failed while it ran."""
+
+
+class Interrupted(Error, KeyboardInterrupt):
+    """Execution was stopped by Ctrl-C between two batches; ``partial`` is the heat map so far, if any."""
+
+    def __init__(self, message: str = "interrupted", partial: Any = None) -> None:
+        super().__init__(message)
+        self.partial = partial
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` for the known name closest to ``name``, or the empty string."""
+    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""

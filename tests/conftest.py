@@ -1,0 +1,57 @@
+"""What every test shares: hypothesis profiles, one torch thread, real photographs, and what the marks mean."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "ci", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("dev", deadline=None)
+# Every random draw is the same in CI; at one's desk HYPOTHESIS_PROFILE=dev looks further.
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marks; ``-m 'not slow'`` gives the quick run, the whole run leaves nothing out but ``gpu``."""
+    config.addinivalue_line("markers", "gpu: needs CuPy and a CUDA device; skipped where there is none")
+    config.addinivalue_line("markers", "slow: takes more than a few seconds")
+    # Two test processes share a small machine: more threads each would only wait for one another.
+    torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the ``gpu`` tests, with the reason, where nothing can run them."""
+    if not (marked := [item for item in items if item.get_closest_marker("gpu")]):
+        return
+    if reason := _no_gpu():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _no_gpu() -> str:
+    """Why no CUDA device can be used, or the empty string."""
+    try:
+        import cupy
+    except ImportError:
+        return "CuPy is not installed"
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return f"no CUDA device: {error}"
+    return "" if count else "no CUDA device"
+
+
+@pytest.fixture(scope="session")
+def photo() -> np.ndarray:
+    """A photograph of a cat, uint8 [224, 224, 3]; read-only, as every test sees the same one."""
+    from benchmarks.photos import photo as load
+
+    image = load("chelsea", (224, 224))
+    image.setflags(write=False)
+    return image
