@@ -1,0 +1,374 @@
+"""Query text -> the syntax tree of ``kdb.query``.
+
+The grammar is ``grammar/kdb.lark``; this module alone imports lark, builds the tree, and turns every failure into
+a :class:`kdb.errors.ParseError` that says where and what was expected.  It looks nothing up: whether a model, a
+class or a setting exists, and whether clauses contradict each other, is the binder's question.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+from difflib import get_close_matches
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from lark import Lark, Token, Transformer, Tree, v_args
+from lark.exceptions import UnexpectedInput, UnexpectedToken, VisitError
+from lark.lark import PostLex
+from lark.tree import Meta
+
+from kdb import query
+from kdb.errors import ParseError
+
+
+def parse(text: str) -> query.Script:
+    """The statements of a script, in order; empty statements are skipped.
+
+    Raises:
+        ParseError: the text is not a script of the query language.
+    """
+    return tuple(statement for _, statement in _parse(text))
+
+
+def parse_one(text: str) -> query.Statement:
+    """The one statement of the text.
+
+    Raises:
+        ParseError: the text is not exactly one statement of the query language.
+    """
+    found = _parse(text)
+    if not found:
+        raise _parse_error(text, _Refusal("there is no statement here", len(text.rstrip())))
+    if len(found) > 1:
+        raise _parse_error(text, _Refusal("one statement was asked for, and a second begins here", found[1][0]))
+    return found[0][1]
+
+
+def keywords() -> tuple[str, ...]:
+    """Every keyword, spelled as in the documentation, in alphabetical order."""
+    spelled = (str(terminal.pattern.value) for terminal in _lark().terminals if terminal.pattern.type == "str")
+    return tuple(sorted((word for word in spelled if word[0].isalpha()), key=str.lower))
+
+
+# ---- the grammar
+
+
+class _WholeWords(PostLex):
+    """Has the lexer try WORD in every state, so that ``STRIDER`` is one unknown word and not STRIDE and R."""
+
+    always_accept = ("WORD",)
+
+    def process(self, stream: Iterator[Token]) -> Iterator[Token]:
+        return stream
+
+
+def grammar() -> str:
+    """The grammar's text: the copy in the installed package, else the repository's own."""
+    packaged = resources.files("kdb") / "grammar" / "kdb.lark"
+    source = packaged if packaged.is_file() else Path(__file__).resolve().parent.parent / "grammar" / "kdb.lark"
+    return source.read_text(encoding="utf-8")
+
+
+@cache
+def _lark() -> Lark:
+    return Lark(grammar(), parser="lalr", postlex=_WholeWords(), propagate_positions=True, maybe_placeholders=True)
+
+
+def _parse(text: str) -> list[tuple[int, query.Statement]]:
+    """The statements, each with the offset of its first character."""
+    try:
+        return _Build().transform(_lark().parse(text))
+    except UnexpectedInput as error:
+        refusal = _syntax_refusal(text, error)
+    except VisitError as error:
+        if not isinstance(error.orig_exc, _Refusal):
+            raise
+        refusal = error.orig_exc
+    raise _parse_error(text, refusal)
+
+
+# ---- the tree
+
+
+class _Refusal(Exception):
+    """What is wrong, at which offset of the text; becomes a ParseError once the text is at hand."""
+
+    def __init__(self, message: str, offset: int, expected: Iterable[str] = (), suggestion: str | None = None) -> None:
+        super().__init__(message)
+        self.offset, self.expected, self.suggestion = offset, tuple(expected), suggestion
+
+
+# The clause that sets a field, where it is not called like it.  Fields with one clause are alternatives.
+_CLAUSES = {
+    "approximate": "EXACT or APPROXIMATE",
+    "budget_seconds": "BUDGET",
+    "classes": "FOR",
+    "device": "ON",
+    "drill_down": "DRILL DOWN",
+    "exact": "EXACT or APPROXIMATE",
+    "model": "USING",
+    "patch": "WITH",
+    "region": "WITHIN or AT",
+    "ssim": "TO SSIM",
+}
+
+
+def _fields(clauses: Iterable[Tree[Any]]) -> dict[str, Any]:
+    """The fields that the clauses set, each ``clause_FIELD`` with its value as the only child."""
+    chosen: dict[str, Any] = {}
+    seen: set[str] = set()
+    for clause in clauses:
+        field = str(clause.data).removeprefix("clause_")
+        name = _CLAUSES.get(field, field.upper())
+        if name in seen:
+            raise _Refusal(f"{name} is there already, and may be written only once", clause.meta.start_pos)
+        seen.add(name)
+        chosen[field] = clause.children[0]
+    return chosen
+
+
+@v_args(inline=True)
+class _Build(Transformer[Token, list[tuple[int, query.Statement]]]):
+    """Builds the nodes bottom up, from left to right; one instance a script, since it counts the ``?``.
+
+    Rules without a method stay trees: the clauses, which ``_fields`` reads.  Any method may raise ``_Refusal``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._placeholders = 0
+
+    def start(self, *statements: tuple[int, query.Statement]) -> list[tuple[int, query.Statement]]:
+        return list(statements)
+
+    @v_args(inline=True, meta=True)
+    def statement(self, meta: Meta, node: query.Statement) -> tuple[int, query.Statement]:
+        return meta.start_pos, node
+
+    @v_args(inline=True, meta=True)
+    def occlude(self, meta: Meta, source: query.Source, *clauses: Tree[Any]) -> query.Occlude:
+        fields = _fields(clauses)
+        if "model" not in fields:
+            raise _Refusal("USING is required: it names the model, as in USING resnet18", meta.end_pos, ["USING"])
+        return query.Occlude(source, **fields)
+
+    def explain(self, analyze: bool | None, format: str | None, occlude: query.Occlude) -> query.Explain:
+        return query.Explain(occlude, bool(analyze), format or "text")
+
+    def tune(self, model: query.ModelRef, source: query.Source, *clauses: Tree[Any]) -> query.Tune:
+        return query.Tune(model, source, **_fields(clauses))
+
+    def create_model(
+        self, or_replace: bool | None, name: str, path: str, options: query.Options | None
+    ) -> query.CreateModel:
+        return query.CreateModel(name, path, options or (), bool(or_replace))
+
+    def patch(self, height: int, width: int, fill: query.Fill | query.Parameter | None) -> query.Patch:
+        if isinstance(fill, query.Parameter):
+            fill = query.Fill("parameter", parameter=fill)
+        return query.Patch(height, width, fill or query.Fill())
+
+    def named_fill(self, kind: Token) -> query.Fill:
+        return query.Fill(kind.lower())
+
+    def rgb(self, *channels: float) -> query.Fill:
+        return query.Fill("rgb", channels)
+
+    def blur(self, sigma: float) -> query.Fill:
+        return query.Fill("blur", (sigma,))
+
+    def stride(self, y: int, x: int | None = None) -> tuple[int, int]:
+        return y, y if x is None else x
+
+    def class_list(self, *refs: int | str | query.Parameter) -> query.Classes:
+        return query.Classes(refs)
+
+    def approximate(self, ssim: float | None, guaranteed: bool | None, refine: float | None) -> query.Approximate:
+        return query.Approximate(ssim, bool(guaranteed), refine)
+
+    def auto_threshold(self, ssim: float | None) -> query.Threshold:
+        return query.Threshold(None, True, ssim)
+
+    def drill_down(self, ratio: float | None, speedup: float | None) -> query.DrillDown:
+        written: dict[str, Any] = {"ratio": ratio, "speedup": speedup}
+        return query.DrillDown(**{field: value for field, value in written.items() if value is not None})
+
+    def coarse_drill_down(self, ratio: float | None, stride: int) -> query.DrillDown:
+        return replace(self.drill_down(ratio, None), speedup=None, coarse_stride=stride)
+
+    def model(self, name: str | query.Parameter, options: query.Options | None) -> query.ModelRef:
+        if isinstance(name, query.Parameter):
+            return query.ModelRef("", options or (), name)
+        return query.ModelRef(name, options or ())
+
+    def options(self, *options: tuple[int, str, query.Value]) -> query.Options:
+        seen: set[str] = set()
+        for start, key, _ in options:
+            if key in seen:
+                raise _Refusal(f"the option {key} is there already, and may be written only once", start)
+            seen.add(key)
+        return tuple((key, value) for _, key, value in options)
+
+    @v_args(inline=True, meta=True)
+    def option(self, meta: Meta, key: str, value: query.Value) -> tuple[int, str, query.Value]:
+        return meta.start_pos, key, value
+
+    def values(self, *values: query.Scalar) -> tuple[query.Scalar, ...]:
+        return values
+
+    def bare_value(self, token: Token) -> query.Scalar:
+        return {"true": True, "false": False}.get(token.lower(), str(token))
+
+    def named_parameter(self, token: Token) -> query.Parameter:
+        return query.Parameter(name=token[1:])
+
+    def placeholder(self) -> query.Parameter:
+        self._placeholders += 1
+        return query.Parameter(index=self._placeholders - 1)
+
+    def whole(self, token: Token) -> int:
+        number = _number(token)
+        if isinstance(number, float) or number < 0:
+            raise _Refusal(f"{_shown(token)} cannot stand here", _start(token), ["a whole number, 0 or more"])
+        return number
+
+    def number(self, token: Token) -> float:
+        return float(_number(token))
+
+    def value_number(self, token: Token) -> int | float:
+        return _number(token)
+
+    def string(self, token: Token) -> str:
+        return token[1:-1].replace("''", "'")
+
+    def word(self, token: Token) -> str:
+        return str(token)
+
+    def name(self, token: Token) -> str:
+        if "." in token or "/" in token:
+            raise _not_a_name(token, _start(token))
+        return str(token)
+
+    def key(self, token: Token) -> str:
+        if "/" in token:
+            raise _Refusal(f"{_shown(token)} is not the name of a setting or option", _start(token), ["a name"])
+        return str(token)
+
+    def _lower(self, token: Token) -> str:
+        return token.lower()
+
+    def _true(self) -> bool:
+        return True
+
+    drop_model = query.DropModel
+    describe_model = query.DescribeModel
+    set_option = query.SetOption
+    reset_option = query.ResetOption
+    show_models = query.ShowModels
+    show_settings = query.ShowSettings
+    show_rules = query.ShowRules
+    calibrate = query.Calibrate
+    text = query.Text
+    bare = query.Name
+    box = query.Box
+    mask = query.Mask
+    at = query.At
+    predicted = query.Predicted
+    class_of = query.ClassOf
+    top_classes = query.TopClasses
+    all_classes = query.AllClasses
+    threshold = query.Threshold
+    format = score = precision = device = _lower
+    exact = guaranteed = analyze = or_replace = _true
+
+
+def _start(token: Token) -> int:
+    return token.start_pos or 0
+
+
+def _number(token: Token) -> int | float:
+    """An int where the token is written as one, else a float; refused where no finite float is near it."""
+    if len(token) > 400 or not math.isfinite(float(token)):
+        raise _Refusal(f"{_shown(token)} is out of range", _start(token), ["a number"])
+    return int(token) if token.lstrip("+-").isdigit() else float(token)
+
+
+# ---- what is wrong
+
+_WORDS = {
+    "NUMBER": "a number",
+    "PARAMETER": "a parameter ($name or ?)",
+    "QMARK": "a parameter ($name or ?)",
+    "STRING": "a quoted string",
+    "WORD": "a name",
+}
+_RUN = re.compile(r"[^\s;,()\[\]='\"]+")  # what a user would call one word, or a path that lacks its quotes
+_DOUBLE_QUOTED = re.compile(r'"([^"\n]*)"?')
+
+
+def _syntax_refusal(text: str, error: UnexpectedInput) -> _Refusal:
+    """Why the text, read as far as ``error``, cannot go on."""
+    state = error.interactive_parser
+    stack = state.parser_state.value_stack
+    last = stack[-1] if stack and isinstance(stack[-1], Token) else Token("", "")
+    accepted: set[str] = state.accepts()  # type: ignore[no-untyped-call]
+    expected = _in_words(accepted)
+
+    if last.type == "STRING" and "\n" in last:
+        return _Refusal("this string runs on to another line; is its closing quote missing?", _start(last))
+    if isinstance(error, UnexpectedToken) and error.token.type == "$END":
+        return _Refusal("the query ends too early", error.token.end_pos or 0, expected)
+
+    offset = error.pos_in_stream or 0
+    if text[offset] == "'" and not isinstance(error, UnexpectedToken):
+        return _Refusal("this string has no closing quote", offset)
+    if double_quoted := _DOUBLE_QUOTED.match(text, offset):
+        return _Refusal("strings are in single quotes", offset, expected, query.quote(double_quoted[1]))
+
+    run = _RUN.match(text, _start(last) if last.type == "WORD" and last.end_pos == offset else offset)
+    if run and run.start() < offset < run.end():
+        return _not_a_name(run[0], run.start())
+    token = error.token if isinstance(error, UnexpectedToken) else Token("", text[offset])
+    found = run[0] if run else token
+    known = {word.upper(): word for word in set(keywords()).intersection(expected)}
+    close = get_close_matches(found[:40].upper(), sorted(known), n=1, cutoff=0.7)
+    unquoted = token.type == "WORD" and "STRING" in accepted
+    suggestion = known[close[0]] if close else query.quote(found) if unquoted else None
+    return _Refusal(f"did not expect {_shown(found)}", offset, expected, suggestion)
+
+
+def _not_a_name(found: str, offset: int) -> _Refusal:
+    """For a path or a label without its quotes, which the lexer may cut: images/*.png at the star."""
+    return _Refusal(f"{_shown(found)} is not a name", offset, ["a name", "a quoted string"], query.quote(found))
+
+
+def _in_words(terminals: Collection[str]) -> list[str]:
+    """What a user would call these terminals: keywords and kinds of things first, then the punctuation."""
+    words = [_WORDS.get(t.name, str(t.pattern.value)) for t in _lark().terminals if t.name in terminals]
+    spelled = [word for word in dict.fromkeys(words) if word[0].isalpha()]
+    marks = [f"'{word}'" for word in words if not word[0].isalpha()]
+    return spelled + marks + ["the end of the query"] * ("$END" in terminals)
+
+
+def _shown(found: str) -> str:
+    """The text, shortened, with what cannot be seen escaped."""
+    seen = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in found[:40])
+    return seen if len(found) <= 40 else seen + "..."
+
+
+def _parse_error(text: str, refusal: _Refusal) -> ParseError:
+    # errors.py finds the line with splitlines, which knows more line ends than lark counts.
+    before = (text[: refusal.offset] + "^").splitlines()
+    return ParseError(
+        str(refusal),
+        text=text.expandtabs(1),  # a tab would move the caret
+        line=len(before),
+        column=len(before[-1]),
+        expected=refusal.expected,
+        suggestion=refusal.suggestion,
+    )
