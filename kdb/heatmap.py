@@ -1,0 +1,369 @@
+"""What a query over images returns: ``HeatMap`` for one image, ``HeatMaps`` for several.
+
+These are results: arrays, the facts needed to read them, and the ways to write them down.  They know nothing of plans
+or models.  Pictures and data frames are made in render.py; the files are specified in docs/heatmap-files.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import IO, TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdb import render
+from kdb.errors import Error, ExecutionError, Interrupted
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Score = Literal["probability", "drop", "logit", "logit_drop"]
+FilePath = str | os.PathLike[str]
+
+FORMAT = 1
+"""The version of the npz files that this kdb writes, and the newest that it reads."""
+
+FILE_FORMATS = ("npz", "png", "jpg", "jpeg", "pdf", "svg")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stats:
+    """What a heat map cost.  ``seconds`` is by stage; ``kernels`` counts the layers that each kernel was chosen for."""
+
+    naive_macs: int
+    executed_macs: int
+    positions: int
+    evaluated: int
+    seconds: Mapping[str, float]
+    kernels: Mapping[str, int]
+
+    @property
+    def speedup(self) -> float:
+        """Multiply-adds of full inference at every position asked for, over those executed; 1 where both are none."""
+        if self.executed_macs:
+            return self.naive_macs / self.executed_macs
+        return float("inf") if self.naive_macs else 1.0
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class HeatMap:
+    """The scores of one image with a patch laid on it, one for each position of the patch.
+
+    values          float32 [rows, cols], after AT [n]; a leading class axis for CLASSES, TOP k, ALL CLASSES;
+                    NaN where no score was asked for (or, in a partial map, none was reached)
+    positions       int64 [rows, cols, 2] or [n, 2]: (y, x) of each patch's top left corner, pixels of the input grid
+    baseline        the unmodified image's probability or logit; like class_index and label a tuple with a class axis
+    score           what a value is: probability, drop (baseline - probability), logit or logit_drop
+    patch, stride   (height, width) and (sy, sx) in pixels; stride is None after AT
+    image           uint8 [H, W, 3]: the prepared image, at the model's input grid
+    source          the image's path or the name of its parameter
+    source_box      (y, x, height, width) of what the grid shows of the source image, whose size is source_size (H, W)
+    query           its canonical text; with model, model_identity and version, where the map comes from
+    exact           False where the query gave permission to approximate
+    complete        False for the partial map of an interrupted query
+
+    Two heat maps are equal only when they are the same object; compare ``values``.
+    Raises ``ValueError`` where shapes or types contradict each other.
+    """
+
+    values: NDArray[np.float32]
+    positions: NDArray[np.int64]
+    baseline: float | tuple[float, ...]
+    class_index: int | tuple[int, ...]
+    label: str | tuple[str, ...]
+    score: Score
+    patch: tuple[int, int]
+    stride: tuple[int, int] | None
+    image: NDArray[np.uint8]
+    source: str | None
+    source_box: tuple[float, float, float, float]
+    source_size: tuple[int, int]
+    query: str
+    model: str
+    model_identity: str
+    version: str
+    exact: bool
+    complete: bool = True
+    stats: Stats
+
+    def __post_init__(self) -> None:
+        cells = self.positions.shape[:-1]
+        classes = self.values.shape[:1] if self.has_class_axis else ()
+        if self.values.dtype != np.float32 or self.values.shape != classes + cells:
+            raise ValueError(f"values {self.values.dtype}{self.values.shape} at positions {self.positions.shape}")
+        if self.positions.dtype != np.int64 or self.positions.ndim not in (2, 3) or self.positions.shape[-1] != 2:
+            raise ValueError(f"positions must be int64 [rows, cols, 2] or [n, 2], not {self.positions.shape}")
+        for name in ("baseline", "class_index", "label"):
+            if np.shape(getattr(self, name)) != classes:
+                raise ValueError(f"{name} must have the shape {classes} of the class axis: {getattr(self, name)!r}")
+        if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] != 3:
+            raise ValueError(f"the image must be uint8 [H, W, 3], not {self.image.dtype}{self.image.shape}")
+        if np.any(self.positions < 0) or np.any(self.positions + self.patch > self.image.shape[:2]):
+            raise ValueError(f"a patch of {self.patch} leaves the grid of {self.image.shape[:2]}")
+
+    @property
+    def has_class_axis(self) -> bool:
+        """True for CLASSES, TOP k and ALL CLASSES, even for one class."""
+        return self.values.ndim == self.positions.ndim
+
+    def by_class(self) -> tuple[NDArray[np.float32], tuple[int, ...], tuple[str, ...]]:
+        """(values [classes, n], class indices, labels), the same whether there is a class axis or not."""
+        indices = self.class_index if isinstance(self.class_index, tuple) else (self.class_index,)
+        labels = self.label if isinstance(self.label, tuple) else (self.label,)
+        return self.values.reshape(len(indices), -1), indices, labels
+
+    def filled(self, value: float = 0.0) -> NDArray[np.float32]:
+        """A copy of ``values``, as an array, with NaN replaced; ``filled(0)`` is the map the KRYPTON paper draws."""
+        return np.where(np.isnan(self.values), np.float32(value), self.values)
+
+    def upsample(self) -> NDArray[np.float32]:
+        """float32 [H, W], or [classes, H, W]: at each pixel the mean score of the evaluated patches that cover it.
+
+        NaN where none does.  A position asked for twice counts twice.
+        """
+        size = (self.image.shape[0], self.image.shape[1])
+        positions = self.positions.reshape(-1, 2)
+        maps = [_mean_over_patches(scores, positions, self.patch, size) for scores in self.by_class()[0]]
+        return np.stack(maps) if self.has_class_axis else maps[0]
+
+    def to_source(self) -> NDArray[np.float64]:
+        """float64 [rows, cols, 4] or [n, 4]: (y, x, height, width) of each patch in pixels of the source image.
+
+        A patch on padding around the source image lies outside it: boxes are not clipped.
+        """
+        y, x, height, width = self.source_box
+        scale = np.array([height / self.image.shape[0], width / self.image.shape[1]])
+        corners = self.positions * scale + (y, x)
+        return np.concatenate([corners, np.broadcast_to(self.patch * scale, corners.shape)], axis=-1)
+
+    def plot(self, ax: Axes | Sequence[Axes] | None = None) -> Figure:
+        """The map laid over the image, a panel for each class, as a new figure or on the given axes.
+
+        ``ax`` is one ``Axes``, or as many as there are classes.  pyplot is not used.
+        """
+        return render.draw(self, ax)
+
+    def save(self, path: FilePath) -> Path:
+        """Write a picture (png, jpg, jpeg, pdf, svg) or the data (npz), by extension, and return the path.
+
+        The file is written beside and renamed: on failure an ``ExecutionError`` is raised and nothing is left.
+        """
+        extension = file_format(path)
+        write = self._write_npz if extension == "npz" else partial(render.write, self, extension)
+        return write_beside(path, write)
+
+    def _write_npz(self, file: IO[bytes]) -> None:
+        facts = {field.name: getattr(self, field.name) for field in fields(self)}
+        facts["stats"] = json.dumps({field.name: _json(getattr(self.stats, field.name)) for field in fields(Stats)})
+        arrays: dict[str, Any] = {name: np.asarray(value) for name, value in facts.items() if value is not None}
+        np.savez_compressed(file, format=np.asarray(FORMAT), **arrays)
+
+    @classmethod
+    def load(cls, path: FilePath) -> HeatMap:
+        """Read what ``save`` wrote as npz; ``ExecutionError`` for a missing, broken, foreign or newer file."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            if (found := int(arrays.pop("format"))) <= FORMAT:
+                return cls._from_arrays(arrays)
+        except OSError as error:
+            raise ExecutionError(f"cannot read {os.fspath(path)!r}: {error.strerror or error}") from error
+        except Exception as error:  # zipfile, zlib, numpy and json each have their own for bytes that make no sense
+            raise ExecutionError(f"{os.fspath(path)!r} is not a heat map saved by kdb as npz, or is damaged") from error
+        raise ExecutionError(
+            f"{os.fspath(path)!r} was written by a newer kdb (format {found}; this one reads up to {FORMAT})"
+        )
+
+    @classmethod
+    def _from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> HeatMap:
+        facts: dict[str, Any] = {name: arrays.pop(name) for name in ("values", "positions", "image")}
+        facts["stats"] = Stats(**json.loads(arrays.pop("stats").item()))
+        facts["stride"] = facts["source"] = None
+        for name, array in arrays.items():
+            value = array.tolist()
+            facts[name] = tuple(value) if isinstance(value, list) else value
+        return cls(**facts)
+
+    def to_dataframe(self) -> Any:
+        """A pandas ``DataFrame`` of the evaluated cells: columns image, class_index, label, y, x, score."""
+        return render.data_frame(self)
+
+    def to_xarray(self) -> Any:
+        """An ``xarray.DataArray`` with the dimensions class (even for one), y, x; after AT class, position."""
+        return render.data_array(self)
+
+    def _repr_png_(self) -> bytes:
+        return render.png(self)
+
+    def _repr_html_(self) -> str:
+        return render.html_of_map(self)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.values, dtype=dtype, copy=copy)
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.values.shape))
+        scores = self.values[~np.isnan(self.values)]
+        span = f"min {scores.min():.4g}, max {scores.max():.4g}" if scores.size else "no scores"
+        _, _, labels = self.by_class()
+        name = repr(labels[0]) if len(labels) == 1 else f"{len(labels)} classes"
+        baseline = f"baseline {self.baseline:.4g}, " if isinstance(self.baseline, float) else ""
+        state = ("exact" if self.exact else "approximate") + ("" if self.complete else ", partial")
+        return f"<HeatMap {name}: {self.score} {shape}, {baseline}{span}, {state}>"
+
+
+class HeatMaps(Sequence[HeatMap]):
+    """The heat maps of several images, in the order of ``sources``, each computed when it is first asked for and kept.
+
+    Where an image fails, its ``Error`` is kept and raised whenever that item is accessed (and so by an iteration that
+    reaches it); the others are unaffected, and ``outcomes`` goes through all of them without raising.  An
+    interruption is no failure: the item is computed when it is next asked for.  Threads may share the sequence.
+    """
+
+    def __init__(self, sources: Sequence[str], compute: Callable[[int], HeatMap]) -> None:
+        self.sources = tuple(sources)
+        self._compute = compute
+        self._outcomes: dict[int, HeatMap | Error] = {}
+        self._locks = tuple(Lock() for _ in self.sources)
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    @overload
+    def __getitem__(self, index: int) -> HeatMap: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[HeatMap]: ...
+    def __getitem__(self, index: int | slice) -> HeatMap | list[HeatMap]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        outcome = self._outcome(range(len(self))[index])
+        if isinstance(outcome, Error):
+            raise outcome.with_traceback(None)  # or each access would lengthen the traceback of the last
+        return outcome
+
+    def __iter__(self) -> Iterator[HeatMap]:
+        return (self[i] for i in range(len(self)))
+
+    def _outcome(self, index: int) -> HeatMap | Error:
+        with self._locks[index]:
+            if index not in self._outcomes:
+                try:
+                    self._outcomes[index] = self._compute(index)
+                except Interrupted:
+                    raise
+                except Error as error:
+                    self._outcomes[index] = error
+            return self._outcomes[index]
+
+    def outcomes(self) -> Iterator[HeatMap | Error]:
+        """Each image's heat map, or the error it failed with, in order; computes those not yet computed."""
+        return (self._outcome(i) for i in range(len(self)))
+
+    @property
+    def errors(self) -> Mapping[int, Error]:
+        """The errors of the images computed so far, by index."""
+        return {i: outcome for i, outcome in sorted(self._outcomes.copy().items()) if isinstance(outcome, Error)}
+
+    def _succeeded(self) -> Iterator[tuple[int, HeatMap]]:
+        for i, outcome in enumerate(self.outcomes()):
+            if isinstance(outcome, Error):
+                warnings.warn(f"{self.sources[i]!r} is left out: {outcome}", stacklevel=3)
+            else:
+                yield i, outcome
+
+    def save(self, template: str) -> list[Path]:
+        """Save each heat map where ``template`` says, ``{stem}`` being its source's file name without the extension.
+
+        Images that failed are left out with a warning.  ``ExecutionError`` before anything is computed where
+        ``{stem}`` is missing, two sources would share a file or the extension is unknown, and for an unwritable file.
+        """
+        if "{stem}" not in template:
+            raise ExecutionError(f"several heat maps cannot share the file {template!r}; put {{stem}} into its name")
+        paths = [template.replace("{stem}", Path(source).stem) for source in self.sources]
+        taken: dict[str, str] = {}
+        for path, source in zip(paths, self.sources, strict=True):
+            file_format(path)
+            if path in taken:
+                raise ExecutionError(f"the heat maps of {taken[path]!r} and {source!r} would both go to {path!r}")
+            taken[path] = source
+        return [heat_map.save(paths[i]) for i, heat_map in self._succeeded()]
+
+    def to_dataframe(self) -> Any:
+        """The data frames of all heat maps, one below the other; images that failed are left out with a warning."""
+        pandas = render.import_optional("pandas")
+        frames = [heat_map.to_dataframe() for _, heat_map in self._succeeded()]
+        return pandas.concat(frames, ignore_index=True) if frames else pandas.DataFrame(columns=render.FRAME_COLUMNS)
+
+    def _repr_html_(self) -> str:
+        return render.html_of_maps(self.sources, self._outcomes.copy())
+
+    def __repr__(self) -> str:
+        failed = len(self.errors)
+        return f"<HeatMaps of {len(self)} images: {len(self._outcomes) - failed} computed, {failed} failed>"
+
+
+def file_format(path: FilePath) -> str:
+    """The format that ``path``'s extension names, one of ``FILE_FORMATS``; ``ExecutionError`` for any other."""
+    extension = Path(path).suffix.lower().removeprefix(".")
+    if extension not in FILE_FORMATS:
+        supported = ", ".join(f".{name}" for name in FILE_FORMATS)
+        raise ExecutionError(f"cannot save a heat map as {os.fspath(path)!r}: the extension must be one of {supported}")
+    return extension
+
+
+def write_beside(path: FilePath, write: Callable[[IO[bytes]], None]) -> Path:
+    """Have ``write`` fill a new file beside ``path``, then rename it: readers see the old file or the whole new one.
+
+    ``ExecutionError`` with the path and the reason where that fails; the file beside is then removed.
+    """
+    path = Path(path)
+    beside = path.with_name(f".kdb-{secrets.token_hex(8)}.tmp")
+    try:
+        try:
+            with open(beside, "xb") as file:
+                write(file)
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ExecutionError(f"cannot write {str(path)!r}: {reason}") from error
+    return path
+
+
+def _mean_over_patches(
+    scores: NDArray[np.float32], positions: NDArray[np.int64], patch: tuple[int, int], size: tuple[int, int]
+) -> NDArray[np.float32]:
+    """float32 [H, W] of ``size``: the mean of ``scores`` [n] over the patches at ``positions`` [n, 2] on each pixel.
+
+    Each patch adds to its four corners of a difference array, whose running sums over y and x are the sums wanted.
+    """
+    evaluated = ~np.isnan(scores)
+    (top, left), (height, width) = positions[evaluated].T, size
+    bottom, right = top + patch[0], left + patch[1]
+    pitch = width + 1
+    corners = np.concatenate([top * pitch + left, top * pitch + right, bottom * pitch + left, bottom * pitch + right])
+
+    def sums(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        signed = np.concatenate([weights, -weights, -weights, weights])
+        differences = np.bincount(corners, signed, minlength=(height + 1) * pitch).reshape(height + 1, pitch)
+        return differences.cumsum(axis=0).cumsum(axis=1)[:height, :width]
+
+    total, count = sums(scores[evaluated].astype(np.float64)), sums(np.ones(int(evaluated.sum())))
+    mean = np.full(size, np.nan)
+    np.divide(total, count, out=mean, where=count > 0)
+    return mean.astype(np.float32)
+
+
+def _json(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else value

@@ -1,0 +1,88 @@
+"""``Table``, the result of every statement but OCCLUDE: SHOW, DESCRIBE and the like.
+
+It holds plain values in memory and knows only how to show them; it is no data frame, though it turns into one where
+pandas is installed.  Heat maps are in heatmap.py.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+from kdb.errors import ExecutionError
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, repr=False)
+class Table(Sequence[Row]):
+    """Named columns and rows of plain values: a sequence of tuples that prints as aligned text.
+
+    Two tables are equal when columns and rows are.  Raises ``ValueError`` for a row with a wrong number of cells.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", tuple(self.columns))
+        object.__setattr__(self, "rows", tuple(tuple(row) for row in self.rows))
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"a row of {len(row)} cells in a table of {len(self.columns)} columns: {row!r}")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Row, ...]: ...
+    def __getitem__(self, index: int | slice) -> Row | tuple[Row, ...]:
+        return self.rows[index]
+
+    def __str__(self) -> str:
+        cells = [self.columns, *([_text(cell) for cell in row] for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        right = [_is_numeric(column) for column in zip(*self.rows, strict=True)] or [False] * len(widths)
+        header, *body = (
+            "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)).rstrip()
+            for line in cells
+        )
+        rule = "  ".join("-" * width for width in widths)
+        return "\n".join([header, rule, *(body or ["(no rows)"])])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        def line(tag: str, cells: Sequence[str]) -> str:
+            return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+        body = "".join(line("td", [_text(cell) for cell in row]) for row in self.rows)
+        return f"<table><thead>{line('th', self.columns)}</thead><tbody>{body}</tbody></table>"
+
+    def to_dataframe(self) -> Any:
+        """A pandas ``DataFrame`` of the same columns and rows; ``ExecutionError`` where pandas is missing."""
+        try:
+            from pandas import DataFrame
+        except ImportError as error:
+            raise ExecutionError("a data frame needs pandas; install it with: pip install 'kdb[all]'") from error
+        return DataFrame(list(self.rows), columns=list(self.columns))
+
+
+def _text(cell: object) -> str:
+    """One line of text for a cell: nothing for None, six significant digits for a float."""
+    if cell is None:
+        return ""
+    if isinstance(cell, float):
+        return f"{cell:.6g}"
+    return " ".join(str(cell).splitlines())
+
+
+def _is_numeric(column: Sequence[object]) -> bool:
+    return all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in column if cell is not None)

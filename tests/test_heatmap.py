@@ -1,0 +1,743 @@
+"""Results: the laws of heat maps, the files they are written to, the pictures, sequences of them, and tables."""
+
+from __future__ import annotations
+
+import io
+import math
+import subprocess
+import sys
+import threading
+import zipfile
+from dataclasses import fields, replace
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from PIL import Image
+
+from kdb.errors import Error, ExecutionError, Interrupted
+from kdb.heatmap import FORMAT, HeatMap, HeatMaps, Stats, file_format, write_beside
+from kdb.render import MAX_PANELS, colour_scale, draw
+from kdb.table import Table
+
+STATS = Stats(
+    naive_macs=900, executed_macs=300, positions=9, evaluated=9, seconds={"views": 0.1}, kernels={"direct": 3}
+)
+# numpy's fixed-width strings drop trailing NULs, as docs/heatmap-files.md says
+TEXT = st.text(max_size=20).filter(lambda text: not text.endswith("\0"))
+FLOATS = st.floats(-1e3, 1e3, width=32)
+
+
+def heat_map(values: Any, positions: Any, *, grid: tuple[int, int], patch: tuple[int, int], **facts: Any) -> HeatMap:
+    values, positions = np.asarray(values, np.float32), np.asarray(positions, np.int64)
+    classes = len(values) if values.ndim == positions.ndim else None
+    defaults: dict[str, Any] = {
+        "baseline": 0.5 if classes is None else (0.5,) * classes,
+        "class_index": 281 if classes is None else tuple(range(classes)),
+        "label": "tabby" if classes is None else tuple(f"class {i}" for i in range(classes)),
+        "score": "probability",
+        "stride": None if positions.ndim == 2 else (1, 1),
+        "image": np.arange(grid[0] * grid[1] * 3, dtype=np.uint8).reshape(*grid, 3),
+        "source": "photos/cat.png",
+        "source_box": (0.0, 0.0, float(grid[0]), float(grid[1])),
+        "source_size": grid,
+        "query": "OCCLUDE 'photos/cat.png' USING mine",
+        "model": "mine",
+        "model_identity": "0f" * 32,
+        "version": "0.1.0",
+        "exact": True,
+        "stats": STATS,
+    }
+    return HeatMap(values=values, positions=positions, patch=patch, **defaults | facts)
+
+
+def lattice(grid: tuple[int, int], patch: tuple[int, int], stride: tuple[int, int] = (1, 1)) -> np.ndarray:
+    axes = [np.arange(0, size - side + 1, step) for size, side, step in zip(grid, patch, stride, strict=True)]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+
+
+def small(**facts: Any) -> HeatMap:
+    """A 3 x 4 map with one cell not asked for."""
+    values = np.linspace(0.1, 0.8, 12).reshape(3, 4)
+    values[0, 1] = np.nan
+    return heat_map(values, lattice((8, 10), (4, 4), (2, 2)), grid=(8, 10), patch=(4, 4), stride=(2, 2), **facts)
+
+
+def several(count: int, **facts: Any) -> HeatMap:
+    values = np.random.default_rng(0).random((count, 3, 4))
+    return heat_map(values, lattice((8, 10), (4, 4), (2, 2)), grid=(8, 10), patch=(4, 4), stride=(2, 2), **facts)
+
+
+@st.composite
+def heat_maps(draw: st.DrawFn) -> HeatMap:
+    """Any heat map: lattice or AT (duplicates, none at all), with and without classes, cells not asked for."""
+    grid = draw(st.tuples(st.integers(1, 12), st.integers(1, 12)))
+    patch = draw(st.tuples(st.integers(1, grid[0]), st.integers(1, grid[1])))
+    if draw(st.booleans()):
+        stride = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
+        positions = lattice(grid, patch, stride)
+    else:
+        stride = None
+        corner = st.tuples(st.integers(0, grid[0] - patch[0]), st.integers(0, grid[1] - patch[1]))
+        positions = np.array(draw(st.lists(corner, max_size=12)), dtype=np.int64).reshape(-1, 2)
+    classes = draw(st.none() | st.integers(1, 3))
+    shape = ((classes,) if classes else ()) + positions.shape[:-1]
+
+    def each(facts: st.SearchStrategy[Any]) -> Any:
+        return draw(facts) if classes is None else tuple(draw(facts) for _ in range(classes))
+
+    return heat_map(
+        draw(hnp.arrays(np.float32, shape, elements=FLOATS | st.just(math.nan))),
+        positions,
+        grid=grid,
+        patch=patch,
+        stride=stride,
+        baseline=each(FLOATS),
+        class_index=each(st.integers(0, 999)),
+        label=each(TEXT),
+        score=draw(st.sampled_from(["probability", "drop", "logit", "logit_drop"])),
+        source=draw(st.none() | TEXT),
+        source_box=draw(st.tuples(*[st.floats(-10, 500)] * 4)),
+        source_size=draw(st.tuples(*[st.integers(1, 500)] * 2)),
+        query=draw(TEXT),
+        exact=draw(st.booleans()),
+        complete=draw(st.booleans()),
+    )
+
+
+def saved(original: HeatMap) -> bytes:
+    with TemporaryDirectory() as folder:
+        return original.save(Path(folder) / "heat.npz").read_bytes()
+
+
+def loaded(content: bytes) -> HeatMap:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "heat.npz"
+        path.write_bytes(content)
+        return HeatMap.load(path)
+
+
+# Laws of the map itself
+
+
+@given(heat_maps())
+def test_upsample_is_the_mean_over_the_patches_that_cover_a_pixel(hm: HeatMap) -> None:
+    grid = hm.image.shape[:2]
+    values = hm.by_class()[0]
+    expected = np.full((len(values), *grid), np.nan)
+    for k, y, x in product(range(len(values)), range(grid[0]), range(grid[1])):
+        covering = [
+            value
+            for value, (top, left) in zip(values[k], hm.positions.reshape(-1, 2), strict=True)
+            if not np.isnan(value) and top <= y < top + hm.patch[0] and left <= x < left + hm.patch[1]
+        ]
+        if covering:
+            expected[k, y, x] = np.mean(np.array(covering, dtype=np.float64))
+    got = hm.upsample()
+    assert got.dtype == np.float32
+    assert got.shape == (values.shape[:1] if hm.has_class_axis else ()) + grid
+    np.testing.assert_allclose(got, expected if hm.has_class_axis else expected[0], rtol=1e-6, atol=1e-9)
+
+
+@given(heat_maps(), FLOATS)
+def test_a_constant_map_upsamples_to_that_constant(hm: HeatMap, constant: float) -> None:
+    flat = replace(hm, values=np.where(np.isnan(hm.values), np.nan, np.float32(constant)).astype(np.float32))
+    pixels = flat.upsample()
+    np.testing.assert_allclose(pixels[~np.isnan(pixels)], constant, rtol=1e-6, atol=1e-9)
+
+
+@given(heat_maps(), FLOATS)
+def test_filled_replaces_what_was_not_asked_and_nothing_else(hm: HeatMap, value: float) -> None:
+    filled = hm.filled(value)
+    assert filled.dtype == np.float32
+    unasked = np.isnan(hm.values)
+    assert np.all(filled[unasked] == np.float32(value))
+    assert np.array_equal(filled[~unasked], hm.values[~unasked])
+    assert np.array_equal(np.isnan(hm.values), unasked)
+
+
+@given(heat_maps())
+def test_where_the_grid_is_the_source_boxes_are_the_patches(hm: HeatMap) -> None:
+    height, width = hm.image.shape[:2]
+    boxes = replace(hm, source_box=(0.0, 0.0, float(height), float(width))).to_source()
+    assert boxes.shape == (*hm.positions.shape[:-1], 4)
+    np.testing.assert_array_equal(boxes[..., :2], hm.positions)
+    np.testing.assert_array_equal(boxes[..., 2:], np.broadcast_to(hm.patch, hm.positions.shape))
+
+
+def test_boxes_are_moved_and_scaled_with_the_crop() -> None:
+    hm = heat_map([0.5], [[2, 5]], grid=(8, 10), patch=(4, 2), source_box=(100.0, 20.0, 16.0, 30.0))
+    np.testing.assert_allclose(hm.to_source(), [[104.0, 35.0, 8.0, 6.0]])
+
+
+@given(heat_maps())
+def test_a_heat_map_is_an_array_and_prints_in_a_line(hm: HeatMap) -> None:
+    np.testing.assert_array_equal(np.asarray(hm), hm.values)
+    assert np.array(hm, dtype=np.float64).dtype == np.float64
+    assert len(repr(hm).splitlines()) == 1
+
+
+def test_repr_tells_what_matters() -> None:
+    assert repr(small()) == "<HeatMap 'tabby': probability 3x4, baseline 0.5, min 0.1, max 0.8, exact>"
+    assert repr(several(2, exact=False, complete=False)).endswith("approximate, partial>")
+    assert "no scores" in repr(heat_map(np.zeros(0), np.zeros((0, 2)), grid=(8, 10), patch=(4, 4)))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"values": np.zeros((3, 4))},
+        {"values": np.zeros((3, 3), np.float32)},
+        {"positions": lattice((8, 10), (4, 4), (2, 2)).astype(np.int32)},
+        {"positions": lattice((8, 10), (4, 4), (2, 2)) + 1},
+        {"label": ("tabby",)},
+        {"baseline": (0.1, 0.2)},
+        {"image": np.zeros((8, 10), np.uint8)},
+    ],
+)
+def test_contradicting_shapes_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        replace(small(), **wrong)
+
+
+@pytest.mark.parametrize(("naive", "executed", "expected"), [(900, 300, 3.0), (0, 0, 1.0), (900, 0, math.inf)])
+def test_speedup_counts_multiply_adds(naive: int, executed: int, expected: float) -> None:
+    assert replace(STATS, naive_macs=naive, executed_macs=executed).speedup == expected
+
+
+# Files
+
+
+@given(heat_maps())
+def test_npz_round_trip(hm: HeatMap) -> None:
+    read = loaded(saved(hm))
+    for field in fields(HeatMap):
+        before, after = getattr(hm, field.name), getattr(read, field.name)
+        if isinstance(before, np.ndarray):
+            assert before.dtype == after.dtype
+            np.testing.assert_array_equal(before, after)
+        else:
+            assert before == after
+            assert type(before) is type(after)
+
+
+def test_save_and_load_a_file(tmp_path: Path) -> None:
+    hm = small(stats=replace(STATS, seconds=MappingProxyType({"views": 0.25})))
+    path = hm.save(tmp_path / "heat.NPZ")
+    assert path == tmp_path / "heat.NPZ"
+    assert HeatMap.load(str(path)).stats == replace(STATS, seconds={"views": 0.25})
+    assert [each.name for each in tmp_path.iterdir()] == ["heat.NPZ"]
+
+
+def test_every_key_of_the_npz_is_in_the_documentation() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "heatmap-files.md").read_text(encoding="utf-8")
+    with np.load(io.BytesIO(saved(small())), allow_pickle=False) as file:
+        assert [key for key in file.files if f"| `{key}` |" not in page] == []
+        assert int(file["format"]) == FORMAT
+    assert f"Format {FORMAT}" in page
+
+
+@given(st.data())
+def test_a_damaged_file_is_an_execution_error_or_reads_the_same(data: st.DataObject) -> None:
+    hm = small()
+    whole = saved(hm)
+    at = data.draw(st.integers(0, len(whole) - 1))
+    cut = whole[:at] if data.draw(st.booleans()) else whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :]
+    try:
+        read = loaded(cut)
+    except ExecutionError:
+        return
+    np.testing.assert_array_equal(read.values, hm.values)
+
+
+def _npz(**arrays: Any) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def _npy() -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.zeros(3))
+    return file.getvalue()
+
+
+def _without(key: str) -> bytes:
+    with np.load(io.BytesIO(saved(small()))) as file:
+        return _npz(**{name: file[name] for name in file.files if name != key})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not a zip",
+        _npy(),
+        _npz(values=np.zeros(3)),
+        _npz(format=1),
+        _npz(format=np.array({"a": 1}, dtype=object)),
+        _without("values"),
+        _without("label"),
+        _without("stats"),
+    ],
+)
+def test_a_foreign_file_is_an_execution_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "foreign.npz"
+    path.write_bytes(content)
+    with pytest.raises(ExecutionError, match=r"foreign\.npz.*not a heat map"):
+        HeatMap.load(path)
+
+
+def test_a_newer_or_missing_file_is_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "newer.npz"
+    path.write_bytes(_npz(format=FORMAT + 1))
+    with pytest.raises(ExecutionError, match="newer kdb"):
+        HeatMap.load(path)
+    with pytest.raises(ExecutionError, match=r"missing\.npz.*No such file"):
+        HeatMap.load(tmp_path / "missing.npz")
+
+
+@pytest.mark.parametrize("name", ["no/such/folder/x.npz", "no/such/folder/x.png", "taken.npz", "nul\0.npz"])
+def test_an_unwritable_path_leaves_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / "taken.npz").mkdir()
+    with pytest.raises(ExecutionError, match="cannot write"):
+        small().save(tmp_path / name)
+    assert [each.name for each in tmp_path.rglob("*")] == ["taken.npz"]
+
+
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt(), RuntimeError("bug")])
+def test_a_write_that_fails_half_way_keeps_the_old_file(tmp_path: Path, failure: BaseException) -> None:
+    def write(file: Any) -> None:
+        file.write(b"half")
+        raise failure
+
+    path = tmp_path / "heat.npz"
+    path.write_bytes(b"old")
+    expected = ExecutionError if isinstance(failure, OSError) else type(failure)
+    with pytest.raises(expected, match="No space left" if isinstance(failure, OSError) else None):
+        write_beside(path, write)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_new_file_has_the_permissions_of_any_other(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    assert small().save(tmp_path / "heat.npz").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize("name", ["heat.bmp", "heat", ".npz", "heat.npz.txt"])
+def test_an_unknown_extension_lists_the_known(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ExecutionError, match=r"\.npz, \.png, \.jpg"):
+        small().save(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+# Pictures
+
+
+@given(st.floats(1e-6, 1.0), hnp.arrays(np.float32, 5, elements=FLOATS | st.just(math.nan)))
+def test_probability_has_the_colours_of_the_paper(p: float, scores: np.ndarray) -> None:
+    assert colour_scale("probability", p, scores) == ("jet_r", 0.75 * p, min(1.0, 1.25 * p))
+
+
+@given(
+    st.sampled_from(["probability", "drop", "logit", "logit_drop"]),
+    st.floats(-20, 20) | st.just(0.0),
+    hnp.arrays(np.float32, 5, elements=FLOATS | st.just(math.nan)),
+)
+def test_the_important_side_is_red_and_the_other_blue(score: str, baseline: float, scores: np.ndarray) -> None:
+    name, lowest, highest = colour_scale(score, baseline, scores)
+    assert lowest < highest
+    low, high = colormaps[name](0.1), colormaps[name](0.9)
+    important, other = (high, low) if score.endswith("drop") else (low, high)
+    assert important[0] > important[2]
+    assert other[2] > other[0]
+
+
+@given(
+    st.sampled_from(["drop", "logit", "logit_drop"]),
+    st.floats(-20, 20),
+    hnp.arrays(np.float32, 5, elements=FLOATS | st.just(math.nan)),
+)
+def test_other_scores_have_a_range_symmetric_about_no_change(score: str, baseline: float, scores: np.ndarray) -> None:
+    _, lowest, highest = colour_scale(score, baseline, scores)
+    assert (lowest + highest) / 2 == pytest.approx(baseline if score == "logit" else 0.0, abs=1e-9)
+    known = scores[~np.isnan(scores)]
+    assert np.all((known >= lowest - 1e-3) & (known <= highest + 1e-3))
+
+
+def test_a_probability_of_one_that_rounded_up_is_still_one() -> None:
+    above = float(np.nextafter(np.float32(1), np.float32(2)))
+    assert colour_scale("probability", above, np.zeros(1, np.float32)) == ("jet_r", 0.75 * above, 1.0)
+
+
+@pytest.mark.parametrize(("values", "extend"), [([0.4, 0.6], "neither"), ([0.1, 0.5], "min"), ([0.1, 0.9], "both")])
+def test_the_colour_bar_says_that_values_go_beyond_it(values: list[float], extend: str) -> None:
+    hm = heat_map(values, [[0, 0], [4, 6]], grid=(8, 10), patch=(4, 4))
+    assert draw(hm).axes[0].images[1].colorbar.extend == extend
+
+
+@pytest.mark.parametrize("p", [0.0, 1e-30])
+def test_a_class_of_no_probability_can_be_drawn(tmp_path: Path, p: float) -> None:
+    assert small(baseline=p).save(tmp_path / "x.png").exists()
+
+
+def test_pixels_that_no_patch_covers_are_transparent() -> None:
+    hm = heat_map([0.2, 0.4], [[0, 0], [4, 6]], grid=(8, 10), patch=(4, 4))
+    panel = draw(hm).axes[0]
+    overlay = panel.images[1]
+    np.testing.assert_array_equal(np.ma.getmaskarray(overlay.get_array()), np.isnan(hm.upsample()))
+    assert overlay.cmap.get_bad()[3] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "magic"),
+    [("x.png", b"\x89PNG"), ("x.jpg", b"\xff\xd8"), ("x.jpeg", b"\xff\xd8"), ("x.pdf", b"%PDF"), ("x.svg", b"<?xml")],
+)
+def test_pictures_are_of_the_format_their_name_says(tmp_path: Path, name: str, magic: bytes) -> None:
+    assert small().save(tmp_path / name).read_bytes().startswith(magic)
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_a_png_says_what_it_shows(tmp_path: Path) -> None:
+    hm = small(label="Katze \N{CAT FACE} \udc80", exact=False)
+    with Image.open(hm.save(tmp_path / "x.png")) as picture:
+        assert picture.text["Description"] == hm.query
+        assert picture.text["Model identity"] == hm.model_identity
+        assert picture.text["Title"].startswith("Katze \N{CAT FACE}")
+        assert (picture.text["Exact"], picture.text["Complete"]) == ("false", "true")
+
+
+def test_a_title_tells_label_score_baseline_and_state() -> None:
+    title = draw(small(label="costs $5 and $ 6", exact=False, complete=False)).axes[0].get_title()
+    for part in ("costs $5 and $ 6", "281", "probability", "0.5", "approximate", "partial"):
+        assert part in title
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+@pytest.mark.parametrize("label", [r"$\nonsense{$", "", "a\0b\udc80\n\tc", "x" * 500])
+def test_any_label_can_be_drawn(tmp_path: Path, label: str) -> None:
+    assert small(label=label).save(tmp_path / "x.png").exists()
+
+
+def test_a_map_without_scores_is_drawn_too(tmp_path: Path) -> None:
+    nothing = heat_map(np.zeros(0), np.zeros((0, 2)), grid=(8, 10), patch=(4, 4), score="logit")
+    assert nothing.save(tmp_path / "x.png").exists()
+
+
+def test_each_class_has_a_panel() -> None:
+    figure = several(5).plot()
+    assert [ax.get_title().splitlines()[0] for ax in figure.axes if ax.get_title()] == [
+        f"class {i} ({i})" for i in range(5)
+    ]
+
+
+def test_of_very_many_classes_those_of_highest_baseline_are_drawn() -> None:
+    count = MAX_PANELS + 2
+    baselines = [0.5] * count
+    baselines[0] = baselines[7] = 0.1
+    figure = several(count, baseline=tuple(baselines)).plot()
+    titles = [ax.get_title().splitlines()[0] for ax in figure.axes if ax.get_title()]
+    assert titles == [f"class {i} ({i})" for i in range(count) if i not in (0, 7)]
+    assert f"{MAX_PANELS} of {count} classes" in figure.get_suptitle()
+
+
+def test_plot_draws_on_the_axes_given() -> None:
+    figure = Figure()
+    axes = figure.subplots(1, 2)
+    assert several(2).plot(axes) is figure
+    assert all(len(ax.images) == 2 for ax in axes)
+    assert small().plot(Figure().subplots()) is not figure
+    inner = Figure().subfigures(1, 2)[1]
+    assert small().plot(inner.subplots()) is inner.figure
+    with pytest.raises(ExecutionError, match="3 classes need as many axes; 2 given"):
+        several(3).plot(axes)
+
+
+def test_a_notebook_shows_heat_map_and_figure() -> None:
+    hm = small(query="OCCLUDE '<b>.png' USING mine")
+    assert hm._repr_png_().startswith(b"\x89PNG")
+    assert hm.plot()._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
+    page = hm._repr_html_()
+    assert "data:image/png;base64," in page
+    assert "<b>" not in page
+    assert "3 times fewer" in page
+
+
+def test_nothing_is_imported_before_it_is_needed_and_pyplot_never() -> None:
+    program = """
+import sys
+import numpy as np
+from kdb.heatmap import HeatMap, Stats
+assert not {"matplotlib", "pandas", "xarray"} & set(sys.modules), "imported too early"
+hm = HeatMap(values=np.zeros((1, 1), np.float32), positions=np.zeros((1, 1, 2), np.int64), baseline=0.5, class_index=0,
+    label="a", score="drop", patch=(2, 2), stride=(1, 1), image=np.zeros((2, 2, 3), np.uint8), source=None,
+    source_box=(0, 0, 2, 2), source_size=(2, 2), query="", model="m", model_identity="", version="", exact=True,
+    stats=Stats(naive_macs=1, executed_macs=1, positions=1, evaluated=1, seconds={}, kernels={}))
+hm._repr_png_()
+assert "matplotlib" in sys.modules and "matplotlib.pyplot" not in sys.modules, "pyplot"
+"""
+    root = Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# Data frames and labelled arrays
+
+
+@given(heat_maps())
+def test_a_data_frame_has_a_row_for_each_score(hm: HeatMap) -> None:
+    pytest.importorskip("pandas")
+    frame = hm.to_dataframe()
+    assert list(frame.columns) == ["image", "class_index", "label", "y", "x", "score"]
+    assert len(frame) == np.count_nonzero(~np.isnan(hm.values))
+    np.testing.assert_array_equal(frame["score"].to_numpy(), hm.values[~np.isnan(hm.values)])
+    assert frame["score"].dtype == np.float32
+    assert frame["y"].dtype == np.int64
+
+
+def test_a_row_holds_the_position_of_its_score() -> None:
+    pytest.importorskip("pandas")
+    hm = several(3, label=("a", "b", "a"), class_index=(7, 8, 9))
+    for image, class_index, label, y, x, score in hm.to_dataframe().itertuples(index=False):
+        k = hm.class_index.index(class_index)  # type: ignore[union-attr]
+        assert (image, label) == ("photos/cat.png", hm.label[k])
+        row, column = np.argwhere((hm.positions == (y, x)).all(-1))[0]
+        assert score == hm.values[k, row, column]
+
+
+@given(heat_maps())
+def test_a_labelled_array_holds_the_same_values(hm: HeatMap) -> None:
+    pytest.importorskip("xarray")
+    array = hm.to_xarray()
+    assert array.dims == (("class", "position") if hm.stride is None else ("class", "y", "x"))
+    np.testing.assert_array_equal(array.to_numpy().reshape(hm.values.shape), hm.values)
+    np.testing.assert_array_equal(np.ravel(hm.class_index), array["class"])
+    assert array.name == hm.score
+    assert array.attrs["query"] == hm.query
+
+
+def test_a_labelled_array_is_looked_up_by_class_and_pixel() -> None:
+    pytest.importorskip("xarray")
+    hm = several(2, class_index=(281, 285))
+    assert hm.to_xarray().sel({"class": 285, "y": 4, "x": 2}).item() == hm.values[1, 2, 1]
+
+
+@pytest.mark.parametrize(("library", "method"), [("pandas", "to_dataframe"), ("xarray", "to_xarray")])
+def test_a_missing_library_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, library: str, method: str) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(Error, match=r"pip install 'kdb\[all\]'"):
+        getattr(small(), method)()
+
+
+# Sequences of heat maps
+
+
+def photos(count: int = 4, *, broken: int | None = 2) -> tuple[HeatMaps, list[int]]:
+    """A sequence whose item ``broken`` cannot be read, and the list of what has been computed."""
+    computed: list[int] = []
+
+    def compute(i: int) -> HeatMap:
+        computed.append(i)
+        if i == broken:
+            raise ExecutionError(f"cannot read 'img/{i}.png'")
+        return small(source=f"img/{i}.png")
+
+    return HeatMaps([f"img/{i}.png" for i in range(count)], compute), computed
+
+
+def test_items_are_computed_when_asked_for_once() -> None:
+    maps, computed = photos()
+    assert (len(maps), computed) == (4, [])
+    assert maps[1] is maps[1] is maps[-3]
+    assert computed == [1]
+    assert [hm.source for hm in maps[:2]] == ["img/0.png", "img/1.png"]
+    assert computed == [1, 0]
+    with pytest.raises(IndexError):
+        maps[4]
+
+
+def test_an_error_stays_with_its_image() -> None:
+    maps, computed = photos()
+    assert maps.errors == {}
+    for _ in range(3):
+        with pytest.raises(ExecutionError, match=r"img/2\.png") as caught:
+            maps[2]
+    assert computed == [2]
+    assert dict(maps.errors) == {2: caught.value}
+    assert maps[3].source == "img/3.png"
+    seen = []
+    with pytest.raises(ExecutionError):
+        seen.extend(hm.source for hm in maps)
+    assert [type(outcome) for outcome in maps.outcomes()] == [HeatMap, HeatMap, ExecutionError, HeatMap]
+    assert sorted(computed) == [0, 1, 2, 3]
+
+
+def test_an_interruption_is_not_kept() -> None:
+    attempts = []
+
+    def compute(i: int) -> HeatMap:
+        attempts.append(i)
+        if len(attempts) == 1:
+            raise Interrupted(partial=small(complete=False))
+        return small()
+
+    maps = HeatMaps(["a.png"], compute)
+    with pytest.raises(Interrupted):
+        maps[0]
+    assert maps.errors == {}
+    assert maps[0].complete
+
+
+def test_threads_compute_an_item_once() -> None:
+    arrived = threading.Barrier(8)
+    maps, computed = photos()
+    results: list[HeatMap] = []
+
+    def ask() -> None:
+        arrived.wait()
+        results.append(maps[0])
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert computed == [0]
+    assert len(results) == 8
+    assert len(set(map(id, results))) == 1
+
+
+def test_a_sequence_is_saved_by_stem(tmp_path: Path) -> None:
+    maps, _ = photos()
+    with pytest.warns(UserWarning, match=r"img/2\.png.*left out"):
+        paths = maps.save(str(tmp_path / "heat-{stem}.npz"))
+    assert paths == [tmp_path / f"heat-{i}.npz" for i in (0, 1, 3)]
+    assert HeatMap.load(paths[2]).source == "img/3.png"
+
+
+@pytest.mark.parametrize(
+    ("sources", "template", "message"),
+    [
+        (["a/x.png"], "heat.png", r"\{stem\}"),
+        (["a/x.png", "b/x.png"], "{stem}.png", r"a/x\.png.*b/x\.png.*both"),
+        (["a/x.png"], "{stem}.bmp", "extension"),
+    ],
+)
+def test_a_wrong_template_is_refused_before_anything_is_computed(
+    sources: list[str], template: str, message: str
+) -> None:
+    def compute(_: int) -> HeatMap:
+        raise AssertionError("computed")
+
+    with pytest.raises(ExecutionError, match=message):
+        HeatMaps(sources, compute).save(template)
+
+
+def test_data_frames_are_put_together() -> None:
+    pytest.importorskip("pandas")
+    maps, _ = photos()
+    with pytest.warns(UserWarning, match=r"img/2\.png.*left out"):
+        frame = maps.to_dataframe()
+    assert sorted(set(frame["image"])) == ["img/0.png", "img/1.png", "img/3.png"]
+    assert len(frame) == 3 * 11
+    assert list(frame.index) == list(range(len(frame)))
+    assert list(HeatMaps([], lambda _: small()).to_dataframe().columns) == list(frame.columns)
+
+
+def test_a_notebook_shows_what_has_been_computed_and_computes_nothing() -> None:
+    maps, computed = photos()
+    maps[0]
+    with pytest.raises(ExecutionError):
+        maps[2]
+    page = maps._repr_html_()
+    assert page.count("data:image/png") == 1
+    assert page.count("not computed yet") == 2
+    assert "cannot read &#x27;img/2.png&#x27;" in page
+    assert computed == [0, 2]
+    assert repr(maps) == "<HeatMaps of 4 images: 1 computed, 1 failed>"
+
+
+# Tables
+
+CELLS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> Table:
+    columns = draw(st.lists(st.text("abcdef_", min_size=1), max_size=4))
+    return Table(tuple(columns), tuple(draw(st.lists(st.tuples(*[CELLS] * len(columns)), max_size=5))))
+
+
+@given(tables())
+def test_a_table_is_a_sequence_of_its_rows(table: Table) -> None:
+    assert list(table) == list(table.rows) == [table[i] for i in range(len(table))]
+    assert table == Table(table.columns, table.rows)
+    assert table != Table((*table.columns, "more"), tuple((*row, 0) for row in table.rows))
+    assert table[1:] == table.rows[1:]
+
+
+@given(tables())
+def test_a_table_prints_a_line_for_each_row(table: Table) -> None:
+    lines = str(table).split("\n")
+    assert len(lines) == 2 + max(1, len(table))
+    assert set(lines[1]) <= {"-", " "}
+
+
+def test_text_is_aligned_left_and_numbers_right() -> None:
+    table = Table(("name", "value", "on"), (("tau", 0.9, True), ("workers", 12345678, None), ("seed", None, False)))
+    assert str(table) == "\n".join(
+        [
+            "name        value  on",
+            "-------  --------  -----",
+            "tau           0.9  True",
+            "workers  12345678",
+            "seed               False",
+        ]
+    )
+    assert "(no rows)" in str(Table(("name",), ()))
+
+
+def test_a_ragged_table_is_refused() -> None:
+    with pytest.raises(ValueError, match="2 cells in a table of 1"):
+        Table(("a",), ((1, 2),))
+
+
+@given(tables())
+def test_a_table_becomes_a_data_frame(table: Table) -> None:
+    pytest.importorskip("pandas")
+    frame = table.to_dataframe()
+    assert frame.shape == (len(table), len(table.columns))
+    assert tuple(frame.columns) == table.columns
+
+
+def test_a_table_in_html_is_escaped() -> None:
+    page = Table(("<a>",), (("<script>",),))._repr_html_()
+    assert "&lt;script&gt;" in page
+    assert "<script>" not in page
+
+
+def test_a_missing_pandas_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(Error, match=r"pip install 'kdb\[all\]'"):
+        Table(("a",), ()).to_dataframe()
+
+
+def test_file_format_is_the_lower_case_extension() -> None:
+    assert file_format("a/b.c/heat.PNG") == "png"
+
+
+def test_an_npz_holds_no_pickles() -> None:
+    with zipfile.ZipFile(io.BytesIO(saved(small()))) as archive:
+        for name in archive.namelist():
+            assert np.load(io.BytesIO(archive.read(name)), allow_pickle=False).dtype != object
