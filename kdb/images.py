@@ -1,0 +1,261 @@
+"""Any image, brought to one form: float32 [H, W, 3], RGB, 0 to 255.
+
+Knows files (through Pillow and, for DICOM, pydicom), ``PIL.Image`` objects and arrays.  Knows nothing of models:
+resizing and normalisation belong to :mod:`kdb.preprocessing`.  Colour profiles are not applied.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+
+from kdb.errors import BindError, ExecutionError
+
+Pixels = npt.NDArray[np.float32]
+
+_BITS = 258  # TIFF's tag BitsPerSample
+# warnings.catch_warnings swaps a list that the whole process shares: two threads must not interleave
+_WARNINGS = threading.Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class SourceImage:
+    """An image as it came: ``pixels`` float32 [H, W, 3], RGB, 0 to 255; ``name`` its path, where it has one."""
+
+    pixels: Pixels
+    name: str | None = None
+
+
+def load_image(source: str | Path | Image.Image | npt.NDArray[Any] | object) -> SourceImage:
+    """Read a path, a ``PIL.Image``, or a uint8 or uint16 array [H, W] or [H, W, 3].
+
+    16-bit values are divided by 257, alpha is composited over black, EXIF orientation is applied, of several frames
+    the first (or the current one of a ``PIL.Image``) is taken.
+
+    Raises :class:`~kdb.errors.BindError` for an object of a wrong type, dtype or shape, and
+    :class:`~kdb.errors.ExecutionError` for a file that is missing, damaged, no image, or too large to be honest
+    (``PIL.Image.MAX_IMAGE_PIXELS``).
+    """
+    if isinstance(source, np.ndarray):
+        return SourceImage(_from_array(source))
+    if isinstance(source, Image.Image):
+        name = getattr(source, "filename", "") or None
+        if 0 in source.size:
+            raise BindError(f"the image is empty: {source.height} x {source.width} pixels")
+        with _reading(f"the image '{name}'" if name else "the image given"):
+            return SourceImage(_from_picture(source), name and str(name))
+    if isinstance(source, (str, Path)):
+        return SourceImage(_from_file(source), str(source))
+    raise BindError(
+        f"an image is a path, a PIL.Image or a uint8 array [H, W, 3] or [H, W], not {type(source).__name__}"
+    )
+
+
+def expand_sources(pattern: str) -> list[str] | None:
+    """The files that a glob matches, sorted; None where ``pattern`` is no glob.
+
+    A path that exists is never taken for a glob, whatever characters it has.  ``**`` matches folders at any depth.
+    Raises :class:`~kdb.errors.ExecutionError` where nothing matches.
+    """
+    if os.path.exists(pattern) or not glob.has_magic(pattern):
+        return None
+    found = glob.glob(pattern, recursive=True)  # for "missing/**" it gives "missing/", which is not there
+    matches = sorted(path for path in found if os.path.lexists(path) and not os.path.isdir(path))
+    if not matches:
+        raise ExecutionError(f"no file matches '{pattern}'{_looked_in(pattern)}")
+    return matches
+
+
+def _looked_in(path: str | Path) -> str:
+    return "" if os.path.isabs(path) else f" (looked in {os.getcwd()})"
+
+
+@contextmanager
+def _reading(what: str, where: str = "") -> Iterator[None]:
+    """Turn whatever a decoder raises into one ExecutionError, and keep its warnings quiet.
+
+    Decoders meet damaged input with OSError, SyntaxError, struct.error, KeyError and more, hence the broad catch.
+    """
+    try:
+        with _WARNINGS, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except ExecutionError:
+        raise
+    except Exception as error:
+        raise ExecutionError(f"cannot read {what}: {_reason(error)}{where}") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image, or of a kind that Pillow does not know"
+    if isinstance(error, MemoryError):
+        return "not enough memory for its pixels"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or type(error).__name__
+
+
+def _from_array(array: npt.NDArray[Any]) -> Pixels:
+    given = f"got {array.dtype} {list(array.shape)}"
+    if array.dtype.kind != "u" or array.itemsize > 2:
+        raise BindError(f"an image array is expected to be uint8 (0 to 255) or uint16 (0 to 65535); {given}")
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
+        hint = "; transpose it to channels last" if array.ndim == 3 and array.shape[0] == 3 else ""
+        raise BindError(f"an image array is expected to be [H, W, 3] or [H, W]; {given}{hint}")
+    if 0 in array.shape:
+        raise BindError(f"the image array is empty; {given}")
+    return _three_channels(array.astype(np.float32) / np.float32(1 if array.itemsize == 1 else 257))
+
+
+def _from_file(path: str | Path) -> Pixels:
+    with _reading(f"'{path}'", _looked_in(path)):
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise ValueError("it is a folder")
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is not a regular file")  # opening a pipe would wait for ever
+        if status.st_size == 0:
+            raise ValueError("the file is empty")
+        with open(path, "rb") as file:
+            preamble = file.read(132)
+        if preamble[128:] == b"DICM" or str(path).lower().endswith((".dcm", ".dicom")):
+            return _from_dicom(path)
+        with Image.open(path) as picture:
+            opposite = _opposite_byte_order(picture)
+            if opposite is None:
+                return _from_picture(picture)
+            with Image.open(path) as again:
+                again.tile = opposite
+                return _from_wide_picture(picture, again)
+
+
+def _from_picture(picture: Image.Image) -> Pixels:
+    """float32 [H, W, 3] of a Pillow image in any mode."""
+    picture.load()  # first: TIFF turns itself while it loads, PNG may carry its EXIF behind the pixels
+    if picture.mode == "F":
+        raise ValueError("it has 32-bit float pixels; 8 or 16 bits a channel are expected")
+    if picture.mode == "I" or picture.mode.startswith("I;16"):
+        values = np.asarray(picture).astype(np.float32)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"its values, {values.min():.0f} to {values.max():.0f}, are not those of 16 bits")
+        values[values == picture.info.get("transparency", -1)] = 0
+        pixels = _three_channels(values / np.float32(257))
+    elif picture.has_transparency_data:
+        straight = picture.convert("LA") if picture.mode == "La" else picture
+        rgba = np.asarray(straight.convert("RGBA"), np.float32)
+        pixels = rgba[..., :3] * (rgba[..., 3:] / np.float32(255))
+    else:
+        pixels = np.asarray(picture.convert("RGB"), np.float32)
+    return _turned(pixels, picture)
+
+
+def _opposite_byte_order(picture: ImageFile.ImageFile) -> list[Any] | None:
+    """The tiles of 16-bit colour with their byte order swapped; None for any other picture.
+
+    Pillow holds colour in 8 bits and keeps the high byte of 16.  Told the opposite byte order it keeps the low one,
+    so that two readings give all 16 bits.
+    """
+    native, swapped = ("L", "B") if sys.byteorder == "little" else ("B", "L")
+    orders = {"B": "L", "L": "B", "N": swapped, native: swapped}
+    tiles = []
+    for codec, extents, offset, args in picture.tile:
+        raw = args[0] if isinstance(args, tuple) and args else args
+        if codec == "raw" and raw in ("R", "G", "B", "A") and 16 in getattr(picture, "tag_v2", {}).get(_BITS, ()):
+            raise ValueError("it has 16-bit colour in separate planes, which Pillow misreads unless compressed")
+        if not (isinstance(raw, str) and raw[:-1] in ("RGB;16", "RGBA;16", "RGBX;16") and raw[-1] in orders):
+            return None
+        other = raw[:-1] + orders[raw[-1]]
+        fields = codec, extents, offset, (other, *args[1:]) if isinstance(args, tuple) else other
+        tiles.append(getattr(type(picture.tile[0]), "_make", tuple)(fields))  # a named tuple since Pillow 11.1
+    return tiles or None
+
+
+def _from_wide_picture(high: Image.Image, low: Image.Image) -> Pixels:
+    """float32 [H, W, 3] of 16-bit colour, given its high and its low bytes."""
+    high.load()
+    low.load()
+    values = np.asarray(high).astype(np.float32) * 256 + np.asarray(low)
+    key = high.info.get("transparency")
+    if values.shape[2] == 4:
+        alpha = values[..., 3:] / np.float32(65535)
+    elif key is not None:
+        alpha = (values != np.asarray(key, np.float32)).any(-1, keepdims=True)
+    else:
+        alpha = np.ones(1, np.float32)
+    return _turned(values[..., :3] / np.float32(257) * alpha, high)
+
+
+def _turned(pixels: Pixels, picture: Image.Image) -> Pixels:
+    """Pixels with the picture's EXIF orientation applied (the eight values of the EXIF standard, tag 0x0112)."""
+    try:
+        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a damaged EXIF block says nothing about the orientation, and the pixels are sound
+        orientation = 1
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels, np.float32)
+
+
+def _three_channels(grey: Pixels) -> Pixels:
+    return np.ascontiguousarray(np.broadcast_to(grey[..., None], (*grey.shape, 3)) if grey.ndim == 2 else grey)
+
+
+def _from_dicom(path: str | Path) -> Pixels:
+    """float32 [H, W, 3] of a one-frame DICOM file: rescaled, windowed, MONOCHROME1 inverted."""
+    try:
+        pydicom = import_module("pydicom")
+    except ImportError as error:
+        raise ExecutionError(f"cannot read '{path}': DICOM files need pydicom; pip install kdb[dicom]") from error
+    data = pydicom.dcmread(path)
+    frames = int(data.get("NumberOfFrames") or 1)
+    if frames > 1:
+        raise ValueError(f"it has {frames} frames; a file with one is expected")
+    values = data.pixel_array
+    if data.PhotometricInterpretation == "PALETTE COLOR":
+        values = pydicom.pixels.apply_color_lut(values, data)
+        return np.asarray(values / np.iinfo(values.dtype).max * 255, np.float32)
+    if values.ndim == 3:
+        return np.asarray(values / (2 ** int(data.BitsStored) - 1) * 255, np.float32)
+    rescaled = values * float(data.get("RescaleSlope", 1)) + float(data.get("RescaleIntercept", 0))
+    shade = _windowed(rescaled, data)
+    if data.PhotometricInterpretation == "MONOCHROME1":
+        shade = 1 - shade
+    return _three_channels((shade * 255).astype(np.float32))
+
+
+def _windowed(values: npt.NDArray[np.float64], data: Any) -> npt.NDArray[np.float64]:
+    """Values 0 to 1 by the file's first window (DICOM PS3.3, C.11.2.1.2 and .3), or else by their own range."""
+    if data.get("WindowCenter") is None or data.get("WindowWidth") is None:
+        low, high = float(values.min()), float(values.max())
+        return (values - low) / max(high - low, np.finfo(np.float64).tiny)
+    centre, width = (float(np.atleast_1d(data[key].value)[0]) for key in ("WindowCenter", "WindowWidth"))
+    function = str(data.get("VOILUTFunction") or "LINEAR")
+    if function == "SIGMOID":
+        return np.asarray(1 / (1 + np.exp(-4 * (values - centre) / width)))
+    if function == "LINEAR_EXACT":
+        return np.clip((values - centre) / width + 0.5, 0, 1)
+    if width <= 1:
+        return (values > centre - 0.5).astype(np.float64)
+    return np.clip((values - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)

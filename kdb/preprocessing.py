@@ -1,0 +1,195 @@
+"""From an image to a model's input: the resize onto its grid, and the normalisation of what lies on the grid.
+
+The two are apart because a patch is laid on the grid's pixels, 0 to 255, before they are normalised.  Not a reader of
+images (:mod:`kdb.images`) and not an importer of any deep learning library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from kdb.errors import BindError, ExecutionError, did_you_mean
+from kdb.images import Pixels, SourceImage
+
+CHANNELS = ("RGB", "BGR")
+RESIZES = ("bilinear", "stretch", "crop")
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "hamming": Image.Resampling.HAMMING,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+_MOST_PIXELS = 2**27  # a thin strip whose shorter side is blown up to the grid's would fill the memory
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as in Pillow's mode L
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An image on a model's grid.
+
+    ``pixels`` float32 [H, W, 3], RGB, 0 to 255, not yet normalised; ``source_box`` the part of the source image that
+    the grid shows, (y, x, height, width) in source pixels, fractions included; ``source_size`` that image's (height,
+    width).
+    """
+
+    pixels: Pixels
+    source_box: tuple[float, float, float, float]
+    source_size: tuple[int, int]
+
+    @property
+    def image(self) -> npt.NDArray[np.uint8]:
+        """The pixels rounded to uint8 [H, W, 3], to be looked at."""
+        return np.rint(self.pixels).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How one model wants its images.
+
+    ``mean`` and ``std`` have one number a channel, in the model's own channel order and after the division by
+    ``scale``; a single number serves every channel.  ``resize`` is ``'bilinear'`` or ``'stretch'`` (straight to the
+    grid, by Pillow's bilinear filter or by the one named in ``interpolation``; no resize where the image has the
+    grid's size) or ``'crop'``: the image is scaled until its shorter side is ``resize_size`` (default the grid's) and
+    the centre cut out.  Filters widen when shrinking (antialias).
+
+    Raises :class:`~kdb.errors.BindError` for a value that makes no sense.
+    """
+
+    input_size: tuple[int, int]
+    channels: str = "RGB"
+    n_channels: int = 3
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    scale: float = 255.0
+    resize: str = "bilinear"
+    resize_size: int | None = None
+    interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.n_channels, bool) or self.n_channels not in (1, 3):
+            raise BindError(f"n_channels = {self.n_channels!r}: a model has 3 channels, or 1 for grey images")
+        checked = {
+            "input_size": as_size("input", self.input_size),
+            "channels": choice("channels", self.channels, CHANNELS),
+            "mean": _per_channel("mean", self.mean, self.n_channels),
+            "std": _per_channel("std", self.std, self.n_channels),
+            "scale": _per_channel("scale", self.scale, 1)[0],
+            "resize": choice("resize", self.resize, RESIZES),
+            "interpolation": choice("interpolation", self.interpolation, tuple(_FILTERS)),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        for what, numbers in (("std", self.std), ("scale", (self.scale,))):
+            if min(numbers) <= 0:
+                raise BindError(f"{what} is divided by and must be positive, got {list(numbers)}")
+        if self.resize_size is not None and self.resize_size < min(self.input_size):
+            raise BindError(f"resize_size = {self.resize_size} is less than the input's {min(self.input_size)}")
+
+    def prepare(self, image: SourceImage) -> Prepared:
+        """Put an image on the grid: pixels float32 [H, W, 3] for ``input_size`` (H, W).
+
+        Whole numbers, as all 8-bit images have, are resized in uint8, which gives what torchvision's and timm's
+        transforms give to the last bit; others (16-bit, blended alpha) in float32.
+
+        Raises :class:`~kdb.errors.ExecutionError` for a strip so thin that scaling its shorter side is out of all
+        proportion.
+        """
+        height, width = image.pixels.shape[:2]
+        rows, columns = self.input_size
+        size = self._covering(height, width) if self.resize == "crop" else self.input_size
+        top, left = round((size[0] - rows) / 2), round((size[1] - columns) / 2)
+        filter_ = "bilinear" if self.resize == "bilinear" else self.interpolation
+        resized = _resized(image.pixels, size, _FILTERS[filter_])
+        pixels = resized[top : top + rows, left : left + columns].astype(np.float32, order="C")
+        box = (top * height / size[0], left * width / size[1], rows * height / size[0], columns * width / size[1])
+        return Prepared(pixels, box, (height, width))
+
+    def normalise(self, pixels: npt.NDArray[Any]) -> Pixels:
+        """``(channel / scale - mean) / std``: [..., H, W, 3] RGB, 0 to 255, to float32 [..., H, W, C] in the model's
+        channels.
+
+        One channel is the luma of the three, ``0.299 R + 0.587 G + 0.114 B``.
+        """
+        if self.n_channels == 1:
+            ordered = (pixels @ _LUMA)[..., None].astype(np.float32)
+        else:
+            ordered = (pixels[..., ::-1] if self.channels == "BGR" else pixels).astype(np.float32)
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        return np.asarray((ordered / np.float32(self.scale) - mean) / std)
+
+    def digest(self) -> str:
+        """sha256, in hexadecimal, of everything that bears on the result."""
+        return hashlib.sha256(repr(astuple(self)).encode()).hexdigest()
+
+    def _covering(self, height: int, width: int) -> tuple[int, int]:
+        """The size at which an image just covers the grid with the crop's margin around it, its proportions kept.
+
+        For a square grid this is torchvision's rule: the shorter side becomes ``resize_size``, the longer one is
+        truncated.
+        """
+        shorter = min(self.input_size)
+        margin = (self.resize_size or shorter) / shorter
+        rows, columns = (round(side * margin) for side in self.input_size)
+        by_height = rows * width >= columns * height
+        size = (rows, rows * width // height) if by_height else (columns * height // width, columns)
+        if size[0] * size[1] > _MOST_PIXELS:
+            raise ExecutionError(
+                f"an image of {height} x {width} pixels would become {size[0]} x {size[1]} before the crop; "
+                "write resize = 'stretch' beside the model's name"
+            )
+        return size
+
+
+def choice(what: str, value: object, allowed: Sequence[str]) -> str:
+    """The one of ``allowed`` that ``value`` is, in any case; BindError otherwise."""
+    if isinstance(value, str):
+        for name in allowed:
+            if name.casefold() == value.casefold():
+                return name
+    hint = did_you_mean(value, allowed) if isinstance(value, str) else ""
+    raise BindError(f"{what} = {value!r} is none of {', '.join(map(repr, allowed))}{hint}")
+
+
+def as_size(what: str, value: Any) -> tuple[int, int]:
+    """(height, width) from such a pair of positive integers, or from one for a square; BindError otherwise."""
+    try:
+        sides = [operator.index(side) for side in (value if isinstance(value, Sequence) else np.atleast_1d(value))]
+    except TypeError:
+        sides = []
+    if len(sides) not in (1, 2) or min(sides) <= 0 or isinstance(value, (str, bool)):
+        raise BindError(f"{what} = {value!r} is not a (height, width) in pixels")
+    return sides[0], sides[-1]
+
+
+def _per_channel(what: str, value: Any, n_channels: int) -> tuple[float, ...]:
+    try:
+        numbers = np.atleast_1d(np.asarray(value, np.float64))
+    except (TypeError, ValueError):
+        numbers = np.empty(0)
+    if isinstance(value, (str, bool)) or numbers.shape not in ((1,), (n_channels,)) or not np.isfinite(numbers).all():
+        many = "a number" if n_channels == 1 else f"a number, or {n_channels}, one a channel"
+        raise BindError(f"{what} = {value!r}: expected {many}")
+    return tuple(float(number) for number in np.broadcast_to(numbers, (n_channels,)))
+
+
+def _resized(pixels: Pixels, size: tuple[int, int], filter_: Image.Resampling) -> npt.NDArray[Any]:
+    if pixels.shape[:2] == size:
+        return pixels
+    rows, columns = size
+    whole = pixels.astype(np.uint8)
+    if np.array_equal(whole, pixels):
+        return np.asarray(Image.fromarray(whole).resize((columns, rows), filter_))
+    bands = [Image.fromarray(np.ascontiguousarray(pixels[..., band])) for band in range(3)]
+    planes = [np.asarray(band.resize((columns, rows), filter_)) for band in bands]
+    # the bicubic and Lanczos filters overshoot
+    return np.asarray(np.clip(np.stack(planes, axis=-1), 0, 255))
