@@ -1,0 +1,282 @@
+"""Where models come from: names that need no registration, and the keywords by which any other module becomes a model.
+
+``resolve`` knows the bundled models, torchvision's classifiers and timm's.  ``make_model`` is behind
+``register_model`` and CREATE MODEL.  Neither traces anything, and neither remembers what it built.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+from urllib.request import Request, urlopen
+
+import torch
+from torch import nn
+
+from kdb.errors import BindError, ModelError, did_you_mean
+from kdb.models import efficientnet_lite
+from kdb.models.model import ACTIVATIONS, Model, check_finite
+from kdb.models.torchvision_compat import import_torchvision
+from kdb.preprocessing import Preprocessing, as_size, choice
+
+RESOLVE_OPTIONS = ("weights", "input", "input_size", "resize")
+_PREPROCESSING_KEYWORDS = ("mean", "std", "scale", "channels", "n_channels", "resize")
+MODEL_KEYWORDS = ("input", "input_size", *_PREPROCESSING_KEYWORDS, "layout", "activation", "labels")
+_REACH_SECONDS = 10.0
+
+
+class ChannelsLast(nn.Module):
+    """A module that takes [N, H, W, C], made to take [N, C, H, W]."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The wrapped module's output for x, float32 [N, C, H, W]."""
+        logits: torch.Tensor = self.module(x.permute(0, 2, 3, 1))
+        return logits
+
+
+def known_names() -> tuple[str, ...]:
+    """Bundled models whose packages are installed, then torchvision's classifiers; timm's thousand are not listed."""
+    return (*efficientnet_lite.available(), *_torchvision_names())
+
+
+def resolve(name: str, options: Mapping[str, object] | None = None) -> Model:
+    """The unregistered model of that name: a bundled one, a torchvision classifier, or ``timm/NAME``.
+
+    Options: ``weights`` ('default', a name out of torchvision's enumeration, or 'random': seeded, of use for tests
+    only), ``input`` or ``input_size`` (height, width), and ``resize`` ('crop', 'stretch' or 'bilinear').
+
+    Raises BindError for an unknown name or option, and ModelError where packages or weights are missing or unsound.
+    """
+    options = dict(options or {})
+    _refuse_unknown(f"model '{name}'", options, RESOLVE_OPTIONS)
+    weights = options.get("weights", "default")
+    if not isinstance(weights, str):
+        raise BindError(f"weights = {weights!r} is not a name")
+    with torch.random.fork_rng(devices=[]):  # a module is built with random weights first; the caller's generator stays
+        if name in efficientnet_lite.NAMES:
+            choice("weights", weights, ("default",))
+            model = efficientnet_lite.load(name, _adapted(efficientnet_lite.preprocessing(name), options))
+        elif name.startswith("timm/"):
+            model = _from_timm(name, weights, options)
+        elif name in _torchvision_names():
+            model = _from_torchvision(name, weights, options)
+        else:
+            hint = did_you_mean(name, known_names()) or "; kdb knows torchvision's classifiers and timm/NAME"
+            raise BindError(f"unknown model '{name}'{hint}")
+    check_finite(model.module)
+    return model
+
+
+def make_model(name: str, module: object, /, **keywords: object) -> Model:
+    """A model out of any ``nn.Module`` that maps [N, C, H, W] to logits [N, K].
+
+    Keywords: ``input`` (alias ``input_size``; required), ``mean`` (0), ``std`` (1), ``scale`` (255), ``layout``
+    ('NCHW' or 'NHWC'), ``channels`` ('RGB' or 'BGR'), ``n_channels`` (3 or 1; default that of the module's first
+    convolution), ``activation`` ('softmax', 'sigmoid' or 'none'), ``resize`` ('bilinear', 'stretch' or 'crop'),
+    ``labels`` (a sequence, or a file: one a line, or a JSON list).
+
+    Raises BindError for a keyword that is unknown or makes no sense, ModelError for weights that are not finite.
+    """
+    if not isinstance(module, nn.Module):
+        raise BindError(f"a model is a torch.nn.Module, not {type(module).__name__}")
+    _refuse_unknown(f"model '{name}'", keywords, MODEL_KEYWORDS)
+    size = _input_size(keywords)
+    if size is None:
+        raise BindError(f"model '{name}' needs its input's size: input = (height, width)")
+    given: dict[str, Any] = {"n_channels": _first_channels(module)}
+    given |= {key: keywords[key] for key in _PREPROCESSING_KEYWORDS if key in keywords}
+    preprocessing = Preprocessing(size, **given)
+    activation = keywords.get("activation")
+    labels = keywords.get("labels")
+    if choice("layout", keywords.get("layout", "NCHW"), ("NCHW", "NHWC")) == "NHWC":
+        module = ChannelsLast(module)
+    check_finite(module)
+    return Model(
+        name,
+        module,
+        preprocessing,
+        None if labels is None else _labels(labels),
+        None if activation is None else choice("activation", activation, ACTIVATIONS),
+    )
+
+
+def _refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> None:
+    for key in given:
+        if key not in known:
+            hint = did_you_mean(key, known) or f"; there are {', '.join(known)}"
+            raise BindError(f"{what} has no option '{key}'{hint}")
+
+
+def _input_size(options: Mapping[str, object]) -> tuple[int, int] | None:
+    if "input" in options and "input_size" in options:
+        raise BindError("input and input_size are one option; give one of them")
+    value = options.get("input", options.get("input_size"))
+    return None if value is None else as_size("input", value)
+
+
+def _first_channels(module: nn.Module) -> int:
+    convolution = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
+    return 1 if convolution is not None and convolution.in_channels == 1 else 3
+
+
+def _labels(value: Any) -> tuple[str, ...]:
+    if isinstance(value, (str, Path)):
+        try:
+            text = Path(value).read_text(encoding="utf-8-sig")
+            value = json.loads(text) if str(value).lower().endswith(".json") else text.rstrip().splitlines()
+        except (OSError, ValueError) as error:
+            raise BindError(f"labels = '{value}' cannot be read: {error}") from error
+    if isinstance(value, Mapping) or not isinstance(value, Iterable):
+        raise BindError(f"labels are a sequence of names, or a file with one a line, not {type(value).__name__}")
+    labels = tuple(value)
+    if not labels or not all(isinstance(label, str) for label in labels):
+        raise BindError("labels must be names, at least one")
+    return tuple(label.strip() for label in labels)
+
+
+def _adapted(preprocessing: Preprocessing, options: Mapping[str, object]) -> Preprocessing:
+    """A model's own preprocessing with the query's ``input`` and ``resize``; the crop's margin grows with the input."""
+    size = _input_size(options) or preprocessing.input_size
+    margin = preprocessing.resize_size
+    if margin is not None:
+        margin = round(margin * min(size) / min(preprocessing.input_size))
+    resize: Any = options.get("resize", preprocessing.resize)
+    return dataclasses.replace(preprocessing, input_size=size, resize_size=margin, resize=resize)
+
+
+def _torchvision_names() -> tuple[str, ...]:
+    models = import_torchvision().models
+    return tuple(models.list_models(module=models))
+
+
+def _from_torchvision(name: str, asked: str, options: Mapping[str, object]) -> Model:
+    models = import_torchvision().models
+    entries = models.get_model_weights(name).__members__
+    random = asked.casefold() == "random"
+    weights = entries["DEFAULT" if random else choice("weights", asked, (*entries, "random"))]
+    # crop_size, resize_size, mean, std and interpolation, as in torchvision.transforms._presets.ImageClassification
+    transform = weights.transforms()
+    preprocessing = _adapted(
+        Preprocessing(
+            input_size=(transform.crop_size[0], transform.crop_size[-1]),
+            mean=tuple(transform.mean),
+            std=tuple(transform.std),
+            resize="crop",
+            resize_size=transform.resize_size[0],
+            interpolation=transform.interpolation.value,
+        ),
+        options,
+    )
+    if random:
+        # Trained inception_v3 and googlenet renormalise their input, so these do, against torchvision's default for
+        # untrained ones.  Their own initialisation is slow to draw.
+        extra = {"transform_input": True, "init_weights": False} if name in ("inception_v3", "googlenet") else {}
+        module = _random(name, lambda: models.get_model(name, weights=None, **extra), preprocessing.input_size)
+    else:
+        module = _fetched(name, weights)
+    note = "random" if random else weights.name
+    return Model(name, module, preprocessing, weights.meta["categories"], "softmax", note)
+
+
+def _fetched(name: str, weights: Any) -> nn.Module:
+    """A torchvision model with trained weights, out of torch's cache or the network."""
+    file = Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(urlparse(weights.url).path)
+    cached = file.exists()
+    try:
+        if not cached:  # torch's download would wait for an unreachable host without limit
+            urlopen(Request(weights.url, method="HEAD"), timeout=_REACH_SECONDS).close()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module: nn.Module = import_torchvision().models.get_model(
+                name, weights=weights, progress=sys.stderr.isatty()
+            )
+            return module
+    except Exception as error:  # the network, the cache folder and unpickling damaged data may raise anything
+        if cached:
+            raise ModelError(f"the weights of '{name}' in {file} do not load: {error}; delete that file") from error
+        raise ModelError(
+            f"the weights of '{name}' ({weights.name}) are not on this machine and could not be fetched ({error}); "
+            f"download {weights.url} and put it at {file}, or, for tests only, write {name} (weights = 'random')"
+        ) from error
+
+
+def _random(name: str, build: Callable[[], nn.Module], size: tuple[int, int]) -> nn.Module:
+    """An untrained module, the same each time, whose output does depend on its input.
+
+    Untrained batch norms pass on whatever scale the layers before them have; forty layers on, the response to the
+    image is below the rounding of the last bias (inception_v3: 1e-7 of the logits).  So their statistics are taken
+    from four images of smooth noise.
+    """
+    torch.default_generator.manual_seed(0)  # torch.manual_seed would seed the GPUs' generators too
+    module = build().eval()
+    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train().momentum = None  # a plain average
+        norm.reset_running_stats()
+    coarse = torch.randn(4, 3, math.ceil(size[0] / 16), math.ceil(size[1] / 16))
+    images = nn.functional.interpolate(coarse, size, mode="bilinear") + 0.3 * torch.randn(4, 3, *size)
+    try:
+        with torch.no_grad():
+            module(images if norms else images[:1])
+    except Exception as error:  # a module may raise anything
+        raise ModelError(f"'{name}' cannot run on an input of {size[0]} x {size[1]} pixels: {error}") from error
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return module.eval()
+
+
+def _from_timm(name: str, asked: str, options: Mapping[str, object]) -> Model:
+    import_torchvision()  # which timm imports, and without this in vain where the operators do not load
+    try:
+        timm: Any = import_module("timm")
+    except ImportError as error:
+        raise ModelError(f"'{name}' needs timm; pip install timm") from error
+    bare = name.removeprefix("timm/")
+    known = [*timm.list_models(), *timm.list_pretrained()]
+    if bare not in known:
+        raise BindError(f"unknown model '{name}'{did_you_mean(name, ('timm/' + other for other in known))}")
+    random = choice("weights", asked, ("default", "random")) == "random"
+    try:
+        config = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(bare).to_dict())
+    except Exception as error:
+        raise ModelError(f"timm does not say how '{name}' wants its images: {error}") from error
+    size, margin = config["input_size"][1:], config["crop_pct"]
+    if config["crop_mode"] != "center" and margin != 1 and "resize" not in options:
+        how = config["crop_mode"]
+        raise BindError(f"'{name}' crops its images by '{how}', which kdb does not have; write resize = 'stretch'")
+    preprocessing = _adapted(
+        Preprocessing(
+            input_size=size,
+            mean=config["mean"],
+            std=config["std"],
+            resize="crop" if config["crop_mode"] == "center" else "stretch",
+            resize_size=math.floor(min(size) / margin),
+            interpolation="bilinear" if config["interpolation"] == "random" else config["interpolation"],
+        ),
+        options,
+    )
+    if random:
+        module = _random(name, lambda: timm.create_model(bare, pretrained=False), preprocessing.input_size)
+    else:
+        try:
+            module = timm.create_model(bare, pretrained=True)
+        except Exception as error:
+            raise ModelError(f"the weights of '{name}' could not be fetched: {error}") from error
+    labels = None
+    if subset := timm.data.infer_imagenet_subset(module):
+        labels = timm.data.ImageNetInfo(subset).label_descriptions()
+    return Model(name, module, preprocessing, labels, None, "random" if random else "pretrained")
