@@ -1,0 +1,193 @@
+"""Where a change is: integer geometry of windows, spans and boxes, one axis at a time.
+
+Nothing here touches pixels.  A *span* is a half-open interval ``[start, stop)`` of cells along one axis; a
+*footprint* is, for every position of the patch, the exact box of cells that may change in one layer; *boxes* are
+what a batch is executed on: one common extent, shifted into the map, an origin each.  Axes are independent and
+always in the order (y, x).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+
+
+class Size(NamedTuple):
+    """Cells along (y, x)."""
+
+    height: int
+    width: int
+
+    @property
+    def area(self) -> int:
+        """Number of cells."""
+        return self.height * self.width
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A kernel sliding along one axis: ``kernel`` taps ``dilation`` apart, each ``stride`` cells, over padded input."""
+
+    kernel: int
+    stride: int = 1
+    before: int = 0
+    after: int = 0
+    dilation: int = 1
+
+    @property
+    def reach(self) -> int:
+        """Input cells from the first tap to the last, ``ke = (k - 1) g + 1``."""
+        return (self.kernel - 1) * self.dilation + 1
+
+    def output_length(self, length: int) -> int:
+        """Length of the output over an input of ``length`` cells (equation 9 of the paper, rounded down)."""
+        return (length + self.before + self.after - self.reach) // self.stride + 1
+
+    def project(self, spans: Spans, length: int) -> Spans:
+        """Outputs (of ``length`` in all) that read a changed input cell.
+
+        ``a' = max(ceil((a + p - ke + 1) / s), 0)`` and ``b' = min(floor((b - 1 + p) / s) + 1, length)``.  The paper's
+        equations 15 and 16 are an upper bound of this.  With dilation 1 every cell of the result reads a change.
+        """
+        start = np.maximum(-((self.reach - 1 - self.before - spans.start) // self.stride), 0)
+        stop = np.minimum((spans.stop - 1 + self.before) // self.stride + 1, length)
+        # An empty span reads nothing, wherever it lies.
+        return Spans(start, np.where(spans.stop > spans.start, stop, start))
+
+    def read_in(self, start: IntArray, extent: int) -> tuple[IntArray, int]:
+        """First input cell and number of input cells that outputs ``[start, start + extent)`` read (eq. 17, 18).
+
+        The result may hang over either end of the input, by the padding.
+        """
+        return start * self.stride - self.before, (extent - 1) * self.stride + self.reach
+
+
+@dataclass(frozen=True, eq=False)
+class Spans:
+    """Half-open intervals along one axis, one a position: ``start``, ``stop`` int64 [n]; empty where stop <= start."""
+
+    start: IntArray
+    stop: IntArray
+
+    @classmethod
+    def whole(cls, n: int, length: int) -> Spans:
+        """``n`` spans that cover an axis of ``length`` cells."""
+        return cls(np.zeros(n, np.int64), np.full(n, length, np.int64))
+
+    @cached_property
+    def lengths(self) -> IntArray:
+        """int64 [n], never negative."""
+        lengths: IntArray = np.maximum(self.stop - self.start, 0)
+        return lengths
+
+    def union(self, other: Spans) -> Spans:
+        """Smallest span over both; an empty one is ignored."""
+        mine, theirs = self.lengths > 0, other.lengths > 0
+        start = np.where(mine & theirs, np.minimum(self.start, other.start), np.where(mine, self.start, other.start))
+        stop = np.where(mine & theirs, np.maximum(self.stop, other.stop), np.where(mine, self.stop, other.stop))
+        return Spans(start, stop)
+
+    def shifted(self, by: int) -> Spans:
+        """Moved by ``by`` cells."""
+        return Spans(self.start + by, self.stop + by)
+
+    def uniform(self, members: IntArray, length: int) -> tuple[IntArray, int]:
+        """One extent for the spans in ``members`` and an origin each, shifted into ``[0, length)``.
+
+        The extent is the longest member's, so that each shifted span still covers its own; this is equation 33 of
+        the paper with the exact lengths in place of its bound.  At least one cell, so that arrays are never empty.
+        """
+        extent = max(int(self.lengths[members].max(initial=0)), 1)
+        return np.clip(self.start[members], 0, length - extent), extent
+
+
+@dataclass(frozen=True, eq=False)
+class Footprint:
+    """For each of n positions, the exact box of one layer's cells that may change."""
+
+    y: Spans
+    x: Spans
+
+    @classmethod
+    def whole(cls, n: int, size: Size) -> Footprint:
+        """Every cell of a map changes, at each of ``n`` positions."""
+        return cls(Spans.whole(n, size.height), Spans.whole(n, size.width))
+
+    @property
+    def areas(self) -> IntArray:
+        """Changed cells, int64 [n]."""
+        return self.y.lengths * self.x.lengths
+
+    def union(self, other: Footprint) -> Footprint:
+        """Bounding boxes of both (equation 22 of the paper)."""
+        mine, theirs = self.areas > 0, other.areas > 0
+        y, x = self.y.union(other.y), self.x.union(other.x)
+        # A box that is empty along one axis is empty: its other axis must not widen the union.
+        only_mine, only_theirs = mine & ~theirs, theirs & ~mine
+
+        def choose(both: IntArray, a: IntArray, b: IntArray) -> IntArray:
+            return np.where(only_mine, a, np.where(only_theirs, b, both))
+
+        return Footprint(
+            Spans(choose(y.start, self.y.start, other.y.start), choose(y.stop, self.y.stop, other.y.stop)),
+            Spans(choose(x.start, self.x.start, other.x.start), choose(x.stop, self.x.stop, other.x.stop)),
+        )
+
+    def boxes(self, members: IntArray, size: Size) -> Boxes:
+        """The boxes that a batch of ``members`` (int64 indices into the n positions) is executed on."""
+        y, height = self.y.uniform(members, size.height)
+        x, width = self.x.uniform(members, size.width)
+        return Boxes(np.stack([y, x], axis=1), Size(height, width))
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """A batch of boxes of one extent: ``origins`` int64 [n, 2] of (y, x), negative ones only for a read-in context."""
+
+    origins: IntArray
+    extent: Size
+
+    def __len__(self) -> int:
+        return len(self.origins)
+
+    @classmethod
+    def whole(cls, n: int, size: Size) -> Boxes:
+        """``n`` boxes that cover a map of ``size``."""
+        return cls(np.zeros((n, 2), np.int64), size)
+
+    def covers(self, size: Size) -> bool:
+        """Whether each box is the whole map."""
+        return self.extent == size
+
+    def read_in(self, y: Window, x: Window) -> Boxes:
+        """The read-in context of these output boxes (equations 17 and 18)."""
+        top, height = y.read_in(self.origins[:, 0], self.extent.height)
+        left, width = x.read_in(self.origins[:, 1], self.extent.width)
+        return Boxes(np.stack([top, left], axis=1), Size(height, width))
+
+    def margins(self, frame: Boxes) -> tuple[int, int, int, int] | None:
+        """Cells (top, left, bottom, right) from each ``frame`` to the box inside it.
+
+        None unless all agree and none is negative.
+        """
+        offsets = self.origins - frame.origins
+        top, left = (int(v) for v in offsets[0])
+        bottom = frame.extent.height - top - self.extent.height
+        right = frame.extent.width - left - self.extent.width
+        if min(top, left, bottom, right) < 0 or (offsets != offsets[0]).any():
+            return None
+        return top, left, bottom, right
+
+
+def lattice(size: int, patch: int, stride: int) -> IntArray:
+    """Starts ``0, s, 2s, ...`` while the patch fits wholly: ``ceil((size - patch + 1) / s)`` of them.
+
+    The paper's equations 1 and 2 round down and lose the last one.
+    """
+    return np.arange(0, size - patch + 1, stride, dtype=np.int64)

@@ -1,0 +1,1 @@
+"""Backends: the dozen verbs that operators compute with, on numpy (cpu), or counted without arithmetic (null)."""

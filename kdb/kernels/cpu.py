@@ -1,0 +1,192 @@
+"""The CPU backend: numpy, and torch's convolution as a declared competitor of the numpy ones.
+
+Written to be read: it is the oracle of the other backends.  Threads are the executor's business; every verb here runs
+in the calling thread, on as many threads as that thread's BLAS is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
+
+from kdb.geometry import Boxes, IntArray, Size
+from kdb.kernels import taps
+from kdb.kernels.base import NO_MARGINS, Margins, Parameters, Program, Sliding, Weight
+from kdb.kernels.programs import evaluate
+
+FloatArray = npt.NDArray[np.float32]
+
+CHUNK = 1 << 16
+"""Cells that a location-wise delta handles at a time: three such arrays of float32 stay in a core's L2 cache."""
+
+
+def _windows(x: FloatArray, extent: Size, writeable: bool = False) -> FloatArray:
+    """Every box of ``extent`` in x [..., H, W, C], as a view: [..., H - h + 1, W - w + 1, h, w, C]."""
+    *lead, height, width, channels = x.shape
+    *lead_strides, sy, sx, sc = x.strides
+    shape = (*lead, height - extent.height + 1, width - extent.width + 1, extent.height, extent.width, channels)
+    return as_strided(x, shape, (*lead_strides, sy, sx, sy, sx, sc), writeable=writeable)
+
+
+def _cells(start: IntArray, count: int, length: int) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+    """Indices [n, count] from each start, held inside ``[0, length)``, and which of them were inside before."""
+    indices = start[:, None] + np.arange(count)
+    return np.clip(indices, 0, length - 1), (indices >= 0) & (indices < length)
+
+
+class CpuBackend:
+    """Verbs on numpy arrays.  ``native`` leaves torch out altogether."""
+
+    def __init__(self, native: bool = False) -> None:
+        self.name = "numpy" if native else "cpu"
+        self.native = native
+
+    def convolution_kernels(self) -> tuple[str, ...]:
+        """``direct`` is torch's convolution, ``taps`` numpy's GEMMs."""
+        return ("taps",) if self.native else ("direct", "taps")
+
+    def gather(self, view: FloatArray, boxes: Boxes) -> FloatArray:
+        """``view[B]`` [n, h, w, C]; the boxes lie inside the view."""
+        return _windows(view, boxes.extent)[boxes.origins[:, 0], boxes.origins[:, 1]]
+
+    def read_in(self, view: FloatArray, boxes: Boxes, outside: float) -> FloatArray:
+        """``view[B]`` [n, h, w, C]; cells off the map are ``outside``."""
+        height, width = view.shape[:2]
+        ends = boxes.origins + boxes.extent
+        if boxes.origins.min() >= 0 and (ends <= (height, width)).all():
+            return self.gather(view, boxes)
+        rows, rows_inside = _cells(boxes.origins[:, 0], boxes.extent.height, height)
+        columns, columns_inside = _cells(boxes.origins[:, 1], boxes.extent.width, width)
+        context = view[rows[:, :, None], columns[:, None, :]]
+        context[~(rows_inside[:, :, None] & columns_inside[:, None, :])] = outside
+        return context
+
+    def pad(self, x: FloatArray, margins: Margins, value: float) -> FloatArray:
+        """``value`` around x [n, h, w, C]; a negative margin crops."""
+        top, left, bottom, right = margins
+        crop = [
+            slice(max(-before, 0), length - max(-after, 0))
+            for before, after, length in ((top, bottom, x.shape[1]), (left, right, x.shape[2]))
+        ]
+        x = x[:, crop[0], crop[1]]
+        width = [(0, 0), (max(top, 0), max(bottom, 0)), (max(left, 0), max(right, 0)), (0, 0)]
+        return np.pad(x, width, constant_values=value) if max(margins) > 0 else x
+
+    def embed(self, values: FloatArray, boxes: Boxes, frames: Boxes) -> FloatArray:
+        """Zeros over ``frames`` with ``values`` at ``boxes``; what falls outside a frame is dropped."""
+        margins = boxes.margins(frames)
+        if margins is not None:
+            return taps.padded(values, margins)
+        n, _, _, channels = values.shape
+        offsets = boxes.origins - frames.origins
+        # A canvas that reaches over the frames on both sides, so that a box may hang out; cut to the frames at the end.
+        low = np.minimum(offsets.min(axis=0), 0)
+        high = np.maximum((offsets + boxes.extent - frames.extent).max(axis=0), 0)
+        canvas = np.zeros((n, *(np.array(frames.extent) - low + high), channels), np.float32)
+        places = offsets - low
+        _windows(canvas, boxes.extent, writeable=True)[np.arange(n), places[:, 0], places[:, 1]] = values
+        (top, left), extent = -low, frames.extent
+        return np.ascontiguousarray(canvas[:, top : top + extent.height, left : left + extent.width])
+
+    def superimpose(self, target: FloatArray, frames: Boxes, values: FloatArray, boxes: Boxes) -> None:
+        """``target[B] += values``, in place."""
+        margins = boxes.margins(frames)
+        if margins is None:
+            target += self.embed(values, boxes, frames)
+        else:
+            top, left = margins[:2]
+            target[:, top : top + boxes.extent.height, left : left + boxes.extent.width] += values
+
+    def convolve(
+        self,
+        x: FloatArray,
+        weight: Weight,
+        bias: Weight | None,
+        sliding: Sliding,
+        groups: int,
+        margins: Margins = NO_MARGINS,
+        kernel: str = "taps",
+    ) -> FloatArray:
+        """Convolution [n, h, w, in] -> [n, h', w', out] with zeros around x."""
+        if kernel == "direct":
+            from kdb.kernels import library
+
+            return library.convolve(x, weight, bias, sliding, groups, margins)
+        y = taps.convolve(x, weight, sliding, groups, margins)
+        if bias is not None:
+            y += bias.array
+        return y
+
+    def max_pool(self, x: FloatArray, sliding: Sliding) -> FloatArray:
+        """Maximum over each window [n, h', w', C]."""
+        return taps.reduce_windows(np.maximum, x, sliding)
+
+    def sum_pool(self, x: FloatArray, sliding: Sliding) -> FloatArray:
+        """Sum over each window [n, h', w', C]."""
+        return taps.reduce_windows(np.add, x, sliding)
+
+    def dense(self, x: FloatArray, weight: Weight, bias: Weight | None) -> FloatArray:
+        """``x W^T + b`` over the channels."""
+        # One GEMM: numpy would take the leading axes of [n, 1, 1, in] for a stack of products, each of one row.
+        y = (x.reshape(-1, x.shape[-1]) @ weight.array.T).reshape(*x.shape[:-1], -1)
+        if bias is not None:
+            y += bias.array
+        return y
+
+    def location_wise(self, x: FloatArray, program: Program, parameters: Parameters, overwrite: bool) -> FloatArray:
+        """``f(x)``, a cache-sized chunk of positions at a time."""
+        out = x if overwrite else np.empty_like(x)
+        for chunk in self._chunks(x):
+            part = x[chunk]
+            value = evaluate(program, part, parameters, overwrite)
+            if value is not part:
+                out[chunk] = value
+        return out
+
+    def location_wise_delta(
+        self,
+        values: FloatArray,
+        view: FloatArray,
+        boxes: Boxes,
+        program: Program,
+        parameters: Parameters,
+        overwrite: bool,
+    ) -> FloatArray:
+        """``f(view[B] + values) - f(view[B])``; both by one kernel on one layout, so that zero stays zero."""
+        out = values if overwrite else np.empty_like(values)
+        for chunk in self._chunks(values):
+            before = self.gather(view, Boxes(boxes.origins[chunk], boxes.extent))
+            after = evaluate(program, np.add(before, values[chunk], out=out[chunk]), parameters, overwrite=True)
+            np.subtract(after, evaluate(program, before, parameters, overwrite=True), out=out[chunk])
+        return out
+
+    def zeros(self, n: int, extent: Size, channels: int) -> FloatArray:
+        """Zeros [n, h, w, C]."""
+        return np.zeros((n, *extent, channels), np.float32)
+
+    def all_finite(self, x: FloatArray) -> bool:
+        """Whether x holds neither NaN nor infinity."""
+        return bool(np.isfinite(x).all())
+
+    def concatenate(self, parts: Sequence[FloatArray]) -> FloatArray:
+        """Stack along the channels."""
+        return np.concatenate(parts, axis=-1)
+
+    def expand(self, x: FloatArray, extent: Size, channels: int) -> FloatArray:
+        """x repeated along axes of length 1, as a read-only view."""
+        return np.broadcast_to(x, (len(x), *extent, channels))
+
+    def take_channels(self, x: FloatArray, order: Sequence[int]) -> FloatArray:
+        """``x[..., order]``, copied."""
+        if tuple(order) == tuple(range(order[0], order[0] + len(order))):
+            return x[..., order[0] : order[0] + len(order)].copy()
+        return np.take(x, order, axis=-1)
+
+    @staticmethod
+    def _chunks(x: FloatArray) -> list[slice]:
+        """Slices of whole positions, about ``CHUNK`` cells each."""
+        step = max(1, CHUNK // max(x[0].size, 1)) if len(x) else 1
+        return [slice(i, i + step) for i in range(0, len(x), step)]

@@ -1,0 +1,130 @@
+"""Sliding windows in plain numpy, a tap at a time: convolution as GEMMs scatter-added, pooling as a running reduction.
+
+A tap reads one strided slice of the input and touches one rectangle of the output; zeros around the input are never
+multiplied, they only shorten that rectangle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
+
+from kdb.kernels.base import Margins, Sliding, Weight
+
+FloatArray = npt.NDArray[np.float32]
+
+NARROW = 16
+"""Up to so many input channels, a tap's GEMM is too thin; the windows are copied out and multiplied at once."""
+
+
+def padded(x: FloatArray, margins: Margins) -> FloatArray:
+    """x [n, h, w, C] with zero margins (top, left, bottom, right) around it; x itself where there are none."""
+    top, left, bottom, right = margins
+    if not any(margins):
+        return x
+    n, height, width, channels = x.shape
+    out = np.zeros((n, top + height + bottom, left + width + right, channels), x.dtype)
+    out[:, top : top + height, left : left + width] = x
+    return out
+
+
+def output_extent(x: FloatArray, sliding: Sliding, margins: Margins) -> tuple[int, int]:
+    """Windows that fit over x [n, h, w, C] with its margins, (y, x)."""
+    top, left, bottom, right = margins
+    reach = [(k - 1) * g + 1 for k, g in zip(sliding.kernel, sliding.dilation, strict=True)]
+    height = (x.shape[1] + top + bottom - reach[0]) // sliding.stride[0] + 1
+    width = (x.shape[2] + left + right - reach[1]) // sliding.stride[1] + 1
+    return height, width
+
+
+def _axis(tap: int, before: int, stride: int, dilation: int, length: int, outputs: int) -> tuple[slice, slice]:
+    """Which inputs (of ``length``) a tap reads along one axis, and the outputs it feeds."""
+    shift = tap * dilation - before
+    first = max(-(shift // stride), 0)
+    last = min((length - 1 - shift) // stride, outputs - 1)
+    count = max(last - first + 1, 0)
+    start = first * stride + shift
+    return slice(start, start + max(count - 1, 0) * stride + (count > 0), stride), slice(first, first + count)
+
+
+def _taps(
+    x: FloatArray, sliding: Sliding, margins: Margins, outputs: tuple[int, int]
+) -> Iterator[tuple[int, FloatArray, tuple[slice, slice]]]:
+    """For each tap: its number, the slice of x it reads, and the (y, x) rectangle of the output it feeds."""
+    ky, kx = sliding.kernel
+    for i, j in product(range(ky), range(kx)):
+        in_y, out_y = _axis(i, margins[0], sliding.stride[0], sliding.dilation[0], x.shape[1], outputs[0])
+        in_x, out_x = _axis(j, margins[1], sliding.stride[1], sliding.dilation[1], x.shape[2], outputs[1])
+        if out_y.stop > out_y.start and out_x.stop > out_x.start:
+            yield i * kx + j, x[:, in_y, in_x], (out_y, out_x)
+
+
+def _copied_windows(x: FloatArray, sliding: Sliding, outputs: tuple[int, int]) -> FloatArray:
+    """[n * h' * w', taps * C]: the windows of a padded x, copied out (im2col)."""
+    n, _, _, channels = x.shape
+    sn, sy, sx, sc = x.strides
+    shape = (n, *outputs, *sliding.kernel, channels)
+    strides = (
+        sn,
+        sy * sliding.stride[0],
+        sx * sliding.stride[1],
+        sy * sliding.dilation[0],
+        sx * sliding.dilation[1],
+        sc,
+    )
+    return as_strided(x, shape, strides, writeable=False).reshape(-1, sliding.taps * channels)
+
+
+def _by_tap(weight: FloatArray, groups: int) -> FloatArray:
+    """[out, in / g, kh, kw] -> [taps, g, in / g, out / g]."""
+    out, inner, kh, kw = weight.shape
+    return np.ascontiguousarray(
+        weight.reshape(groups, out // groups, inner, kh * kw).transpose(3, 0, 2, 1), dtype=np.float32
+    )
+
+
+def _multiply(x: FloatArray, by_tap: FloatArray) -> FloatArray:
+    """One tap's products: x [n, h, w, in] by [g, in / g, out / g] -> [n, h, w, out]."""
+    n, height, width, channels = x.shape
+    groups, inner, outer = by_tap.shape
+    if groups == 1:
+        y: FloatArray = (x.reshape(-1, channels) @ by_tap[0]).reshape(n, height, width, outer)
+        return y
+    if inner == outer == 1:
+        return x * by_tap[:, 0, 0]
+    rows = x.reshape(-1, groups, inner).transpose(1, 0, 2)
+    y = np.matmul(rows, by_tap).transpose(1, 0, 2).reshape(n, height, width, groups * outer)
+    return y
+
+
+def convolve(x: FloatArray, weight: Weight, sliding: Sliding, groups: int, margins: Margins) -> FloatArray:
+    """Convolution without bias: x [n, h, w, in], weight [out, in / groups, kh, kw] -> [n, h', w', out]."""
+    outputs = output_extent(x, sliding, margins)
+    channels = weight.array.shape[0]
+    if groups == 1 and x.shape[-1] <= NARROW and sliding.taps > 1:
+        columns = _copied_windows(padded(x, margins), sliding, outputs)
+        matrix = weight.form("columns", lambda w: np.ascontiguousarray(w.transpose(2, 3, 1, 0).reshape(-1, len(w))))
+        y: FloatArray = (columns @ matrix).reshape(len(x), *outputs, channels)
+        return y
+    by_tap = weight.form(f"taps/{groups}", lambda w: _by_tap(w, groups))
+    if sliding.taps == 1 and not any(margins):
+        ((_, rows, _),) = _taps(x, sliding, margins, outputs)
+        return _multiply(rows, by_tap[0])
+    out = np.zeros((len(x), *outputs, channels), np.float32)
+    for tap, rows, (y_range, x_range) in _taps(x, sliding, margins, outputs):
+        out[:, y_range, x_range] += _multiply(rows, by_tap[tap])
+    return out
+
+
+def reduce_windows(function: np.ufunc, x: FloatArray, sliding: Sliding) -> FloatArray:
+    """``function`` reduced over each window of x [n, h, w, C] -> [n, h', w', C]."""
+    outputs = output_extent(x, sliding, (0, 0, 0, 0))
+    taps = _taps(x, sliding, (0, 0, 0, 0), outputs)
+    out = np.array(next(taps)[1])
+    for _, rows, _ in taps:
+        function(out, rows, out=out)
+    return out

@@ -1,0 +1,195 @@
+"""What an operator is: shape, geometry, value rule, delta rule and work, all by one small interface.
+
+Everything that flows between operators is a map of ``Shape(channels, height, width)``; a vector is a map of one cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import ClassVar, NamedTuple
+
+from kdb.geometry import Boxes, Footprint, Size
+from kdb.kernels.base import Array, Backend, Parameters
+
+ELEMENT = 4
+"""Bytes of a float32."""
+
+
+class Shape(NamedTuple):
+    """Of one layer's map, without the batch."""
+
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def size(self) -> Size:
+        """The map's cells."""
+        return Size(self.height, self.width)
+
+    @property
+    def elements(self) -> int:
+        """Numbers in the map."""
+        return self.channels * self.height * self.width
+
+    def __str__(self) -> str:
+        return f"{self.channels}x{self.height}x{self.width}"
+
+
+@dataclass(eq=False)
+class Delta:
+    """``new - view`` of one layer for a batch: zero outside ``boxes``, ``values`` [n, h, w, C] inside.
+
+    ``disposable`` grants the memory of ``values`` to whoever reads it: nobody else will.
+    """
+
+    boxes: Boxes
+    values: Array
+    disposable: bool = False
+
+    def own(self) -> Array:
+        """The values in memory that may be written over."""
+        return self.values if self.disposable else self.values.copy()
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """All that a delta rule may look at: the inputs' deltas (None: unchanged), views [H, W, C], and the output's boxes.
+
+    Views are None unless the operator asked for them through :meth:`Operator.reads`; ``shapes`` are the inputs'.
+    """
+
+    inputs: Sequence[Delta | None]
+    input_views: Sequence[Array | None]
+    view: Array | None
+    boxes: Boxes
+    shapes: Sequence[Shape]
+    kernel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """The views that a delta rule reads: which inputs' and whether its own output's."""
+
+    inputs: tuple[bool, ...]
+    output: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one launch of a kernel does for a batch: multiply-adds, bytes moved through memory, and calls made.
+
+    ``kind`` names the rate of the cost profile that its multiply-adds run at.
+    """
+
+    kind: str
+    macs: int = 0
+    bytes: int = 0
+    calls: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A frozen description of one layer; subclasses add its parameters as fields, weights by name."""
+
+    label: ClassVar[str] = "operator"
+    aliases: ClassVar[bool] = False
+    """Whether the output may share the input's memory, so that neither may be written over."""
+
+    def params(self) -> tuple[tuple[str, str], ...]:
+        """Parameters in order, as text, for whoever renders a plan; weights are left out."""
+        return tuple(
+            (f.name, _text(getattr(self, f.name))) for f in fields(self) if f.name not in self.weights_fields()
+        )
+
+    def weights_fields(self) -> tuple[str, ...]:
+        """The fields that name weights."""
+        return ()
+
+    def weights(self) -> tuple[str, ...]:
+        """The names of the parameters that this operator uses."""
+        names = (getattr(self, name) for name in self.weights_fields())
+        return tuple(name for name in names if name is not None)
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """The shape of the output; raises ValueError where the inputs do not fit."""
+        raise NotImplementedError
+
+    def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
+        """Where the output may change, given where the inputs may (None: nowhere).
+
+        This default holds for operators that keep locations: the union of the inputs' boxes.
+        """
+        changed = [footprint for footprint in inputs if footprint is not None]
+        if not changed:
+            return None
+        union = changed[0]
+        for footprint in changed[1:]:
+            union = union.union(footprint)
+        return union
+
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+        """The value T(inputs) on maps [n, H, W, C]; ``reuse`` grants the memory of the first input."""
+        raise NotImplementedError
+
+    def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
+        """The delta rule: ``T(v + d) - T(v)`` inside ``update.boxes``, [n, h, w, C]."""
+        raise NotImplementedError
+
+    def kernels(self, k: Backend) -> tuple[str, ...]:
+        """The physical operators that compute the delta rule on this backend; they compete by cost."""
+        return ("delta",)
+
+    def evaluation_kernels(self, k: Backend) -> tuple[str, ...]:
+        """The physical operators that compute the value on this backend."""
+        return ("full",)
+
+    def reads(self, kernel: str, changed: Sequence[bool]) -> Reads:
+        """The views that ``kernel`` reads where the inputs flagged in ``changed`` carry deltas."""
+        return Reads((False,) * len(changed))
+
+    def macs(self, shapes: Sequence[Shape], shape: Shape, area: int) -> int:
+        """Multiply-adds of ``area`` output cells, all channels (eq. 10 and 12); convolutions and dense layers only."""
+        return 0
+
+    def delta_work(
+        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+    ) -> Work:
+        """Work of the delta rule, one position: output ``extent``, inputs' ``extents`` (None: unchanged)."""
+        cells = extent.area * shape.channels
+        return Work("elementwise", 0, 3 * ELEMENT * cells)
+
+    def full_work(self, kernel: str, shapes: Sequence[Shape], shape: Shape) -> Work:
+        """Work of the full evaluation, one position."""
+        return Work("elementwise", 0, ELEMENT * (shape.elements + sum(s.elements for s in shapes)))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return (
+            "x".join(map(str, value))
+            if all(isinstance(v, int) for v in value) and len(value) < 5
+            else f"[{len(value)}]"
+        )
+    return str(value)
+
+
+def whole_map(inputs: Sequence[Footprint | None], shape: Shape) -> Footprint | None:
+    """The footprint of an operator for which any change may change everything."""
+    for footprint in inputs:
+        if footprint is not None:
+            return Footprint.whole(len(footprint.areas), shape.size)
+    return None
+
+
+def materialize(k: Backend, view: Array, delta: Delta, size: Size) -> Array:
+    """``v + d`` over the whole map: [n, H, W, C]."""
+    whole = Boxes.whole(len(delta.boxes), size)
+    if delta.boxes.covers(size):
+        values = delta.own()
+        values += view
+        return values
+    values = k.gather(view, whole)
+    k.superimpose(values, whole, delta.values, delta.boxes)
+    return values

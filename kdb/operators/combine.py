@@ -1,0 +1,170 @@
+"""Operators that join maps of one size: sum, product, concatenation; and the expansion of one cell to a map.
+
+A joined delta is zero outside its operand's box, so sums and stacks need no context; a product does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from kdb.geometry import Boxes, Footprint, Size
+from kdb.kernels.base import Array, Backend, Parameters
+from kdb.operators.base import ELEMENT, Delta, Operator, Reads, Shape, Update, Work, whole_map
+
+
+def _same_shape(inputs: Sequence[Shape]) -> Shape:
+    if len(set(inputs)) != 1:
+        raise ValueError(f"cannot combine {' with '.join(map(str, inputs))}")
+    return inputs[0]
+
+
+def _fills(d: Delta, update: Update) -> bool:
+    return d.boxes.extent == update.boxes.extent and bool((d.boxes.origins == update.boxes.origins).all())
+
+
+@dataclass(frozen=True, slots=True)
+class Add(Operator):
+    """``x + y`` of two maps of one shape."""
+
+    label: ClassVar[str] = "add"
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """That of both."""
+        return _same_shape(inputs)
+
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+        """``x + y``."""
+        x, y = inputs
+        if reuse:
+            x += y
+            return x
+        return x + y
+
+    def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
+        """``dx + dy``, laid into the union box."""
+        changed = [d for d in update.inputs if d is not None]
+        # Begin with an operand that fills the union and whose memory may be taken; the other is added where it lies.
+        changed.sort(key=lambda d: (not _fills(d, update), not d.disposable))
+        first, *rest = changed
+        values = first.own() if _fills(first, update) else k.embed(first.values, first.boxes, update.boxes)
+        for other in rest:
+            k.superimpose(values, update.boxes, other.values, other.boxes)
+        return values
+
+    def delta_work(
+        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+    ) -> Work:
+        """One pass."""
+        return Work("elementwise", 0, 2 * ELEMENT * extent.area * shape.channels)
+
+
+@dataclass(frozen=True, slots=True)
+class Multiply(Operator):
+    """``x * y`` of two maps of one shape."""
+
+    label: ClassVar[str] = "multiply"
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """That of both."""
+        return _same_shape(inputs)
+
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+        """``x * y``."""
+        x, y = inputs
+        if reuse:
+            x *= y
+            return x
+        return x * y
+
+    def reads(self, kernel: str, changed: Sequence[bool]) -> Reads:
+        """Each operand's view, where the other one changes."""
+        return Reads((changed[1], changed[0]))
+
+    def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
+        """``dx y + x dy + dx dy``, computed as ``dx y + (x + dx) dy``."""
+        dx, dy = update.inputs
+        vx, vy = update.input_views
+        values = None
+        if dx is not None:
+            values = k.embed(dx.values, dx.boxes, update.boxes) * k.gather(vy, update.boxes)
+        if dy is not None:
+            x = k.gather(vx, update.boxes)
+            if dx is not None:
+                k.superimpose(x, update.boxes, dx.values, dx.boxes)
+            x *= k.embed(dy.values, dy.boxes, update.boxes)
+            values = x if values is None else values + x
+        return values
+
+    def delta_work(
+        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+    ) -> Work:
+        """Two gathers and the products."""
+        return Work("elementwise", 0, 8 * ELEMENT * extent.area * shape.channels, 5)
+
+
+@dataclass(frozen=True, slots=True)
+class Concatenate(Operator):
+    """Maps stacked along the channels."""
+
+    label: ClassVar[str] = "concatenate"
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """The channels' sum."""
+        if len({shape.size for shape in inputs}) != 1:
+            raise ValueError(f"cannot stack maps of {', '.join(map(str, inputs))}")
+        return Shape(sum(shape.channels for shape in inputs), *inputs[0].size)
+
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+        """The stack."""
+        return k.concatenate(inputs)
+
+    def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
+        """The stack of the deltas in the union box; zero for operands that do not change."""
+        boxes = update.boxes
+        return k.concatenate(
+            [
+                k.zeros(len(boxes), boxes.extent, shape.channels) if d is None else k.embed(d.values, d.boxes, boxes)
+                for d, shape in zip(update.inputs, update.shapes, strict=True)
+            ]
+        )
+
+    def delta_work(
+        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+    ) -> Work:
+        """Lay out, then stack."""
+        return Work("elementwise", 0, 4 * ELEMENT * extent.area * shape.channels, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Expand(Operator):
+    """A map repeated over the cells or channels of which it has one, up to ``shape``; takes no memory."""
+
+    label: ClassVar[str] = "expand"
+    aliases: ClassVar[bool] = True
+
+    shape: Shape
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """``shape``."""
+        if any(mine not in (1, theirs) for mine, theirs in zip(inputs[0], self.shape, strict=True)):
+            raise ValueError(f"cannot expand {inputs[0]} to {self.shape}")
+        return self.shape
+
+    def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
+        """The whole map, unless only channels are repeated."""
+        return inputs[0] if shapes[0].size == shape.size else whole_map(inputs, shape)
+
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+        """Repeated."""
+        return k.expand(inputs[0], self.shape.size, self.shape.channels)
+
+    def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
+        """The delta, repeated alike."""
+        (d,) = update.inputs
+        assert d is not None
+        values = d.values
+        if update.shapes[0].size != self.shape.size:  # a map of one row, say, of which only some columns change
+            values = k.embed(values, d.boxes, Boxes.whole(len(d.boxes), update.shapes[0].size))
+        return k.expand(values, update.boxes.extent, self.shape.channels)

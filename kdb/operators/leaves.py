@@ -1,0 +1,106 @@
+"""Operators at the ends of a network: the image, constants, and what is left to the model's own framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from kdb.geometry import Footprint, Size
+from kdb.kernels.base import Array, Backend, Parameters
+from kdb.operators.base import ELEMENT, Operator, Shape, Update, Work, whole_map
+
+
+@dataclass(frozen=True, slots=True)
+class Source(Operator):
+    """The image: the base relation that each position of the patch updates."""
+
+    label: ClassVar[str] = "source"
+
+    shape: Shape
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """The image's."""
+        return self.shape
+
+
+@dataclass(frozen=True, slots=True)
+class Constant(Operator):
+    """A map that no position changes; ``value`` names a parameter [H, W, C]."""
+
+    label: ClassVar[str] = "constant"
+
+    value: str
+    shape: Shape
+
+    def weights_fields(self) -> tuple[str, ...]:
+        """The value."""
+        return ("value",)
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """The value's."""
+        return self.shape
+
+    def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
+        """Nowhere."""
+        return None
+
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+        """One copy serves every position: [1, H, W, C]."""
+        return parameters[self.value].array[None]
+
+
+Tail = Callable[[Sequence[Array]], Array]
+"""The rest of a model: maps [n, H, W, C] in, logits [n, 1, 1, K] out; in float32, deterministic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque(Operator):
+    """Everything from the first layer outside the vocabulary on, evaluated in full by the model's own framework.
+
+    ``because`` names what is outside.
+    """
+
+    label: ClassVar[str] = "opaque"
+
+    because: str
+    shape: Shape
+    tail: Tail = field(repr=False, compare=False)
+
+    def params(self) -> tuple[tuple[str, str], ...]:
+        """What made it opaque."""
+        return (("because", self.because),)
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """The logits'."""
+        return self.shape
+
+    def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
+        """Everything."""
+        return whole_map(inputs, shape)
+
+    def kernels(self, k: Backend) -> tuple[str, ...]:
+        """No delta rule: full evaluation only."""
+        return ()
+
+    def evaluation_kernels(self, k: Backend) -> tuple[str, ...]:
+        """The framework's own."""
+        return ("framework",)
+
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+        """The tail."""
+        return self.tail(inputs)
+
+    def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
+        """There is none; a plan never asks."""
+        raise NotImplementedError("an opaque layer has no delta rule")
+
+    def delta_work(
+        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+    ) -> Work:
+        """None."""
+        raise NotImplementedError("an opaque layer has no delta rule")
+
+    def full_work(self, kernel: str, shapes: Sequence[Shape], shape: Shape) -> Work:
+        """Unknown; at least a pass over its inputs."""
+        return Work("elementwise", 0, ELEMENT * sum(s.elements for s in shapes))

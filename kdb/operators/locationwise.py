@@ -1,0 +1,197 @@
+"""Operators that keep locations apart: activations, affine maps, channel selection, dense layers, flattening."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from kdb.geometry import Boxes, Footprint, Size
+from kdb.kernels.base import Array, Backend, Parameters, Program
+from kdb.operators.base import ELEMENT, Operator, Reads, Shape, Update, Work, whole_map
+
+
+@dataclass(frozen=True, slots=True)
+class LocationWise(Operator):
+    """``f`` at each location, as a program over its channels: activations, layer norm or softmax over channels."""
+
+    label: ClassVar[str] = "location_wise"
+
+    program: Program
+
+    def params(self) -> tuple[tuple[str, str], ...]:
+        """The functions, in order."""
+        return (("f", " ".join(instruction.function for instruction in self.program)),)
+
+    def weights(self) -> tuple[str, ...]:
+        """Parameters that the program names."""
+        return tuple(o for instruction in self.program for o in instruction.operands if isinstance(o, str))
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """The same."""
+        return inputs[0]
+
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+        """``f(x)``."""
+        return k.location_wise(inputs[0], self.program, parameters, reuse)
+
+    def reads(self, kernel: str, changed: Sequence[bool]) -> Reads:
+        """The input's view."""
+        return Reads((True,))
+
+    def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
+        """``f(v[B] + d) - f(v[B])``."""
+        (d,) = update.inputs
+        assert d is not None
+        return k.location_wise_delta(
+            d.values, update.input_views[0], update.boxes, self.program, parameters, d.disposable
+        )
+
+    def delta_work(
+        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+    ) -> Work:
+        """A gather, and each instruction twice."""
+        return Work("elementwise", 0, ELEMENT * extent.area * shape.channels * (3 + 2 * len(self.program)), 3)
+
+    def full_work(self, kernel: str, shapes: Sequence[Shape], shape: Shape) -> Work:
+        """A pass for each instruction."""
+        return Work("elementwise", 0, 2 * ELEMENT * shape.elements * len(self.program), len(self.program))
+
+
+@dataclass(frozen=True, slots=True)
+class Affine(Operator):
+    """``a x + b``, channel by channel: batch normalization in inference."""
+
+    label: ClassVar[str] = "affine"
+
+    scale: str
+    shift: str
+
+    def weights_fields(self) -> tuple[str, ...]:
+        """Both."""
+        return ("scale", "shift")
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """The same."""
+        return inputs[0]
+
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+        """``a x + b``."""
+        y = inputs[0] if reuse else inputs[0].copy()
+        y *= parameters[self.scale].array
+        y += parameters[self.shift].array
+        return y
+
+    def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
+        """``a d``."""
+        (d,) = update.inputs
+        assert d is not None
+        values = d.own()
+        values *= parameters[self.scale].array
+        return values
+
+    def delta_work(
+        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+    ) -> Work:
+        """One pass."""
+        return Work("elementwise", 0, 2 * ELEMENT * extent.area * shape.channels)
+
+
+@dataclass(frozen=True, slots=True)
+class SelectChannels(Operator):
+    """``x[order]``: a slice of the channels, or a permutation of them (channel shuffle)."""
+
+    label: ClassVar[str] = "select_channels"
+
+    order: tuple[int, ...]
+
+    def params(self) -> tuple[tuple[str, str], ...]:
+        """A range as such."""
+        first, last = self.order[0], self.order[-1]
+        contiguous = self.order == tuple(range(first, last + 1))
+        return (("order", f"{first}:{last + 1}" if contiguous else f"{len(self.order)} permuted"),)
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """As many channels as are selected."""
+        return Shape(len(self.order), *inputs[0].size)
+
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+        """``x[order]``."""
+        return k.take_channels(inputs[0], self.order)
+
+    def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
+        """``d[order]``."""
+        (d,) = update.inputs
+        assert d is not None
+        return k.take_channels(d.values, self.order)
+
+
+@dataclass(frozen=True, slots=True)
+class Flatten(Operator):
+    """A map as one vector, in the memory order (y, x, channel): [C, H, W] -> [H W C, 1, 1]."""
+
+    label: ClassVar[str] = "flatten"
+    aliases: ClassVar[bool] = True
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """One cell of all numbers."""
+        return Shape(inputs[0].elements, 1, 1)
+
+    def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
+        """The one cell."""
+        return whole_map(inputs, shape)
+
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+        """The same memory."""
+        return inputs[0].reshape(len(inputs[0]), 1, 1, -1)
+
+    def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
+        """The delta on the whole map, flattened."""
+        (d,) = update.inputs
+        assert d is not None
+        whole = k.embed(d.values, d.boxes, Boxes.whole(len(d.boxes), update.shapes[0].size))
+        return whole.reshape(len(whole), 1, 1, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Dense(Operator):
+    """``y = W x + b`` over the channels, location by location; ``weight`` is [out, in]."""
+
+    label: ClassVar[str] = "dense"
+
+    weight: str
+    bias: str | None
+    out_channels: int
+
+    def weights_fields(self) -> tuple[str, ...]:
+        """Weight and bias."""
+        return ("weight", "bias")
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """``out_channels`` at each location."""
+        return Shape(self.out_channels, *inputs[0].size)
+
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+        """``x W^T + b``."""
+        return k.dense(inputs[0], parameters[self.weight], None if self.bias is None else parameters[self.bias])
+
+    def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
+        """``d W^T``."""
+        (d,) = update.inputs
+        assert d is not None
+        return k.dense(d.values, parameters[self.weight], None)
+
+    def macs(self, shapes: Sequence[Shape], shape: Shape, area: int) -> int:
+        """in x out at each location."""
+        return shapes[0].channels * shape.channels * area
+
+    def delta_work(
+        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+    ) -> Work:
+        """A GEMM."""
+        moved = ELEMENT * extent.area * (shapes[0].channels + shape.channels)
+        return Work("dense", self.macs(shapes, shape, extent.area), moved)
+
+    def full_work(self, kernel: str, shapes: Sequence[Shape], shape: Shape) -> Work:
+        """The same."""
+        return self.delta_work(kernel, shapes, (), shape, shape.size)

@@ -1,0 +1,258 @@
+"""Pooling: max-pool (local, not linear: Algorithm 1), average pool (linear, by a map of divisors), and means.
+
+Averages are incrementally maintained aggregates: the delta of a sum is the sum of the delta.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from kdb.geometry import Boxes, Footprint, Size
+from kdb.kernels.base import Array, Backend, Margins, Parameters, Sliding
+from kdb.operators.base import ELEMENT, Operator, Reads, Shape, Update, Work, whole_map
+from kdb.operators.convolution import project_windows, windows
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool(Operator):
+    """A sliding window with an output ``size`` of its own, since ``ceil_mode`` may round it up."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: Margins
+    size: tuple[int, int]
+    dilation: tuple[int, int] = (1, 1)
+
+    @property
+    def sliding(self) -> Sliding:
+        """The window as the backend takes it."""
+        return Sliding(self.kernel, self.stride, self.dilation)
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """Channels stay."""
+        return Shape(inputs[0].channels, *self.size)
+
+    def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
+        """Every output whose window reads a change."""
+        return None if inputs[0] is None else project_windows(inputs[0], self.sliding, self.padding, shape.size)
+
+    def _frames(self, boxes: Boxes) -> Boxes:
+        return boxes.read_in(*windows(self.sliding, self.padding))
+
+    def full_work(self, kernel: str, shapes: Sequence[Shape], shape: Shape) -> Work:
+        """A pass over the output for each tap."""
+        return Work("elementwise", 0, 2 * ELEMENT * shape.elements * self.sliding.taps, self.sliding.taps)
+
+
+@dataclass(frozen=True, slots=True)
+class MaxPool(_Pool):
+    """Maximum over each window; cells off the map are minus infinity."""
+
+    label: ClassVar[str] = "max_pool"
+
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+        """Over the map with minus infinity around it."""
+        n, height, width, _ = inputs[0].shape
+        frames = self._frames(Boxes.whole(n, Size(*self.size)))
+        top, left, _, _ = self.padding
+        bottom, right = frames.extent.height - top - height, frames.extent.width - left - width
+        return k.max_pool(k.pad(inputs[0], (top, left, bottom, right), -np.inf), self.sliding)
+
+    def kernels(self, k: Backend) -> tuple[str, ...]:
+        """Only Algorithm 1: a maximum is not linear."""
+        return ("recompute",)
+
+    def reads(self, kernel: str, changed: Sequence[bool]) -> Reads:
+        """The context, and its own view to subtract."""
+        return Reads((True,), True)
+
+    def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
+        """``max(v[R] + d) - v_out[B]``."""
+        (d,) = update.inputs
+        assert d is not None
+        frames = self._frames(update.boxes)
+        context = k.read_in(update.input_views[0], frames, -np.inf)
+        k.superimpose(context, frames, d.values, d.boxes)
+        y = k.max_pool(context, self.sliding)
+        y -= k.gather(update.view, update.boxes)
+        return y
+
+    def delta_work(
+        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+    ) -> Work:
+        """Context in, a pass for each tap, and the view."""
+        cells = extent.area * shape.channels
+        context = cells * self.stride[0] * self.stride[1]
+        return Work(
+            "elementwise", 0, ELEMENT * (4 * context + 2 * cells * (self.sliding.taps + 1)), self.sliding.taps + 3
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AveragePool(_Pool):
+    """Mean over each window; ``count_include_pad`` counts padding as cells, ``divisor`` overrides the count."""
+
+    label: ClassVar[str] = "average_pool"
+
+    count_include_pad: bool = True
+    divisor: int | None = None
+
+    def divisors(self, shape: Shape) -> npt.NDArray[np.float32]:
+        """What each output is divided by, [H', W', 1], given the input's ``shape``."""
+        return _divisors(self, shape)
+
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+        """Sum over the zero-padded map, over the divisors."""
+        n, height, width, _ = inputs[0].shape
+        whole = Boxes.whole(n, Size(height, width))
+        x = k.embed(inputs[0], whole, self._frames(Boxes.whole(n, Size(*self.size))))
+        y = k.sum_pool(x, self.sliding)
+        y /= self.divisors(Shape(1, height, width))
+        return y
+
+    def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
+        """``sum(d) / divisors[B]``, the divisors read at the absolute position."""
+        (d,) = update.inputs
+        assert d is not None
+        y = k.sum_pool(k.embed(d.values, d.boxes, self._frames(update.boxes)), self.sliding)
+        divisors = self.divisors(Shape(1, *update.shapes[0].size))
+        if (divisors == divisors.flat[0]).all():
+            y /= divisors.flat[0]
+        else:
+            y /= k.gather(divisors, update.boxes)
+        return y
+
+    def delta_work(
+        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+    ) -> Work:
+        """A pass for each tap over the embedded delta."""
+        cells = extent.area * shape.channels
+        return Work("elementwise", 0, ELEMENT * cells * (3 + 2 * self.sliding.taps), self.sliding.taps + 2)
+
+
+@lru_cache(maxsize=256)
+def _divisors(pool: AveragePool, shape: Shape) -> npt.NDArray[np.float32]:
+    counts = []
+    top, left, bottom, right = pool.padding
+    for axis, (length, before, after) in enumerate(((shape.height, top, bottom), (shape.width, left, right))):
+        start = np.arange(pool.size[axis]) * pool.stride[axis] - before
+        stop = np.minimum(start + pool.kernel[axis], length + after)
+        if not pool.count_include_pad:
+            start, stop = np.maximum(start, 0), np.minimum(stop, length)
+        counts.append(stop - start)
+    divisors = np.multiply.outer(counts[0], counts[1])[:, :, None].astype(np.float32)
+    return np.full_like(divisors, pool.divisor) if pool.divisor is not None else divisors
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalMean(Operator):
+    """Mean over all cells, channel by channel: [C, H, W] -> [C, 1, 1]."""
+
+    label: ClassVar[str] = "global_mean"
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """One cell."""
+        return Shape(inputs[0].channels, 1, 1)
+
+    def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
+        """The one cell there is."""
+        return whole_map(inputs, shape)
+
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+        """``sum(x) / HW``."""
+        return inputs[0].mean(axis=(1, 2), keepdims=True)
+
+    def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
+        """``sum(d) / HW``, an incrementally maintained aggregate."""
+        (d,) = update.inputs
+        assert d is not None
+        return d.values.sum(axis=(1, 2), keepdims=True) / np.float32(update.shapes[0].size.area)
+
+    def delta_work(
+        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+    ) -> Work:
+        """One pass over the delta."""
+        return Work("elementwise", 0, ELEMENT * shape.channels * (extents[0] or shapes[0].size).area)
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptiveAveragePool(Operator):
+    """Mean over the windows ``[floor(i H / h), ceil((i + 1) H / h))`` of each axis, for an output of ``size``.
+
+    Windows that overlap unevenly have no stride; any change is taken for a change of the whole output.
+    """
+
+    label: ClassVar[str] = "adaptive_average_pool"
+
+    size: tuple[int, int]
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """Channels stay."""
+        return Shape(inputs[0].channels, *self.size)
+
+    def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
+        """Everything."""
+        return whole_map(inputs, shape)
+
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+        """A product with one matrix of weights an axis."""
+        rows, columns = (_adaptive(o, n) for o, n in zip(self.size, inputs[0].shape[1:3], strict=True))
+        n, _, width, channels = inputs[0].shape
+        y = (rows @ inputs[0].reshape(n, -1, width * channels)).reshape(n * len(rows), width, channels)
+        return (columns @ y).reshape(n, len(rows), len(columns), channels)
+
+    def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
+        """Linear: the same of the delta, zero elsewhere."""
+        (d,) = update.inputs
+        assert d is not None
+        whole = k.embed(d.values, d.boxes, Boxes.whole(len(d.boxes), update.shapes[0].size))
+        return self.evaluate(k, parameters, [whole], "", False)
+
+
+@lru_cache(maxsize=256)
+def _adaptive(outputs: int, length: int) -> npt.NDArray[np.float32]:
+    matrix = np.zeros((outputs, length), np.float32)
+    for i in range(outputs):
+        start, stop = i * length // outputs, -(-(i + 1) * length // outputs)
+        matrix[i, start:stop] = 1 / (stop - start)
+    return matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Pad(Operator):
+    """``value`` around the map, by ``padding`` (top, left, bottom, right)."""
+
+    label: ClassVar[str] = "pad"
+
+    padding: Margins
+    value: float = 0.0
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """The map and its margins."""
+        top, left, bottom, right = self.padding
+        return Shape(inputs[0].channels, inputs[0].height + top + bottom, inputs[0].width + left + right)
+
+    def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
+        """The same boxes, further in."""
+        if inputs[0] is None:
+            return None
+        return Footprint(inputs[0].y.shifted(self.padding[0]), inputs[0].x.shifted(self.padding[1]))
+
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+        """The map with its margins."""
+        return k.pad(inputs[0], self.padding, self.value)
+
+    def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
+        """The margins do not change: the delta, elsewhere."""
+        (d,) = update.inputs
+        assert d is not None
+        shifted = Boxes(d.boxes.origins + self.padding[:2], d.boxes.extent)
+        values = k.embed(d.values, shifted, update.boxes)
+        # Nothing may have been laid anywhere, and then the memory is still the input's.
+        return d.own() if values is d.values else values
