@@ -1,0 +1,136 @@
+"""Collects the layers and weights of a network while a frontend walks a model, and keeps track of axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from kdb.errors import ModelError
+from kdb.frontends.axes import Atom, Dim, Traced, Unsupported
+from kdb.kernels.base import Instruction, Operand
+from kdb.network import Network, ParameterStore
+from kdb.operators.base import Operator, Shape
+from kdb.operators.leaves import Constant, Source
+from kdb.operators.locationwise import Flatten, LocationWise, SelectChannels
+
+NCHW = ("n", "c", "y", "x")
+
+
+class Builder:
+    """Layers so far; ``layer`` is the path of the module whose nodes are being translated."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.layer = ""
+        self._layers: list[tuple[str, Operator, tuple[str, ...]]] = [("image", Source(shape), ())]
+        self._shapes: dict[str, Shape] = {"image": shape}
+        self._weights: dict[str, Any] = {}
+        self.image = Traced.map("image", *shape)
+
+    def emit(self, operator: Operator, *inputs: str) -> str:
+        """Append a layer and return its name: the module's path, then what it does where that is not unique."""
+        try:
+            shape = operator.output_shape([self._shapes[name] for name in inputs])
+        except ValueError as error:
+            raise Unsupported(str(error)) from error
+        base = self.layer or operator.label
+        name, n = base, 2
+        while name in self._shapes:
+            name, n = f"{base}#{n}", n + 1
+        self._layers.append((name, operator, inputs))
+        self._shapes[name] = shape
+        return name
+
+    def shape(self, name: str) -> Shape:
+        """Of the layer ``name``."""
+        return self._shapes[name]
+
+    def map(self, operator: Operator, *inputs: str) -> Traced:
+        """Append a layer; its output as a plain [N, C, H, W] tensor."""
+        name = self.emit(operator, *inputs)
+        return Traced.map(name, *self._shapes[name])
+
+    def like(self, operator: Operator, value: Traced, *inputs: str) -> Traced:
+        """Append a layer that keeps the shape of ``value``; its output is laid out as ``value`` is."""
+        return replace(value, name=self.emit(operator, *inputs))
+
+    def location_wise(self, function: str, value: Traced, *operands: float | str) -> Traced:
+        """Append ``f(value, *operands)``."""
+        numbers: list[Operand] = [o if isinstance(o, str) else float(o) for o in operands]
+        return self.like(LocationWise((Instruction(function, (0, *numbers)),)), value, value.name)
+
+    def weight(self, tensor: torch.Tensor, what: str) -> str:
+        """Keep a parameter as float32; its name is derived from the layer's."""
+        array = np.ascontiguousarray(tensor.detach().to(torch.float32).numpy())
+        base = f"{self.layer}.{what}" if self.layer else what
+        name, n = base, 2
+        while name in self._weights:
+            name, n = f"{base}#{n}", n + 1
+        self._weights[name] = array
+        return name
+
+    def constant(self, tensor: torch.Tensor, shape: Shape) -> str:
+        """A layer of constant values; ``tensor`` is [H, W, C]."""
+        return self.emit(Constant(self.weight(tensor, "value"), shape))
+
+    def aligned(self, value: Traced) -> Traced:
+        """``value`` with its channels in memory order, in one dimension; a permutation is emitted where needed."""
+        holding = [dim for dim in value.dims if any(atom.role == "c" for atom in dim)]
+        if not value.channels or (len(holding) == 1 and holding[0] == value.channels):
+            return value
+        if len(holding) != 1 or set(holding[0]) != set(value.channels):
+            raise Unsupported("channels spread over several dimensions")
+        order = value.channel_index(holding[0]).reshape(-1)
+        name = self.emit(SelectChannels(tuple(int(i) for i in order)), value.name)
+        return replace(value, name=name, channels=holding[0])
+
+    def nchw(self, value: Traced) -> Traced:
+        """``value`` as a plain [N, C, H, W] tensor, or Unsupported."""
+        value = self.aligned(value)
+        for role, expected in zip(value.roles, NCHW, strict=False):
+            if role not in (expected, "-"):
+                raise Unsupported("an unusual layout")
+        if len(value.dims) != 4:
+            raise Unsupported(f"a tensor of {len(value.dims)} dimensions")
+        return value
+
+    def flattened(self, value: Traced, dim: int) -> Traced:
+        """``value`` with the map's axes made channels, where its dimension ``dim`` has merged them."""
+        atoms = value.dims[dim]
+        if all(atom.role == "c" for atom in atoms):
+            return value
+        spatial = [atom for atom in (value.y, value.x) if atom is not None]
+        if {*atoms} != {*spatial, *value.channels}:
+            raise Unsupported("a reshape that merges some of the axes")
+        renamed = {atom: Atom("c", atom.length) for atom in spatial}
+        channels: Dim = (*(renamed[atom] for atom in spatial), *value.channels)
+        dims = list(value.dims)
+        dims[dim] = tuple(renamed.get(atom, atom) for atom in atoms)
+        return Traced(self.emit(Flatten(), value.name), channels, None, None, tuple(dims))
+
+    def finish(self, value: Traced | str) -> None:
+        """The logits: checked and put in the memory's order, so that the last layer gives [n, 1, 1, K]."""
+        if isinstance(value, Traced):
+            try:
+                if len(value.dims) != 2:
+                    value = value.viewed([2, int(np.prod([a.length for d in value.dims for a in d])) // 2])
+                name = self.aligned(self.flattened(value, 1)).name
+            except Unsupported as error:
+                raise ModelError(f"the model must return logits [N, K]; its output has {error}") from error
+        else:
+            name = value
+        # The output is the last layer, whatever was emitted after it.
+        self._layers.sort(key=lambda layer: layer[0] == name)
+
+    def network(self) -> Network:
+        """The network of all layers so far."""
+        return Network.build(self._layers, ParameterStore().extended(self._weights))
+
+
+def only_tensor(values: Sequence[Any]) -> None:
+    """Unsupported unless each value is traced."""
+    if not all(isinstance(value, Traced) for value in values):
+        raise Unsupported("a constant where the image was expected")
