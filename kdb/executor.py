@@ -1,0 +1,318 @@
+"""Runs a physical plan: workers take groups of batches through its stages; nothing is planned here.
+
+Each worker computes on one thread.  A group's batches pass the delta stage one after another, their results are
+gathered in the worker's own buffer, and the later stages run on that; so results depend on the plan alone, never on
+timing, and memory on workers and groups, never on the number of positions.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+from kdb.errors import Error, ExecutionError, Interrupted
+from kdb.geometry import Boxes, IntArray, Size
+from kdb.kernels.base import Array, Backend
+from kdb.operators.base import Delta, Update, materialize
+from kdb.planner.plan import PhysicalPlan, Stage, Step
+from kdb.views import MaterializedViews
+
+
+@dataclass(frozen=True, eq=False)
+class Occlusion:
+    """What is laid over the image, in the units of the network's input: ``replacement`` is [h, w, C] (the patch), or
+    [H, W, C] where ``aligned`` (an image that shows through the patch, a blurred one say); ``channels`` limits it."""
+
+    replacement: Array
+    aligned: bool = False
+    channels: Array | None = None
+
+    def delta(self, backend: Backend, image: Array, boxes: Boxes) -> Array:
+        """The source's delta ``replacement - image[B]``, [n, h, w, C]."""
+        before = backend.gather(image, boxes)
+        if self.aligned:
+            values = backend.gather(self.replacement, boxes) - before
+        else:
+            values = self.replacement[: boxes.extent.height, : boxes.extent.width] - before
+        return values if self.channels is None else values * self.channels
+
+
+Sink = Callable[[IntArray, Array], None]
+"""Takes results: indices of positions [n], and their logits float32 [n, K]; called from any worker, one at a time."""
+
+
+@dataclass
+class Measured:
+    """What execution saw: seconds by layer, positions evaluated, multiply-adds, and wall seconds by stage."""
+
+    layers: Counter[str] = field(default_factory=Counter)
+    stages: Counter[str] = field(default_factory=Counter)
+    evaluated: int = 0
+
+    def add(self, other: Measured) -> None:
+        """Fold in another worker's."""
+        self.layers.update(other.layers)
+        self.stages.update(other.stages)
+        self.evaluated += other.evaluated
+
+
+class Executor:
+    """Runs plans on ``threads`` workers."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+
+    def run(
+        self,
+        plan: PhysicalPlan,
+        views: MaterializedViews,
+        occlusion: Occlusion,
+        sink: Sink,
+        progress: Callable[[int], None] | None = None,
+    ) -> Measured:
+        """Evaluate every group; ``progress`` is told the number of positions finished, in the calling thread.
+
+        Raises Interrupted on Ctrl-C, once the workers have stopped between two batches, and ExecutionError for
+        whatever goes wrong in one of them.
+        """
+        state = _Run(plan, views, occlusion, sink)
+        groups: queue.SimpleQueue[tuple[int, ...]] = queue.SimpleQueue()
+        for group in plan.logical.groups:
+            groups.put(group)
+        torch_threads = torch.get_num_threads()
+        count = min(self.threads, len(plan.logical.groups))
+        workers = [threading.Thread(target=state.work, args=(groups,), daemon=True) for _ in range(count)]
+        try:
+            with threadpool_limits(limits=1, user_api="blas"):
+                try:
+                    for worker in workers:
+                        worker.start()
+                    self._wait(workers, state, progress)
+                finally:
+                    state.stop.set()
+                    for worker in workers:
+                        if worker.ident is not None:
+                            worker.join()
+                    # The workers also set what threads started later begin with; leave that as it was found.
+                    torch.set_num_threads(torch_threads)
+        except KeyboardInterrupt as error:
+            raise Interrupted("interrupted") from error
+        if state.error is not None:
+            if isinstance(state.error, Error):
+                raise state.error
+            raise ExecutionError(f"execution failed: {state.error}") from state.error
+        return state.measured
+
+    @staticmethod
+    def _wait(workers: Sequence[threading.Thread], state: _Run, progress: Callable[[int], None] | None) -> None:
+        for worker in workers:
+            while worker.is_alive():
+                worker.join(timeout=0.1)
+                if progress is not None:
+                    progress(state.finished)
+
+
+class _Run:
+    """One execution, shared by its workers."""
+
+    def __init__(self, plan: PhysicalPlan, views: MaterializedViews, occlusion: Occlusion, sink: Sink) -> None:
+        self.plan = plan
+        self.views = views
+        self.occlusion = occlusion
+        self.sink = sink
+        self.stop = threading.Event()
+        self.lock = threading.Lock()
+        self.error: BaseException | None = None
+        self.measured = Measured()
+        self.finished = 0
+
+    def work(self, groups: queue.SimpleQueue[tuple[int, ...]]) -> None:
+        """A worker's life.  Torch's thread count and grad mode belong to a thread, so each worker sets its own."""
+        # A thread takes the process's count over at its first use of torch: asked for here, or it would undo the next.
+        torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with torch.inference_mode():
+                while not self.stop.is_set():
+                    try:
+                        group = groups.get_nowait()
+                    except queue.Empty:
+                        return
+                    _Group(self, group).run()
+        except BaseException as error:  # whatever it is, the caller raises it
+            self.error = self.error or error
+            self.stop.set()
+
+    def deliver(self, members: IntArray, logits: Array, measured: Measured) -> None:
+        """Hand results to the sink."""
+        with self.lock:
+            self.sink(members, logits)
+            self.measured.add(measured)
+            self.finished += len(members)
+
+
+class _Group:
+    """A group of batches on its way through the stages."""
+
+    def __init__(self, run: _Run, group: Sequence[int]) -> None:
+        self.run_ = run
+        self.plan = run.plan
+        self.backend = run.plan.backend
+        self.network = run.plan.logical.network
+        self.batches = [run.plan.logical.batches[i] for i in group]
+        self.measured = Measured()
+
+    def run(self) -> None:
+        """All stages; stops early, without a result, where the run is to stop."""
+        first, *rest = self.plan.stages
+        members: list[IntArray] = []
+        total = sum(len(batch) for batch in self.batches)
+        buffers: dict[str, Array] = {}
+        row = 0
+        for batch in self.batches:
+            if self.run_.stop.is_set():
+                return
+            kept, values = self._delta_stage(first, batch)
+            if len(kept):
+                members.append(kept)
+                row = self._gather(buffers, values, row, total)
+        asked = np.concatenate(self.batches)
+        done = np.concatenate([*members, np.zeros(0, np.int64)])
+        logits = np.empty((len(asked), self.network.output.shape.channels), np.float32)
+        logits[:] = self.run_.views[self.network.output.name].reshape(-1)
+        if row:
+            values = {name: buffer[:row] for name, buffer in buffers.items()}
+            for stage in rest:
+                values = self._full_stage(stage, values, row)
+            results = values[self.network.output.name].reshape(row, -1)
+            order = np.argsort(asked, kind="stable")
+            logits[order[np.searchsorted(asked, done, sorter=order)]] = results
+        self.measured.evaluated = row
+        self.run_.deliver(asked, logits, self.measured)
+
+    @staticmethod
+    def _gather(buffers: dict[str, Array], values: Mapping[str, Array], row: int, total: int) -> int:
+        count = 0
+        for name, value in values.items():
+            count = len(value)
+            if count == total:
+                buffers[name] = value
+            else:
+                if name not in buffers:
+                    buffers[name] = np.empty((total, *value.shape[1:]), value.dtype)
+                buffers[name][row : row + count] = value
+        return row + count
+
+    def _delta_stage(self, stage: Stage, batch: IntArray) -> tuple[IntArray, dict[str, Array]]:
+        """Deltas of one batch, and those that cross the cut laid on their views: [n, H, W, C]."""
+        start = time.perf_counter()
+        logical, views = self.plan.logical, self.run_.views
+        source = self.network.source
+        footprint = logical.geometry.footprints[source.name]
+        assert footprint is not None
+        boxes = footprint.boxes(batch, source.shape.size)
+        values = self._source_delta(boxes, batch)
+        if logical.drop_null:
+            changed = (values != 0).any(axis=(1, 2, 3))
+            if not changed.all():
+                batch, values = batch[changed], values[changed]
+                left = Boxes(boxes.origins[changed], boxes.extent)
+                if not len(batch):
+                    return batch, {}
+                # The largest may have gone, and the boxes of all later layers go by those that are left.
+                boxes = footprint.boxes(batch, source.shape.size)
+                values = self.backend.embed(values, left, boxes)
+        deltas: dict[str, Delta] = {source.name: Delta(boxes, values)}
+        for step in stage.steps:
+            begun = time.perf_counter()
+            deltas[step.node.name] = self._apply(step, deltas, batch)
+            for name in step.releases:
+                deltas.pop(name, None)
+            self.measured.layers[step.node.name] += time.perf_counter() - begun  # type: ignore[assignment]
+        crossing = {}
+        for name in stage.keeps:
+            delta = deltas.pop(name)
+            readers = [node.operator for node in self.network.readers(name)]
+            delta.disposable = not any(operator.aliases for operator in (self.network[name].operator, *readers))
+            crossing[name] = materialize(self.backend, views[name], delta, self.network[name].shape.size)
+        self.measured.stages[stage.name] += time.perf_counter() - start  # type: ignore[assignment]
+        return batch, crossing
+
+    def _source_delta(self, boxes: Boxes, batch: IntArray) -> Array:
+        """``fill - image[B]``; a patch clipped by the far edge keeps what is inside, zero elsewhere in its box."""
+        image = self.run_.views[self.network.source.name]
+        positions, patch = self.plan.logical.positions[batch], self.plan.logical.patch
+        if (boxes.origins == positions).all() and boxes.extent == patch:
+            return self.run_.occlusion.delta(self.backend, image, boxes)
+        clipped = [
+            self.backend.embed(
+                self.run_.occlusion.delta(self.backend, image, single),
+                single,
+                Boxes(boxes.origins[i : i + 1], boxes.extent),
+            )
+            for i, single in enumerate(_clipped(positions, patch, image.shape))
+        ]
+        return np.concatenate(clipped)
+
+    def _apply(self, step: Step, deltas: Mapping[str, Delta], batch: IntArray) -> Delta:
+        node, views = step.node, self.run_.views
+        boxes = self.plan.logical.geometry.boxes(node, batch)
+        assert boxes is not None, "only layers that change have a step"
+        inputs = [deltas.get(name) for name in node.inputs]
+        for delta, disposable in zip(inputs, step.disposable, strict=True):
+            if delta is not None:
+                delta.disposable = disposable
+        reads = node.operator.reads(step.kernel, [delta is not None for delta in inputs])
+        update = Update(
+            inputs,
+            [views[name] if read else None for name, read in zip(node.inputs, reads.inputs, strict=True)],
+            views[node.name] if reads.output else None,
+            boxes,
+            self.network.input_shapes(node),
+            step.kernel,
+        )
+        return Delta(boxes, node.operator.delta(self.backend, self.network.parameters, update))
+
+    def _full_stage(self, stage: Stage, values: Mapping[str, Array], n: int) -> dict[str, Array]:
+        """Full evaluation of gathered maps, ``stage.batch`` positions at a time."""
+        start = time.perf_counter()
+        size = stage.batch or n
+        kept: dict[str, Array] = {}
+        for first in range(0, n, size):
+            if first and self.run_.stop.is_set():
+                raise Interrupted
+            maps = {name: value[first : first + size] for name, value in values.items()}
+            for step in stage.steps:
+                begun = time.perf_counter()
+                inputs = [self._map(maps, name, min(size, n - first)) for name in step.node.inputs]
+                maps[step.node.name] = step.node.operator.evaluate(
+                    self.backend, self.network.parameters, inputs, step.kernel, step.disposable[0]
+                )
+                for name in step.releases:
+                    maps.pop(name, None)
+                self.measured.layers[step.node.name] += time.perf_counter() - begun  # type: ignore[assignment]
+            self._gather(kept, {name: maps[name] for name in stage.keeps}, first, n)
+        self.measured.stages[stage.name] += time.perf_counter() - start  # type: ignore[assignment]
+        return kept
+
+    def _map(self, maps: Mapping[str, Array], name: str, n: int) -> Array:
+        """A map of the batch; a layer that no position changes lends its view to all of them."""
+        if name in maps:
+            return maps[name]
+        view = self.run_.views[name]
+        return np.broadcast_to(view, (n, *view.shape))
+
+
+def _clipped(positions: IntArray, patch: tuple[int, int], image: Sequence[int]) -> list[Boxes]:
+    return [
+        Boxes(position[None], Size(*(min(p, int(n - a)) for p, n, a in zip(patch, image[:2], position, strict=True))))
+        for position in positions
+    ]

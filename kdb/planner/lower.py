@@ -1,0 +1,104 @@
+"""Lowering: a logical plan -> stages of steps with chosen kernels, the views they read, and who frees what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kdb.geometry import Size
+from kdb.network import Node
+from kdb.planner.cost import Choice
+from kdb.planner.plan import LogicalPlan, PhysicalPlan, Stage, Step
+from kdb.planner.rules import Context
+
+
+def lower(plan: LogicalPlan, context: Context) -> PhysicalPlan:
+    """Kernels by cost; a first stage up to the cut, one evaluated in full after it, and the head on vectors last."""
+    network = plan.network
+    extents = plan.extents()
+    crossing = plan.crossing()
+    head = _head(plan)
+    n = max(round(len(plan.positions) / max(len(plan.batches), 1)), 1)
+    views = {network.source.name, *crossing, network.output.name}
+    names = ("deltas", "full", "head")
+    bounds = (1, plan.cut, max(head, plan.cut), len(network))
+    stages = []
+    for i, name in enumerate(names):
+        nodes = network.nodes[bounds[i] : bounds[i + 1]]
+        keeps = _read_after(plan, bounds[i + 1])
+        batch = None if i == 0 else plan.full_batch if i == 1 else sum(len(b) for b in plan.batches)
+        if not nodes and i > 0:
+            continue
+        choices: list[tuple[Node, Choice, bool]] = []
+        for node in nodes:
+            if extents[node.name] is None:  # nothing that a position changes: its view serves
+                views.add(node.name)
+                continue
+            if i == 0:
+                choice = context.costs.delta(network, node, extents, n)
+                assert choice is not None, "the cut lies before any layer without a delta rule"
+                changed = [extents[source] is not None for source in node.inputs]
+                reads = node.operator.reads(choice.kernel, changed)
+                views |= {source for source, read in zip(node.inputs, reads.inputs, strict=True) if read}
+                views |= {node.name} if reads.output else set()
+            else:
+                choice = context.costs.full(network, node, min(plan.full_batch, len(plan.positions)))
+                views |= {source for source in node.inputs if extents[source] is None}
+            choices.append((node, choice, i == 0))
+        steps = _steps(choices, keeps, extents, plan)
+        stages.append(Stage(name, steps, keeps, batch))
+    seconds = sum(
+        step.seconds * len(plan.positions) / (n if step.incremental else min(plan.full_batch, len(plan.positions)))
+        for stage in stages
+        for step in stage.steps
+    )
+    return PhysicalPlan(plan, context.costs.backend, tuple(stages), frozenset(views), seconds / context.threads)
+
+
+def _head(plan: LogicalPlan) -> int:
+    """Index of the first of the last layers that all work on vectors."""
+    nodes = plan.network.nodes
+    head = len(nodes)
+    while head > 1 and nodes[head - 1].shape.size == Size(1, 1):
+        head -= 1
+    # The layer that made the vector reads a map and belongs to the stage before.
+    while head < len(nodes) and any(plan.network[s].shape.size != Size(1, 1) for s in nodes[head].inputs):
+        head += 1
+    return head
+
+
+def _read_after(plan: LogicalPlan, bound: int) -> tuple[str, ...]:
+    """Layers before ``bound`` that are read after it and that positions change, in order."""
+    network = plan.network
+    if bound == len(network):
+        return (network.output.name,)
+    read = {source for node in network.nodes[bound:] for source in node.inputs}
+    footprints = plan.geometry.footprints
+    return tuple(n.name for n in network.nodes[:bound] if n.name in read and footprints[n.name] is not None)
+
+
+def _steps(
+    choices: Sequence[tuple[Node, Choice, bool]],
+    keeps: Sequence[str],
+    extents: dict[str, Size | None],
+    plan: LogicalPlan,
+) -> tuple[Step, ...]:
+    """Steps with liveness: an input is disposable at its last reader, unless it is kept or shares memory."""
+    network = plan.network
+    last: dict[str, int] = {}
+    for i, (node, _, _) in enumerate(choices):
+        last.update(dict.fromkeys(node.inputs, i))
+
+    def shares(name: str) -> bool:
+        aliasing = network[name].operator.aliases or any(r.operator.aliases for r in network.readers(name))
+        return aliasing or name in keeps
+
+    steps = []
+    for i, (node, choice, incremental) in enumerate(choices):
+        repeated = len(set(node.inputs)) < len(node.inputs)
+        disposable = tuple(
+            last[s] == i and not shares(s) and not repeated and extents[s] is not None for s in node.inputs
+        )
+        releases = tuple(s for s in dict.fromkeys(node.inputs) if last[s] == i and s not in keeps)
+        extent = (extents[node.name] or node.shape.size) if incremental else node.shape.size
+        steps.append(Step(node, choice.kernel, incremental, extent, choice.work, choice.seconds, disposable, releases))
+    return tuple(steps)

@@ -1,0 +1,32 @@
+"""The rules, in the order in which they are applied; one file each."""
+
+from __future__ import annotations
+
+from kdb.planner.rules import (
+    cut_over,
+    fold_batch_norm,
+    fold_padding,
+    incremental,
+    incremental_aggregate,
+    merge_location_wise,
+    multi_query_batching,
+    null_deltas,
+    rebatch,
+    share_duplicates,
+)
+from kdb.planner.rules.base import Context, Rule
+
+RULES: tuple[Rule, ...] = (
+    fold_padding.RULE,
+    fold_batch_norm.RULE,
+    merge_location_wise.RULE,
+    share_duplicates.RULE,
+    incremental.RULE,
+    incremental_aggregate.RULE,
+    multi_query_batching.RULE,
+    cut_over.RULE,
+    rebatch.RULE,
+    null_deltas.RULE,
+)
+
+__all__ = ["RULES", "Context", "Rule"]

@@ -1,0 +1,20 @@
+"""Incremental view maintenance: layers carry deltas by their delta rules, up to the first whole-image aggregate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from kdb.planner.plan import LogicalPlan
+from kdb.planner.rules.aggregates import first_aggregate, first_opaque
+from kdb.planner.rules.base import Context, Rule
+
+
+def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
+    """Move the cut from the source to the first aggregate."""
+    cut = min(first_aggregate(plan.network), first_opaque(plan.network))
+    if cut <= 1:
+        return f"the first layer has no delta rule: {plan.network.nodes[1].operator.label}"
+    return replace(plan, cut=cut)
+
+
+RULE = Rule("incremental", "layers are maintained by their delta rules instead of evaluated in full", apply)

@@ -1,0 +1,31 @@
+"""Multi-query batching: neighbouring positions share every kernel's launch, with one extent a layer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from kdb.planner.partition import partition
+from kdb.planner.plan import LogicalPlan
+from kdb.planner.rules.base import Context, Rule
+
+BATCH = 48
+"""Positions a batch: below about 32 kernels lose efficiency, above that arrays fall out of the cache."""
+
+
+def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
+    """Partition the positions into near-equal batches of neighbours, as many for one worker as for another."""
+    n = len(plan.positions)
+    size = context.batch_size or BATCH
+    parts = -(-n // size)
+    # Every worker should have the same number of batches, unless they would get too small to share anything.
+    if context.batch_size is None and n >= 2 * context.threads:
+        parts = -(-parts // context.threads) * context.threads
+    if parts >= n:
+        return "there are too few positions to batch"
+    batches = tuple(partition(plan.positions, np.arange(n), parts))
+    return replace(plan, batches=batches, groups=tuple((i,) for i in range(parts)), full_batch=size)
+
+
+RULE = Rule("multi_query_batching", "neighbouring positions run as one batch of uniform boxes", apply)

@@ -1,0 +1,35 @@
+"""Re-batching: what several batches hand over the cut is gathered, so that full evaluation runs on larger batches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+from kdb.operators.base import ELEMENT
+from kdb.planner.plan import LogicalPlan
+from kdb.planner.rules.base import Context, Rule
+
+FULL_BATCH_BYTES = 48 << 20
+"""Of the largest layer evaluated in full, per batch: beyond, arrays cost more to move than batching saves."""
+
+
+def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
+    """Group batches up to the bounds of a worker's buffer, evenly over the workers."""
+    if len(plan.batches) <= 1:
+        return "there is one batch"
+    if plan.cut >= len(plan.network):
+        return "nothing is left to evaluate after the cut"
+    crossing = sum(plan.network[name].shape.elements for name in plan.crossing()) * ELEMENT
+    positions = min(context.buffer_positions, max(context.buffer_bytes // crossing, 1))
+    largest = max(len(batch) for batch in plan.batches)
+    fits = max(positions // largest, 1)
+    count = -(-len(plan.batches) // fits)
+    count = min(-(-count // context.threads) * context.threads, len(plan.batches))
+    bounds = [len(plan.batches) * i // count for i in range(count + 1)]
+    groups = tuple(tuple(range(a, b)) for a, b in pairwise(bounds))
+    widest = max(node.shape.elements for node in plan.network.nodes[plan.cut :]) * ELEMENT
+    full_batch = context.batch_size or max(min(FULL_BATCH_BYTES // widest, 64), 1)
+    return replace(plan, groups=groups, full_batch=full_batch)
+
+
+RULE = Rule("rebatch", "batches are gathered before the layers that are evaluated in full", apply)

@@ -1,0 +1,26 @@
+"""What network rules share: replacing a layer by another, wherever it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from kdb.network import Network
+from kdb.operators.base import Operator
+
+Layer = tuple[str, Operator, tuple[str, ...]]
+
+
+def rewritten(
+    network: Network,
+    replaced: Mapping[str, tuple[Operator, tuple[str, ...]]],
+    arrays: Mapping[str, npt.NDArray[np.float32]] | None = None,
+) -> Network:
+    """``network`` with some layers given another operator and inputs; layers that nothing reads any more vanish."""
+    layers: list[Layer] = []
+    for node in network:
+        operator, inputs = replaced.get(node.name, (node.operator, node.inputs))
+        layers.append((node.name, operator, inputs))
+    return Network.build(layers, network.parameters.extended(arrays or {}))

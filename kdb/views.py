@@ -1,0 +1,94 @@
+"""Materialized views: every layer's output on the unmodified image, kept between queries under a byte budget."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Hashable, Mapping
+from dataclasses import dataclass
+
+from kdb.errors import ExecutionError
+from kdb.kernels.base import Array, Backend
+from kdb.network import Network
+from kdb.operators.leaves import Source
+
+
+@dataclass(frozen=True, eq=False)
+class MaterializedViews:
+    """Arrays [H, W, C] by layer name, for one network and one image."""
+
+    arrays: Mapping[str, Array]
+
+    def __getitem__(self, name: str) -> Array:
+        return self.arrays[name]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(int(array.nbytes) for array in self.arrays.values())
+
+
+def materialize(network: Network, image: Array, backend: Backend, wanted: Collection[str]) -> MaterializedViews:
+    """One full inference of ``image`` [H, W, C] that keeps the ``wanted`` layers.
+
+    Raises ExecutionError where the logits are not finite.
+    """
+    last = {source: i for i, node in enumerate(network) for source in node.inputs}
+    alive: dict[str, Array] = {}
+    kept: dict[str, Array] = {}
+    for i, node in enumerate(network):
+        if isinstance(node.operator, Source):
+            value = image[None]
+        else:
+            kernel = node.operator.evaluation_kernels(backend)[0]
+            inputs = [alive[source] for source in node.inputs]
+            value = node.operator.evaluate(backend, network.parameters, inputs, kernel, False)
+        alive[node.name] = value
+        if node.name in wanted:
+            # Own memory: a view that shares another's would keep that one alive.
+            kept[node.name] = value[0].copy() if node.operator.aliases else value[0]
+        for source in node.inputs:
+            if last[source] == i:
+                alive.pop(source, None)
+    logits = alive[network.output.name]
+    if not backend.all_finite(logits):
+        raise ExecutionError("the model's output for the unmodified image is not finite (NaN or infinity)")
+    return MaterializedViews(kept)
+
+
+class ViewStore:
+    """Views of recent (model, image) pairs, least recently used first out once they exceed ``budget`` bytes."""
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self._entries: OrderedDict[Hashable, MaterializedViews] = OrderedDict()
+
+    def get(
+        self, key: Hashable, wanted: Collection[str], compute: Callable[[Collection[str]], MaterializedViews]
+    ) -> tuple[MaterializedViews, bool]:
+        """The views under ``key``, and whether they were there; recomputed where one ``wanted`` is missing."""
+        entry = self._entries.get(key)
+        if entry is not None and all(name in entry.arrays for name in wanted):
+            self._entries.move_to_end(key)
+            return entry, True
+        views = compute(set(wanted) | (set(entry.arrays) if entry else set()))
+        self._entries[key] = views
+        self._entries.move_to_end(key)
+        self.trim()
+        return views, False
+
+    def trim(self) -> None:
+        """Forget the least recently used until the rest fits; a single entry over the budget is not kept either."""
+        while self._entries and self.nbytes > self.budget:
+            self._entries.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held in all."""
+        return sum(entry.nbytes for entry in self._entries.values())
