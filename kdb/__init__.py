@@ -1,1 +1,67 @@
-"""kdb: an embedded engine for occlusion-based explanations of convolutional networks."""
+"""kdb: an embedded, declarative engine for occlusion-based explanations of convolutional networks.
+
+    import kdb
+    db = kdb.connect()
+    hm = db.execute("OCCLUDE 'cat.png' WITH patch(16, 16) STRIDE 4 USING resnet18")
+
+Names are loaded when they are first used, so that ``import kdb`` is quick.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdb.errors import (
+    BindError,
+    Error,
+    ExecutionError,
+    Interrupted,
+    ModelError,
+    NotAvailableError,
+    ParseError,
+)
+from kdb.version import __version__
+
+if TYPE_CHECKING:
+    from kdb.heatmap import HeatMap, HeatMaps
+    from kdb.session import Session, connect
+    from kdb.shortcut import occlude
+    from kdb.table import Table
+
+__all__ = [
+    "BindError",
+    "Error",
+    "ExecutionError",
+    "HeatMap",
+    "HeatMaps",
+    "Interrupted",
+    "ModelError",
+    "NotAvailableError",
+    "ParseError",
+    "Session",
+    "Table",
+    "__version__",
+    "connect",
+    "occlude",
+]
+
+_HOMES = {
+    "HeatMap": "kdb.heatmap",
+    "HeatMaps": "kdb.heatmap",
+    "Session": "kdb.session",
+    "connect": "kdb.session",
+    "occlude": "kdb.shortcut",
+    "Table": "kdb.table",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'kdb' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

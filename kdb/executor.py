@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -51,17 +51,20 @@ Sink = Callable[[IntArray, Array], None]
 
 @dataclass
 class Measured:
-    """What execution saw: seconds by layer, positions evaluated, multiply-adds, and wall seconds by stage."""
+    """What execution saw: thread-seconds by layer and by stage, positions evaluated, multiply-adds made."""
 
-    layers: Counter[str] = field(default_factory=Counter)
-    stages: Counter[str] = field(default_factory=Counter)
+    layers: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    stages: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     evaluated: int = 0
+    macs: int = 0
 
     def add(self, other: Measured) -> None:
         """Fold in another worker's."""
-        self.layers.update(other.layers)
-        self.stages.update(other.stages)
+        for mine, theirs in ((self.layers, other.layers), (self.stages, other.stages)):
+            for name, seconds in theirs.items():
+                mine[name] += seconds
         self.evaluated += other.evaluated
+        self.macs += other.macs
 
 
 class Executor:
@@ -236,14 +239,14 @@ class _Group:
             deltas[step.node.name] = self._apply(step, deltas, batch)
             for name in step.releases:
                 deltas.pop(name, None)
-            self.measured.layers[step.node.name] += time.perf_counter() - begun  # type: ignore[assignment]
+            self.measured.layers[step.node.name] += time.perf_counter() - begun
         crossing = {}
         for name in stage.keeps:
             delta = deltas.pop(name)
             readers = [node.operator for node in self.network.readers(name)]
             delta.disposable = not any(operator.aliases for operator in (self.network[name].operator, *readers))
             crossing[name] = materialize(self.backend, views[name], delta, self.network[name].shape.size)
-        self.measured.stages[stage.name] += time.perf_counter() - start  # type: ignore[assignment]
+        self.measured.stages[stage.name] += time.perf_counter() - start
         return batch, crossing
 
     def _source_delta(self, boxes: Boxes, batch: IntArray) -> Array:
@@ -279,6 +282,7 @@ class _Group:
             self.network.input_shapes(node),
             step.kernel,
         )
+        self.measured.macs += node.operator.macs(update.shapes, node.shape, boxes.extent.area * len(boxes))
         return Delta(boxes, node.operator.delta(self.backend, self.network.parameters, update))
 
     def _full_stage(self, stage: Stage, values: Mapping[str, Array], n: int) -> dict[str, Array]:
@@ -292,15 +296,18 @@ class _Group:
             maps = {name: value[first : first + size] for name, value in values.items()}
             for step in stage.steps:
                 begun = time.perf_counter()
-                inputs = [self._map(maps, name, min(size, n - first)) for name in step.node.inputs]
-                maps[step.node.name] = step.node.operator.evaluate(
+                node, count = step.node, min(size, n - first)
+                inputs = [self._map(maps, name, count) for name in node.inputs]
+                maps[node.name] = node.operator.evaluate(
                     self.backend, self.network.parameters, inputs, step.kernel, step.disposable[0]
                 )
                 for name in step.releases:
                     maps.pop(name, None)
-                self.measured.layers[step.node.name] += time.perf_counter() - begun  # type: ignore[assignment]
+                area = node.shape.size.area * count
+                self.measured.macs += node.operator.macs(self.network.input_shapes(node), node.shape, area)
+                self.measured.layers[node.name] += time.perf_counter() - begun
             self._gather(kept, {name: maps[name] for name in stage.keeps}, first, n)
-        self.measured.stages[stage.name] += time.perf_counter() - start  # type: ignore[assignment]
+        self.measured.stages[stage.name] += time.perf_counter() - start
         return kept
 
     def _map(self, maps: Mapping[str, Array], name: str, n: int) -> Array:

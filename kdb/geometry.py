@@ -128,11 +128,10 @@ class Footprint:
         """Bounding boxes of both (equation 22 of the paper)."""
         mine, theirs = self.areas > 0, other.areas > 0
         y, x = self.y.union(other.y), self.x.union(other.x)
-        # A box that is empty along one axis is empty: its other axis must not widen the union.
-        only_mine, only_theirs = mine & ~theirs, theirs & ~mine
 
+        # A box that is empty along one axis is empty: its other axis must not widen the union.
         def choose(both: IntArray, a: IntArray, b: IntArray) -> IntArray:
-            return np.where(only_mine, a, np.where(only_theirs, b, both))
+            return np.where(mine, np.where(theirs, both, a), b)
 
         return Footprint(
             Spans(choose(y.start, self.y.start, other.y.start), choose(y.stop, self.y.stop, other.y.stop)),

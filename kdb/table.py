@@ -75,6 +75,15 @@ class Table(Sequence[Row]):
         return DataFrame(list(self.rows), columns=list(self.columns))
 
 
+class PlanText(Table):
+    """A plan, a line a row, that prints as it is: JSON stays JSON and a graph a graph."""
+
+    def __str__(self) -> str:
+        return "\n".join(row[0] for row in self.rows)
+
+    __repr__ = __str__
+
+
 def _text(cell: object) -> str:
     """One line of text for a cell: nothing for None, six significant digits for a float."""
     if cell is None:

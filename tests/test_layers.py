@@ -32,7 +32,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "kdb.operators": (*LEAVES, "kdb.kernels.base"),
     "kdb.network": (*LEAVES, "kdb.kernels.base", "kdb.operators"),
     "kdb.frontends": CORE,
-    "kdb.planner": (*CORE, "kdb.query", "kdb.kernels"),
+    "kdb.planner": (*CORE, "kdb.query", "kdb.kernels", "kdb.table"),
     "kdb.views": (*CORE, "kdb.kernels", "kdb.planner"),
     "kdb.executor": (*CORE, "kdb.kernels", "kdb.planner", "kdb.views"),
     "kdb.heatmap": (*LEAVES, "kdb.render", "kdb.table"),
@@ -41,10 +41,17 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "kdb.images": ("kdb.errors",),
     "kdb.preprocessing": ("kdb.errors", "kdb.images"),
     "kdb.models": (*CORE, "kdb.frontends", "kdb.images", "kdb.preprocessing"),
-    "kdb.session": ("kdb.query", "kdb.parser", *ENGINE, *RESULTS, "kdb.models"),
-    "kdb.cli": ("kdb.errors", "kdb.session", "kdb.heatmap", "kdb.table"),
+    "kdb.version": (),
+    "kdb.settings": ("kdb.errors",),
+    "kdb.catalog": ("kdb.query", *CORE, "kdb.frontends", "kdb.planner", "kdb.models"),
+    "kdb.engine": ("kdb.query", *ENGINE, *RESULTS, "kdb.models", "kdb.settings", "kdb.catalog", "kdb.version"),
+    "kdb.session": (
+        *("kdb.query", "kdb.parser", *ENGINE, *RESULTS, "kdb.models"),
+        *("kdb.settings", "kdb.catalog", "kdb.engine"),
+    ),
+    "kdb.cli": ("kdb.errors", "kdb.parser", "kdb.session", "kdb.heatmap", "kdb.table", "kdb.version"),
     "kdb.__main__": ("kdb.cli",),
-    "kdb": ("kdb.errors", "kdb.session", "kdb.heatmap", "kdb.table"),
+    "kdb": ("kdb.errors", "kdb.session", "kdb.heatmap", "kdb.table", "kdb.version"),
 }
 
 # A third party's module, and the only part of kdb that may import it.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kdb.frontends.axes import Atom, Traced, Unsupported, length
+from kdb.frontends.axes import BATCH, Atom, Traced, Unsupported, length
 from kdb.frontends.builder import Builder, only_tensor
 from kdb.kernels.base import Instruction, Margins
 from kdb.operators.base import Operator, Shape
@@ -263,6 +263,10 @@ def _gelu(b: Builder, shape: Ints, x: Traced, *, approximate: str = "none") -> T
     return b.location_wise("gelu" if approximate == "none" else "gelu_tanh", x)
 
 
+def _celu(b: Builder, shape: Ints, x: Traced, alpha: float = 1.0) -> Traced:
+    return b.location_wise("elu", x, alpha, 1.0, 1 / alpha)
+
+
 def _silu(b: Builder, shape: Ints, x: Traced) -> Traced:
     return b.like(LocationWise((Instruction("sigmoid", (0,)), Instruction("mul", (0, 1)))), x, x.name)
 
@@ -277,9 +281,13 @@ def _power(b: Builder, shape: Ints, x: Any, exponent: Any) -> Traced:
 def _binary(function: str, joined: type[Operator] | None) -> Translator:
     """``add``, ``sub``, ``mul``, ``div``: with a constant by location, with another traced tensor by a join."""
 
-    def translate(b: Builder, shape: Ints, x: Any, y: Any, *, alpha: float = 1) -> Traced:
+    def translate(b: Builder, shape: Ints, x: Any, y: Any, *, alpha: float = 1, rounding_mode: Any = None) -> Traced:
+        if rounding_mode is not None:
+            raise Unsupported("a rounded quotient")
         if isinstance(y, torch.Tensor) and alpha != 1:
             y, alpha = y * alpha, 1
+        if not isinstance(x, Traced) and alpha != 1:
+            y, alpha = b.location_wise("mul", y, alpha), 1
         if isinstance(x, Traced) and isinstance(y, Traced):
             if joined is None:
                 raise Unsupported("a quotient of two computed tensors")
@@ -354,12 +362,13 @@ def _join(b: Builder, operator: Operator, x: Traced, y: Traced) -> Traced:
 
 def _concatenate(b: Builder, shape: Ints, parts: Sequence[Any], dim: int = 0) -> Traced:
     only_tensor(parts)
-    aligned = [b.aligned(part) for part in parts]
+    aligned = [b.aligned(b.flattened(part, dim)) for part in parts]
     first = aligned[0]
     dim %= len(first.dims)
     for part in aligned:
         others = [role for axis, role in enumerate(part.roles) if axis != dim]
-        if part.roles[dim] not in "c-" or others != [r for axis, r in enumerate(first.roles) if axis != dim]:
+        # A dimension of length one is the channels' only where no other is: stacking adds an axis of its own.
+        if part.dims[dim] != part.channels or others != [r for axis, r in enumerate(first.roles) if axis != dim]:
             raise Unsupported("a concatenation along another axis")
     name = b.emit(Concatenate(), *(part.name for part in aligned))
     channels = (Atom("c", b.shape(name).channels),)
@@ -424,8 +433,19 @@ def _view(b: Builder, shape: Ints, x: Traced, *ignored: Any) -> Traced:
 
 
 def _expand(b: Builder, shape: Ints, x: Traced, *ignored: Any) -> Traced:
-    if [length(dim) for dim in x.dims] != list(shape):
+    if [length(dim) for dim in x.dims] == list(shape):
+        return x
+    x = b.nchw(x)
+    if len(shape) != 4 or x.roles[0] != "n":
         raise Unsupported("an expansion")
+    return b.map(Expand(Shape(*shape[1:])), x.name)
+
+
+def _as_strided(b: Builder, shape: Ints, x: Traced, size: Ints, stride: Ints, offset: int | None = None) -> Traced:
+    """Only what exports of channels-last vectors have: the same shape, with other strides along axes of length one."""
+    lengths = [length(dim) for dim in x.dims]
+    if lengths != list(shape) or offset or x.dims[0] != (BATCH,) or sum(n > 1 for n in lengths) > 2:
+        raise Unsupported("a tensor by its strides")
     return x
 
 
@@ -469,6 +489,7 @@ TRANSLATORS: dict[str, Translator] = {
     "rsqrt": _program(Instruction("sqrt", (0,)), Instruction("reciprocal", (1,))),
     "leaky_relu": _unary("leaky_relu", 0.01),
     "elu": _unary("elu", 1.0, 1.0, 1.0),
+    "celu": _celu,
     "pow.Tensor_Scalar": _power,
     "add": _binary("add", Add),
     "sub": _binary("sub", Add),
@@ -487,7 +508,7 @@ TRANSLATORS: dict[str, Translator] = {
     "reshape": _view,
     "squeeze": _view,
     "unsqueeze": _view,
-    "as_strided": _same,
+    "as_strided": _as_strided,
     "expand": _expand,
     "clone": _same,
     "alias": _same,

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.export import Dim, ExportedProgram
+from torch.export import Dim, ExportedProgram, default_decompositions
 from torch.export.graph_signature import InputKind
 
 from kdb.errors import ModelError
@@ -83,12 +83,20 @@ def _export(module: torch.nn.Module, example: torch.Tensor) -> ExportedProgram:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},), strict=False)
-            decomposed: ExportedProgram = program.run_decompositions()
+            decomposed: ExportedProgram = program.run_decompositions(_decompositions())
             return decomposed
     except Exception as error:
         frames = re.findall(r"[Nn]n_module_stack.*?'([\w.]+)'", str(error))
         where = f" in layer '{frames[-1]}'" if frames else ""
         raise ModelError(f"the model cannot be traced{where}: {_first_line(error)}") from error
+
+
+def _decompositions() -> Any:
+    """The core ones, but dense layers stay whole: of a permuted map they would become products of batches of matrices."""
+    table = default_decompositions()
+    for kept in (torch.ops.aten.linear.default, torch.ops.aten.celu.default):
+        table.pop(kept)
+    return table
 
 
 def _first_line(error: Exception) -> str:
@@ -175,23 +183,25 @@ class _Walk:
         return torch.fx.map_arg(arguments, lambda source: self.values[source])
 
     def _add_tail(self, result: torch.fx.Node) -> None:
-        """One operator for all opaque nodes."""
+        """One operator for all opaque nodes that the result needs; a trace also holds asserts that nothing reads."""
+        wanted = {result}
+        for node in reversed(self.program.graph.nodes):
+            if node in wanted:
+                wanted.update(source for source in node.all_input_nodes if source in self.opaque)
+        needed = [node for node in self.program.graph.nodes if node in wanted]
         graph = torch.fx.Graph()
         copies: dict[torch.fx.Node, torch.fx.Node] = {}
         crossing: list[Traced] = []
         root = torch.nn.Module()
-        for node in self.program.graph.nodes:
-            if node not in self.opaque:
-                continue
+        for node in needed:
             for source in node.all_input_nodes:
                 value = self.values.get(source)
                 if source not in copies and isinstance(value, Traced):
                     copies[source] = graph.placeholder(f"value_{len(crossing)}")
                     crossing.append(value)
-        batch = None
-        for node in self.program.graph.nodes:
-            if node not in self.opaque:
-                continue
+        # The number of positions comes in by itself: a crossing tensor need not have it as a dimension.
+        batch = graph.placeholder("batch")
+        for node in needed:
             for source in node.all_input_nodes:
                 if source in copies:
                     continue
@@ -201,7 +211,6 @@ class _Walk:
                     root.register_buffer(name, value.float() if value.is_floating_point() else value)
                     copies[source] = graph.get_attr(name)
                 elif isinstance(value, _Symbol):
-                    batch = batch or graph.call_function(torch.ops.aten.sym_size.int, (next(iter(copies.values())), 0))
                     copies[source] = self._copy_symbol(graph, source, batch, copies)
                 else:
                     raise ModelError(f"the model cannot be traced: {self.opaque[node]}")
@@ -237,19 +246,19 @@ def _tail(module: torch.fx.GraphModule, crossing: Sequence[Traced]) -> Tail:
         maps = dict(zip(names, arrays, strict=True))
         tensors = [_as_tensor(maps[value.name], value) for value in crossing]
         with torch.inference_mode():
-            y = module(*tensors)
+            y = module(*tensors, len(arrays[0]))
         return np.ascontiguousarray(y.float().numpy()).reshape(len(y), 1, 1, -1)
 
     return tail
 
 
 def _as_tensor(array: Any, value: Traced) -> torch.Tensor:
-    """A map [n, H, W, C] as the tensor that the trace saw."""
+    """A map [n, H, W, C] as the tensor that the trace saw; contiguous, since views in the trace may count on it."""
     atoms = [BATCH, *(atom for atom in (value.y, value.x) if atom is not None), *value.channels]
     x = torch.from_numpy(np.ascontiguousarray(array)).reshape(len(array), *(atom.length for atom in atoms[1:]))
     x = x.permute([atoms.index(atom) for dim in value.dims for atom in dim])
     sizes = [len(array) * length(dim) // BATCH.length if BATCH in dim else length(dim) for dim in value.dims]
-    return x.reshape(sizes)
+    return x.reshape(sizes).contiguous()
 
 
 def _holds_traced(value: Any) -> bool:

@@ -27,7 +27,9 @@ def convolve(
     top, left, bottom, right = margins
     if (top, left) != (bottom, right):
         x, top, left = taps.padded(x, margins), 0, 0
-    x = x if x.flags.writeable else x.copy()  # a view repeated for a batch, say; torch warns of memory that it may not write
+    x = (
+        x if x.flags.writeable else x.copy()
+    )  # a view repeated for a batch, say; torch warns of memory that it may not write
     y = torch.nn.functional.conv2d(
         torch.from_numpy(x).permute(0, 3, 1, 2),
         weight.form("channels_last", _channels_last),

@@ -60,6 +60,10 @@ class Model:
         """
         return self._module.eval()
 
+    def with_preprocessing(self, preprocessing: Preprocessing) -> Model:
+        """The same module, labels and activation, fed otherwise."""
+        return Model(self.name, self._module, preprocessing, self.labels, self._activation, self.weights_note)
+
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the module's input."""

@@ -17,7 +17,7 @@ def lower(plan: LogicalPlan, context: Context) -> PhysicalPlan:
     extents = plan.extents()
     crossing = plan.crossing()
     head = _head(plan)
-    n = max(round(len(plan.positions) / max(len(plan.batches), 1)), 1)
+    n = plan.mean_batch
     views = {network.source.name, *crossing, network.output.name}
     names = ("deltas", "full", "head")
     bounds = (1, plan.cut, max(head, plan.cut), len(network))
@@ -46,12 +46,7 @@ def lower(plan: LogicalPlan, context: Context) -> PhysicalPlan:
             choices.append((node, choice, i == 0))
         steps = _steps(choices, keeps, extents, plan)
         stages.append(Stage(name, steps, keeps, batch))
-    seconds = sum(
-        step.seconds * len(plan.positions) / (n if step.incremental else min(plan.full_batch, len(plan.positions)))
-        for stage in stages
-        for step in stage.steps
-    )
-    return PhysicalPlan(plan, context.costs.backend, tuple(stages), frozenset(views), seconds / context.threads)
+    return PhysicalPlan(plan, context.costs.backend, tuple(stages), frozenset(views), context.threads)
 
 
 def _head(plan: LogicalPlan) -> int:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 
 from kdb.errors import ExecutionError
+from kdb.network import Network
 from kdb.planner.plan import LogicalPlan
 from kdb.planner.rules import RULES, Context, Rule
+
+Memo = MutableMapping[Network, dict[str, Network | str]]
+"""What the rules on networks made of each, by name: a new network, or why not.  Best a WeakKeyDictionary."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +26,16 @@ class Applied:
 
 
 def optimize(
-    plan: LogicalPlan, context: Context, switches: Mapping[str, bool] | None = None, rules: Sequence[Rule] = RULES
+    plan: LogicalPlan,
+    context: Context,
+    switches: Mapping[str, bool] | None = None,
+    rules: Sequence[Rule] = RULES,
+    memo: Memo | None = None,
 ) -> tuple[LogicalPlan, tuple[Applied, ...]]:
     """``plan`` after all rules whose switch is not off.
+
+    With a ``memo``, networks that were rewritten before are not rewritten again: folding weights takes longer than all
+    the rest of planning.
 
     Raises ExecutionError where a rule leaves a plan that does not verify: a defect of that rule, never the user's.
     """
@@ -34,16 +45,27 @@ def optimize(
         if not (switches or {}).get(rule.name, True):
             history.append(Applied(rule, False, "switched off", 0.0))
             continue
-        result = rule.apply(plan, context)
+        result = _apply(rule, plan, context, memo)
         if isinstance(result, str):
             history.append(Applied(rule, False, result, time.perf_counter() - start))
             continue
-        try:
-            result.verify()
-        except ValueError as error:
-            raise ExecutionError(
-                f"rule {rule.name} left an unsound plan: {error}; SET rule.{rule.name} = off"
-            ) from error
         plan = result
         history.append(Applied(rule, True, "", time.perf_counter() - start))
     return plan, tuple(history)
+
+
+def _apply(rule: Rule, plan: LogicalPlan, context: Context, memo: Memo | None) -> LogicalPlan | str:
+    """The rule's plan, verified, or its reason; from the memo where it is there."""
+    known = memo.setdefault(plan.network, {}) if memo is not None and rule.on_network else {}
+    if rule.name in known:
+        held = known[rule.name]
+        return held if isinstance(held, str) else plan.with_network(held)
+    result = rule.apply(plan, context)
+    if not isinstance(result, str):
+        try:
+            result.verify()
+        except ValueError as error:
+            fix = f"SET rule.{rule.name} = off"
+            raise ExecutionError(f"rule {rule.name} left an unsound plan: {error}; {fix}") from error
+    known[rule.name] = result if isinstance(result, str) else result.network
+    return result

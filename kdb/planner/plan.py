@@ -86,12 +86,17 @@ class LogicalPlan:
         """Footprints of all layers."""
         return Geometry(self.network, self.positions, self.patch)
 
+    @property
+    def mean_batch(self) -> int:
+        """Positions in a batch, on average."""
+        return max(round(len(self.positions) / max(len(self.batches), 1)), 1)
+
     def extents(self) -> dict[str, Size | None]:
         """Every layer's mean batch extent."""
         return {node.name: self.geometry.mean_extent(node, self.batches) for node in self.network}
 
     def with_network(self, network: Network) -> LogicalPlan:
-        """The same over a rewritten network, cut where it was in proportion: only valid while the plan is naive."""
+        """The same over a rewritten network; only valid while the plan is naive, as the cut counts layers."""
         return replace(self, network=network)
 
     def crossing(self) -> tuple[str, ...]:
@@ -144,13 +149,26 @@ class Stage:
 
 @dataclass(frozen=True, eq=False)
 class PhysicalPlan:
-    """What the executor runs: stages over groups of batches, and the views that must be materialized first."""
+    """What the executor runs: stages over groups of batches, and the views that must be materialized first.
+
+    Each step's work and seconds are those of one launch, for a batch of the stage.
+    """
 
     logical: LogicalPlan
     backend: Backend
     stages: tuple[Stage, ...]
     views: frozenset[str]
-    seconds: float
+    threads: int = 1
+
+    @cached_property
+    def seconds(self) -> float:
+        """Estimated seconds of all stages, on ``threads`` that share the work evenly."""
+        return sum(self.seconds_of(step) for stage in self.stages for step in stage.steps) / self.threads
+
+    def seconds_of(self, step: Step) -> float:
+        """Estimated thread-seconds of one step over all positions."""
+        n = len(self.logical.positions)
+        return step.seconds * n / (self.logical.mean_batch if step.incremental else min(self.logical.full_batch, n))
 
     @property
     def naive_macs(self) -> int:

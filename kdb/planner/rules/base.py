@@ -27,10 +27,12 @@ class Context:
 class Rule:
     """One rewrite: ``apply`` returns the new plan, or a text that says why it leaves the plan as it is.
 
-    ``exact`` rules never change a result beyond rounding; ``summary`` is what SHOW RULES prints.
+    ``exact`` rules never change a result beyond rounding; ``on_network`` ones look at the network alone, so that what
+    they made of it serves every later query; ``summary`` is what SHOW RULES prints.
     """
 
     name: str
     summary: str
     apply: Callable[[LogicalPlan, Context], LogicalPlan | str]
     exact: bool = True
+    on_network: bool = False

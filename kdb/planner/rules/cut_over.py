@@ -14,7 +14,7 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
         return "the plan is not incremental"
     network, costs = plan.network, context.costs
     extents = plan.extents()
-    n = max(round(len(plan.positions) / max(len(plan.batches), 1)), 1)
+    n = plan.mean_batch
     deltas, fulls = [0.0], [0.0]
     for node in network.nodes[1:]:
         delta = costs.delta(network, node, extents, n)

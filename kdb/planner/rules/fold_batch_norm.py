@@ -41,4 +41,4 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     return plan.with_network(rewritten(network, replaced, arrays))
 
 
-RULE = Rule("fold_batch_norm", "batch normalization becomes part of the layer before it", apply)
+RULE = Rule("fold_batch_norm", "batch normalization becomes part of the layer before it", apply, on_network=True)

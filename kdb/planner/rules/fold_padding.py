@@ -30,4 +30,4 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     return plan.with_network(rewritten(network, replaced))
 
 
-RULE = Rule("fold_padding", "zero padding becomes part of the convolution that reads it", apply)
+RULE = Rule("fold_padding", "zero padding becomes part of the convolution that reads it", apply, on_network=True)

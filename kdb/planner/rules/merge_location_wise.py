@@ -77,4 +77,9 @@ def _inlined(program: Program, before: Program, root: int) -> tuple[Program, int
     return instructions, offset + len(program)
 
 
-RULE = Rule("merge_location_wise", "chains and joins of location-wise layers over one map become one layer", apply)
+RULE = Rule(
+    "merge_location_wise",
+    "chains and joins of location-wise layers over one map become one layer",
+    apply,
+    on_network=True,
+)

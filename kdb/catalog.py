@@ -1,0 +1,118 @@
+"""The models of a session: what a name means, and the network each was traced into.
+
+A trace is kept with its model for as long as the weights stay as they are; changed in place, they are traced anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from kdb import query
+from kdb.errors import BindError, did_you_mean
+from kdb.frontends.torch_export import trace
+from kdb.models import zoo
+from kdb.models.model import Model
+from kdb.network import Network
+from kdb.planner.bind import Arguments
+
+PARAMETER_MODEL = "model"
+"""What a module given by a parameter is called."""
+
+
+@dataclass(frozen=True, eq=False)
+class TracedModel:
+    """A model and its network; ``identity`` is a hex digest of graph, weights and preprocessing, never of a name."""
+
+    model: Model
+    network: Network
+    identity: str
+
+
+class Catalog:
+    """Registered models, those resolved by name so far, and their traces."""
+
+    def __init__(self) -> None:
+        self._registered: dict[str, Model] = {}
+        self._resolved: dict[Hashable, Model] = {}
+        self._traces: WeakKeyDictionary[Model, tuple[Hashable, TracedModel]] = WeakKeyDictionary()
+
+    def register(self, name: str, module: object, **keywords: object) -> Model:
+        """Give ``module`` a name, in place of any model that had it; keywords as of :func:`zoo.make_model`."""
+        if not isinstance(name, str) or not name.strip():
+            raise BindError(f"a model's name is a text that is not empty; got {name!r}")
+        model = zoo.make_model(name, module, **keywords)
+        self._registered[name] = model
+        return model
+
+    def drop(self, name: str) -> None:
+        """Forget a registered model; raises BindError where there is none of that name."""
+        if self._registered.pop(name, None) is None:
+            raise BindError(f"no model '{name}' was registered{did_you_mean(name, self._registered)}")
+
+    def listed(self) -> list[tuple[str, str, str]]:
+        """(name, origin, input) of every model that a bare name finds; timm's are too many to list."""
+        rows = [(name, m.weights_note, "x".join(map(str, m.input_shape))) for name, m in self._registered.items()]
+        return rows + [(name, "built in", "") for name in zoo.known_names() if name not in self._registered]
+
+    def find(self, ref: query.ModelRef, arguments: Arguments) -> Model:
+        """The model that a query names: registered here, else a bundled one, torchvision's or timm's.
+
+        Raises BindError for an unknown name or option, ModelError where it cannot be loaded.
+        """
+        options = {key: arguments.plain(value) for key, value in ref.options}
+        if ref.parameter is not None:
+            value = arguments[ref.parameter]
+            if not isinstance(value, str):
+                return self._given(value, options)
+            return self._named(value, options)
+        return self._named(ref.name, options)
+
+    def _given(self, module: object, options: Mapping[str, Any]) -> Model:
+        """A module given by a parameter, one model as long as it and its options stay the same."""
+        key = (id(module), repr(sorted(options.items())))
+        if key not in self._resolved:
+            self._resolved[key] = zoo.make_model(PARAMETER_MODEL, module, **options)
+        return self._resolved[key]
+
+    def _named(self, name: str, options: Mapping[str, Any]) -> Model:
+        registered = self._registered.get(name)
+        key = (registered or name, repr(sorted(options.items())))
+        if registered is not None and not options:
+            return registered
+        if key not in self._resolved:
+            self._resolved[key] = _resized(registered, options) if registered else self._built_in(name, options)
+        return self._resolved[key]
+
+    def _built_in(self, name: str, options: Mapping[str, Any]) -> Model:
+        try:
+            return zoo.resolve(name, options)
+        except BindError as error:
+            hint = did_you_mean(name, self._registered)
+            if hint and "unknown model" in str(error):
+                raise BindError(f"unknown model '{name}'{hint}") from None
+            raise
+
+    def traced(self, model: Model) -> TracedModel:
+        """The network of ``model`` as its weights are now; raises ModelError where it cannot be traced."""
+        fingerprint = model.fingerprint()
+        held = self._traces.get(model)
+        if held is None or held[0] != fingerprint:
+            network = trace(model.module, model.input_shape)
+            parts = (network.digest, model.weights_digest(), model.preprocessing.digest())
+            identity = hashlib.sha256(" ".join(parts).encode()).hexdigest()
+            held = fingerprint, TracedModel(model, network, identity)
+            self._traces[model] = held
+        return held[1]
+
+
+def _resized(model: Model, options: Mapping[str, Any]) -> Model:
+    """A registered model with the query's own ``resize``."""
+    unknown = [key for key in options if key != "resize"]
+    if unknown:
+        raise BindError(f"'{model.name}' is registered with its options; a query may add resize, not '{unknown[0]}'")
+    preprocessing = replace(model.preprocessing, resize=options["resize"])
+    return model.with_preprocessing(preprocessing)

@@ -1,0 +1,252 @@
+"""The ``kdb`` command: one query, a file, standard input, or a shell.
+
+    kdb "OCCLUDE 'cat.png' USING efficientnet_lite0 INTO 'heat.png'"
+    kdb -f script.kdb
+    kdb < script.kdb
+    kdb
+
+Exit status 0, 1 with the error on stderr, or 130 when interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from kdb.errors import Error, ExecutionError, Interrupted, ParseError
+from kdb.heatmap import HeatMap, HeatMaps
+from kdb.session import Result, Session, connect
+from kdb.version import __version__
+
+PROMPT, MORE = "kdb> ", "...> "
+
+HELP = """\
+Statements end with ; and may run over several lines; an empty line ends one too.
+
+    OCCLUDE 'cat.png' WITH patch(16, 16) STRIDE 4 USING efficientnet_lite0 INTO 'heat.png';
+    EXPLAIN OCCLUDE 'cat.png' USING resnet18;        EXPLAIN ANALYZE OCCLUDE ...;
+    SHOW MODELS;  SHOW SETTINGS;  SHOW RULES;  SET threads = 2;  RESET threads;
+
+    .help     this text
+    .read F   run the statements of the file F
+    .quit     leave, as Ctrl-D does; Ctrl-C stops a query
+"""
+
+PROGRESS_AFTER = 2.0
+"""Seconds before a progress bar appears."""
+
+
+class ProgressBar:
+    """A line on a terminal that is drawn over itself; gone when the map is there."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._start = time.monotonic()
+        self._shown = False
+
+    def __call__(self, done: int, total: int) -> None:
+        """Draw ``done`` of ``total`` positions, once it has taken long enough to be worth a line."""
+        elapsed = time.monotonic() - self._start
+        if elapsed < PROGRESS_AFTER:
+            return
+        filled = round(30 * done / max(total, 1))
+        left = f", {elapsed * (total - done) / done:.0f} s left" if done else ""
+        self._stream.write(f"\r\x1b[K[{'#' * filled}{'.' * (30 - filled)}] {done}/{total} positions{left}")
+        self._stream.flush()
+        self._shown = True
+
+    def restart(self) -> None:
+        """Wipe the line and start the clock for the next map."""
+        if self._shown:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+        self._start, self._shown = time.monotonic(), False
+
+
+class Client:
+    """One session behind a command line: runs text, prints results and errors."""
+
+    def __init__(self, session: Session, out: TextIO, err: TextIO) -> None:
+        self.session, self.out, self.err = session, out, err
+        self.bar = ProgressBar(err) if err.isatty() else None
+        session.progress = self.bar
+
+    def run(self, text: str) -> int:
+        """Run a script; print each result as it comes.  Returns the exit status."""
+        try:
+            results = self.session.run(text)
+            status = 0
+            while True:
+                self._restart_bar()
+                result = next(results, None)
+                if result is None:
+                    return status
+                self._restart_bar()
+                status = max(status, self.show(result))
+        except Interrupted as stopped:
+            self._restart_bar()
+            print(stopped, file=self.err)
+            return 130
+        except Error as error:
+            self._restart_bar()
+            print(f"{_kind(error)}: {error}", file=self.err)
+            return 1
+
+    def _restart_bar(self) -> None:
+        if self.bar is not None:
+            self.bar.restart()
+
+    def show(self, result: Result) -> int:
+        """Print a result; 1 where an image of several failed."""
+        status = 0
+        if isinstance(result, HeatMap):
+            print(summary(result), file=self.out)
+        elif isinstance(result, HeatMaps):
+            for source, outcome in zip(result.sources, result.outcomes(), strict=True):
+                if isinstance(outcome, Error):
+                    print(f"{_kind(outcome)}: {outcome}", file=self.err)
+                    status = 1
+                else:
+                    print(f"{source}: {summary(outcome)}", file=self.out)
+        else:
+            print(result, file=self.out)
+        self.out.flush()
+        return status
+
+
+def _kind(error: Error) -> str:
+    """What a user would call it."""
+    return "syntax error" if isinstance(error, ParseError) else "error"
+
+
+def summary(heat_map: HeatMap) -> str:
+    """A line or a few: each class with its baseline, and where hiding the image moves it most."""
+    values, indices, labels = heat_map.by_class()
+    corners = heat_map.positions.reshape(-1, 2)
+    lines = []
+    for row, index, label, baseline in zip(values, indices, labels, np.ravel(heat_map.baseline), strict=True):
+        centre = 0.0 if heat_map.score.endswith("drop") else baseline
+        change = np.where(np.isnan(row), 0, row - centre)
+        most = int(np.argmax(np.abs(change)))
+        y, x = corners[most]
+        whole = "logit" if heat_map.score.startswith("logit") else "probability"
+        lines.append(
+            f"{label} ({index}): {whole} {baseline:.4g}; {heat_map.score} {row[most]:.4g} with the patch at ({y}, {x})"
+        )
+    stats = heat_map.stats
+    cost = f"{stats.evaluated} of {stats.positions} positions in {stats.seconds['total']:.1f} s"
+    return "\n".join([*lines, f"{cost}, {stats.speedup:.1f} times fewer multiply-adds than full inference"])
+
+
+def shell(client: Client, read: Callable[[str], str] = input) -> int:
+    """Read statements until the end of the input."""
+    print(f"kdb {__version__}; .help for help, .quit to leave", file=client.out)
+    held: list[str] = []
+    while True:
+        try:
+            line = read(MORE if held else PROMPT)
+        except EOFError:
+            print(file=client.out)
+            return 0
+        except KeyboardInterrupt:  # at the prompt: forget what was typed
+            print(file=client.out)
+            held = []
+            continue
+        command = line.strip()
+        if not held and command.startswith("."):
+            if command in (".quit", ".exit"):
+                return 0
+            _dot_command(client, command)
+            continue
+        if command:
+            held.append(line)
+        if held and (not command or command.endswith(";")):
+            client.run("\n".join(held))
+            held = []
+
+
+def _dot_command(client: Client, command: str) -> None:
+    name, _, rest = command.partition(" ")
+    if name == ".help":
+        print(HELP, end="", file=client.out)
+    elif name == ".read":
+        try:
+            text = _read_file(rest.strip())
+        except Error as error:
+            print(f"error: {error}", file=client.err)
+        else:
+            client.run(text)
+    else:
+        print(f"error: there is no {name}; .help lists what there is", file=client.err)
+
+
+@contextlib.contextmanager
+def _history() -> Iterator[None]:
+    """Line editing, and a history kept between shells where the platform has them."""
+    try:
+        import readline
+    except ImportError:
+        yield
+        return
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    file = state / "kdb" / "history"
+    with contextlib.suppress(OSError):
+        readline.read_history_file(file)
+    readline.set_history_length(1000)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            readline.write_history_file(file)
+
+
+def _read_file(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ExecutionError(f"cannot read '{path}': {reason}") from error
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="kdb", description="Occlusion-based explanations of CNNs, as queries.")
+    parser.add_argument("query", nargs="?", help="a script in kdb's query language; left out, a shell or stdin")
+    parser.add_argument("-f", "--file", help="run the statements of a file")
+    parser.add_argument("--version", action="version", version=f"kdb {__version__}")
+    arguments = parser.parse_args(argv)
+    if arguments.query is not None and arguments.file is not None:
+        parser.error("give a query or a file, not both")
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command's entry point; returns the exit status."""
+    arguments = _arguments(argv)
+    client = Client(connect(), sys.stdout, sys.stderr)
+    try:
+        if arguments.query is not None:
+            return client.run(arguments.query)
+        if arguments.file is not None:
+            return client.run(_read_file(arguments.file))
+        if not sys.stdin.isatty():
+            return client.run(sys.stdin.read())
+        with _history():
+            return shell(client)
+    except Error as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read the output has left; keep the interpreter from saying so again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1

@@ -1,0 +1,217 @@
+"""EXPLAIN: a physical plan as text, JSON or a graph in dot, with measurements beside the estimates where there are any.
+
+An :class:`Explanation` is plain data, taken from the plan; the renderers below it know nothing else.  Seconds are
+thread-seconds over all positions, so that they add up whatever the number of threads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kdb.geometry import Size
+from kdb.operators.base import ELEMENT
+from kdb.operators.leaves import Opaque
+from kdb.planner.optimize import Applied
+from kdb.planner.plan import PhysicalPlan
+from kdb.table import Table
+
+FORMATS = ("text", "json", "dot")
+
+
+@dataclass(frozen=True)
+class RuleLine:
+    """What became of a rule; ``approximate`` marks one that may change results."""
+
+    name: str
+    fired: bool
+    reason: str
+    milliseconds: float
+    approximate: bool
+
+
+@dataclass(frozen=True)
+class LayerLine:
+    """One layer: where it stands, how it is computed, on what part of its map, and what that costs."""
+
+    name: str
+    operator: str
+    params: Mapping[str, str]
+    inputs: tuple[str, ...]
+    stage: str
+    kernel: str
+    box: Size
+    map: Size
+    channels: int
+    naive_macs: int
+    planned_macs: int
+    estimated_seconds: float
+    measured_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """All that EXPLAIN tells; ``measured_seconds`` is None unless the plan was run."""
+
+    query: str
+    positions: int
+    distinct: int
+    batches: int
+    largest_batch: int
+    groups: int
+    threads: int
+    backend: str
+    naive_macs: int
+    planned_macs: int
+    view_bytes: int
+    estimated_seconds: float
+    measured_seconds: float | None
+    cut: str | None
+    outside: tuple[str, ...]
+    rules: tuple[RuleLine, ...]
+    layers: tuple[LayerLine, ...]
+
+
+def explain(
+    text: str,
+    plan: PhysicalPlan,
+    history: Sequence[Applied],
+    threads: int,
+    measured: Mapping[str, float] | None = None,
+    wall: float | None = None,
+) -> Explanation:
+    """The explanation of ``plan`` for the query ``text``; ``measured`` holds thread-seconds by layer."""
+    logical = plan.logical
+    n = len(logical.positions)
+    macs = plan.macs_by_layer
+    lines = []
+    for stage in plan.stages:
+        for step in stage.steps:
+            node, shapes = step.node, logical.network.input_shapes(step.node)
+            naive = node.operator.macs(shapes, node.shape, node.shape.size.area) * n
+            lines.append(
+                LayerLine(
+                    name=node.name,
+                    operator=node.operator.label,
+                    params=dict(node.operator.params()),
+                    inputs=node.inputs,
+                    stage=stage.name,
+                    kernel=step.kernel,
+                    box=step.extent,
+                    map=node.shape.size,
+                    channels=node.shape.channels,
+                    naive_macs=naive,
+                    planned_macs=macs.get(node.name, 0),
+                    estimated_seconds=plan.seconds_of(step),
+                    measured_seconds=None if measured is None else measured.get(node.name, 0.0),
+                )
+            )
+    views = sum(logical.network[name].shape.elements for name in plan.views) * ELEMENT
+    asked = logical.positions if logical.duplicates is None else logical.duplicates
+    return Explanation(
+        query=text,
+        positions=len(asked),
+        distinct=n,
+        batches=len(logical.batches),
+        largest_batch=max(len(batch) for batch in logical.batches),
+        groups=len(logical.groups),
+        threads=threads,
+        backend=plan.backend.name,
+        naive_macs=plan.naive_macs,
+        planned_macs=plan.planned_macs,
+        view_bytes=views,
+        estimated_seconds=plan.seconds,
+        measured_seconds=wall,
+        cut=logical.network.nodes[logical.cut].name if logical.cut < len(logical.network) else None,
+        outside=tuple(node.operator.because for node in logical.network if isinstance(node.operator, Opaque)),
+        rules=tuple(
+            RuleLine(a.rule.name, a.fired, a.reason, round(a.seconds * 1e3, 3), not a.rule.exact) for a in history
+        ),
+        layers=tuple(lines),
+    )
+
+
+def render(explanation: Explanation, format: str) -> str:
+    """The explanation in one of ``FORMATS``."""
+    return {"text": _text, "json": _json, "dot": _dot}[format](explanation)
+
+
+def _json(explanation: Explanation) -> str:
+    return json.dumps(asdict(explanation), indent=2)
+
+
+def _text(e: Explanation) -> str:
+    positions = f"{e.positions:,} positions" + (
+        f", {e.distinct:,} of them distinct" if e.distinct < e.positions else ""
+    )
+    fewer = f"{e.naive_macs / e.planned_macs:.3g} times fewer" if e.planned_macs else "none to make"
+    head = [
+        e.query,
+        "",
+        f"{positions}, in {e.batches} batches of up to {e.largest_batch}, {e.groups} groups",
+        f"multiply-adds: {_count(e.naive_macs)} naive, {_count(e.planned_macs)} planned, {fewer}",
+        f"views: {e.view_bytes / 2**20:.1f} MiB; backend {e.backend}, threads {e.threads}",
+        f"seconds: {e.estimated_seconds:.3g} estimated"
+        + ("" if e.measured_seconds is None else f", {e.measured_seconds:.3g} measured"),
+    ]
+    head += [f"outside the vocabulary, evaluated in full by torch: {because}" for because in e.outside]
+    if e.cut is not None:
+        head.append(f"evaluated in full from {e.cut} on")
+    return "\n".join([*head, "", str(_rules(e)), "", str(_layers(e))])
+
+
+def _rules(e: Explanation) -> Table:
+    timed = e.measured_seconds is not None  # only then, so that EXPLAIN alone prints the same each time
+    rows = [
+        (
+            rule.name + (" [approx]" if rule.approximate else ""),
+            "fired" if rule.fired else "-",
+            *([rule.milliseconds] if timed else []),
+            rule.reason,
+        )
+        for rule in e.rules
+    ]
+    return Table(("rule", "", *(["ms"] if timed else []), "why not"), tuple(rows))
+
+
+def _layers(e: Explanation) -> Table:
+    timed = e.measured_seconds is not None
+    rows = []
+    for line in e.layers:
+        params = " ".join(f"{key}={value}" for key, value in line.params.items())
+        box, whole = (f"{size[0]}x{size[1]}" for size in (line.box, line.map))
+        row: list[Any] = [line.stage, line.name, line.operator, line.kernel, box, whole, line.channels]
+        row += [round(line.naive_macs / 1e9, 1), round(line.planned_macs / 1e9, 1)]
+        row += [round(line.estimated_seconds, 3)]
+        row += [round(line.measured_seconds or 0.0, 3)] if timed else []
+        rows.append((*row, params))
+    columns = ["stage", "layer", "operator", "kernel", "box", "of", "channels", "naive Gmac", "Gmac", "est s"]
+    return Table((*columns, *(["real s"] if timed else []), "parameters"), tuple(rows))
+
+
+def _count(number: int) -> str:
+    for unit, name in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if number >= unit:
+            return f"{number / unit:.3g} {name}"
+    return str(number)
+
+
+def _dot(e: Explanation) -> str:
+    def quoted(text: str) -> str:
+        escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        return f'"{escaped}"'
+
+    colours = {"deltas": "lightblue", "full": "lightyellow", "head": "lightgrey"}
+    lines = ["digraph plan {", f"  label={quoted(e.query)};", "  node [shape=box, style=filled];"]
+    names = {line.name for line in e.layers}
+    for line in e.layers:
+        box, whole = (f"{size[0]}x{size[1]}" for size in (line.box, line.map))
+        label = f"{line.name}\n{line.operator} by {line.kernel}\n{box} of {whole} x {line.channels}"
+        lines.append(f"  {quoted(line.name)} [label={quoted(label)}, fillcolor={colours.get(line.stage, 'white')}];")
+    for line in e.layers:
+        for source in line.inputs:
+            style = "" if source in names else " [style=dashed]"  # the image, or a view that no position changes
+            lines.append(f"  {quoted(source)} -> {quoted(line.name)}{style};")
+    return "\n".join([*lines, "}"])

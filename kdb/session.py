@@ -1,0 +1,291 @@
+"""The public face and composition root: a session takes query text and gives results.
+
+It resolves what statements name (models, images, settings) and hands OCCLUDE to the engine.  A session may be shared
+by threads; executions take turns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import singledispatchmethod
+from pathlib import Path
+from threading import RLock
+from types import TracebackType
+from typing import Any
+
+from kdb import images, query
+from kdb.catalog import Catalog
+from kdb.engine import Engine, Planned, Progress, Task
+from kdb.errors import BindError, ExecutionError, Interrupted, NotAvailableError, did_you_mean
+from kdb.geometry import Size
+from kdb.heatmap import HeatMap, HeatMaps, file_format
+from kdb.images import SourceImage
+from kdb.parser import parse, parse_one
+from kdb.planner import bind
+from kdb.planner.bind import Arguments
+from kdb.planner.explain import FORMATS, explain, render
+from kdb.planner.rules import RULES
+from kdb.settings import Settings, declared, shown
+from kdb.table import PlanText, Table
+
+Result = HeatMap | HeatMaps | Table
+Parameters = Mapping[str, Any] | Sequence[Any] | None
+
+
+class Session:
+    """A connection: its models, images, settings, and the views it keeps between queries.
+
+    ``progress`` is told (positions finished, positions in all) while a map is computed.
+    """
+
+    def __init__(self, progress: Progress | None = None) -> None:
+        self.progress = progress
+        self.settings = Settings(declared([(rule.name, rule.summary) for rule in RULES]))
+        self._catalog = Catalog()
+        self._images: dict[str, SourceImage] = {}
+        self._engine = Engine(self.settings)
+        self._lock = RLock()
+
+    # ---- what users call
+
+    def execute(self, text: str, parameters: Parameters = None) -> Result:
+        """Run a script and return its last statement's result.
+
+        OCCLUDE gives a :class:`HeatMap`, or :class:`HeatMaps` for a glob or a list of images; all else a
+        :class:`Table`.  ``parameters`` is a dict for ``$name`` and bare names, a sequence for ``?``.
+
+        Raises ParseError, BindError, ModelError, ExecutionError or Interrupted, all of them :class:`kdb.Error`.
+        """
+        last = deque(self.run(text, parameters), maxlen=1)
+        if not last:
+            raise BindError("there is no statement to execute")
+        return last[0]
+
+    def run(self, text: str, parameters: Parameters = None) -> Iterator[Result]:
+        """The result of each statement of a script, in order; the whole script is parsed before the first one runs."""
+        statements, arguments = parse(text), Arguments(parameters)
+        return (self._run(statement, arguments) for statement in statements)
+
+    def explain(self, text: str, parameters: Parameters = None, *, analyze: bool = False, format: str = "text") -> str:
+        """The plan of an OCCLUDE query as ``text``, ``json`` or ``dot``; ``analyze`` also runs it and measures."""
+        if format not in FORMATS:
+            raise BindError(f"unknown format '{format}'{did_you_mean(format, FORMATS)}; there are {', '.join(FORMATS)}")
+        statement = parse_one(text)
+        if isinstance(statement, query.Explain):
+            statement = statement.query
+        if not isinstance(statement, query.Occlude):
+            raise BindError("only OCCLUDE has a plan to explain")
+        return str(self._run(query.Explain(statement, analyze, format), Arguments(parameters)))
+
+    def register_model(self, name: str, module: object, **keywords: object) -> None:
+        """Give an ``nn.Module`` that maps [N, C, H, W] to logits [N, K] a name for this session.
+
+        Keywords: ``input_size`` (or ``input``; required), ``mean``, ``std``, ``scale``, ``layout``, ``channels``,
+        ``n_channels``, ``activation``, ``resize``, ``labels``; see :func:`kdb.models.zoo.make_model`.  The module is
+        used in eval mode.
+        """
+        with self._lock:
+            self._catalog.register(name, module, **keywords)
+
+    def register_image(self, name: str, image: object) -> None:
+        """Give an image (path, ``PIL.Image``, uint8 array) a bare name; it is read now, as it is now."""
+        if not isinstance(name, str) or not name.isidentifier():
+            raise BindError(f"an image's name is a word of letters, digits and _; got {name!r}")
+        with self._lock:
+            self._images[name] = images.load_image(image)
+
+    def close(self) -> None:
+        """Free the views; the session stays usable."""
+        with self._lock:
+            self._engine.views.clear()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ---- statements
+
+    def _run(self, statement: query.Statement, arguments: Arguments) -> Result:
+        with self._lock, _interruptible():
+            return self._statement(statement, arguments)
+
+    @singledispatchmethod
+    def _statement(self, statement: Any, arguments: Arguments) -> Result:
+        name = {
+            query.Tune: "TUNE",
+            query.CreateModel: "CREATE MODEL",
+            query.DescribeModel: "DESCRIBE MODEL",
+            query.Calibrate: "CALIBRATE",
+        }[type(statement)]
+        raise NotAvailableError(f"{name} is not available yet")
+
+    @_statement.register
+    def _occlude(self, asked: query.Occlude, arguments: Arguments) -> Result:
+        bind.check(asked)
+        if asked.into is not None:
+            _check_writable(asked.into)
+        found, several = self._sources(asked.source, arguments)
+        if not several:
+            heat_map = self._heat_map(asked, arguments, *found[0])[0]
+            if asked.into is not None:
+                heat_map.save(asked.into)
+            return heat_map
+
+        def compute(i: int) -> HeatMap:
+            with self._lock, _interruptible():
+                return self._heat_map(asked, arguments, *found[i])[0]
+
+        if found:
+            self._bind(asked, arguments)  # what is wrong with the query is said now, not once an image
+        heat_maps = HeatMaps([name or f"image {i}" for i, (name, _) in enumerate(found)], compute)
+        if asked.into is not None:
+            heat_maps.save(asked.into)
+        return heat_maps
+
+    @_statement.register
+    def _explain(self, statement: query.Explain, arguments: Arguments) -> Result:
+        asked = statement.query
+        bind.check(asked)
+        threads = self.settings["threads"]
+        if not statement.analyze:
+            traced, selection, patch = self._bind(asked, arguments)
+            planned = self._engine.plan(traced, selection, patch)
+            explained = explain(str(asked), planned.physical, planned.history, threads)
+        else:
+            found, several = self._sources(asked.source, arguments)
+            if several and len(found) != 1:
+                raise BindError(f"EXPLAIN ANALYZE runs one image; {len(found)} are given")
+            heat_map, planned, measured = self._heat_map(asked, arguments, *found[0])
+            wall = heat_map.stats.seconds["execute"]
+            explained = explain(str(asked), planned.physical, planned.history, threads, measured.layers, wall)
+        return PlanText(("plan",), tuple((line,) for line in render(explained, statement.format).split("\n")))
+
+    @_statement.register
+    def _set(self, statement: query.SetOption, arguments: Arguments) -> Result:
+        self.settings.set(statement.name, arguments.plain(statement.value))
+        return self._setting(statement.name)
+
+    @_statement.register
+    def _reset(self, statement: query.ResetOption, arguments: Arguments) -> Result:
+        self.settings.reset(statement.name)
+        return self._setting(statement.name)
+
+    def _setting(self, name: str) -> Table:
+        return Table(("setting", "value"), ((name.lower(), shown(self.settings[name.lower()])),))
+
+    @_statement.register
+    def _show_settings(self, statement: query.ShowSettings, arguments: Arguments) -> Result:
+        rows = tuple((s.name, shown(value), shown(s.default), s.summary) for s, value in self.settings)
+        return Table(("setting", "value", "default", "meaning"), rows)
+
+    @_statement.register
+    def _show_rules(self, statement: query.ShowRules, arguments: Arguments) -> Result:
+        rows = tuple((r.name, shown(self.settings[f"rule.{r.name}"]), r.exact, r.summary) for r in RULES)
+        return Table(("rule", "switch", "exact", "meaning"), rows)
+
+    @_statement.register
+    def _show_models(self, statement: query.ShowModels, arguments: Arguments) -> Result:
+        return Table(("model", "from", "input"), tuple(self._catalog.listed()))
+
+    @_statement.register
+    def _drop_model(self, statement: query.DropModel, arguments: Arguments) -> Result:
+        self._catalog.drop(statement.name)
+        return Table(("dropped",), ((statement.name,),))
+
+    # ---- OCCLUDE
+
+    def _bind(self, asked: query.Occlude, arguments: Arguments) -> tuple[Any, bind.Selection, Size]:
+        """The traced model, the positions and the patch: all that planning needs."""
+        model = self._catalog.find(asked.model, arguments)
+        patch = Size(asked.patch.height, asked.patch.width)
+        selection = bind.select(asked, Size(*model.input_shape[1:]), arguments)
+        bind.check_fill(asked.patch.fill, patch, arguments)
+        return self._catalog.traced(model), selection, patch
+
+    def _heat_map(
+        self, asked: query.Occlude, arguments: Arguments, source: str | None, load: Callable[[], SourceImage]
+    ) -> tuple[HeatMap, Planned, Any]:
+        image = load()  # before the model, which takes longer to fail
+        start = time.perf_counter()
+        traced, selection, _ = self._bind(asked, arguments)
+        seconds = time.perf_counter() - start
+        prepared = traced.model.preprocessing.prepare(image)
+        task = Task(asked, traced, selection, prepared, source, arguments, traced_in=seconds)
+        return self._engine.run(task, self.progress)
+
+    def _sources(
+        self, source: query.Source, arguments: Arguments
+    ) -> tuple[list[tuple[str | None, Callable[[], SourceImage]]], bool]:
+        """The images a query names, each as its name and how to load it; and whether they are several by form."""
+        if isinstance(source, query.Text):
+            return _from_value(source.value, None)
+        if isinstance(source, query.Parameter):
+            return _from_value(arguments[source], source.name)
+        if source.text in arguments.named:
+            return _from_value(arguments.named[source.text], source.text)
+        if source.text in self._images:
+            image = self._images[source.text]
+            return [(source.text, lambda: image)], False
+        known = [*arguments.named, *self._images]
+        hint = did_you_mean(source.text, known)
+        raise BindError(f"no image '{source.text}': neither a parameter nor registered{hint}; a path needs quotes")
+
+
+def _from_value(value: Any, name: str | None) -> tuple[list[tuple[str | None, Callable[[], SourceImage]]], bool]:
+    """One image, or several for a glob or a list."""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, str):
+        matches = images.expand_sources(value)
+        if matches is None:
+            return [(value, lambda: images.load_image(value))], False
+        return [_one(match, match) for match in matches], True
+    if isinstance(value, list | tuple):
+        if not value:
+            raise BindError("the list of images is empty")
+        return [_one(each, None) for each in value], True
+    return [_one(value, name)], False
+
+
+def _one(value: Any, name: str | None) -> tuple[str | None, Callable[[], SourceImage]]:
+    if name is None and isinstance(value, str | os.PathLike):
+        name = os.fspath(value)
+    return name, lambda: images.load_image(value)
+
+
+def _check_writable(path: str) -> None:
+    """Refuse an output that cannot be written before anything is computed."""
+    file_format(path)
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise ExecutionError(f"cannot write '{path}': there is no folder '{folder}'")
+    if not os.access(folder, os.W_OK):
+        raise ExecutionError(f"cannot write '{path}': the folder '{folder}' is not writable")
+    if Path(path).is_dir():
+        raise ExecutionError(f"cannot write '{path}': it is a folder")
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C outside a map's execution becomes Interrupted too, without a partial map."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except KeyboardInterrupt as error:
+        raise Interrupted from error
+
+
+def connect(path: str | os.PathLike[str] | None = None, *, progress: Progress | None = None) -> Session:
+    """A new session in memory; study files, which ``path`` would name, are not available yet."""
+    if path is not None:
+        raise NotAvailableError("study files are not available yet: connect() without a path keeps all in memory")
+    return Session(progress)

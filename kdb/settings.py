@@ -1,0 +1,114 @@
+"""What ``SET`` changes: each setting with its default, the values it takes, and what it is for.
+
+Settings belong to a session; who reads them is the session's business.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kdb.errors import BindError, did_you_mean
+
+KERNELS = ("auto", "native", "direct", "taps", "recompute")
+
+_SWITCH = {"on": True, "true": True, "off": False, "false": False}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting: ``parse`` turns a written value into the one kept, or raises ValueError saying what it takes."""
+
+    name: str
+    default: Any
+    parse: Callable[[Any], Any]
+    summary: str
+
+
+def _whole(least: int, word: str | None = None) -> Callable[[Any], Any]:
+    """A whole number from ``least``; or ``word``, kept as None."""
+
+    def parse(value: Any) -> int | None:
+        if word is not None and isinstance(value, str) and value.lower() == word:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"a whole number, {least} or more" + (f", or {word}" if word else ""))
+        return value
+
+    return parse
+
+
+def _one_of(choices: Sequence[str]) -> Callable[[Any], Any]:
+    def parse(value: Any) -> str:
+        if not isinstance(value, str) or value.lower() not in choices:
+            raise ValueError(f"one of {', '.join(choices)}")
+        return value.lower()
+
+    return parse
+
+
+def _switch(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, str) or value.lower() not in _SWITCH:
+        raise ValueError("on or off")
+    return _SWITCH[value.lower()]
+
+
+def cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def declared(rules: Sequence[tuple[str, str]]) -> tuple[Setting, ...]:
+    """All settings; ``rules`` are the planner's, (name, summary), each with a switch ``rule.NAME``."""
+    return (
+        Setting("threads", cores(), _whole(1), "worker threads, each on one core"),
+        Setting("kernels", "auto", _one_of(KERNELS), "convolutions: by cost; numpy alone (native); or one kernel"),
+        Setting("batch_size", None, _whole(1, "auto"), "positions a batch; auto leaves it to the planner"),
+        Setting("view_budget", 1024, _whole(0), "megabytes of materialized views kept between queries"),
+        Setting("seed", 0, _whole(0), "of random choices; exact queries make none"),
+        *(Setting(f"rule.{name}", True, _switch, summary) for name, summary in rules),
+    )
+
+
+class Settings:
+    """The values of one session."""
+
+    def __init__(self, settings: Sequence[Setting]) -> None:
+        self._settings = {setting.name: setting for setting in settings}
+        self._values = {setting.name: setting.default for setting in settings}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[tuple[Setting, Any]]:
+        """Each setting with its value, in order."""
+        return ((setting, self._values[name]) for name, setting in self._settings.items())
+
+    def set(self, name: str, value: Any) -> None:
+        """Change one; raises BindError for an unknown name or a value it does not take."""
+        setting = self._find(name)
+        try:
+            self._values[setting.name] = setting.parse(value)
+        except ValueError as error:
+            raise BindError(f"{setting.name} takes {error}; not {value!r}") from None
+
+    def reset(self, name: str) -> None:
+        """Back to the default; raises BindError for an unknown name."""
+        setting = self._find(name)
+        self._values[setting.name] = setting.default
+
+    def _find(self, name: str) -> Setting:
+        found = self._settings.get(name.lower())
+        if found is None:
+            hint = did_you_mean(name.lower(), self._settings) or "; SHOW SETTINGS lists them"
+            raise BindError(f"unknown setting '{name}'{hint}")
+        return found
+
+
+def shown(value: Any) -> str:
+    """A value as one would write it."""
+    return "auto" if value is None else {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)

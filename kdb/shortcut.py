@@ -1,0 +1,87 @@
+"""``kdb.occlude``: one heat map in one call, by way of the query language."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kdb.errors import BindError
+from kdb.heatmap import HeatMap, HeatMaps
+from kdb.session import Session
+
+
+def occlude(
+    image: object,
+    model: object,
+    patch: tuple[int, int] | int = (16, 16),
+    stride: tuple[int, int] | int = 4,
+    *,
+    fill: object = "black",
+    target: int | str | Sequence[int | str] | None = None,
+    score: str = "probability",
+    at: object = None,
+    within: object = None,
+    threads: int | None = None,
+    **model_options: object,
+) -> HeatMap | HeatMaps:
+    """The heat map of one image, or of each of a list of images.
+
+    ``image`` is a path, a ``PIL.Image`` or a uint8 array [H, W, 3] or [H, W]; ``model`` a name, or an ``nn.Module``
+    whose keywords, those of ``register_model``, follow; its ``input_size`` is the image's own where an array is given
+    without.  ``patch`` (height, width) and ``stride`` (sy, sx) are in pixels, one number for both.  ``fill`` is black,
+    gray, white, mean, (r, g, b), or a uint8 array [h, w, 3]; ``target`` a class or a sequence of classes, left out
+    the predicted one; ``at`` int [n, 2] of (y, x), which excludes ``stride``; ``within`` a box (y, x, height, width)
+    or a bool mask [H, W].
+
+    Raises what :meth:`kdb.session.Session.execute` raises.
+    """
+    arguments: dict[str, Any] = {"image": image, "model": model, "fill": fill, "at": at, "within": within}
+    options = dict(model_options)
+    if not isinstance(model, str) and isinstance(image, np.ndarray) and not {"input", "input_size"} & {*options}:
+        options["input_size"] = image.shape[:2]
+    arguments |= {f"option_{key}": value for key, value in options.items()}
+    clauses = ["OCCLUDE $image", f"WITH patch{_pair('patch', patch)} FILL {_fill(fill)}", "USING $model"]
+    if options:
+        clauses.append(f"({', '.join(f'{key} = $option_{key}' for key in options)})")
+    if at is None:
+        clauses.append(f"STRIDE {_pair('stride', stride)}")
+    else:
+        clauses.append("AT $at")
+    if isinstance(within, tuple | list):
+        clauses.append(f"WITHIN box({', '.join(str(operator.index(number)) for number in within)})")
+    elif within is not None:
+        clauses.append("WITHIN mask($within)")
+    if isinstance(target, Sequence) and not isinstance(target, str):
+        arguments |= {f"class_{i}": each for i, each in enumerate(target)}
+        clauses.append(f"FOR CLASSES ({', '.join(f'$class_{i}' for i in range(len(target)))})")
+    elif target is not None:
+        arguments["class"] = target
+        clauses.append("FOR CLASS $class")
+    clauses.append(f"SCORE {score}")
+    session = Session()
+    if threads is not None:
+        session.settings.set("threads", threads)
+    result = session.execute(" ".join(clauses), arguments)
+    assert isinstance(result, HeatMap | HeatMaps), "OCCLUDE gives heat maps"
+    return result
+
+
+def _pair(what: str, value: Any) -> str:
+    try:
+        numbers = [operator.index(number) for number in (value if isinstance(value, Sequence) else (value, value))]
+    except TypeError:
+        numbers = []
+    if len(numbers) != 2:
+        raise BindError(f"{what} is a whole number of pixels, or a pair (y, x) of them; got {value!r}")
+    return f"({numbers[0]}, {numbers[1]})"
+
+
+def _fill(fill: Any) -> str:
+    if isinstance(fill, str):
+        return fill
+    if isinstance(fill, tuple | list) and all(isinstance(number, int | float) for number in fill):
+        return f"rgb({', '.join(map(str, fill))})"
+    return "$fill"
