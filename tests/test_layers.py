@@ -49,9 +49,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("kdb.query", "kdb.parser", *ENGINE, *RESULTS, "kdb.models"),
         *("kdb.settings", "kdb.catalog", "kdb.engine"),
     ),
+    "kdb.shortcut": ("kdb.errors", "kdb.heatmap", "kdb.session"),
     "kdb.cli": ("kdb.errors", "kdb.parser", "kdb.session", "kdb.heatmap", "kdb.table", "kdb.version"),
     "kdb.__main__": ("kdb.cli",),
-    "kdb": ("kdb.errors", "kdb.session", "kdb.heatmap", "kdb.table", "kdb.version"),
+    "kdb": ("kdb.errors", "kdb.session", "kdb.shortcut", "kdb.heatmap", "kdb.table", "kdb.version"),
 }
 
 # A third party's module, and the only part of kdb that may import it.

@@ -429,7 +429,10 @@ def _transpose(b: Builder, shape: Ints, x: Traced, a: int, c: int) -> Traced:
 
 
 def _view(b: Builder, shape: Ints, x: Traced, *ignored: Any) -> Traced:
-    return x.viewed(shape)
+    try:
+        return x.viewed(shape)
+    except Unsupported:  # cut where the channels' factors are not, as by the second of two shuffles
+        return b.merged(x).viewed(shape)
 
 
 def _expand(b: Builder, shape: Ints, x: Traced, *ignored: Any) -> Traced:

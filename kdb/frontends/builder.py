@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from kdb.errors import ModelError
-from kdb.frontends.axes import Atom, Dim, Traced, Unsupported
+from kdb.frontends.axes import Atom, Dim, Traced, Unsupported, length
 from kdb.kernels.base import Instruction, Operand
 from kdb.network import Network, ParameterStore
 from kdb.operators.base import Operator, Shape
@@ -86,6 +86,13 @@ class Builder:
         order = value.channel_index(holding[0]).reshape(-1)
         name = self.emit(SelectChannels(tuple(int(i) for i in order)), value.name)
         return replace(value, name=name, channels=holding[0])
+
+    def merged(self, value: Traced) -> Traced:
+        """``value`` aligned, and its channels one factor, so that they can be split anew."""
+        value = self.aligned(value)
+        whole: Dim = (Atom("c", length(value.channels)),) if value.channels else ()
+        dims = tuple(whole if dim and dim == value.channels else dim for dim in value.dims)
+        return replace(value, channels=whole, dims=dims)
 
     def nchw(self, value: Traced) -> Traced:
         """``value`` as a plain [N, C, H, W] tensor, or Unsupported."""
