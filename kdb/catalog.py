@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 from kdb import query
 from kdb.errors import BindError, did_you_mean
 from kdb.frontends.torch_export import trace
+from kdb.interrupts import deferred
 from kdb.models import zoo
 from kdb.models.model import Model
 from kdb.network import Network
@@ -101,7 +102,8 @@ class Catalog:
         fingerprint = model.fingerprint()
         held = self._traces.get(model)
         if held is None or held[0] != fingerprint:
-            network = trace(model.module, model.input_shape)
+            with deferred():
+                network = trace(model.module, model.input_shape)
             parts = (network.digest, model.weights_digest(), model.preprocessing.digest())
             identity = hashlib.sha256(" ".join(parts).encode()).hexdigest()
             held = fingerprint, TracedModel(model, network, identity)

@@ -5,7 +5,8 @@
     kdb < script.kdb
     kdb
 
-Exit status 0, 1 with the error on stderr, or 130 when interrupted.
+Exit status 0, 1 with the error on stderr, or 130 when interrupted.  Whatever takes time to import is imported inside
+:func:`main`, so that Ctrl-C finds it ready.
 """
 
 from __future__ import annotations
@@ -13,18 +14,20 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
-
-import numpy as np
+from typing import TYPE_CHECKING, TextIO
 
 from kdb.errors import Error, ExecutionError, Interrupted, ParseError
-from kdb.heatmap import HeatMap, HeatMaps
-from kdb.session import Result, Session, connect
+from kdb.interrupts import deferred
 from kdb.version import __version__
+
+if TYPE_CHECKING:
+    from kdb.heatmap import HeatMap
+    from kdb.session import Result, Session
 
 PROMPT, MORE = "kdb> ", "...> "
 
@@ -106,6 +109,8 @@ class Client:
 
     def show(self, result: Result) -> int:
         """Print a result; 1 where an image of several failed."""
+        from kdb.heatmap import HeatMap, HeatMaps
+
         status = 0
         if isinstance(result, HeatMap):
             print(summary(result), file=self.out)
@@ -129,6 +134,8 @@ def _kind(error: Error) -> str:
 
 def summary(heat_map: HeatMap) -> str:
     """A line or a few: each class with its baseline, and where hiding the image moves it most."""
+    import numpy as np
+
     values, indices, labels = heat_map.by_class()
     corners = heat_map.positions.reshape(-1, 2)
     lines = []
@@ -230,9 +237,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command's entry point; returns the exit status."""
-    arguments = _arguments(argv)
-    client = Client(connect(), sys.stdout, sys.stderr)
     try:
+        arguments = _arguments(argv)
+        with deferred():
+            from kdb.session import connect
+
+        client = Client(connect(), sys.stdout, sys.stderr)
         if arguments.query is not None:
             return client.run(arguments.query)
         if arguments.file is not None:
@@ -245,8 +255,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # Whoever read the output has left; keep the interpreter from saying so again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # there is nothing left to stop

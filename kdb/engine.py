@@ -146,6 +146,7 @@ class Engine:
     def _materialize(self, plan: PhysicalPlan, task: Task, image: Array) -> tuple[MaterializedViews, bool]:
         network = plan.logical.network
         self.views.budget = self.settings["view_budget"] << 20
+        self.views.trim()  # the budget may have been lowered since
         # The rewritten network's digest, since views are of its layers; the identity, since digests name no weights.
         digest = hashlib.sha256(image).hexdigest()
         key = (task.traced.identity, network.digest, plan.backend.name, image.shape, digest)

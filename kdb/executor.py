@@ -92,7 +92,10 @@ class Executor:
             groups.put(group)
         torch_threads = torch.get_num_threads()
         count = min(self.threads, len(plan.logical.groups))
-        workers = [threading.Thread(target=state.work, args=(groups,), daemon=True) for _ in range(count)]
+        workers = [
+            threading.Thread(target=state.work, args=(groups,), name=f"kdb-worker-{i}", daemon=True)
+            for i in range(count)
+        ]
         try:
             with threadpool_limits(limits=1, user_api="blas"):
                 try:

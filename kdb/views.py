@@ -30,7 +30,7 @@ class MaterializedViews:
 def materialize(network: Network, image: Array, backend: Backend, wanted: Collection[str]) -> MaterializedViews:
     """One full inference of ``image`` [H, W, C] that keeps the ``wanted`` layers.
 
-    Raises ExecutionError where the logits are not finite.
+    Raises ExecutionError where a layer fails or the logits are not finite.
     """
     last = {source: i for i, node in enumerate(network) for source in node.inputs}
     alive: dict[str, Array] = {}
@@ -41,7 +41,11 @@ def materialize(network: Network, image: Array, backend: Backend, wanted: Collec
         else:
             kernel = node.operator.evaluation_kernels(backend)[0]
             inputs = [alive[source] for source in node.inputs]
-            value = node.operator.evaluate(backend, network.parameters, inputs, kernel, False)
+            try:
+                value = node.operator.evaluate(backend, network.parameters, inputs, kernel, False)
+            except Exception as error:  # a library's own complaint says little without the layer
+                shapes = ", ".join(map(str, network.input_shapes(node)))
+                raise ExecutionError(f"layer {node.name} ({node.operator.label}) fails on {shapes}: {error}") from error
         alive[node.name] = value
         if node.name in wanted:
             # Own memory: a view that shares another's would keep that one alive.

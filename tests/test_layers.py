@@ -42,15 +42,16 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "kdb.preprocessing": ("kdb.errors", "kdb.images"),
     "kdb.models": (*CORE, "kdb.frontends", "kdb.images", "kdb.preprocessing"),
     "kdb.version": (),
+    "kdb.interrupts": (),
     "kdb.settings": ("kdb.errors",),
-    "kdb.catalog": ("kdb.query", *CORE, "kdb.frontends", "kdb.planner", "kdb.models"),
+    "kdb.catalog": ("kdb.query", *CORE, "kdb.frontends", "kdb.planner", "kdb.models", "kdb.interrupts"),
     "kdb.engine": ("kdb.query", *ENGINE, *RESULTS, "kdb.models", "kdb.settings", "kdb.catalog", "kdb.version"),
     "kdb.session": (
         *("kdb.query", "kdb.parser", *ENGINE, *RESULTS, "kdb.models"),
         *("kdb.settings", "kdb.catalog", "kdb.engine"),
     ),
     "kdb.shortcut": ("kdb.errors", "kdb.heatmap", "kdb.session"),
-    "kdb.cli": ("kdb.errors", "kdb.parser", "kdb.session", "kdb.heatmap", "kdb.table", "kdb.version"),
+    "kdb.cli": ("kdb.errors", "kdb.parser", "kdb.session", "kdb.heatmap", "kdb.table", "kdb.interrupts", "kdb.version"),
     "kdb.__main__": ("kdb.cli",),
     "kdb": ("kdb.errors", "kdb.session", "kdb.shortcut", "kdb.heatmap", "kdb.table", "kdb.version"),
 }

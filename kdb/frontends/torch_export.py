@@ -93,7 +93,7 @@ def _export(module: torch.nn.Module, example: torch.Tensor) -> ExportedProgram:
 
 def _decompositions() -> Any:
     """The core ones, but dense layers stay whole: of a permuted map they would become products of batches of matrices."""
-    table = default_decompositions()
+    table: Any = default_decompositions()
     for kept in (torch.ops.aten.linear.default, torch.ops.aten.celu.default):
         table.pop(kept)
     return table

@@ -167,13 +167,13 @@ def _rules(e: Explanation) -> Table:
     rows = [
         (
             rule.name + (" [approx]" if rule.approximate else ""),
-            "fired" if rule.fired else "-",
+            "fired" if rule.fired else "no",
             *([rule.milliseconds] if timed else []),
             rule.reason,
         )
         for rule in e.rules
     ]
-    return Table(("rule", "", *(["ms"] if timed else []), "why not"), tuple(rows))
+    return Table(("rule", "outcome", *(["ms"] if timed else []), "why not"), tuple(rows))
 
 
 def _layers(e: Explanation) -> Table:
@@ -183,9 +183,9 @@ def _layers(e: Explanation) -> Table:
         params = " ".join(f"{key}={value}" for key, value in line.params.items())
         box, whole = (f"{size[0]}x{size[1]}" for size in (line.box, line.map))
         row: list[Any] = [line.stage, line.name, line.operator, line.kernel, box, whole, line.channels]
-        row += [round(line.naive_macs / 1e9, 1), round(line.planned_macs / 1e9, 1)]
-        row += [round(line.estimated_seconds, 3)]
-        row += [round(line.measured_seconds or 0.0, 3)] if timed else []
+        numbers = [line.naive_macs / 1e9, line.planned_macs / 1e9, line.estimated_seconds]
+        numbers += [line.measured_seconds or 0.0] if timed else []
+        row += [float(f"{number:.3g}") for number in numbers]
         rows.append((*row, params))
     columns = ["stage", "layer", "operator", "kernel", "box", "of", "channels", "naive Gmac", "Gmac", "est s"]
     return Table((*columns, *(["real s"] if timed else []), "parameters"), tuple(rows))

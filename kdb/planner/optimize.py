@@ -60,12 +60,12 @@ def _apply(rule: Rule, plan: LogicalPlan, context: Context, memo: Memo | None) -
     if rule.name in known:
         held = known[rule.name]
         return held if isinstance(held, str) else plan.with_network(held)
-    result = rule.apply(plan, context)
-    if not isinstance(result, str):
-        try:
+    try:
+        result = rule.apply(plan, context)  # building a network checks it too
+        if not isinstance(result, str):
             result.verify()
-        except ValueError as error:
-            fix = f"SET rule.{rule.name} = off"
-            raise ExecutionError(f"rule {rule.name} left an unsound plan: {error}; {fix}") from error
+    except ValueError as error:
+        fix = f"SET rule.{rule.name} = off"
+        raise ExecutionError(f"rule {rule.name} left an unsound plan: {error}; {fix}") from error
     known[rule.name] = result if isinstance(result, str) else result.network
     return result

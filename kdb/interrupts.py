@@ -1,0 +1,36 @@
+"""Ctrl-C that waits: for stretches of foreign C++ code, which abort the process when an exception passes through."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Hold Ctrl-C back until the block ends, and raise KeyboardInterrupt then; a second one is not held back.
+
+    Does nothing outside the main thread, where no signal arrives, and where somebody else handles SIGINT.
+    """
+    held = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or held is not signal.default_int_handler:
+        yield
+        return
+    received = 0
+
+    def wait(number: int, frame: FrameType | None) -> None:
+        nonlocal received
+        received += 1
+        if received > 1:
+            signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, wait)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, held)
+    if received:
+        raise KeyboardInterrupt

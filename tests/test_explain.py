@@ -1,0 +1,86 @@
+"""EXPLAIN prints the same each time: golden files, which ``KDB_GOLDEN=write`` writes anew for a reviewer to read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import kdb
+from kdb.session import Session
+
+GOLDEN = Path(__file__).parent / "golden"
+
+QUERY = "OCCLUDE 'cat.png' WITH patch(8, 8) STRIDE 4 USING residual"
+QUERIES = {
+    "whole_map": f"EXPLAIN {QUERY}",
+    "within": f"EXPLAIN {QUERY} WITHIN box(0, 0, 16, 24)",
+    "native": f"SET kernels = native; EXPLAIN {QUERY}",
+    "naive": f"SET rule.incremental = off; EXPLAIN {QUERY}",
+    "no_cut_over": f"SET rule.cut_over = off; EXPLAIN {QUERY}",
+    "unbatched": f"SET rule.multi_query_batching = off; EXPLAIN {QUERY} WITHIN box(0, 0, 12, 8)",
+    "opaque": "EXPLAIN OCCLUDE 'cat.png' WITH patch(8, 8) USING sorting",
+    "graph": f"EXPLAIN (FORMAT dot) {QUERY}",
+}
+
+
+class Residual(nn.Module):
+    """One of everything that the rules look for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.ZeroPad2d(1), nn.Conv2d(3, 16, 3, stride=2), nn.BatchNorm2d(16), nn.SiLU())
+        self.pool = nn.MaxPool2d(2)
+        self.left = nn.Conv2d(16, 32, 3, padding=1)
+        self.right = nn.Conv2d(16, 32, 1)
+        self.wide = nn.Conv2d(32, 64, 5, padding=2)
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.pool(self.stem(x))
+        return self.head(torch.relu(self.wide(torch.relu(self.left(x) + self.right(x)))))
+
+
+class Sorting(nn.Module):
+    """Ends in what kdb has no operator for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.sort(self.convolution(x).mean((2, 3)), dim=1).values
+
+
+@pytest.fixture
+def db() -> Session:
+    torch.manual_seed(0)
+    session = kdb.connect()
+    session.register_model("residual", Residual(), input_size=(64, 64))
+    session.register_model("sorting", Sorting(), input_size=(32, 32))
+    session.execute("SET threads = 2")
+    return session
+
+
+@pytest.mark.parametrize("name", list(QUERIES))
+def test_golden(db: Session, name: str) -> None:
+    got = str(db.execute(QUERIES[name])) + "\n"
+    file = GOLDEN / f"{name}.txt"
+    if os.environ.get("KDB_GOLDEN") == "write":
+        file.write_text(got)
+    assert got == file.read_text(), f"{file.name} differs; KDB_GOLDEN=write writes it anew"
+
+
+def test_every_golden_file_is_of_a_query() -> None:
+    assert {file.stem for file in GOLDEN.iterdir()} == set(QUERIES)
+
+
+def test_what_differs_is_seen_in_the_plan() -> None:
+    """The golden files do differ where they should."""
+    whole, naive, native = ((GOLDEN / f"{name}.txt").read_text() for name in ("whole_map", "naive", "native"))
+    assert "\ndeltas " in whole and "\ndeltas " not in naive
+    assert "direct" in whole and "direct" not in native
+    assert "switched off" in naive
