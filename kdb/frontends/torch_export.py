@@ -92,7 +92,7 @@ def _export(module: torch.nn.Module, example: torch.Tensor) -> ExportedProgram:
 
 
 def _decompositions() -> Any:
-    """The core ones, but dense layers stay whole: of a permuted map they would become products of batches of matrices."""
+    """The core ones, but dense layers stay whole: of permuted maps they would become products of many matrices."""
     table: Any = default_decompositions()
     for kept in (torch.ops.aten.linear.default, torch.ops.aten.celu.default):
         table.pop(kept)

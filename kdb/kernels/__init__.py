@@ -1,1 +1,1 @@
-"""Backends: the dozen verbs that operators compute with, on numpy (cpu), or counted without arithmetic (null)."""
+"""Backends: the verbs that operators compute with, and their kernels; on numpy, with torch's as competitors (cpu)."""
