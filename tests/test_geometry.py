@@ -1,0 +1,214 @@
+"""Geometry against brute force: mark cells as changed, look which outputs read one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdb.geometry import Boxes, Footprint, Size, Spans, Window, lattice
+
+Ints = tuple[int, int]
+
+
+def reads(window: Window, output: int) -> set[int]:
+    """The input cells under the window of one output; padding has indices off the map."""
+    first = output * window.stride - window.before
+    return {first + tap * window.dilation for tap in range(window.kernel)}
+
+
+@st.composite
+def windows(draw: st.DrawFn, dilated: bool = True) -> Window:
+    return Window(
+        draw(st.integers(1, 5)),
+        draw(st.integers(1, 4)),
+        draw(st.integers(0, 6)),  # a pad of more than the kernel too: outputs that read only padding
+        draw(st.integers(0, 6)),
+        draw(st.integers(1, 3)) if dilated else 1,
+    )
+
+
+@st.composite
+def intervals(draw: st.DrawFn, length: int) -> Ints:
+    start, stop = sorted((draw(st.integers(0, length)), draw(st.integers(0, length))))
+    return start, stop
+
+
+def spans(*pairs: Ints) -> Spans:
+    table = np.array(pairs, np.int64).reshape(-1, 2)
+    return Spans(table[:, 0], table[:, 1])
+
+
+def cells(each: Spans, i: int = 0) -> set[int]:
+    return set(range(int(each.start[i]), int(each.stop[i])))
+
+
+def footprint(*boxes: tuple[Ints, Ints]) -> Footprint:
+    return Footprint(spans(*(y for y, _ in boxes)), spans(*(x for _, x in boxes)))
+
+
+def box_cells(each: Footprint, i: int = 0) -> set[Ints]:
+    return {(y, x) for y in cells(each.y, i) for x in cells(each.x, i)}
+
+
+# --- windows -----------------------------------------------------------------------------------------------------
+
+
+@given(windows(), st.integers(1, 20))
+def test_output_length_counts_the_windows_that_fit(window: Window, length: int) -> None:
+    padded = length + window.before + window.after
+    fitting = [start for start in range(0, padded, window.stride) if start + window.reach <= padded]
+    if padded >= window.reach:
+        assert window.output_length(length) == len(fitting)
+    assert window.reach == max(reads(window, 0)) - min(reads(window, 0)) + 1
+
+
+@given(st.data(), windows(), st.integers(1, 16), st.integers(0, 2))
+def test_projection_is_what_reads_a_change(data: st.DataObject, window: Window, length: int, more: int) -> None:
+    # ``more`` outputs than fit, as ceil_mode has them.
+    outputs = max(window.output_length(length), 1) + more
+    pairs = data.draw(st.lists(intervals(length), min_size=1, max_size=5))
+    projected = window.project(spans(*pairs), outputs)
+    for i, (start, stop) in enumerate(pairs):
+        changed = set(range(start, stop))
+        reading = {output for output in range(outputs) if reads(window, output) & changed}
+        found = cells(projected, i)
+        assert found <= set(range(outputs))
+        # A change between the taps of a dilated window is not read.
+        if window.dilation == 1:
+            assert found == reading
+        else:
+            assert found >= reading
+            if reading:  # and no further than it must to be one interval of reaches
+                reach = Window(window.reach, window.stride, window.before, window.after)
+                assert found == {o for o in range(outputs) if reads(reach, o) & changed}
+
+
+@given(windows(), st.integers(1, 12), st.data())
+def test_an_empty_change_is_read_by_nothing(window: Window, length: int, data: st.DataObject) -> None:
+    at = data.draw(st.integers(0, length))
+    assert window.project(spans((at, at), (at + 2, at)), 50).lengths.tolist() == [0, 0]
+
+
+def test_a_strided_1x1_skips_changes() -> None:
+    assert cells(Window(1, 2).project(spans((3, 4)), 4)) == set()
+    assert cells(Window(1, 2).project(spans((3, 5)), 4)) == {2}
+
+
+@given(windows(), st.integers(0, 10), st.integers(1, 6))
+def test_read_in_spans_the_reads_of_all_outputs(window: Window, start: int, extent: int) -> None:
+    first, count = window.read_in(np.array([start]), extent)
+    read = set().union(*(reads(window, output) for output in range(start, start + extent)))
+    assert (int(first[0]), int(first[0]) + count - 1) == (min(read), max(read))
+
+
+@given(windows(dilated=False), st.integers(1, 16), st.data())
+def test_the_read_in_of_a_projection_covers_the_change(window: Window, length: int, data: st.DataObject) -> None:
+    pair = data.draw(intervals(length))
+    outputs = max(window.output_length(length), 1)
+    projected = window.project(spans(pair), outputs)
+    if not projected.lengths[0] or window.stride > window.kernel:
+        return
+    first, count = window.read_in(projected.start, int(projected.lengths[0]))
+    last_read = (outputs - 1) * window.stride - window.before + window.reach
+    assert set(range(pair[0], min(pair[1], last_read))) <= set(range(int(first[0]), int(first[0]) + count))
+
+
+# --- spans and footprints ----------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(intervals(9), intervals(9)), min_size=1, max_size=6))
+def test_the_union_of_spans_is_the_smallest_interval_over_both(pairs: list[tuple[Ints, Ints]]) -> None:
+    union = spans(*(a for a, _ in pairs)).union(spans(*(b for _, b in pairs)))
+    for i, (a, b) in enumerate(pairs):
+        both = set(range(*a)) | set(range(*b))
+        assert cells(union, i) == (set(range(min(both), max(both) + 1)) if both else set())
+
+
+@given(st.lists(intervals(9), min_size=1, max_size=6), st.integers(9, 12), st.data())
+def test_uniform_spans_cover_their_own_and_stay_inside(pairs: list[Ints], length: int, data: st.DataObject) -> None:
+    members = np.array(data.draw(st.lists(st.integers(0, len(pairs) - 1), min_size=1, max_size=6)))
+    origins, extent = spans(*pairs).uniform(members, length)
+    assert extent == max(1, *(pairs[i][1] - pairs[i][0] for i in members))
+    assert len(origins) == len(members)
+    for i, origin in zip(members, origins, strict=True):
+        assert 0 <= origin <= length - extent
+        assert set(range(*pairs[i])) <= set(range(origin, origin + extent))
+
+
+def test_shifting_and_wholes() -> None:
+    assert cells(spans((1, 3)).shifted(4)) == {5, 6}
+    whole = Footprint.whole(2, Size(2, 3))
+    assert whole.areas.tolist() == [6, 6] and Size(2, 3).area == 6
+    assert box_cells(whole, 1) == {(y, x) for y in range(2) for x in range(3)}
+    assert Boxes.whole(2, Size(2, 3)).covers(Size(2, 3)) and not Boxes.whole(2, Size(2, 3)).covers(Size(3, 2))
+
+
+boxes_ = st.tuples(intervals(7), intervals(7))
+
+
+@given(st.lists(st.tuples(boxes_, boxes_), min_size=1, max_size=6))
+def test_the_union_of_footprints_is_the_bounding_box_of_both(pairs: list[tuple[tuple[Ints, Ints], ...]]) -> None:
+    union = footprint(*(a for a, _ in pairs)).union(footprint(*(b for _, b in pairs)))
+    for i, (a, b) in enumerate(pairs):
+        both = box_cells(footprint(a)) | box_cells(footprint(b))
+        # A box that is empty along one axis is empty, however long it is along the other.
+        ys, xs = ({cell[axis] for cell in both} for axis in (0, 1))
+        expected = {(y, x) for y in range(min(ys), max(ys) + 1) for x in range(min(xs), max(xs) + 1)} if both else set()
+        assert box_cells(union, i) == expected
+        assert union.areas[i] == len(expected)
+
+
+@given(st.lists(boxes_, min_size=1, max_size=6), st.integers(7, 9), st.integers(7, 9))
+def test_boxes_cover_their_footprints_and_lie_inside_the_map(
+    pairs: list[tuple[Ints, Ints]], height: int, width: int
+) -> None:
+    print_ = footprint(*pairs)
+    boxes = print_.boxes(np.arange(len(pairs)), Size(height, width))
+    assert len(boxes) == len(pairs)
+    assert (boxes.origins >= 0).all() and (boxes.origins + boxes.extent <= (height, width)).all()
+    for i, (y, x) in enumerate(boxes.origins):
+        inside = {(y + j, x + k) for j in range(boxes.extent.height) for k in range(boxes.extent.width)}
+        assert box_cells(print_, i) <= inside
+
+
+@given(windows(), windows(), st.integers(0, 5), st.integers(0, 5), st.integers(1, 4), st.integers(1, 4))
+def test_the_axes_of_a_read_in_are_independent(y: Window, x: Window, top: int, left: int, h: int, w: int) -> None:
+    context = Boxes(np.array([[top, left]]), Size(h, w)).read_in(y, x)
+    (first_y, rows), (first_x, columns) = y.read_in(np.array([top]), h), x.read_in(np.array([left]), w)
+    assert context.origins.tolist() == [[first_y[0], first_x[0]]] and context.extent == Size(rows, columns)
+
+
+@given(st.lists(st.tuples(st.integers(-3, 5), st.integers(-3, 5)), min_size=1, max_size=4), st.data())
+def test_margins_lay_a_box_into_its_frame(origins: list[Ints], data: st.DataObject) -> None:
+    extent, frame = Size(3, 2), Size(5, 6)
+    offsets = st.tuples(st.integers(-1, 3), st.integers(-1, 5))
+    same = data.draw(offsets)
+    each = [same] * len(origins) if data.draw(st.booleans()) else [data.draw(offsets) for _ in origins]
+    frames = Boxes(np.array(origins), frame)
+    margins = Boxes(frames.origins + np.array(each), extent).margins(frames)
+    (top, left), inside = each[0], 0 <= each[0][0] <= 2 and 0 <= each[0][1] <= 4
+    if inside and set(each) == {each[0]}:
+        assert margins == (top, left, frame.height - top - 3, frame.width - left - 2)
+    else:
+        assert margins is None
+
+
+# --- the lattice -------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 12))
+def test_a_lattice_has_every_start_at_which_the_patch_fits(size: int, patch: int, stride: int) -> None:
+    starts = [start for start in range(0, size, stride) if start + patch <= size]
+    assert lattice(size, patch, stride).tolist() == starts
+    assert len(starts) == max(-(-(size - patch + 1) // stride), 0)
+
+
+def test_the_papers_count_is_one_short() -> None:
+    assert len(lattice(224, 16, 4)) == 53
+
+
+@pytest.mark.parametrize(("size", "patch", "stride", "starts"), [(5, 5, 3, [0]), (5, 6, 1, []), (7, 2, 5, [0, 5])])
+def test_lattices_by_hand(size: int, patch: int, stride: int, starts: list[int]) -> None:
+    assert lattice(size, patch, stride).tolist() == starts

@@ -1,0 +1,301 @@
+"""The CPU backend's verbs against torch in float64, and against loops that anyone can check."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from kdb.geometry import Boxes, Size
+from kdb.kernels.base import Instruction, Sliding, Weight
+from kdb.kernels.cpu import CHUNK, CpuBackend
+from kdb.kernels.programs import FUNCTIONS, IN_PLACE
+
+K, NATIVE = CpuBackend(), CpuBackend(native=True)
+
+Ints = tuple[int, int]
+
+
+def normal(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def nchw(x: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(x).double().permute(0, 3, 1, 2)
+
+
+def nhwc(x: torch.Tensor) -> np.ndarray:
+    return x.permute(0, 2, 3, 1).numpy()
+
+
+def close(found: np.ndarray, expected: np.ndarray, tolerance: float = 2e-6) -> None:
+    """Float32, C-contiguous, and as near as so many float32 roundings come."""
+    assert found.dtype == np.float32 and found.flags.c_contiguous
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * max(np.abs(expected).max(initial=0), 1))
+
+
+# --- convolution and pooling -------------------------------------------------------------------------------------
+
+
+@st.composite
+def slidings(draw: st.DrawFn) -> Sliding:
+    pairs = [st.tuples(st.integers(1, most), st.integers(1, most)) for most in (4, 3, 3)]
+    return Sliding(*(draw(pair) for pair in pairs))
+
+
+GROUPED = [(1, 3, 4), (1, 17, 5), (1, 1, 1), (5, 1, 1), (3, 1, 2), (2, 4, 3), (3, 2, 1)]
+"""Groups, input channels and output channels of each; 17 is past the width at which ``taps`` copies windows out."""
+
+
+@settings(max_examples=200)
+@given(
+    slidings(),
+    st.sampled_from(GROUPED),
+    st.tuples(*[st.integers(0, 4)] * 4),
+    st.tuples(st.integers(1, 8), st.integers(1, 8)),
+    st.integers(1, 3),
+    st.booleans(),
+)
+def test_convolutions(
+    sliding: Sliding, grouped: tuple[int, int, int], margins: tuple[int, int, int, int], size: Ints, n: int, bias: bool
+) -> None:
+    groups, inner, outer = grouped
+    top, left, bottom, right = margins
+    for axis, around in ((0, top + bottom), (1, left + right)):
+        assume(size[axis] + around >= (sliding.kernel[axis] - 1) * sliding.dilation[axis] + 1)
+    x, w = normal(0, n, *size, groups * inner), normal(1, groups * outer, inner, *sliding.kernel)
+    b = normal(2, groups * outer) if bias else None
+    padded = F.pad(nchw(x), (left, right, top, bottom))
+    wanted = F.conv2d(
+        padded, torch.tensor(w).double(), None if b is None else torch.tensor(b).double(),
+        sliding.stride, 0, sliding.dilation, groups,
+    )  # fmt: skip
+    weight, before = Weight(w), x.copy()
+    for backend in (K, NATIVE):
+        for kernel in backend.convolution_kernels():
+            found = backend.convolve(x, weight, None if b is None else Weight(b), sliding, groups, margins, kernel)
+            close(found, nhwc(wanted), 1e-5)
+    assert np.array_equal(x, before)
+
+
+def test_the_native_backend_has_no_foreign_kernel() -> None:
+    assert "direct" in K.convolution_kernels() and "direct" not in NATIVE.convolution_kernels()
+    assert (K.name, NATIVE.name) == ("cpu", "numpy")
+
+
+def test_a_convolution_takes_what_is_not_contiguous_and_may_not_be_written() -> None:
+    view, weight = normal(0, 6, 5, 4), Weight(normal(1, 3, 4, 2, 2))
+    repeated = np.broadcast_to(view, (3, *view.shape))
+    for kernel in K.convolution_kernels():
+        found = K.convolve(repeated, weight, None, Sliding((2, 2)), 1, (1, 0, 0, 1), kernel)
+        alone = K.convolve(view[None].copy(), weight, None, Sliding((2, 2)), 1, (1, 0, 0, 1), kernel)
+        close(found, np.repeat(alone, 3, axis=0))
+
+
+@given(slidings(), st.tuples(st.integers(0, 5), st.integers(0, 5)), st.integers(1, 3))
+def test_pools(sliding: Sliding, more: Ints, n: int) -> None:
+    size = [(k - 1) * g + 1 + m for k, g, m in zip(sliding.kernel, sliding.dilation, more, strict=True)]
+    x = normal(0, n, *size, 3)
+    close(K.max_pool(x, sliding), nhwc(F.max_pool2d(nchw(x), sliding.kernel, sliding.stride, 0, sliding.dilation)))
+    ones = torch.ones(3, 1, *sliding.kernel).double()
+    close(K.sum_pool(x, sliding), nhwc(F.conv2d(nchw(x), ones, None, sliding.stride, 0, sliding.dilation, 3)), 1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 1, 1), (2, 3, 4)])
+def test_dense(shape: tuple[int, int, int]) -> None:
+    x, w, b = normal(0, *shape, 7), normal(1, 4, 7), normal(2, 4)
+    close(K.dense(x, Weight(w), Weight(b)), x.astype(np.float64) @ w.T + b)
+    close(K.dense(x, Weight(w), None), x.astype(np.float64) @ w.T)
+
+
+# --- boxes -------------------------------------------------------------------------------------------------------
+
+corners = st.lists(st.tuples(st.integers(-4, 8), st.integers(-4, 8)), min_size=1, max_size=4)
+extents = st.tuples(st.integers(1, 5), st.integers(1, 5))
+
+
+def boxes(origins: list[Ints], extent: Ints) -> Boxes:
+    return Boxes(np.array(origins, np.int64), Size(*extent))
+
+
+@given(corners, extents, st.tuples(st.integers(1, 7), st.integers(1, 7)), st.sampled_from([0.0, -math.inf]))
+def test_reading_in_fills_what_is_off_the_map(origins: list[Ints], extent: Ints, size: Ints, off: float) -> None:
+    view = normal(0, *size, 2)
+    expected = np.full((len(origins), *extent, 2), off, np.float32)
+    for i, (top, left) in enumerate(origins):
+        for y in range(extent[0]):
+            for x in range(extent[1]):
+                if 0 <= top + y < size[0] and 0 <= left + x < size[1]:
+                    expected[i, y, x] = view[top + y, left + x]
+    where = boxes(origins, extent)
+    found = K.read_in(view, where, off)
+    assert np.array_equal(found, expected) and found.flags.c_contiguous
+    if (where.origins >= 0).all() and (where.origins + extent <= size).all():
+        gathered = K.gather(view, where)
+        assert np.array_equal(gathered, expected) and not np.shares_memory(gathered, view)
+
+
+@given(st.data(), corners, extents, extents)
+def test_embedding_lays_values_on_zeros_and_superimposing_adds_them(
+    data: st.DataObject, origins: list[Ints], extent: Ints, frame: Ints
+) -> None:
+    n = len(origins)
+    if data.draw(st.booleans()):  # the same place in each frame, as most batches have it
+        offset = data.draw(st.tuples(st.integers(-2, 2), st.integers(-2, 2)))
+        framed = [(y + offset[0], x + offset[1]) for y, x in origins]
+    else:
+        framed = data.draw(st.lists(st.tuples(st.integers(-4, 8), st.integers(-4, 8)), min_size=n, max_size=n))
+    inner, frames = boxes(origins, extent), boxes(framed, frame)
+    values, target = normal(0, n, *extent, 2), normal(1, n, *frame, 2)
+    expected = np.zeros_like(target)
+    for i in range(n):
+        for y in range(extent[0]):
+            for x in range(extent[1]):
+                row, column = origins[i][0] + y - framed[i][0], origins[i][1] + x - framed[i][1]
+                if 0 <= row < frame[0] and 0 <= column < frame[1]:
+                    expected[i, row, column] = values[i, y, x]
+    before = values.copy()
+    found = K.embed(values, inner, frames)
+    assert np.array_equal(found, expected) and found.flags.c_contiguous
+    sums = target + expected
+    K.superimpose(target, frames, values, inner)
+    assert np.array_equal(target, sums)
+    assert np.array_equal(values, before)
+
+
+@given(st.tuples(*[st.integers(-2, 3)] * 4), st.tuples(st.integers(5, 7), st.integers(5, 7)))
+def test_padding_lays_a_value_around_and_crops_by_negative_margins(margins: tuple[int, ...], size: Ints) -> None:
+    x, (top, left, bottom, right) = normal(0, 2, *size, 3), margins
+    padded = F.pad(nchw(x), (left, right, top, bottom), value=-7.0)
+    assert np.array_equal(K.pad(x, (top, left, bottom, right), -7.0), nhwc(padded))
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=7), st.sampled_from([(1, 1, 1), (2, 3, 4)]))
+def test_taken_channels_are_copies(order: list[int], shape: tuple[int, int, int]) -> None:
+    x = normal(0, *shape, 5)
+    for each in (order, list(range(min(order), 5))):
+        found = K.take_channels(x, each)
+        assert np.array_equal(found, x[..., each]) and found.flags.c_contiguous and not np.shares_memory(found, x)
+
+
+def test_small_verbs() -> None:
+    x = normal(0, 2, 1, 1, 3)
+    assert np.array_equal(K.expand(x, Size(4, 5), 3), np.tile(x, (1, 4, 5, 1)))
+    assert np.array_equal(K.concatenate([x, x[..., :1]]), np.concatenate([x, x[..., :1]], -1))
+    assert K.zeros(2, Size(3, 4), 5).shape == (2, 3, 4, 5) and not K.zeros(1, Size(1, 1), 1).any()
+    assert K.all_finite(x)
+    for bad in (np.nan, np.inf, -np.inf):
+        assert not K.all_finite(np.array([1, bad], np.float32))
+
+
+# --- location-wise programs --------------------------------------------------------------------------------------
+
+C = 5
+SCALE = torch.linspace(0.5, 2, C).double()
+POSITIVE = {"log", "sqrt", "reciprocal", "pow"}
+
+CASES = {
+    "add": ((0, "p"), lambda x: x + SCALE),
+    "sub": ((0.5, 0), lambda x: 0.5 - x),
+    "mul": ((0, 0), lambda x: x * x),
+    "div": ((0, "p"), lambda x: x / SCALE),
+    "pow": ((0, 1.7), lambda x: x**1.7),
+    "maximum": ((0, 0.25), lambda x: x.clamp(min=0.25)),
+    "minimum": ((0, "p"), lambda x: torch.minimum(x, SCALE)),
+    "neg": ((0,), torch.neg),
+    "abs": ((0,), torch.abs),
+    "exp": ((0,), torch.exp),
+    "log": ((0,), torch.log),
+    "sqrt": ((0,), torch.sqrt),
+    "reciprocal": ((0,), torch.reciprocal),
+    "tanh": ((0,), torch.tanh),
+    "sigmoid": ((0,), torch.sigmoid),
+    "erf": ((0,), torch.erf),
+    "gelu": ((0,), F.gelu),
+    "gelu_tanh": ((0,), lambda x: F.gelu(x, approximate="tanh")),
+    "leaky_relu": ((0, 0.1), lambda x: F.leaky_relu(x, 0.1)),
+    "elu": ((0, 1.3, 0.7, 1.0), lambda x: 0.7 * F.elu(x, 1.3)),
+    "normalize": ((0, 1e-3), lambda x: F.layer_norm(x, (C,), eps=1e-3)),
+    "softmax": ((0,), lambda x: x.softmax(-1)),
+    "log_softmax": ((0,), lambda x: x.log_softmax(-1)),
+}  # fmt: skip
+PARAMETERS = {"p": Weight(SCALE.float().numpy())}
+
+
+def test_every_function_has_a_case() -> None:
+    assert set(CASES) == set(FUNCTIONS) and set(FUNCTIONS) > IN_PLACE
+
+
+def inputs(function: str, n: int) -> np.ndarray:
+    x = 3 * normal(n, n, 3, 4, C)
+    return np.abs(x) + np.float32(0.1) if function in POSITIVE else x
+
+
+@pytest.mark.parametrize("function", CASES)
+def test_functions(function: str) -> None:
+    operands, expected = CASES[function]
+    program, x = (Instruction(function, operands),), inputs(function, 3)
+    wanted = expected(torch.tensor(x).double()).numpy()
+    before = x.copy()
+    found = K.location_wise(x, program, PARAMETERS, overwrite=False)
+    close(found, wanted)
+    assert np.array_equal(x, before) and not np.shares_memory(x, found)
+    assert np.array_equal(K.location_wise(x, program, PARAMETERS, overwrite=True), found)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("function", CASES)
+def test_deltas_of_functions(function: str, overwrite: bool) -> None:
+    operands, expected = CASES[function]
+    program, n = (Instruction(function, operands),), 4
+    view, where = np.abs(inputs(function, 8)).reshape(12, 8, C), boxes([(0, 0), (9, 4), (3, 2), (3, 2)], (3, 4))
+    values = np.abs(normal(5, n, 3, 4, C))  # positive, so that logarithms have a meaning everywhere
+    values[2] = 0
+    old = torch.tensor(np.stack([view[y : y + 3, x : x + 4] for y, x in where.origins])).double()
+    wanted = (expected(old + torch.tensor(values).double()) - expected(old)).numpy()
+    view.setflags(write=False)
+    given_values = values.copy()
+    found = K.location_wise_delta(given_values, view, where, program, PARAMETERS, overwrite)
+    scale = max(np.abs(expected(old).numpy()).max(), np.abs(wanted).max())
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-6 * max(scale, 1))
+    assert not found[2].any()
+    assert np.shares_memory(found, given_values) if overwrite else np.array_equal(given_values, values)
+
+
+PROGRAM = (
+    Instruction("sigmoid", (0,)),
+    Instruction("mul", (1, 0)),
+    Instruction("add", (2, "p")),
+    Instruction("sub", (3, 1)),  # an early register, needed late: nothing may have been written over it
+    Instruction("exp", (4,)),
+    Instruction("add", (5, 4)),
+)
+
+
+@given(st.integers(1, 5), st.booleans())
+def test_registers_live_as_long_as_they_are_read(n: int, overwrite: bool) -> None:
+    x = normal(n, n, 2, 3, C)
+    t = torch.tensor(x).double()
+    inner = t * torch.sigmoid(t) + SCALE - torch.sigmoid(t)
+    close(K.location_wise(x, PROGRAM, PARAMETERS, overwrite), (inner.exp() + inner).numpy(), 1e-5)
+
+
+def test_chunks_do_not_show() -> None:
+    """Three chunks and a rest: as if each position were alone."""
+    side = math.isqrt(CHUNK // (2 * C))
+    n = 7
+    x, program = normal(0, n, side, side, C), (*PROGRAM[:1], Instruction("normalize", (1, 1e-5)))
+    found = K.location_wise(x, program, PARAMETERS, False)
+    assert [len(range(*part.indices(n))) for part in K._chunks(x)] == [2, 2, 2, 1]
+    view, where = normal(1, side + 2, side, C), boxes([(i % 3, 0) for i in range(n)], (side, side))
+    deltas = K.location_wise_delta(x, view, where, program, PARAMETERS, False)
+    for i in range(n):
+        one = slice(i, i + 1)
+        assert np.array_equal(found[one], K.location_wise(x[one], program, PARAMETERS, False))
+        single = Boxes(where.origins[one], where.extent)
+        assert np.array_equal(deltas[one], K.location_wise_delta(x[one], view, single, program, PARAMETERS, False))

@@ -1,0 +1,348 @@
+"""The laws of every operator: a delta is the difference of two evaluations, and lies inside the footprint.
+
+Each law is tried on every physical kernel of both CPU backends, for random maps that differ inside random boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kdb.geometry import Footprint, Size, Spans
+from kdb.kernels.base import Instruction, Weight
+from kdb.kernels.cpu import CpuBackend
+from kdb.operators.base import Delta, Operator, Shape, Update, materialize
+from kdb.operators.combine import Add, Concatenate, Expand, Multiply
+from kdb.operators.convolution import Convolution
+from kdb.operators.leaves import Constant, Opaque, Source
+from kdb.operators.locationwise import Affine, Dense, Flatten, LocationWise, SelectChannels
+from kdb.operators.pooling import AdaptiveAveragePool, AveragePool, GlobalMean, MaxPool, Pad
+
+TOLERANCE = 2e-5
+"""Relative to the output's largest value: float32 sums of at most a few hundred terms about 1."""
+
+BACKENDS = (CpuBackend(), CpuBackend(native=True))
+
+Draw = st.DrawFn
+
+
+@dataclass(frozen=True)
+class Case:
+    """An operator and the shapes of its inputs; ``changed`` says which of them the update reaches."""
+
+    operator: Operator
+    shapes: tuple[Shape, ...]
+    changed: tuple[bool, ...]
+    weights: dict[str, Weight]
+
+    @property
+    def shape(self) -> Shape:
+        return self.operator.output_shape(self.shapes)
+
+
+sizes = st.tuples(st.integers(1, 9), st.integers(1, 9))
+
+
+def case(operator: Operator, *shapes: Shape, changed: Sequence[bool] = (), **weights: tuple[int, ...]) -> Case:
+    draw = np.random.default_rng(len(weights))
+    arrays = {name: Weight(draw.normal(size=shape).astype(np.float32)) for name, shape in weights.items()}
+    return Case(operator, shapes, tuple(changed) or (True,) * len(shapes), arrays)
+
+
+@st.composite
+def convolutions(draw: Draw) -> Case:
+    groups, inner, outer = draw(st.sampled_from([(1, 3, 5), (1, 20, 4), (4, 1, 1), (4, 1, 2), (2, 3, 2), (1, 1, 1)]))
+    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 3)))
+    stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    padding = draw(st.tuples(*[st.integers(0, 3)] * 4))
+    least = [(k - 1) * g + 1 - a - b for k, g, a, b in zip(kernel, dilation, padding[:2], padding[2:], strict=True)]
+    size = [max(n, m) for n, m in zip(draw(sizes), least, strict=True)]
+    bias = draw(st.sampled_from([None, "b"]))
+    operator = Convolution("w", bias, groups * outer, kernel, stride, padding, dilation, groups)
+    return case(operator, Shape(groups * inner, *size), w=(groups * outer, inner, *kernel), b=(groups * outer,))
+
+
+@st.composite
+def pools(draw: Draw) -> Case:
+    kernel = draw(st.tuples(st.integers(1, 3), st.integers(1, 4)))
+    stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    padding = tuple(draw(st.integers(0, k // 2)) for k in (*kernel, *kernel))
+    size = [max(n, k) for n, k in zip(draw(sizes), kernel, strict=True)]
+    # With one output more, as ceil_mode gives, the last window hangs over the far edge; it starts inside the map.
+    out = []
+    for n, k, s, before, after in zip(size, kernel, stride, padding[:2], padding[2:], strict=True):
+        most = (n + before - 1) // s + 1
+        out.append(min((n + before + after - k) // s + 1 + draw(st.integers(0, 1)), most))
+    shape = Shape(3, *size)
+    if draw(st.booleans()):
+        return case(MaxPool(kernel, stride, padding, tuple(out)), shape)
+    counted, divisor = draw(st.booleans()), draw(st.sampled_from([None, 3]))
+    return case(AveragePool(kernel, stride, padding, tuple(out), (1, 1), counted, divisor), shape)
+
+
+PROGRAMS = {
+    "relu": (Instruction("maximum", (0, 0.0)),),
+    "silu": (Instruction("sigmoid", (0,)), Instruction("mul", (0, 1))),
+    "norm": (Instruction("normalize", (0, 1e-5)), Instruction("mul", (1, "a")), Instruction("add", (2, "b"))),
+    "softmax": (Instruction("softmax", (0,)),),
+    "late input": (Instruction("exp", (0,)), Instruction("minimum", (1, 2.0)), Instruction("sub", (2, 0))),
+}
+
+
+@st.composite
+def elementwise(draw: Draw) -> Case:
+    shape = Shape(4, *draw(sizes))
+    program = PROGRAMS[draw(st.sampled_from(sorted(PROGRAMS)))]
+    order = tuple(draw(st.lists(st.integers(0, 3), min_size=1, max_size=6)))
+    start = draw(st.integers(0, 3))
+    operators = [
+        case(LocationWise(program), shape, a=(4,), b=(4,)),
+        case(Affine("a", "b"), shape, a=(4,), b=(4,)),
+        case(SelectChannels(order), shape),
+        case(SelectChannels(tuple(range(start, 4))), shape),
+        case(Dense("w", draw(st.sampled_from([None, "b"])), 3), shape, w=(3, 4), b=(3,)),
+    ]
+    return draw(st.sampled_from(operators))
+
+
+@st.composite
+def aggregates(draw: Draw) -> Case:
+    shape = Shape(3, *draw(sizes))
+    padding = draw(st.tuples(*[st.integers(0, 3)] * 4))
+    output = draw(st.tuples(st.integers(1, shape.height), st.integers(1, shape.width)))
+    choices = (GlobalMean(), Flatten(), AdaptiveAveragePool(output), Pad(padding, draw(st.sampled_from([0.0, -2.0]))))
+    return case(draw(st.sampled_from(choices)), shape)
+
+
+@st.composite
+def joins(draw: Draw) -> Case:
+    shape = Shape(3, *draw(sizes))
+    changed = draw(st.sampled_from([(True, True), (True, False), (False, True)]))
+    part = tuple(draw(st.sampled_from([1, n])) for n in shape)
+    choices = [
+        case(Add(), shape, shape, changed=changed),
+        case(Multiply(), shape, shape, changed=changed),
+        case(Concatenate(), shape, Shape(2, *shape.size), changed=changed),
+        case(Concatenate(), shape, shape, shape, changed=(*changed, False)),
+        case(Expand(shape), Shape(*part)),
+    ]
+    return draw(st.sampled_from(choices))
+
+
+cases = st.one_of(convolutions(), pools(), elementwise(), aggregates(), joins())
+
+
+@dataclass
+class Situation:
+    """A case with numbers: views, maps [n, H, W, C] that differ from them inside a box a position, and deltas."""
+
+    case: Case
+    n: int
+    seed: int
+    disposable: bool
+
+    def __post_init__(self) -> None:
+        draw = np.random.default_rng(self.seed)
+        self.views, self.maps, self.footprints = [], [], []
+        for shape, changed in zip(self.case.shapes, self.case.changed, strict=True):
+            view = draw.normal(size=(*shape.size, shape.channels)).astype(np.float32)
+            new = np.repeat(view[None], self.n, axis=0)
+            self.views.append(view)
+            self.maps.append(new)
+            if not changed:
+                self.footprints.append(None)
+                continue
+            corners = [np.sort(draw.integers(0, length + 1, size=(self.n, 2)), axis=1) for length in shape.size]
+            self.footprints.append(Footprint(*(Spans(each[:, 0], each[:, 1]) for each in corners)))
+            for i, ((top, bottom), (left, right)) in enumerate(zip(*corners, strict=True)):
+                new[i, top:bottom, left:right] += draw.normal(size=(bottom - top, right - left, shape.channels))
+
+    @property
+    def footprint(self) -> Footprint:
+        found = self.case.operator.project(self.footprints, self.case.shapes, self.case.shape)
+        assert found is not None
+        return found
+
+    def deltas(self, members: np.ndarray) -> list[Delta | None]:
+        """Of the inputs, on the boxes that a batch of ``members`` has."""
+        found: list[Delta | None] = []
+        for footprint, shape, view, new in zip(self.footprints, self.case.shapes, self.views, self.maps, strict=True):
+            if footprint is None:
+                found.append(None)
+                continue
+            boxes = footprint.boxes(members, shape.size)
+            ends = boxes.origins + boxes.extent
+            values = np.stack(
+                [
+                    (new[i] - view)[y:bottom, x:right]
+                    for i, (y, x), (bottom, right) in zip(members, boxes.origins, ends, strict=True)
+                ]
+            )
+            found.append(Delta(boxes, values, self.disposable))
+        return found
+
+    def evaluate(self, k: CpuBackend, maps: Sequence[np.ndarray], kernel: str | None = None) -> np.ndarray:
+        operator = self.case.operator
+        return operator.evaluate(k, self.case.weights, maps, kernel or operator.evaluation_kernels(k)[0], False)
+
+    def expected(self, k: CpuBackend) -> np.ndarray:
+        """``T(v') - T(v)`` over the whole map, [n, H', W', C]."""
+        views = [np.repeat(view[None], self.n, axis=0) for view in self.views]
+        return self.evaluate(k, self.maps) - self.evaluate(k, views)
+
+    def delta(self, k: CpuBackend, kernel: str, members: np.ndarray | None = None) -> Delta:
+        """The operator's delta rule, given the views that it asks for and no others, and on boxes of its own."""
+        operator, shape = self.case.operator, self.case.shape
+        index = np.arange(self.n) if members is None else members
+        inputs = self.deltas(index)
+        reads = operator.reads(kernel, self.case.changed)
+        views = [view if read else None for view, read in zip(self.views, reads.inputs, strict=True)]
+        view = self.evaluate(k, [view[None].copy() for view in self.views])[0] if reads.output else None
+        for array in (*views, view):
+            if array is not None:
+                array.setflags(write=False)
+        boxes = self.footprint.boxes(index, shape.size)
+        before = [None if d is None else d.values.copy() for d in inputs]
+        values = operator.delta(k, self.case.weights, Update(inputs, views, view, boxes, self.case.shapes, kernel))
+        assert values.shape == (len(index), *boxes.extent, shape.channels) and values.dtype == np.float32
+        for d, was in zip(inputs, before, strict=True):
+            if d is not None and not d.disposable:
+                assert np.array_equal(d.values, was), "wrote into memory that was not granted"
+                assert operator.aliases or not np.shares_memory(values, d.values), "shares memory that was not granted"
+        return Delta(boxes, values)
+
+
+situations = st.builds(Situation, cases, st.integers(1, 4), st.integers(0, 2**16), st.booleans())
+
+
+def each_kernel(case: Case) -> list[tuple[CpuBackend, str]]:
+    return [(k, kernel) for k in BACKENDS for kernel in case.operator.kernels(k)]
+
+
+def close(found: np.ndarray, expected: np.ndarray, scale: float) -> None:
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE * max(scale, 1))
+
+
+@settings(max_examples=400)
+@given(situations)
+def test_the_delta_rule_is_the_difference_of_two_evaluations(situation: Situation) -> None:
+    for k, kernel in each_kernel(situation.case):
+        delta, expected = situation.delta(k, kernel), situation.expected(k)
+        whole = materialize(k, np.zeros_like(expected[0]), delta, situation.case.shape.size)  # zero outside the boxes
+        close(whole, expected, np.abs(situation.evaluate(k, situation.maps)).max())
+
+
+@settings(max_examples=200)
+@given(situations)
+def test_the_footprint_contains_every_change(situation: Situation) -> None:
+    changed = (situation.expected(BACKENDS[1]) != 0).any(axis=-1)
+    y, x = situation.footprint.y, situation.footprint.x
+    for i in range(situation.n):
+        changed[i, y.start[i] : y.stop[i], x.start[i] : x.stop[i]] = False
+    assert not changed.any()
+
+
+@settings(max_examples=200)
+@given(situations)
+def test_a_batch_equals_its_singletons(situation: Situation) -> None:
+    for k, kernel in each_kernel(situation.case):
+        size = situation.case.shape.size
+        zero = np.zeros((*size, situation.case.shape.channels), np.float32)
+        batch = materialize(k, zero, situation.delta(k, kernel), size)
+        for i in range(situation.n):
+            single = materialize(k, zero, situation.delta(k, kernel, np.array([i])), size)
+            close(single[0], batch[i], np.abs(batch[i]).max())
+    for k in BACKENDS:
+        values = situation.evaluate(k, situation.maps)
+        for i in range(situation.n):
+            single = situation.evaluate(k, [each[i : i + 1] for each in situation.maps])
+            close(single[0], values[i], np.abs(values[i]).max())
+
+
+@settings(max_examples=100)
+@given(situations)
+def test_a_delta_of_zero_stays_zero(situation: Situation) -> None:
+    situation.maps = [np.repeat(view[None], situation.n, axis=0) for view in situation.views]
+    for k, kernel in each_kernel(situation.case):
+        if kernel != "recompute" or isinstance(situation.case.operator, MaxPool):  # the convolution only rounds to zero
+            assert not situation.delta(k, kernel).values.any()
+
+
+@settings(max_examples=200)
+@given(situations, st.booleans())
+def test_kernels_agree_and_write_only_where_they_may(situation: Situation, reuse: bool) -> None:
+    operator, reference = situation.case.operator, situation.evaluate(BACKENDS[1], situation.maps)
+    for k in BACKENDS:
+        for kernel in operator.evaluation_kernels(k):
+            inputs = [each.copy() for each in situation.maps]
+            values = operator.evaluate(k, situation.case.weights, inputs, kernel, reuse)
+            assert values.shape == (situation.n, *situation.case.shape.size, situation.case.shape.channels)
+            close(values, reference, np.abs(reference).max())
+            for i, (each, was) in enumerate(zip(inputs, situation.maps, strict=True)):
+                if i or not reuse:
+                    assert np.array_equal(each, was)
+                    assert operator.aliases or not np.shares_memory(values, each)
+
+
+@given(situations)
+def test_work_is_estimated_for_every_kernel(situation: Situation) -> None:
+    operator, shapes, shape = situation.case.operator, situation.case.shapes, situation.case.shape
+    members = np.arange(situation.n)
+    extents = [None if d is None else d.boxes.extent for d in situation.deltas(members)]
+    extent = situation.footprint.boxes(members, shape.size).extent
+    full = operator.macs(shapes, shape, shape.size.area)
+    for k in BACKENDS:
+        for kernel in operator.kernels(k):
+            work = operator.delta_work(kernel, shapes, extents, shape, extent)
+            assert 0 <= work.macs <= operator.macs(shapes, shape, extent.area) and work.bytes > 0 and work.calls > 0
+        for kernel in operator.evaluation_kernels(k):
+            assert operator.full_work(kernel, shapes, shape).macs == full
+
+
+# --- leaves, and what does not fit -------------------------------------------------------------------------------
+
+
+def test_leaves() -> None:
+    shape = Shape(2, 3, 4)
+    assert Source(shape).output_shape([]) == shape
+    value = np.arange(24, dtype=np.float32).reshape(3, 4, 2)
+    constant = Constant("v", shape)
+    assert constant.project([], [], shape) is None and constant.weights() == ("v",)
+    assert np.array_equal(constant.evaluate(BACKENDS[0], {"v": Weight(value)}, [], "full", False)[0], value)
+    opaque = Opaque("an fft", Shape(5, 1, 1), lambda maps: maps[0])
+    assert opaque.kernels(BACKENDS[0]) == () and opaque.params() == (("because", "an fft"),)
+    spans = Spans(np.array([1]), np.array([2]))
+    assert opaque.project([None, Footprint(spans, spans)], [], Shape(5, 1, 1)).areas == 1  # type: ignore[union-attr]
+
+
+UNFIT: list[Callable[[], Any]] = [
+    lambda: Add().output_shape([Shape(3, 4, 4), Shape(3, 4, 5)]),
+    lambda: Multiply().output_shape([Shape(3, 4, 4), Shape(2, 4, 4)]),
+    lambda: Concatenate().output_shape([Shape(3, 4, 4), Shape(3, 5, 4)]),
+    lambda: Expand(Shape(3, 4, 4)).output_shape([Shape(2, 1, 1)]),
+]
+
+
+@pytest.mark.parametrize("attempt", UNFIT)
+def test_shapes_that_do_not_fit_are_refused(attempt: Callable[[], Any]) -> None:
+    with pytest.raises(ValueError, match="cannot"):
+        attempt()
+
+
+def test_parameters_are_text_and_name_no_weight() -> None:
+    convolution = Convolution("w", None, 8, (3, 1), (2, 2), (1, 0, 1, 0))
+    assert convolution.weights() == ("w",)
+    assert dict(convolution.params()) == {
+        "out_channels": "8", "kernel": "3x1", "stride": "2x2", "padding": "1x0x1x0", "dilation": "1x1", "groups": "1",
+    }  # fmt: skip
+    assert SelectChannels((2, 3, 4)).params() == (("order", "2:5"),)
+    assert SelectChannels((2, 0)).params() == (("order", "2 permuted"),)
+    assert LocationWise(PROGRAMS["norm"]).weights() == ("a", "b")
+    assert Size(2, 3).area == 6 and str(Shape(1, 2, 3)) == "1x2x3"

@@ -1,0 +1,389 @@
+"""The rules, each by a plan before and after it, and by the reason that it gives where it leaves a plan alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdb.errors import ExecutionError
+from kdb.geometry import Size, lattice
+from kdb.kernels.base import Instruction
+from kdb.kernels.cpu import CpuBackend
+from kdb.network import Network, Node, ParameterStore
+from kdb.operators.base import Operator, Shape
+from kdb.operators.combine import Add, Expand, Multiply
+from kdb.operators.convolution import Convolution
+from kdb.operators.leaves import Opaque, Source
+from kdb.operators.locationwise import Affine, Dense, Flatten, LocationWise
+from kdb.operators.pooling import GlobalMean, MaxPool, Pad
+from kdb.planner.cost import CostModel, CostProfile
+from kdb.planner.lower import lower
+from kdb.planner.optimize import optimize
+from kdb.planner.partition import partition
+from kdb.planner.plan import LogicalPlan
+from kdb.planner.rules import (
+    RULES,
+    Context,
+    Rule,
+    cut_over,
+    fold_batch_norm,
+    fold_padding,
+    incremental,
+    incremental_aggregate,
+    merge_location_wise,
+    multi_query_batching,
+    null_deltas,
+    rebatch,
+    share_duplicates,
+)
+
+# The rules are judged on fixed rates, whatever the machine's are.
+RATES = {f"{kernel}.{kind}": 1e10 for kernel in ("direct", "taps") for kind in ("wide", "narrow", "depthwise")}
+PROFILE = CostProfile("fixed", {**RATES, "dense": 1e10}, bandwidth=1e10, call=1e-6)
+CONTEXT = Context(CostModel(PROFILE, CpuBackend()))
+
+Layer = tuple[str, Operator, tuple[str, ...]]
+
+RELU = LocationWise((Instruction("maximum", (0, 0.0)),))
+SIGMOID = LocationWise((Instruction("sigmoid", (0,)),))
+CONV = Convolution("w", "b", 4, (3, 3), padding=(1, 1, 1, 1))
+
+
+def network(*layers: Layer, channels: int = 4, size: tuple[int, int] = (24, 24)) -> Network:
+    """Layers behind a source named ``image``; weights ``w`` [4, 4, 3, 3], ``d`` [2, 4], and a to c [4]."""
+    draw = np.random.default_rng(0)
+    shapes = {"w": (4, channels, 3, 3), "v": (4, channels, 3, 3), "d": (2, 4), "a": (4,), "b": (4,), "c": (4,)}
+    arrays = {name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    source: Layer = ("image", Source(Shape(channels, *size)), ())
+    return Network.build([source, *layers], ParameterStore().extended(arrays))
+
+
+def chain(*layers: tuple[str, Operator]) -> list[Layer]:
+    """Each layer reads the one before."""
+    names = ["image", *(name for name, _ in layers)]
+    return [(name, operator, (before,)) for (name, operator), before in zip(layers, names, strict=False)]
+
+
+HEAD = [("mean", GlobalMean()), ("dense", Dense("d", None, 2))]
+
+
+def plan(net: Network, stride: int = 8, patch: int = 6, cut: int = 1) -> LogicalPlan:
+    starts = lattice(net.source.shape.height, patch, stride)
+    positions = np.stack(np.meshgrid(starts, starts, indexing="ij"), -1).reshape(-1, 2)
+    return replace(LogicalPlan.naive(net, positions, Size(patch, patch)), cut=cut)
+
+
+def fired(rule: Rule, before: LogicalPlan, context: Context = CONTEXT) -> LogicalPlan:
+    after = rule.apply(before, context)
+    assert isinstance(after, LogicalPlan), after
+    after.verify()
+    return after
+
+
+def layers(net: Network) -> list[tuple[str, str, tuple[str, ...]]]:
+    return [(node.name, node.operator.label, node.inputs) for node in net]
+
+
+def values(net: Network, x: np.ndarray) -> np.ndarray:
+    """The last layer of ``net``, layer by layer."""
+    found = {"image": x[None]}
+    for node in net.nodes[1:]:
+        inputs = [found[name] for name in node.inputs]
+        found[node.name] = node.operator.evaluate(CpuBackend(), net.parameters, inputs, "taps", False)
+    return found[net.output.name]
+
+
+def equal(one: Network, other: Network) -> None:
+    x = np.random.default_rng(1).normal(size=(24, 24, 4)).astype(np.float32)
+    expected = values(one, x)
+    np.testing.assert_allclose(values(other, x), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+# --- rules on networks -------------------------------------------------------------------------------------------
+
+
+def test_fold_padding() -> None:
+    before = network(*chain(("pad", Pad((0, 1, 2, 3))), ("conv", CONV)))
+    after = fired(fold_padding.RULE, plan(before)).network
+    assert layers(after) == [("image", "source", ()), ("conv", "convolution", ("image",))]
+    assert after["conv"].operator == replace(CONV, padding=(1, 2, 3, 4))
+    equal(before, after)
+
+
+def test_padding_that_another_layer_reads_stays_for_it() -> None:
+    pad = ("pad", Pad((1, 1, 1, 1)), ("image",))
+    before = network(pad, ("conv", CONV, ("pad",)), ("relu", RELU, ("pad",)), ("add", Add(), ("conv", "relu")))
+    after = fired(fold_padding.RULE, plan(before)).network
+    assert [(node.name, node.inputs) for node in after.nodes[1:4]] == [
+        ("pad", ("image",)), ("conv", ("image",)), ("relu", ("pad",)),
+    ]  # fmt: skip
+    equal(before, after)
+
+
+@pytest.mark.parametrize("chained", [[("pad", Pad((1, 1, 1, 1), 0.5)), ("conv", CONV)], [("conv", CONV)]])
+def test_padding_by_another_value_is_not_folded(chained: list[tuple[str, Operator]]) -> None:
+    assert fold_padding.apply(plan(network(*chain(*chained))), CONTEXT) == "no zero padding before a convolution"
+
+
+@pytest.mark.parametrize("bias", ["b", None])
+@pytest.mark.parametrize("linear", [CONV, Dense("w1", "b", 4)])
+def test_fold_batch_norm(linear: Convolution | Dense, bias: str | None) -> None:
+    before = network(*chain(("linear", replace(linear, bias=bias)), ("norm", Affine("a", "c")), ("relu", RELU)))
+    before = Network(before.nodes, before.parameters.extended({"w1": before.parameters["w"].array[:, :, 0, 0].copy()}))
+    after = fired(fold_batch_norm.RULE, plan(before)).network
+    assert layers(after)[1:] == [("norm", linear.label, ("image",)), ("relu", "location_wise", ("norm",))]
+    equal(before, after)
+
+
+def test_batch_norm_is_not_folded_into_what_others_read() -> None:
+    reason = "no affine map follows a convolution or dense layer"
+    shared = network(*chain(("conv", CONV), ("norm", Affine("a", "c"))), ("add", Add(), ("conv", "norm")))
+    assert fold_batch_norm.apply(plan(shared), CONTEXT) == reason
+    behind = network(*chain(("conv", CONV), ("relu", RELU), ("norm", Affine("a", "c"))))
+    assert fold_batch_norm.apply(plan(behind), CONTEXT) == reason
+
+
+def test_merge_location_wise() -> None:
+    """Batch-norm, then silu as it arrives: one layer in the end."""
+    before = network(
+        ("conv", CONV, ("image",)),
+        ("norm", Affine("a", "c"), ("conv",)),
+        ("gate", SIGMOID, ("norm",)),
+        ("silu", Multiply(), ("norm", "gate")),
+        ("relu", RELU, ("silu",)),
+    )
+    after = fired(merge_location_wise.RULE, plan(before)).network
+    assert [node.name for node in after] == ["image", "conv", "relu"]
+    program = after["relu"].operator.program  # type: ignore[attr-defined]
+    assert [instruction.function for instruction in program] == ["mul", "add", "sigmoid", "mul", "maximum"]
+    assert after["relu"].inputs == ("conv",)
+    equal(before, after)
+
+
+@pytest.mark.parametrize("join", [Add(), Multiply()])
+@pytest.mark.parametrize("operands", [("image", "g"), ("g", "image"), ("f", "g"), ("g", "f"), ("f", "f")])
+def test_joins_of_one_map_are_merged(join: Operator, operands: tuple[str, str]) -> None:
+    f = LocationWise((Instruction("mul", (0, "a")), Instruction("tanh", (1,)), Instruction("add", (2, 0))))
+    before = network(("f", f, ("image",)), ("g", SIGMOID, ("image",)), ("join", join, operands))
+    after = fired(merge_location_wise.RULE, plan(before)).network
+    assert [(node.name, node.inputs) for node in after] == [("image", ()), ("join", ("image",))]
+    equal(before, after)
+
+
+def test_what_others_read_is_not_merged() -> None:
+    reason = "no location-wise layers to merge"
+    read_twice = network(
+        ("relu", RELU, ("image",)),
+        ("gate", SIGMOID, ("relu",)),
+        ("conv", CONV, ("relu",)),
+        ("add", Add(), ("conv", "gate")),
+    )
+    assert merge_location_wise.apply(plan(read_twice), CONTEXT) == reason
+    assert merge_location_wise.apply(plan(network(("twice", Add(), ("image", "image")))), CONTEXT) == reason
+
+
+# --- rules on plans ----------------------------------------------------------------------------------------------
+
+
+def test_share_duplicates() -> None:
+    positions = np.array([(3, 4), (0, 0), (3, 4), (0, 9), (0, 0)])
+    before = LogicalPlan.naive(network(*chain(("conv", CONV))), positions, Size(2, 2))
+    after = fired(share_duplicates.RULE, before)
+    assert after.positions.tolist() == [[0, 0], [0, 9], [3, 4]]
+    assert after.positions[after.duplicates].tolist() == positions.tolist()
+    assert lower(after, CONTEXT).naive_macs == 5 * before.network.macs
+    assert share_duplicates.apply(after, CONTEXT) == "all positions are distinct"
+
+
+def test_incremental() -> None:
+    net = network(*chain(("conv", CONV), ("pool", MaxPool((2, 2), (2, 2), (0, 0, 0, 0), (12, 12))), *HEAD))
+    after = fired(incremental.RULE, plan(net))
+    assert after.cut == 3 and after.crossing() == ("pool",)
+    stages = lower(after, CONTEXT).stages
+    assert [(stage.name, [step.node.name for step in stage.steps], stage.keeps) for stage in stages] == [
+        ("deltas", ["conv", "pool"], ("pool",)),
+        ("full", ["mean"], ("mean",)),
+        ("head", ["dense"], ("dense",)),
+    ]
+    assert [step.incremental for stage in stages for step in stage.steps] == [True, True, False, False]
+    flat = network(*chain(("flatten", Flatten())))
+    assert incremental.apply(plan(flat), CONTEXT) == "the first layer has no delta rule: flatten"
+
+
+def test_incremental_aggregate() -> None:
+    net = network(*chain(("conv", CONV), *HEAD))
+    after = fired(incremental_aggregate.RULE, plan(net, cut=2))
+    assert after.cut == 4
+    assert lower(after, CONTEXT).stages[0].keeps == ("dense",)
+    assert incremental_aggregate.apply(plan(net), CONTEXT) == "the plan is not incremental"
+    tail = Opaque("an fft", Shape(2, 1, 1), lambda maps: maps[0])
+    opaque = network(*chain(("conv", CONV), ("tail", tail)))
+    assert fired(incremental.RULE, plan(opaque)).cut == 2
+    assert incremental_aggregate.apply(plan(opaque, cut=2), CONTEXT) == "no aggregate is reached"
+
+
+@pytest.mark.parametrize(
+    ("threads", "batch", "sizes"),
+    [(1, None, {36, 37}), (2, None, {36, 37}), (3, None, {24, 25}), (1, 50, {48, 49})],
+)
+def test_multi_query_batching(threads: int, batch: int | None, sizes: set[int]) -> None:
+    net = network(*chain(("conv", CONV)))
+    before = LogicalPlan.naive(net, np.array([(i // 18, i % 18) for i in range(146)]), Size(7, 7))
+    after = fired(multi_query_batching.RULE, before, replace(CONTEXT, threads=threads, batch_size=batch))
+    assert {len(each) for each in after.batches} == sizes
+    assert len(after.batches) % threads == 0 and after.full_batch == (batch or 48)
+
+
+def test_there_may_be_too_few_positions_to_batch() -> None:
+    single = LogicalPlan.naive(network(*chain(("conv", CONV))), np.array([(0, 0)]), Size(2, 2))
+    assert multi_query_batching.apply(single, CONTEXT) == "there are too few positions to batch"
+
+
+def batched(net: Network, cut: int, parts: int = 3) -> LogicalPlan:
+    naive = plan(net, stride=2, cut=cut)
+    batches = tuple(partition(naive.positions, np.arange(len(naive.positions)), parts))
+    return replace(naive, batches=batches, groups=tuple((i,) for i in range(parts)))
+
+
+def test_cut_over() -> None:
+    # A patch of 6 in 24 pixels: after nine convolutions its boxes cover everything.
+    pairs = [(f"{kind}{i}", operator) for i in range(14) for kind, operator in (("conv", CONV), ("relu", RELU))]
+    net = network(*chain(*pairs, *HEAD))
+    before = batched(net, 31)
+    after = fired(cut_over.RULE, before)
+    assert 12 < after.cut < 22 and after.crossing() == (net.nodes[after.cut - 1].name,)
+    small = batched(network(*chain(("conv", CONV), *HEAD)), 4)
+    assert cut_over.apply(small, CONTEXT) == "deltas are cheaper all the way"
+    assert cut_over.apply(plan(net), CONTEXT) == "the plan is not incremental"
+    whole = replace(before, patch=Size(24, 24), positions=np.zeros_like(before.positions))
+    assert fired(cut_over.RULE, whole).cut == 1
+
+
+def test_rebatch() -> None:
+    net = network(*chain(("conv", CONV), *HEAD))
+    before = batched(net, 2, parts=10)  # 100 positions, 9 KiB each cross
+    assert fired(rebatch.RULE, before).groups == (tuple(range(10)),)
+    bounded = fired(rebatch.RULE, before, replace(CONTEXT, buffer_positions=40, threads=2))
+    assert [len(group) for group in bounded.groups] == [2, 3, 2, 3]
+    tight = fired(rebatch.RULE, before, replace(CONTEXT, buffer_bytes=1))
+    assert tight.groups == before.groups
+    assert fired(rebatch.RULE, before, replace(CONTEXT, batch_size=5)).full_batch == 5
+    assert rebatch.apply(batched(net, 4), CONTEXT) == "nothing is left to evaluate after the cut"
+    assert rebatch.apply(batched(net, 2, parts=1), CONTEXT) == "there is one batch"
+
+
+def test_null_deltas() -> None:
+    before = plan(network(*chain(("conv", CONV))))
+    assert not before.drop_null and fired(null_deltas.RULE, before).drop_null
+
+
+# --- optimize, lower, verify, partition --------------------------------------------------------------------------
+
+
+def test_rules_are_applied_in_order_timed_and_explained() -> None:
+    net = network(*chain(("pad", Pad((1, 1, 1, 1))), ("conv", CONV), ("norm", Affine("a", "c")), ("relu", RELU), *HEAD))
+    after, history = optimize(plan(net), CONTEXT, {"fold_batch_norm": False})
+    assert [applied.rule for applied in history] == list(RULES)
+    by_name = {applied.rule.name: applied for applied in history}
+    assert by_name["fold_padding"].fired and not by_name["fold_padding"].reason
+    assert not by_name["fold_batch_norm"].fired and by_name["fold_batch_norm"].reason == "switched off"
+    assert by_name["share_duplicates"].reason == "all positions are distinct"
+    assert all(applied.seconds >= 0 and applied.rule.summary for applied in history)
+    assert [node.name for node in after.network] == ["image", "conv", "relu", "mean", "dense"]
+    assert len({rule.name for rule in RULES}) == len(RULES)
+    assert all(rule.exact for rule in RULES)
+
+
+def broken(before: LogicalPlan, how: str) -> LogicalPlan:
+    net = before.network
+    conv = net["conv"]
+
+    def with_conv(node: Node) -> Network:
+        return Network((net.nodes[0], node, *net.nodes[2:]), net.parameters)
+
+    changes: dict[str, dict[str, object]] = {
+        "positions lost": {"batches": before.batches[:-1], "groups": before.groups[:-1]},
+        "position twice": {"batches": (*before.batches[:-1], before.batches[0])},
+        "batch lost": {"groups": before.groups[:-1]},
+        "cut": {"cut": 99},
+        "order": {"network": Network((net.nodes[0], *net.nodes[:0:-1]), net.parameters)},
+        "shape": {"network": with_conv(replace(conv, shape=Shape(4, 9, 9)))},
+        "weight": {"network": with_conv(replace(conv, operator=replace(CONV, weight="gone")))},
+        "source": {"network": Network(net.nodes[1:], net.parameters)},
+    }
+    return replace(before, **changes[how])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "how", ["positions lost", "position twice", "batch lost", "cut", "order", "shape", "weight", "source", "cycle"]
+)
+def test_a_rule_that_breaks_a_plan_is_caught_by_name(how: str) -> None:
+    def apply(before: LogicalPlan, context: Context) -> LogicalPlan:
+        if how == "cycle":
+            return before.with_network(network(("a", RELU, ("b",)), ("b", RELU, ("a",))))
+        return broken(before, how)
+
+    net = network(*chain(("conv", CONV), *HEAD))
+    with pytest.raises(ExecutionError, match=r"rule clumsy .*SET rule\.clumsy = off"):
+        optimize(plan(net), CONTEXT, rules=[Rule("clumsy", "", apply)])
+    assert optimize(plan(net), CONTEXT, {"clumsy": False}, [Rule("clumsy", "", apply)])[0].network is net
+
+
+def test_layers_that_feed_nothing_are_left_out_and_shapes_must_fit() -> None:
+    net = network(("unread", RELU, ("image",)), ("conv", CONV, ("image",)))
+    assert [node.name for node in net] == ["image", "conv"]
+    with pytest.raises(ValueError, match="cannot combine"):
+        network(("mean", GlobalMean(), ("image",)), ("add", Add(), ("image", "mean")))
+
+
+def test_memory_is_granted_only_at_the_last_reading_and_freed_there() -> None:
+    """A residual block with a gate: ``conv`` is read three times, ``gate`` shares the memory of ``mean``."""
+    net = network(
+        ("conv", CONV, ("image",)),
+        ("relu", RELU, ("conv",)),
+        ("twice", Add(), ("relu", "relu")),
+        ("mean", GlobalMean(), ("conv",)),
+        ("gate", Expand(Shape(4, 24, 24)), ("mean",)),
+        ("scaled", Multiply(), ("gate", "twice")),
+        ("sum", Add(), ("scaled", "conv")),
+    )
+    for cut in (1, len(net)):
+        steps = {s.node.name: s for stage in lower(plan(net, cut=cut), CONTEXT).stages for s in stage.steps}
+        granted = {name: step.disposable for name, step in steps.items()}
+        assert granted == {
+            "conv": (True,), "relu": (False,), "twice": (False, False), "mean": (False,), "gate": (False,),
+            "scaled": (False, True), "sum": (True, True),
+        }  # fmt: skip
+        assert steps["sum"].releases == ("scaled", "conv") and steps["twice"].releases == ("relu",)
+        assert steps["relu"].releases == ()
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=60),
+    st.integers(1, 20),
+    st.data(),
+)
+def test_a_partition_covers_every_member_once_near_equally(
+    positions: list[tuple[int, int]], parts: int, data: st.DataObject
+) -> None:
+    table = np.array(positions)
+    members = np.array(sorted(data.draw(st.sets(st.integers(0, len(table) - 1), min_size=min(parts, len(table))))))
+    parts = max(min(parts, len(members)), 1)
+    groups = partition(table, members, parts)
+    assert sorted(np.concatenate(groups)) == members.tolist()
+    assert len(groups) == parts
+    assert max(map(len, groups)) - min(map(len, groups)) <= 1
+    for group in groups:
+        assert table[group].tolist() == sorted(table[group].tolist())
+
+
+def test_a_partition_makes_neighbours_of_a_lattice() -> None:
+    starts = np.arange(8)
+    positions = np.stack(np.meshgrid(starts, starts, indexing="ij"), -1).reshape(-1, 2)
+    groups = partition(np.random.default_rng(0).permutation(positions), np.arange(64), 4)
+    spreads = [np.ptp(np.random.default_rng(0).permutation(positions)[group], axis=0).tolist() for group in groups]
+    assert spreads == [[3, 3]] * 4
