@@ -12,7 +12,7 @@ from typing import Any
 
 from kdb.errors import BindError, did_you_mean
 
-KERNELS = ("auto", "native", "direct", "taps", "recompute")
+KERNELS = ("auto", "native", "direct", "taps", "winograd", "recompute")
 
 _SWITCH = {"on": True, "true": True, "off": False, "false": False}
 

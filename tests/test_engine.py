@@ -112,7 +112,7 @@ def test_any_cut_gives_the_same_answer(lattice_problem: Problem) -> None:
 
 
 @pytest.mark.parametrize("native", [False, True])
-@pytest.mark.parametrize("kernel", ["direct", "taps", "recompute"])
+@pytest.mark.parametrize("kernel", ["direct", "taps", "winograd", "recompute"])
 @pytest.mark.parametrize("off", [(), ("cut_over", "fold_padding")])
 def test_any_convolution_kernel_may_be_forced(
     lattice_problem: Problem, kernel: str, native: bool, off: tuple[str, ...]
@@ -122,7 +122,7 @@ def test_any_convolution_kernel_may_be_forced(
     steps = [step for stage in run.plan.stages for step in stage.steps if step.node.operator.label == "convolution"]
     maintained = {step.kernel for step in steps if step.incremental}
     if off and (native, kernel) != (True, "direct"):  # without the cut-over there are such for certain
-        assert maintained == {kernel}
+        assert maintained == {kernel} or (kernel == "winograd" and kernel in maintained)  # it has not every shape
     assert not (native and "direct" in {step.kernel for step in steps})
 
 

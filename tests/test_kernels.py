@@ -77,21 +77,23 @@ def test_convolutions(
     )  # fmt: skip
     weight, before = Weight(w), x.copy()
     for backend in (K, NATIVE):
-        for kernel in backend.convolution_kernels():
+        for kernel in backend.convolution_kernels(sliding, groups):
             found = backend.convolve(x, weight, None if b is None else Weight(b), sliding, groups, margins, kernel)
-            close(found, nhwc(wanted), 1e-5)
+            close(found, nhwc(wanted), 1e-4 if kernel == "winograd" else 1e-5)
     assert np.array_equal(x, before)
 
 
 def test_the_native_backend_has_no_foreign_kernel() -> None:
-    assert "direct" in K.convolution_kernels() and "direct" not in NATIVE.convolution_kernels()
+    for sliding, groups in ((Sliding((3, 3)), 1), (Sliding((3, 3), (2, 2)), 1), (Sliding((1, 1)), 4)):
+        assert "direct" in K.convolution_kernels(sliding, groups)
+        assert "direct" not in NATIVE.convolution_kernels(sliding, groups)
     assert (K.name, NATIVE.name) == ("cpu", "numpy")
 
 
 def test_a_convolution_takes_what_is_not_contiguous_and_may_not_be_written() -> None:
     view, weight = normal(0, 6, 5, 4), Weight(normal(1, 3, 4, 2, 2))
     repeated = np.broadcast_to(view, (3, *view.shape))
-    for kernel in K.convolution_kernels():
+    for kernel in K.convolution_kernels(Sliding((2, 2)), 1):
         found = K.convolve(repeated, weight, None, Sliding((2, 2)), 1, (1, 0, 0, 1), kernel)
         alone = K.convolve(view[None].copy(), weight, None, Sliding((2, 2)), 1, (1, 0, 0, 1), kernel)
         close(found, np.repeat(alone, 3, axis=0))
@@ -299,3 +301,23 @@ def test_chunks_do_not_show() -> None:
         assert np.array_equal(found[one], K.location_wise(x[one], program, PARAMETERS, False))
         single = Boxes(where.origins[one], where.extent)
         assert np.array_equal(deltas[one], K.location_wise_delta(x[one], view, single, program, PARAMETERS, False))
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "dilation"),
+    [
+        ((6, 1), (2, 1), (2, 2), (3, 2)),  # crashed the process
+        ((14, 4), (4, 3), (1, 2), (2, 1)),  # gave garbage
+        ((5, 4), (3, 2), (1, 3), (1, 1)),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 8])
+def test_what_the_library_gets_wrong_is_kept_from_it(
+    size: Ints, kernel: Ints, stride: Ints, dilation: Ints, channels: int
+) -> None:
+    for seed in range(20):  # garbage is not the same each time
+        x, w = normal(seed, 2, *size, channels), normal(1, 6, channels, *kernel)
+        wanted = F.conv2d(F.pad(nchw(x), (1, 1, 1, 1)), torch.tensor(w).double(), None, stride, 0, dilation)
+        close(
+            K.convolve(x, Weight(w), None, Sliding(kernel, stride, dilation), 1, (1, 1, 1, 1), "direct"), nhwc(wanted)
+        )

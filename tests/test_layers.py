@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the bottom up. A row names a module or package and what of kdb it may import besides itself; a row's prefix
 # covers everything beneath it, and the longest prefix that fits a module is its row.
 LEAVES = ("kdb.errors", "kdb.geometry")
-CORE = (*LEAVES, "kdb.kernels.base", "kdb.operators", "kdb.network")
+CORE = (*LEAVES, "kdb.kernels.base", "kdb.kernels.tiling", "kdb.operators", "kdb.network")
 RESULTS = ("kdb.heatmap", "kdb.render", "kdb.table", "kdb.images", "kdb.preprocessing")
 ENGINE = (*CORE, "kdb.kernels", "kdb.frontends", "kdb.planner", "kdb.views", "kdb.executor")
 
@@ -28,8 +28,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "kdb.query": ("kdb.errors",),
     "kdb.parser": ("kdb.errors", "kdb.query"),
     "kdb.kernels.base": LEAVES,  # the protocol, which operators are written against; the backends stand beside them
-    "kdb.kernels": (*LEAVES, "kdb.kernels.base"),
-    "kdb.operators": (*LEAVES, "kdb.kernels.base"),
+    "kdb.kernels.tiling": ("kdb.kernels.base",),
+    "kdb.kernels": (*LEAVES, "kdb.kernels.base", "kdb.kernels.tiling"),
+    "kdb.operators": (*LEAVES, "kdb.kernels.base", "kdb.kernels.tiling"),
     "kdb.network": (*LEAVES, "kdb.kernels.base", "kdb.operators"),
     "kdb.frontends": CORE,
     "kdb.planner": (*CORE, "kdb.query", "kdb.kernels", "kdb.table"),

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdb.geometry import Footprint, Size, Spans
+from kdb.geometry import Boxes, Footprint, Size, Spans
 from kdb.kernels.base import Instruction, Weight
 from kdb.kernels.cpu import CpuBackend
 from kdb.operators.base import Delta, Operator, Shape, Update, materialize
@@ -304,6 +304,19 @@ def test_work_is_estimated_for_every_kernel(situation: Situation) -> None:
             assert 0 <= work.macs <= operator.macs(shapes, shape, extent.area) and work.bytes > 0 and work.calls > 0
         for kernel in operator.evaluation_kernels(k):
             assert operator.full_work(kernel, shapes, shape).macs == full
+
+
+def test_means_of_large_and_nearly_constant_maps_do_not_drift() -> None:
+    """A running float32 sum of so many cells would be wrong by 7e-6: on a constant map all roundings point one way."""
+    x = np.full((2, 112, 112, 3), 1.2345678, np.float32) + np.random.default_rng(0).uniform(0, 1e-3, (2, 112, 112, 3))
+    x = x.astype(np.float32)
+    expected, boxes = x.mean((1, 2), np.float64, keepdims=True), Boxes.whole(2, Size(112, 112))
+    update = Update([Delta(boxes, x)], [None], None, Boxes.whole(2, Size(1, 1)), [Shape(3, 112, 112)], "delta")
+    for found in (
+        GlobalMean().evaluate(BACKENDS[0], {}, [x], "full", False),
+        GlobalMean().delta(BACKENDS[0], {}, update),
+    ):
+        np.testing.assert_allclose(found, expected, rtol=2e-6)
 
 
 # --- leaves, and what does not fit -------------------------------------------------------------------------------

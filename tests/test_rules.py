@@ -20,7 +20,7 @@ from kdb.operators.convolution import Convolution
 from kdb.operators.leaves import Opaque, Source
 from kdb.operators.locationwise import Affine, Dense, Flatten, LocationWise
 from kdb.operators.pooling import GlobalMean, MaxPool, Pad
-from kdb.planner.cost import CostModel, CostProfile
+from kdb.planner.cost import DEFAULT_RATES, CostModel, CostProfile
 from kdb.planner.lower import lower
 from kdb.planner.optimize import optimize
 from kdb.planner.partition import partition
@@ -42,8 +42,7 @@ from kdb.planner.rules import (
 )
 
 # The rules are judged on fixed rates, whatever the machine's are.
-RATES = {f"{kernel}.{kind}": 1e10 for kernel in ("direct", "taps") for kind in ("wide", "narrow", "depthwise")}
-PROFILE = CostProfile("fixed", {**RATES, "dense": 1e10}, bandwidth=1e10, call=1e-6)
+PROFILE = CostProfile("fixed", dict.fromkeys(DEFAULT_RATES, 1e10), bandwidth=1e10, call=1e-6)
 CONTEXT = Context(CostModel(PROFILE, CpuBackend()))
 
 Layer = tuple[str, Operator, tuple[str, ...]]
@@ -183,6 +182,13 @@ def test_what_others_read_is_not_merged() -> None:
         ("add", Add(), ("conv", "gate")),
     )
     assert merge_location_wise.apply(plan(read_twice), CONTEXT) == reason
+    gated = network(
+        ("gate", SIGMOID, ("image",)),
+        ("silu", Multiply(), ("image", "gate")),
+        ("conv", CONV, ("gate",)),
+        ("add", Add(), ("conv", "silu")),
+    )
+    assert merge_location_wise.apply(plan(gated), CONTEXT) == reason
     assert merge_location_wise.apply(plan(network(("twice", Add(), ("image", "image")))), CONTEXT) == reason
 
 

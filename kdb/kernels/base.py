@@ -76,8 +76,8 @@ class Backend(Protocol):
 
     name: str
 
-    def convolution_kernels(self) -> tuple[str, ...]:
-        """The kernels this backend has for :meth:`convolve`, preferred first."""
+    def convolution_kernels(self, sliding: Sliding, groups: int) -> tuple[str, ...]:
+        """The kernels this backend has for such a :meth:`convolve`, the most general first."""
 
     def gather(self, view: Array, boxes: Boxes) -> Array:
         """``view[B]``: [n, h, w, C] for boxes that lie inside the view."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
 from kdb.geometry import Boxes, IntArray, Size
-from kdb.kernels import taps
+from kdb.kernels import taps, tiling, winograd
 from kdb.kernels.base import NO_MARGINS, Margins, Parameters, Program, Sliding, Weight
 from kdb.kernels.programs import evaluate
 
@@ -44,9 +44,10 @@ class CpuBackend:
         self.name = "numpy" if native else "cpu"
         self.native = native
 
-    def convolution_kernels(self) -> tuple[str, ...]:
-        """``direct`` is torch's convolution, ``taps`` numpy's GEMMs."""
-        return ("taps",) if self.native else ("direct", "taps")
+    def convolution_kernels(self, sliding: Sliding, groups: int) -> tuple[str, ...]:
+        """``direct`` is torch's convolution; ``taps`` and, where there is a tiling, ``winograd`` are numpy's GEMMs."""
+        own = ("taps", "winograd") if tiling.applies(sliding, groups) else ("taps",)
+        return own if self.native else ("direct", *own)
 
     def gather(self, view: FloatArray, boxes: Boxes) -> FloatArray:
         """``view[B]`` [n, h, w, C]; the boxes lie inside the view."""
@@ -115,7 +116,10 @@ class CpuBackend:
             from kdb.kernels import library
 
             return library.convolve(x, weight, bias, sliding, groups, margins)
-        y = taps.convolve(x, weight, sliding, groups, margins)
+        if kernel == "winograd":
+            y = winograd.convolve(x, weight, sliding, margins)
+        else:
+            y = taps.convolve(x, weight, sliding, groups, margins)
         if bias is not None:
             y += bias.array
         return y

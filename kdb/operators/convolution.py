@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from kdb.geometry import Footprint, Size, Window
 from kdb.kernels.base import NO_MARGINS, Array, Backend, Margins, Parameters, Sliding
+from kdb.kernels.tiling import tiling
 from kdb.operators.base import ELEMENT, Operator, Reads, Shape, Update, Work
 
 RECOMPUTE = "recompute"
@@ -65,11 +66,11 @@ class Convolution(Operator):
 
     def kernels(self, k: Backend) -> tuple[str, ...]:
         """The backend's own, then Algorithm 1."""
-        return (*k.convolution_kernels(), RECOMPUTE)
+        return (*k.convolution_kernels(self.sliding, self.groups), RECOMPUTE)
 
     def evaluation_kernels(self, k: Backend) -> tuple[str, ...]:
         """The backend's own."""
-        return k.convolution_kernels()
+        return k.convolution_kernels(self.sliding, self.groups)
 
     def reads(self, kernel: str, changed: Sequence[bool]) -> Reads:
         """Only Algorithm 1 reads views: the context from its input's, and its own to subtract."""
@@ -90,7 +91,7 @@ class Convolution(Operator):
             context = k.read_in(update.input_views[0], frames, 0.0)
             k.superimpose(context, frames, d.values, d.boxes)
             bias = None if self.bias is None else parameters[self.bias]
-            kernel = k.convolution_kernels()[0]
+            kernel = k.convolution_kernels(self.sliding, self.groups)[0]
             y = k.convolve(context, weight, bias, self.sliding, self.groups, NO_MARGINS, kernel)
             y -= k.gather(update.view, update.boxes)
             return y
@@ -114,6 +115,14 @@ class Convolution(Operator):
             per_axis.append(min(k * out, -(-k * length // s)))
         return per_axis[0] * per_axis[1]
 
+    def _tiled(self, x: Size, inner: int, outputs: int) -> Work:
+        """Minimal filtering of an input: its tiles are written and read once, before and after each product."""
+        plan = tiling(x.height, x.width, self.kernel, inner, self.out_channels)
+        my, mx = plan.inputs
+        tile = 2 * my * mx * inner + plan.points * (2 * inner + 7 * self.out_channels)
+        moved = ELEMENT * (plan.counts[0] * plan.counts[1] * tile + outputs)
+        return Work("winograd", plan.macs, moved, plan.points)
+
     def delta_work(
         self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
@@ -122,6 +131,8 @@ class Convolution(Operator):
         macs = self.macs(shapes, shape, extent.area)
         context = Size(*(w.read_in(0, e)[1] for w, e in zip(windows(self.sliding, self.padding), extent, strict=True)))  # type: ignore[arg-type]
         moved = ELEMENT * (context.area * shapes[0].channels + cells)
+        if kernel == "winograd":
+            return self._tiled(extents[0] or extent, inner, cells)
         if kernel == RECOMPUTE:
             return Work(self._kind("direct", shapes), macs, 2 * moved + 2 * ELEMENT * cells, 4)
         if kernel == "taps":
@@ -133,6 +144,8 @@ class Convolution(Operator):
 
     def full_work(self, kernel: str, shapes: Sequence[Shape], shape: Shape) -> Work:
         """The same over the whole map."""
+        if kernel == "winograd":
+            return self._tiled(shapes[0].size, shapes[0].channels, shape.elements)
         moved = ELEMENT * (shapes[0].elements + shape.elements)
         passes = self.sliding.taps if kernel == "taps" else 1
         return Work(self._kind(kernel, shapes), self.macs(shapes, shape, shape.size.area), passes * moved, passes)

@@ -166,19 +166,30 @@ class GlobalMean(Operator):
 
     def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
         """``sum(x) / HW``."""
-        return inputs[0].mean(axis=(1, 2), keepdims=True)
+        return _sums(inputs[0]) / np.float32(inputs[0].shape[1] * inputs[0].shape[2])
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``sum(d) / HW``, an incrementally maintained aggregate."""
         (d,) = update.inputs
         assert d is not None
-        return d.values.sum(axis=(1, 2), keepdims=True) / np.float32(update.shapes[0].size.area)
+        return _sums(d.values) / np.float32(update.shapes[0].size.area)
 
     def delta_work(
         self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
         """One pass over the delta."""
         return Work("elementwise", 0, ELEMENT * shape.channels * (extents[0] or shapes[0].size).area)
+
+
+def _sums(x: Array) -> Array:
+    """The sum over each map of x [n, h, w, C], [n, 1, 1, C]: as products with ones, an axis at a time.
+
+    A running sum over all cells is several times slower, and on a map that is nearly constant its rounding errors all
+    point one way and grow with the number of cells.
+    """
+    n, height, width, channels = x.shape
+    rows = np.ones((1, height), np.float32) @ x.reshape(n, height, width * channels)
+    return (np.ones((1, width), np.float32) @ rows.reshape(n, width, channels)).reshape(n, 1, 1, channels)
 
 
 @dataclass(frozen=True, slots=True)

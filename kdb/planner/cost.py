@@ -14,10 +14,11 @@ from kdb.network import Network, Node
 from kdb.operators.base import ELEMENT, Shape, Work
 
 DEFAULT_RATES = {
-    "direct.wide": 85e9,
+    "direct.wide": 57e9,
     "direct.narrow": 30e9,
     "direct.depthwise": 6e9,
-    "taps.wide": 60e9,
+    "winograd": 38e9,
+    "taps.wide": 50e9,
     "taps.narrow": 15e9,
     "taps.depthwise": 2e9,
     "dense": 50e9,
