@@ -113,6 +113,11 @@ class Network:
         graph.add_edges_from((source, node.name) for node in self.nodes for source in node.inputs)
         return graph
 
+    @property
+    def depends_on_source(self) -> bool:
+        """Whether the image has any say in the logits."""
+        return self.source is not self.output and nx.has_path(self.graph, self.source.name, self.output.name)
+
     def readers(self, name: str) -> list[Node]:
         """The nodes that read ``name``, in order."""
         return [self[reader] for reader in self.graph.successors(name)]

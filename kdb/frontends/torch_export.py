@@ -43,7 +43,12 @@ def trace(module: torch.nn.Module, shape: tuple[int, int, int]) -> Network:
     example = torch.zeros(BATCH.length, *shape, dtype=weight.dtype, device=weight.device)
     _check_runs(module, example)
     program = _export(module, example)
-    return _Walk(program, shape).network()
+    try:
+        return _Walk(program, shape).network()
+    except ModelError:
+        raise
+    except Exception as error:  # a trace may hold what nobody planned for; the user learns what, and no traceback
+        raise ModelError(f"the model cannot be translated: {type(error).__name__}: {_first_line(error)}") from error
 
 
 def _check_runs(module: torch.nn.Module, example: torch.Tensor) -> None:
@@ -88,7 +93,10 @@ def _export(module: torch.nn.Module, example: torch.Tensor) -> ExportedProgram:
     except Exception as error:
         frames = re.findall(r"[Nn]n_module_stack.*?'([\w.]+)'", str(error))
         where = f" in layer '{frames[-1]}'" if frames else ""
-        raise ModelError(f"the model cannot be traced{where}: {_first_line(error)}") from error
+        reason = _first_line(error)
+        if "Constraints violated" in reason:
+            reason = "its forward fixes the size of the batch, as len(x) does; x.shape[0] leaves it open"
+        raise ModelError(f"the model cannot be traced{where}: {reason}") from error
 
 
 def _decompositions() -> Any:
@@ -120,13 +128,17 @@ class _Walk:
             for node in self.program.graph.nodes:
                 if node.op == "call_function":
                     self._visit(node)
+                elif node.op == "get_attr":  # a branch of torch.cond
+                    self.values[node] = getattr(self.program.graph_module, str(node.target))
             (result,) = output.args[0]
             if result in self.opaque:
                 self._add_tail(result)
-            else:
+            elif isinstance(self.values[result], Traced):
                 self.builder.finish(self.values[result])
         network = self.builder.network()
         network.verify()
+        if not network.depends_on_source:
+            raise ModelError("the model's output does not depend on its input: there is nothing to explain")
         return network
 
     def _placeholders(self) -> None:
@@ -187,7 +199,7 @@ class _Walk:
         wanted = {result}
         for node in reversed(self.program.graph.nodes):
             if node in wanted:
-                wanted.update(source for source in node.all_input_nodes if source in self.opaque)
+                wanted.update(source for source in node.all_input_nodes if self._is_repeated(source))
         needed = [node for node in self.program.graph.nodes if node in wanted]
         graph = torch.fx.Graph()
         copies: dict[torch.fx.Node, torch.fx.Node] = {}
@@ -210,6 +222,9 @@ class _Walk:
                     name = f"constant_{len(copies)}"
                     root.register_buffer(name, value.float() if value.is_floating_point() else value)
                     copies[source] = graph.get_attr(name)
+                elif isinstance(value, torch.fx.GraphModule):
+                    root.add_module(str(source.target), value)
+                    copies[source] = graph.get_attr(str(source.target))
                 elif isinstance(value, _Symbol):
                     copies[source] = self._copy_symbol(graph, source, batch, copies)
                 else:
@@ -222,6 +237,10 @@ class _Walk:
         inputs = tuple(dict.fromkeys(value.name for value in crossing))
         self.builder.layer = ""
         self.builder.finish(self.builder.emit(Opaque(because, shape, tail), *inputs))
+
+    def _is_repeated(self, node: torch.fx.Node) -> bool:
+        """Whether the tail computes a node itself: an opaque one, or several outputs of which one is outside kdb's."""
+        return node in self.opaque or isinstance(self.values.get(node), tuple | list)
 
     def _copy_symbol(
         self,

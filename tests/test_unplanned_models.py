@@ -1,0 +1,132 @@
+"""Models that nobody planned for: evaluated where they must be by torch, and exact all the same, or refused by name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import kdb
+from benchmarks import photos
+from kdb.errors import ModelError
+
+SIDE = 24
+
+
+class Conditional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.convolution(x).mean((2, 3))
+        return torch.cond(torch.ones(()) > 0, lambda a: a * 2, lambda a: a - 1, (y,))
+
+
+class Unpooling(nn.Module):
+    """Reads the indices of a max-pool, which kdb's own does not give."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.pool = nn.Conv2d(3, 4, 3), nn.MaxPool2d(2, return_indices=True)
+        self.unpool = nn.MaxUnpool2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, indices = self.pool(self.convolution(x))
+        return self.unpool(y, indices).square().mean((2, 3))
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.rnn = nn.Conv2d(3, 4, 3, stride=2), nn.LSTM(4, 6, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rnn(self.convolution(x).flatten(2).transpose(1, 2))[0][:, -1]
+
+
+class Attentive(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.attention = nn.Conv2d(3, 8, 4, stride=4), nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        return self.attention(tokens, tokens, tokens, need_weights=False)[0].mean(1)
+
+
+class Constant(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer = nn.Parameter(torch.randn(1, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.answer.expand(x.shape[0], 3)
+
+
+class FixedBatch(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Linear(3 * SIDE * SIDE, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dense(x.reshape(len(x), -1))
+
+
+class Twofold(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.convolution(x).mean((2, 3))
+        return y, y
+
+
+MODELS = {
+    "conditional": Conditional,
+    "unpooling": Unpooling,
+    "recurrent": Recurrent,
+    "attentive": Attentive,
+    "dense alone": lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, 5)),
+    "one window": lambda: nn.Sequential(nn.Conv2d(3, 2, SIDE), nn.Flatten()),
+    "mean alone": lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    "upsampling": lambda: nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.Upsample(scale_factor=2), nn.AdaptiveMaxPool2d(1), nn.Flatten()
+    ),
+    "transposed": lambda: nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 2, 3), nn.Flatten(), nn.Linear(2 * SIDE * SIDE, 3)
+    ),
+    "normed": lambda: nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Mish(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_any_model_is_exact(name: str) -> None:
+    torch.manual_seed(0)
+    module = MODELS[name]().eval()
+    image = photos.photo("chelsea", (SIDE, SIDE))
+    hm = kdb.occlude(image, module, (7, 5), 6, score="logit", target=[0, 1], scale=64)
+    assert isinstance(hm, kdb.HeatMap)
+    occluded = []
+    for y, x in hm.positions.reshape(-1, 2):
+        copy = image.copy()
+        copy[y : y + 7, x : x + 5] = 0
+        occluded.append(copy)
+    pixels = torch.tensor(np.stack(occluded)).permute(0, 3, 1, 2).double() / 64
+    with torch.no_grad():
+        truth = module.double()(pixels).numpy()[:, :2].T.reshape(hm.values.shape)
+    assert (np.ptp(truth, axis=(1, 2)) > 1e-3 * np.abs(truth).max()).any()
+    np.testing.assert_allclose(hm.values, truth, atol=1e-4 * np.abs(truth).max())
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [(Constant, "does not depend on its input"), (Twofold, "returns tuple"), (FixedBatch, "size of the batch")],
+)
+def test_what_cannot_be_explained_is_refused(model: type[nn.Module], said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        kdb.occlude(photos.photo("chelsea", (SIDE, SIDE)), model())
