@@ -1,0 +1,400 @@
+"""The exactness matrix: what queries give, against the module itself in float64, for many networks, patches and fills.
+
+Everything goes through the public interface: query text, an image, AT or STRIDE, logits of all classes.  The pixels of
+the fill and the normalisation are computed here once more, and positions are those asked for, not those reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor, nn
+
+import kdb
+from benchmarks import photos
+from benchmarks.calibrated import calibrated, input_size
+from benchmarks.oracle import RANGE_BOUND, SCALE_BOUND, SIGNAL_BOUND, Exactness, exactness, full_inference
+from benchmarks.timing import markdown_table, write_json, write_markdown
+from kdb.heatmap import HeatMap
+from kdb.models import zoo
+from kdb.session import Session
+from kdb.settings import KERNELS
+
+Ints = tuple[int, int]
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float32]
+
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
+TRAINED = "efficientnet_lite0"
+NETWORKS = (
+    "vgg16",
+    "resnet18",
+    "inception_v3",
+    "resnet50",
+    "densenet121",
+    "squeezenet1_1",
+    "mobilenet_v2",
+    "googlenet",
+    "alexnet",
+    TRAINED,
+)
+COMPARED = 26
+"""Positions a case that are compared, where there are as many: eight cases make more than 200 a network."""
+COLOURS = {"black": (0, 0, 0), "gray": (128, 128, 128), "white": (255, 255, 255)}
+CLUSTER_SIDE, CLUSTER_STEP = 12, 3
+HEADERS = ("error / scale", "error / range", "fp32 / range", "of what is allowed", "signal", "verdict")
+
+
+# ---- what is looked at
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A network as a query names it, its module in eval mode, the size (H, W) of its input and how that is normalised.
+
+    ``registered`` is False for a network that the query's own name finds.
+    """
+
+    name: str
+    module: nn.Module = field(repr=False)
+    size: Ints
+    mean: tuple[float, ...] = photos.MEAN
+    std: tuple[float, ...] = photos.STD
+    registered: bool = True
+
+    def connect(self, kernels: str = "auto", threads: int | None = None) -> Session:
+        """A new session that knows the network, with these kernels and as many threads, kdb's own number by default."""
+        db = kdb.connect()
+        if threads is not None:
+            db.execute(f"SET threads = {threads}")
+        if self.registered:
+            db.register_model(self.name, self.module, input_size=self.size, mean=self.mean, std=self.std)
+        db.execute(f"SET kernels = {kernels}")
+        return db
+
+    def normalise(self, pixels: FloatArray) -> Tensor:
+        """Pixels [h, w, 3], 0 to 255, as the network is fed with them: float32 [3, h, w]."""
+        mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
+        scaled = (np.asarray(pixels, np.float32) / np.float32(255) - mean) / std
+        return torch.from_numpy(scaled).movedim(-1, 0)
+
+
+def load(name: str, size: Ints | None = None) -> Subject:
+    """A torchvision network calibrated at ``size``, by default its own; or the bundled one with its trained weights."""
+    if name == TRAINED:
+        model = zoo.resolve(name)
+        prepared = model.preprocessing
+        return Subject(name, model.module, prepared.input_size, prepared.mean, prepared.std, registered=False)
+    size = size or input_size(name)
+    return Subject(name, calibrated(name, size), size)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One query: a patch (height, width), a fill as the query writes it, and a photograph.
+
+    ``where`` is 'scattered' (the corners, the borders, and anywhere), 'cluster' (a dense lattice in one corner, as in a
+    map of a small stride) or a STRIDE clause, the whole map.
+    """
+
+    patch: Ints
+    fill: str
+    where: str
+    photo: str
+
+    def __str__(self) -> str:
+        return f"{self.patch[0]}x{self.patch[1]} {self.fill}, {self.where}, {self.photo}"
+
+
+def cases(size: Ints) -> tuple[Case, ...]:
+    """The cases of the matrix, for an input of ``size``; the largest patches are 64 x 64 and a strip of full height."""
+    return (
+        Case((16, 16), "black", "scattered", "chelsea"),
+        Case((16, 16), "mean", "STRIDE (16, 17)", "astronaut"),
+        Case((8, 24), "gray", "scattered", "coffee"),
+        Case((31, 17), "white", "cluster", "chelsea"),
+        Case((64, 64), "rgb(12.5, 200, 90)", "scattered", "motorcycle"),
+        Case((24, 8), "blur(6)", "scattered", "astronaut"),
+        Case((31, 17), "$patch", "scattered", "rocket"),
+        Case((size[0], 12), "blur(20)", "scattered", "coffee"),
+    )
+
+
+# ---- where the patch lies
+
+
+def scattered(free: Ints, count: int, seed: int) -> IntArray:
+    """``count`` of (y, x) from 0 to ``free`` inclusive: the four corners, two on each border, the rest anywhere."""
+    low, high = np.zeros(2, np.int64), np.array(free)
+    points = np.random.default_rng(seed).integers(low, high + 1, size=(max(count, 12), 2))
+    points[:4] = [(0, 0), (0, free[1]), (free[0], 0), free]
+    points[4:8, 0] = 0, 0, free[0], free[0]
+    points[8:12, 1] = 0, 0, free[1], free[1]
+    return points[:count]
+
+
+def lattice(free: Ints, stride: Ints) -> IntArray:
+    """0, s, 2s, ... up to ``free`` on both axes, row by row: [n, 2]."""
+    axes = [np.arange(0, last + 1, step) for last, step in zip(free, stride, strict=True)]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+def cluster(free: Ints) -> IntArray:
+    """A dense lattice that ends in the far corner, its positions out of order; what would leave the image is cut."""
+    span = CLUSTER_STEP * (CLUSTER_SIDE - 1)
+    start = np.maximum(np.array(free) - span, 0)
+    points = np.array(free) - lattice((span, span), (CLUSTER_STEP, CLUSTER_STEP))
+    return np.random.default_rng(0).permutation(np.maximum(points, start))
+
+
+def sample(positions: IntArray, count: int, seed: int = 0) -> IntArray:
+    """Indices of at most ``count`` positions, the outermost of the four diagonals among them."""
+    if len(positions) <= count:
+        return np.arange(len(positions))
+    y, x = positions.T
+    outermost = np.unique([np.argmin(y + x), np.argmax(y - x), np.argmax(x - y), np.argmax(y + x)])
+    others = np.random.default_rng(seed).permutation(np.setdiff1d(np.arange(len(positions)), outermost))
+    return np.concatenate([outermost, others])[:count]
+
+
+# ---- what covers the image
+
+
+def cover(fill: str, patch: Ints, pixels: FloatArray, given: NDArray[np.uint8]) -> tuple[FloatArray, bool]:
+    """The pixels of a fill: [h, w, 3] of the patch; or [H, W, 3] of the image, and True, where it shows through."""
+    if fill.startswith("blur"):
+        (sigma,) = _numbers(fill)
+        return np.asarray(ndimage.gaussian_filter(pixels, (sigma, sigma, 0), mode="nearest"), np.float32), True
+    if fill == "$patch":
+        return given.astype(np.float32), False
+    if fill == "mean":
+        colour: Any = pixels.mean(axis=(0, 1), dtype=np.float64)
+    else:
+        colour = _numbers(fill) if fill.startswith("rgb") else COLOURS[fill]
+    return np.broadcast_to(np.asarray(colour, np.float32), (*patch, 3)), False
+
+
+def _numbers(fill: str) -> tuple[float, ...]:
+    return tuple(float(number) for number in fill.partition("(")[2].rstrip(")").split(","))
+
+
+# ---- the comparison
+
+
+class Truth:
+    """A module's own logits, in float64 and in float32; the copies are made once, not for each case."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.exact = copy.deepcopy(module).eval().double()
+        self.plain = copy.deepcopy(module).eval().float()
+
+    def logits(
+        self, image: Tensor, content: Tensor, aligned: bool, patch: Ints, positions: IntArray
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """Both [n, K], of the ``image`` [3, H, W] with ``content`` [3, h, w], or [3, H, W] if ``aligned``, laid on."""
+        both = []
+        for module, dtype in ((self.exact, torch.float64), (self.plain, torch.float32)):
+            wide, cover_ = image.to(dtype), content.to(dtype)
+            if aligned:  # each position has a content of its own
+                rows = [full_inference(module, wide, part, patch, at) for part, at in _parts(cover_, patch, positions)]
+            else:
+                rows = [full_inference(module, wide, cover_, patch, positions)]
+            both.append(torch.cat(rows).numpy())
+        return both[0], both[1]
+
+
+def _parts(content: Tensor, patch: Ints, positions: IntArray) -> Iterable[tuple[Tensor, IntArray]]:
+    for point in positions:
+        y, x = int(point[0]), int(point[1])
+        yield content[:, y : y + patch[0], x : x + patch[1]], point[None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one case: ``compared`` positions judged of ``evaluated``, or the ``problem`` that prevented it."""
+
+    network: str
+    case: Case
+    compared: int = 0
+    evaluated: int = 0
+    found: Exactness | None = None
+    problem: str = ""
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether the case is exact as promised, on a map with signal."""
+        return self.found is not None and self.found.ok
+
+    def __str__(self) -> str:
+        verdict = "exact" if self.ok else f"FAILS {self.problem}".rstrip()
+        figures = ""
+        if self.found is not None:
+            figures = (
+                f"  error/scale {self.found.scale_error:.1e}  error/range {self.found.range_error:.1e}"
+                f"  fp32/range {self.found.float32_error:.1e}  signal {self.found.signal:.1e}"
+            )
+        return f"{self.network:18} {self.case!s:55} {self.compared:3}{figures}  {verdict}  ({self.seconds:.0f} s)"
+
+
+def check(db: Session, subject: Subject, truth: Truth, case: Case, count: int = COMPARED, seed: int = 0) -> Outcome:
+    """Run one case and judge at most ``count`` of its positions; an error of kdb's is a failed case."""
+    start = time.perf_counter()
+    try:
+        found, compared, evaluated = _compare(db, subject, truth, case, count, seed)
+    except kdb.Error as error:
+        return Outcome(subject.name, case, problem=str(error), seconds=time.perf_counter() - start)
+    return Outcome(subject.name, case, compared, evaluated, found, seconds=time.perf_counter() - start)
+
+
+def _compare(
+    db: Session, subject: Subject, truth: Truth, case: Case, count: int, seed: int
+) -> tuple[Exactness, int, int]:
+    free = subject.size[0] - case.patch[0], subject.size[1] - case.patch[1]
+    given = photos.photo("retina", case.patch)
+    parameters: dict[str, Any] = {"image": photos.photo(case.photo, subject.size), "patch": given}
+    if case.where.startswith("STRIDE"):
+        clause = case.where
+        sy, sx = (int(step) for step in _numbers(case.where))
+        positions = lattice(free, (sy, sx))
+    else:
+        clause = "AT $positions"
+        positions = cluster(free) if case.where == "cluster" else scattered(free, count, seed)
+        parameters["positions"] = positions
+    heat_map = occlude(db, subject.name, case.patch, case.fill, clause, "FOR ALL CLASSES SCORE logit", parameters)
+    logits = heat_map.values.reshape(len(heat_map.values), -1).T
+    if len(logits) != len(positions):
+        raise kdb.ExecutionError(f"{len(positions)} positions were asked for, {len(logits)} given")
+    pixels = heat_map.image.astype(np.float32)
+    content, aligned = cover(case.fill, case.patch, pixels, given)
+    chosen = sample(positions, count, seed)
+    exact, plain = truth.logits(
+        subject.normalise(pixels), subject.normalise(content), aligned, case.patch, positions[chosen]
+    )
+    return exactness(logits[chosen], exact, plain), len(chosen), len(positions)
+
+
+def occlude(
+    db: Session, network: str, patch: Ints, fill: str, clause: str, asked: str, parameters: dict[str, Any]
+) -> HeatMap:
+    """The heat map of ``$image`` in ``parameters``: ``clause`` says where, ``asked`` which classes and score."""
+    text = f"OCCLUDE $image WITH patch({patch[0]}, {patch[1]}) FILL {fill} {clause} USING {network} {asked}"
+    heat_map = db.execute(text, parameters)
+    assert isinstance(heat_map, HeatMap)
+    return heat_map
+
+
+def verify(name: str, kernels: str, count: int) -> list[Outcome]:
+    """All cases of one network, each printed when it is done."""
+    looked_at = load(name)
+    truth, db = Truth(looked_at.module), looked_at.connect(kernels)
+    outcomes = []
+    for seed, case in enumerate(cases(looked_at.size)):
+        outcomes.append(check(db, looked_at, truth, case, count, seed))
+        print(outcomes[-1], flush=True)
+    return outcomes
+
+
+# ---- the report
+
+
+def figures(found: Sequence[Exactness], verdict: bool) -> list[object]:
+    """The worst of several judgements, as cells under HEADERS."""
+    if not found:
+        return [*"-" * (len(HEADERS) - 1), "FAILS"]
+    worst: list[object] = [
+        max(each.scale_error for each in found),
+        max(each.range_error for each in found),
+        max(each.float32_error for each in found),
+        max(each.range_use for each in found),
+        min(each.signal for each in found),
+    ]
+    return [*worst, "exact" if verdict else "FAILS"]
+
+
+def by_network(outcomes: Sequence[Outcome]) -> str:
+    """A table with the worst of each network."""
+    rows = []
+    for name in dict.fromkeys(each.network for each in outcomes):
+        mine = [each for each in outcomes if each.network == name]
+        found = [each.found for each in mine if each.found is not None]
+        verdict = all(each.ok for each in mine)
+        rows.append([name, len(mine), sum(each.compared for each in mine), *figures(found, verdict)])
+    return markdown_table(["network", "cases", "positions", *HEADERS], rows)
+
+
+def by_case(outcomes: Sequence[Outcome]) -> str:
+    """A table with every case."""
+    rows = [
+        [each.network, each.case, each.compared, each.evaluated, *figures([each.found] if each.found else [], each.ok)]
+        for each in outcomes
+    ]
+    return markdown_table(["network", "case", "compared", "evaluated", *HEADERS], rows)
+
+
+def describe(kernels: str) -> str:
+    """What the figures mean."""
+    return (
+        f"Logits of all classes, from queries (`SET kernels = {kernels}`), against the same module in float64 on the\n"
+        "same occluded images. A figure is that of the worst class, for a network also that of its worst case.\n\n"
+        "- error / scale: the largest error over the map, relative to the largest logit of the class; at most "
+        f"{SCALE_BOUND:g}.\n"
+        "- error / range: the same, relative to the range (max - min) of the class over the map; at most "
+        f"{RANGE_BOUND:g}, or twice\n  that of full inference in fp32 (fp32 / range), whichever is larger. How much of "
+        "that is used stands beside it.\n"
+        "- signal: the median range of a class, relative to the largest logit; at least "
+        f"{SIGNAL_BOUND:g}, as on flat maps agreement\n  means nothing.\n\n"
+        f"The networks have random weights calibrated on photographs, but for {TRAINED}, whose are trained."
+    )
+
+
+def write(folder: Path, kernels: str, outcomes: Sequence[Outcome]) -> None:
+    """exactness.md and exactness.json in ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = {"What is compared": describe(kernels), "Networks": by_network(outcomes), "Cases": by_case(outcomes)}
+    write_markdown(folder / "exactness.md", "Exactness", tables)
+    rows = [{**asdict(each), "ok": each.ok} for each in outcomes]
+    write_json(folder / "exactness.json", {"kernels": kernels, "cases": rows})
+
+
+def chosen_networks(text: str | None, known: Sequence[str]) -> tuple[str, ...]:
+    """The networks that ``--only`` names; raises SystemExit for one that is not known."""
+    names = tuple(text.split(",")) if text else tuple(known)
+    if unknown := [name for name in names if name not in known]:
+        raise SystemExit(f"unknown network {', '.join(unknown)}; there are {', '.join(known)}")
+    return names
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command: 0 where every case is exact, 1 otherwise."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.verify", description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", metavar="NAMES", help="these networks, comma-separated")
+    parser.add_argument("--kernels", choices=KERNELS, default="auto", help="as SET kernels takes them")
+    parser.add_argument("--positions", type=int, default=COMPARED, help="compared a case (%(default)s)")
+    parser.add_argument("--out", type=Path, help="folder for the report; docs/benchmarks for a full run")
+    options = parser.parse_args(arguments)
+    names = chosen_networks(options.only, NETWORKS)
+    full = names == NETWORKS and options.kernels == "auto" and options.positions >= COMPARED
+    folder = options.out or (DOCS if full else None)
+    outcomes = [outcome for name in names for outcome in verify(name, options.kernels, options.positions)]
+    print("\n" + by_network(outcomes))
+    if folder is not None:
+        write(folder, options.kernels, outcomes)
+    failed = [each for each in outcomes if not each.ok]
+    print(f"{len(outcomes) - len(failed)} of {len(outcomes)} cases are exact")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,223 @@
+"""The exactness matrix in small, through the public interface, and the instruments that make it; then the benchmark."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks import bench, photos, verify
+from benchmarks.bench import Peak
+from benchmarks.verify import Case, Subject, Truth
+from kdb.geometry import lattice as rows_or_columns
+from kdb.session import Session
+
+SIZE = (112, 96)
+NETWORKS = ("squeezenet1_1", "resnet18", "mobilenet_v2")
+POSITIONS = 16
+
+
+@dataclass
+class Bench:
+    """A network, its truth and a session that has traced it."""
+
+    subject: Subject
+    truth: Truth
+    db: Session
+
+    def check(self, case: Case, count: int = POSITIONS, seed: int = 0) -> verify.Outcome:
+        return verify.check(self.db, self.subject, self.truth, case, count, seed)
+
+
+@functools.cache
+def prepared(name: str) -> Bench:
+    subject = verify.load(name, SIZE)
+    return Bench(subject, Truth(subject.module), subject.connect())
+
+
+@pytest.fixture
+def squeezenet() -> Iterator[Bench]:
+    bench = prepared("squeezenet1_1")
+    bench.db.execute("SET kernels = auto")
+    yield bench
+
+
+class TestExactness:
+    @pytest.mark.parametrize("kernels", ["auto", "native"])
+    @pytest.mark.parametrize("name", NETWORKS)
+    def test_queries_give_what_the_module_gives(self, name: str, kernels: str) -> None:
+        """Every patch, fill and set of positions of the matrix: corners, borders, whole maps of a stride, clusters."""
+        network = prepared(name)
+        network.db.execute(f"SET kernels = {kernels}")
+        outcomes = [network.check(case, seed=seed) for seed, case in enumerate(verify.cases(SIZE))]
+        assert all(outcome.ok for outcome in outcomes), "\n".join(map(str, outcomes))
+        assert sum(outcome.compared for outcome in outcomes) >= len(outcomes) * POSITIONS
+        assert max(outcome.evaluated for outcome in outcomes) > 100, "batches as large as those of real maps"
+
+
+class TestMatrix:
+    def test_what_it_covers(self) -> None:
+        cases = verify.cases((224, 224))
+        assert len(verify.NETWORKS) == 10
+        assert len(cases) * verify.COMPARED >= 200
+        assert len({case.patch for case in cases}) >= 5
+        assert any(height != width for height, width in (case.patch for case in cases))
+        assert len({case.fill.partition("(")[0] for case in cases}) == 7, "every kind of fill"
+
+    def test_what_is_wrong_fails(self, squeezenet: Bench) -> None:
+        """A weight that is off by a thousandth, a normalisation and a fill by one pixel value of 255."""
+        case = Case((16, 16), "black", "scattered", "chelsea")
+        assert squeezenet.check(case).ok
+
+        tampered = Truth(squeezenet.subject.module)
+        with torch.no_grad():
+            tampered.exact.get_parameter("features.0.weight").mul_(1.001)
+        assert not replace(squeezenet, truth=tampered).check(case).ok
+
+        shifted = replace(squeezenet.subject, mean=tuple(value + 1 / 255 for value in photos.MEAN))
+        assert not replace(squeezenet, subject=shifted).check(case).ok
+
+        one = replace(case, fill="rgb(1, 1, 1)")
+        assert squeezenet.check(one).ok
+        positions = verify.scattered((SIZE[0] - 16, SIZE[1] - 16), POSITIONS, 0)
+        parameters = {"image": photos.photo(case.photo, SIZE), "positions": positions}
+        black, nearly = (
+            verify.occlude(squeezenet.db, "squeezenet1_1", each.patch, each.fill, "AT $positions", "", parameters)
+            for each in (case, one)
+        )
+        assert not np.array_equal(black.values, nearly.values)
+
+    def test_a_flat_map_fails(self, squeezenet: Bench) -> None:
+        outcome = squeezenet.check(Case((2, 2), "blur(0.2)", "scattered", "chelsea"))  # hardly another image
+        assert outcome.found is not None and outcome.found.signal < 1e-3
+        assert not outcome.ok and "FAILS" in str(outcome)
+
+    def test_an_error_is_a_failed_case(self, squeezenet: Bench) -> None:
+        outcome = squeezenet.check(Case((SIZE[0], 16), "nonsense", "scattered", "chelsea"))
+        assert not outcome.ok
+        assert "nonsense" in str(outcome)
+
+    @given(free=st.tuples(st.integers(0, 9), st.integers(0, 9)), count=st.integers(1, 30), seed=st.integers(0, 99))
+    def test_scattered_positions(self, free: tuple[int, int], count: int, seed: int) -> None:
+        points = verify.scattered(free, count, seed)
+        assert points.shape == (count, 2)
+        assert (points >= 0).all() and (points <= free).all()
+        if count >= 4:
+            corners = {(0, 0), (0, free[1]), (free[0], 0), free}
+            assert corners <= set(map(tuple, points.tolist()))
+
+    @given(free=st.tuples(st.integers(0, 60), st.integers(0, 60)))
+    def test_a_cluster_ends_in_the_far_corner(self, free: tuple[int, int]) -> None:
+        points = verify.cluster(free)
+        assert (points >= 0).all() and (points.max(axis=0) == free).all()
+
+    @given(size=st.integers(4, 40), patch=st.integers(1, 4), stride=st.tuples(st.integers(1, 9), st.integers(1, 9)))
+    def test_a_lattice_is_that_of_the_engine(self, size: int, patch: int, stride: tuple[int, int]) -> None:
+        """Two definitions, one set of positions: the last one is there."""
+        points = verify.lattice((size - patch, size - patch), stride)
+        ours = [rows_or_columns(size, patch, step) for step in stride]
+        assert np.array_equal(points, np.stack(np.meshgrid(*ours, indexing="ij"), -1).reshape(-1, 2))
+
+    @given(count=st.integers(1, 60))
+    def test_a_sample_begins_with_the_corners(self, count: int) -> None:
+        points = verify.lattice((12, 20), (3, 4))
+        chosen = verify.sample(points, count)
+        assert len(chosen) == min(count, len(points)) == len(set(chosen.tolist()))
+        if count >= 4:
+            assert {(0, 0), (0, 20), (12, 0), (12, 20)} <= set(map(tuple, points[chosen].tolist()))
+
+
+class TestVerifyCommand:
+    def run(self, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+        monkeypatch.setattr(verify, "load", lambda name: prepared(name).subject)
+        return verify.main(["--only", "squeezenet1_1", "--positions", "6", *arguments])
+
+    def test_the_report(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert self.run(monkeypatch, "--out", str(tmp_path / "new")) == 0
+        read = json.loads((tmp_path / "new" / "exactness.json").read_text())
+        assert len(read["cases"]) == 8
+        for case in read["cases"]:
+            assert case["ok"] and case["compared"] == 6 and case["found"]["range_use"] <= 1
+        page = (tmp_path / "new" / "exactness.md").read_text()
+        assert page.startswith("# Exactness") and page.count("| squeezenet1_1 |") == 9
+        assert "8 of 8 cases are exact" in capsys.readouterr().out
+
+    def test_one_failure_fails_it_all(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(verify, "cases", lambda size: (Case((1, 1), "mean", "scattered", "chelsea"),))
+        monkeypatch.setattr(verify, "write", lambda *_: pytest.fail("a partial run overwrote the report"))
+        assert self.run(monkeypatch) == 1
+        assert "0 of 1 cases are exact" in capsys.readouterr().out
+
+    def test_an_unknown_network_is_refused(self) -> None:
+        with pytest.raises(SystemExit, match="vgg61"):
+            verify.main(["--only", "resnet18,vgg61"])
+
+
+class TestBench:
+    def test_a_quick_run(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert bench.main(["--quick", "--threads", "1", "--out", str(tmp_path)]) == 0
+        read = json.loads((tmp_path / "cpu.json").read_text())
+        assert [result["what"] for result in read["results"]] == ["STRIDE 4", "AT 40 scattered"]
+        assert [result["positions"] for result in read["results"]] == [13 * 13, 40]
+        for result in read["results"]:
+            assert result["exactness"]["ok"]
+            assert result["multiply-adds fewer"] == result["naive_macs"] / result["executed_macs"] > 1
+            for other in ("naive", "captum") if result["what"] == "STRIDE 4" else ("naive",):
+                rounds = [
+                    theirs / ours for ours, theirs in zip(*(result[k]["seconds"] for k in ("kdb", other)), strict=True)
+                ]
+                assert len(rounds) == read["rounds"] == 2
+                assert result[f"kdb vs {other}"]["mean"] == pytest.approx(math.prod(rounds) ** (1 / 2))
+        assert read["results"][1]["kdb vs captum"] is None
+        assert [each["positions"] for each in read["memory"]] == [13 * 13, 25 * 25]
+        assert all(1e8 < each["bytes"] < bench.PEAK_LIMIT for each in read["memory"])
+        page = (tmp_path / "cpu.md").read_text()
+        printed = capsys.readouterr().out
+        for table in (bench.HEADERS[8], "peak GB"):
+            assert table in page and table in printed
+
+    def test_naive_pays_for_the_unmodified_image(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        setting = object.__new__(bench.Setting)
+        setting.naive = lambda *_: clock.append(clock[-1] + 6)  # type: ignore[assignment,func-returns-value]
+        setting.normalised = setting.fill = torch.zeros(3)
+        clock = [0.0]
+        monkeypatch.setattr(bench.time, "perf_counter", lambda: clock[-1])
+        assert setting.naive_seconds(np.zeros((3, 2), np.int64), 10) == 2 * 11
+
+    @pytest.mark.parametrize(
+        ("peaks", "verdict"),
+        [
+            ([], True),
+            ([(100, 2e9), (400, 2.1e9)], True),
+            ([(400, 2.1e9), (100, 2e9)], True),
+            ([(100, 2e9), (400, 2.3e9)], False),
+            ([(100, 3.1e9), (400, 2.9e9)], False),
+        ],
+    )
+    def test_the_limits_of_memory(self, peaks: list[tuple[int, float]], verdict: bool) -> None:
+        assert bench.modest([Peak("", positions, 1.0, int(size)) for positions, size in peaks]) is verdict
+
+    def test_peak_memory_is_what_was_resident_at_its_height(self) -> None:
+        before = bench.peak_bytes()
+        # Larger than what is left of the peak so far, and touched: never-written pages are not resident.
+        block = np.ones(before + 100_000_000, np.uint8)
+        del block
+        assert before + 90_000_000 < bench.peak_bytes() < 2 * before + 400_000_000
+
+    @pytest.mark.parametrize("arguments", [["--rounds", "0"], ["--sample", "x"], ["--only", "alexnet"]])
+    def test_nonsense_is_refused(self, arguments: list[str]) -> None:
+        with pytest.raises(SystemExit):
+            bench.main(arguments)
