@@ -102,6 +102,7 @@ FULL = Suite(
         *(Experiment("resnet18", stride) for stride in (3, 5, 7)),
         Experiment("resnet18", scattered=500),
         Experiment("inception_v3", captum=True),
+        *(Experiment(name, captum=True) for name in ("resnet50", "densenet121", "squeezenet1_1", "mobilenet_v2")),
     ),
     "vgg16",
     _maps("vgg16 (weights = 'random')", (4, 2)),
