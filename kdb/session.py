@@ -18,9 +18,10 @@ from types import TracebackType
 from typing import Any
 
 from kdb import images, query
-from kdb.catalog import Catalog
+from kdb.catalog import Catalog, TracedModel
 from kdb.engine import Engine, Planned, Progress, Task
 from kdb.errors import BindError, ExecutionError, Interrupted, NotAvailableError, did_you_mean
+from kdb.executor import Measured
 from kdb.geometry import Size
 from kdb.heatmap import HeatMap, HeatMaps, file_format
 from kdb.images import SourceImage
@@ -33,6 +34,8 @@ from kdb.settings import Settings, declared, shown
 from kdb.table import PlanText, Table
 
 Result = HeatMap | HeatMaps | Table
+Found = tuple[str | None, Callable[[], SourceImage]]
+"""An image that a query names: what it is called, and how it is read."""
 Parameters = Mapping[str, Any] | Sequence[Any] | None
 
 
@@ -202,7 +205,7 @@ class Session:
 
     # ---- OCCLUDE
 
-    def _bind(self, asked: query.Occlude, arguments: Arguments) -> tuple[Any, bind.Selection, Size]:
+    def _bind(self, asked: query.Occlude, arguments: Arguments) -> tuple[TracedModel, bind.Selection, Size]:
         """The traced model, the positions and the patch: all that planning needs."""
         model = self._catalog.find(asked.model, arguments)
         patch = Size(asked.patch.height, asked.patch.width)
@@ -212,7 +215,7 @@ class Session:
 
     def _heat_map(
         self, asked: query.Occlude, arguments: Arguments, source: str | None, load: Callable[[], SourceImage]
-    ) -> tuple[HeatMap, Planned, Any]:
+    ) -> tuple[HeatMap, Planned, Measured]:
         image = load()  # before the model, which takes longer to fail
         start = time.perf_counter()
         traced, selection, _ = self._bind(asked, arguments)
@@ -221,10 +224,8 @@ class Session:
         task = Task(asked, traced, selection, prepared, source, arguments, traced_in=seconds)
         return self._engine.run(task, self.progress)
 
-    def _sources(
-        self, source: query.Source, arguments: Arguments
-    ) -> tuple[list[tuple[str | None, Callable[[], SourceImage]]], bool]:
-        """The images a query names, each as its name and how to load it; and whether they are several by form."""
+    def _sources(self, source: query.Source, arguments: Arguments) -> tuple[list[Found], bool]:
+        """The images a query names, and whether they are several by form, be it only one."""
         if isinstance(source, query.Text):
             return _from_value(source.value, None)
         if isinstance(source, query.Parameter):
@@ -239,15 +240,10 @@ class Session:
         raise BindError(f"no image '{source.text}': neither a parameter nor registered{hint}; a path needs quotes")
 
 
-def _from_value(value: Any, name: str | None) -> tuple[list[tuple[str | None, Callable[[], SourceImage]]], bool]:
-    """One image, or several for a glob or a list."""
-    if isinstance(value, os.PathLike):
-        value = os.fspath(value)
-    if isinstance(value, str):
-        matches = images.expand_sources(value)
-        if matches is None:
-            return [(value, lambda: images.load_image(value))], False
-        return [_one(match, match) for match in matches], True
+def _from_value(value: Any, name: str | None) -> tuple[list[Found], bool]:
+    """One image, called by its path or ``name``; several for a glob or a list."""
+    if isinstance(value, str) and (matches := images.expand_sources(value)) is not None:
+        return [_one(match, None) for match in matches], True
     if isinstance(value, list | tuple):
         if not value:
             raise BindError("the list of images is empty")
@@ -255,9 +251,9 @@ def _from_value(value: Any, name: str | None) -> tuple[list[tuple[str | None, Ca
     return [_one(value, name)], False
 
 
-def _one(value: Any, name: str | None) -> tuple[str | None, Callable[[], SourceImage]]:
-    if name is None and isinstance(value, str | os.PathLike):
-        name = os.fspath(value)
+def _one(value: Any, name: str | None) -> Found:
+    if isinstance(value, str | os.PathLike):
+        name = value = os.fspath(value)
     return name, lambda: images.load_image(value)
 
 

@@ -1,0 +1,235 @@
+"""Layers with weights, normalization and pooling."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from kdb.frontends.aten.types import Ints, Translator
+from kdb.frontends.axes import Atom, Traced, Unsupported
+from kdb.frontends.builder import Builder, only_tensor
+from kdb.kernels.base import Instruction, Margins
+from kdb.operators.base import Shape
+from kdb.operators.convolution import Convolution
+from kdb.operators.locationwise import Affine, Dense, LocationWise
+from kdb.operators.pooling import AdaptiveAveragePool, AveragePool, GlobalMean, MaxPool, Pad
+
+
+def _pair(values: Ints) -> tuple[int, int]:
+    return (values[0], values[-1])
+
+
+def _margins(padding: Ints) -> Margins:
+    y, x = _pair(padding)
+    return (y, x, y, x)
+
+
+# --- convolutions and dense layers -------------------------------------------------------------------------------
+
+
+def _convolution(
+    b: Builder,
+    shape: Ints,
+    x: Traced,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    transposed: bool,
+    output_padding: Ints,
+    groups: int,
+) -> Traced:
+    if transposed or weight.ndim != 4:
+        raise Unsupported("a transposed convolution" if transposed else f"a {weight.ndim - 2}-dimensional convolution")
+    x = b.nchw(x)
+    return b.map(
+        Convolution(
+            b.weight(weight, "weight"),
+            None if bias is None else b.weight(bias, "bias"),
+            weight.shape[0],
+            (weight.shape[2], weight.shape[3]),
+            _pair(stride),
+            _margins(padding),
+            _pair(dilation),
+            groups,
+        ),
+        x.name,
+    )
+
+
+def _dense(b: Builder, x: Traced, weight: torch.Tensor, bias: torch.Tensor | None) -> Traced:
+    """``x W^T + b`` along the last dimension; columns are permuted once where the channels lie otherwise in memory."""
+    x = b.flattened(x, len(x.dims) - 1)
+    last = x.dims[-1]
+    if set(last) != set(x.channels):
+        raise Unsupported("a product along part of the channels")
+    columns = np.argsort(x.channel_index(last).reshape(-1)) if last else np.zeros(1, np.int64)
+    dense = Dense(
+        b.weight(weight[:, torch.from_numpy(columns)], "weight"),
+        None if bias is None else b.weight(bias, "bias"),
+        weight.shape[0],
+    )
+    out = (Atom("c", weight.shape[0]),) if weight.shape[0] > 1 else ()
+    return replace(x, name=b.emit(dense, x.name), channels=out, dims=(*x.dims[:-1], out))
+
+
+def _addmm(b: Builder, shape: Ints, bias: Any, x: Any, weight: Any, *, beta: float = 1, alpha: float = 1) -> Traced:
+    only_tensor([x])
+    if isinstance(bias, Traced) or isinstance(weight, Traced) or bias.ndim != 1:
+        raise Unsupported("a product of two computed matrices")
+    return _dense(b, x, alpha * weight.T, beta * bias)
+
+
+def _mm(b: Builder, shape: Ints, x: Any, weight: Any) -> Traced:
+    only_tensor([x])
+    if isinstance(weight, Traced):
+        raise Unsupported("a product of two computed matrices")
+    return _dense(b, x, weight.T, None)
+
+
+def _linear(b: Builder, shape: Ints, x: Any, weight: Any, bias: Any = None) -> Traced:
+    only_tensor([x])
+    if isinstance(weight, Traced) or isinstance(bias, Traced):
+        raise Unsupported("a product of two computed matrices")
+    return _dense(b, x, weight, bias)
+
+
+# --- normalization -----------------------------------------------------------------------------------------------
+
+
+def _batch_norm(
+    b: Builder, shape: Ints, x: Traced, weight: Any, bias: Any, mean: Any, variance: Any, momentum: float, eps: float
+) -> tuple[Traced, None, None]:
+    x = b.aligned(x)
+    if len(x.dims) < 2 or x.roles[1] not in "c-":
+        raise Unsupported("batch normalization along another axis")
+    scale = torch.rsqrt(variance.double() + eps) * (1 if weight is None else weight.double())
+    shift = (0 if bias is None else bias.double()) - mean.double() * scale
+    return b.like(Affine(b.weight(scale, "scale"), b.weight(shift, "shift")), x, x.name), None, None
+
+
+def _layer_norm(
+    b: Builder, shape: Ints, x: Traced, normalized: Ints, weight: Any, bias: Any, eps: float
+) -> tuple[Traced, None, None]:
+    x = b.aligned(x)
+    if len(normalized) != 1 or x.dims[-1] != x.channels:
+        raise Unsupported("normalization over more than the channels")
+    program = [Instruction("normalize", (0, float(eps)))]
+    if weight is not None:
+        program.append(Instruction("mul", (len(program), b.weight(weight, "weight"))))
+    if bias is not None:
+        program.append(Instruction("add", (len(program), b.weight(bias, "bias"))))
+    return b.like(LocationWise(tuple(program)), x, x.name), None, None
+
+
+def _softmax(function: str) -> Translator:
+    def translate(b: Builder, shape: Ints, x: Traced, dim: int, half_to_float: bool = False) -> Traced:
+        x = b.aligned(x)
+        if x.roles[dim] != "c":
+            raise Unsupported("a softmax along another axis")
+        return b.location_wise(function, x)
+
+    return translate
+
+
+# --- pooling -----------------------------------------------------------------------------------------------------
+
+
+def _max_pool(
+    b: Builder,
+    shape: Ints,
+    x: Traced,
+    kernel: Ints,
+    stride: Ints = (),
+    padding: Ints = (0, 0),
+    dilation: Ints = (1, 1),
+    ceil_mode: bool = False,
+) -> tuple[Traced, None]:
+    x = b.nchw(x)
+    size = _pooled(b.shape(x.name), kernel, stride or kernel, padding, dilation, ceil_mode)
+    pool = MaxPool(_pair(kernel), _pair(stride or kernel), _margins(padding), size, _pair(dilation))
+    return b.map(pool, x.name), None
+
+
+def _pooled(
+    shape: Shape, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil_mode: bool
+) -> tuple[int, int]:
+    """Output size of a pool: rounded up under ``ceil_mode``, but no window starts beyond input and left margin."""
+    sizes = []
+    for n, k, s, p, g in zip(shape.size, *map(_pair, (kernel, stride, padding, dilation)), strict=True):
+        span = n + 2 * p - ((k - 1) * g + 1)
+        out = (-(-span // s) if ceil_mode else span // s) + 1
+        sizes.append(out - 1 if ceil_mode and (out - 1) * s >= n + p else out)
+    return sizes[0], sizes[1]
+
+
+def _average_pool(
+    b: Builder,
+    shape: Ints,
+    x: Traced,
+    kernel: Ints,
+    stride: Ints = (),
+    padding: Ints = (0, 0),
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor: int | None = None,
+) -> Traced:
+    x = b.nchw(x)
+    pool = AveragePool(
+        _pair(kernel), _pair(stride or kernel), _margins(padding), _pair(shape[-2:]), (1, 1), count_include_pad, divisor
+    )
+    return b.map(pool, x.name)
+
+
+def _adaptive_average_pool(b: Builder, shape: Ints, x: Traced, size: Ints) -> Traced:
+    x = b.nchw(x)
+    (height, width), (h, w) = b.shape(x.name).size, _pair(size)
+    if (h, w) == (height, width):
+        return x
+    if (h, w) == (1, 1):
+        return b.map(GlobalMean(), x.name)
+    if height % h == width % w == 0:
+        kernel = (height // h, width // w)
+        return b.map(AveragePool(kernel, kernel, (0, 0, 0, 0), (h, w)), x.name)
+    return b.map(AdaptiveAveragePool((h, w)), x.name)
+
+
+def _mean(b: Builder, shape: Ints, x: Traced, dims: Ints, keepdim: bool = False, dtype: Any = None) -> Traced:
+    rank = len(x.dims)
+    axes = {d % rank for d in dims} if dims else set(range(rank))
+    reduced = [atom for axis in axes for atom in x.dims[axis]]
+    if {*reduced} != {atom for atom in (x.y, x.x) if atom is not None}:
+        raise Unsupported("a mean over other axes than the map's")
+    name = b.emit(GlobalMean(), x.name) if reduced else x.name
+    kept = [() if axis in axes else dim for axis, dim in enumerate(x.dims) if keepdim or axis not in axes]
+    return replace(x, name=name, y=None, x=None, dims=tuple(kept))
+
+
+def _pad(b: Builder, shape: Ints, x: Traced, padding: Ints, value: float = 0.0) -> Traced:
+    x = b.nchw(x)
+    if (len(padding) > 4 and any(padding[4:])) or min(padding) < 0:
+        raise Unsupported("padding along another axis or by a negative number")
+    left, right, top, bottom = (*padding, 0, 0)[:4]
+    return b.map(Pad((top, left, bottom, right), float(value)), x.name) if any(padding) else x
+
+
+TRANSLATORS: dict[str, Translator] = {
+    "convolution": _convolution,
+    "addmm": _addmm,
+    "mm": _mm,
+    "linear": _linear,
+    "_native_batch_norm_legit_no_training": _batch_norm,
+    "native_layer_norm": _layer_norm,
+    "_softmax": _softmax("softmax"),
+    "_log_softmax": _softmax("log_softmax"),
+    "max_pool2d_with_indices": _max_pool,
+    "avg_pool2d": _average_pool,
+    "_adaptive_avg_pool2d": _adaptive_average_pool,
+    "adaptive_avg_pool2d": _adaptive_average_pool,
+    "mean.dim": _mean,
+    "constant_pad_nd": _pad,
+}

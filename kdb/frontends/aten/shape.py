@@ -1,0 +1,139 @@
+"""Concatenation, selection and layout: most of it only rearranges axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from kdb.frontends.aten.types import Ints, Translator
+from kdb.frontends.axes import BATCH, Atom, Traced, Unsupported, length
+from kdb.frontends.builder import Builder, only_tensor
+from kdb.operators.base import Shape
+from kdb.operators.combine import Concatenate, Expand
+from kdb.operators.locationwise import SelectChannels
+
+
+def _concatenate(b: Builder, shape: Ints, parts: Sequence[Any], dim: int = 0) -> Traced:
+    only_tensor(parts)
+    aligned = [b.aligned(b.flattened(part, dim)) for part in parts]
+    first = aligned[0]
+    dim %= len(first.dims)
+    for part in aligned:
+        others = [role for axis, role in enumerate(part.roles) if axis != dim]
+        # A dimension of length one is the channels' only where no other is: stacking adds an axis of its own.
+        if part.dims[dim] != part.channels or others != [r for axis, r in enumerate(first.roles) if axis != dim]:
+            raise Unsupported("a concatenation along another axis")
+    name = b.emit(Concatenate(), *(part.name for part in aligned))
+    channels = (Atom("c", b.shape(name).channels),)
+    dims = tuple(channels if axis == dim else d for axis, d in enumerate(first.dims))
+    return replace(first, name=name, channels=channels, dims=dims)
+
+
+def _select_range(b: Builder, x: Traced, dim: int, indices: range) -> Traced:
+    """``x`` with only ``indices`` along a dimension made of channels."""
+    dim %= len(x.dims)
+    if len(indices) == length(x.dims[dim]):
+        return x
+    index = x.channel_index(x.dims[dim])[indices.start : indices.stop : indices.step]
+    rest = tuple(atom for atom in x.channels if atom not in x.dims[dim])
+    name = b.emit(SelectChannels(tuple(int(i) for i in index.reshape(-1))), x.name)
+    part = (Atom("c", len(indices)),) if len(indices) > 1 else ()
+    dims = tuple(part if axis == dim else d for axis, d in enumerate(x.dims))
+    return replace(x, name=name, channels=(*part, *rest), dims=dims)
+
+
+def _split(b: Builder, shape: Ints, x: Traced, sizes: int | Ints, dim: int = 0) -> list[Traced]:
+    total = length(x.dims[dim])
+    if isinstance(sizes, int):
+        sizes = [min(sizes, total - start) for start in range(0, total, sizes)]
+    stops = np.cumsum(sizes)
+    return [_select_range(b, x, dim, range(int(e - n), int(e))) for n, e in zip(sizes, stops, strict=True)]
+
+
+EVERYTHING = 2**63 - 1
+
+
+def _slice(
+    b: Builder, shape: Ints, x: Traced, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> Traced:
+    # The batch is open-ended: only a slice without a bound takes all of it.
+    bound = EVERYTHING if x.dims[dim] and x.dims[dim][0].role == "n" else length(x.dims[dim])
+    if start in (None, 0) and (end is None or (isinstance(end, int) and end >= bound)) and step == 1:
+        return x
+    if x.dims[dim] and x.dims[dim][0].role != "c":
+        raise Unsupported("a slice of another axis than the channels")
+    return _select_range(b, x, dim, range(length(x.dims[dim]))[slice(start, end, step)])
+
+
+def _select(b: Builder, shape: Ints, x: Traced, dim: int, index: int) -> Traced:
+    dim %= len(x.dims)
+    x = _select_range(b, x, dim, range(index % length(x.dims[dim]), index % length(x.dims[dim]) + 1))
+    return x.with_dims([d for axis, d in enumerate(x.dims) if axis != dim])
+
+
+def _permute(b: Builder, shape: Ints, x: Traced, order: Ints) -> Traced:
+    return x.with_dims([x.dims[axis] for axis in order])
+
+
+def _transpose(b: Builder, shape: Ints, x: Traced, a: int, c: int) -> Traced:
+    order = list(range(len(x.dims)))
+    order[a], order[c] = order[c], order[a]
+    return _permute(b, shape, x, order)
+
+
+def _view(b: Builder, shape: Ints, x: Traced, *ignored: Any) -> Traced:
+    try:
+        return x.viewed(shape)
+    except Unsupported:  # cut where the channels' factors are not, as by the second of two shuffles
+        return b.merged(x).viewed(shape)
+
+
+def _expand(b: Builder, shape: Ints, x: Traced, *ignored: Any) -> Traced:
+    if [length(dim) for dim in x.dims] == list(shape):
+        return x
+    x = b.nchw(x)
+    if len(shape) != 4 or x.roles[0] != "n":
+        raise Unsupported("an expansion")
+    return b.map(Expand(Shape(*shape[1:])), x.name)
+
+
+def _as_strided(b: Builder, shape: Ints, x: Traced, size: Ints, stride: Ints, offset: int | None = None) -> Traced:
+    """Only what exports of channels-last vectors have: the same shape, with other strides along axes of length one."""
+    lengths = [length(dim) for dim in x.dims]
+    if lengths != list(shape) or offset or x.dims[0] != (BATCH,) or sum(n > 1 for n in lengths) > 2:
+        raise Unsupported("a tensor by its strides")
+    return x
+
+
+def _same(b: Builder, shape: Ints, x: Traced, *ignored: Any, **keywords: Any) -> Traced:
+    if keywords.get("dtype") not in (None, torch.float32, torch.float64):
+        raise Unsupported("another number type")
+    return x
+
+
+TRANSLATORS: dict[str, Translator] = {
+    "cat": _concatenate,
+    "split_with_sizes": _split,
+    "split": _split,
+    "slice": _slice,
+    "select": _select,
+    "permute": _permute,
+    "transpose": _transpose,
+    "view": _view,
+    "_unsafe_view": _view,
+    "reshape": _view,
+    "squeeze": _view,
+    "unsqueeze": _view,
+    "as_strided": _as_strided,
+    "expand": _expand,
+    "clone": _same,
+    "alias": _same,
+    "detach": _same,
+    "lift_fresh_copy": _same,
+    "_to_copy": _same,
+    "contiguous": _same,
+}
