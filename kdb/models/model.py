@@ -72,7 +72,11 @@ class Model:
     @property
     def activation(self) -> str:
         """'softmax', 'sigmoid' or 'none'; where it was left out, n_outputs decides, which takes one inference."""
-        return self._activation or ("sigmoid" if self.n_outputs == 1 else "softmax")
+        return self._activation or self.activation_of(self.n_outputs)
+
+    def activation_of(self, n_outputs: int) -> str:
+        """The same for who knows K already."""
+        return self._activation or ("sigmoid" if n_outputs == 1 else "softmax")
 
     @property
     def n_outputs(self) -> int:
