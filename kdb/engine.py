@@ -184,7 +184,9 @@ class _Scorer:
 
     def _of(self, logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Probabilities or logits [n, K] -> [classes, n]."""
-        values = logits if self.kind.startswith("logit") else activate(logits, self.model.activation_of(logits.shape[1]))
+        values = logits
+        if not self.kind.startswith("logit"):
+            values = activate(logits, self.model.activation_of(logits.shape[1]))
         return np.asarray(values[:, self.classes].T)
 
     def take(self, members: IntArray, logits: Array) -> None:
