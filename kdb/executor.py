@@ -119,9 +119,11 @@ class Executor:
 
     @staticmethod
     def _wait(workers: Sequence[threading.Thread], state: _Run, progress: Callable[[int], None] | None) -> None:
-        for worker in workers:
-            while worker.is_alive():
-                worker.join(timeout=0.1)
+        # Not by joining: a join that Ctrl-C breaks off takes a running thread for an ended one (Python 3.11).
+        for _ in workers:
+            ended = False
+            while not ended:
+                ended = state.ended.acquire(timeout=0.1)
                 if progress is not None:
                     progress(state.finished)
 
@@ -135,6 +137,7 @@ class _Run:
         self.occlusion = occlusion
         self.sink = sink
         self.stop = threading.Event()
+        self.ended = threading.Semaphore(0)
         self.lock = threading.Lock()
         self.error: BaseException | None = None
         self.measured = Measured()
@@ -142,10 +145,10 @@ class _Run:
 
     def work(self, groups: queue.SimpleQueue[tuple[int, ...]]) -> None:
         """A worker's life.  Torch's thread count and grad mode belong to a thread, so each worker sets its own."""
-        # A thread takes the process's count over at its first use of torch: asked for here, or it would undo the next.
-        torch.get_num_threads()
-        torch.set_num_threads(1)
         try:
+            # A thread takes the process's count over at its first use of torch: asked for, or it would undo the next.
+            torch.get_num_threads()
+            torch.set_num_threads(1)
             with torch.inference_mode():
                 while not self.stop.is_set():
                     try:
@@ -156,6 +159,8 @@ class _Run:
         except BaseException as error:  # whatever it is, the caller raises it
             self.error = self.error or error
             self.stop.set()
+        finally:
+            self.ended.release()
 
     def deliver(self, members: IntArray, logits: Array, measured: Measured) -> None:
         """Hand results to the sink."""

@@ -154,6 +154,8 @@ def _short(label: str, length: int = 40) -> str:
 def write(heat_map: HeatMap, extension: str, file: IO[bytes]) -> None:
     """Write a picture in the format that ``extension`` names; a png carries what the heat map is as text chunks."""
     figure = draw(heat_map)
+    # The constrained layout settles at the second drawing; saved at the first, labels are cut at the edges.
+    figure.draw_without_rendering()
     if extension == "png":
         figure.savefig(file, format="png", metadata=_png_text(heat_map))
     else:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any
+from numbers import Real
+from typing import Any, get_args
 
 import numpy as np
 
 from kdb.errors import BindError
-from kdb.heatmap import HeatMap, HeatMaps
+from kdb.heatmap import HeatMap, HeatMaps, Score
+from kdb.planner.bind import GRAYS
+from kdb.preprocessing import choice
 from kdb.session import Session
 
 
@@ -17,7 +20,7 @@ def occlude(
     image: object,
     model: object,
     patch: tuple[int, int] | int = (16, 16),
-    stride: tuple[int, int] | int = 4,
+    stride: tuple[int, int] | int | None = None,
     *,
     fill: object = "black",
     target: int | str | Sequence[int | str] | None = None,
@@ -31,9 +34,9 @@ def occlude(
 
     ``image`` is a path, a ``PIL.Image`` or a uint8 array [H, W, 3] or [H, W]; ``model`` a name, or an ``nn.Module``
     whose keywords, those of ``register_model``, follow; its ``input_size`` is the image's own where an array is given
-    without.  ``patch`` (height, width) and ``stride`` (sy, sx) are in pixels, one number for both.  ``fill`` is black,
-    gray, white, mean, (r, g, b), or a uint8 array [h, w, 3]; ``target`` a class or a sequence of classes, left out
-    the predicted one; ``at`` int [n, 2] of (y, x), which excludes ``stride``; ``within`` a box (y, x, height, width)
+    without.  ``patch`` (height, width) and ``stride`` (sy, sx; 4) are in pixels, one number for both.  ``fill`` is
+    black, gray, white, mean, (r, g, b), or a uint8 array [h, w, 3]; ``target`` a class or a sequence of classes, left
+    out the predicted one; ``at`` int [n, 2] of (y, x), which excludes ``stride``; ``within`` a box (y, x, height, width)
     or a bool mask [H, W].
 
     Raises what :meth:`kdb.session.Session.execute` raises.
@@ -46,21 +49,23 @@ def occlude(
     clauses = ["OCCLUDE $image", f"WITH patch{_pair('patch', patch)} FILL {_fill(fill)}", "USING $model"]
     if options:
         clauses.append(f"({', '.join(f'{key} = $option_{key}' for key in options)})")
-    if at is None:
+    if stride is not None:
         clauses.append(f"STRIDE {_pair('stride', stride)}")
-    else:
+    if at is not None:
         clauses.append("AT $at")
-    if isinstance(within, tuple | list):
-        clauses.append(f"WITHIN box({', '.join(str(operator.index(number)) for number in within)})")
+    if isinstance(within, tuple | list) and len(within) == 4 and all(isinstance(n, int) and n >= 0 for n in within):
+        clauses.append(f"WITHIN box({', '.join(map(str, within))})")
     elif within is not None:
         clauses.append("WITHIN mask($within)")
     if isinstance(target, Sequence) and not isinstance(target, str):
+        if not target:
+            raise BindError("the sequence of classes is empty")
         arguments |= {f"class_{i}": each for i, each in enumerate(target)}
         clauses.append(f"FOR CLASSES ({', '.join(f'$class_{i}' for i in range(len(target)))})")
     elif target is not None:
         arguments["class"] = target
         clauses.append("FOR CLASS $class")
-    clauses.append(f"SCORE {score}")
+    clauses.append(f"SCORE {choice('score', score, get_args(Score))}")
     session = Session()
     if threads is not None:
         session.settings.set("threads", threads)
@@ -81,7 +86,9 @@ def _pair(what: str, value: Any) -> str:
 
 def _fill(fill: Any) -> str:
     if isinstance(fill, str):
-        return fill
-    if isinstance(fill, tuple | list) and all(isinstance(number, int | float) for number in fill):
-        return f"rgb({', '.join(map(str, fill))})"
+        return choice("fill", fill, (*GRAYS, "mean"))
+    if isinstance(fill, tuple | list) and all(isinstance(number, Real) for number in fill):
+        if len(fill) != 3 or not all(0 <= number <= 255 for number in fill):
+            raise BindError(f"fill = {fill!r}: a colour is three numbers from 0 to 255")
+        return f"rgb({', '.join(str(float(number)) for number in fill)})"
     return "$fill"

@@ -51,7 +51,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("kdb.query", "kdb.parser", *ENGINE, *RESULTS, "kdb.models"),
         *("kdb.settings", "kdb.catalog", "kdb.engine"),
     ),
-    "kdb.shortcut": ("kdb.errors", "kdb.heatmap", "kdb.session"),
+    "kdb.shortcut": ("kdb.errors", "kdb.heatmap", "kdb.planner", "kdb.preprocessing", "kdb.session"),
     "kdb.cli": ("kdb.errors", "kdb.parser", "kdb.session", "kdb.heatmap", "kdb.table", "kdb.interrupts", "kdb.version"),
     "kdb.__main__": ("kdb.cli",),
     "kdb": ("kdb.errors", "kdb.session", "kdb.shortcut", "kdb.heatmap", "kdb.table", "kdb.version"),

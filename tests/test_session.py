@@ -380,6 +380,27 @@ class TestSources:
         assert at.values.shape == (2, 2)
         assert np.isnan(kdb.occlude(image, module, 8, within=(0, 0, 16, 16)).values).sum() == 49 - 9
 
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"within": (0, 0, 2.5, 3)},
+            {"within": (1, 2)},
+            {"within": [[True, False]]},
+            {"fill": "pink"},
+            {"fill": (1, 2)},
+            {"fill": (float("nan"), 2, 3)},
+            {"target": []},
+            {"score": "x"},
+            {"patch": 2.5},
+            {"at": [(0, 0)], "stride": 4},
+        ],
+    )
+    def test_the_one_call_form_refuses_in_its_own_words(
+        self, module: nn.Module, image: np.ndarray, wrong: dict[str, Any]
+    ) -> None:
+        with pytest.raises(BindError):
+            kdb.occlude(image, module, **wrong)
+
 
 class TestExplain:
     def test_no_pixel_is_read(self, db: Session) -> None:
