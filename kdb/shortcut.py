@@ -36,8 +36,8 @@ def occlude(
     whose keywords, those of ``register_model``, follow; its ``input_size`` is the image's own where an array is given
     without.  ``patch`` (height, width) and ``stride`` (sy, sx; 4) are in pixels, one number for both.  ``fill`` is
     black, gray, white, mean, (r, g, b), or a uint8 array [h, w, 3]; ``target`` a class or a sequence of classes, left
-    out the predicted one; ``at`` int [n, 2] of (y, x), which excludes ``stride``; ``within`` a box (y, x, height, width)
-    or a bool mask [H, W].
+    out the predicted one; ``at`` int [n, 2] of (y, x), which excludes ``stride``; ``within`` a box (y, x, height,
+    width) or a bool mask [H, W].
 
     Raises what :meth:`kdb.session.Session.execute` raises.
     """
