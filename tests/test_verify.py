@@ -162,7 +162,8 @@ class TestMatrix:
 
 class TestVerifyCommand:
     def run(self, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-        monkeypatch.setattr(verify, "load", lambda name: prepared(name).subject)
+        subject = prepared("squeezenet1_1").subject
+        monkeypatch.setattr(verify, "load", lambda name: subject)
         return verify.main(["--only", "squeezenet1_1", "--positions", "6", *arguments])
 
     def test_the_report(
