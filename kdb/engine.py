@@ -32,6 +32,7 @@ from kdb.planner.cost import CostModel, CostProfile
 from kdb.planner.lower import lower
 from kdb.planner.optimize import Applied, Memo, optimize
 from kdb.planner.plan import LogicalPlan, PhysicalPlan
+from kdb.planner.presets import PRESETS
 from kdb.planner.rules import RULES, Context
 from kdb.preprocessing import Prepared
 from kdb.settings import Settings
@@ -101,12 +102,14 @@ class Engine:
 
     def _plan(self, traced: TracedModel, positions: IntArray, patch: Size) -> Planned:
         start = time.perf_counter()
-        kernels, threads = self.settings["kernels"], self.settings["threads"]
+        threads, preset = self.settings["threads"], PRESETS[self.settings["preset"]]
+        kernels = preset.kernels if self.settings["kernels"] == "auto" else self.settings["kernels"]
         backend = self._backends["numpy" if kernels == "native" else "cpu"]
         costs = CostModel(CostProfile(), backend, None if kernels in ("auto", "native") else kernels)
-        context = Context(costs, threads, self.settings["batch_size"], BUFFER_BYTES // threads)
-        switches = {rule.name: self.settings[f"rule.{rule.name}"] for rule in RULES}
-        naive = LogicalPlan.naive(traced.network, positions, patch)
+        batch_size = self.settings["batch_size"] or preset.batch_size
+        context = Context(costs, threads, batch_size, BUFFER_BYTES // threads)
+        switches = {rule.name: self.settings[f"rule.{rule.name}"] and rule.name not in preset.without for rule in RULES}
+        naive = LogicalPlan.naive(traced.network, positions, patch, preset.bounded)
         logical, history = optimize(naive, context, switches, memo=self._rewritten)
         physical = lower(logical, context)
         return Planned(physical, history, time.perf_counter() - start)

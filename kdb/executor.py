@@ -1,6 +1,6 @@
 """Runs a physical plan: workers take groups of batches through its stages; nothing is planned here.
 
-Each worker computes on one thread.  A group's batches pass the delta stage one after another, their results are
+Each worker computes on one thread, unless the plan has fewer groups than threads.  A group's batches pass the delta stage one after another, their results are
 gathered in the worker's own buffer, and the later stages run on that; so results depend on the plan alone, never on
 timing, and memory on workers and groups, never on the number of positions.
 """
@@ -92,12 +92,13 @@ class Executor:
             groups.put(group)
         torch_threads = torch.get_num_threads()
         count = min(self.threads, len(plan.logical.groups))
+        each = plan.threads_per_group
         workers = [
-            threading.Thread(target=state.work, args=(groups,), name=f"kdb-worker-{i}", daemon=True)
+            threading.Thread(target=state.work, args=(groups, each), name=f"kdb-worker-{i}", daemon=True)
             for i in range(count)
         ]
         try:
-            with threadpool_limits(limits=1, user_api="blas"):
+            with threadpool_limits(limits=each, user_api="blas"):
                 try:
                     for worker in workers:
                         worker.start()
@@ -143,12 +144,12 @@ class _Run:
         self.measured = Measured()
         self.finished = 0
 
-    def work(self, groups: queue.SimpleQueue[tuple[int, ...]]) -> None:
+    def work(self, groups: queue.SimpleQueue[tuple[int, ...]], threads: int) -> None:
         """A worker's life.  Torch's thread count and grad mode belong to a thread, so each worker sets its own."""
         try:
             # A thread takes the process's count over at its first use of torch: asked for, or it would undo the next.
             torch.get_num_threads()
-            torch.set_num_threads(1)
+            torch.set_num_threads(threads)
             with torch.inference_mode():
                 while not self.stop.is_set():
                     try:

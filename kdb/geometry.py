@@ -60,6 +60,16 @@ class Window:
         # An empty span reads nothing, wherever it lies.
         return Spans(start, np.where(spans.stop > spans.start, stop, start))
 
+    def bound(self, spans: Spans, length: int) -> Spans:
+        """Outputs that equations 15, 16 and 33 of the paper give: one length for all spans of one length.
+
+        ``W' = min(ceil((W + ke - 1) / s), length)``, shifted inward at the far edge; covers what :meth:`project` gives.
+        """
+        exact = self.project(spans, length)
+        lengths = np.minimum(-(-(spans.lengths + self.reach - 1) // self.stride), length)
+        start = np.minimum(exact.start, length - lengths)
+        return Spans(start, np.where(spans.lengths > 0, start + lengths, start))
+
     def read_in(self, start: IntArray, extent: int) -> tuple[IntArray, int]:
         """First input cell and number of input cells that outputs ``[start, start + extent)`` read (eq. 17, 18).
 
@@ -109,10 +119,14 @@ class Spans:
 
 @dataclass(frozen=True, eq=False)
 class Footprint:
-    """For each of n positions, the exact box of one layer's cells that may change."""
+    """For each of n positions, the box of one layer's cells that may change.
+
+    Exact; or, where ``bounded``, carried on from layer to layer by the paper's upper bound.
+    """
 
     y: Spans
     x: Spans
+    bounded: bool = False
 
     @classmethod
     def whole(cls, n: int, size: Size) -> Footprint:
@@ -123,6 +137,19 @@ class Footprint:
     def areas(self) -> IntArray:
         """Changed cells, int64 [n]."""
         return self.y.lengths * self.x.lengths
+
+    def behind(self, y: Window, x: Window, size: Size) -> Footprint:
+        """The footprint in the output, of ``size``, of these sliding windows."""
+        windows, spans = (y, x), (self.y, self.x)
+        behind = [
+            window.bound(each, length) if self.bounded else window.project(each, length)
+            for window, each, length in zip(windows, spans, size, strict=True)
+        ]
+        return Footprint(*behind, self.bounded)
+
+    def shifted(self, y: int, x: int) -> Footprint:
+        """Moved by so many cells."""
+        return Footprint(self.y.shifted(y), self.x.shifted(x), self.bounded)
 
     def union(self, other: Footprint) -> Footprint:
         """Bounding boxes of both (equation 22 of the paper)."""
@@ -136,6 +163,7 @@ class Footprint:
         return Footprint(
             Spans(choose(y.start, self.y.start, other.y.start), choose(y.stop, self.y.stop, other.y.stop)),
             Spans(choose(x.start, self.x.start, other.x.start), choose(x.stop, self.x.stop, other.x.stop)),
+            self.bounded,
         )
 
     def boxes(self, members: IntArray, size: Size) -> Boxes:

@@ -29,6 +29,7 @@ from kdb.parser import parse, parse_one
 from kdb.planner import bind
 from kdb.planner.bind import Arguments
 from kdb.planner.explain import FORMATS, explain, render
+from kdb.planner.presets import PRESETS
 from kdb.planner.rules import RULES
 from kdb.settings import Settings, declared, shown
 from kdb.table import PlanText, Table
@@ -47,7 +48,7 @@ class Session:
 
     def __init__(self, progress: Progress | None = None) -> None:
         self.progress = progress
-        self.settings = Settings(declared([(rule.name, rule.summary) for rule in RULES]))
+        self.settings = Settings(declared([(rule.name, rule.summary) for rule in RULES], tuple(PRESETS)))
         self._catalog = Catalog()
         self._images: dict[str, SourceImage] = {}
         self._engine = Engine(self.settings)

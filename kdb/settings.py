@@ -62,10 +62,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def declared(rules: Sequence[tuple[str, str]]) -> tuple[Setting, ...]:
+def declared(rules: Sequence[tuple[str, str]], presets: Sequence[str]) -> tuple[Setting, ...]:
     """All settings; ``rules`` are the planner's, (name, summary), each with a switch ``rule.NAME``."""
     return (
         Setting("threads", cores(), _whole(1), "worker threads, each on one core"),
+        Setting("preset", "kdb", _one_of(presets), "how queries are planned: kdb's own way, or as the KRYPTON paper does"),
         Setting("kernels", "auto", _one_of(KERNELS), "convolutions: by cost; numpy alone (native); or one kernel"),
         Setting("batch_size", None, _whole(1, "auto"), "positions a batch; auto leaves it to the planner"),
         Setting("view_budget", 1024, _whole(0), "megabytes of materialized views kept between queries"),

@@ -23,6 +23,7 @@ from kdb.planner.cost import CostModel, CostProfile
 from kdb.planner.lower import lower
 from kdb.planner.optimize import optimize
 from kdb.planner.plan import LogicalPlan, PhysicalPlan
+from kdb.planner.presets import PRESETS
 from kdb.planner.rules import Context
 from kdb.views import MaterializedViews, materialize
 
@@ -92,6 +93,7 @@ class Run:
     allowed: str | None = None
     off: tuple[str, ...] = ()
     cut: int | None = None
+    preset: str = "kdb"
     occlusion: Occlusion | None = None
     progress: Callable[[int], None] | None = None
     plan: PhysicalPlan = field(init=False)
@@ -100,9 +102,11 @@ class Run:
     def logits(self, problem: Problem) -> np.ndarray:
         """Float32 [n + 1, K]: at each position asked for, then of the image itself."""
         backend = CpuBackend(self.native)
-        context = Context(CostModel(CostProfile(), backend, self.allowed), self.threads, self.batch)
-        naive = LogicalPlan.naive(problem.network, problem.positions, Size(*problem.patch))
-        logical, _ = optimize(naive, context, dict.fromkeys(self.off, False))
+        preset = PRESETS[self.preset]
+        allowed = self.allowed or (None if preset.kernels == "auto" else preset.kernels)
+        context = Context(CostModel(CostProfile(), backend, allowed), self.threads, self.batch or preset.batch_size)
+        naive = LogicalPlan.naive(problem.network, problem.positions, Size(*problem.patch), preset.bounded)
+        logical, _ = optimize(naive, context, dict.fromkeys((*self.off, *preset.without), False))
         self.plan = lower(logical if self.cut is None else replace(logical, cut=self.cut), context)
         self.views = materialize(logical.network, problem.hwc, backend, self.plan.views)
         for array in self.views.arrays.values():

@@ -45,6 +45,7 @@ def test_a_random_network_is_maintained_exactly(problem: Problem, batch: int | N
     assume(problem.signal >= SIGNAL_BOUND)
     for native in (False, True):
         problem.assert_exact(Run(native, threads, batch).logits(problem))
+    problem.assert_exact(Run(threads=threads, preset="krypton").logits(problem))
 
 
 # --- one network with everything, every setting ------------------------------------------------------------------
@@ -76,6 +77,22 @@ def test_the_naive_plan_too(scattered_problem: Problem) -> None:
         == run.plan.naive_macs
         == len(scattered_problem.positions) * scattered_problem.network.macs
     )
+
+
+def test_the_papers_plan(lattice_problem: Problem) -> None:
+    """Algorithm 1 in every convolution, boxes of one size inside the map, batches of 16, nothing evaluated in full."""
+    run = Run(preset="krypton")
+    lattice_problem.assert_exact(run.logits(lattice_problem))
+    steps = [step for stage in run.plan.stages for step in stage.steps]
+    assert {step.kernel for step in steps if step.node.operator.label == "convolution"} == {"recompute"}
+    assert all(step.incremental for step in steps)
+    assert max(map(len, run.plan.logical.batches)) <= 16
+    convolution = next(node for node in run.plan.logical.network if node.operator.label == "convolution")
+    footprint = run.plan.logical.geometry.footprints[convolution.name]
+    assert footprint is not None and len(set(footprint.areas.tolist())) == 1
+    exact = Run(off=("cut_over",))
+    exact.logits(lattice_problem)
+    assert run.plan.planned_macs > exact.plan.planned_macs
 
 
 class Shared(nn.Module):

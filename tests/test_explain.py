@@ -19,6 +19,7 @@ QUERIES = {
     "whole_map": f"EXPLAIN {QUERY}",
     "within": f"EXPLAIN {QUERY} WITHIN box(0, 0, 16, 24)",
     "native": f"SET kernels = native; EXPLAIN {QUERY}",
+    "krypton": f"SET preset = krypton; EXPLAIN {QUERY}",
     "naive": f"SET rule.incremental = off; EXPLAIN {QUERY}",
     "no_cut_over": f"SET rule.cut_over = off; EXPLAIN {QUERY}",
     "unbatched": f"SET rule.multi_query_batching = off; EXPLAIN {QUERY} WITHIN box(0, 0, 12, 8)",

@@ -85,10 +85,24 @@ def test_projection_is_what_reads_a_change(data: st.DataObject, window: Window, 
                 assert found == {o for o in range(outputs) if reads(reach, o) & changed}
 
 
+@given(st.data(), windows(), st.integers(1, 16), st.integers(1, 16))
+def test_the_papers_bound_covers_the_projection(data: st.DataObject, window: Window, length: int, extent: int) -> None:
+    """Equations 15, 16 and 33: one length wherever a span of one length lies, inside the map."""
+    outputs = max(window.output_length(length), 1)
+    extent = min(extent, length)
+    starts = data.draw(st.lists(st.integers(0, length - extent), min_size=1, max_size=5))
+    pairs = spans(*((start, start + extent) for start in starts))
+    exact, bound = window.project(pairs, outputs), window.bound(pairs, outputs)
+    for i in range(len(starts)):
+        assert cells(exact, i) <= cells(bound, i) <= set(range(outputs))
+    assert set(bound.lengths.tolist()) == {min(-(-(extent + window.reach - 1) // window.stride), outputs)}
+
+
 @given(windows(), st.integers(1, 12), st.data())
 def test_an_empty_change_is_read_by_nothing(window: Window, length: int, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, length))
     assert window.project(spans((at, at), (at + 2, at)), 50).lengths.tolist() == [0, 0]
+    assert window.bound(spans((at, at), (at + 2, at)), 50).lengths.tolist() == [0, 0]
 
 
 def test_a_strided_1x1_skips_changes() -> None:

@@ -25,12 +25,6 @@ def windows(sliding: Sliding, padding: Margins) -> tuple[Window, Window]:
     return Window(ky, sy, top, bottom, gy), Window(kx, sx, left, right, gx)
 
 
-def project_windows(footprint: Footprint, sliding: Sliding, padding: Margins, size: Size) -> Footprint:
-    """The footprint behind a sliding window, on an output map of ``size``."""
-    y, x = windows(sliding, padding)
-    return Footprint(y.project(footprint.y, size.height), x.project(footprint.x, size.width))
-
-
 @dataclass(frozen=True, slots=True)
 class Convolution(Operator):
     """``y = W * x + b`` with ``weight`` [out, in / groups, kh, kw]; padding is (top, left, bottom, right)."""
@@ -62,7 +56,7 @@ class Convolution(Operator):
 
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
         """Every output whose window reads a change."""
-        return None if inputs[0] is None else project_windows(inputs[0], self.sliding, self.padding, shape.size)
+        return None if inputs[0] is None else inputs[0].behind(*windows(self.sliding, self.padding), shape.size)
 
     def kernels(self, k: Backend) -> tuple[str, ...]:
         """The backend's own, then Algorithm 1."""

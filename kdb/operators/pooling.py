@@ -16,7 +16,7 @@ import numpy.typing as npt
 from kdb.geometry import Boxes, Footprint, Size
 from kdb.kernels.base import Array, Backend, Margins, Parameters, Sliding
 from kdb.operators.base import ELEMENT, Operator, Reads, Shape, Update, Work, whole_map
-from kdb.operators.convolution import project_windows, windows
+from kdb.operators.convolution import windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class _Pool(Operator):
 
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
         """Every output whose window reads a change."""
-        return None if inputs[0] is None else project_windows(inputs[0], self.sliding, self.padding, shape.size)
+        return None if inputs[0] is None else inputs[0].behind(*windows(self.sliding, self.padding), shape.size)
 
     def _frames(self, boxes: Boxes) -> Boxes:
         return boxes.read_in(*windows(self.sliding, self.padding))
@@ -251,9 +251,7 @@ class Pad(Operator):
 
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
         """The same boxes, further in."""
-        if inputs[0] is None:
-            return None
-        return Footprint(inputs[0].y.shifted(self.padding[0]), inputs[0].x.shifted(self.padding[1]))
+        return None if inputs[0] is None else inputs[0].shifted(self.padding[0], self.padding[1])
 
     def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
         """The map with its margins."""

@@ -69,6 +69,7 @@ class Explanation:
     estimated_seconds: float
     measured_seconds: float | None
     cut: str | None
+    bounded: bool
     outside: tuple[str, ...]
     rules: tuple[RuleLine, ...]
     layers: tuple[LayerLine, ...]
@@ -125,6 +126,7 @@ def explain(
         estimated_seconds=plan.seconds,
         measured_seconds=wall,
         cut=logical.network.nodes[logical.cut].name if logical.cut < len(logical.network) else None,
+        bounded=logical.bounded,
         outside=tuple(node.operator.because for node in logical.network if isinstance(node.operator, Opaque)),
         rules=tuple(
             RuleLine(a.rule.name, a.fired, a.reason, round(a.seconds * 1e3, 3), not a.rule.exact) for a in history
@@ -157,6 +159,8 @@ def _text(e: Explanation) -> str:
         + ("" if e.measured_seconds is None else f", {e.measured_seconds:.3g} measured"),
     ]
     head += [f"outside the vocabulary, evaluated in full by torch: {because}" for because in e.outside]
+    if e.bounded:
+        head.append("boxes by the paper's upper bound (equations 15, 16 and 33)")
     if e.cut is not None:
         head.append(f"evaluated in full from {e.cut} on")
     return "\n".join([*head, "", str(_rules(e)), "", str(_layers(e))])

@@ -18,12 +18,12 @@ from kdb.operators.leaves import Source
 class Geometry:
     """The footprint of every layer for a set of positions: computed once a plan, without pixels."""
 
-    def __init__(self, network: Network, positions: IntArray, patch: Size) -> None:
+    def __init__(self, network: Network, positions: IntArray, patch: Size, bounded: bool = False) -> None:
         self.network = network
         self.footprints: dict[str, Footprint | None] = {}
         for node in network:
             if isinstance(node.operator, Source):
-                self.footprints[node.name] = _updates(positions, patch, node.shape.size)
+                self.footprints[node.name] = _updates(positions, patch, node.shape.size, bounded)
             else:
                 inputs = [self.footprints[source] for source in node.inputs]
                 self.footprints[node.name] = node.operator.project(inputs, network.input_shapes(node), node.shape)
@@ -49,10 +49,10 @@ class Geometry:
         return Size(rows, min(max(round(area / rows), 1), node.shape.width))
 
 
-def _updates(positions: IntArray, patch: Size, image: Size) -> Footprint:
+def _updates(positions: IntArray, patch: Size, image: Size, bounded: bool) -> Footprint:
     """The patch at each position, clipped at the image's far edges."""
     spans = [Spans(positions[:, axis], np.minimum(positions[:, axis] + patch[axis], image[axis])) for axis in (0, 1)]
-    return Footprint(*spans)
+    return Footprint(*spans, bounded)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +62,7 @@ class LogicalPlan:
     Nodes before ``cut`` are maintained incrementally by their delta rules, the others are evaluated in full; a plan
     begins as the naive one, with only the source before the cut.  ``batches`` partition the distinct positions,
     ``groups`` partition the batches: results of a group's batches are gathered before a later stage goes on.
+    ``bounded`` boxes are the paper's upper bound instead of the exact ones.
     """
 
     network: Network
@@ -73,18 +74,19 @@ class LogicalPlan:
     duplicates: IntArray | None = None
     drop_null: bool = False
     full_batch: int = 1
+    bounded: bool = False
 
     @classmethod
-    def naive(cls, network: Network, positions: IntArray, patch: Size) -> LogicalPlan:
+    def naive(cls, network: Network, positions: IntArray, patch: Size, bounded: bool = False) -> LogicalPlan:
         """Full inference, a position at a time."""
         n = len(positions)
         batches = tuple(np.array([i]) for i in range(n))
-        return cls(network, positions, patch, 1, batches, tuple((i,) for i in range(n)))
+        return cls(network, positions, patch, 1, batches, tuple((i,) for i in range(n)), bounded=bounded)
 
     @cached_property
     def geometry(self) -> Geometry:
         """Footprints of all layers."""
-        return Geometry(self.network, self.positions, self.patch)
+        return Geometry(self.network, self.positions, self.patch, self.bounded)
 
     @property
     def mean_batch(self) -> int:
@@ -159,6 +161,11 @@ class PhysicalPlan:
     stages: tuple[Stage, ...]
     views: frozenset[str]
     threads: int = 1
+
+    @property
+    def threads_per_group(self) -> int:
+        """Threads that a kernel may use: more than one only where there are fewer groups than threads."""
+        return max(self.threads // len(self.logical.groups), 1)
 
     @cached_property
     def seconds(self) -> float:

@@ -1,0 +1,29 @@
+"""Whole ways to plan, by name: kdb's own, and the paper's, so that its figures can be measured beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a preset decides where the user leaves it open, and the rules it does without.
+
+    ``kernels`` and ``batch_size`` are as the settings of those names; ``bounded`` boxes are those of the paper's
+    equations 15, 16 and 33 instead of the exact ones.
+    """
+
+    kernels: str = "auto"
+    batch_size: int | None = None
+    bounded: bool = False
+    without: frozenset[str] = field(default_factory=frozenset)
+
+
+PRESETS: Mapping[str, Preset] = {
+    "kdb": Preset(),
+    # Algorithm 1 in every layer, batches of 16 on a CPU (section 6), and none of what came after the paper.
+    "krypton": Preset(
+        "recompute", 16, True, frozenset({"cut_over", "rebatch", "null_deltas", "share_duplicates"})
+    ),
+}
