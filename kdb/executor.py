@@ -1,8 +1,8 @@
 """Runs a physical plan: workers take groups of batches through its stages; nothing is planned here.
 
-Each worker computes on one thread, unless the plan has fewer groups than threads.  A group's batches pass the delta stage one after another, their results are
-gathered in the worker's own buffer, and the later stages run on that; so results depend on the plan alone, never on
-timing, and memory on workers and groups, never on the number of positions.
+Each worker computes on one thread, unless the plan has fewer groups than threads.  A group's batches pass the delta
+stage one after another, their results are gathered in the worker's own buffer, and the later stages run on that; so
+results depend on the plan alone, never on timing, and memory on workers and groups, never on the number of positions.
 """
 
 from __future__ import annotations

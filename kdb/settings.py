@@ -66,7 +66,7 @@ def declared(rules: Sequence[tuple[str, str]], presets: Sequence[str]) -> tuple[
     """All settings; ``rules`` are the planner's, (name, summary), each with a switch ``rule.NAME``."""
     return (
         Setting("threads", cores(), _whole(1), "worker threads, each on one core"),
-        Setting("preset", "kdb", _one_of(presets), "how queries are planned: kdb's own way, or as the KRYPTON paper does"),
+        Setting("preset", "kdb", _one_of(presets), "plans of kdb's own, or those of the KRYPTON paper"),
         Setting("kernels", "auto", _one_of(KERNELS), "convolutions: by cost; numpy alone (native); or one kernel"),
         Setting("batch_size", None, _whole(1, "auto"), "positions a batch; auto leaves it to the planner"),
         Setting("view_budget", 1024, _whole(0), "megabytes of materialized views kept between queries"),

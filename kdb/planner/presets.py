@@ -23,7 +23,5 @@ class Preset:
 PRESETS: Mapping[str, Preset] = {
     "kdb": Preset(),
     # Algorithm 1 in every layer, batches of 16 on a CPU (section 6), and none of what came after the paper.
-    "krypton": Preset(
-        "recompute", 16, True, frozenset({"cut_over", "rebatch", "null_deltas", "share_duplicates"})
-    ),
+    "krypton": Preset("recompute", 16, True, frozenset({"cut_over", "rebatch", "null_deltas", "share_duplicates"})),
 }
