@@ -140,12 +140,8 @@ class Footprint:
 
     def behind(self, y: Window, x: Window, size: Size) -> Footprint:
         """The footprint in the output, of ``size``, of these sliding windows."""
-        windows, spans = (y, x), (self.y, self.x)
-        behind = [
-            window.bound(each, length) if self.bounded else window.project(each, length)
-            for window, each, length in zip(windows, spans, size, strict=True)
-        ]
-        return Footprint(*behind, self.bounded)
+        project = Window.bound if self.bounded else Window.project
+        return Footprint(project(y, self.y, size.height), project(x, self.x, size.width), self.bounded)
 
     def shifted(self, y: int, x: int) -> Footprint:
         """Moved by so many cells."""

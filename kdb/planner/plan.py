@@ -51,8 +51,8 @@ class Geometry:
 
 def _updates(positions: IntArray, patch: Size, image: Size, bounded: bool) -> Footprint:
     """The patch at each position, clipped at the image's far edges."""
-    spans = [Spans(positions[:, axis], np.minimum(positions[:, axis] + patch[axis], image[axis])) for axis in (0, 1)]
-    return Footprint(*spans, bounded)
+    y, x = (Spans(positions[:, axis], np.minimum(positions[:, axis] + patch[axis], image[axis])) for axis in (0, 1))
+    return Footprint(y, x, bounded)
 
 
 @dataclass(frozen=True, eq=False)
