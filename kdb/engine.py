@@ -70,6 +70,11 @@ class Task:
     """Seconds it took to find and trace the model."""
 
     @property
+    def reduced(self) -> bool:
+        """Whether deltas may be rounded to fewer bits; bf16 is the one such type that a CPU has."""
+        return self.asked.precision == "bf16"
+
+    @property
     def patch(self) -> Size:
         """The patch's extent."""
         return Size(self.asked.patch.height, self.asked.patch.width)
@@ -81,30 +86,32 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.views = ViewStore(0)
-        self._backends = {"cpu": CpuBackend(), "numpy": CpuBackend(native=True)}
         self._rewritten: Memo = WeakKeyDictionary()
         self._plans: OrderedDict[Hashable, tuple[TracedModel, Planned]] = OrderedDict()
 
-    def plan(self, traced: TracedModel, selection: Selection, patch: Size) -> Planned:
-        """The physical plan; no pixel is looked at.  Recent plans are kept: the images of a glob share one."""
+    def plan(self, traced: TracedModel, selection: Selection, patch: Size, reduced: bool = False) -> Planned:
+        """The physical plan; no pixel is looked at.  Recent plans are kept: the images of a glob share one.
+
+        ``reduced`` permits kernels for deltas that round to fewer bits than float32.
+        """
         positions = selection.positions
         chosen = tuple((setting.name, value) for setting, value in self.settings)
         digest = hashlib.sha256(positions.tobytes()).digest()
-        key = (id(traced), digest, patch, chosen)
+        key = (id(traced), digest, patch, reduced, chosen)
         held = self._plans.get(key)
         if held is None:
             # Kept with its model: as long as it is, no other object takes that id.
-            held = self._plans[key] = traced, self._plan(traced, positions, patch)
+            held = self._plans[key] = traced, self._plan(traced, positions, patch, reduced)
             if len(self._plans) > PLANS_KEPT:
                 self._plans.popitem(last=False)
         self._plans.move_to_end(key)
         return held[1]
 
-    def _plan(self, traced: TracedModel, positions: IntArray, patch: Size) -> Planned:
+    def _plan(self, traced: TracedModel, positions: IntArray, patch: Size, reduced: bool) -> Planned:
         start = time.perf_counter()
         threads, preset = self.settings["threads"], PRESETS[self.settings["preset"]]
         kernels = preset.kernels if self.settings["kernels"] == "auto" else self.settings["kernels"]
-        backend = self._backends["numpy" if kernels == "native" else "cpu"]
+        backend = CpuBackend(kernels == "native", reduced)
         costs = CostModel(CostProfile(), backend, None if kernels in ("auto", "native") else kernels)
         batch_size = self.settings["batch_size"] or preset.batch_size
         context = Context(costs, threads, batch_size, BUFFER_BYTES // threads)
@@ -120,7 +127,7 @@ class Engine:
         Raises Interrupted with the partial map on Ctrl-C, and ExecutionError where an output is not finite.
         """
         start = time.perf_counter()
-        planned = self.plan(task.traced, task.selection, task.patch)
+        planned = self.plan(task.traced, task.selection, task.patch, task.reduced)
         seconds = {"trace": task.traced_in, "plan": time.perf_counter() - start}
         image = task.traced.model.preprocessing.normalise(task.prepared.pixels)
         begun = time.perf_counter()
@@ -231,7 +238,7 @@ class _Scorer:
             model=self.model.name,
             model_identity=task.traced.identity,
             version=__version__,
-            exact=True,
+            exact=task.asked.precision == "fp32",
             complete=complete,
             stats=stats,
         )

@@ -161,7 +161,7 @@ class Session:
         threads = self.settings["threads"]
         if not statement.analyze:
             traced, selection, patch = self._bind(asked, arguments)
-            planned = self._engine.plan(traced, selection, patch)
+            planned = self._engine.plan(traced, selection, patch, asked.precision == "bf16")
             explained = explain(str(asked), planned.physical, planned.history, threads)
         else:
             found, several = self._sources(asked.source, arguments)

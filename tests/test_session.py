@@ -450,7 +450,6 @@ BAD: list[tuple[str, type[Error], str]] = [
     ("OCCLUDE cat USING small THRESHOLD 0.9", NotAvailableError, "not available yet"),
     ("OCCLUDE cat USING small DRILL DOWN", NotAvailableError, "not available yet"),
     ("OCCLUDE cat USING small BUDGET 3 SECONDS", NotAvailableError, "not available yet"),
-    ("OCCLUDE cat USING small PRECISION bf16", NotAvailableError, "not available yet"),
     ("OCCLUDE cat USING small ON gpu", NotAvailableError, "CPU"),
     ("TUNE small ON 'x.png'", NotAvailableError, "TUNE"),
     ("CREATE MODEL m FROM 'x.pt'", NotAvailableError, "CREATE MODEL"),

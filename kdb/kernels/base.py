@@ -79,6 +79,12 @@ class Backend(Protocol):
     def convolution_kernels(self, sliding: Sliding, groups: int) -> tuple[str, ...]:
         """The kernels this backend has for such a :meth:`convolve`, the most general first."""
 
+    def reduced_kernels(self) -> tuple[str, ...]:
+        """Kernels of :meth:`convolve` and :meth:`dense` that round to fewer bits, where the query permits it.
+
+        For deltas alone: what they round is relative to the small delta, not to the activation.
+        """
+
     def gather(self, view: Array, boxes: Boxes) -> Array:
         """``view[B]``: [n, h, w, C] for boxes that lie inside the view."""
 
@@ -112,8 +118,8 @@ class Backend(Protocol):
     def sum_pool(self, x: Array, sliding: Sliding) -> Array:
         """Sum over each window, nothing padded."""
 
-    def dense(self, x: Array, weight: Weight, bias: Weight | None) -> Array:
-        """``x W^T + b`` over the channels of [n, h, w, in]; ``weight`` is [out, in]."""
+    def dense(self, x: Array, weight: Weight, bias: Weight | None, kernel: str) -> Array:
+        """``x W^T + b`` over the channels of [n, h, w, in]; ``weight`` is [out, in], ``kernel`` "full" for fp32."""
 
     def location_wise(self, x: Array, program: Program, parameters: Parameters, overwrite: bool) -> Array:
         """``f(x)``; ``overwrite`` grants the memory of ``x``."""

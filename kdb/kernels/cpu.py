@@ -38,16 +38,25 @@ def _cells(start: IntArray, count: int, length: int) -> tuple[IntArray, npt.NDAr
 
 
 class CpuBackend:
-    """Verbs on numpy arrays.  ``native`` leaves torch out altogether."""
+    """Verbs on numpy arrays.  ``native`` leaves torch out altogether; ``reduced`` permits bf16 for deltas."""
 
-    def __init__(self, native: bool = False) -> None:
+    def __init__(self, native: bool = False, reduced: bool = False) -> None:
         self.name = "numpy" if native else "cpu"
         self.native = native
+        self.reduced = reduced
 
     def convolution_kernels(self, sliding: Sliding, groups: int) -> tuple[str, ...]:
         """``direct`` is torch's convolution; ``taps`` and, where there is a tiling, ``winograd`` are numpy's GEMMs."""
         own = ("taps", "winograd") if tiling.applies(sliding, groups) else ("taps",)
         return own if self.native else ("direct", *own)
+
+    def reduced_kernels(self) -> tuple[str, ...]:
+        """``bf16`` is torch's, on processors that multiply in bf16."""
+        if self.native or not self.reduced:
+            return ()
+        from kdb.kernels import library
+
+        return ("bf16",) if library.multiplies_bf16() else ()
 
     def gather(self, view: FloatArray, boxes: Boxes) -> FloatArray:
         """``view[B]`` [n, h, w, C]; the boxes lie inside the view."""
@@ -112,10 +121,10 @@ class CpuBackend:
         kernel: str = "taps",
     ) -> FloatArray:
         """Convolution [n, h, w, in] -> [n, h', w', out] with zeros around x."""
-        if kernel == "direct":
+        if kernel in ("direct", "bf16"):
             from kdb.kernels import library
 
-            return library.convolve(x, weight, bias, sliding, groups, margins)
+            return library.convolve(x, weight, bias, sliding, groups, margins, reduced=kernel == "bf16")
         if kernel == "winograd":
             y = winograd.convolve(x, weight, sliding, margins)
         else:
@@ -132,8 +141,12 @@ class CpuBackend:
         """Sum over each window [n, h', w', C]."""
         return taps.reduce_windows(np.add, x, sliding)
 
-    def dense(self, x: FloatArray, weight: Weight, bias: Weight | None) -> FloatArray:
+    def dense(self, x: FloatArray, weight: Weight, bias: Weight | None, kernel: str = "full") -> FloatArray:
         """``x W^T + b`` over the channels."""
+        if kernel == "bf16":
+            from kdb.kernels import library
+
+            return library.dense(x, weight, bias)
         # One GEMM: numpy would take the leading axes of [n, 1, 1, in] for a stack of products, each of one row.
         y = (x.reshape(-1, x.shape[-1]) @ weight.array.T).reshape(*x.shape[:-1], -1)
         if bias is not None:

@@ -1,4 +1,8 @@
-"""Torch's convolution on numpy arrays, zero copy: the declared competitor ``direct`` of the CPU backend."""
+"""Torch's kernels on numpy arrays, zero copy: the declared competitors of the CPU backend.
+
+``direct`` is its convolution in float32; ``bf16`` rounds inputs, weights and outputs to bfloat16 (8 bits of mantissa)
+and sums in float32.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,20 @@ from kdb.kernels.base import Margins, Sliding, Weight
 FloatArray = npt.NDArray[np.float32]
 
 
+def multiplies_bf16() -> bool:
+    """Whether this processor has instructions for it; elsewhere bf16 is emulated, and slower than float32."""
+    tests = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
+    return any(test is not None and test() for test in tests)
+
+
 def _weight(weight: FloatArray) -> torch.Tensor:
     tensor = torch.from_numpy(np.array(weight))
     return tensor if weight.shape[1] == 1 else tensor.to(memory_format=torch.channels_last)
+
+
+def _reduced(weight: FloatArray) -> torch.Tensor:
+    tensor = torch.from_numpy(weight).bfloat16()
+    return tensor if weight.ndim < 4 or weight.shape[1] == 1 else tensor.to(memory_format=torch.channels_last)
 
 
 def _nchw(x: FloatArray) -> torch.Tensor:
@@ -30,9 +45,15 @@ def _nchw(x: FloatArray) -> torch.Tensor:
 
 
 def convolve(
-    x: FloatArray, weight: Weight, bias: Weight | None, sliding: Sliding, groups: int, margins: Margins
+    x: FloatArray,
+    weight: Weight,
+    bias: Weight | None,
+    sliding: Sliding,
+    groups: int,
+    margins: Margins,
+    reduced: bool = False,
 ) -> FloatArray:
-    """Convolution [n, h, w, in] -> [n, h', w', out].
+    """Convolution [n, h, w, in] -> [n, h', w', out], in bf16 where ``reduced``.
 
     Channels-last numpy arrays are torch's ``channels_last`` tensors as they lie; symmetric margins are left to the
     library's own padding, others are laid around x first.
@@ -44,13 +65,23 @@ def convolve(
         x = x.copy()
     # A single tap has no dilation; given one, oneDNN crashes the process on maps one cell wide at stride 2.
     gy, gx = (1 if taps == 1 else gap for taps, gap in zip(sliding.kernel, sliding.dilation, strict=True))
+    inputs, weights = _nchw(x), weight.form("torch", _weight) if not reduced else weight.form("bf16", _reduced)
     y = torch.nn.functional.conv2d(
-        _nchw(x),
-        weight.form("torch", _weight),
-        None if bias is None else bias.form("torch", lambda b: torch.from_numpy(np.array(b))),
+        inputs.to(weights.dtype),
+        weights,
+        None if bias is None else torch.from_numpy(np.array(bias.array)).to(weights.dtype),
         stride=sliding.stride,
         padding=(top, left),
         dilation=(gy, gx),
         groups=groups,
     )
-    return np.ascontiguousarray(y.permute(0, 2, 3, 1).numpy())
+    return np.ascontiguousarray(y.float().permute(0, 2, 3, 1).numpy())
+
+
+def dense(x: FloatArray, weight: Weight, bias: Weight | None) -> FloatArray:
+    """``x W^T + b`` over the channels of [n, h, w, in], in bf16."""
+    weights = weight.form("bf16", _reduced)
+    y: FloatArray = torch.nn.functional.linear(torch.from_numpy(x).bfloat16(), weights).float().numpy()
+    if bias is not None:
+        y += bias.array
+    return y

@@ -60,7 +60,7 @@ class Convolution(Operator):
 
     def kernels(self, k: Backend) -> tuple[str, ...]:
         """The backend's own, then Algorithm 1."""
-        return (*k.convolution_kernels(self.sliding, self.groups), RECOMPUTE)
+        return (*k.convolution_kernels(self.sliding, self.groups), *k.reduced_kernels(), RECOMPUTE)
 
     def evaluation_kernels(self, k: Backend) -> tuple[str, ...]:
         """The backend's own."""

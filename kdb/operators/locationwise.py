@@ -173,13 +173,18 @@ class Dense(Operator):
 
     def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
         """``x W^T + b``."""
-        return k.dense(inputs[0], parameters[self.weight], None if self.bias is None else parameters[self.bias])
+        bias = None if self.bias is None else parameters[self.bias]
+        return k.dense(inputs[0], parameters[self.weight], bias, kernel)
+
+    def kernels(self, k: Backend) -> tuple[str, ...]:
+        """In float32, or in fewer bits."""
+        return ("delta", *k.reduced_kernels())
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``d W^T``."""
         (d,) = update.inputs
         assert d is not None
-        return k.dense(d.values, parameters[self.weight], None)
+        return k.dense(d.values, parameters[self.weight], None, update.kernel)
 
     def macs(self, shapes: Sequence[Shape], shape: Shape, area: int) -> int:
         """in x out at each location."""
@@ -190,7 +195,7 @@ class Dense(Operator):
     ) -> Work:
         """A GEMM."""
         moved = ELEMENT * extent.area * (shapes[0].channels + shape.channels)
-        return Work("dense", self.macs(shapes, shape, extent.area), moved)
+        return Work("dense.bf16" if kernel == "bf16" else "dense", self.macs(shapes, shape, extent.area), moved)
 
     def full_work(self, kernel: str, shapes: Sequence[Shape], shape: Shape) -> Work:
         """The same."""

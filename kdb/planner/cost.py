@@ -22,6 +22,10 @@ DEFAULT_RATES = {
     "taps.narrow": 15e9,
     "taps.depthwise": 2e9,
     "dense": 50e9,
+    "bf16.wide": 115e9,
+    "bf16.narrow": 37e9,
+    "bf16.depthwise": 3e9,
+    "dense.bf16": 90e9,
 }
 
 
