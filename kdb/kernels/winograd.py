@@ -30,7 +30,7 @@ Matrix = npt.NDArray[np.float64]
 # 9e-5 for 8.  The last point is infinity.
 POINTS = tuple(map(Fraction, ("0", "1", "-1", "1/2", "-2", "2", "-1/2")))
 
-ROWS = 256
+ROWS = 192
 """Tiles that are transformed together: enough rows for BLAS, few enough for the cache."""
 
 
