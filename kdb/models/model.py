@@ -202,7 +202,10 @@ def _version(tensor: torch.Tensor) -> int:
 
 def _sample(tensor: torch.Tensor) -> bytes:
     step = 1 if tensor.is_inference() else max(1, tensor.numel() // _SAMPLES)
-    return bytes(_raw(tensor.detach().reshape(-1)[::step]))
+    try:  # a model has hundreds of tensors, and numpy takes a quarter of torch's time for so few elements
+        return tensor.detach().numpy().reshape(-1)[::step].tobytes()
+    except (TypeError, RuntimeError):  # on another device, or of a type that numpy lacks
+        return bytes(_raw(tensor.detach().reshape(-1)[::step]))
 
 
 def _raw(flat: torch.Tensor) -> memoryview:
