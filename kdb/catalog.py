@@ -1,6 +1,7 @@
 """The models of a session: what a name means, and the network each was traced into.
 
 A trace is kept with its model for as long as the weights stay as they are; changed in place, they are traced anew.
+That of a model which kdb built by its name is kept between processes too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from kdb import query
 from kdb.errors import BindError, did_you_mean
-from kdb.frontends.torch_export import trace
+from kdb.frontends.kept import trace
 from kdb.interrupts import deferred
 from kdb.models import zoo
 from kdb.models.model import Model
@@ -103,7 +104,7 @@ class Catalog:
         held = self._traces.get(model)
         if held is None or held[0] != fingerprint:
             with deferred():
-                network = trace(model.module, model.input_shape)
+                network = trace(model.module, model.input_shape, model.recipe)
             parts = (network.digest, model.weights_digest(), model.preprocessing.digest())
             identity = hashlib.sha256(" ".join(parts).encode()).hexdigest()
             held = fingerprint, TracedModel(model, network, identity)

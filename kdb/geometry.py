@@ -45,6 +45,11 @@ class Window:
         """Input cells from the first tap to the last, ``ke = (k - 1) g + 1``."""
         return (self.kernel - 1) * self.dilation + 1
 
+    @property
+    def is_identity(self) -> bool:
+        """Whether each output reads the input cell of its own place and no other."""
+        return self == Window(1, dilation=self.dilation)
+
     def output_length(self, length: int) -> int:
         """Length of the output over an input of ``length`` cells (equation 9 of the paper, rounded down)."""
         return (length + self.before + self.after - self.reach) // self.stride + 1
@@ -96,6 +101,10 @@ class Spans:
         lengths: IntArray = np.maximum(self.stop - self.start, 0)
         return lengths
 
+    def hull(self, other: Spans) -> Spans:
+        """Smallest span over both, neither of which is empty."""
+        return Spans(np.minimum(self.start, other.start), np.maximum(self.stop, other.stop))
+
     def union(self, other: Spans) -> Spans:
         """Smallest span over both; an empty one is ignored."""
         mine, theirs = self.lengths > 0, other.lengths > 0
@@ -138,8 +147,15 @@ class Footprint:
         """Changed cells, int64 [n]."""
         return self.y.lengths * self.x.lengths
 
+    @cached_property
+    def _everywhere(self) -> bool:
+        """Whether no box is empty."""
+        return all(bool((spans.stop > spans.start).all()) for spans in (self.y, self.x))
+
     def behind(self, y: Window, x: Window, size: Size) -> Footprint:
         """The footprint in the output, of ``size``, of these sliding windows."""
+        if y.is_identity and x.is_identity:
+            return self
         project = Window.bound if self.bounded else Window.project
         return Footprint(project(y, self.y, size.height), project(x, self.x, size.width), self.bounded)
 
@@ -147,8 +163,25 @@ class Footprint:
         """Moved by so many cells."""
         return Footprint(self.y.shifted(y), self.x.shifted(x), self.bounded)
 
-    def union(self, other: Footprint) -> Footprint:
-        """Bounding boxes of both (equation 22 of the paper)."""
+    def union(self, *others: Footprint) -> Footprint:
+        """Bounding boxes of all (equation 22 of the paper)."""
+        union = self
+        for other in others:
+            if other is not union:
+                known = union._unions
+                if other not in known:
+                    known[other] = union._joined(other)
+                union = known[other]
+        return union
+
+    @cached_property
+    def _unions(self) -> dict[Footprint, Footprint]:
+        """Those with others, kept: a dense block joins its first layers again and again."""
+        return {}
+
+    def _joined(self, other: Footprint) -> Footprint:
+        if self._everywhere and other._everywhere:  # nothing to ignore
+            return Footprint(self.y.hull(other.y), self.x.hull(other.x), self.bounded)
         mine, theirs = self.areas > 0, other.areas > 0
         y, x = self.y.union(other.y), self.x.union(other.x)
 

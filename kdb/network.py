@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import networkx as nx
-import numpy as np
-import numpy.typing as npt
 
-from kdb.kernels.base import Weight
+from kdb.kernels.base import Origin, Weight
 from kdb.operators.base import Operator, Shape
 from kdb.operators.leaves import Source
 
@@ -31,14 +29,9 @@ class ParameterStore(Mapping[str, Weight]):
     def __len__(self) -> int:
         return len(self._weights)
 
-    def extended(self, arrays: Mapping[str, npt.NDArray[np.float32]]) -> ParameterStore:
-        """A store that has ``arrays`` besides."""
-        return ParameterStore({**self._weights, **{name: Weight(array) for name, array in arrays.items()}})
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the arrays as stored."""
-        return sum(weight.array.nbytes for weight in self._weights.values())
+    def extended(self, added: Mapping[str, Origin]) -> ParameterStore:
+        """A store that has more weights: arrays, or functions that are called when a weight is first read."""
+        return ParameterStore({**self._weights, **{name: Weight(origin) for name, origin in added.items()}})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +50,8 @@ class Network:
 
     nodes: tuple[Node, ...]
     parameters: ParameterStore
+    sound: bool = False
+    """Whether :meth:`verify` has nothing left to find; so it is with what :meth:`build` makes."""
 
     @classmethod
     def build(cls, layers: Sequence[tuple[str, Operator, tuple[str, ...]]], parameters: ParameterStore) -> Network:
@@ -64,12 +59,10 @@ class Network:
 
         Raises ValueError for a cycle, an unknown input or shapes that do not fit.
         """
-        graph = nx.DiGraph()
-        for name, _, inputs in layers:
-            graph.add_node(name)
-            graph.add_edges_from((source, name) for source in inputs)
-        output = layers[-1][0]
-        live = nx.ancestors(graph, output) | {output, layers[0][0]}
+        live = {layers[0][0], layers[-1][0]}
+        for name, _, inputs in reversed(layers):
+            if name in live:
+                live.update(inputs)
         shapes: dict[str, Shape] = {}
         nodes = []
         for name, operator, inputs in layers:
@@ -80,7 +73,8 @@ class Network:
                 raise ValueError(f"layer {name} reads {', '.join(missing)}, which does not come before it")
             shapes[name] = operator.output_shape([shapes[source] for source in inputs])
             nodes.append(Node(name, operator, inputs, shapes[name]))
-        return cls(tuple(nodes), parameters)
+            _check(nodes[-1], len(nodes) == 1, parameters)
+        return cls(tuple(nodes), parameters, sound=True)
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes)
@@ -120,11 +114,30 @@ class Network:
 
     def readers(self, name: str) -> list[Node]:
         """The nodes that read ``name``, in order."""
-        return [self[reader] for reader in self.graph.successors(name)]
+        return self._readers[name]
 
-    def input_shapes(self, node: Node) -> list[Shape]:
+    @cached_property
+    def _readers(self) -> dict[str, list[Node]]:
+        readers: dict[str, list[Node]] = {node.name: [] for node in self.nodes}
+        for node in self.nodes:
+            for source in dict.fromkeys(node.inputs):
+                readers[source].append(node)
+        return readers
+
+    @cached_property
+    def last_read(self) -> tuple[int, ...]:
+        """For each node, the index of the last one that reads it; the logits are read after all others."""
+        last = {source: i for i, node in enumerate(self.nodes) for source in node.inputs}
+        last[self.output.name] = len(self)
+        return tuple(last.get(node.name, 0) for node in self.nodes)
+
+    def input_shapes(self, node: Node) -> tuple[Shape, ...]:
         """Of ``node``'s inputs."""
-        return [self[source].shape for source in node.inputs]
+        return self._input_shapes[node.name]
+
+    @cached_property
+    def _input_shapes(self) -> dict[str, tuple[Shape, ...]]:
+        return {node.name: tuple(self[source].shape for source in node.inputs) for node in self.nodes}
 
     @cached_property
     def macs(self) -> int:
@@ -139,14 +152,20 @@ class Network:
 
     def verify(self) -> None:
         """Raise ValueError unless the graph is sound: order, shapes, weights present, one source that comes first."""
+        if self.sound:
+            return
         seen: dict[str, Shape] = {}
         for node in self.nodes:
             if any(source not in seen for source in node.inputs):
                 raise ValueError(f"layer {node.name} comes before what it reads")
             if node.operator.output_shape([seen[source] for source in node.inputs]) != node.shape:
                 raise ValueError(f"layer {node.name} says {node.shape}, which its operator does not give")
-            if any(weight not in self.parameters for weight in node.operator.weights()):
-                raise ValueError(f"layer {node.name} names a weight that is not there")
-            if isinstance(node.operator, Source) != (node is self.nodes[0]):
-                raise ValueError("a network has one source, and it comes first")
+            _check(node, not seen, self.parameters)
             seen[node.name] = node.shape
+
+
+def _check(node: Node, first: bool, parameters: ParameterStore) -> None:
+    if any(weight not in parameters for weight in node.operator.weights()):
+        raise ValueError(f"layer {node.name} names a weight that is not there")
+    if isinstance(node.operator, Source) != first:
+        raise ValueError("a network has one source, and it comes first")

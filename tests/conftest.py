@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,6 +47,15 @@ def _no_gpu() -> str:
     except cupy.cuda.runtime.CUDARuntimeError as error:
         return f"no CUDA device: {error}"
     return "" if count else "no CUDA device"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of the tests' own, empty at first; the user's is left alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("KDB_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -174,6 +174,16 @@ def test_the_union_of_footprints_is_the_bounding_box_of_both(pairs: list[tuple[t
         assert union.areas[i] == len(expected)
 
 
+@given(st.tuples(boxes_, boxes_, boxes_), st.tuples(boxes_, boxes_, boxes_))
+def test_a_union_of_several_goes_pair_by_pair(
+    one: tuple[tuple[Ints, Ints], ...], other: tuple[tuple[Ints, Ints], ...]
+) -> None:
+    a, b, c = (footprint(*boxes) for boxes in zip(one, other, strict=True))
+    union, pairs = a.union(b, a, c), a.union(b).union(a).union(c)
+    assert [box_cells(union, i) for i in range(2)] == [box_cells(pairs, i) for i in range(2)]
+    assert a.union() is a and a.union(a) is a and a.union(b, a, c) is union
+
+
 @given(st.lists(boxes_, min_size=1, max_size=6), st.integers(7, 9), st.integers(7, 9))
 def test_boxes_cover_their_footprints_and_lie_inside_the_map(
     pairs: list[tuple[Ints, Ints]], height: int, width: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -106,6 +107,24 @@ def test_pools(sliding: Sliding, more: Ints, n: int) -> None:
     close(K.max_pool(x, sliding), nhwc(F.max_pool2d(nchw(x), sliding.kernel, sliding.stride, 0, sliding.dilation)))
     ones = torch.ones(3, 1, *sliding.kernel).double()
     close(K.sum_pool(x, sliding), nhwc(F.conv2d(nchw(x), ones, None, sliding.stride, 0, sliding.dilation, 3)), 1e-5)
+
+
+def test_a_weight_is_derived_once_and_what_it_came_from_let_go() -> None:
+    original = Weight(normal(0, 3))
+    derivations = []
+
+    def twice(origin: Weight = original) -> np.ndarray:
+        derivations.append(origin)
+        return 2 * origin.array
+
+    derived, numbers = Weight(twice), original.array
+    held = weakref.ref(twice)
+    assert not derivations
+    del twice
+    assert derived.array is derived.array
+    assert derived.form("negative", np.negative) is derived.form("negative", np.negative)
+    assert np.array_equal(derived.form("negative", np.negative), -2 * numbers)
+    assert len(derivations) == 1 and held() is None
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (5, 1, 1), (2, 3, 4)])

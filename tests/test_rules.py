@@ -53,9 +53,10 @@ CONV = Convolution("w", "b", 4, (3, 3), padding=(1, 1, 1, 1))
 
 
 def network(*layers: Layer, channels: int = 4, size: tuple[int, int] = (24, 24)) -> Network:
-    """Layers behind a source named ``image``; weights ``w`` [4, 4, 3, 3], ``d`` [2, 4], and a to c [4]."""
+    """Layers behind a source named ``image``; weights ``w`` [4, 4, 3, 3], ``w1`` [4, 4], ``d`` [2, 4], a to c [4]."""
     draw = np.random.default_rng(0)
     shapes = {"w": (4, channels, 3, 3), "v": (4, channels, 3, 3), "d": (2, 4), "a": (4,), "b": (4,), "c": (4,)}
+    shapes["w1"] = (4, channels)
     arrays = {name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     source: Layer = ("image", Source(Shape(channels, *size)), ())
     return Network.build([source, *layers], ParameterStore().extended(arrays))
@@ -132,10 +133,22 @@ def test_padding_by_another_value_is_not_folded(chained: list[tuple[str, Operato
 @pytest.mark.parametrize("linear", [CONV, Dense("w1", "b", 4)])
 def test_fold_batch_norm(linear: Convolution | Dense, bias: str | None) -> None:
     before = network(*chain(("linear", replace(linear, bias=bias)), ("norm", Affine("a", "c")), ("relu", RELU)))
-    before = Network(before.nodes, before.parameters.extended({"w1": before.parameters["w"].array[:, :, 0, 0].copy()}))
     after = fired(fold_batch_norm.RULE, plan(before)).network
     assert layers(after)[1:] == [("norm", linear.label, ("image",)), ("relu", "location_wise", ("norm",))]
     equal(before, after)
+
+
+def test_planning_reads_no_weight() -> None:
+    def unread() -> np.ndarray:
+        raise AssertionError("a weight was read")
+
+    net = network(*chain(("conv", CONV), ("norm", Affine("a", "c")), ("gate", SIGMOID), *HEAD))
+    unreadable = Network(net.nodes, ParameterStore().extended(dict.fromkeys(net.parameters, unread)))
+    after, _ = optimize(plan(unreadable), CONTEXT)
+    lower(after, CONTEXT)
+    assert [node.name for node in after.network] == ["image", "norm", "gate", "mean", "dense"]
+    with pytest.raises(AssertionError, match="a weight was read"):
+        _ = after.network.parameters["w*a"].array
 
 
 def test_batch_norm_is_not_folded_into_what_others_read() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 
 from kdb.errors import ModelError
 from kdb.frontends.axes import Atom, Dim, Traced, Unsupported, length
-from kdb.kernels.base import Instruction, Operand
+from kdb.geometry import IntArray
+from kdb.kernels.base import Instruction, Operand, Origin
 from kdb.network import Network, ParameterStore
 from kdb.operators.base import Operator, Shape
 from kdb.operators.leaves import Constant, Source
@@ -27,7 +29,7 @@ class Builder:
         self.layer = ""
         self._layers: list[tuple[str, Operator, tuple[str, ...]]] = [("image", Source(shape), ())]
         self._shapes: dict[str, Shape] = {"image": shape}
-        self._weights: dict[str, Any] = {}
+        self._weights: dict[str, Origin] = {}
         self.image = Traced.map("image", *shape)
 
     def emit(self, operator: Operator, *inputs: str) -> str:
@@ -62,14 +64,18 @@ class Builder:
         numbers: list[Operand] = [o if isinstance(o, str) else float(o) for o in operands]
         return self.like(LocationWise((Instruction(function, (0, *numbers)),)), value, value.name)
 
-    def weight(self, tensor: torch.Tensor, what: str) -> str:
-        """Keep a parameter as float32; its name is derived from the layer's."""
+    def weight(self, tensor: torch.Tensor, what: str, columns: IntArray | None = None) -> str:
+        """Keep a parameter as float32, over the tensor's memory where it can be; its name is derived from the layer's.
+
+        Of a matrix, ``columns`` gives their order; they are put into it when they are first read.
+        """
         array = np.ascontiguousarray(tensor.detach().to(torch.float32).numpy())
         base = f"{self.layer}.{what}" if self.layer else what
         name, n = base, 2
         while name in self._weights:
             name, n = f"{base}#{n}", n + 1
-        self._weights[name] = array
+        moved = columns is not None and not np.array_equal(columns, np.arange(len(columns)))
+        self._weights[name] = partial(np.take, array, columns, axis=1) if moved else array
         return name
 
     def constant(self, tensor: torch.Tensor, shape: Shape) -> str:

@@ -8,7 +8,7 @@ is a verb here.  Kernels get ready boxes and do no geometry of their own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -49,18 +49,36 @@ class Sliding:
         return self.kernel[0] * self.kernel[1]
 
 
-@dataclass(eq=False)
+FloatArray = npt.NDArray[np.float32]
+
+Origin = FloatArray | Callable[[], FloatArray]
+"""An array, or how to come by it."""
+
+
 class Weight:
-    """One parameter: ``array`` as the frontend stored it, and the layouts that kernels derived from it, kept."""
+    """One parameter, and the layouts that kernels derived from it, kept.
 
-    array: npt.NDArray[np.float32]
-    forms: dict[str, Any] = field(default_factory=dict)
+    What rules make of weights is computed when it is first read: a plan needs no numbers.  Two threads may both derive
+    an array or a layout; either serves.
+    """
 
-    def form(self, name: str, derive: Callable[[npt.NDArray[np.float32]], Any]) -> Any:
-        """The layout ``name``, derived at the first call and kept.  Two threads may both derive it; either serves."""
-        if name not in self.forms:
-            self.forms[name] = derive(self.array)
-        return self.forms[name]
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+        self._forms: dict[str, Any] = {}
+
+    @property
+    def array(self) -> FloatArray:
+        """The numbers."""
+        origin = self._origin
+        if not isinstance(origin, np.ndarray):
+            origin = self._origin = origin()  # and whatever it was derived from is let go
+        return origin
+
+    def form(self, name: str, derive: Callable[[FloatArray], Any]) -> Any:
+        """The layout ``name``, derived at the first call."""
+        if name not in self._forms:
+            self._forms[name] = derive(self.array)
+        return self._forms[name]
 
 
 Parameters = Mapping[str, Weight]

@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -77,7 +78,21 @@ def resolve(name: str, options: Mapping[str, object] | None = None) -> Model:
             hint = did_you_mean(name, known_names()) or "; kdb knows torchvision's classifiers and timm/NAME"
             raise BindError(f"unknown model '{name}'{hint}")
     check_finite(model.module)
+    model.recipe = _recipe(name, options)
     return model
+
+
+def _recipe(name: str, options: Mapping[str, object]) -> str | None:
+    """What decides the forward of a model built by its name: the code's versions, the name, all options."""
+    packages = ["torchvision"]
+    if name in efficientnet_lite.NAMES:
+        packages.append("efficientnet-lite-pytorch")
+    elif name.startswith("timm/"):
+        packages.append("timm")
+    try:
+        return repr((name, sorted(options.items()), [(package, version(package)) for package in packages]))
+    except PackageNotFoundError:  # code that no package installed may change without a new version
+        return None
 
 
 def make_model(name: str, module: object, /, **keywords: object) -> Model:

@@ -122,12 +122,7 @@ class Operator:
         This default holds for operators that keep locations: the union of the inputs' boxes.
         """
         changed = [footprint for footprint in inputs if footprint is not None]
-        if not changed:
-            return None
-        union = changed[0]
-        for footprint in changed[1:]:
-            union = union.union(footprint)
-        return union
+        return changed[0].union(*changed[1:]) if changed else None
 
     def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
         """The value T(inputs) on maps [n, H, W, C]; ``reuse`` grants the memory of the first input."""

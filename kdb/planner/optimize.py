@@ -34,8 +34,8 @@ def optimize(
 ) -> tuple[LogicalPlan, tuple[Applied, ...]]:
     """``plan`` after all rules whose switch is not off.
 
-    With a ``memo``, networks that were rewritten before are not rewritten again: folding weights takes longer than all
-    the rest of planning.
+    With a ``memo``, networks that were rewritten before are not rewritten again, so that the weights which rules derive
+    are derived once.
 
     Raises ExecutionError where a rule leaves a plan that does not verify: a defect of that rule, never the user's.
     """

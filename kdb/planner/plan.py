@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,7 +19,8 @@ class Geometry:
     """The footprint of every layer for a set of positions: computed once a plan, without pixels."""
 
     def __init__(self, network: Network, positions: IntArray, patch: Size, bounded: bool = False) -> None:
-        self.network = network
+        self.network, self.positions, self.patch, self.bounded = network, positions, patch, bounded
+        self._batched: Batched | None = None
         self.footprints: dict[str, Footprint | None] = {}
         for node in network:
             if isinstance(node.operator, Source):
@@ -33,20 +34,44 @@ class Geometry:
         footprint = self.footprints[node.name]
         return None if footprint is None else footprint.boxes(members, node.shape.size)
 
-    def mean_extent(self, node: Node, batches: tuple[IntArray, ...]) -> Size | None:
-        """The extent of a batch's boxes, averaged over the batches and rounded up."""
-        footprint = self.footprints[node.name]
-        if footprint is None:
-            return None
-        flat = np.concatenate(batches)
-        starts = np.cumsum([0, *(len(batch) for batch in batches[:-1])])
-        height, width = (
-            np.maximum(np.maximum.reduceat(spans.lengths[flat], starts), 1) for spans in (footprint.y, footprint.x)
-        )
-        # The area is what counts: a square mean of the areas, at the mean aspect.
-        area, aspect = float(np.mean(height * width)), float(np.mean(height) / np.mean(width))
-        rows = min(max(round((area * aspect) ** 0.5), 1), node.shape.height)
-        return Size(rows, min(max(round(area / rows), 1), node.shape.width))
+    def batched(self, batches: tuple[IntArray, ...]) -> Batched:
+        """What ``batches`` make of it; kept until others are asked about."""
+        if self._batched is None or self._batched.batches is not batches:
+            self._batched = Batched(self, batches)
+        return self._batched
+
+
+class Batched:
+    """How large the boxes of each batch are, in every layer."""
+
+    def __init__(self, geometry: Geometry, batches: tuple[IntArray, ...]) -> None:
+        self.batches = batches
+        self.means: dict[str, Size | None] = {}
+        """The extent of a batch's boxes, averaged over the batches and rounded."""
+        self.areas: dict[str, int] = {}
+        """Cells of the boxes of all positions."""
+        counts = np.array([len(batch) for batch in batches])
+        flat, starts = np.concatenate(batches), np.cumsum(counts) - counts
+        known: dict[tuple[int, Size], tuple[Size, int]] = {}  # many layers share a footprint: activations, 1x1 kernels
+
+        def measured(footprint: Footprint, size: Size) -> tuple[Size, int]:
+            lengths = ((spans.stop - spans.start)[flat] for spans in (footprint.y, footprint.x))
+            heights, widths = (np.maximum(np.maximum.reduceat(each, starts), 1) for each in lengths)
+            areas = heights * widths
+            # The area is what counts: a square mean of the areas, at the mean aspect.
+            area, aspect = float(np.mean(areas)), float(np.mean(heights) / np.mean(widths))
+            rows = min(max(round((area * aspect) ** 0.5), 1), size.height)
+            return Size(rows, min(max(round(area / rows), 1), size.width)), int(areas @ counts)
+
+        for node in geometry.network:
+            footprint = geometry.footprints[node.name]
+            if footprint is None:
+                self.means[node.name], self.areas[node.name] = None, 0
+                continue
+            key = (id(footprint), node.shape.size)
+            if key not in known:
+                known[key] = measured(footprint, node.shape.size)
+            self.means[node.name], self.areas[node.name] = known[key]
 
 
 def _updates(positions: IntArray, patch: Size, image: Size, bounded: bool) -> Footprint:
@@ -75,18 +100,25 @@ class LogicalPlan:
     drop_null: bool = False
     full_batch: int = 1
     bounded: bool = False
+    _geometries: list[Geometry] = field(default_factory=list, repr=False)
+    """The last geometry computed, handed on from plan to plan: most rules leave it as it is."""
 
     @classmethod
     def naive(cls, network: Network, positions: IntArray, patch: Size, bounded: bool = False) -> LogicalPlan:
         """Full inference, a position at a time."""
         n = len(positions)
-        batches = tuple(np.array([i]) for i in range(n))
+        batches = tuple(np.arange(n)[:, None])
         return cls(network, positions, patch, 1, batches, tuple((i,) for i in range(n)), bounded=bounded)
 
-    @cached_property
+    @property
     def geometry(self) -> Geometry:
         """Footprints of all layers."""
-        return Geometry(self.network, self.positions, self.patch, self.bounded)
+        for held in self._geometries:
+            same = held.network is self.network and held.positions is self.positions
+            if same and (held.patch, held.bounded) == (self.patch, self.bounded):
+                return held
+        self._geometries[:] = [Geometry(self.network, self.positions, self.patch, self.bounded)]
+        return self._geometries[0]
 
     @property
     def mean_batch(self) -> int:
@@ -94,8 +126,8 @@ class LogicalPlan:
         return max(round(len(self.positions) / max(len(self.batches), 1)), 1)
 
     def extents(self) -> dict[str, Size | None]:
-        """Every layer's mean batch extent."""
-        return {node.name: self.geometry.mean_extent(node, self.batches) for node in self.network}
+        """Every layer's mean batch extent; None where nothing changes."""
+        return self.geometry.batched(self.batches).means
 
     def with_network(self, network: Network) -> LogicalPlan:
         """The same over a rewritten network; only valid while the plan is naive, as the cut counts layers."""
@@ -103,11 +135,8 @@ class LogicalPlan:
 
     def crossing(self) -> tuple[str, ...]:
         """Layers before the cut that are read after it, in order."""
-        before = {node.name for node in self.network.nodes[: self.cut]}
-        read = {source for node in self.network.nodes[self.cut :] for source in node.inputs}
-        if self.cut == len(self.network):
-            read = {self.network.output.name}
-        return tuple(node.name for node in self.network.nodes[: self.cut] if node.name in read & before)
+        before = zip(self.network.nodes[: self.cut], self.network.last_read, strict=False)
+        return tuple(node.name for node, last in before if last >= self.cut)
 
     def verify(self) -> None:
         """Raise ValueError unless the plan is sound."""
@@ -191,7 +220,8 @@ class PhysicalPlan:
     @cached_property
     def macs_by_layer(self) -> Mapping[str, int]:
         """Multiply-adds of each layer, over all positions."""
-        network, geometry = self.logical.network, self.logical.geometry
+        network = self.logical.network
+        areas = self.logical.geometry.batched(self.logical.batches).areas
         totals: dict[str, int] = {}
         for stage in self.stages:
             for step in stage.steps:
@@ -200,10 +230,5 @@ class PhysicalPlan:
                     area = node.shape.size.area * len(self.logical.positions)
                     totals[node.name] = node.operator.macs(shapes, node.shape, area)
                 elif node.operator.macs(shapes, node.shape, 1):
-                    area = sum(
-                        boxes.extent.area * len(boxes)
-                        for batch in self.logical.batches
-                        if (boxes := geometry.boxes(node, batch)) is not None
-                    )
-                    totals[node.name] = node.operator.macs(shapes, node.shape, area)
+                    totals[node.name] = node.operator.macs(shapes, node.shape, areas[node.name])
         return totals

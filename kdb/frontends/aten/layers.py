@@ -69,7 +69,7 @@ def _dense(b: Builder, x: Traced, weight: torch.Tensor, bias: torch.Tensor | Non
         raise Unsupported("a product along part of the channels")
     columns = np.argsort(x.channel_index(last).reshape(-1)) if last else np.zeros(1, np.int64)
     dense = Dense(
-        b.weight(weight[:, torch.from_numpy(columns)], "weight"),
+        b.weight(weight, "weight", columns),
         None if bias is None else b.weight(bias, "bias"),
         weight.shape[0],
     )

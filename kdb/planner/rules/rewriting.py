@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-import numpy.typing as npt
-
+from kdb.kernels.base import Origin
 from kdb.network import Network
 from kdb.operators.base import Operator
 
@@ -16,11 +14,14 @@ Layer = tuple[str, Operator, tuple[str, ...]]
 def rewritten(
     network: Network,
     replaced: Mapping[str, tuple[Operator, tuple[str, ...]]],
-    arrays: Mapping[str, npt.NDArray[np.float32]] | None = None,
+    added: Mapping[str, Origin] | None = None,
 ) -> Network:
-    """``network`` with some layers given another operator and inputs; layers that nothing reads any more vanish."""
+    """``network`` with some layers given another operator and inputs; layers that nothing reads any more vanish.
+
+    ``added`` are the weights that the new operators name besides those there are.
+    """
     layers: list[Layer] = []
     for node in network:
         operator, inputs = replaced.get(node.name, (node.operator, node.inputs))
         layers.append((node.name, operator, inputs))
-    return Network.build(layers, network.parameters.extended(arrays or {}))
+    return Network.build(layers, network.parameters.extended(added or {}))

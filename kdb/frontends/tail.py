@@ -1,0 +1,107 @@
+"""What is outside the vocabulary: the rest of an exported graph as one function, evaluated by torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from kdb.errors import ModelError
+from kdb.frontends.axes import BATCH, Traced, length
+from kdb.frontends.walk import Symbol
+from kdb.operators.leaves import Tail
+
+Copies = dict[torch.fx.Node, torch.fx.Node]
+
+
+def make_tail(
+    exported: torch.fx.Graph, opaque: Mapping[str, str], values: Mapping[str, Any]
+) -> tuple[Tail, tuple[str, ...]]:
+    """One function for all opaque nodes that the result needs, and the layers whose maps it takes.
+
+    A trace also holds asserts that nothing reads.  ``opaque`` and ``values`` are those of the walk.
+    """
+
+    def is_repeated(node: torch.fx.Node) -> bool:
+        # An opaque node, or several outputs of which one is outside kdb's vocabulary.
+        return node.name in opaque or isinstance(values.get(node.name), tuple | list)
+
+    result = result_of(exported)
+    wanted = {result}
+    for node in reversed(exported.nodes):
+        if node in wanted:
+            wanted.update(source for source in node.all_input_nodes if is_repeated(source))
+    needed = [node for node in exported.nodes if node in wanted]
+    graph = torch.fx.Graph()
+    copies: Copies = {}
+    crossing: list[Traced] = []
+    root = torch.nn.Module()
+    for node in needed:
+        for source in node.all_input_nodes:
+            value = values.get(source.name)
+            if source not in copies and isinstance(value, Traced):
+                copies[source] = graph.placeholder(f"value_{len(crossing)}")
+                crossing.append(value)
+    # The number of positions comes in by itself: a crossing tensor need not have it as a dimension.
+    batch = graph.placeholder("batch")
+    for node in needed:
+        for source in node.all_input_nodes:
+            if source in copies:
+                continue
+            value = values[source.name]
+            if isinstance(value, torch.Tensor):
+                name = f"constant_{len(copies)}"
+                root.register_buffer(name, value.float() if value.is_floating_point() else value)
+                copies[source] = graph.get_attr(name)
+            elif isinstance(value, torch.fx.GraphModule):
+                root.add_module(str(source.target), value)
+                copies[source] = graph.get_attr(str(source.target))
+            elif isinstance(value, Symbol):
+                copies[source] = _copy_symbol(graph, source, batch, copies)
+            else:
+                raise ModelError(f"the model cannot be traced: {opaque[node.name]}")
+        copies[node] = graph.node_copy(node, lambda source: copies[source])
+    graph.output(copies[result])
+    names = tuple(dict.fromkeys(value.name for value in crossing))
+    return _tail(torch.fx.GraphModule(root, graph), crossing, names), names
+
+
+def result_of(exported: torch.fx.Graph) -> torch.fx.Node:
+    """The node that gives the logits: an exported graph has a tuple of outputs, here of one."""
+    outputs: Any = exported.output_node().args[0]
+    result: torch.fx.Node
+    (result,) = outputs
+    return result
+
+
+def _copy_symbol(graph: torch.fx.Graph, node: torch.fx.Node, batch: torch.fx.Node, copies: Copies) -> torch.fx.Node:
+    if node.target is torch.ops.aten.sym_size.int:
+        return batch
+    for source in node.all_input_nodes:
+        if source not in copies:
+            copies[source] = _copy_symbol(graph, source, batch, copies)
+    return graph.node_copy(node, lambda source: copies[source])
+
+
+def _tail(module: torch.fx.GraphModule, crossing: Sequence[Traced], names: Sequence[str]) -> Tail:
+    """The graph as a function of the maps [n, H, W, C] of ``names``; several views may be of one map."""
+
+    def tail(arrays: Sequence[Any]) -> Any:
+        maps = dict(zip(names, arrays, strict=True))
+        tensors = [_as_tensor(maps[value.name], value) for value in crossing]
+        with torch.inference_mode():
+            y = module(*tensors, len(arrays[0]))
+        return np.ascontiguousarray(y.float().numpy()).reshape(len(y), 1, 1, -1)
+
+    return tail
+
+
+def _as_tensor(array: Any, value: Traced) -> torch.Tensor:
+    """A map [n, H, W, C] as the tensor that the trace saw; contiguous, since views in the trace may count on it."""
+    atoms = [BATCH, *(atom for atom in (value.y, value.x) if atom is not None), *value.channels]
+    x = torch.from_numpy(np.ascontiguousarray(array)).reshape(len(array), *(atom.length for atom in atoms[1:]))
+    x = x.permute([atoms.index(atom) for dim in value.dims for atom in dim])
+    sizes = [len(array) * length(dim) // BATCH.length if BATCH in dim else length(dim) for dim in value.dims]
+    return x.reshape(sizes).contiguous()

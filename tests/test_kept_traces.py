@@ -1,0 +1,286 @@
+"""Traces as text: the same network comes back, and whatever else is found in the cache counts as not there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdb import cache
+from kdb.frontends import kept, torch_export
+from kdb.frontends.graph import CONSTANT_BYTES, Graph, Ref
+from kdb.frontends.kept import trace
+from kdb.frontends.walk import walk
+from kdb.models import zoo
+from kdb.network import Network
+from kdb.operators.leaves import Opaque
+from kdb.session import Session
+from tests.networks import modules
+
+SHAPE = (3, 12, 10)
+
+
+class Constants(nn.Module):
+    """Tensors that are no parameters: a buffer that is not saved, an attribute, literals, an arange; and a cast."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.register_buffer("gain", torch.linspace(1, 2, 4), persistent=False)
+        self.shift = torch.rand(4, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x) * self.gain.view(-1, 1, 1) + torch.arange(4, dtype=torch.float32).view(-1, 1, 1)
+        return (y * torch.tensor([[2.0]]) - self.shift).to(torch.float32).clamp(max=float("inf")).mean((2, 3))
+
+
+def small() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.SiLU(), nn.Flatten(), nn.Linear(320, 5)).eval()
+
+
+def same(one: Network, other: Network) -> None:
+    assert one.digest == other.digest
+    assert {**one.parameters}.keys() == {**other.parameters}.keys()
+    for name, weight in one.parameters.items():
+        assert np.array_equal(weight.array, other.parameters[name].array), name
+
+
+def comes_back(module: nn.Module, shape: tuple[int, int, int] = SHAPE) -> None:
+    network, graph = torch_export.traced(module, shape)
+    text = graph.to_json()
+    again = Graph.from_json(text)
+    assert again == graph and again.to_json() == text
+    same(network, walk(again, again.state(module), shape, kept._no_tail))
+
+
+@pytest.mark.parametrize("module", [small(), Constants().eval()], ids=["layers", "constants"])
+def test_a_graph_comes_back_from_its_text(module: nn.Module) -> None:
+    comes_back(module)
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "shufflenet_v2_x0_5", "googlenet"])
+def test_so_do_those_of_torchvisions_networks(name: str) -> None:
+    comes_back(zoo.resolve(name, {"weights": "random", "input": (80, 80)}).module, (3, 80, 80))
+
+
+@settings(max_examples=8)
+@given(st.data())
+def test_and_those_of_random_networks(data: st.DataObject) -> None:
+    module = data.draw(modules(SHAPE[1:])).eval()
+    if not any(isinstance(node.operator, Opaque) for node in torch_export.trace(module, SHAPE)):
+        comes_back(module)
+
+
+def test_nodes_that_the_result_does_not_need_are_left_out() -> None:
+    class Wasteful(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            _ = torch.cumsum(x, 1)
+            return F.relu(x.to(x.dtype)).mean((2, 3))
+
+    graph = torch_export.traced(Wasteful().eval(), SHAPE)[1]
+    assert {call.operator for call in graph.calls} <= {"relu", "mean", "_to_copy"}
+    assert graph.calls[-1].reads == (graph.calls[-2].name,) and graph.calls[-1].args[0] == Ref(graph.calls[-2].name)
+
+
+# --- the files ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("KDB_CACHE", str(tmp_path / "new" / "cache"))
+    return tmp_path / "new" / "cache" / "traces"
+
+
+@pytest.fixture
+def exports(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
+    """Modules that have been exported."""
+    found: list[nn.Module] = []
+    traced = torch_export.traced
+
+    def counted(module: nn.Module, shape: tuple[int, int, int]) -> Any:
+        found.append(module)
+        return traced(module, shape)
+
+    monkeypatch.setattr(torch_export, "traced", counted)
+    return found
+
+
+def test_a_trace_is_kept_once_and_takes_its_weights_from_the_module(folder: Path, exports: list[nn.Module]) -> None:
+    module, other = small(), small()
+    with torch.no_grad():
+        other[0].weight.mul_(2)
+    first, second = trace(module, SHAPE, "recipe"), trace(other, SHAPE, "recipe")
+    assert exports == [module] and len(list(folder.iterdir())) == 1
+    same(second, torch_export.trace(other, SHAPE))
+    assert first.digest == second.digest
+
+
+def test_whatever_decides_the_graph_is_in_the_key(
+    folder: Path, exports: list[nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def network(strides: int = 1, bias: bool = True) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, 4, 3, strides, bias=bias), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+
+    trace(network(), SHAPE, "recipe")
+    trace(network(strides=2), SHAPE, "other recipe")
+    trace(network(), (3, 9, 9), "recipe")
+    trace(network(bias=False), SHAPE, "recipe")
+    trace(network().double(), SHAPE, "recipe")
+    for name in ("FORMAT", "__version__"):
+        monkeypatch.setattr(kept, name, "another")
+        trace(network(), SHAPE, "recipe")
+    assert len(exports) == 7 == len(list(folder.iterdir()))
+
+
+def test_what_cannot_be_kept_is_traced_each_time(folder: Path, exports: list[nn.Module]) -> None:
+    class Large(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden = [torch.rand(CONSTANT_BYTES // 4 + 1)]
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mean((2, 3)) + self.hidden[0].sum()
+
+    opaque = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softplus(), nn.Flatten()).eval()
+    for module, recipe in ((opaque, "opaque"), (Large().eval(), "large"), (small(), None)):
+        for _ in range(2):
+            trace(module, SHAPE, recipe)
+    assert len(exports) == 6 and not folder.exists()
+
+
+def truncated(data: bytes, key: str) -> bytes:
+    return data[:-100]
+
+
+def flipped(data: bytes, key: str) -> bytes:
+    return data.replace(b"silu", b"relu").replace(b"sigmoid", b"tanh")
+
+
+def unknown_weight(data: bytes, key: str) -> bytes:
+    """Sound as a file, and of no use with this module."""
+    text = data.partition(b"\n")[2].replace(b"0.weight", b"9.weight")
+    return kept._digest(key, text) + b"\n" + text
+
+
+def no_graph(data: bytes, key: str) -> bytes:
+    return kept._digest(key, b"[]") + b"\n[]"
+
+
+def of_another_key(data: bytes, key: str) -> bytes:
+    text = data.partition(b"\n")[2]
+    return kept._digest("another key", text) + b"\n" + text
+
+
+@pytest.mark.parametrize(
+    "damage", [truncated, flipped, unknown_weight, no_graph, of_another_key, lambda *_: b"", lambda *_: b"\xff\n\x00"]
+)
+def test_a_damaged_or_foreign_file_is_replaced(
+    damage: Callable[[bytes, str], bytes], folder: Path, exports: list[nn.Module]
+) -> None:
+    module = small()
+    first = trace(module, SHAPE, "recipe")
+    (path,) = folder.iterdir()
+    sound = path.read_bytes()
+    path.write_bytes(damage(sound, path.stem))
+    assert path.read_bytes() != sound
+    same(trace(module, SHAPE, "recipe"), first)
+    assert len(exports) == 2 and path.read_bytes() == sound
+
+
+def test_a_folder_that_cannot_be_written_breaks_nothing(
+    tmp_path: Path, exports: list[nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    module = small()
+    for place in (tmp_path / "file", Path("/dev/null")):
+        monkeypatch.setenv("KDB_CACHE", str(place))
+        trace(module, SHAPE, "recipe")
+    assert len(exports) == 2 and [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    cache.write(tmp_path / "x", b"old")
+    monkeypatch.setattr("os.replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cache.write(tmp_path / "x", b"new")
+    assert cache.read(tmp_path / "x") == b"old" and len(list(tmp_path.iterdir())) == 1
+    assert cache.read(tmp_path / "y") is None is cache.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("platform", "variables", "expected"),
+    [
+        ("linux", {}, "home/.cache/kdb"),
+        ("linux", {"XDG_CACHE_HOME": "xdg"}, "xdg/kdb"),
+        ("linux", {"XDG_CACHE_HOME": "xdg", "KDB_CACHE": "mine"}, "mine"),
+        ("linux", {"KDB_CACHE": "~/mine"}, "home/mine"),
+        ("darwin", {"XDG_CACHE_HOME": "xdg"}, "home/Library/Caches/kdb"),
+        ("win32", {}, "home/AppData/Local/kdb/Cache"),
+        ("win32", {"LOCALAPPDATA": "local"}, "local/kdb/Cache"),
+    ],
+)
+def test_the_folder_is_the_systems_own(
+    platform: str, variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("KDB_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "home")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "platform", platform)
+    assert cache.folder() == Path(expected)
+
+
+# --- sessions ----------------------------------------------------------------------------------------------------
+
+QUERY = "OCCLUDE $x WITH patch(8, 8) STRIDE 8 USING squeezenet1_1 (weights = 'random', input = (64, 64))"
+
+SECOND = f"""
+import sys, torch.export
+def export(*_, **__): raise AssertionError("exported")
+torch.export.export = export
+import kdb
+print(kdb.connect().explain({QUERY!r}))
+assert "kdb.frontends.torch_export" not in sys.modules
+"""
+
+
+def test_a_second_process_exports_nothing(folder: Path) -> None:
+    plan = Session().explain(QUERY)
+    root = Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", SECOND], cwd=root, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.rstrip() == plan.rstrip()
+
+
+def test_modules_that_a_user_brings_are_not_kept(folder: Path) -> None:
+    db = Session()
+    db.register_model("mine", small(), input_size=SHAPE[1:])
+    db.explain("OCCLUDE $x WITH patch(4, 4) USING mine")
+    db.explain("OCCLUDE $x WITH patch(4, 4) USING $net (input = (12, 10))", {"net": small()})
+    assert not folder.exists()
+
+
+def test_the_recipe_of_a_named_model_has_its_options_and_the_versions_of_its_code() -> None:
+    def recipe(**options: object) -> str:
+        found = zoo.resolve("squeezenet1_1", {"weights": "random", **options}).recipe
+        assert found is not None
+        return found
+
+    assert "squeezenet1_1" in recipe() and "torchvision" in recipe()
+    assert recipe() == recipe() != recipe(input=(96, 96))
+    assert zoo.make_model("mine", small(), input=(12, 10)).recipe is None
