@@ -49,7 +49,7 @@ class Scale:
     size: Ints | None = None
 
 
-QUICK = Scale(("squeezenet1_1",), ("squeezenet1_1", "resnet18"), (8, 16), (1, 64), 2, 16, (64, 64))
+QUICK = Scale(("squeezenet1_1",), ("squeezenet1_1",), (8, 16), (1, 64), 2, 16, (64, 64))
 
 
 class Part(Protocol):

@@ -39,6 +39,7 @@ TITLE = "What each rule is worth"
 KERNELS = ("direct", "taps", "native", "recompute")
 FULL = "full plan"
 SIDE = PATCH[0]
+TICKS = (0.5, 1, 2, 4, 8, 16)
 
 
 @dataclass
@@ -150,7 +151,7 @@ def section(found: Json) -> str:
 
 
 def draw(found: Json) -> Mapping[str, Figure]:
-    """A panel a network, a bar a variant."""
+    """A panel a network, a row a variant, ratios on a logarithmic axis."""
     networks: Json = found["networks"]
     variants = dict.fromkeys(v for each in networks.values() for v in each["variants"] if v != FULL)
     names = list(reversed(variants))
@@ -159,10 +160,17 @@ def draw(found: Json) -> Mapping[str, Figure]:
         shown = [variant for variant in names if variant in each["variants"]]
         estimates = [read(each["variants"][variant]["ratio"]) for variant in shown]
         rows = [names.index(variant) for variant in shown]
-        colours = [ORANGE if variant.startswith("kernels") else BLUE for variant in shown]
-        axes.barh(rows, [e.mean for e in estimates], xerr=bars(estimates), color=colours, height=0.6, ecolor="#222222")
+        below, above = bars(estimates)
+        for row, estimate, low, high in zip(rows, estimates, below, above, strict=True):
+            colour = ORANGE if names[row].startswith("kernels") else BLUE
+            axes.errorbar(estimate.mean, row, xerr=[[low], [high]], fmt="o", color=colour, markersize=5, capsize=2)
         axes.axvline(1, color="#222222", linewidth=0.8)
         axes.set_yticks(range(len(names)), names if index == 0 else [""] * len(names), fontsize=8)
         axes.set_ylim(-0.6, len(names) - 0.4)
+        axes.set_xscale("log")
+        ends = min(e.mean for e in estimates), max(e.mean for e in estimates)
+        axes.set_xticks(TICKS, [f"{tick:g}x" for tick in TICKS])
+        axes.set_xticks([], minor=True)
+        axes.set_xlim(min(0.7, ends[0] / 1.3), max(2.2, ends[1] * 1.3))
         axes.set_xlabel(f"{name}: time / full plan's", fontsize=9)
     return {"lesion": figure}

@@ -173,6 +173,8 @@ def draw(found: Json) -> Mapping[str, Figure]:
             curve(axes, candidate, xs, [each["seconds"][candidate] for each in rows])
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
+        means = [each["seconds"][candidate]["mean"] for each in rows for candidate in CANDIDATES]
+        axes.set_ylim(min(means) / 2, max(means) * 2)
         axes.set_xticks(xs, [str(x) for x in xs], fontsize=8)
         axes.set_xlabel(f"{name}: positions")
     plots[0].set_ylabel("seconds")
