@@ -12,16 +12,17 @@ from pathlib import Path
 import torch
 
 from benchmarks.figures import bounds, lesion, patches, sweep
-from benchmarks.figures.common import QUICK, Json, Part, Scale, save
+from benchmarks.figures.common import QUICK, Json, Part, Scale, prose, save
 from benchmarks.timing import write_json
 from kdb.settings import cores
 
 PARTS: dict[str, Part] = {"bounds": bounds, "lesion": lesion, "patches": patches, "sweep": sweep}
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-INTRODUCTION = (
-    "Made by `make figures`: one part each for what could be gained, what each rule is worth, the size of the patch,\n"
-    "and the number of positions. Networks have random weights calibrated on photographs, and the image is the\n"
-    "photograph 'chelsea'; times depend on neither. The numbers are in `figures-*.json`, a file a part."
+INTRODUCTION = prose(
+    "Made by `make figures`: one part each for what could be gained, what each rule is worth, the size of the patch, "
+    "and the number of positions. Networks have random weights calibrated on photographs, and the image is the "
+    "photograph 'chelsea'; times depend on neither. The numbers are in `figures-*.json`, a file a part. Error bars are "
+    "95 % confidence intervals; one that leaves its plot is cut, and the table has it whole."
 )
 
 

@@ -12,7 +12,9 @@ from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from benchmarks.baselines import Naive
 from benchmarks.bench import FILL, Setting
@@ -167,6 +169,18 @@ def bars(estimates: Sequence[Estimate]) -> list[list[float]]:
     below = [each.mean - each.low if known else 0.0 for each, known in zip(estimates, finite, strict=True)]
     above = [each.high - each.mean if known else 0.0 for each, known in zip(estimates, finite, strict=True)]
     return [below, above]
+
+
+def from_zero(axes: Axes, kept: Sequence[Json]) -> None:
+    """A vertical axis from 0 to a little above the means: a wide interval is cut, and not the means made flat."""
+    axes.set_ylim(0, 1.3 * max(each["mean"] for each in kept))
+
+
+def logarithmic(axis: Axis) -> None:
+    """Ticks at 1, 2 and 5 times powers of ten, written out."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def save(figure: Figure, path: Path) -> None:

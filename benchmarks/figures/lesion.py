@@ -116,22 +116,20 @@ def measure(scale: Scale) -> Json:
         for variant, each in networks[name]["variants"].items():
             print(f"{name:14} {variant:34} {each['seconds'].estimate} s  {each['ratio']}x")
         sys.stdout.flush()
-    return {"rounds": scale.rounds, "patch": SIDE, "stride": STRIDE, "networks": networks}
+    names = [*(f"without {rule.name}" for rule in RULES), *(f"kernels = {kernels}" for kernels in KERNELS)]
+    return {"rounds": scale.rounds, "patch": SIDE, "stride": STRIDE, "variants": names, "networks": networks}
 
 
 def section(found: Json) -> str:
     """What is measured, and a table with a column for each network."""
     networks: Json = found["networks"]
-    variants = dict.fromkeys(variant for each in networks.values() for variant in each["variants"])
-    rules = dict.fromkeys(rule for each in networks.values() for rule in each["idle"])
-    variants.update(dict.fromkeys(f"without {rule}" for rule in rules))
 
     def cell(of: Json, variant: str) -> str:
         if variant in of["variants"]:
             return ratio_cell(of["variants"][variant]["ratio"])
         return "does not fire"
 
-    rows = [[variant, *(cell(each, variant) for each in networks.values())] for variant in variants if variant != FULL]
+    rows = [[variant, *(cell(each, variant) for each in networks.values())] for variant in found["variants"]]
     absolute = ["full plan, s", *(f"{read(each['variants'][FULL]['seconds']):.3g}" for each in networks.values())]
     worst = max(each["difference"] for of in networks.values() for each in of["variants"].values())
     counts = ", ".join(f"{each['positions']} ({name})" for name, each in networks.items())
@@ -153,8 +151,9 @@ def section(found: Json) -> str:
 def draw(found: Json) -> Mapping[str, Figure]:
     """A panel a network, a row a variant, ratios on a logarithmic axis."""
     networks: Json = found["networks"]
-    variants = dict.fromkeys(v for each in networks.values() for v in each["variants"] if v != FULL)
-    names = list(reversed(variants))
+    names = [
+        name for name in reversed(found["variants"]) if any(name in each["variants"] for each in networks.values())
+    ]
     figure, plots = panels(len(networks), height=1.2 + 0.22 * len(names), width=3.4)
     for index, (axes, (name, each)) in enumerate(zip(plots, networks.items(), strict=True)):
         shown = [variant for variant in names if variant in each["variants"]]

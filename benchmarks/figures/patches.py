@@ -21,6 +21,7 @@ from benchmarks.figures.common import (
     Scale,
     curve,
     free_of,
+    from_zero,
     lattice_block,
     naive_seconds,
     panels,
@@ -134,7 +135,7 @@ def draw(found: Json) -> Mapping[str, Figure]:
             sides, theories, "--", color=COLOURS["eq. 14"], marker=MARKERS["eq. 14"], markersize=3, label="eq. 14"
         )
         axes.axhline(1, color=COLOURS["naive"], linewidth=1, label="naive")
-        axes.set_ylim(bottom=0)
+        from_zero(axes, [*(each["kdb vs naive"] for each in by_side.values()), {"mean": max(theories)}])
         axes.set_xticks(sides)
         axes.set_xlabel(f"{name}: side of the patch, pixels")
     plots[0].set_ylabel("times as fast as naive")

@@ -22,6 +22,8 @@ from benchmarks.figures.common import (
     block,
     curve,
     free_of,
+    from_zero,
+    logarithmic,
     naive_seconds,
     panels,
     prose,
@@ -173,6 +175,7 @@ def draw(found: Json) -> Mapping[str, Figure]:
             curve(axes, candidate, xs, [each["seconds"][candidate] for each in rows])
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
+        logarithmic(axes.yaxis)
         means = [each["seconds"][candidate]["mean"] for each in rows for candidate in CANDIDATES]
         axes.set_ylim(min(means) / 2, max(means) * 2)
         axes.set_xticks(xs, [str(x) for x in xs], fontsize=8)
@@ -187,7 +190,7 @@ def draw(found: Json) -> Mapping[str, Figure]:
         axes.axhline(1, color=COLOURS["naive"], linewidth=1, label="naive")
         axes.set_xscale("log", base=2)
         axes.set_xticks(xs, [str(x) for x in xs], fontsize=8)
-        axes.set_ylim(bottom=0)
+        from_zero(axes, [each[f"{of} vs naive"] for of in ("kdb", "krypton") for each in rows])
         axes.set_xlabel(f"{name}: positions")
     plots[0].set_ylabel("times as fast as naive")
     plots[0].legend(frameon=False, fontsize=8)
