@@ -8,7 +8,7 @@ STAMP = $(VENV)/installed
 BIN = $(VENV)/bin
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test verify bench style wheel clean
+.PHONY: demo test verify bench figures style wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -21,6 +21,9 @@ verify: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.bench
+
+figures: $(STAMP)
+	$(BIN)/python -m benchmarks.figures
 
 style: $(STAMP)
 	$(BIN)/python -m ruff check .
