@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from kdb import query
+from kdb import calibration, query
 from kdb.catalog import TracedModel
 from kdb.errors import BindError, ExecutionError, Interrupted
 from kdb.executor import Executor, Measured, Occlusion
@@ -85,9 +85,24 @@ class Engine:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._profiles: dict[int, CostProfile] = {}
         self.views = ViewStore(0)
         self._rewritten: Memo = WeakKeyDictionary()
         self._plans: OrderedDict[Hashable, tuple[TracedModel, Planned]] = OrderedDict()
+
+    def profile(self, threads: int) -> CostProfile:
+        """What plans for so many threads are costed by: the machine's own profile where one was measured."""
+        if threads not in self._profiles:
+            self._profiles[threads] = calibration.kept(threads) or CostProfile()
+        return self._profiles[threads]
+
+    def calibrate(self) -> CostProfile:
+        """Measure this machine with the threads that are set, and keep what is found for later processes too."""
+        threads = self.settings["threads"]
+        self._profiles[threads] = calibration.measure(threads)
+        self._plans.clear()
+        calibration.keep(self._profiles[threads], threads)
+        return self._profiles[threads]
 
     def plan(self, traced: TracedModel, selection: Selection, patch: Size, reduced: bool = False) -> Planned:
         """The physical plan; no pixel is looked at.  Recent plans are kept: the images of a glob share one.
@@ -112,7 +127,8 @@ class Engine:
         threads, preset = self.settings["threads"], PRESETS[self.settings["preset"]]
         kernels = preset.kernels if self.settings["kernels"] == "auto" else self.settings["kernels"]
         backend = CpuBackend(kernels == "native", reduced)
-        costs = CostModel(CostProfile(), backend, None if kernels in ("auto", "native") else kernels)
+        allowed = None if kernels in ("auto", "native") else kernels
+        costs = CostModel(self.profile(threads), backend, allowed, len(positions))
         batch_size = self.settings["batch_size"] or preset.batch_size
         context = Context(costs, threads, batch_size, BUFFER_BYTES // threads)
         switches = {rule.name: self.settings[f"rule.{rule.name}"] and rule.name not in preset.without for rule in RULES}

@@ -127,7 +127,6 @@ class Session:
             query.Tune: "TUNE",
             query.CreateModel: "CREATE MODEL",
             query.DescribeModel: "DESCRIBE MODEL",
-            query.Calibrate: "CALIBRATE",
         }[type(statement)]
         raise NotAvailableError(f"{name} is not available yet")
 
@@ -198,6 +197,12 @@ class Session:
     @_statement.register
     def _show_models(self, statement: query.ShowModels, arguments: Arguments) -> Result:
         return Table(("model", "from", "input"), tuple(self._catalog.listed()))
+
+    @_statement.register
+    def _calibrate(self, statement: query.Calibrate, arguments: Arguments) -> Result:
+        rates = self._engine.calibrate().rates
+        rows = tuple((kind, width, round(rate / 1e9, 1)) for kind in sorted(rates) for width, rate in rates[kind])
+        return Table(("work", "width", "Gmac/s"), rows)
 
     @_statement.register
     def _drop_model(self, statement: query.DropModel, arguments: Arguments) -> Result:

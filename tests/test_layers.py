@@ -47,7 +47,17 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "kdb.interrupts": (),
     "kdb.settings": ("kdb.errors",),
     "kdb.catalog": ("kdb.query", *CORE, "kdb.frontends", "kdb.planner", "kdb.models", "kdb.interrupts"),
-    "kdb.engine": ("kdb.query", *ENGINE, *RESULTS, "kdb.models", "kdb.settings", "kdb.catalog", "kdb.version"),
+    "kdb.calibration": (*CORE, "kdb.cache", "kdb.kernels", "kdb.planner"),
+    "kdb.engine": (
+        "kdb.query",
+        "kdb.calibration",
+        *ENGINE,
+        *RESULTS,
+        "kdb.models",
+        "kdb.settings",
+        "kdb.catalog",
+        "kdb.version",
+    ),
     "kdb.session": (
         *("kdb.query", "kdb.parser", *ENGINE, *RESULTS, "kdb.models"),
         *("kdb.settings", "kdb.catalog", "kdb.engine"),

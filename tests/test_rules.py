@@ -42,7 +42,7 @@ from kdb.planner.rules import (
 )
 
 # The rules are judged on fixed rates, whatever the machine's are.
-PROFILE = CostProfile("fixed", dict.fromkeys(DEFAULT_RATES, 1e10), bandwidth=1e10, call=1e-6)
+PROFILE = CostProfile("fixed", dict.fromkeys(DEFAULT_RATES, ((1, 1e10),)), bandwidth=1e10, call=1e-6)
 CONTEXT = Context(CostModel(PROFILE, CpuBackend()))
 
 Layer = tuple[str, Operator, tuple[str, ...]]

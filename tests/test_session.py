@@ -454,7 +454,6 @@ BAD: list[tuple[str, type[Error], str]] = [
     ("TUNE small ON 'x.png'", NotAvailableError, "TUNE"),
     ("CREATE MODEL m FROM 'x.pt'", NotAvailableError, "CREATE MODEL"),
     ("DESCRIBE MODEL small", NotAvailableError, "DESCRIBE MODEL"),
-    ("CALIBRATE", NotAvailableError, "CALIBRATE"),
     ("DROP MODEL smal", BindError, "did you mean 'small'"),
     ("SET thread = 2", BindError, "did you mean 'threads'"),
     ("SET threads = 0", BindError, "1 or more"),

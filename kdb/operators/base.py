@@ -80,13 +80,18 @@ class Reads:
 class Work:
     """What one launch of a kernel does for a batch: multiply-adds, bytes moved through memory, and calls made.
 
-    ``kind`` names the rate of the cost profile that its multiply-adds run at.
+    ``kind`` and ``width``, the geometric mean of a group's input and output channels, say at which rate of the cost
+    profile its multiply-adds run.  ``weights`` are the bytes that a launch reads whatever the batch, ``derived`` those
+    of the weights' form that this kernel lays out for itself, once a query at most.
     """
 
     kind: str
     macs: int = 0
     bytes: int = 0
     calls: int = 1
+    width: int = 1
+    weights: int = 0
+    derived: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ Algorithm 1: read the context in, superimpose, convolve, subtract the view.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from kdb.geometry import Footprint, Size, Window
@@ -97,10 +98,15 @@ class Convolution(Operator):
         """Equation 10: (C_in / g) kh kw for each output."""
         return shapes[0].channels // self.groups * self.sliding.taps * shape.channels * area
 
-    def _kind(self, kernel: str, shapes: Sequence[Shape]) -> str:
-        inner = shapes[0].channels // self.groups
-        width = "depthwise" if inner == 1 and self.groups > 1 else "narrow" if inner < 16 else "wide"
-        return f"{kernel}.{width}"
+    def _width(self, channels: int) -> int:
+        """The geometric mean of a group's channels, in and out, given those of the input."""
+        return math.isqrt(channels * self.out_channels) // self.groups
+
+    def _kind(self, kernel: str, channels: int) -> str:
+        inner = channels // self.groups
+        if inner == 1 and self.groups > 1:
+            return f"{kernel}.depthwise"
+        return f"{kernel}.{'narrow' if inner < 16 else 'point' if self.sliding.taps == 1 else 'wide'}"
 
     def _touched(self, x: Size, outputs: Size) -> int:
         """Window-cell pairs that meet a cell of the unpadded input: what ``taps`` multiplies."""
@@ -109,37 +115,30 @@ class Convolution(Operator):
             per_axis.append(min(k * out, -(-k * length // s)))
         return per_axis[0] * per_axis[1]
 
-    def _tiled(self, x: Size, inner: int, outputs: int) -> Work:
-        """Minimal filtering of an input: its tiles are written and read once, before and after each product."""
-        plan = tiling(x.height, x.width, self.kernel, inner, self.out_channels)
-        my, mx = plan.inputs
-        tile = 2 * my * mx * inner + plan.points * (2 * inner + 7 * self.out_channels)
-        moved = ELEMENT * (plan.counts[0] * plan.counts[1] * tile + outputs)
-        return Work("winograd", plan.macs, moved, plan.points)
+    def _work(self, kernel: str, channels: int, x: Size, outputs: Size) -> Work:
+        """Multiply-adds as the kernel makes them, for an input of ``x`` cells; what it moves is in its rate."""
+        inner, width = channels // self.groups, self._width(channels)
+        pairs = inner * self.out_channels
+        if kernel == "winograd":
+            plan = tiling(x.height, x.width, self.kernel, inner, self.out_channels)
+            form = ELEMENT * plan.points * pairs
+            return Work("winograd", plan.macs, 0, plan.points, width, form, form)
+        taps, weights = self.sliding.taps, ELEMENT * self.sliding.taps * pairs
+        cells = self._touched(x, outputs) if kernel == "taps" else taps * outputs.area
+        calls = taps if kernel == "taps" else 1
+        return Work(self._kind(kernel, channels), cells * pairs, 0, calls, width, weights)
 
     def delta_work(
         self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
-        """Multiply-adds as the kernel makes them; bytes of laying out the input and of the output."""
-        inner, cells = shapes[0].channels // self.groups, extent.area * shape.channels
-        macs = self.macs(shapes, shape, extent.area)
+        """The kernel's on the delta; Algorithm 1 also reads the context, superimposes, and subtracts the view."""
+        channels = shapes[0].channels
+        if kernel != RECOMPUTE:
+            return self._work(kernel, channels, extents[0] or extent, extent)
         context = Size(*(w.read_in(0, e)[1] for w, e in zip(windows(self.sliding, self.padding), extent, strict=True)))  # type: ignore[arg-type]
-        moved = ELEMENT * (context.area * shapes[0].channels + cells)
-        if kernel == "winograd":
-            return self._tiled(extents[0] or extent, inner, cells)
-        if kernel == RECOMPUTE:
-            return Work(self._kind("direct", shapes), macs, 2 * moved + 2 * ELEMENT * cells, 4)
-        if kernel == "taps":
-            touched = self._touched(extents[0] or extent, extent) * inner * shape.channels
-            return Work(
-                self._kind(kernel, shapes), touched, moved + 3 * ELEMENT * cells * self.sliding.taps, self.sliding.taps
-            )
-        return Work(self._kind(kernel, shapes), macs, moved)
+        moved = ELEMENT * (2 * context.area * channels + 3 * extent.area * shape.channels)
+        return replace(self._work("direct", channels, context, extent), bytes=moved, calls=4)
 
     def full_work(self, kernel: str, shapes: Sequence[Shape], shape: Shape) -> Work:
         """The same over the whole map."""
-        if kernel == "winograd":
-            return self._tiled(shapes[0].size, shapes[0].channels, shape.elements)
-        moved = ELEMENT * (shapes[0].elements + shape.elements)
-        passes = self.sliding.taps if kernel == "taps" else 1
-        return Work(self._kind(kernel, shapes), self.macs(shapes, shape, shape.size.area), passes * moved, passes)
+        return self._work(kernel, shapes[0].channels, shapes[0].size, shape.size)

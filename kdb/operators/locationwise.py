@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -194,8 +195,10 @@ class Dense(Operator):
         self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
         """A GEMM."""
-        moved = ELEMENT * extent.area * (shapes[0].channels + shape.channels)
-        return Work("dense.bf16" if kernel == "bf16" else "dense", self.macs(shapes, shape, extent.area), moved)
+        inner, outer = shapes[0].channels, shape.channels
+        weights = ELEMENT * inner * outer // (2 if kernel == "bf16" else 1)
+        kind = "bf16.dense" if kernel == "bf16" else "dense"
+        return Work(kind, self.macs(shapes, shape, extent.area), width=math.isqrt(inner * outer), weights=weights)
 
     def full_work(self, kernel: str, shapes: Sequence[Shape], shape: Shape) -> Work:
         """The same."""

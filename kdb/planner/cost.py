@@ -1,47 +1,72 @@
 """What work costs: a profile of rates, and the estimates that rules and lowering compare.
 
-The profile is data, so that plans are reproducible: golden tests pass a fixed one.
+The profile is data, so that plans are reproducible: golden tests pass a fixed one.  :mod:`kdb.calibration` measures
+that of a machine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from kdb.geometry import Size
 from kdb.kernels.base import Backend
 from kdb.network import Network, Node
 from kdb.operators.base import ELEMENT, Shape, Work
 
-DEFAULT_RATES = {
-    "direct.wide": 57e9,
-    "direct.narrow": 30e9,
-    "direct.depthwise": 6e9,
-    "winograd": 38e9,
-    "taps.wide": 50e9,
-    "taps.narrow": 15e9,
-    "taps.depthwise": 2e9,
-    "dense": 50e9,
-    "bf16.wide": 115e9,
-    "bf16.narrow": 37e9,
-    "bf16.depthwise": 3e9,
-    "dense.bf16": 90e9,
+Rates = tuple[tuple[int, float], ...]
+"""Multiply-adds a second at some widths, in the order of the widths."""
+
+DEFAULT_RATES: Mapping[str, Rates] = {
+    "direct.wide": ((32, 44e9), (64, 56e9), (128, 59e9), (512, 62e9)),
+    "direct.point": ((32, 19e9), (64, 45e9), (128, 51e9), (512, 53e9)),
+    "direct.narrow": ((13, 38e9),),
+    "direct.depthwise": ((1, 16e9),),
+    "taps.wide": ((32, 28e9), (64, 37e9), (128, 39e9), (256, 49e9), (512, 54e9)),
+    "taps.point": ((32, 32e9), (64, 44e9), (128, 46e9), (512, 50e9)),
+    "taps.narrow": ((13, 30e9),),
+    "taps.depthwise": ((1, 1.8e9),),
+    "winograd": ((13, 6e9), (32, 9.5e9), (64, 17e9), (128, 27.5e9), (256, 32.5e9), (512, 40e9)),
+    "bf16.wide": ((32, 80e9), (64, 106e9), (128, 115e9), (512, 129e9)),
+    "bf16.point": ((32, 24e9), (64, 53e9), (128, 75e9), (512, 94e9)),
+    "bf16.narrow": ((13, 39e9),),
+    "bf16.depthwise": ((1, 8.5e9),),
+    "dense": ((256, 50e9), (1024, 45e9), (4096, 41e9)),
+    "bf16.dense": ((256, 76e9), (1024, 140e9)),
 }
+"""Of a core of an AMD EPYC with AVX-512, measured by CALIBRATE and rounded."""
 
 
 @dataclass(frozen=True)
 class CostProfile:
-    """Rates of one thread: multiply-adds a second by kind of work, bytes a second, seconds a call."""
+    """What one thread does while all are busy: multiply-adds a second by kind of work and width of the channels.
+
+    ``bandwidth`` and ``derivation`` are bytes a second, of passes over arrays and of laying out a kernel's own form of
+    its weights; ``call`` is seconds.
+    """
 
     name: str = "default"
-    rates: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_RATES))
-    bandwidth: float = 8e9
+    rates: Mapping[str, Rates] = field(default_factory=lambda: dict(DEFAULT_RATES))
+    bandwidth: float = 8.5e9
+    derivation: float = 5e8
     call: float = 12e-6
+
+    def rate(self, kind: str, width: int) -> float:
+        """Multiply-adds a second: between two widths that were measured, linear in the width's logarithm."""
+        points = self.rates[kind]
+        if width <= points[0][0]:
+            return points[0][1]
+        for (low, slow), (high, fast) in pairwise(points):
+            if width <= high:
+                return slow + (fast - slow) * math.log(width / low) / math.log(high / low)
+        return points[-1][1]
 
     def seconds(self, work: Work, n: int) -> float:
         """Time of ``work`` (given per position) for a batch of ``n``."""
-        arithmetic = work.macs / self.rates[work.kind] if work.macs else 0.0
-        return n * (arithmetic + work.bytes / self.bandwidth) + work.calls * self.call
+        arithmetic = work.macs / self.rate(work.kind, work.width) if work.macs else 0.0
+        return n * (arithmetic + work.bytes / self.bandwidth) + work.weights / self.bandwidth + work.calls * self.call
 
 
 @dataclass(frozen=True)
@@ -54,19 +79,29 @@ class Choice:
 
 
 class CostModel:
-    """Compares kernels on one backend; ``allowed`` restricts convolutions to one of them where it can."""
+    """Compares kernels on one backend; ``allowed`` restricts convolutions to one of them where it can.
 
-    def __init__(self, profile: CostProfile, backend: Backend, allowed: str | None = None) -> None:
+    ``positions`` is how many a query has in all: what is done once a query is spread over them.
+    """
+
+    def __init__(
+        self, profile: CostProfile, backend: Backend, allowed: str | None = None, positions: float = math.inf
+    ) -> None:
         self.profile = profile
         self.backend = backend
         self.allowed = allowed
+        self.positions = positions
+        self._known: dict[Hashable, Choice] = {}
 
     def _best(self, kernels: Sequence[str], works: Sequence[Work], n: int) -> Choice:
-        choices = [
-            Choice(kernel, work, self.profile.seconds(work, n)) for kernel, work in zip(kernels, works, strict=True)
-        ]
+        choices = [Choice(kernel, work, self._seconds(work, n)) for kernel, work in zip(kernels, works, strict=True)]
         asked = [choice for choice in choices if choice.kernel == self.allowed]
         return min(asked or choices, key=lambda choice: choice.seconds)
+
+    def _seconds(self, work: Work, n: int) -> float:
+        # Charged to every query, though the model keeps the form for the next one: plans are not to depend on history.
+        once = work.derived / self.profile.derivation * min(n / self.positions, 1.0)
+        return self.profile.seconds(work, n) + once
 
     def delta(self, network: Network, node: Node, extents: Mapping[str, Size | None], n: int) -> Choice | None:
         """The cheapest delta rule for a batch of ``n`` with these uniform ``extents``; None where there is none."""
@@ -74,15 +109,22 @@ class CostModel:
         extent = extents[node.name]
         if not kernels or extent is None:
             return None
-        shapes, inputs = network.input_shapes(node), [extents[source] for source in node.inputs]
-        works = [node.operator.delta_work(kernel, shapes, inputs, node.shape, extent) for kernel in kernels]
-        return self._best(kernels, works, n)
+        shapes, inputs = network.input_shapes(node), tuple(extents[source] for source in node.inputs)
+        key = (node.operator, *shapes, inputs, extent, n)
+        if key not in self._known:
+            works = [node.operator.delta_work(kernel, shapes, inputs, node.shape, extent) for kernel in kernels]
+            self._known[key] = self._best(kernels, works, n)
+        return self._known[key]
 
     def full(self, network: Network, node: Node, n: int) -> Choice:
         """The cheapest full evaluation for a batch of ``n``."""
         kernels = node.operator.evaluation_kernels(self.backend)
         shapes = network.input_shapes(node)
-        return self._best(kernels, [node.operator.full_work(kernel, shapes, node.shape) for kernel in kernels], n)
+        key = (node.operator, *shapes, n)
+        if key not in self._known:
+            works = [node.operator.full_work(kernel, shapes, node.shape) for kernel in kernels]
+            self._known[key] = self._best(kernels, works, n)
+        return self._known[key]
 
     def materialize(self, shape: Shape, n: int) -> float:
         """Seconds to lay a batch of deltas on whole maps of their view."""

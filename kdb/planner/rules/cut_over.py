@@ -20,10 +20,10 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
         delta = costs.delta(network, node, extents, n)
         deltas.append(0.0 if extents[node.name] is None else delta.seconds if delta else float("inf"))
         fulls.append(costs.full(network, node, n).seconds)
+    laid = {node.name: costs.materialize(node.shape, n) for node in network}
     best, least = plan.cut, float("inf")
     for cut in range(1, plan.cut + 1):
-        crossing = replace(plan, cut=cut).crossing()
-        moved = sum(costs.materialize(network[name].shape, n) for name in crossing)
+        moved = sum(laid[name] for name in replace(plan, cut=cut).crossing())
         total = sum(deltas[:cut]) + moved + sum(fulls[cut:])
         if total < least * (1 - 1e-9):
             best, least = cut, total
