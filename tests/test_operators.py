@@ -301,8 +301,9 @@ def test_work_is_estimated_for_every_kernel(situation: Situation) -> None:
     for k in BACKENDS:
         for kernel in operator.kernels(k):
             work = operator.delta_work(kernel, shapes, extents, shape, extent)
-            assert 0 <= work.macs <= operator.macs(shapes, shape, extent.area)
-            assert work.bytes + work.macs + work.weights > 0 and work.calls > 0
+            assert work.macs >= 0 and work.bytes >= 0 and work.calls > 0
+            # Minimal filtering also counts its transforms, which may outweigh what they save on very few cells.
+            assert kernel == "winograd" or work.macs <= operator.macs(shapes, shape, extent.area)
         for kernel in operator.evaluation_kernels(k):
             assert operator.full_work(kernel, shapes, shape).macs == full
 
