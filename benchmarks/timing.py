@@ -22,6 +22,9 @@ import numpy as np
 import torch
 from scipy import stats
 
+from kdb.calibration import processor
+from kdb.settings import cores
+
 CONFIDENCE = 0.95
 
 
@@ -127,8 +130,8 @@ def _clock(candidate: Callable[[], object]) -> float:
 def machine() -> dict[str, str | int]:
     """What was measured on: processor, cores this process may use, memory, GPU if any, versions and threads."""
     described: dict[str, str | int] = {
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "processor": processor(),
+        "cores": cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -141,15 +144,6 @@ def machine() -> dict[str, str | int]:
         described["gpu"] = torch.cuda.get_device_name()
         described["cuda"] = str(torch.version.cuda)
     return described
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
 
 
 def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
 from kdb import cache
 from kdb.geometry import Boxes, Size
@@ -29,6 +28,7 @@ from kdb.operators.base import Delta, Operator, Shape, Update
 from kdb.operators.convolution import RECOMPUTE, Convolution
 from kdb.operators.locationwise import Dense, LocationWise
 from kdb.planner.cost import CostProfile, Rates
+from kdb.threads import computing, limited_pools
 
 FORMAT = 1
 """Of the kept file; raised whenever an operator counts its work differently."""
@@ -72,9 +72,7 @@ def _seconds(call: Callable[[], object], threads: int) -> float:
         ready = threading.Barrier(threads + 1)
 
         def work() -> None:
-            torch.get_num_threads()  # a thread takes the process's count over at its first use of torch
-            torch.set_num_threads(1)
-            with torch.inference_mode():
+            with computing(1):
                 ready.wait()
                 for _ in range(repeats):
                     call()
@@ -95,12 +93,8 @@ def _seconds(call: Callable[[], object], threads: int) -> float:
 
 def measure(threads: int) -> CostProfile:
     """The profile of this machine with so many worker threads; takes some seconds."""
-    before = torch.get_num_threads()
-    try:
-        with threadpool_limits(limits=1, user_api="blas"):
-            return _measure(threads)
-    finally:
-        torch.set_num_threads(before)
+    with limited_pools(1):
+        return _measure(threads)
 
 
 def _measure(threads: int) -> CostProfile:
@@ -123,10 +117,9 @@ def _measure(threads: int) -> CostProfile:
             work = layer.operator.delta_work(kernel, [shape], [shape.size], out, out.size)
             seconds = _seconds(partial(layer.operator.delta, backend, {"w": weight}, update), threads)
             if work.derived:
-                derived, deriving = (
-                    derived + work.derived,
-                    deriving + _deriving(backend, layer.operator, weight, update),
-                )
+                derived += work.derived
+                deriving += _deriving(backend, layer.operator, weight, update)
+            # What is charged apart is taken off; by half at most, lest noise make a rate of it.
             rate = BATCH * work.macs / max(seconds - work.calls * call - work.weights / bandwidth, seconds / 2)
             points.setdefault(work.kind, []).append((work.width, rate))
     rates: dict[str, Rates] = {kind: tuple(sorted(found)) for kind, found in points.items()}
@@ -167,12 +160,19 @@ def _weight(operator: Operator, channels: int, rng: np.random.Generator) -> Weig
     return Weight(rng.standard_normal(shape).astype(np.float32))
 
 
+def processor() -> str:
+    """The processor's name, as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
 def _file(threads: int) -> Path:
     """Where the profile of this machine is kept: by processor, cores, threads, and the libraries' versions."""
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    processor = names[0] if names else platform.processor()
-    machine = (FORMAT, platform.machine(), processor, os.cpu_count(), threads, torch.__version__, np.__version__)
+    machine = (FORMAT, platform.machine(), processor(), os.cpu_count(), threads, torch.__version__, np.__version__)
     return cache.folder() / f"profile-{hashlib.sha256(repr(machine).encode()).hexdigest()[:16]}.json"
 
 

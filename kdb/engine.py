@@ -35,7 +35,7 @@ from kdb.planner.plan import LogicalPlan, PhysicalPlan
 from kdb.planner.presets import PRESETS
 from kdb.planner.rules import RULES, Context
 from kdb.preprocessing import Prepared
-from kdb.settings import Settings
+from kdb.settings import Settings, declared
 from kdb.version import __version__
 from kdb.views import MaterializedViews, ViewStore, materialize
 
@@ -70,14 +70,14 @@ class Task:
     """Seconds it took to find and trace the model."""
 
     @property
-    def reduced(self) -> bool:
-        """Whether deltas may be rounded to fewer bits; bf16 is the one such type that a CPU has."""
-        return self.asked.precision == "bf16"
-
-    @property
     def patch(self) -> Size:
         """The patch's extent."""
         return Size(self.asked.patch.height, self.asked.patch.width)
+
+
+def default_settings() -> Settings:
+    """All that SET can change, as it is at first."""
+    return Settings(declared([(rule.name, rule.summary) for rule in RULES], tuple(PRESETS)))
 
 
 class Engine:
@@ -104,29 +104,29 @@ class Engine:
         calibration.keep(self._profiles[threads], threads)
         return self._profiles[threads]
 
-    def plan(self, traced: TracedModel, selection: Selection, patch: Size, reduced: bool = False) -> Planned:
+    def plan(self, traced: TracedModel, selection: Selection, patch: Size, precision: str = "fp32") -> Planned:
         """The physical plan; no pixel is looked at.  Recent plans are kept: the images of a glob share one.
 
-        ``reduced`` permits kernels for deltas that round to fewer bits than float32.
+        ``precision`` bf16 permits kernels for deltas that round to fewer bits than float32; tf32 a CPU does not have.
         """
         positions = selection.positions
         chosen = tuple((setting.name, value) for setting, value in self.settings)
         digest = hashlib.sha256(positions.tobytes()).digest()
-        key = (id(traced), digest, patch, reduced, chosen)
+        key = (id(traced), digest, patch, precision, chosen)
         held = self._plans.get(key)
         if held is None:
             # Kept with its model: as long as it is, no other object takes that id.
-            held = self._plans[key] = traced, self._plan(traced, positions, patch, reduced)
+            held = self._plans[key] = traced, self._plan(traced, positions, patch, precision)
             if len(self._plans) > PLANS_KEPT:
                 self._plans.popitem(last=False)
         self._plans.move_to_end(key)
         return held[1]
 
-    def _plan(self, traced: TracedModel, positions: IntArray, patch: Size, reduced: bool) -> Planned:
+    def _plan(self, traced: TracedModel, positions: IntArray, patch: Size, precision: str) -> Planned:
         start = time.perf_counter()
         threads, preset = self.settings["threads"], PRESETS[self.settings["preset"]]
         kernels = preset.kernels if self.settings["kernels"] == "auto" else self.settings["kernels"]
-        backend = CpuBackend(kernels == "native", reduced)
+        backend = CpuBackend(kernels == "native", reduced=precision == "bf16")
         allowed = None if kernels in ("auto", "native") else kernels
         costs = CostModel(self.profile(threads), backend, allowed, len(positions))
         batch_size = self.settings["batch_size"] or preset.batch_size
@@ -143,7 +143,7 @@ class Engine:
         Raises Interrupted with the partial map on Ctrl-C, and ExecutionError where an output is not finite.
         """
         start = time.perf_counter()
-        planned = self.plan(task.traced, task.selection, task.patch, task.reduced)
+        planned = self.plan(task.traced, task.selection, task.patch, task.asked.precision)
         seconds = {"trace": task.traced_in, "plan": time.perf_counter() - start}
         image = task.traced.model.preprocessing.normalise(task.prepared.pixels)
         begun = time.perf_counter()

@@ -15,14 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
-from threadpoolctl import threadpool_limits
 
 from kdb.errors import Error, ExecutionError, Interrupted
 from kdb.geometry import Boxes, IntArray, Size
+from kdb.interrupts import deferred
 from kdb.kernels.base import Array, Backend
 from kdb.operators.base import Delta, Update, materialize
 from kdb.planner.plan import PhysicalPlan, Stage, Step
+from kdb.threads import computing, limited_pools
 from kdb.views import MaterializedViews
 
 
@@ -90,7 +90,6 @@ class Executor:
         groups: queue.SimpleQueue[tuple[int, ...]] = queue.SimpleQueue()
         for group in plan.logical.groups:
             groups.put(group)
-        torch_threads = torch.get_num_threads()
         count = min(self.threads, len(plan.logical.groups))
         each = plan.threads_per_group
         workers = [
@@ -98,18 +97,18 @@ class Executor:
             for i in range(count)
         ]
         try:
-            with threadpool_limits(limits=each, user_api="blas"):
+            with limited_pools(each):
                 try:
                     for worker in workers:
                         worker.start()
                     self._wait(workers, state, progress)
                 finally:
-                    state.stop.set()
-                    for worker in workers:
-                        if worker.ident is not None:
-                            worker.join()
-                    # The workers also set what threads started later begin with; leave that as it was found.
-                    torch.set_num_threads(torch_threads)
+                    # A process that ends while a worker runs aborts, so that a second Ctrl-C has to wait for them.
+                    with deferred():
+                        state.stop.set()
+                        for worker in workers:
+                            if worker.ident is not None:
+                                worker.join()
         except KeyboardInterrupt as error:
             raise Interrupted("interrupted") from error
         if state.error is not None:
@@ -145,12 +144,9 @@ class _Run:
         self.finished = 0
 
     def work(self, groups: queue.SimpleQueue[tuple[int, ...]], threads: int) -> None:
-        """A worker's life.  Torch's thread count and grad mode belong to a thread, so each worker sets its own."""
+        """A worker's life."""
         try:
-            # A thread takes the process's count over at its first use of torch: asked for, or it would undo the next.
-            torch.get_num_threads()
-            torch.set_num_threads(threads)
-            with torch.inference_mode():
+            with computing(threads):
                 while not self.stop.is_set():
                     try:
                         group = groups.get_nowait()

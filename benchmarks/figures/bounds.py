@@ -17,7 +17,7 @@ from benchmarks.figures.common import BLUE, GREEN, GREY, ORANGE, STRIDE, Json, S
 from benchmarks.timing import markdown_table
 from benchmarks.verify import lattice
 from kdb.catalog import Catalog, TracedModel
-from kdb.engine import Engine
+from kdb.engine import Engine, default_settings
 from kdb.geometry import IntArray, Size, Spans, Window
 from kdb.models import zoo
 from kdb.network import Network, Node
@@ -25,9 +25,6 @@ from kdb.operators.convolution import Convolution, windows
 from kdb.operators.leaves import Opaque
 from kdb.planner.bind import Selection
 from kdb.planner.plan import Geometry
-from kdb.planner.presets import PRESETS
-from kdb.planner.rules import RULES
-from kdb.settings import Settings, declared
 
 TITLE = "What there is to gain"
 NETWORKS = (
@@ -71,6 +68,15 @@ def recomputed(network: Network, node: Node, geometry: Geometry) -> float:
     return node.operator.macs(network.input_shapes(node), node.shape, int(footprint.areas.sum()))
 
 
+def _free(network: Network, side: int) -> tuple[int, int]:
+    return network.source.shape.height - side, network.source.shape.width - side
+
+
+def centred(network: Network, side: int) -> Geometry:
+    """The boxes of one square patch in the middle of the image."""
+    return Geometry(network, np.array([_free(network, side)]) // 2, Size(side, side))
+
+
 def with_deltas(network: Network, node: Node, geometry: Geometry) -> float:
     """Of a convolution, pairs of a weight and a changed input cell; of all else, what is recomputed."""
     changed, convolution = geometry.footprints[node.inputs[0]] if node.inputs else None, node.operator
@@ -90,9 +96,8 @@ def is_dense(node: Node) -> bool:
 def speedups(traced: TracedModel, engine: Engine, side: int) -> dict[str, dict[str, float]]:
     """Full inference over each of BOUNDS, for a square patch: of the ``convolutions`` alone, and of ``all`` layers."""
     network, patch = traced.network, Size(side, side)
-    free = network.source.shape.height - side, network.source.shape.width - side
-    every = lattice(free, (STRIDE, STRIDE))
-    middle = Geometry(network, np.array([free]) // 2, patch)
+    every = lattice(_free(network, side), (STRIDE, STRIDE))
+    middle = centred(network, side)
     whole = Geometry(network, every, patch)
     planned = engine.plan(traced, Selection(every, np.arange(len(every))), patch).physical
     found: dict[str, dict[str, float]] = {}
@@ -126,7 +131,7 @@ def measure(scale: Scale) -> Json:
         if any(isinstance(node.operator, Opaque) for node in traced.network):
             left_out[name] = "part of it is evaluated by PyTorch"
             continue
-        engine = Engine(Settings(declared([(rule.name, rule.summary) for rule in RULES], tuple(PRESETS))))
+        engine = Engine(default_settings())
         found[name] = {str(side): speedups(traced, engine, side) for side in PATCHES}
         shown = found[name][str(SHOWN)]["all"]
         print(f"{name:20}" + "".join(f"  {bound} {shown[bound]:.3g}x" for bound in BOUNDS))
@@ -146,7 +151,6 @@ def section(found: Json) -> str:
         [name, *(" / ".join(f"{each[str(side)]['all'][bound]:.3g}" for bound in BOUNDS) for side in PATCHES)]
         for name, each in networks.items()
     ]
-    without = "".join(f"{name} is left out: {reason}.\n" for name, reason in found["left out"].items())
     text = prose(
         "Multiply-adds of full inference, over those of incremental inference. Counted, not timed: no kernels, no "
         f"memory traffic, no materialization. A square patch, a map of stride {found['stride']} on each network's own "

@@ -6,12 +6,11 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 
 from benchmarks.bench import BATCH, Setting
-from benchmarks.figures.bounds import recomputed
+from benchmarks.figures.bounds import centred, recomputed
 from benchmarks.figures.common import (
     COLOURS,
     MARKERS,
@@ -34,9 +33,7 @@ from benchmarks.figures.common import (
 from benchmarks.timing import Seconds, interleave, markdown_table
 from benchmarks.verify import IntArray
 from kdb.frontends.torch_export import trace
-from kdb.geometry import Size
 from kdb.network import Network
-from kdb.planner.plan import Geometry
 from kdb.session import Session
 
 TITLE = "Speed by patch size"
@@ -46,8 +43,7 @@ FEWER = 4
 
 def theory(network: Network, side: int) -> float:
     """Equation 14 for a square patch in the middle of the image, all layers."""
-    middle = np.array([[network.source.shape.height - side, network.source.shape.width - side]]) // 2
-    geometry = Geometry(network, middle, Size(side, side))
+    geometry = centred(network, side)
     return network.macs / sum(recomputed(network, node, geometry) for node in network)
 
 

@@ -69,7 +69,7 @@ def convolve(
     y = torch.nn.functional.conv2d(
         inputs.to(weights.dtype),
         weights,
-        None if bias is None else torch.from_numpy(np.array(bias.array)).to(weights.dtype),
+        None if bias is None else bias.form("torch", lambda b: torch.from_numpy(np.array(b))).to(weights.dtype),
         stride=sliding.stride,
         padding=(top, left),
         dilation=(gy, gx),

@@ -107,6 +107,8 @@ def make_model(name: str, module: object, /, **keywords: object) -> Model:
     """
     if not isinstance(module, nn.Module):
         raise BindError(f"a model is a torch.nn.Module, not {type(module).__name__}")
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ModelError("a scripted module cannot be traced; give the module that it was made of")
     _refuse_unknown(f"model '{name}'", keywords, MODEL_KEYWORDS)
     size = _input_size(keywords)
     if size is None:

@@ -66,9 +66,9 @@ def check(asked: query.Occlude) -> None:
     if isinstance(asked.region, query.At) and asked.stride is not None:
         raise BindError("AT names the positions, so it excludes STRIDE")
     _check_ranges(asked)
-    missing = [name for name in permissions if not name.startswith("PRECISION")]
+    missing = [name for name in permissions if name != f"PRECISION {asked.precision}"]
     if missing:
-        raise NotAvailableError(f"{missing[0]} is not available yet: this version evaluates every position in full")
+        raise NotAvailableError(f"{missing[0]} is not available yet: this version approximates by PRECISION alone")
     if asked.device == "gpu":
         raise NotAvailableError("ON gpu is not available yet: this version runs on the CPU")
 

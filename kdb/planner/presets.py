@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Preset:
     kernels: str = "auto"
     batch_size: int | None = None
     bounded: bool = False
-    without: frozenset[str] = field(default_factory=frozenset)
+    without: frozenset[str] = frozenset()
 
 
 PRESETS: Mapping[str, Preset] = {

@@ -1,0 +1,31 @@
+"""Threads that compute: how many the libraries beneath may use, in the calling thread and in workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from threadpoolctl import threadpool_limits
+
+
+@contextmanager
+def limited_pools(threads: int) -> Iterator[None]:
+    """Around workers, in the thread that starts them: BLAS on so many threads; afterwards all as it was found."""
+    before = torch.get_num_threads()
+    try:
+        with threadpool_limits(limits=threads, user_api="blas"):
+            yield
+    finally:
+        # Workers also set what threads that are started later begin with.
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def computing(threads: int) -> Iterator[None]:
+    """In a worker: torch on so many threads, no gradients.  Both belong to a thread, so each worker asks for itself."""
+    # A thread takes the process's count over at its first use of torch: asked for, or it would undo the next.
+    torch.get_num_threads()
+    torch.set_num_threads(threads)
+    with torch.inference_mode():
+        yield
