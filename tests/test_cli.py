@@ -63,7 +63,9 @@ class TestProcess:
         command = [sys.executable, "-m", "kdb", query]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
         time.sleep(15)  # the model is traced by then, and 43,681 positions take minutes
-        process.send_signal(signal.SIGINT)
+        for _ in range(2):  # the second while the workers finish their batches; it must wait for them as well
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.05)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 130
         assert "interrupted" in errors and "Traceback" not in errors
