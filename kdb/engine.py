@@ -19,6 +19,7 @@ import numpy.typing as npt
 from scipy import special
 
 from kdb import calibration, query
+from kdb.allocation import retained
 from kdb.catalog import TracedModel
 from kdb.errors import BindError, ExecutionError, Interrupted
 from kdb.executor import Executor, Measured, Occlusion
@@ -137,6 +138,7 @@ class Engine:
         physical = lower(logical, context)
         return Planned(physical, history, time.perf_counter() - start)
 
+    @retained()
     def run(self, task: Task, progress: Progress | None = None) -> tuple[HeatMap, Planned, Measured]:
         """The heat map, with the plan and what was measured.
 

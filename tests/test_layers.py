@@ -46,6 +46,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "kdb.version": (),
     "kdb.interrupts": (),
     "kdb.threads": (),
+    "kdb.allocation": (),
     "kdb.settings": ("kdb.errors",),
     "kdb.catalog": ("kdb.query", *CORE, "kdb.frontends", "kdb.planner", "kdb.models", "kdb.interrupts"),
     "kdb.calibration": (*CORE, "kdb.cache", "kdb.kernels", "kdb.planner", "kdb.threads"),
@@ -57,6 +58,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "kdb.models",
         "kdb.settings",
         "kdb.catalog",
+        "kdb.allocation",
         "kdb.version",
     ),
     "kdb.session": (

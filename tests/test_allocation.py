@@ -1,0 +1,50 @@
+"""The allocator's thresholds: raised by the first user, put back by the last, whatever happens in between."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kdb import allocation
+
+
+class Library:
+    """Keeps what glibc would be told."""
+
+    def __init__(self) -> None:
+        self.thresholds: dict[int, int] = {}
+        self.trims = 0
+
+    def mallopt(self, parameter: int, value: int) -> int:
+        self.thresholds[parameter] = value
+        return 1
+
+    def malloc_trim(self, pad: int) -> int:
+        self.trims += 1
+        return 1
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> Library:
+    told = Library()
+    allocator: Any = allocation._Allocator()
+    allocator._library = told
+    monkeypatch.setattr(allocation, "_allocator", allocator)
+    return told
+
+
+def test_nested_users_share_what_the_last_puts_back(library: Library) -> None:
+    with allocation.retained():
+        with allocation.retained():
+            assert library.thresholds[allocation.M_MMAP_THRESHOLD] == allocation.KEEP
+        assert library.thresholds[allocation.M_MMAP_THRESHOLD] == allocation.KEEP
+        assert library.trims == 0
+    assert library.thresholds[allocation.M_MMAP_THRESHOLD] == allocation.USUAL
+    assert library.trims == 1
+
+
+def test_an_error_puts_them_back(library: Library) -> None:
+    with pytest.raises(ValueError, match="broken"), allocation.retained():
+        raise ValueError("broken")
+    assert library.thresholds[allocation.M_TRIM_THRESHOLD] < allocation.KEEP
