@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kdb
-from benchmarks import bench, experiment, memory
+from benchmarks import bench, experiment, memory, service
 from benchmarks.experiment import Experiment, ceiling
 from benchmarks.memory import Peak
+from benchmarks.service import Explain, Scale
 from kdb import query
 from kdb.parser import parse_one
 
@@ -122,3 +129,57 @@ class TestBench:
         assert found.patch == (64, 64) and found.precision == "fp32"
         with pytest.raises(SystemExit, match=r"bf61.*bf16"):
             bench.main(["--only", "vgg16", "--what", "bf61"])
+
+
+class TestService:
+    @pytest.fixture(autouse=True)
+    def threads(self) -> Iterator[None]:
+        """The commands set torch's number of threads."""
+        before = torch.get_num_threads()
+        yield
+        torch.set_num_threads(before)
+
+    ARGUMENTS = (SMALL, "--size", "64", "64", "--rounds", "2", "--threads", "2")
+
+    def test_explain_is_that_of_a_session(self) -> None:
+        scale = Scale(1, 1, SIZE)
+        explain = Explain(SMALL, scale)
+        db = kdb.connect()
+        db.execute("SET threads = 1")
+        assert explain() == explain() == db.explain(explain.text, explain.arguments.named)
+
+    def test_the_report(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        started: list[str] = []
+
+        def run(command: Sequence[str], *, env: dict[str, str], **options: Any) -> SimpleNamespace:
+            assert env["KDB_CACHE"] != os.environ.get("KDB_CACHE"), "the trace is kept apart"
+            assert options["check"] and command[1:3] == ["-m", "benchmarks.service"]
+            started.append(command[-1])
+            with redirect_stdout(StringIO()) as printed:
+                assert service.main(command[3:]) == 0
+            return SimpleNamespace(stdout=printed.getvalue())
+
+        monkeypatch.setattr(service.subprocess, "run", run)
+        assert service.main([*self.ARGUMENTS, "--out", str(tmp_path)]) == 0
+        assert sorted(started) == ["module"] * 3 + ["query"] * 3, "a warm-up, which leaves a trace, and two rounds"
+        read = json.loads((tmp_path / "service.json").read_text())
+        assert set(read) >= set(service.PARTS)
+        threads, beyond = read["threads"][SMALL], read["process"][SMALL]
+        rounds = [one / many for one, many in zip(threads["one"]["seconds"], threads["all"]["seconds"], strict=True)]
+        assert threads["ratio"]["mean"] == pytest.approx(math.prod(rounds) ** (1 / 2))
+        assert threads["positions"] == 7 * 7
+        for difference, *both in zip(
+            *(beyond[which]["seconds"] for which in ("beyond", "query", "module")), strict=True
+        ):
+            assert difference == pytest.approx(both[0] - both[1])
+        assert len(read["session"][SMALL]["second"]["seconds"]) == 2
+        page = (tmp_path / "service.md").read_text()
+        assert [line[3:] for line in page.splitlines() if line.startswith("## ")][1:] == [
+            part.title for part in service.PARTS.values()
+        ]
+        assert all(len(line) <= 120 or line.startswith(("|", "processor")) for line in page.splitlines())
+
+    def test_a_partial_run_writes_nothing(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr(service, "DOCS", tmp_path)
+        assert service.main([*self.ARGUMENTS, "--part", "explain"]) == 0
+        assert list(tmp_path.iterdir()) == []
