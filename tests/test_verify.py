@@ -1,10 +1,9 @@
-"""The exactness matrix in small, through the public interface, and the instruments that make it; then the benchmark."""
+"""The exactness matrix in small, through the public interface, and the instruments that make it."""
 
 from __future__ import annotations
 
 import functools
 import json
-import math
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,8 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from benchmarks import bench, photos, verify
-from benchmarks.bench import Peak
+from benchmarks import photos, verify
 from benchmarks.verify import Case, Subject, Truth
 from kdb.geometry import lattice as rows_or_columns
 from kdb.session import Session
@@ -189,61 +187,3 @@ class TestVerifyCommand:
     def test_an_unknown_network_is_refused(self) -> None:
         with pytest.raises(SystemExit, match="vgg61"):
             verify.main(["--only", "resnet18,vgg61"])
-
-
-class TestBench:
-    def test_a_quick_run(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert bench.main(["--quick", "--threads", "1", "--out", str(tmp_path)]) == 0
-        read = json.loads((tmp_path / "cpu.json").read_text())
-        assert [result["what"] for result in read["results"]] == ["STRIDE 4", "AT 40 scattered"]
-        assert [result["positions"] for result in read["results"]] == [13 * 13, 40]
-        for result in read["results"]:
-            assert result["exactness"]["ok"]
-            assert result["multiply-adds fewer"] == result["naive_macs"] / result["executed_macs"] > 1
-            for other in ("naive", "captum") if result["what"] == "STRIDE 4" else ("naive",):
-                rounds = [
-                    theirs / ours for ours, theirs in zip(*(result[k]["seconds"] for k in ("kdb", other)), strict=True)
-                ]
-                assert len(rounds) == read["rounds"] == 2
-                assert result[f"kdb vs {other}"]["mean"] == pytest.approx(math.prod(rounds) ** (1 / 2))
-        assert read["results"][1]["kdb vs captum"] is None
-        assert [each["positions"] for each in read["memory"]] == [13 * 13]
-        assert all(1e8 < each["bytes"] < bench.PEAK_LIMIT for each in read["memory"])
-        page = (tmp_path / "cpu.md").read_text()
-        printed = capsys.readouterr().out
-        for table in (bench.HEADERS[8], "peak GB"):
-            assert table in page and table in printed
-
-    def test_naive_pays_for_the_unmodified_image(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        setting = object.__new__(bench.Setting)
-        setting.naive = lambda *_: clock.append(clock[-1] + 6)  # type: ignore[assignment,func-returns-value]
-        setting.normalised = setting.fill = torch.zeros(3)
-        clock = [0.0]
-        monkeypatch.setattr(bench.time, "perf_counter", lambda: clock[-1])
-        assert setting.naive_seconds(np.zeros((3, 2), np.int64), 10) == 2 * 11
-
-    @pytest.mark.parametrize(
-        ("peaks", "verdict"),
-        [
-            ([], True),
-            ([(100, 2e9), (400, 2.1e9)], True),
-            ([(400, 2.1e9), (100, 2e9)], True),
-            ([(100, 2e9), (400, 2.3e9)], False),
-            ([(100, 3.1e9), (400, 2.9e9)], False),
-        ],
-    )
-    def test_the_limits_of_memory(self, peaks: list[tuple[int, float]], verdict: bool) -> None:
-        assert bench.modest([Peak("", positions, 1.0, int(size)) for positions, size in peaks]) is verdict
-
-    def test_peak_memory_is_no_less_than_what_is_resident(self) -> None:
-        block = np.ones(50_000_000, np.uint8)
-        status = Path("/proc/self/status")
-        if status.exists():
-            resident = int(status.read_text().partition("VmRSS:")[2].split()[0]) * 1024
-            assert bench.peak_bytes() >= resident > block.nbytes
-        assert bench.peak_bytes() > block.nbytes
-
-    @pytest.mark.parametrize("arguments", [["--rounds", "0"], ["--sample", "x"], ["--only", "alexnet"]])
-    def test_nonsense_is_refused(self, arguments: list[str]) -> None:
-        with pytest.raises(SystemExit):
-            bench.main(arguments)

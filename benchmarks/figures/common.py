@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from benchmarks.baselines import Naive
-from benchmarks.bench import FILL, Setting
+from benchmarks.experiment import FILL, Setting
 from benchmarks.timing import Estimate, Timing
 from benchmarks.verify import IntArray, Ints, lattice, occlude
 from kdb.heatmap import HeatMap

@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks.bench import PATCH, Setting
+from benchmarks.experiment import PATCH, Setting
 from benchmarks.figures.common import (
     BLUE,
     ORANGE,

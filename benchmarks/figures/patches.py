@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
-from benchmarks.bench import BATCH, Setting
+from benchmarks.experiment import BATCH, Setting
 from benchmarks.figures.bounds import centred, recomputed
 from benchmarks.figures.common import (
     COLOURS,

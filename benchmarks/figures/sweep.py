@@ -14,7 +14,7 @@ import torch
 from matplotlib.figure import Figure
 
 from benchmarks.baselines import Naive
-from benchmarks.bench import BATCH, PATCH, Setting
+from benchmarks.experiment import BATCH, PATCH, Setting
 from benchmarks.figures.common import (
     COLOURS,
     Json,

@@ -1,0 +1,274 @@
+"""One experiment of the benchmark: a map by kdb against full inference and captum, in turns, and whether it is right.
+
+kdb computes whole maps, each in a session of its own, so that it pays for planning and for the materialization of its
+views each time; only the tracing of the module, done once a model, is taken off.  The others run on a sample of
+positions, and their time is that of as many positions as the map has, and one for the unmodified image.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+import kdb
+from benchmarks import photos
+from benchmarks.baselines import Naive, captum_seconds
+from benchmarks.memory import PHOTO
+from benchmarks.oracle import Exactness, exactness, float32_logits, oracle_logits
+from benchmarks.timing import Estimate, Seconds, Timing, interleave
+from benchmarks.verify import IntArray, Ints, Subject, load, sample, scattered
+from kdb.heatmap import HeatMap
+
+PATCH = (16, 16)
+FILL, FILL_VALUE = "gray", 128
+"""One colour for all: captum knows no other patches."""
+BATCH = 16
+JUDGED = 16
+"""Positions of each map that are compared with float64."""
+TOP = "FOR TOP 5 SCORE logit"
+CANDIDATES = ("kdb", "naive", "captum")
+
+
+# ---- what is run
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A map of one network: a STRIDE, or ``scattered`` positions; against captum too, or naive alone, in fp32."""
+
+    network: str
+    stride: int = 4
+    scattered: int = 0
+    patch: Ints = PATCH
+    precision: str = "fp32"
+    captum: bool = False
+
+    @property
+    def what(self) -> str:
+        """A few words for the table: where, and what differs from the other experiments."""
+        where = f"AT {self.scattered} scattered" if self.scattered else f"STRIDE {self.stride}"
+        patch = "" if self.patch == PATCH else f", patch {self.patch[0]} x {self.patch[1]}"
+        return where + patch + ("" if self.precision == "fp32" else f", {self.precision}")
+
+    def text(self, model: str, asked: str = "") -> str:
+        """The query of ``$image``, and of ``$positions`` where they are scattered; ``model`` as queries name it."""
+        where = "AT $positions" if self.scattered else f"STRIDE {self.stride}"
+        patch = f"WITH patch({self.patch[0]}, {self.patch[1]}) FILL {FILL}"
+        precision = "" if self.precision == "fp32" else f"PRECISION {self.precision}"
+        return " ".join(part for part in ("OCCLUDE $image", patch, where, "USING", model, precision, asked) if part)
+
+    def free(self, size: Ints) -> Ints:
+        """The last (y, x) at which the patch lies in an image of ``size`` (H, W)."""
+        return size[0] - self.patch[0], size[1] - self.patch[1]
+
+    def parameters(self, size: Ints) -> dict[str, Any]:
+        """Those of :meth:`text`, for an image of ``size`` (H, W)."""
+        given: dict[str, Any] = {"image": photos.photo(PHOTO, size)}
+        if self.scattered:
+            given["positions"] = scattered(self.free(size), self.scattered, seed=0)
+        return given
+
+    def count(self, size: Ints) -> int:
+        """How many positions there are, in an image of ``size`` (H, W)."""
+        rows, columns = (last // self.stride + 1 for last in self.free(size))
+        return self.scattered or rows * columns
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """What there is to gain by arithmetic alone: multiply-adds over all positions, as EXPLAIN counts them."""
+
+    experiment: Experiment
+    naive_macs: int
+    planned_macs: int
+
+    @property
+    def fewer(self) -> float:
+        """How many times fewer the plan makes."""
+        return self.naive_macs / self.planned_macs
+
+    def cells(self) -> list[object]:
+        """For a table: what, thousand millions of either, and the ratio."""
+        counts = [f"{macs / 1e9:,.1f}" for macs in (self.naive_macs, self.planned_macs)]
+        return [self.experiment.network, self.experiment.what, *counts, f"{self.fewer:.3g}x"]
+
+
+def ceiling(experiment: Experiment, size: Ints, threads: int) -> Ceiling:
+    """From the plan alone: nothing is timed, and neither weights nor pixels matter."""
+    model = f"{experiment.network} (weights = 'random', input = ({size[0]}, {size[1]}))"
+    db = kdb.connect()
+    db.execute(f"SET threads = {threads}")
+    explained = json.loads(db.explain(experiment.text(model), experiment.parameters(size), format="json"))
+    return Ceiling(experiment, explained["naive_macs"], explained["planned_macs"])
+
+
+# ---- the competitors
+
+
+class Setting:
+    """A network, an image and a fill, and the baselines set up on them; shared by the network's experiments."""
+
+    def __init__(self, name: str, size: Ints | None) -> None:
+        self.subject: Subject = load(name, size)
+        self.image = photos.photo(PHOTO, self.subject.size)
+        self.normalised = self.subject.normalise(self.image.astype(np.float32))
+        self.fill = self.subject.normalise(np.full((1, 1, 3), FILL_VALUE, np.float32))[:, 0, 0]
+        self.naive = Naive(self.subject.module, batch=BATCH).prepare(self.subject.size)
+        with torch.inference_mode():
+            self.target = int(self.subject.module(self.normalised[None]).argmax())
+
+    def naive_seconds(self, patch: Ints, positions: IntArray, whole: int) -> Seconds:
+        """Full inference at ``positions``, extrapolated to ``whole`` positions and the unmodified image."""
+        start = time.perf_counter()
+        self.naive(self.normalised, self.fill, patch, positions)
+        return Seconds((time.perf_counter() - start) / len(positions) * (whole + 1))
+
+    def captum_seconds(self, patch: Ints, stride: int, batches: int, whole: int) -> Seconds:
+        """captum on a sample of its own positions, extrapolated to ``whole`` positions and the unmodified image."""
+        position = captum_seconds(
+            self.subject.module,
+            self.normalised,
+            target=self.target,
+            fill=self.fill,
+            patch=patch,
+            stride=(stride, stride),
+            batch=BATCH,
+            batches=batches,
+        )
+        return Seconds(position * (whole + 1))
+
+
+class Map:
+    """A candidate: the whole map by kdb; keeps the last one.  As many threads as torch has, if not said otherwise."""
+
+    def __init__(self, setting: Setting, experiment: Experiment, threads: int | None = None) -> None:
+        self.subject = setting.subject
+        self.text = experiment.text(self.subject.name, TOP)
+        self.parameters = experiment.parameters(self.subject.size)
+        self.threads = threads or torch.get_num_threads()
+        self.last: HeatMap | None = None
+
+    def __call__(self) -> Seconds:
+        """One map in a fresh session: a session's views are freed by close(), but it keeps plans and folded weights."""
+        with self.subject.connect(threads=self.threads) as db:
+            start = time.perf_counter()
+            heat_map = db.execute(self.text, self.parameters)
+            seconds = time.perf_counter() - start
+        assert isinstance(heat_map, HeatMap)
+        self.last = heat_map
+        return Seconds(seconds - heat_map.stats.seconds["trace"])
+
+
+# ---- one experiment
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of an experiment; ``timings`` by candidate, each of a whole map of ``positions``.
+
+    ``promised`` is whether the map claims to be exact; ``seconds`` and ``kernels`` are its own account of itself.
+    """
+
+    experiment: Experiment
+    positions: int
+    sampled: int
+    timings: Mapping[str, Timing]
+    naive_macs: int
+    executed_macs: int
+    found: Exactness
+    promised: bool
+    seconds: Mapping[str, float] = field(repr=False)
+    kernels: Mapping[str, int] = field(repr=False)
+
+    @property
+    def fewer(self) -> float:
+        """Multiply-adds of full inference, over those that kdb made, materialization included."""
+        return self.naive_macs / self.executed_macs
+
+    @property
+    def ok(self) -> bool:
+        """Whether the map is exact, where it promises to be."""
+        return self.found.ok or not self.promised
+
+    def over(self, other: str) -> Estimate | None:
+        """How many times as fast as the ``other`` candidate kdb is."""
+        return self.timings["kdb"].over(self.timings[other]) if other in self.timings else None
+
+    def cells(self) -> list[object]:
+        """What it is, its positions, seconds by candidate, ratios, the ceiling, the error and the verdict."""
+        seconds = [_cell(self.timings[name].estimate if name in self.timings else None) for name in CANDIDATES]
+        ratios = [_cell(self.over("naive"), "x"), _cell(self.over("captum"), "x")]
+        verdict = ("yes" if self.found.ok else "NO") if self.promised else "not promised"
+        work: list[object] = [f"{self.fewer:.3g}x", self.found.range_error, verdict]
+        return [self.experiment.network, self.experiment.what, self.positions, *seconds, *ratios, *work]
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, by name."""
+        return {
+            "network": self.experiment.network,
+            "what": self.experiment.what,
+            "positions": self.positions,
+            "sampled": self.sampled,
+            **self.timings,
+            "kdb vs naive": self.over("naive"),
+            "kdb vs captum": self.over("captum"),
+            "naive_macs": self.naive_macs,
+            "executed_macs": self.executed_macs,
+            "multiply-adds fewer": self.fewer,
+            "exactness": {**asdict(self.found), "ok": self.found.ok, "promised": self.promised},
+            "seconds": self.seconds,
+            "kernels": self.kernels,
+        }
+
+
+def _cell(estimate: Estimate | None, unit: str = "") -> str:
+    if estimate is None:
+        return "-"
+    return f"{estimate.mean:.3g}{unit} [{estimate.low:.3g}, {estimate.high:.3g}]"
+
+
+def run(setting: Setting, experiment: Experiment, rounds: int, sampled: int) -> Result:
+    """Time the candidates in turns, then judge the last map."""
+    size, patch = setting.subject.size, experiment.patch
+    kdbs, whole = Map(setting, experiment), experiment.count(size)
+    positions = scattered(experiment.free(size), sampled, seed=1)
+    candidates: dict[str, Callable[[], object]] = {
+        "kdb": kdbs,
+        "naive": partial(setting.naive_seconds, patch, positions, whole),
+    }
+    if experiment.captum:
+        candidates["captum"] = partial(setting.captum_seconds, patch, experiment.stride, sampled // BATCH, whole)
+    for name in candidates.keys() - {"kdb"}:
+        candidates[name]()
+    timings = interleave(candidates, rounds=rounds, warmups=0)
+    assert kdbs.last is not None and kdbs.last.stats.positions == whole
+    stats, found = kdbs.last.stats, judge(setting, kdbs.last)
+    return Result(
+        experiment,
+        whole,
+        sampled,
+        timings,
+        stats.naive_macs,
+        stats.executed_macs,
+        found,
+        kdbs.last.exact,
+        stats.seconds,
+        stats.kernels,
+    )
+
+
+def judge(setting: Setting, heat_map: HeatMap) -> Exactness:
+    """Compare a map of several classes with float64 at some of its positions, the corners among them."""
+    positions = heat_map.positions.reshape(-1, 2)
+    chosen = sample(positions, JUDGED)
+    logits = heat_map.by_class()[0].T[chosen]
+    classes = list(heat_map.by_class()[1])
+    asked = setting.subject.module, setting.normalised, setting.fill, heat_map.patch, positions[chosen]
+    return exactness(logits, oracle_logits(*asked)[:, classes], float32_logits(*asked)[:, classes])

@@ -1,0 +1,167 @@
+"""The distinct layers of a plan, as its workers run them, and the time that each takes by every kernel for it."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from benchmarks.timing import Seconds, interleave
+from kdb.geometry import Boxes, IntArray
+from kdb.kernels.base import Array, Backend, FloatArray
+from kdb.network import Node
+from kdb.operators.base import Delta, Shape, Update, Work
+from kdb.operators.convolution import Convolution
+from kdb.operators.locationwise import Dense
+from kdb.planner.plan import PhysicalPlan
+from kdb.threads import computing, limited_pools
+
+LEAST_SECONDS = 0.01
+"""Of one turn of a kernel, which is launched as often as that takes."""
+HOPELESS = 3
+"""A kernel that takes so many times as long as the quickest at first gets no further turns."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A convolution or dense layer of a plan, in one launch.
+
+    ``inputs`` and ``outputs`` are the boxes of a batch, whole maps where it is evaluated in full; ``chosen`` is the
+    plan's kernel, ``launches`` how many the positions take, over all layers of the plan that are alike.
+    """
+
+    node: Node
+    shape: Shape
+    inputs: Boxes
+    outputs: Boxes
+    incremental: bool
+    chosen: str
+    launches: float
+
+    def kernels(self, backend: Backend) -> tuple[str, ...]:
+        """Those that compete for the layer."""
+        operator = self.node.operator
+        return operator.kernels(backend) if self.incremental else operator.evaluation_kernels(backend)
+
+    def work(self, kernel: str) -> Work:
+        """What the operator says that ``kernel`` does, for one position."""
+        if self.incremental:
+            extents = self.inputs.extent, self.outputs.extent
+            return self.node.operator.delta_work(kernel, [self.shape], extents[:1], self.node.shape, extents[1])
+        return self.node.operator.full_work(kernel, [self.shape], self.node.shape)
+
+
+def layers(plan: PhysicalPlan) -> list[Layer]:
+    """The distinct layers, in the order of the plan.
+
+    Deltas are those of the plan's typical batch; dense layers of the head get as many positions as a group has.
+    """
+    logical = plan.logical
+    network, count, batch = logical.network, len(logical.positions), typical_batch(plan)
+    at_once = {"full": min(logical.full_batch, count), "head": round(count / len(logical.groups))}
+    found: dict[Hashable, Layer] = {}
+    for stage in plan.stages:
+        for step in stage.steps:
+            node, operator = step.node, step.node.operator
+            if not isinstance(operator, Convolution | Dense):
+                continue
+            before = network[node.inputs[0]]
+            if step.incremental:
+                inputs, outputs = (logical.geometry.boxes(each, batch) for each in (before, node))
+                assert inputs is not None and outputs is not None, "only layers that change have a step"
+            else:
+                inputs, outputs = (Boxes.whole(at_once[stage.name], each.shape.size) for each in (before, node))
+            launches = count / len(outputs)
+            alike = replace(operator, weight="", bias=None), before.shape, node.shape, step.kernel
+            key = (*alike, inputs.extent, outputs.extent, len(outputs), step.incremental)
+            if key in found:
+                found[key] = replace(found[key], launches=found[key].launches + launches)
+            else:
+                found[key] = Layer(node, before.shape, inputs, outputs, step.incremental, step.kernel, launches)
+    return list(found.values())
+
+
+def typical_batch(plan: PhysicalPlan) -> IntArray:
+    """The batch with the median of multiply-adds: boxes differ between batches, kernels are chosen by a mean."""
+    logical = plan.logical
+    network = logical.network
+    steps = [step for stage in plan.stages for step in stage.steps if step.incremental]
+
+    def macs(batch: IntArray) -> int:
+        extents = ((step.node, boxes.extent) for step in steps if (boxes := logical.geometry.boxes(step.node, batch)))
+        each = (node.operator.macs(network.input_shapes(node), node.shape, extent.area) for node, extent in extents)
+        return len(batch) * sum(each)
+
+    return sorted(logical.batches, key=macs)[len(logical.batches) // 2]
+
+
+class Launch:
+    """Launches ``layer`` by a kernel, on random numbers; times depend on the shapes alone."""
+
+    def __init__(self, plan: PhysicalPlan, layer: Layer) -> None:
+        self.backend, self.parameters, self.layer = plan.backend, plan.logical.network.parameters, layer
+        rng = np.random.default_rng(0)
+
+        def normal(*shape: int) -> FloatArray:
+            return rng.standard_normal(shape, np.float32)
+
+        self.values = normal(len(layer.inputs), *layer.inputs.extent, layer.shape.channels)
+        self.views = [normal(*shape.size, shape.channels) for shape in (layer.shape, layer.node.shape)]
+
+    def __call__(self, kernel: str) -> Array:
+        """One launch: of the operator's delta rule, or of its evaluation in full; [n, h, w, C]."""
+        layer, operator = self.layer, self.layer.node.operator
+        if not layer.incremental:
+            return operator.evaluate(self.backend, self.parameters, [self.values], kernel, False)
+        before, after = self.views
+        delta = Delta(layer.inputs, self.values)
+        update = Update([delta], [before], after, layer.outputs, [layer.shape], kernel)
+        return operator.delta(self.backend, self.parameters, update)
+
+
+def busy_seconds(call: Callable[[], object], threads: int, repeats: int = 1) -> Seconds:
+    """Of one call on one thread, while ``threads`` workers do the same: they share caches, memory and power."""
+    ready = threading.Barrier(threads + 1)
+
+    def work() -> None:
+        with computing(1):
+            ready.wait()
+            for _ in range(repeats):
+                call()
+
+    workers = [threading.Thread(target=work, daemon=True) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    ready.wait()
+    start = time.perf_counter()
+    for worker in workers:
+        worker.join()
+    return Seconds((time.perf_counter() - start) / repeats)
+
+
+def kernel_seconds(plan: PhysicalPlan, layer: Layer, rounds: int) -> dict[str, float]:
+    """Seconds of one launch by each kernel that competes for the layer: the least of ``rounds``, taken in turns.
+
+    All the plan's threads are busy with the same.  Weights are laid out before.
+    """
+    launch = Launch(plan, layer)
+    first: dict[str, float] = {}
+    with limited_pools(1):
+        for kernel in layer.kernels(plan.backend):
+            launch(kernel)
+            first[kernel] = busy_seconds(partial(launch, kernel), plan.threads)
+        limit = HOPELESS * min(first.values())
+        turns = {
+            kernel: partial(
+                busy_seconds, partial(launch, kernel), plan.threads, math.ceil(LEAST_SECONDS / first[kernel])
+            )
+            for kernel in first
+            if first[kernel] <= limit or kernel == layer.chosen
+        }
+        timings = interleave(turns, rounds=rounds, warmups=0)
+    return first | {kernel: min(timing.seconds) for kernel, timing in timings.items()}

@@ -1,0 +1,83 @@
+"""The peak memory of one query, measured in a process that does nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import kdb
+from benchmarks import photos
+from benchmarks.timing import markdown_table
+from kdb.heatmap import HeatMap
+
+PHOTO = "chelsea"
+PEAK_LIMIT, PEAK_GROWTH = 3e9, 1.1
+"""Bytes that a process may take, and how many times those of the smaller map the larger may take."""
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The memory of a process that did nothing but run one query."""
+
+    query: str
+    positions: int
+    seconds: float
+    bytes: int
+
+
+def peak(query: str) -> Peak:
+    """Run the query, of ``$image``, in a new process and wait for it; raises CalledProcessError where it fails."""
+    command = [sys.executable, "-m", "benchmarks.memory", query]
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True)
+    return Peak(query, **json.loads(done.stdout))
+
+
+def peak_bytes() -> int:
+    """The most memory this process ever had resident.
+
+    On Linux from /proc: ``ru_maxrss`` of a process begins with what its parent had when it was started.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def modest(peaks: Sequence[Peak]) -> bool:
+    """Whether none takes more than the limit, and the larger map not noticeably more than the smaller."""
+    if not peaks:
+        return True
+    small, large = (choose(peaks, key=lambda each: each.positions) for choose in (min, max))
+    return max(each.bytes for each in peaks) < PEAK_LIMIT and large.bytes <= PEAK_GROWTH * small.bytes
+
+
+def memory_table(peaks: Sequence[Peak]) -> str:
+    """A row a process."""
+    rows = [[f"`{each.query}`", each.positions, each.seconds, each.bytes / 1e9] for each in peaks]
+    return markdown_table(["query", "positions", "s, tracing included", "peak GB"], rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """What that process does: run the query and print the rest of a :class:`Peak` as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
+    parser.add_argument("query", help="an OCCLUDE query of $image")
+    query: str = parser.parse_args(arguments).query
+    start = time.perf_counter()
+    heat_map = kdb.connect().execute(query, {"image": photos.photo(PHOTO)})
+    assert isinstance(heat_map, HeatMap)
+    seconds = time.perf_counter() - start
+    print(json.dumps({"positions": heat_map.stats.positions, "seconds": seconds, "bytes": peak_bytes()}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
