@@ -57,6 +57,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "kdb.models",
         "kdb.settings",
         "kdb.catalog",
+        "kdb.threads",
         "kdb.version",
     ),
     "kdb.session": (
