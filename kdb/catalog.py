@@ -55,10 +55,16 @@ class Catalog:
         if self._registered.pop(name, None) is None:
             raise BindError(f"no model '{name}' was registered{did_you_mean(name, self._registered)}")
 
+    def names(self) -> list[str]:
+        """Every name that finds a model here; timm's are too many to list."""
+        return [*self._registered, *zoo.known_names()]
+
     def listed(self) -> list[tuple[str, str, str]]:
         """(name, origin, input) of every model that a bare name finds; timm's are too many to list."""
-        rows = [(name, m.weights_note, "x".join(map(str, m.input_shape))) for name, m in self._registered.items()]
-        return rows + [(name, "built in", "") for name in zoo.known_names() if name not in self._registered]
+        found = [(name, model.weights_note, model.preprocessing) for name, model in self._registered.items()]
+        built_in = (name for name in zoo.known_names() if name not in self._registered)
+        found += [(name, "built in", zoo.default_preprocessing(name)) for name in built_in]
+        return [(name, origin, "x".join(map(str, wanted.input_shape))) for name, origin, wanted in found]
 
     def find(self, ref: query.ModelRef, arguments: Arguments) -> Model:
         """The model that a query names: registered here, else a bundled one, torchvision's or timm's.
@@ -105,6 +111,7 @@ class Catalog:
         if held is None or held[0] != fingerprint:
             with deferred():
                 network = trace(model.module, model.input_shape, model.recipe)
+            model.check_labels(network.output.shape.channels)
             parts = (network.digest, model.weights_digest(), model.preprocessing.digest())
             identity = hashlib.sha256(" ".join(parts).encode()).hexdigest()
             held = fingerprint, TracedModel(model, network, identity)

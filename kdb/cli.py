@@ -17,11 +17,12 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from kdb.errors import Error, ExecutionError, Interrupted, ParseError
+from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning, ParseError
 from kdb.interrupts import deferred
 from kdb.version import __version__
 
@@ -84,6 +85,11 @@ class Client:
 
     def run(self, text: str) -> int:
         """Run a script; print each result as it comes.  Returns the exit status."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", OmissionWarning)  # an image's error is printed in its place
+            return self._run(text)
+
+    def _run(self, text: str) -> int:
         try:
             results = self.session.run(text)
             status = 0

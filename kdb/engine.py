@@ -37,6 +37,7 @@ from kdb.planner.presets import PRESETS
 from kdb.planner.rules import RULES, Context
 from kdb.preprocessing import Prepared
 from kdb.settings import Settings, declared
+from kdb.threads import quiet
 from kdb.version import __version__
 from kdb.views import MaterializedViews, ViewStore, materialize
 
@@ -139,6 +140,7 @@ class Engine:
         return Planned(physical, history, time.perf_counter() - start)
 
     @retained()
+    @quiet()
     def run(self, task: Task, progress: Progress | None = None) -> tuple[HeatMap, Planned, Measured]:
         """The heat map, with the plan and what was measured.
 
@@ -161,7 +163,7 @@ class Engine:
         except Interrupted as stopped:
             interrupted = stopped
         seconds["execute"] = time.perf_counter() - begun
-        seconds["total"] = time.perf_counter() - start
+        seconds["total"] = task.traced_in + time.perf_counter() - start
         if not shared:
             measured.macs += task.traced.network.macs
         heat_map = scorer.heat_map(_stats(planned.physical, measured, seconds), complete=interrupted is None)
@@ -222,7 +224,10 @@ class _Scorer:
         finite = np.isfinite(logits).all(axis=1)
         if not finite.all():
             y, x = self.plan.positions[members[~finite][0]]
-            raise ExecutionError(f"the model's output for the patch at ({y}, {x}) is not finite (NaN or infinity)")
+            raise ExecutionError(
+                f"the output for the patch at ({y}, {x}) is not finite (NaN or infinity); "
+                "if only layers within the model overflow, SET rule.incremental = off evaluates it in full"
+            )
         values = self._of(np.asarray(logits, np.float64))
         self.scores[:, members] = self.baseline[:, None] - values if self.kind.endswith("drop") else values
 

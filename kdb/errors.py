@@ -8,6 +8,8 @@
     |-- ExecutionError          a bound query failed while it ran (unreadable image, NaN, unwritable file)
     `-- Interrupted             Ctrl-C, also a KeyboardInterrupt; carries the partial heat map
 
+and, warned of rather than raised, OmissionWarning.
+
 A user's mistake never surfaces as an AssertionError, KeyError or the like.  This module imports nothing.
 """
 
@@ -75,6 +77,10 @@ class Interrupted(Error, KeyboardInterrupt):
     def __init__(self, message: str = "interrupted", partial: Any = None) -> None:
         super().__init__(message)
         self.partial = partial
+
+
+class OmissionWarning(UserWarning):
+    """Of several images some failed, and are left out of what was asked for."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

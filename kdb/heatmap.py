@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdb import render
-from kdb.errors import Error, ExecutionError, Interrupted
+from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +38,12 @@ FILE_FORMATS = ("npz", "png", "jpg", "jpeg", "pdf", "svg")
 
 @dataclass(frozen=True, kw_only=True)
 class Stats:
-    """What a heat map cost.  ``seconds`` is by stage; ``kernels`` counts the layers that each kernel was chosen for."""
+    """What a heat map cost.
+
+    ``seconds`` of the clock are those to find and ``trace`` the model, to ``plan``, to ``materialize`` and to
+    ``execute``, and their ``total``, without the time to read the image; ``... (threads)`` are summed over the workers.
+    ``kernels`` counts the layers that each kernel was chosen for.
+    """
 
     naive_macs: int
     executed_macs: int
@@ -277,7 +282,7 @@ class HeatMaps(Sequence[HeatMap]):
     def _succeeded(self) -> Iterator[tuple[int, HeatMap]]:
         for i, outcome in enumerate(self.outcomes()):
             if isinstance(outcome, Error):
-                warnings.warn(f"{self.sources[i]!r} is left out: {outcome}", stacklevel=3)
+                warnings.warn(f"{self.sources[i]!r} is left out: {outcome}", OmissionWarning, stacklevel=3)
             else:
                 yield i, outcome
 
@@ -321,18 +326,25 @@ def file_format(path: FilePath) -> str:
     return extension
 
 
+def followed(path: FilePath) -> Path:
+    """The file that is written for ``path``: where it is a link, what it leads to, there or not."""
+    return Path(os.path.realpath(path) if os.path.islink(path) else path)
+
+
 def write_beside(path: FilePath, write: Callable[[IO[bytes]], None]) -> Path:
     """Have ``write`` fill a new file beside ``path``, then rename it: readers see the old file or the whole new one.
 
-    ``ExecutionError`` with the path and the reason where that fails; the file beside is then removed.
+    Where ``path`` is a link, the file it leads to is written and the link stays.  ``ExecutionError`` with the path and
+    the reason where that fails; the file beside is then removed.
     """
     path = Path(path)
-    beside = path.with_name(f".kdb-{secrets.token_hex(8)}.tmp")
+    target = followed(path)
+    beside = target.with_name(f".kdb-{secrets.token_hex(8)}.tmp")
     try:
         try:
             with open(beside, "xb") as file:
                 write(file)
-            os.replace(beside, path)
+            os.replace(beside, target)
         finally:
             beside.unlink(missing_ok=True)
     except (OSError, ValueError) as error:

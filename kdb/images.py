@@ -227,7 +227,7 @@ def _from_dicom(path: str | Path) -> Pixels:
     try:
         pydicom = import_module("pydicom")
     except ImportError as error:
-        raise ExecutionError(f"cannot read '{path}': DICOM files need pydicom; pip install kdb[dicom]") from error
+        raise ExecutionError(f"cannot read '{path}': DICOM files need pydicom; pip install pydicom") from error
     data = pydicom.dcmread(path)
     frames = int(data.get("NumberOfFrames") or 1)
     if frames > 1:

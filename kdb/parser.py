@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
@@ -25,23 +25,26 @@ from lark.tree import Meta
 from kdb import query
 from kdb.errors import ParseError
 
+Names = Callable[[], Iterable[str]]
+"""Names to be suggested, asked for only when one is."""
 
-def parse(text: str) -> query.Script:
+
+def parse(text: str, models: Names = tuple) -> query.Script:
     """The statements of a script, in order; empty statements are skipped.
 
     Raises:
-        ParseError: the text is not a script of the query language.
+        ParseError: the text is not a script of the query language; of ``models`` it may suggest one.
     """
-    return tuple(statement for _, statement in _parse(text))
+    return tuple(statement for _, statement in _parse(text, models))
 
 
-def parse_one(text: str) -> query.Statement:
+def parse_one(text: str, models: Names = tuple) -> query.Statement:
     """The one statement of the text.
 
     Raises:
-        ParseError: the text is not exactly one statement of the query language.
+        ParseError: the text is not exactly one statement of the query language; of ``models`` it may suggest one.
     """
-    found = _parse(text)
+    found = _parse(text, models)
     if not found:
         raise _parse_error(text, _Refusal("there is no statement here", len(text.rstrip())))
     if len(found) > 1:
@@ -79,12 +82,12 @@ def _lark() -> Lark:
     return Lark(grammar(), parser="lalr", postlex=_WholeWords(), propagate_positions=True, maybe_placeholders=True)
 
 
-def _parse(text: str) -> list[tuple[int, query.Statement]]:
+def _parse(text: str, models: Names) -> list[tuple[int, query.Statement]]:
     """The statements, each with the offset of its first character."""
     try:
         return _Build().transform(_lark().parse(text))
     except UnexpectedInput as error:
-        refusal = _syntax_refusal(text, error)
+        refusal = _syntax_refusal(text, error, models)
     except VisitError as error:
         if not isinstance(error.orig_exc, _Refusal):
             raise
@@ -311,7 +314,7 @@ _RUN = re.compile(r"[^\s;,()\[\]='\"]+")  # what a user would call one word, or 
 _DOUBLE_QUOTED = re.compile(r'"([^"\n]*)"?')
 
 
-def _syntax_refusal(text: str, error: UnexpectedInput) -> _Refusal:
+def _syntax_refusal(text: str, error: UnexpectedInput, models: Names) -> _Refusal:
     """Why the text, read as far as ``error``, cannot go on."""
     state = error.interactive_parser
     stack = state.parser_state.value_stack
@@ -332,9 +335,12 @@ def _syntax_refusal(text: str, error: UnexpectedInput) -> _Refusal:
 
     run = _RUN.match(text, _start(last) if last.type == "WORD" and last.end_pos == offset else offset)
     if run and run.start() < offset < run.end():
-        return _not_a_name(run[0], run.start())
+        of_a_model = [getattr(each, "type", "") for each in stack[-2:]] == ["USING", "WORD"]
+        return _not_a_name(run[0], run.start(), models() if of_a_model else ())
     token = error.token if isinstance(error, UnexpectedToken) else Token("", text[offset])
     found = run[0] if run else token
+    if found.upper() == "FILL" and "STRIDE" in accepted:  # a clause may begin here, and FILL begins none
+        return _Refusal("FILL stands once, right behind a patch, as in WITH patch(16, 16) FILL mean", offset, expected)
     known = {word.upper(): word for word in set(keywords()).intersection(expected)}
     close = get_close_matches(found[:40].upper(), sorted(known), n=1, cutoff=0.7)
     unquoted = token.type == "WORD" and "STRING" in accepted
@@ -342,9 +348,11 @@ def _syntax_refusal(text: str, error: UnexpectedInput) -> _Refusal:
     return _Refusal(f"did not expect {_shown(found)}", offset, expected, suggestion)
 
 
-def _not_a_name(found: str, offset: int) -> _Refusal:
-    """For a path or a label without its quotes, which the lexer may cut: images/*.png at the star."""
-    return _Refusal(f"{_shown(found)} is not a name", offset, ["a name", "a quoted string"], query.quote(found))
+def _not_a_name(found: str, offset: int, known: Iterable[str] = ()) -> _Refusal:
+    """For what lacks its quotes, and the lexer may cut, as images/*.png at the star; or misspells a ``known`` name."""
+    close = get_close_matches(found, list(known), n=1, cutoff=0.8)
+    suggestion = str(query.ModelRef(close[0])) if close else query.quote(found)
+    return _Refusal(f"{_shown(found)} is not a name", offset, ["a name", "a quoted string"], suggestion)
 
 
 def _in_words(terminals: Collection[str]) -> list[str]:

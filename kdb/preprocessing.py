@@ -95,6 +95,11 @@ class Preprocessing:
         if self.resize_size is not None and self.resize_size < min(self.input_size):
             raise BindError(f"resize_size = {self.resize_size} is less than the input's {min(self.input_size)}")
 
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the model's input."""
+        return (self.n_channels, *self.input_size)
+
     def prepare(self, image: SourceImage) -> Prepared:
         """Put an image on the grid: pixels float32 [H, W, 3] for ``input_size`` (H, W).
 

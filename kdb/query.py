@@ -363,7 +363,7 @@ class SetOption(Node):
 
 @dataclass(frozen=True, slots=True)
 class ResetOption(Node):
-    """``RESET name``."""
+    """``RESET name``; the name ``ALL``, in any case, is every setting's."""
 
     name: str
 

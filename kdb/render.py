@@ -231,7 +231,7 @@ def import_optional(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ExecutionError(f"this needs {name} ({error}); install it with: pip install 'kdb[all]'") from error
+        raise ExecutionError(f"this needs {name} ({error}); pip install {name}") from error
 
 
 def data_frame(heat_map: HeatMap) -> Any:

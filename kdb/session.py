@@ -23,7 +23,7 @@ from kdb.engine import Engine, Planned, Progress, Task, default_settings
 from kdb.errors import BindError, ExecutionError, Interrupted, NotAvailableError, did_you_mean
 from kdb.executor import Measured
 from kdb.geometry import Size
-from kdb.heatmap import HeatMap, HeatMaps, file_format
+from kdb.heatmap import HeatMap, HeatMaps, file_format, followed
 from kdb.images import SourceImage
 from kdb.parser import parse, parse_one
 from kdb.planner import bind
@@ -70,14 +70,14 @@ class Session:
 
     def run(self, text: str, parameters: Parameters = None) -> Iterator[Result]:
         """The result of each statement of a script, in order; the whole script is parsed before the first one runs."""
-        statements, arguments = parse(text), Arguments(parameters)
+        statements, arguments = parse(text, self._catalog.names), Arguments(parameters)
         return (self._run(statement, arguments) for statement in statements)
 
     def explain(self, text: str, parameters: Parameters = None, *, analyze: bool = False, format: str = "text") -> str:
         """The plan of an OCCLUDE query as ``text``, ``json`` or ``dot``; ``analyze`` also runs it and measures."""
         if format not in FORMATS:
             raise BindError(f"unknown format '{format}'{did_you_mean(format, FORMATS)}; there are {', '.join(FORMATS)}")
-        statement = parse_one(text)
+        statement = parse_one(text, self._catalog.names)
         if isinstance(statement, query.Explain):
             statement = statement.query
         if not isinstance(statement, query.Occlude):
@@ -147,7 +147,7 @@ class Session:
 
         if found:
             self._bind(asked, arguments)  # what is wrong with the query is said now, not once an image
-        heat_maps = HeatMaps([name or f"image {i}" for i, (name, _) in enumerate(found)], compute)
+        heat_maps = _maps(found, compute)
         if asked.into is not None:
             heat_maps.save(asked.into)
         return heat_maps
@@ -162,10 +162,14 @@ class Session:
             planned = self._engine.plan(traced, selection, patch, asked.precision)
             explained = explain(str(asked), planned.physical, planned.history, threads)
         else:
+            if asked.into is not None:
+                _check_writable(asked.into)
             found, several = self._sources(asked.source, arguments)
             if several and len(found) != 1:
                 raise BindError(f"EXPLAIN ANALYZE runs one image; {len(found)} are given")
             heat_map, planned, measured = self._heat_map(asked, arguments, *found[0])
+            if asked.into is not None:
+                (_maps(found, lambda _: heat_map) if several else heat_map).save(asked.into)
             wall = heat_map.stats.seconds["execute"]
             explained = explain(str(asked), planned.physical, planned.history, threads, measured.layers, wall)
         return PlanText(("plan",), tuple((line,) for line in render(explained, statement.format).split("\n")))
@@ -177,6 +181,9 @@ class Session:
 
     @_statement.register
     def _reset(self, statement: query.ResetOption, arguments: Arguments) -> Result:
+        if statement.name.lower() == "all":
+            self.settings.reset_all()
+            return self._show_settings(query.ShowSettings(), arguments)
         self.settings.reset(statement.name)
         return self._setting(statement.name)
 
@@ -256,6 +263,10 @@ def _from_value(value: Any, name: str | None) -> tuple[list[Found], bool]:
     return [_one(value, name)], False
 
 
+def _maps(found: Sequence[Found], compute: Callable[[int], HeatMap]) -> HeatMaps:
+    return HeatMaps([name or f"image {i}" for i, (name, _) in enumerate(found)], compute)
+
+
 def _one(value: Any, name: str | None) -> Found:
     if isinstance(value, str | os.PathLike):
         name = value = os.fspath(value)
@@ -265,7 +276,7 @@ def _one(value: Any, name: str | None) -> Found:
 def _check_writable(path: str) -> None:
     """Refuse an output that cannot be written before anything is computed."""
     file_format(path)
-    folder = Path(path).parent
+    folder = followed(path).parent
     if not folder.is_dir():
         raise ExecutionError(f"cannot write '{path}': there is no folder '{folder}'")
     if not os.access(folder, os.W_OK):

@@ -102,6 +102,10 @@ class Settings:
         setting = self._find(name)
         self._values[setting.name] = setting.default
 
+    def reset_all(self) -> None:
+        """Every one back to its default."""
+        self._values = {name: setting.default for name, setting in self._settings.items()}
+
     def _find(self, name: str) -> Setting:
         found = self._settings.get(name.lower())
         if found is None:

@@ -71,7 +71,7 @@ class Table(Sequence[Row]):
         try:
             from pandas import DataFrame
         except ImportError as error:
-            raise ExecutionError("a data frame needs pandas; install it with: pip install 'kdb[all]'") from error
+            raise ExecutionError("a data frame needs pandas; pip install pandas") from error
         return DataFrame(list(self.rows), columns=list(self.columns))
 
 

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
+
+
+def quiet() -> np.errstate:
+    """numpy without warnings: an overflow within a network is harmless, as in a sigmoid, or seen in its output."""
+    return np.errstate(all="ignore")
 
 
 @contextmanager
@@ -23,9 +29,12 @@ def limited_pools(threads: int) -> Iterator[None]:
 
 @contextmanager
 def computing(threads: int) -> Iterator[None]:
-    """In a worker: torch on so many threads, no gradients.  Both belong to a thread, so each worker asks for itself."""
+    """In a worker: torch on so many threads, no gradients, numpy quiet.
+
+    All of these belong to a thread, so each worker asks for itself.
+    """
     # A thread takes the process's count over at its first use of torch: asked for, or it would undo the next.
     torch.get_num_threads()
     torch.set_num_threads(threads)
-    with torch.inference_mode():
+    with torch.inference_mode(), quiet():
         yield

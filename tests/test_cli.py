@@ -119,6 +119,15 @@ class TestClient:
         out, err = said(client)
         assert "a.png" in out and "b.png" in err and "empty" in err
 
+    def test_an_image_that_is_not_written_is_said_once(
+        self, client: Client, tmp_path: Path, recwarn: pytest.WarningsRecorder
+    ) -> None:
+        (tmp_path / "a.png").write_bytes(photos.path("chelsea").read_bytes())
+        (tmp_path / "b.png").write_bytes(b"")
+        assert client.run(f"OCCLUDE '{tmp_path}/*.png' USING tiny INTO '{tmp_path}/{{stem}}.npz'") == 1
+        assert said(client)[1].count("b.png") == 1 and not recwarn.list
+        assert (tmp_path / "a.npz").exists() and not (tmp_path / "b.npz").exists()
+
     def test_an_interruption_is_told_apart(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         def stopped(*_: object) -> None:
             raise Interrupted("interrupted after 3 of 9 positions")

@@ -59,6 +59,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "kdb.settings",
         "kdb.catalog",
         "kdb.allocation",
+        "kdb.threads",
         "kdb.version",
     ),
     "kdb.session": (

@@ -357,7 +357,7 @@ ERRORS = [  # text, line, column, parts of the message
     ("OCCLUDE x USING m INTO out/a-1.png", 1, 24, ["did you mean 'out/a-1.png'?"]),
     ("OCCLUDE x USING m (a = 1, b = 2, a = 3)", 1, 34, ["the option a is there already"]),
     ("OCCLUDE x USING m (a = ((1)))", 1, 25, ["did not expect ("]),
-    ("OCCLUDE x USING m\n\t\tFILL white", 2, 3, ["did not expect FILL", "\n    FILL white\n    ^"]),
+    ("OCCLUDE x USING m\n\t\tFILL white", 2, 3, ["FILL stands once, right behind a patch", "\n    FILL white\n    ^"]),
     ("OCCLUDE $ USING m", 1, 9, ["did not expect $", "a parameter ($name or ?)"]),
     ("SET a = b c", 1, 11, ["did not expect c", "expected ';', the end of the query"]),
     ("SET a/b = 1", 1, 5, ["a/b is not the name of a setting"]),

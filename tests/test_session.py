@@ -267,6 +267,12 @@ class TestSettings:
         db.execute("SET rule.null_deltas = off")
         assert ("null_deltas", "off") in [row[:2] for row in db.execute("SHOW RULES")]
 
+    def test_reset_all(self, db: Session) -> None:
+        before = db.execute("SHOW SETTINGS").rows
+        db.execute("SET batch_size = 7; SET preset = krypton; SET rule.cut_over = off")
+        assert db.execute("SHOW SETTINGS").rows != before
+        assert db.execute("reset all").rows == before == db.execute("SHOW SETTINGS").rows
+
     def test_views_are_kept_between_queries_and_budgeted(self, db: Session) -> None:
         db.close()
         first = db.execute("OCCLUDE cat USING small")
@@ -275,6 +281,8 @@ class TestSettings:
         difference = first.stats.executed_macs - db.execute("OCCLUDE cat USING small").stats.executed_macs
         assert difference == naive, "the second query pays no materialization"
         assert again.stats.seconds["materialize"] < 0.5
+        for seconds in (first.stats.seconds, again.stats.seconds):
+            assert seconds["total"] >= sum(seconds[stage] for stage in ("trace", "plan", "materialize", "execute"))
         assert len(db._engine.views) == 1
         db.execute("SET view_budget = 0; OCCLUDE cat USING small")
         assert len(db._engine.views) == 0
@@ -291,6 +299,28 @@ class TestModels:
         np.testing.assert_allclose(after.values, before.values + 1, atol=1e-5)
         assert before.model_identity != after.model_identity
 
+    def test_a_module_is_left_in_the_modes_that_it_was_in(self, image: np.ndarray) -> None:
+        db, module = kdb.connect(), network()
+        db.register_model("mine", module, input_size=SIDE)
+        plain = db.execute("OCCLUDE $i USING mine", {"i": image}).values
+        module.train()
+        module[1].eval()
+        with torch.no_grad():
+            module[0].weight += 0  # traced anew
+        np.testing.assert_array_equal(db.execute("OCCLUDE $i USING mine", {"i": image}).values, plain)
+        assert [part.training for part in module] == [i != 1 for i in range(len(module))] and module.training
+
+    @pytest.mark.parametrize("count", [2, 9])
+    def test_labels_are_one_a_class(self, image: np.ndarray, tmp_path: Path, count: int) -> None:
+        names = [f"label {i}" for i in range(count)]
+        (tmp_path / "labels.txt").write_text("\n".join(names))
+        db = kdb.connect()
+        for name, labels in (("list", names), ("file", str(tmp_path / "labels.txt"))):
+            db.register_model(name, network(), input_size=SIDE, labels=labels)
+            for _ in range(2):
+                with pytest.raises(BindError, match=f"'{name}' has 5 classes, but {count} labels"):
+                    db.execute(f"OCCLUDE $i USING {name}", {"i": image})
+
     def test_identity_is_of_content_not_of_name(self, image: np.ndarray) -> None:
         db = kdb.connect()
         for name in ("a", "b"):
@@ -298,6 +328,19 @@ class TestModels:
         db.register_model("c", network(), input_size=(SIDE, SIDE), mean=[0.1, 0.1, 0.1])
         a, b, c = (db.execute(f"OCCLUDE $i USING {name}", {"i": image}).model_identity for name in "abc")
         assert a == b != c
+
+    def test_an_overflow_within_is_quiet(self, image: np.ndarray, recwarn: pytest.WarningsRecorder) -> None:
+        class Overflowing(nn.Module):
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                hot = nn.functional.avg_pool2d(torch.exp(1000 * x), 2)
+                return hot.clamp(max=3).mean((2, 3)) + torch.sigmoid(-1e4 * x).mean((2, 3))
+
+        db = kdb.connect()
+        db.register_model("hot", Overflowing(), input_size=SIDE)
+        with pytest.raises(ExecutionError, match=r"SET rule.incremental = off"):  # a delta of two infinities is NaN
+            db.execute("OCCLUDE $i USING hot", {"i": image})
+        assert np.isfinite(db.execute("SET rule.incremental = off; OCCLUDE $i USING hot", {"i": image}).values).all()
+        assert not recwarn.list
 
     def test_modules_by_parameter(self, image: np.ndarray) -> None:
         db = kdb.connect()
@@ -307,6 +350,9 @@ class TestModels:
     def test_drop_and_show(self, db: Session) -> None:
         db.register_model("brief", network(), input_size=SIDE)
         assert "brief" in [row[0] for row in db.execute("SHOW MODELS")]
+        assert ("brief", "registered", "3x32x32") in db.execute("SHOW MODELS").rows
+        assert ("vgg16", "built in", "3x224x224") in db.execute("SHOW MODELS").rows
+        assert all(each for row in db.execute("SHOW MODELS") for each in row)
         db.execute("DROP MODEL brief")
         with pytest.raises(BindError, match="brief"):
             db.execute("OCCLUDE cat USING brief")
@@ -421,10 +467,26 @@ class TestExplain:
         assert sum(layer["measured_seconds"] for layer in plan["layers"]) > 0
         assert "real s" in db.explain("OCCLUDE cat USING small", analyze=True)
 
+    def test_analyze_writes_the_map(self, db: Session, image: np.ndarray, tmp_path: Path) -> None:
+        query, file = "OCCLUDE cat WITH patch(4, 4) USING small", tmp_path / "heat.npz"
+        db.execute(f"EXPLAIN {query} INTO '{file}'")
+        assert not file.exists()
+        db.execute(f"EXPLAIN ANALYZE {query} INTO '{file}'")
+        np.testing.assert_array_equal(HeatMap.load(file).values, db.execute(query).values)
+        Image.fromarray(image).save(tmp_path / "one.png")
+        db.execute(f"EXPLAIN ANALYZE OCCLUDE '{tmp_path}/*.png' USING small INTO '{tmp_path}/{{stem}}-heat.npz'")
+        assert HeatMap.load(tmp_path / "one-heat.npz").source == str(tmp_path / "one.png")
+        with pytest.raises(ExecutionError, match="no folder"):
+            db.execute("EXPLAIN ANALYZE OCCLUDE cat USING small INTO '/no/such/folder/x.png'")
+
 
 BAD: list[tuple[str, type[Error], str]] = [
     ("OCCLUDE cat USING smal", BindError, "did you mean 'small'"),
     ("OCCLUDE cat USING resnet81", BindError, "did you mean"),
+    ("OCCLUDE cat USING resnet-18", ParseError, "did you mean resnet18"),
+    ("OCCLUDE cat USING timm/resnet-18", ParseError, "did you mean 'timm/resnet-18'"),
+    ("OCCLUDE cat USING sma-ll", ParseError, "did you mean small"),
+    ("OCCLUDE cat USING 'resnet-18'", BindError, "did you mean 'resnet18'"),
     ("OCCLUDE dog USING small", BindError, "no image 'dog'"),
     ("OCCLUDE $dog USING small", BindError, r"no value was given for the parameter \$dog"),
     ("OCCLUDE ? USING small", BindError, "number 1"),

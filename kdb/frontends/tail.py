@@ -69,10 +69,9 @@ def make_tail(
 
 
 def result_of(exported: torch.fx.Graph) -> torch.fx.Node:
-    """The node that gives the logits: an exported graph has a tuple of outputs, here of one."""
+    """The node that gives the logits: the last output; those before it are buffers that the forward writes to."""
     outputs: Any = exported.output_node().args[0]
-    result: torch.fx.Node
-    (result,) = outputs
+    result: torch.fx.Node = outputs[-1]
     return result
 
 

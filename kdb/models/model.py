@@ -25,6 +25,8 @@ _SAMPLES = 64  # elements of each tensor in a fingerprint
 class Model:
     """A classifier: ``module`` maps float32 [N, C, H, W] to logits [N, K].
 
+    The module belongs to whoever gave it; it is run in eval mode, and left in the modes that it was in.
+
     Two models are equal only if they are one object.  ``activation`` turns logits into probabilities; left out, it is
     softmax, or sigmoid where K is 1. ``weights_note`` says where the weights come from ('IMAGENET1K_V1', 'random',
     'registered', ...).
@@ -48,52 +50,26 @@ class Model:
         self.labels = None if labels is None else tuple(labels)
         self.weights_note = weights_note
         self.recipe = recipe
-        self._module = module
+        self.module = module
         self._activation = activation
-        self._n_outputs: tuple[Hashable, int] | None = None
         self._digest: tuple[Hashable, str] | None = None
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, weights={self.weights_note!r}, input={self.input_shape})"
 
-    @property
-    def module(self) -> nn.Module:
-        """The module in eval mode: dropout off, batch norm by its stored statistics.
-
-        Set at each access, since a registered module belongs to the caller, who may train it between two queries; the
-        training flags are not put back.
-        """
-        return self._module.eval()
-
     def with_preprocessing(self, preprocessing: Preprocessing) -> Model:
         """The same module, labels and activation, fed otherwise."""
         note, recipe = self.weights_note, self.recipe
-        return Model(self.name, self._module, preprocessing, self.labels, self._activation, note, recipe)
+        return Model(self.name, self.module, preprocessing, self.labels, self._activation, note, recipe)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the module's input."""
-        return (self.preprocessing.n_channels, *self.preprocessing.input_size)
-
-    @property
-    def activation(self) -> str:
-        """'softmax', 'sigmoid' or 'none'; where it was left out, n_outputs decides, which takes one inference."""
-        return self._activation or self.activation_of(self.n_outputs)
+        return self.preprocessing.input_shape
 
     def activation_of(self, n_outputs: int) -> str:
-        """The same for who knows K already."""
+        """'softmax', 'sigmoid' or 'none'; where it was left out, K outputs decide."""
         return self._activation or ("sigmoid" if n_outputs == 1 else "softmax")
-
-    @property
-    def n_outputs(self) -> int:
-        """K, found by one inference of a zero input and remembered.
-
-        Raises :class:`~kdb.errors.ModelError` where the module does not map [N, C, H, W] to [N, K].
-        """
-        key = self.fingerprint()
-        if self._n_outputs is None or self._n_outputs[0] != key:
-            self._n_outputs = key, self._probe()
-        return self._n_outputs[1]
 
     def fingerprint(self) -> tuple[Hashable, ...]:
         """One (name, address, version, shape, sample) a parameter or buffer; differs once any of them has changed.
@@ -103,7 +79,7 @@ class Model:
         """
         return tuple(
             (name, tensor.data_ptr(), _version(tensor), tuple(tensor.shape), _sample(tensor))
-            for name, tensor in _state(self._module)
+            for name, tensor in _state(self.module)
         )
 
     def weights_digest(self) -> str:
@@ -111,7 +87,7 @@ class Model:
         key = self.fingerprint()
         if self._digest is None or self._digest[0] != key:
             sha = hashlib.sha256()
-            for name, tensor in _state(self._module):
+            for name, tensor in _state(self.module):
                 sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
                 sha.update(_raw(tensor.reshape(-1)))
             self._digest = key, sha.hexdigest()
@@ -137,15 +113,18 @@ class Model:
         return index
 
     def label_of(self, index: int) -> str:
-        """The label of a class, or ``class 281`` where the model has none for it."""
-        return self.labels[index] if self.labels and 0 <= index < len(self.labels) else f"class {index}"
+        """The label of a class, or ``class 281`` where the model has no labels."""
+        return f"class {index}" if self.labels is None else self.labels[index]
+
+    def check_labels(self, n_classes: int) -> None:
+        """Raise BindError where there are labels, but not one for each class."""
+        if self.labels is not None and len(self.labels) != n_classes:
+            raise BindError(f"'{self.name}' has {n_classes} classes, but {len(self.labels)} labels")
 
     def _class_of_label(self, label: str, n_classes: int) -> int:
         hint = f"; write {label.strip()} without quotes for an index" if label.strip().isdecimal() else ""
         if self.labels is None:
             raise BindError(f"'{self.name}' has no labels, so class '{label}' is unknown; give an index{hint}")
-        if len(self.labels) != n_classes:
-            raise BindError(f"'{self.name}' has {len(self.labels)} labels for {n_classes} classes; give an index{hint}")
         synonyms = [{part.strip().casefold() for part in text.split(",")} for text in self.labels]
         folded = label.strip().casefold()
         tests: tuple[Iterable[bool], ...] = (
@@ -165,21 +144,6 @@ class Model:
         for close in get_close_matches(folded, known, n=1):
             hint += f"; did you mean '{known[close]}'?"
         raise BindError(f"'{self.name}' has no class '{label}'{hint}")
-
-    def _probe(self) -> int:
-        import torch
-
-        weight = next((p for p in self._module.parameters() if p.is_floating_point()), torch.empty(0))
-        shape = (1, *self.input_shape)
-        try:
-            with torch.inference_mode():
-                output = self.module(torch.zeros(shape, dtype=weight.dtype, device=weight.device))
-        except Exception as error:  # a module may raise anything
-            raise ModelError(f"'{self.name}' cannot run on an input of shape {list(shape)}: {error}") from error
-        if not isinstance(output, torch.Tensor) or output.ndim != 2 or len(output) != 1:
-            got = f"shape {list(output.shape)}" if isinstance(output, torch.Tensor) else f"a {type(output).__name__}"
-            raise ModelError(f"'{self.name}' must map [N, C, H, W] to logits [N, K]; for N = 1 it gave {got}")
-        return int(output.shape[1])
 
 
 def check_finite(module: nn.Module) -> None:

@@ -53,6 +53,13 @@ def known_names() -> tuple[str, ...]:
     return (*efficientnet_lite.available(), *_torchvision_names())
 
 
+def default_preprocessing(name: str) -> Preprocessing:
+    """How one of ``known_names`` wants its images, by its default weights."""
+    if name in efficientnet_lite.NAMES:
+        return efficientnet_lite.preprocessing(name)
+    return _torchvision_preprocessing(import_torchvision().models.get_model_weights(name).DEFAULT)
+
+
 def resolve(name: str, options: Mapping[str, object] | None = None) -> Model:
     """The unregistered model of that name: a bundled one, a torchvision classifier, or ``timm/NAME``.
 
@@ -77,7 +84,7 @@ def resolve(name: str, options: Mapping[str, object] | None = None) -> Model:
         else:
             hint = did_you_mean(name, known_names()) or "; kdb knows torchvision's classifiers and timm/NAME"
             raise BindError(f"unknown model '{name}'{hint}")
-    check_finite(model.module)
+    check_finite(model.module.eval())
     model.recipe = _recipe(name, options)
     return model
 
@@ -184,28 +191,29 @@ def _from_torchvision(name: str, asked: str, options: Mapping[str, object]) -> M
     entries = models.get_model_weights(name).__members__
     random = asked.casefold() == "random"
     weights = entries["DEFAULT" if random else choice("weights", asked, (*entries, "random"))]
-    # crop_size, resize_size, mean, std and interpolation, as in torchvision.transforms._presets.ImageClassification
-    transform = weights.transforms()
-    preprocessing = _adapted(
-        Preprocessing(
-            input_size=(transform.crop_size[0], transform.crop_size[-1]),
-            mean=tuple(transform.mean),
-            std=tuple(transform.std),
-            resize="crop",
-            resize_size=transform.resize_size[0],
-            interpolation=transform.interpolation.value,
-        ),
-        options,
-    )
+    wanted = _adapted(_torchvision_preprocessing(weights), options)
     if random:
         # Trained inception_v3 and googlenet renormalise their input, so these do, against torchvision's default for
         # untrained ones.  Their own initialisation is slow to draw.
         extra = {"transform_input": True, "init_weights": False} if name in ("inception_v3", "googlenet") else {}
-        module = _random(name, lambda: models.get_model(name, weights=None, **extra), preprocessing.input_size)
+        module = _random(name, lambda: models.get_model(name, weights=None, **extra), wanted.input_size)
     else:
         module = _fetched(name, weights)
     note = "random" if random else weights.name
-    return Model(name, module, preprocessing, weights.meta["categories"], "softmax", note)
+    return Model(name, module, wanted, weights.meta["categories"], "softmax", note)
+
+
+def _torchvision_preprocessing(weights: Any) -> Preprocessing:
+    # crop_size, resize_size, mean, std and interpolation, as in torchvision.transforms._presets.ImageClassification
+    transform = weights.transforms()
+    return Preprocessing(
+        input_size=(transform.crop_size[0], transform.crop_size[-1]),
+        mean=tuple(transform.mean),
+        std=tuple(transform.std),
+        resize="crop",
+        resize_size=transform.resize_size[0],
+        interpolation=transform.interpolation.value,
+    )
 
 
 def _fetched(name: str, weights: Any) -> nn.Module:
