@@ -310,6 +310,33 @@ def test_work_is_estimated_for_every_kernel(situation: Situation) -> None:
             assert macs <= full if kernel == "taps" else macs > 0 if kernel == "winograd" else macs == full
 
 
+@given(st.tuples(*[st.integers(0, 2)] * 4))
+def test_minimal_filtering_tiles_the_delta_itself_wherever_it_lies(padding: tuple[int, int, int, int]) -> None:
+    class Recording(CpuBackend):
+        def convolve(self, x: np.ndarray, *rest: Any) -> np.ndarray:
+            tiled.append(x.shape[1:3])
+            return super().convolve(x, *rest)
+
+    tiled: list[tuple[int, int]] = []
+    operator, shape = Convolution("w", None, 2, (3, 3), padding=padding), Shape(3, 9, 9)
+    draw = np.random.default_rng(0)
+    weights = {"w": Weight(draw.normal(size=(2, 3, 3, 3)).astype(np.float32))}
+    starts = np.array([(0, 0), (3, 2), (5, 5)])  # at two corners, and between
+    footprint = Footprint(Spans(starts[:, 0], starts[:, 0] + 4), Spans(starts[:, 1], starts[:, 1] + 4))
+    out = operator.output_shape([shape])
+    produced = operator.project([footprint], [shape], out)
+    assert produced is not None
+    boxes = produced.boxes(np.arange(3), out.size)
+    delta = Delta(Boxes(starts, Size(4, 4)), draw.normal(size=(3, 4, 4, 3)).astype(np.float32))
+
+    def values(k: CpuBackend, kernel: str) -> np.ndarray:
+        return operator.delta(k, weights, Update([delta], [None], None, boxes, [shape], kernel))
+
+    expected = values(CpuBackend(), "taps")
+    close(values(Recording(), "winograd"), expected, np.abs(expected).max())
+    assert tiled == [(4, 4)]
+
+
 def test_means_of_large_and_nearly_constant_maps_do_not_drift() -> None:
     """A running float32 sum of so many cells would be wrong by 7e-6: on a constant map all roundings point one way."""
     x = np.full((2, 112, 112, 3), 1.2345678, np.float32) + np.random.default_rng(0).uniform(0, 1e-3, (2, 112, 112, 3))

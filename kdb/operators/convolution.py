@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from kdb.geometry import Footprint, Size, Window
-from kdb.kernels.base import NO_MARGINS, Array, Backend, Margins, Parameters, Sliding
+import numpy as np
+
+from kdb.geometry import Boxes, Footprint, Size, Window
+from kdb.kernels.base import NO_MARGINS, Array, Backend, Margins, Parameters, Sliding, Weight
 from kdb.kernels.tiling import tiling
-from kdb.operators.base import ELEMENT, Operator, Reads, Shape, Update, Work
+from kdb.operators.base import ELEMENT, Delta, Operator, Reads, Shape, Update, Work
 
 RECOMPUTE = "recompute"
 
@@ -91,8 +93,21 @@ class Convolution(Operator):
             y -= k.gather(update.view, update.boxes)
             return y
         margins = d.boxes.margins(frames)
+        if margins is None and update.kernel == "winograd":
+            return self._whole(k, weight, d, update.boxes)
         x = d.values if margins is not None else k.embed(d.values, d.boxes, frames)
         return k.convolve(x, weight, None, self.sliding, self.groups, margins or NO_MARGINS, update.kernel)
+
+    def _whole(self, k: Backend, weight: Weight, d: Delta, boxes: Boxes) -> Array:
+        """``W * d`` where positions lie differently in their boxes: of the whole delta, then laid into each box.
+
+        Laid into frames first, as other kernels want it, the delta would be as large as they are: more tiles.
+        """
+        reach = np.array(self.kernel) - 1
+        y, x = (int(cells) for cells in reach)
+        values = k.convolve(d.values, weight, None, self.sliding, self.groups, (y, x, y, x), "winograd")
+        extent = Size(d.boxes.extent.height + y, d.boxes.extent.width + x)
+        return k.embed(values, Boxes(d.boxes.origins + self.padding[:2] - reach, extent), boxes)
 
     def macs(self, shapes: Sequence[Shape], shape: Shape, area: int) -> int:
         """Equation 10: (C_in / g) kh kw for each output."""
