@@ -338,7 +338,7 @@ def _syntax_refusal(text: str, error: UnexpectedInput, models: Names) -> _Refusa
         of_a_model = [getattr(each, "type", "") for each in stack[-2:]] == ["USING", "WORD"]
         return _not_a_name(run[0], run.start(), models() if of_a_model else ())
     token = error.token if isinstance(error, UnexpectedToken) else Token("", text[offset])
-    found = run[0] if run else token
+    found = run[0] if run and run.start() == offset else token
     if found.upper() == "FILL" and "STRIDE" in accepted:  # a clause may begin here, and FILL begins none
         return _Refusal("FILL stands once, right behind a patch, as in WITH patch(16, 16) FILL mean", offset, expected)
     known = {word.upper(): word for word in set(keywords()).intersection(expected)}
