@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from kdb.operators.pooling import GlobalMean, MaxPool, Pad
 from kdb.planner.cost import DEFAULT_RATES, CostModel, CostProfile
 from kdb.planner.lower import lower
 from kdb.planner.optimize import optimize
-from kdb.planner.partition import partition
+from kdb.planner.partition import partition, work_by_axis
 from kdb.planner.plan import LogicalPlan
 from kdb.planner.rules import (
     RULES,
@@ -264,7 +265,7 @@ def test_there_may_be_too_few_positions_to_batch() -> None:
 
 def batched(net: Network, cut: int, parts: int = 3) -> LogicalPlan:
     naive = plan(net, stride=2, cut=cut)
-    batches = tuple(partition(naive.positions, np.arange(len(naive.positions)), parts))
+    batches = tuple(partition(naive.positions, work_by_axis(naive), np.arange(len(naive.positions)), parts))
     return replace(naive, batches=batches, groups=tuple((i,) for i in range(parts)))
 
 
@@ -381,18 +382,18 @@ def test_memory_is_granted_only_at_the_last_reading_and_freed_there() -> None:
         assert steps["relu"].releases == ()
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=60),
-    st.integers(1, 20),
-    st.data(),
-)
+PLACES = st.tuples(st.integers(0, 30), st.integers(0, 30))
+WORK = st.tuples(st.integers(0, 9), st.integers(0, 9))
+
+
+@given(st.lists(st.tuples(PLACES, WORK), min_size=1, max_size=60), st.integers(1, 20), st.data())
 def test_a_partition_covers_every_member_once_near_equally(
-    positions: list[tuple[int, int]], parts: int, data: st.DataObject
+    drawn: list[tuple[tuple[int, int], tuple[int, int]]], parts: int, data: st.DataObject
 ) -> None:
-    table = np.array(positions)
+    table, work = (np.array(column) for column in zip(*drawn, strict=True))
     members = np.array(sorted(data.draw(st.sets(st.integers(0, len(table) - 1), min_size=min(parts, len(table))))))
     parts = max(min(parts, len(members)), 1)
-    groups = partition(table, members, parts)
+    groups = partition(table, work, members, parts)
     assert sorted(np.concatenate(groups)) == members.tolist()
     assert len(groups) == parts
     assert max(map(len, groups)) - min(map(len, groups)) <= 1
@@ -400,9 +401,58 @@ def test_a_partition_covers_every_member_once_near_equally(
         assert table[group].tolist() == sorted(table[group].tolist())
 
 
-def test_a_partition_makes_neighbours_of_a_lattice() -> None:
+@given(st.dictionaries(PLACES, WORK, min_size=1, max_size=60), st.integers(1, 20), st.randoms(use_true_random=False))
+def test_a_partition_is_the_same_for_any_order_of_the_positions(
+    drawn: dict[tuple[int, int], tuple[int, int]], parts: int, random: Random
+) -> None:
+    def groups(items: list[tuple[tuple[int, int], tuple[int, int]]]) -> list[list[list[int]]]:
+        table, work = (np.array(column) for column in zip(*items, strict=True))
+        found = partition(table, work, np.arange(len(items)), min(parts, len(items)))
+        return [table[group].tolist() for group in found]
+
+    items = list(drawn.items())
+    shuffled = random.sample(items, len(items))
+    assert groups(items) == groups(shuffled)
+
+
+def test_a_partition_makes_neighbours_of_a_lattice_where_all_work_is_the_same() -> None:
     starts = np.arange(8)
     positions = np.stack(np.meshgrid(starts, starts, indexing="ij"), -1).reshape(-1, 2)
-    groups = partition(np.random.default_rng(0).permutation(positions), np.arange(64), 4)
-    spreads = [np.ptp(np.random.default_rng(0).permutation(positions)[group], axis=0).tolist() for group in groups]
-    assert spreads == [[3, 3]] * 4
+    groups = partition(positions, np.ones_like(positions), np.arange(64), 4)
+    assert [np.ptp(positions[group], axis=0).tolist() for group in groups] == [[3, 3]] * 4
+
+
+def test_a_partition_puts_like_work_together_wherever_it_lies() -> None:
+    positions = np.stack([np.arange(12), np.zeros(12, int)], axis=1)
+    work = np.stack([np.arange(12) % 3, np.ones(12, int)], axis=1)
+    groups = partition(positions, work, np.arange(12), 3)
+    assert [group.tolist() for group in groups] == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8, 11]]
+
+
+@given(st.lists(st.tuples(st.integers(0, 18), st.integers(0, 18)), min_size=1, max_size=30, unique=True))
+def test_work_by_axis_is_of_the_extents_alone(places: list[tuple[int, int]]) -> None:
+    net = network(*chain(("conv", CONV), ("relu", RELU), ("conv2", replace(CONV, stride=(2, 2))), *HEAD))
+    before = replace(LogicalPlan.naive(net, np.array(places), Size(6, 6)), cut=4)
+    work = work_by_axis(before)
+    footprints = [before.geometry.footprints[node.name] for node in net.nodes[:4]]
+    for axis in (0, 1):
+        lengths = np.array([(f.y, f.x)[axis].lengths for f in footprints if f is not None]).T
+        for one in range(len(places)):
+            longer = (lengths >= lengths[one]).all(axis=1)
+            same = (lengths == lengths[one]).all(axis=1)
+            assert (work[longer & ~same, axis] > work[one, axis]).all() and (work[same, axis] == work[one, axis]).all()
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_batches_by_work_take_fewer_multiply_adds_than_neighbours(stride: int) -> None:
+    net = network(*chain(*((f"conv{i}", CONV) for i in range(4)), *HEAD))
+    before = plan(net, stride=stride, cut=5)
+    members, parts = np.arange(len(before.positions)), len(before.positions) // 8
+
+    def cells(work: np.ndarray) -> int:
+        batches = tuple(partition(before.positions, work, members, parts))
+        return sum(before.geometry.batched(batches).areas.values())
+
+    by_work, neighbours = cells(work_by_axis(before)), cells(np.zeros_like(before.positions))
+    exact = sum(int(f.areas.sum()) for f in before.geometry.footprints.values() if f is not None)
+    assert exact <= by_work < neighbours

@@ -1,25 +1,53 @@
-"""The partition of positions into batches: nearby positions, whose boxes have nearly the same extent in every layer."""
+"""The partition of positions into batches: positions whose boxes have nearly the same extent in every layer."""
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
-from kdb.geometry import IntArray
+from kdb.geometry import Footprint, IntArray
+from kdb.planner.plan import LogicalPlan
 
 
-def partition(positions: IntArray, members: IntArray, parts: int) -> list[IntArray]:
-    """``members`` (indices into ``positions`` [n, 2]) cut into ``parts`` near-equal groups of neighbours.
+def work_by_axis(plan: LogicalPlan) -> IntArray:
+    """int64 [n, 2]: the operations that each position's extents along y and x stand for, in the layers before the cut.
 
-    Halved along the axis they spread over most, as a k-d tree does; works for lattices, regions and scattered
-    positions alike.  Each group is in the order (y, x).
+    ``sum over layers of (operations a cell) * (length along this axis) * (mean length along the other)``.  A batch runs
+    on its longest extents, so that positions of like work lose least by sharing one.  Near a border boxes are clipped,
+    the earlier the nearer; elsewhere they differ by how a position falls on the layers' strides.
+    """
+    operations: Counter[Footprint] = Counter()  # a cell: many layers share a footprint
+    for node in plan.network.nodes[: plan.cut]:
+        footprint = plan.geometry.footprints[node.name]
+        if footprint is not None:
+            # One a channel stands for the layers without multiply-adds.
+            operations[footprint] += node.operator.macs(plan.network.input_shapes(node), node.shape, 1)
+            operations[footprint] += node.shape.channels
+    work = np.zeros((len(plan.positions), 2), np.int64)
+    for footprint, each in operations.items():
+        # In whole numbers, so that equal extents are equal work and order falls to the positions.
+        height, width = (round(float(spans.lengths.mean())) for spans in (footprint.y, footprint.x))
+        work[:, 0] += each * width * footprint.y.lengths
+        work[:, 1] += each * height * footprint.x.lengths
+    return work
+
+
+def partition(positions: IntArray, work: IntArray, members: IntArray, parts: int) -> list[IntArray]:
+    """``members`` (indices into ``positions`` and ``work``, [n, 2] each) cut into ``parts`` near-equal groups.
+
+    Halved, as a k-d tree is, along the axis over which their work spreads most; neighbours stay together where it is
+    the same.  Works for lattices, regions and scattered positions alike.  Each group is in the order (y, x).
     """
     if parts <= 1 or len(members) <= 1:
         order = np.lexsort((positions[members, 1], positions[members, 0]))
         return [members[order]]
     low = parts // 2
     cut = len(members) * low // parts
-    spread = np.ptp(positions[members], axis=0)
+    spread = np.ptp(work[members], axis=0)
+    if not spread.any():
+        spread = np.ptp(positions[members], axis=0)
     axis = int(spread[1] > spread[0])
-    order = np.lexsort((positions[members, 1 - axis], positions[members, axis]))
+    order = np.lexsort((positions[members, 1 - axis], positions[members, axis], work[members, axis]))
     left, right = members[order[:cut]], members[order[cut:]]
-    return [*partition(positions, left, low), *partition(positions, right, parts - low)]
+    return [*partition(positions, work, left, low), *partition(positions, work, right, parts - low)]
