@@ -28,7 +28,7 @@ from kdb.heatmap import HeatMap, Score, Stats
 from kdb.kernels.base import Array
 from kdb.kernels.cpu import CpuBackend
 from kdb.models.model import Model
-from kdb.planner.bind import DEFAULT_STRIDE, Arguments, Selection, fill_pixels
+from kdb.planner.bind import DEFAULT_STRIDE, Arguments, Selection, fill_pixels, is_uniform
 from kdb.planner.cost import CostModel, CostProfile
 from kdb.planner.lower import lower
 from kdb.planner.optimize import Applied, Memo, optimize
@@ -106,25 +106,28 @@ class Engine:
         calibration.keep(self._profiles[threads], threads)
         return self._profiles[threads]
 
-    def plan(self, traced: TracedModel, selection: Selection, patch: Size, precision: str = "fp32") -> Planned:
+    def plan(
+        self, traced: TracedModel, selection: Selection, patch: Size, precision: str = "fp32", uniform: bool = False
+    ) -> Planned:
         """The physical plan; no pixel is looked at.  Recent plans are kept: the images of a glob share one.
 
         ``precision`` bf16 permits kernels for deltas that round to fewer bits than float32; tf32 a CPU does not have.
+        ``uniform`` promises a patch of one colour.
         """
         positions = selection.positions
         chosen = tuple((setting.name, value) for setting, value in self.settings)
         digest = hashlib.sha256(positions.tobytes()).digest()
-        key = (id(traced), digest, patch, precision, chosen)
+        key = (id(traced), digest, patch, precision, uniform, chosen)
         held = self._plans.get(key)
         if held is None:
             # Kept with its model: as long as it is, no other object takes that id.
-            held = self._plans[key] = traced, self._plan(traced, positions, patch, precision)
+            held = self._plans[key] = traced, self._plan(traced, positions, patch, precision, uniform)
             if len(self._plans) > PLANS_KEPT:
                 self._plans.popitem(last=False)
         self._plans.move_to_end(key)
         return held[1]
 
-    def _plan(self, traced: TracedModel, positions: IntArray, patch: Size, precision: str) -> Planned:
+    def _plan(self, traced: TracedModel, positions: IntArray, patch: Size, precision: str, uniform: bool) -> Planned:
         start = time.perf_counter()
         threads, preset = self.settings["threads"], PRESETS[self.settings["preset"]]
         kernels = preset.kernels if self.settings["kernels"] == "auto" else self.settings["kernels"]
@@ -134,7 +137,7 @@ class Engine:
         batch_size = self.settings["batch_size"] or preset.batch_size
         context = Context(costs, threads, batch_size, BUFFER_BYTES // threads)
         switches = {rule.name: self.settings[f"rule.{rule.name}"] and rule.name not in preset.without for rule in RULES}
-        naive = LogicalPlan.naive(traced.network, positions, patch, preset.bounded)
+        naive = LogicalPlan.naive(traced.network, positions, patch, preset.bounded, uniform)
         logical, history = optimize(naive, context, switches, memo=self._rewritten)
         physical = lower(logical, context)
         return Planned(physical, history, time.perf_counter() - start)
@@ -147,7 +150,8 @@ class Engine:
         Raises Interrupted with the partial map on Ctrl-C, and ExecutionError where an output is not finite.
         """
         start = time.perf_counter()
-        planned = self.plan(task.traced, task.selection, task.patch, task.asked.precision)
+        uniform = is_uniform(task.asked.patch.fill)
+        planned = self.plan(task.traced, task.selection, task.patch, task.asked.precision, uniform)
         seconds = {"trace": task.traced_in, "plan": time.perf_counter() - start}
         image = task.traced.model.preprocessing.normalise(task.prepared.pixels)
         begun = time.perf_counter()

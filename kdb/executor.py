@@ -12,14 +12,15 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from kdb.errors import Error, ExecutionError, Interrupted
-from kdb.geometry import Boxes, IntArray, Size
+from kdb.geometry import Boxes, IntArray, Part, Size
 from kdb.interrupts import deferred
 from kdb.kernels.base import Array, Backend
+from kdb.network import Node
 from kdb.operators.base import Delta, Update, materialize
 from kdb.planner.plan import PhysicalPlan, Stage, Step
 from kdb.threads import computing, limited_pools
@@ -142,6 +143,7 @@ class _Run:
         self.error: BaseException | None = None
         self.measured = Measured()
         self.finished = 0
+        self.constants = _constants(plan, occlusion) if plan.logical.interior else {}
 
     def work(self, groups: queue.SimpleQueue[tuple[int, ...]], threads: int) -> None:
         """A worker's life."""
@@ -287,8 +289,23 @@ class _Group:
             self.network.input_shapes(node),
             step.kernel,
         )
-        self.measured.macs += node.operator.macs(update.shapes, node.shape, boxes.extent.area * len(boxes))
+        core = self.plan.logical.geometry.core(node, batch, boxes) if step.interior else None
+        cells = boxes.extent.area - (core.extent.area if core else 0)
+        self.measured.macs += node.operator.macs(update.shapes, node.shape, cells * len(boxes))
+        if core is not None:
+            return Delta(boxes, self._around(node, update, core))
         return Delta(boxes, node.operator.delta(self.backend, self.network.parameters, update))
+
+    def _around(self, node: Node, update: Update, core: Part) -> Array:
+        """The delta rule around the core; in it the layer's constant less its view."""
+        boxes = update.boxes
+        values = self.backend.zeros(len(boxes), boxes.extent, node.shape.channels)
+        for strip in core.around(boxes.extent):
+            part = replace(update, boxes=boxes.part(strip))
+            values[strip.slices] = node.operator.delta(self.backend, self.network.parameters, part)
+        view = self.backend.gather(self.run_.views[node.name], boxes.part(core))
+        values[core.slices] = self.run_.constants[node.name] - view
+        return values
 
     def _full_stage(self, stage: Stage, values: Mapping[str, Array], n: int) -> dict[str, Array]:
         """Full evaluation of gathered maps, ``stage.batch`` positions at a time."""
@@ -321,6 +338,17 @@ class _Group:
             return maps[name]
         view = self.run_.views[name]
         return np.broadcast_to(view, (n, *view.shape))
+
+
+def _constants(plan: PhysicalPlan, occlusion: Occlusion) -> dict[str, Array]:
+    """What each layer is, [1, 1, 1, C], where it reads the patch alone."""
+    network, inside = plan.logical.network, plan.logical.geometry.enclosed
+    constants = {network.source.name: occlusion.replacement[None, :1, :1]}
+    for node in network.nodes[1 : plan.logical.cut]:
+        if node.name in inside:
+            value = constants[node.inputs[0]]
+            constants[node.name] = node.operator.constant(plan.backend, network.parameters, value)
+    return constants
 
 
 def _clipped(positions: IntArray, patch: tuple[int, int], image: Sequence[int]) -> list[Boxes]:

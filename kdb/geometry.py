@@ -75,6 +75,14 @@ class Window:
         start = np.minimum(exact.start, length - lengths)
         return Spans(start, np.where(spans.lengths > 0, start + lengths, start))
 
+    def enclose(self, spans: Spans) -> Spans:
+        """Outputs that read cells of the span alone: neither a cell beside it nor padding.
+
+        ``a' = ceil((a + p) / s)`` and ``b' = floor((b - ke + p) / s) + 1``.
+        """
+        start = -(-(spans.start + self.before) // self.stride)
+        return Spans(start, np.maximum((spans.stop - self.reach + self.before) // self.stride + 1, start))
+
     def read_in(self, start: IntArray, extent: int) -> tuple[IntArray, int]:
         """First input cell and number of input cells that outputs ``[start, start + extent)`` read (eq. 17, 18).
 
@@ -159,6 +167,21 @@ class Footprint:
         project = Window.bound if self.bounded else Window.project
         return Footprint(project(y, self.y, size.height), project(x, self.x, size.width), self.bounded)
 
+    def enclosed(self, y: Window, x: Window) -> Footprint:
+        """Where these sliding windows read cells of the footprint alone."""
+        return Footprint(y.enclose(self.y), x.enclose(self.x), self.bounded)
+
+    def core(self, members: IntArray, boxes: Boxes) -> Part | None:
+        """The largest part of the batch's ``boxes`` that lies in the footprint of each of its ``members``, if any."""
+        ends = []
+        for axis, spans in enumerate((self.y, self.x)):
+            origins = boxes.origins[:, axis]
+            start = max(int((spans.start[members] - origins).max()), 0)
+            stop = min(int((spans.stop[members] - origins).min()), boxes.extent[axis])
+            ends.append((start, stop - start))
+        (top, height), (left, width) = ends
+        return Part(top, left, Size(height, width)) if height > 0 and width > 0 else None
+
     def shifted(self, y: int, x: int) -> Footprint:
         """Moved by so many cells."""
         return Footprint(self.y.shifted(y), self.x.shifted(x), self.bounded)
@@ -202,6 +225,31 @@ class Footprint:
         return Boxes(np.stack([y, x], axis=1), Size(height, width))
 
 
+class Part(NamedTuple):
+    """A rectangle at one place in every box of a batch."""
+
+    top: int
+    left: int
+    extent: Size
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """The part of values [n, h, w, C]."""
+        (height, width), top, left = self.extent, self.top, self.left
+        return slice(None), slice(top, top + height), slice(left, left + width)
+
+    def around(self, extent: Size) -> list[Part]:
+        """What is left of boxes of ``extent``: up to four strips, those above and below over the full width."""
+        height, below, right = self.extent.height, self.top + self.extent.height, self.left + self.extent.width
+        strips = [
+            Part(0, 0, Size(self.top, extent.width)),
+            Part(below, 0, Size(extent.height - below, extent.width)),
+            Part(self.top, 0, Size(height, self.left)),
+            Part(self.top, right, Size(height, extent.width - right)),
+        ]
+        return [strip for strip in strips if strip.extent.area]
+
+
 @dataclass(frozen=True, eq=False)
 class Boxes:
     """A batch of boxes of one extent: ``origins`` int64 [n, 2] of (y, x), negative ones only for a read-in context."""
@@ -220,6 +268,19 @@ class Boxes:
     def covers(self, size: Size) -> bool:
         """Whether each box is the whole map."""
         return self.extent == size
+
+    def part(self, part: Part) -> Boxes:
+        """That part of each box."""
+        return Boxes(self.origins + np.array([part.top, part.left]), part.extent)
+
+    def meeting(self, frames: Boxes) -> Part | None:
+        """The part that lies in the ``frames``; None unless it is the same for all, or where it is empty."""
+        starts = frames.origins - self.origins
+        low, high = np.maximum(starts[0], 0), np.minimum(starts[0] + frames.extent, self.extent)
+        if (starts != starts[0]).any() or (low >= high).any():
+            return None
+        (top, left), (height, width) = low.tolist(), (high - low).tolist()
+        return Part(top, left, Size(height, width))
 
     def read_in(self, y: Window, x: Window) -> Boxes:
         """The read-in context of these output boxes (equations 17 and 18)."""

@@ -159,7 +159,8 @@ class Session:
         threads = self.settings["threads"]
         if not statement.analyze:
             traced, selection, patch = self._bind(asked, arguments)
-            planned = self._engine.plan(traced, selection, patch, asked.precision)
+            uniform = bind.is_uniform(asked.patch.fill)
+            planned = self._engine.plan(traced, selection, patch, asked.precision, uniform)
             explained = explain(str(asked), planned.physical, planned.history, threads)
         else:
             if asked.into is not None:

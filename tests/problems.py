@@ -93,6 +93,8 @@ class Run:
     allowed: str | None = None
     off: tuple[str, ...] = ()
     cut: int | None = None
+    interior: bool = False
+    """Fill in the interior of every layer that has one, whatever it costs."""
     preset: str = "kdb"
     occlusion: Occlusion | None = None
     progress: Callable[[int], None] | None = None
@@ -105,8 +107,14 @@ class Run:
         preset = PRESETS[self.preset]
         allowed = self.allowed or (None if preset.kernels == "auto" else preset.kernels)
         context = Context(CostModel(CostProfile(), backend, allowed), self.threads, self.batch or preset.batch_size)
-        naive = LogicalPlan.naive(problem.network, problem.positions, Size(*problem.patch), preset.bounded)
+        plain = self.occlusion is None
+        naive = LogicalPlan.naive(problem.network, problem.positions, Size(*problem.patch), preset.bounded, plain)
         logical, _ = optimize(naive, context, dict.fromkeys((*self.off, *preset.without), False))
+        if self.interior:
+            inside, nodes = logical.geometry.enclosed, logical.network.nodes[1 : logical.cut]
+            divisible = {node.name for node in nodes if node.operator.divisible and node.name in inside}
+            logical = replace(logical, interior=frozenset(divisible))
+            logical.verify()
         self.plan = lower(logical if self.cut is None else replace(logical, cut=self.cut), context)
         self.views = materialize(logical.network, problem.hwc, backend, self.plan.views)
         for array in self.views.arrays.values():

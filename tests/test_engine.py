@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 from networks import modules
 from problems import Ints, Problem, Run, everything, images, on_a_lattice, scattered
@@ -17,6 +17,7 @@ from benchmarks.calibrated import calibrate
 from benchmarks.oracle import SIGNAL_BOUND
 from kdb.executor import Executor
 from kdb.geometry import lattice
+from kdb.planner.plan import Core
 from kdb.planner.rules import RULES
 
 # --- random networks ---------------------------------------------------------------------------------------------
@@ -46,6 +47,7 @@ def test_a_random_network_is_maintained_exactly(problem: Problem, batch: int | N
     for native in (False, True):
         problem.assert_exact(Run(native, threads, batch).logits(problem))
     problem.assert_exact(Run(threads=threads, preset="krypton").logits(problem))
+    problem.assert_exact(Run(threads=threads, batch=batch, off=("cut_over",), interior=True).logits(problem))
 
 
 # --- one network with everything, every setting ------------------------------------------------------------------
@@ -93,6 +95,44 @@ def test_the_papers_plan(lattice_problem: Problem) -> None:
     exact = Run(off=("cut_over",))
     exact.logits(lattice_problem)
     assert run.plan.planned_macs > exact.plan.planned_macs
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> Problem:
+    """A chain of narrow layers under a large patch: its interior reaches far."""
+    size = draw(st.tuples(st.integers(24, 32), st.integers(24, 32)))
+    patch = draw(st.tuples(st.integers(12, size[0]), st.integers(12, size[1])))
+    corners = st.tuples(st.integers(0, size[0] - patch[0]), st.integers(0, size[1] - patch[1]))
+    positions = np.array(draw(st.lists(corners, min_size=1, max_size=12)))
+    with torch.random.fork_rng():
+        torch.manual_seed(draw(st.integers(0, 9)))
+        parts: list[nn.Module] = []
+        for inputs in (3, *[6] * draw(st.integers(1, 3))):
+            kernel, padding = draw(st.tuples(st.integers(1, 3), st.integers(1, 3))), draw(st.integers(0, 1))
+            parts += [nn.Conv2d(inputs, 6, kernel, draw(st.integers(1, 2)), padding), draw(st.sampled_from(LAYERS))]
+        module = nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)).eval()
+    fill = torch.tensor(draw(st.sampled_from([(0.0, 0.0, 0.0), (1.5, -0.5, 0.3)])))
+    return Problem(calibrate(module, images(size)), images(size)[0], fill, patch, positions)
+
+
+LAYERS = (nn.ReLU(), nn.SiLU(), nn.BatchNorm2d(6), nn.MaxPool2d(2, 1), nn.AvgPool2d(2, 2, 1, ceil_mode=True))
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@given(chains(), st.sampled_from([1, 3, 48]), st.sampled_from([None, "direct", "taps", "winograd", "recompute"]))
+def test_a_constant_interior_changes_nothing(problem: Problem, batch: int, kernel: str | None) -> None:
+    assume(problem.signal >= SIGNAL_BOUND)
+    run = Run(batch=batch, allowed=kernel, off=("cut_over",), interior=True)
+    problem.assert_exact(run.logits(problem))
+    plain = Run(batch=batch, allowed=kernel, off=("cut_over", "constant_interior"))
+    problem.assert_exact(plain.logits(problem))
+    areas = [core.area for name in run.plan.logical.interior for core in cores(run, name)]
+    event("there is an interior" if any(areas) else "there is none")
+    assert (run.plan.planned_macs < plain.plan.planned_macs) == any(areas)
+
+
+def cores(run: Run, name: str) -> tuple[Core, ...]:
+    return run.plan.logical.cores(run.plan.logical.network[name])
 
 
 class Shared(nn.Module):

@@ -24,6 +24,7 @@ QUERIES = {
     "no_cut_over": f"SET rule.cut_over = off; EXPLAIN {QUERY}",
     "unbatched": f"SET rule.multi_query_batching = off; EXPLAIN {QUERY} WITHIN box(0, 0, 12, 8)",
     "opaque": "EXPLAIN OCCLUDE 'cat.png' WITH patch(8, 8) USING sorting",
+    "interior": "EXPLAIN OCCLUDE 'cat.png' WITH patch(40, 40) STRIDE 2 USING wide",
     "graph": f"EXPLAIN (FORMAT dot) {QUERY}",
 }
 
@@ -45,6 +46,18 @@ class Residual(nn.Module):
         return self.head(torch.relu(self.wide(torch.relu(self.left(x) + self.right(x)))))
 
 
+class Wide(nn.Module):
+    """Many channels early, as VGG16 has them: where what lies under a large patch is worth leaving out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1), nn.ReLU())
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(x))
+
+
 class Sorting(nn.Module):
     """Ends in what kdb has no operator for."""
 
@@ -61,6 +74,7 @@ def db() -> Session:
     torch.manual_seed(0)
     session = kdb.connect()
     session.register_model("residual", Residual(), input_size=(64, 64))
+    session.register_model("wide", Wide(), input_size=(64, 64))
     session.register_model("sorting", Sorting(), input_size=(32, 32))
     session.execute("SET threads = 2")
     return session
@@ -85,3 +99,4 @@ def test_what_differs_is_seen_in_the_plan() -> None:
     assert "\ndeltas " in whole and "\ndeltas " not in naive
     assert "direct" in whole and "direct" not in native
     assert "switched off" in naive
+    assert ", ring " in (GOLDEN / "interior.txt").read_text() and ", ring" not in whole

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdb.geometry import Boxes, Footprint, Size, Spans, Window, lattice
+from kdb.geometry import Boxes, Footprint, Part, Size, Spans, Window, lattice
 
 Ints = tuple[int, int]
 
@@ -103,6 +103,17 @@ def test_an_empty_change_is_read_by_nothing(window: Window, length: int, data: s
     at = data.draw(st.integers(0, length))
     assert window.project(spans((at, at), (at + 2, at)), 50).lengths.tolist() == [0, 0]
     assert window.bound(spans((at, at), (at + 2, at)), 50).lengths.tolist() == [0, 0]
+
+
+@given(st.data(), windows(), st.integers(1, 16))
+def test_what_is_enclosed_reads_nothing_else(data: st.DataObject, window: Window, length: int) -> None:
+    outputs = max(window.output_length(length), 1)
+    pairs = data.draw(st.lists(intervals(length), min_size=1, max_size=5))
+    enclosed = window.enclose(spans(*pairs))
+    reach = Window(window.reach, window.stride, window.before, window.after)  # of its first tap to its last
+    for i, (start, stop) in enumerate(pairs):
+        inside = set(range(start, stop))
+        assert cells(enclosed, i) == {output for output in range(outputs) if reads(reach, output) <= inside}
 
 
 def test_a_strided_1x1_skips_changes() -> None:
@@ -236,3 +247,65 @@ def test_the_papers_count_is_one_short() -> None:
 @pytest.mark.parametrize(("size", "patch", "stride", "starts"), [(5, 5, 3, [0]), (5, 6, 1, []), (7, 2, 5, [0, 5])])
 def test_lattices_by_hand(size: int, patch: int, stride: int, starts: list[int]) -> None:
     assert lattice(size, patch, stride).tolist() == starts
+
+
+# --- parts of boxes ----------------------------------------------------------------------------------------------
+
+
+@given(st.data())
+def test_the_core_is_in_every_members_footprint_and_cannot_grow(data: st.DataObject) -> None:
+    """Boxes of a larger footprint, shifted into the map; the core of a smaller one inside it."""
+    length = data.draw(st.integers(4, 12))
+    pairs = data.draw(st.lists(st.tuples(intervals(length), intervals(length)), min_size=1, max_size=4))
+    inner = footprint(*pairs)
+    margins = data.draw(st.tuples(*[st.integers(0, 3)] * 4))
+    outer = footprint(
+        *(
+            ((max(top - margins[0], 0), min(bottom + margins[1], length)), (max(left - margins[2], 0), right))
+            for (top, bottom), (left, right) in pairs
+        )
+    )
+    boxes = outer.boxes(np.arange(len(pairs)), Size(length, length))
+    common = {
+        (y, x)
+        for y in range(boxes.extent.height)
+        for x in range(boxes.extent.width)
+        if all((top + y, left + x) in box_cells(inner, i) for i, (top, left) in enumerate(boxes.origins.tolist()))
+    }
+    core = inner.core(np.arange(len(pairs)), boxes)
+    if core is None:
+        assert not common
+    else:
+        rows, columns = (range(each.start, each.stop) for each in core.slices[1:])
+        assert {(y, x) for y in rows for x in columns} == common
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.data())
+def test_a_part_and_the_strips_around_it_make_the_box(height: int, width: int, data: st.DataObject) -> None:
+    (top, bottom), (left, right) = data.draw(intervals(height)), data.draw(intervals(width))
+    part = Part(top, left, Size(bottom - top, right - left))
+    counts = np.zeros((2, height, width), int)
+    for each in (part, *part.around(Size(height, width))):
+        counts[each.slices] += 1
+    assert (counts == 1).all()
+    origins = np.array([[2, 3], [5, 0]])
+    assert (Boxes(origins, Size(height, width)).part(part).origins - origins == [top, left]).all()
+
+
+@given(st.lists(st.tuples(*[st.integers(-4, 8)] * 2), min_size=1, max_size=4), st.data())
+def test_what_meets_the_frames_is_what_lies_in_all_of_them(origins: list[Ints], data: st.DataObject) -> None:
+    boxes, frames = (Size(*data.draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))) for _ in range(2))
+    offsets = st.tuples(st.integers(-5, 5), st.integers(-5, 5))
+    same = data.draw(offsets)
+    each = [same] * len(origins) if data.draw(st.booleans()) else [data.draw(offsets) for _ in origins]
+    part = Boxes(np.array(origins), boxes).meeting(Boxes(np.array(origins) + np.array(each), frames))
+    lying = [
+        {(y, x) for y in range(boxes.height) for x in range(boxes.width) if y - top in rows and x - left in columns}
+        for top, left in each
+        for rows, columns in [(range(frames.height), range(frames.width))]
+    ]
+    if part is None:
+        assert len(set(each)) > 1 or not lying[0]
+    else:
+        rows, columns = (range(each.start, each.stop) for each in part.slices[1:])
+        assert all(cells_ == {(y, x) for y in rows for x in columns} for cells_ in lying)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdb.geometry import Boxes, Footprint, Size, Spans
+from kdb.geometry import Boxes, Footprint, Part, Size, Spans
 from kdb.kernels.base import Instruction, Weight
 from kdb.kernels.cpu import CpuBackend
 from kdb.operators.base import Delta, Operator, Shape, Update, materialize
@@ -197,8 +197,8 @@ class Situation:
         views = [np.repeat(view[None], self.n, axis=0) for view in self.views]
         return self.evaluate(k, self.maps) - self.evaluate(k, views)
 
-    def delta(self, k: CpuBackend, kernel: str, members: np.ndarray | None = None) -> Delta:
-        """The operator's delta rule, given the views that it asks for and no others, and on boxes of its own."""
+    def delta(self, k: CpuBackend, kernel: str, members: np.ndarray | None = None, part: Part | None = None) -> Delta:
+        """The operator's delta rule, given the views that it asks for and no others, on boxes of its own or a part."""
         operator, shape = self.case.operator, self.case.shape
         index = np.arange(self.n) if members is None else members
         inputs = self.deltas(index)
@@ -209,6 +209,7 @@ class Situation:
             if array is not None:
                 array.setflags(write=False)
         boxes = self.footprint.boxes(index, shape.size)
+        boxes = boxes if part is None else boxes.part(part)
         before = [None if d is None else d.values.copy() for d in inputs]
         values = operator.delta(k, self.case.weights, Update(inputs, views, view, boxes, self.case.shapes, kernel))
         assert values.shape == (len(index), *boxes.extent, shape.channels) and values.dtype == np.float32
@@ -264,6 +265,52 @@ def test_a_batch_equals_its_singletons(situation: Situation) -> None:
         for i in range(situation.n):
             single = situation.evaluate(k, [each[i : i + 1] for each in situation.maps])
             close(single[0], values[i], np.abs(values[i]).max())
+
+
+@settings(max_examples=100)
+@given(situations, st.data())
+def test_a_divisible_delta_rule_gives_any_part_of_the_boxes(situation: Situation, data: st.DataObject) -> None:
+    if not situation.case.operator.divisible:
+        return
+    members, size = np.arange(situation.n), situation.case.shape.size
+    boxes = situation.footprint.boxes(members, size)
+    corners = [sorted(data.draw(st.tuples(*[st.integers(0, length)] * 2))) for length in boxes.extent]
+    (top, bottom), (left, right) = (
+        (a, max(b, a + 1)) if a < n else (n - 1, n) for (a, b), n in zip(corners, boxes.extent, strict=True)
+    )
+    part = Part(top, left, Size(bottom - top, right - left))
+    for k, kernel in each_kernel(situation.case):
+        whole, alone = situation.delta(k, kernel), situation.delta(k, kernel, part=part)
+        close(alone.values, whole.values[part.slices], np.abs(situation.evaluate(k, situation.maps)).max())
+
+
+@settings(max_examples=300)
+@given(situations)
+def test_what_reads_a_constant_alone_is_a_constant(situation: Situation) -> None:
+    operator, (shape, *_) = situation.case.operator, situation.case.shapes
+    inside = operator.enclosed(situation.footprints)
+    if inside is None:
+        return
+    colour = np.random.default_rng(situation.seed).normal(size=shape.channels).astype(np.float32)
+    for i, (y, x) in enumerate(
+        zip(*(zip(s.start, s.stop, strict=True) for s in footprint_axes(situation)), strict=True)
+    ):
+        situation.maps[0][i, slice(*y), slice(*x)] = colour
+    for k in BACKENDS:
+        values = situation.evaluate(k, situation.maps)
+        constant = operator.constant(k, situation.case.weights, colour[None, None, None])
+        assert constant.shape == (1, 1, 1, situation.case.shape.channels)
+        for i in range(situation.n):
+            rows, columns = (slice(max(s.start[i], 0), max(s.stop[i], s.start[i])) for s in (inside.y, inside.x))
+            found = values[i, rows, columns]
+            assert found.size == inside.areas[i] * situation.case.shape.channels
+            close(found, np.broadcast_to(constant[0], found.shape), np.abs(values).max())
+
+
+def footprint_axes(situation: Situation) -> tuple[Spans, Spans]:
+    (footprint, *_) = situation.footprints
+    assert footprint is not None
+    return footprint.y, footprint.x
 
 
 @settings(max_examples=100)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdb.errors import ExecutionError
-from kdb.geometry import Size, lattice
+from kdb.geometry import Part, Size, lattice
 from kdb.kernels.base import Instruction
 from kdb.kernels.cpu import CpuBackend
 from kdb.network import Network, Node, ParameterStore
@@ -30,6 +30,7 @@ from kdb.planner.rules import (
     RULES,
     Context,
     Rule,
+    constant_interior,
     cut_over,
     fold_batch_norm,
     fold_padding,
@@ -283,6 +284,32 @@ def test_cut_over() -> None:
     assert fired(cut_over.RULE, whole).cut == 1
 
 
+def test_constant_interior() -> None:
+    net = network(*chain(("conv", CONV), ("relu", RELU), ("again", CONV), *HEAD), size=(48, 48))
+    before = replace(plan(net, patch=30, cut=4), uniform=True)
+    fast = replace(CONTEXT, costs=CostModel(replace(PROFILE, call=0.0), CpuBackend()))
+    after = fired(constant_interior.RULE, before, fast)
+    assert after.interior == {"conv", "again"}
+    whole, ring = lower(before, fast), lower(after, fast)
+    # At (8, 8) the second layer's box is 34 x 34; 26 x 26 of it read the patch alone.
+    inner = [core for core in after.cores(net["again"]) if core.extent == Size(34, 34)]
+    assert {core.part for core in inner} == {Part(4, 4, Size(26, 26))}
+    saved = sum(core.area for name in after.interior for core in after.cores(net[name])) * 4 * 4 * 9
+    assert whole.planned_macs - ring.planned_macs == saved and ring.seconds < whole.seconds
+    assert ring.views == whole.views | {"again", "conv"}
+
+
+def test_a_constant_interior_must_gain() -> None:
+    net = network(*chain(("conv", CONV), *HEAD), size=(48, 48))
+    apply = constant_interior.apply
+    assert apply(plan(net), CONTEXT) == "the plan is not incremental"
+    assert apply(plan(net, patch=30, cut=2), CONTEXT) == "the patch is not of one colour"
+    small = replace(plan(net, patch=2, cut=2), uniform=True)
+    assert apply(small, CONTEXT) == "no layer's window fits into the patch of every position of a batch"
+    slow = replace(CONTEXT, costs=CostModel(replace(PROFILE, call=1e-3), CpuBackend()))
+    assert apply(replace(small, patch=Size(30, 30)), slow) == "the ring around it costs no less than the boxes"
+
+
 def test_rebatch() -> None:
     net = network(*chain(("conv", CONV), *HEAD))
     before = batched(net, 2, parts=10)  # 100 positions, 9 KiB each cross
@@ -334,12 +361,27 @@ def broken(before: LogicalPlan, how: str) -> LogicalPlan:
         "shape": {"network": with_conv(replace(conv, shape=Shape(4, 9, 9)))},
         "weight": {"network": with_conv(replace(conv, operator=replace(CONV, weight="gone")))},
         "source": {"network": Network(net.nodes[1:], net.parameters)},
+        "colours": {"interior": frozenset({"conv"})},
+        "interior": {"interior": frozenset({"mean"}), "uniform": True, "cut": 3},
     }
     return replace(before, **changes[how])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    "how", ["positions lost", "position twice", "batch lost", "cut", "order", "shape", "weight", "source", "cycle"]
+    "how",
+    [
+        "positions lost",
+        "position twice",
+        "batch lost",
+        "cut",
+        "order",
+        "shape",
+        "weight",
+        "source",
+        "colours",
+        "interior",
+        "cycle",
+    ],
 )
 def test_a_rule_that_breaks_a_plan_is_caught_by_name(how: str) -> None:
     def apply(before: LogicalPlan, context: Context) -> LogicalPlan:

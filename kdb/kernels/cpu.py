@@ -90,16 +90,17 @@ class CpuBackend:
         margins = boxes.margins(frames)
         if margins is not None:
             return taps.padded(values, margins)
-        n, _, _, channels = values.shape
+        embedded = np.zeros((len(values), *frames.extent, values.shape[-1]), np.float32)
         offsets = boxes.origins - frames.origins
-        # A canvas that reaches over the frames on both sides, so that a box may hang out; cut to the frames at the end.
-        low = np.minimum(offsets.min(axis=0), 0)
-        high = np.maximum((offsets + boxes.extent - frames.extent).max(axis=0), 0)
-        canvas = np.zeros((n, *(np.array(frames.extent) - low + high), channels), np.float32)
-        places = offsets - low
-        _windows(canvas, boxes.extent, writeable=True)[np.arange(n), places[:, 0], places[:, 1]] = values
-        (top, left), extent = -low, frames.extent
-        return np.ascontiguousarray(canvas[:, top : top + extent.height, left : left + extent.width])
+        starts, stops = np.maximum(offsets, 0), np.minimum(offsets + boxes.extent, frames.extent)
+        # A slice each: one pass over the values, where indexing all at once takes two and a canvas around the frames.
+        for frame, value, offset, start, stop in zip(
+            embedded, values, offsets.tolist(), starts.tolist(), stops.tolist(), strict=True
+        ):
+            (top, left), (bottom, right), (y, x) = start, stop, offset
+            if top < bottom and left < right:
+                frame[top:bottom, left:right] = value[top - y : bottom - y, left - x : right - x]
+        return embedded
 
     def superimpose(self, target: FloatArray, frames: Boxes, values: FloatArray, boxes: Boxes) -> None:
         """``target[B] += values``, in place."""

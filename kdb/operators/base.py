@@ -48,6 +48,13 @@ class Delta:
     values: Array
     disposable: bool = False
 
+    def within(self, frames: Boxes) -> Delta:
+        """What of it lies in ``frames``; all of it where that differs from box to box."""
+        part = self.boxes.meeting(frames)
+        if part is None or part.extent == self.boxes.extent:
+            return self
+        return Delta(self.boxes.part(part), self.values[part.slices].copy(), disposable=True)
+
     def own(self) -> Array:
         """The values in memory that may be written over."""
         return self.values if self.disposable else self.values.copy()
@@ -101,6 +108,8 @@ class Operator:
     label: ClassVar[str] = "operator"
     aliases: ClassVar[bool] = False
     """Whether the output may share the input's memory, so that neither may be written over."""
+    divisible: ClassVar[bool] = False
+    """Whether the delta rule also gives any part of the output's boxes, for the work of that part."""
 
     def params(self) -> tuple[tuple[str, str], ...]:
         """Parameters in order, as text, for whoever renders a plan; weights are left out."""
@@ -128,6 +137,17 @@ class Operator:
         """
         changed = [footprint for footprint in inputs if footprint is not None]
         return changed[0].union(*changed[1:]) if changed else None
+
+    def enclosed(self, inputs: Sequence[Footprint | None]) -> Footprint | None:
+        """Where the output reads ``inputs``' footprints alone, so that one value there gives one value here.
+
+        None, as in this default, for operators of which it is not known.
+        """
+        return None
+
+    def constant(self, k: Backend, parameters: Parameters, value: Array) -> Array:
+        """What the output is where it reads ``value`` [1, 1, 1, C] alone: [1, 1, 1, C']; see :meth:`enclosed`."""
+        return self.evaluate(k, parameters, [value], self.evaluation_kernels(k)[0], False)
 
     def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
         """The value T(inputs) on maps [n, H, W, C]; ``reuse`` grants the memory of the first input."""

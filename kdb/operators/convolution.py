@@ -33,6 +33,7 @@ class Convolution(Operator):
     """``y = W * x + b`` with ``weight`` [out, in / groups, kh, kw]; padding is (top, left, bottom, right)."""
 
     label: ClassVar[str] = "convolution"
+    divisible: ClassVar[bool] = True
 
     weight: str
     bias: str | None
@@ -60,6 +61,17 @@ class Convolution(Operator):
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
         """Every output whose window reads a change."""
         return None if inputs[0] is None else inputs[0].behind(*windows(self.sliding, self.padding), shape.size)
+
+    def enclosed(self, inputs: Sequence[Footprint | None]) -> Footprint | None:
+        """Every output whose window lies in the input's footprint."""
+        return None if inputs[0] is None else inputs[0].enclosed(*windows(self.sliding, self.padding))
+
+    def constant(self, k: Backend, parameters: Parameters, value: Array) -> Array:
+        """One window of ``value``, unpadded."""
+        y, x = windows(self.sliding, NO_MARGINS)
+        window = k.expand(value, Size(y.reach, x.reach), value.shape[-1])
+        unpadded = replace(self, padding=NO_MARGINS)
+        return unpadded.evaluate(k, parameters, [window], self.evaluation_kernels(k)[0], False)
 
     def kernels(self, k: Backend) -> tuple[str, ...]:
         """The backend's own, then Algorithm 1."""
@@ -92,6 +104,7 @@ class Convolution(Operator):
             y = k.convolve(context, weight, bias, self.sliding, self.groups, NO_MARGINS, kernel)
             y -= k.gather(update.view, update.boxes)
             return y
+        d = d.within(frames)
         margins = d.boxes.margins(frames)
         if margins is None and update.kernel == "winograd":
             return self._whole(k, weight, d, update.boxes)

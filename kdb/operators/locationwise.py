@@ -13,7 +13,16 @@ from kdb.operators.base import ELEMENT, Operator, Reads, Shape, Update, Work, wh
 
 
 @dataclass(frozen=True, slots=True)
-class LocationWise(Operator):
+class _Pointwise(Operator):
+    """Each output reads the input at its own location alone."""
+
+    def enclosed(self, inputs: Sequence[Footprint | None]) -> Footprint | None:
+        """The input's."""
+        return inputs[0]
+
+
+@dataclass(frozen=True, slots=True)
+class LocationWise(_Pointwise):
     """``f`` at each location, as a program over its channels: activations, layer norm or softmax over channels."""
 
     label: ClassVar[str] = "location_wise"
@@ -60,7 +69,7 @@ class LocationWise(Operator):
 
 
 @dataclass(frozen=True, slots=True)
-class Affine(Operator):
+class Affine(_Pointwise):
     """``a x + b``, channel by channel: batch normalization in inference."""
 
     label: ClassVar[str] = "affine"
@@ -99,7 +108,7 @@ class Affine(Operator):
 
 
 @dataclass(frozen=True, slots=True)
-class SelectChannels(Operator):
+class SelectChannels(_Pointwise):
     """``x[order]``: a slice of the channels, or a permutation of them (channel shuffle)."""
 
     label: ClassVar[str] = "select_channels"
@@ -155,7 +164,7 @@ class Flatten(Operator):
 
 
 @dataclass(frozen=True, slots=True)
-class Dense(Operator):
+class Dense(_Pointwise):
     """``y = W x + b`` over the channels, location by location; ``weight`` is [out, in]."""
 
     label: ClassVar[str] = "dense"

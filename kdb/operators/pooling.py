@@ -42,6 +42,14 @@ class _Pool(Operator):
         """Every output whose window reads a change."""
         return None if inputs[0] is None else inputs[0].behind(*windows(self.sliding, self.padding), shape.size)
 
+    def enclosed(self, inputs: Sequence[Footprint | None]) -> Footprint | None:
+        """Every output whose window lies in the input's footprint."""
+        return None if inputs[0] is None else inputs[0].enclosed(*windows(self.sliding, self.padding))
+
+    def constant(self, k: Backend, parameters: Parameters, value: Array) -> Array:
+        """The same: it is the maximum and the mean of its copies."""
+        return value
+
     def _frames(self, boxes: Boxes) -> Boxes:
         return boxes.read_in(*windows(self.sliding, self.padding))
 
@@ -106,6 +114,10 @@ class AveragePool(_Pool):
     def divisors(self, shape: Shape) -> npt.NDArray[np.float32]:
         """What each output is divided by, [H', W', 1], given the input's ``shape``."""
         return _divisors(self, shape)
+
+    def enclosed(self, inputs: Sequence[Footprint | None]) -> Footprint | None:
+        """As all windows; nowhere if the divisor is another than the number of cells."""
+        return None if self.divisor is not None else _Pool.enclosed(self, inputs)
 
     def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
         """Sum over the zero-padded map, over the divisors."""

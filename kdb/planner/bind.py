@@ -204,6 +204,11 @@ def check_fill(fill: query.Fill, patch: Size, arguments: Arguments) -> None:
         raise BindError(f"FILL takes {expected}; got {value.dtype} {list(value.shape)}")
 
 
+def is_uniform(fill: query.Fill) -> bool:
+    """Whether the patch is sure to be of one colour, whatever the image and the parameters."""
+    return fill.kind != "blur" and fill.parameter is None
+
+
 def fill_pixels(fill: query.Fill, patch: Size, image: FloatArray, arguments: Arguments) -> tuple[FloatArray, bool]:
     """What covers ``image`` [H, W, 3], pixels 0-255: [h, w, 3], or [H, W, 3] and True where it is aligned with it."""
     if fill.kind == "blur":

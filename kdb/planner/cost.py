@@ -11,10 +11,11 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from kdb.geometry import Size
+from kdb.geometry import Part, Size
 from kdb.kernels.base import Backend
 from kdb.network import Network, Node
 from kdb.operators.base import ELEMENT, Shape, Work
+from kdb.planner.plan import Core
 
 Rates = tuple[tuple[int, float], ...]
 """Multiply-adds a second at some widths, in the order of the widths."""
@@ -115,6 +116,20 @@ class CostModel:
             works = [node.operator.delta_work(kernel, shapes, inputs, node.shape, extent) for kernel in kernels]
             self._known[key] = self._best(kernels, works, n)
         return self._known[key]
+
+    def ring(self, network: Network, node: Node, kernel: str, cores: Sequence[Core]) -> float:
+        """Seconds of all batches where ``kernel`` computes the ring around their cores and those are filled in."""
+        shapes, total = network.input_shapes(node), 0.0
+        for core in cores:
+            # A strip reads about as many cells of the delta as it has itself.
+            strips = [Part(0, 0, core.extent)] if core.part is None else core.part.around(core.extent)
+            for _, _, extent in strips:
+                work = node.operator.delta_work(kernel, shapes, (extent,), node.shape, extent)
+                total += self._seconds(work, core.positions)
+            if core.part is not None:  # strips are put in place, the constant less the view beside them
+                moved = Work("elementwise", 0, 4 * ELEMENT * core.extent.area * node.shape.channels, 3 + len(strips))
+                total += self.profile.seconds(moved, core.positions)
+        return total
 
     def full(self, network: Network, node: Node, n: int) -> Choice:
         """The cheapest full evaluation for a batch of ``n``."""

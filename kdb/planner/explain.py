@@ -34,7 +34,10 @@ class RuleLine:
 
 @dataclass(frozen=True)
 class LayerLine:
-    """One layer: where it stands, how it is computed, on what part of its map, and what that costs."""
+    """One layer: where it stands, how it is computed, on what part of its map, and what that costs.
+
+    With an ``interior`` only the ring around it is computed.
+    """
 
     name: str
     operator: str
@@ -42,6 +45,7 @@ class LayerLine:
     inputs: tuple[str, ...]
     stage: str
     kernel: str
+    interior: bool
     box: Size
     map: Size
     channels: int
@@ -100,6 +104,7 @@ def explain(
                     inputs=node.inputs,
                     stage=stage.name,
                     kernel=step.kernel,
+                    interior=step.interior,
                     box=step.extent,
                     map=node.shape.size,
                     channels=node.shape.channels,
@@ -186,7 +191,8 @@ def _layers(e: Explanation) -> Table:
     for line in e.layers:
         params = " ".join(f"{key}={value}" for key, value in line.params.items())
         box, whole = (f"{size[0]}x{size[1]}" for size in (line.box, line.map))
-        row: list[Any] = [line.stage, line.name, line.operator, line.kernel, box, whole, line.channels]
+        kernel = f"{line.kernel}, ring" if line.interior else line.kernel
+        row: list[Any] = [line.stage, line.name, line.operator, kernel, box, whole, line.channels]
         numbers = [line.naive_macs / 1e9, line.planned_macs / 1e9, line.estimated_seconds]
         numbers += [line.measured_seconds or 0.0] if timed else []
         row += [float(f"{number:.3g}") for number in numbers]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kdb.geometry import Size
 from kdb.network import Node
-from kdb.planner.cost import Choice
+from kdb.planner.cost import Choice, CostModel
 from kdb.planner.plan import LogicalPlan, PhysicalPlan, Stage, Step
 from kdb.planner.rules import Context
 
@@ -39,12 +39,12 @@ def lower(plan: LogicalPlan, context: Context) -> PhysicalPlan:
                 changed = [extents[source] is not None for source in node.inputs]
                 reads = node.operator.reads(choice.kernel, changed)
                 views |= {source for source, read in zip(node.inputs, reads.inputs, strict=True) if read}
-                views |= {node.name} if reads.output else set()
+                views |= {node.name} if reads.output or node.name in plan.interior else set()
             else:
                 choice = context.costs.full(network, node, min(plan.full_batch, len(plan.positions)))
                 views |= {source for source in node.inputs if extents[source] is None}
             choices.append((node, choice, i == 0))
-        steps = _steps(choices, keeps, extents, plan)
+        steps = _steps(choices, keeps, extents, plan, context.costs)
         stages.append(Stage(name, steps, keeps, batch))
     return PhysicalPlan(plan, context.costs.backend, tuple(stages), frozenset(views), context.threads)
 
@@ -76,6 +76,7 @@ def _steps(
     keeps: Sequence[str],
     extents: dict[str, Size | None],
     plan: LogicalPlan,
+    costs: CostModel,
 ) -> tuple[Step, ...]:
     """Steps with liveness: an input is disposable at its last reader, unless it is kept or shares memory."""
     network = plan.network
@@ -95,5 +96,11 @@ def _steps(
         )
         releases = tuple(s for s in dict.fromkeys(node.inputs) if last[s] == i and s not in keeps)
         extent = (extents[node.name] or node.shape.size) if incremental else node.shape.size
-        steps.append(Step(node, choice.kernel, incremental, extent, choice.work, choice.seconds, disposable, releases))
+        interior = incremental and node.name in plan.interior
+        seconds = choice.seconds
+        if interior:
+            seconds = costs.ring(network, node, choice.kernel, plan.cores(node)) / len(plan.batches)
+        steps.append(
+            Step(node, choice.kernel, incremental, extent, choice.work, seconds, disposable, releases, interior)
+        )
     return tuple(steps)

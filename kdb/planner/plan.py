@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from kdb.geometry import Boxes, Footprint, IntArray, Size, Spans
+from kdb.geometry import Boxes, Footprint, IntArray, Part, Size, Spans
 from kdb.kernels.base import Backend
 from kdb.network import Network, Node
 from kdb.operators.base import Work
@@ -34,6 +34,22 @@ class Geometry:
         footprint = self.footprints[node.name]
         return None if footprint is None else footprint.boxes(members, node.shape.size)
 
+    @cached_property
+    def enclosed(self) -> dict[str, Footprint]:
+        """For each layer of which it is known: the cells that read the patch alone, at every position."""
+        source = self.network.source.name
+        inside: dict[str, Footprint] = {source: self.footprints[source]}  # type: ignore[dict-item]
+        for node in self.network.nodes[1:]:
+            cells = node.operator.enclosed([inside.get(name) for name in node.inputs])
+            if cells is not None:
+                inside[node.name] = cells
+        return inside
+
+    def core(self, node: Node, members: IntArray, boxes: Boxes) -> Part | None:
+        """The part of a batch's ``boxes`` that reads the patch alone, whichever of its ``members`` it belongs to."""
+        inside = self.enclosed.get(node.name)
+        return None if inside is None else inside.core(members, boxes)
+
     def batched(self, batches: tuple[IntArray, ...]) -> Batched:
         """What ``batches`` make of it; kept until others are asked about."""
         if self._batched is None or self._batched.batches is not batches:
@@ -50,6 +66,8 @@ class Batched:
         """The extent of a batch's boxes, averaged over the batches and rounded."""
         self.areas: dict[str, int] = {}
         """Cells of the boxes of all positions."""
+        self._geometry = geometry
+        self._cores: dict[str, tuple[Core, ...]] = {}
         counts = np.array([len(batch) for batch in batches])
         flat, starts = np.concatenate(batches), np.cumsum(counts) - counts
         known: dict[tuple[int, Size], tuple[Size, int]] = {}  # many layers share a footprint: activations, 1x1 kernels
@@ -73,6 +91,31 @@ class Batched:
                 known[key] = measured(footprint, node.shape.size)
             self.means[node.name], self.areas[node.name] = known[key]
 
+    def cores(self, node: Node) -> tuple[Core, ...]:
+        """Of each batch, in a layer that positions change."""
+        if node.name not in self._cores:
+            cores = []
+            for batch in self.batches:
+                boxes = self._geometry.boxes(node, batch)
+                assert boxes is not None
+                cores.append(Core(len(batch), boxes.extent, self._geometry.core(node, batch, boxes)))
+            self._cores[node.name] = tuple(cores)
+        return self._cores[node.name]
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The part of a batch of ``positions`` boxes of ``extent`` that reads the patch alone; None if none does."""
+
+    positions: int
+    extent: Size
+    part: Part | None
+
+    @property
+    def area(self) -> int:
+        """Cells of all positions."""
+        return self.positions * self.part.extent.area if self.part else 0
+
 
 def _updates(positions: IntArray, patch: Size, image: Size, bounded: bool) -> Footprint:
     """The patch at each position, clipped at the image's far edges."""
@@ -87,7 +130,8 @@ class LogicalPlan:
     Nodes before ``cut`` are maintained incrementally by their delta rules, the others are evaluated in full; a plan
     begins as the naive one, with only the source before the cut.  ``batches`` partition the distinct positions,
     ``groups`` partition the batches: results of a group's batches are gathered before a later stage goes on.
-    ``bounded`` boxes are the paper's upper bound instead of the exact ones.
+    ``bounded`` boxes are the paper's upper bound instead of the exact ones.  A patch that is ``uniform`` is of one
+    colour; in the ``interior`` layers what reads it alone is its constant, and only the ring around that is computed.
     """
 
     network: Network
@@ -100,15 +144,20 @@ class LogicalPlan:
     drop_null: bool = False
     full_batch: int = 1
     bounded: bool = False
+    uniform: bool = False
+    interior: frozenset[str] = frozenset()
     _geometries: list[Geometry] = field(default_factory=list, repr=False)
     """The last geometry computed, handed on from plan to plan: most rules leave it as it is."""
 
     @classmethod
-    def naive(cls, network: Network, positions: IntArray, patch: Size, bounded: bool = False) -> LogicalPlan:
+    def naive(
+        cls, network: Network, positions: IntArray, patch: Size, bounded: bool = False, uniform: bool = False
+    ) -> LogicalPlan:
         """Full inference, a position at a time."""
         n = len(positions)
         batches = tuple(np.arange(n)[:, None])
-        return cls(network, positions, patch, 1, batches, tuple((i,) for i in range(n)), bounded=bounded)
+        groups = tuple((i,) for i in range(n))
+        return cls(network, positions, patch, 1, batches, groups, bounded=bounded, uniform=uniform)
 
     @property
     def geometry(self) -> Geometry:
@@ -129,6 +178,10 @@ class LogicalPlan:
         """Every layer's mean batch extent; None where nothing changes."""
         return self.geometry.batched(self.batches).means
 
+    def cores(self, node: Node) -> tuple[Core, ...]:
+        """What each batch's boxes in a layer have in their interior."""
+        return self.geometry.batched(self.batches).cores(node)
+
     def with_network(self, network: Network) -> LogicalPlan:
         """The same over a rewritten network; only valid while the plan is naive, as the cut counts layers."""
         return replace(self, network=network)
@@ -148,6 +201,10 @@ class LogicalPlan:
             raise ValueError("the batches do not partition the positions")
         if sorted(i for group in self.groups for i in group) != list(range(len(self.batches))):
             raise ValueError("the groups do not partition the batches")
+        if self.interior and not self.uniform:
+            raise ValueError("a patch of several colours has no constant interior")
+        if not self.interior <= {node.name for node in self.network.nodes[: self.cut] if node.operator.divisible}:
+            raise ValueError("a layer with a constant interior has no delta rule for the ring around it")
 
 
 @dataclass(frozen=True)
@@ -162,6 +219,7 @@ class Step:
     seconds: float
     disposable: tuple[bool, ...]
     releases: tuple[str, ...]
+    interior: bool = False
 
 
 @dataclass(frozen=True)
@@ -230,5 +288,6 @@ class PhysicalPlan:
                     area = node.shape.size.area * len(self.logical.positions)
                     totals[node.name] = node.operator.macs(shapes, node.shape, area)
                 elif node.operator.macs(shapes, node.shape, 1):
-                    totals[node.name] = node.operator.macs(shapes, node.shape, areas[node.name])
+                    inside = sum(core.area for core in self.logical.cores(node)) if step.interior else 0
+                    totals[node.name] = node.operator.macs(shapes, node.shape, areas[node.name] - inside)
         return totals

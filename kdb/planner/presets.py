@@ -20,8 +20,10 @@ class Preset:
     without: frozenset[str] = frozenset()
 
 
+_AFTER_THE_PAPER = frozenset({"cut_over", "constant_interior", "rebatch", "null_deltas", "share_duplicates"})
+
 PRESETS: Mapping[str, Preset] = {
     "kdb": Preset(),
     # Algorithm 1 in every layer, batches of 16 on a CPU (section 6), and none of what came after the paper.
-    "krypton": Preset("recompute", 16, True, frozenset({"cut_over", "rebatch", "null_deltas", "share_duplicates"})),
+    "krypton": Preset("recompute", 16, True, _AFTER_THE_PAPER),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kdb.planner.rules import (
+    constant_interior,
     cut_over,
     fold_batch_norm,
     fold_padding,
@@ -25,6 +26,7 @@ RULES: tuple[Rule, ...] = (
     incremental_aggregate.RULE,
     multi_query_batching.RULE,
     cut_over.RULE,
+    constant_interior.RULE,
     rebatch.RULE,
     null_deltas.RULE,
 )

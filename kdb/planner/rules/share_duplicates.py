@@ -15,7 +15,7 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     distinct, inverse = np.unique(plan.positions, axis=0, return_inverse=True)
     if len(distinct) == len(plan.positions):
         return "all positions are distinct"
-    single = LogicalPlan.naive(plan.network, distinct, plan.patch, plan.bounded)
+    single = LogicalPlan.naive(plan.network, distinct, plan.patch, plan.bounded, plan.uniform)
     return replace(single, duplicates=inverse.reshape(-1))
 
 

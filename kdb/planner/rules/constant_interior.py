@@ -1,0 +1,42 @@
+"""The constant interior: what reads a patch of one colour alone is the same wherever the patch is.
+
+There a layer's new output is one constant, so that its delta takes no more than reading the view; only a ring around
+it is left to the delta rule.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from kdb.planner.plan import LogicalPlan
+from kdb.planner.rules.base import Context, Rule
+
+
+def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
+    """Mark the layers where the ring, in strips, costs less than the boxes."""
+    if plan.cut <= 1:
+        return "the plan is not incremental"
+    if not plan.uniform:
+        return "the patch is not of one colour"
+    network, costs = plan.network, context.costs
+    extents, inside = plan.extents(), plan.geometry.enclosed
+    found, cheaper = False, set()
+    for node in network.nodes[1 : plan.cut]:
+        if not node.operator.divisible or node.name not in inside or not inside[node.name].areas.any():
+            continue
+        cores = plan.cores(node)
+        if not any(core.part for core in cores):
+            continue
+        found = True
+        whole = costs.delta(network, node, extents, plan.mean_batch)
+        assert whole is not None, "the cut lies before any layer without a delta rule"
+        if costs.ring(network, node, whole.kernel, cores) < whole.seconds * len(cores):
+            cheaper.add(node.name)
+    if not found:
+        return "no layer's window fits into the patch of every position of a batch"
+    if not cheaper:
+        return "the ring around it costs no less than the boxes"
+    return replace(plan, interior=frozenset(cheaper))
+
+
+RULE = Rule("constant_interior", "what reads a patch of one colour alone is not computed for each position", apply)
