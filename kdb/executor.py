@@ -303,8 +303,8 @@ class _Group:
         for strip in core.around(boxes.extent):
             part = replace(update, boxes=boxes.part(strip))
             values[strip.slices] = node.operator.delta(self.backend, self.network.parameters, part)
-        view = self.backend.gather(self.run_.views[node.name], boxes.part(core))
-        values[core.slices] = self.run_.constants[node.name] - view
+        constant = self.run_.constants[node.name].reshape(-1)
+        self.backend.replace(self.run_.views[node.name], boxes.part(core), constant, values[core.slices])
         return values
 
     def _full_stage(self, stage: Stage, values: Mapping[str, Array], n: int) -> dict[str, Array]:

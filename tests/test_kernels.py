@@ -159,6 +159,10 @@ def test_reading_in_fills_what_is_off_the_map(origins: list[Ints], extent: Ints,
     if (where.origins >= 0).all() and (where.origins + extent <= size).all():
         gathered = K.gather(view, where)
         assert np.array_equal(gathered, expected) and not np.shares_memory(gathered, view)
+        around = np.zeros((len(origins), extent[0] + 2, extent[1] + 1, 2), np.float32)
+        K.replace(view, where, np.float32([3, -1]), around[:, 1:-1, 1:])  # into a part of a larger array
+        assert np.array_equal(around[:, 1:-1, 1:], np.float32([3, -1]) - expected)
+        assert not around[:, [0, -1]].any() and not around[:, :, 0].any()
 
 
 @given(st.data(), corners, extents, extents)

@@ -106,6 +106,9 @@ class Backend(Protocol):
     def gather(self, view: Array, boxes: Boxes) -> Array:
         """``view[B]``: [n, h, w, C] for boxes that lie inside the view."""
 
+    def replace(self, view: Array, boxes: Boxes, value: Array, out: Array) -> None:
+        """``value - view[B]`` into ``out`` [n, h, w, C]: the delta of cells that become ``value`` [C]."""
+
     def read_in(self, view: Array, boxes: Boxes, outside: float) -> Array:
         """``view[B]`` for boxes that may hang over the edge; cells there are ``outside`` (eq. 19)."""
 
