@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import threading
-import time
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from benchmarks.timing import Seconds, interleave
+from kdb.calibration import busy_seconds
 from kdb.geometry import Boxes, IntArray
 from kdb.kernels.base import Array, Backend, FloatArray
 from kdb.network import Node
@@ -19,7 +18,7 @@ from kdb.operators.base import Delta, Shape, Update, Work
 from kdb.operators.convolution import Convolution
 from kdb.operators.locationwise import Dense
 from kdb.planner.plan import PhysicalPlan
-from kdb.threads import computing, limited_pools
+from kdb.threads import limited_pools
 
 LEAST_SECONDS = 0.01
 """Of one turn of a kernel, which is launched as often as that takes."""
@@ -124,26 +123,6 @@ class Launch:
         return operator.delta(self.backend, self.parameters, update)
 
 
-def busy_seconds(call: Callable[[], object], threads: int, repeats: int = 1) -> Seconds:
-    """Of one call on one thread, while ``threads`` workers do the same: they share caches, memory and power."""
-    ready = threading.Barrier(threads + 1)
-
-    def work() -> None:
-        with computing(1):
-            ready.wait()
-            for _ in range(repeats):
-                call()
-
-    workers = [threading.Thread(target=work, daemon=True) for _ in range(threads)]
-    for worker in workers:
-        worker.start()
-    ready.wait()
-    start = time.perf_counter()
-    for worker in workers:
-        worker.join()
-    return Seconds((time.perf_counter() - start) / repeats)
-
-
 def kernel_seconds(plan: PhysicalPlan, layer: Layer, rounds: int) -> dict[str, float]:
     """Seconds of one launch by each kernel that competes for the layer: the least of ``rounds``, taken in turns.
 
@@ -156,12 +135,11 @@ def kernel_seconds(plan: PhysicalPlan, layer: Layer, rounds: int) -> dict[str, f
             launch(kernel)
             first[kernel] = busy_seconds(partial(launch, kernel), plan.threads)
         limit = HOPELESS * min(first.values())
-        turns = {
-            kernel: partial(
-                busy_seconds, partial(launch, kernel), plan.threads, math.ceil(LEAST_SECONDS / first[kernel])
-            )
-            for kernel in first
-            if first[kernel] <= limit or kernel == layer.chosen
-        }
+
+        def turn(kernel: str) -> Seconds:
+            repeats = math.ceil(LEAST_SECONDS / first[kernel])
+            return Seconds(busy_seconds(partial(launch, kernel), plan.threads, repeats))
+
+        turns = {kernel: partial(turn, kernel) for kernel in first if first[kernel] <= limit or kernel == layer.chosen}
         timings = interleave(turns, rounds=rounds, warmups=0)
     return first | {kernel: min(timing.seconds) for kernel, timing in timings.items()}

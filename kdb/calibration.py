@@ -65,30 +65,31 @@ def _layers() -> Iterator[_Layer]:
         yield _Layer(Dense("w", None, width), width, Size(1, 1))
 
 
+def busy_seconds(call: Callable[[], object], threads: int, repeats: int = 1) -> float:
+    """Of one call on one thread, while ``threads`` workers do the same: they share caches, memory and power."""
+    ready = threading.Barrier(threads + 1)
+
+    def work() -> None:
+        with computing(1):
+            ready.wait()
+            for _ in range(repeats):
+                call()
+
+    workers = [threading.Thread(target=work, daemon=True) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    ready.wait()
+    start = time.perf_counter()
+    for worker in workers:
+        worker.join()
+    return (time.perf_counter() - start) / repeats
+
+
 def _seconds(call: Callable[[], object], threads: int) -> float:
-    """Of one call on one thread, while ``threads`` of them do the same."""
-
-    def once(repeats: int) -> float:
-        ready = threading.Barrier(threads + 1)
-
-        def work() -> None:
-            with computing(1):
-                ready.wait()
-                for _ in range(repeats):
-                    call()
-
-        workers = [threading.Thread(target=work, daemon=True) for _ in range(threads)]
-        for worker in workers:
-            worker.start()
-        ready.wait()
-        start = time.perf_counter()
-        for worker in workers:
-            worker.join()
-        return (time.perf_counter() - start) / repeats
-
-    once(1)
-    repeats = max(math.ceil(LEAST_SECONDS / once(1)), 1)
-    return min(once(repeats) for _ in range(TRIES))
+    """The best try, of as many calls as a clock needs."""
+    busy_seconds(call, threads)
+    repeats = max(math.ceil(LEAST_SECONDS / busy_seconds(call, threads)), 1)
+    return min(busy_seconds(call, threads, repeats) for _ in range(TRIES))
 
 
 def measure(threads: int) -> CostProfile:

@@ -18,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import regret
-from benchmarks.layers import HOPELESS, Launch, Layer, busy_seconds, kernel_seconds, layers, typical_batch
+from benchmarks.layers import HOPELESS, Launch, Layer, kernel_seconds, layers, typical_batch
 from benchmarks.regret import Contest
 from kdb import calibration
+from kdb.calibration import busy_seconds
 from kdb.engine import Engine, default_settings
 from kdb.geometry import Boxes, Size
 from kdb.operators.convolution import Convolution

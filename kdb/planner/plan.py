@@ -38,7 +38,9 @@ class Geometry:
     def enclosed(self) -> dict[str, Footprint]:
         """For each layer of which it is known: the cells that read the patch alone, at every position."""
         source = self.network.source.name
-        inside: dict[str, Footprint] = {source: self.footprints[source]}  # type: ignore[dict-item]
+        patch = self.footprints[source]
+        assert patch is not None, "the source changes at every position"
+        inside = {source: patch}
         for node in self.network.nodes[1:]:
             cells = node.operator.enclosed([inside.get(name) for name in node.inputs])
             if cells is not None:
