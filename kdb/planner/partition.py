@@ -18,19 +18,21 @@ def work_by_axis(plan: LogicalPlan) -> IntArray:
     the earlier the nearer; elsewhere they differ by how a position falls on the layers' strides.
     """
     operations: Counter[Footprint] = Counter()  # a cell: many layers share a footprint
+    footprints = plan.geometry.footprints
     for node in plan.network.nodes[: plan.cut]:
-        footprint = plan.geometry.footprints[node.name]
+        footprint = footprints[node.name]
         if footprint is not None:
             # One a channel stands for the layers without multiply-adds.
             operations[footprint] += node.operator.macs(plan.network.input_shapes(node), node.shape, 1)
             operations[footprint] += node.shape.channels
-    work = np.zeros((len(plan.positions), 2), np.int64)
-    for footprint, each in operations.items():
-        # In whole numbers, so that equal extents are equal work and order falls to the positions.
-        height, width = (round(float(spans.lengths.mean())) for spans in (footprint.y, footprint.x))
-        work[:, 0] += each * width * footprint.y.lengths
-        work[:, 1] += each * height * footprint.x.lengths
-    return work
+    each = np.array(list(operations.values()), np.float64)
+    heights, widths = (
+        np.array([spans.lengths for spans in axis], np.float64).reshape(-1, len(plan.positions))
+        for axis in ([footprint.y for footprint in operations], [footprint.x for footprint in operations])
+    )
+    # Whole numbers, exact in float64, so that equal extents are equal work and order falls to the positions.
+    along = [(each * np.rint(b.mean(axis=1))) @ a for a, b in ((heights, widths), (widths, heights))]
+    return np.stack(along, axis=1).astype(np.int64)
 
 
 def partition(positions: IntArray, work: IntArray, members: IntArray, parts: int) -> list[IntArray]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from kdb.planner.plan import LogicalPlan
 from kdb.planner.rules.base import Context, Rule
 
@@ -20,11 +22,16 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
         delta = costs.delta(network, node, extents, n)
         deltas.append(0.0 if extents[node.name] is None else delta.seconds if delta else float("inf"))
         fulls.append(costs.full(network, node, n).seconds)
-    laid = {node.name: costs.materialize(node.shape, n) for node in network}
+    laid = np.array([costs.materialize(node.shape, n) for node in network])
+    # A layer crosses every cut behind it, up to its last reader.
+    own = np.arange(1, len(network) + 1)
+    crossing = np.zeros(len(network) + 2)
+    np.add.at(crossing, own, laid)
+    np.subtract.at(crossing, np.maximum(np.array(network.last_read) + 1, own), laid)
+    before, after = np.cumsum(deltas), np.cumsum(fulls[::-1])[::-1]
+    totals = before + np.cumsum(crossing)[1:-1] + np.append(after[1:], 0.0)
     best, least = plan.cut, float("inf")
-    for cut in range(1, plan.cut + 1):
-        moved = sum(laid[name] for name in replace(plan, cut=cut).crossing())
-        total = sum(deltas[:cut]) + moved + sum(fulls[cut:])
+    for cut, total in enumerate(totals[: plan.cut].tolist(), start=1):
         if total < least * (1 - 1e-9):
             best, least = cut, total
     if best == plan.cut:
