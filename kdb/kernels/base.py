@@ -81,6 +81,9 @@ class Weight:
         return self._forms[name]
 
 
+Product = Callable[[FloatArray, FloatArray, FloatArray], object]
+"""``product(a, b, out)`` writes the matrix product, as ``numpy.matmul`` does; stacks of matrices are [k, m, n]."""
+
 Parameters = Mapping[str, Weight]
 
 Margins = tuple[int, int, int, int]

@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from kdb.geometry import Boxes, IntArray, Size
 from kdb.kernels import taps, tiling, winograd
-from kdb.kernels.base import NO_MARGINS, Margins, Parameters, Program, Sliding, Weight
+from kdb.kernels.base import NO_MARGINS, Margins, Parameters, Product, Program, Sliding, Weight
 from kdb.kernels.programs import evaluate
 
 FloatArray = npt.NDArray[np.float32]
@@ -38,12 +38,20 @@ def _cells(start: IntArray, count: int, length: int) -> tuple[IntArray, npt.NDAr
 
 
 class CpuBackend:
-    """Verbs on numpy arrays.  ``native`` leaves torch out altogether; ``reduced`` permits bf16 for deltas."""
+    """Verbs on numpy arrays.  ``native`` leaves torch out altogether; ``reduced`` permits bf16 for deltas.
+
+    Matrices are multiplied by torch's BLAS, which on x86 is MKL: a fifth to a half faster on these shapes than numpy's.
+    """
 
     def __init__(self, native: bool = False, reduced: bool = False) -> None:
         self.name = "numpy" if native else "cpu"
         self.native = native
         self.reduced = reduced
+        self._product: Product = np.matmul
+        if not native:
+            from kdb.kernels import library
+
+            self._product = library.multiply
 
     def convolution_kernels(self, sliding: Sliding, groups: int) -> tuple[str, ...]:
         """``direct`` is torch's convolution; ``taps`` and, where there is a tiling, ``winograd`` are numpy's GEMMs."""
@@ -133,9 +141,9 @@ class CpuBackend:
 
             return library.convolve(x, weight, bias, sliding, groups, margins, reduced=kernel == "bf16")
         if kernel == "winograd":
-            y = winograd.convolve(x, weight, sliding, margins)
+            y = winograd.convolve(x, weight, sliding, margins, self._product)
         else:
-            y = taps.convolve(x, weight, sliding, groups, margins)
+            y = taps.convolve(x, weight, sliding, groups, margins, self._product)
         if bias is not None:
             y += bias.array
         return y
@@ -155,7 +163,7 @@ class CpuBackend:
 
             return library.dense(x, weight, bias)
         # One GEMM: numpy would take the leading axes of [n, 1, 1, in] for a stack of products, each of one row.
-        y = (x.reshape(-1, x.shape[-1]) @ weight.array.T).reshape(*x.shape[:-1], -1)
+        y = taps.multiplied(x.reshape(-1, x.shape[-1]), weight.array.T, self._product).reshape(*x.shape[:-1], -1)
         if bias is not None:
             y += bias.array
         return y

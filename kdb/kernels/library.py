@@ -1,4 +1,4 @@
-"""Torch's kernels on numpy arrays, zero copy: the declared competitors of the CPU backend.
+"""Torch's kernels on numpy arrays, zero copy: products of matrices, and competitors of the CPU backend's convolutions.
 
 ``direct`` is its convolution in float32; ``bf16`` rounds inputs, weights and outputs to bfloat16 (8 bits of mantissa)
 and sums in float32.
@@ -32,6 +32,16 @@ def _reduced(weight: FloatArray) -> torch.Tensor:
     return tensor if weight.ndim < 4 or weight.shape[1] == 1 else tensor.to(memory_format=torch.channels_last)
 
 
+def multiply(a: FloatArray, b: FloatArray, out: FloatArray) -> None:
+    """``out[...] = a @ b``, also of stacks of matrices."""
+    torch.matmul(torch.from_numpy(_own(a)), torch.from_numpy(_own(b)), out=torch.from_numpy(out))
+
+
+def _own(x: FloatArray) -> FloatArray:
+    """x, or a copy where it may not be written: a view repeated for a batch, say, of which torch would warn."""
+    return x if x.flags.writeable else x.copy()
+
+
 def _nchw(x: FloatArray) -> torch.Tensor:
     """x [n, h, w, C] as a tensor [n, C, h, w] over the same memory.
 
@@ -61,11 +71,9 @@ def convolve(
     top, left, bottom, right = margins
     if (top, left) != (bottom, right):
         x, top, left = taps.padded(x, margins), 0, 0
-    if not x.flags.writeable:  # a view repeated for a batch, say; torch warns of memory that it may not write
-        x = x.copy()
     # A single tap has no dilation; given one, oneDNN crashes the process on maps one cell wide at stride 2.
     gy, gx = (1 if taps == 1 else gap for taps, gap in zip(sliding.kernel, sliding.dilation, strict=True))
-    inputs, weights = _nchw(x), weight.form("torch", _weight) if not reduced else weight.form("bf16", _reduced)
+    inputs, weights = _nchw(_own(x)), weight.form("torch", _weight) if not reduced else weight.form("bf16", _reduced)
     y = torch.nn.functional.conv2d(
         inputs.to(weights.dtype),
         weights,

@@ -7,13 +7,12 @@ multiplied, they only shorten that rectangle.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
-from kdb.kernels.base import Margins, Sliding, Weight
+from kdb.kernels.base import Margins, Product, Sliding, Weight
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -56,7 +55,7 @@ def _taps(
 ) -> Iterator[tuple[int, FloatArray, tuple[slice, slice]]]:
     """For each tap: its number, the slice of x it reads, and the (y, x) rectangle of the output it feeds."""
     ky, kx = sliding.kernel
-    for i, j in product(range(ky), range(kx)):
+    for i, j in np.ndindex(ky, kx):
         in_y, out_y = _axis(i, margins[0], sliding.stride[0], sliding.dilation[0], x.shape[1], outputs[0])
         in_x, out_x = _axis(j, margins[1], sliding.stride[1], sliding.dilation[1], x.shape[2], outputs[1])
         if out_y.stop > out_y.start and out_x.stop > out_x.start:
@@ -87,36 +86,43 @@ def _by_tap(weight: FloatArray, groups: int) -> FloatArray:
     )
 
 
-def _multiply(x: FloatArray, by_tap: FloatArray) -> FloatArray:
+def multiplied(rows: FloatArray, matrix: FloatArray, product: Product) -> FloatArray:
+    """``rows @ matrix``: [m, in] by [in, out]."""
+    y = np.empty((len(rows), matrix.shape[1]), np.float32)
+    product(rows, matrix, y)
+    return y
+
+
+def _multiply(x: FloatArray, by_tap: FloatArray, product: Product) -> FloatArray:
     """One tap's products: x [n, h, w, in] by [g, in / g, out / g] -> [n, h, w, out]."""
     n, height, width, channels = x.shape
     groups, inner, outer = by_tap.shape
     if groups == 1:
-        y: FloatArray = (x.reshape(-1, channels) @ by_tap[0]).reshape(n, height, width, outer)
-        return y
+        return multiplied(x.reshape(-1, channels), by_tap[0], product).reshape(n, height, width, outer)
     if inner == outer == 1:
         return x * by_tap[:, 0, 0]
     rows = x.reshape(-1, groups, inner).transpose(1, 0, 2)
-    y = np.matmul(rows, by_tap).transpose(1, 0, 2).reshape(n, height, width, groups * outer)
+    y: FloatArray = np.matmul(rows, by_tap).transpose(1, 0, 2).reshape(n, height, width, groups * outer)
     return y
 
 
-def convolve(x: FloatArray, weight: Weight, sliding: Sliding, groups: int, margins: Margins) -> FloatArray:
+def convolve(
+    x: FloatArray, weight: Weight, sliding: Sliding, groups: int, margins: Margins, product: Product = np.matmul
+) -> FloatArray:
     """Convolution without bias: x [n, h, w, in], weight [out, in / groups, kh, kw] -> [n, h', w', out]."""
     outputs = output_extent(x, sliding, margins)
     channels = weight.array.shape[0]
     if groups == 1 and x.shape[-1] <= NARROW and sliding.taps > 1:
         columns = _copied_windows(padded(x, margins), sliding, outputs)
         matrix = weight.form("columns", lambda w: np.ascontiguousarray(w.transpose(2, 3, 1, 0).reshape(-1, len(w))))
-        y: FloatArray = (columns @ matrix).reshape(len(x), *outputs, channels)
-        return y
+        return multiplied(columns, matrix, product).reshape(len(x), *outputs, channels)
     by_tap = weight.form(f"taps/{groups}", lambda w: _by_tap(w, groups))
     if sliding.taps == 1 and not any(margins):
         ((_, rows, _),) = _taps(x, sliding, margins, outputs)
-        return _multiply(rows, by_tap[0])
+        return _multiply(rows, by_tap[0], product)
     out = np.zeros((len(x), *outputs, channels), np.float32)
     for tap, rows, (y_range, x_range) in _taps(x, sliding, margins, outputs):
-        out[:, y_range, x_range] += _multiply(rows, by_tap[tap])
+        out[:, y_range, x_range] += _multiply(rows, by_tap[tap], product)
     return out
 
 

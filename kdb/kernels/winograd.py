@@ -14,12 +14,11 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import cache
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 
-from kdb.kernels.base import Margins, Sliding, Weight
+from kdb.kernels.base import Margins, Product, Sliding, Weight
 from kdb.kernels.taps import padded
 from kdb.kernels.tiling import tiling
 
@@ -67,7 +66,9 @@ def _transformed(weight: FloatArray, inputs: tuple[int, int]) -> FloatArray:
     return (np.kron(gy, gx) @ flipped.astype(np.float64)).astype(np.float32).reshape(-1, inner, outer)
 
 
-def convolve(x: FloatArray, weight: Weight, sliding: Sliding, margins: Margins) -> FloatArray:
+def convolve(
+    x: FloatArray, weight: Weight, sliding: Sliding, margins: Margins, product: Product = np.matmul
+) -> FloatArray:
     """Convolution without bias: x [n, h, w, in], weight [out, in, kh, kw] -> [n, h', w', out]."""
     ry, rx = sliding.kernel
     # More margin than a kernel reaches over gives outputs of zero; they are rare, so they are padded and computed.
@@ -98,15 +99,15 @@ def convolve(x: FloatArray, weight: Weight, sliding: Sliding, margins: Margins) 
                 np.empty((plan.points, count * ty * tx, array.shape[2]), np.float32)
                 for array in (values, products, outputs)
             )
-        for i, j in product(range(my), range(mx)):
+        for i, j in np.ndindex(my, mx):
             part = x[first : first + count, i::my, j::mx]
             tiles[i, j, :, : part.shape[1], : part.shape[2]] = part
-        np.matmul(evaluate, tiles.reshape(my * mx, -1), out=values.reshape(plan.points, -1))
-        np.matmul(values, at_points, out=products)
-        np.matmul(interpolate, products.reshape(plan.points, -1), out=outputs.reshape(plan.points, -1))
+        product(evaluate, tiles.reshape(my * mx, -1), values.reshape(plan.points, -1))
+        product(values, at_points, products)
+        product(interpolate, products.reshape(plan.points, -1), outputs.reshape(plan.points, -1))
         laid = outputs.reshape(py, px, count, ty, tx, outer)
         target = out[first : first + count]
-        for i, j in product(range(py), range(px)):
+        for i, j in np.ndindex(py, px):
             rows, tile_rows = _landing(i - (ry - 1 - top), my, ty, out.shape[1])
             columns, tile_columns = _landing(j - (rx - 1 - left), mx, tx, out.shape[2])
             target[:, rows, columns] += laid[i, j, :, tile_rows, tile_columns]
