@@ -30,8 +30,8 @@ from kdb.operators.locationwise import Dense, LocationWise
 from kdb.planner.cost import CostProfile, Rates
 from kdb.threads import computing, limited_pools
 
-FORMAT = 1
-"""Of the kept file; raised whenever an operator counts its work differently."""
+FORMAT = 2
+"""Of the kept file; raised whenever an operator counts its work differently, or a kernel changes its speed."""
 
 BATCH = 48
 WIDTHS = (32, 64, 128, 256, 512)

@@ -29,8 +29,8 @@ Matrix = npt.NDArray[np.float64]
 # 9e-5 for 8.  The last point is infinity.
 POINTS = tuple(map(Fraction, ("0", "1", "-1", "1/2", "-2", "2", "-1/2")))
 
-ROWS = 128
-"""Tiles that are transformed together: enough rows for BLAS; more of them outgrow the cache and the allocator."""
+CELLS = 1 << 15
+"""Tiles times channels that are transformed together: enough rows for BLAS; more of them outgrow the cache."""
 
 
 @cache
@@ -86,7 +86,7 @@ def convolve(
     evaluate, interpolate = _kronecker(plan.inputs, sliding.kernel)
 
     out = np.zeros((n, height + top + bottom - ry + 1, width + left + right - rx + 1, outer), np.float32)
-    step = min(max(ROWS // (ty * tx), 1), n)
+    step = min(max(CELLS // (ty * tx * max(inner, outer)), 1), n)
     tiles = np.zeros((my, mx, step, ty, tx, inner), np.float32)
     values = np.empty((plan.points, step * ty * tx, inner), np.float32)
     products = np.empty((plan.points, step * ty * tx, outer), np.float32)
