@@ -299,7 +299,7 @@ class _Group:
     def _around(self, node: Node, update: Update, core: Part) -> Array:
         """The delta rule around the core; in it the layer's constant less its view."""
         boxes = update.boxes
-        values = self.backend.zeros(len(boxes), boxes.extent, node.shape.channels)
+        values = self.backend.empty(len(boxes), boxes.extent, node.shape.channels)
         for strip in core.around(boxes.extent):
             part = replace(update, boxes=boxes.part(strip))
             values[strip.slices] = node.operator.delta(self.backend, self.network.parameters, part)

@@ -34,6 +34,9 @@ class Instruction:
 Program = tuple[Instruction, ...]
 """A location-wise function of one map, in single-assignment form; its value is the last register."""
 
+ROUNDED = frozenset({"add", "sub", "mul", "div", "neg", "abs", "maximum", "minimum", "sqrt", "reciprocal"})
+"""Functions for which IEEE 754 leaves one result: the same in any layout, whatever lies beside an element."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sliding:
@@ -118,8 +121,11 @@ class Backend(Protocol):
     def pad(self, x: Array, margins: Margins, value: float) -> Array:
         """``value`` around x [n, h, w, C]; a negative margin crops."""
 
-    def embed(self, values: Array, boxes: Boxes, frames: Boxes) -> Array:
-        """Zeros over ``frames`` with ``values`` laid at ``boxes``; what falls outside a frame is dropped."""
+    def embed(self, values: Array, boxes: Boxes, frames: Boxes, out: Array | None = None) -> Array:
+        """Zeros over ``frames`` with ``values`` laid at ``boxes``; what falls outside a frame is dropped.
+
+        In ``out`` [n, h, w, C], where it is given; it may be some channels of a larger array.
+        """
 
     def superimpose(self, target: Array, frames: Boxes, values: Array, boxes: Boxes) -> None:
         """Add ``values`` at ``boxes`` to ``target`` at ``frames``, in place (eq. 20 for deltas)."""
@@ -149,12 +155,22 @@ class Backend(Protocol):
         """``f(x)``; ``overwrite`` grants the memory of ``x``."""
 
     def location_wise_delta(
-        self, values: Array, view: Array, boxes: Boxes, program: Program, parameters: Parameters, overwrite: bool
+        self,
+        values: Array,
+        view: Array,
+        result: Array | None,
+        boxes: Boxes,
+        program: Program,
+        parameters: Parameters,
+        overwrite: bool,
     ) -> Array:
-        """``f(view[B] + values) - f(view[B])``; zero stays zero.  ``overwrite`` grants ``values``' memory."""
+        """``f(view[B] + values) - f(view[B])``; zero stays zero.  ``overwrite`` grants ``values``' memory.
 
-    def zeros(self, n: int, extent: Size, channels: int) -> Array:
-        """Zeros [n, h, w, C]."""
+        ``result`` is ``f(view)`` where every function of the program is in ROUNDED, otherwise None.
+        """
+
+    def empty(self, n: int, extent: Size, channels: int) -> Array:
+        """An array [n, h, w, C] that is still to be written to."""
 
     def all_finite(self, x: Array) -> bool:
         """Whether x holds neither NaN nor infinity."""

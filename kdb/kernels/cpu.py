@@ -6,7 +6,7 @@ in the calling thread, on as many threads as that thread's BLAS is allowed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,12 @@ from kdb.kernels.programs import evaluate
 
 FloatArray = npt.NDArray[np.float32]
 
-CHUNK = 1 << 16
-"""Cells that a location-wise delta handles at a time: three such arrays of float32 stay in a core's L2 cache."""
+CHUNK = 1 << 20
+"""Numbers that a location-wise layer handles at a time: three such arrays stay in a shared cache.
+
+Not fewer, for a core's own: each call hands the interpreter's lock on, and two workers that wait for each other's
+microseconds took three times as long with arrays of 256 KB, though one worker alone was faster so.
+"""
 
 
 def _windows(x: FloatArray, extent: Size, writeable: bool = False) -> FloatArray:
@@ -35,6 +39,12 @@ def _cells(start: IntArray, count: int, length: int) -> tuple[IntArray, npt.NDAr
     """Indices [n, count] from each start, held inside ``[0, length)``, and which of them were inside before."""
     indices = start[:, None] + np.arange(count)
     return np.clip(indices, 0, length - 1), (indices >= 0) & (indices < length)
+
+
+def _chunks(x: FloatArray) -> Iterator[slice]:
+    """Slices of whole positions, about ``CHUNK`` numbers each."""
+    step = max(CHUNK // max(x[0].size, 1), 1) if len(x) else 1
+    return (slice(i, i + step) for i in range(0, len(x), step))
 
 
 class CpuBackend:
@@ -99,12 +109,13 @@ class CpuBackend:
         width = [(0, 0), (max(top, 0), max(bottom, 0)), (max(left, 0), max(right, 0)), (0, 0)]
         return np.pad(x, width, constant_values=value) if max(margins) > 0 else x
 
-    def embed(self, values: FloatArray, boxes: Boxes, frames: Boxes) -> FloatArray:
+    def embed(self, values: FloatArray, boxes: Boxes, frames: Boxes, out: FloatArray | None = None) -> FloatArray:
         """Zeros over ``frames`` with ``values`` at ``boxes``; what falls outside a frame is dropped."""
         margins = boxes.margins(frames)
         if margins is not None:
-            return taps.padded(values, margins)
-        embedded = np.zeros((len(values), *frames.extent, values.shape[-1]), np.float32)
+            return taps.padded(values, margins, out)
+        embedded = np.empty((len(values), *frames.extent, values.shape[-1]), np.float32) if out is None else out
+        embedded[...] = 0
         offsets = boxes.origins - frames.origins
         starts, stops = np.maximum(offsets, 0), np.minimum(offsets + boxes.extent, frames.extent)
         # A slice each: one pass over the values, where indexing all at once takes two and a canvas around the frames.
@@ -169,35 +180,43 @@ class CpuBackend:
         return y
 
     def location_wise(self, x: FloatArray, program: Program, parameters: Parameters, overwrite: bool) -> FloatArray:
-        """``f(x)``, a cache-sized chunk of positions at a time."""
+        """``f(x)``, a cache-sized chunk at a time."""
         out = x if overwrite else np.empty_like(x)
-        for chunk in self._chunks(x):
+        for chunk in _chunks(x):
             part = x[chunk]
-            value = evaluate(program, part, parameters, overwrite)
-            if value is not part:
-                out[chunk] = value
+            evaluate(program, part, parameters, part if overwrite else out[chunk])
         return out
 
     def location_wise_delta(
         self,
         values: FloatArray,
         view: FloatArray,
+        result: FloatArray | None,
         boxes: Boxes,
         program: Program,
         parameters: Parameters,
         overwrite: bool,
     ) -> FloatArray:
-        """``f(view[B] + values) - f(view[B])``; both by one kernel on one layout, so that zero stays zero."""
+        """``f(view[B] + values) - f(view[B])``, a cache-sized chunk at a time.
+
+        Without ``result`` both by one kernel on one layout, so that zero stays zero.
+        """
         out = values if overwrite else np.empty_like(values)
-        for chunk in self._chunks(values):
-            before = self.gather(view, Boxes(boxes.origins[chunk], boxes.extent))
-            after = evaluate(program, np.add(before, values[chunk], out=out[chunk]), parameters, overwrite=True)
-            np.subtract(after, evaluate(program, before, parameters, overwrite=True), out=out[chunk])
+        for chunk in _chunks(values):
+            after, part = out[chunk], Boxes(boxes.origins[chunk], boxes.extent)
+            before = self.gather(view, part)
+            np.add(values[chunk], before, out=after)
+            evaluate(program, after, parameters, after)
+            if result is None:
+                evaluate(program, before, parameters, before)
+            else:
+                before = self.gather(result, part)
+            after -= before
         return out
 
-    def zeros(self, n: int, extent: Size, channels: int) -> FloatArray:
-        """Zeros [n, h, w, C]."""
-        return np.zeros((n, *extent, channels), np.float32)
+    def empty(self, n: int, extent: Size, channels: int) -> FloatArray:
+        """[n, h, w, C], to be written to."""
+        return np.empty((n, *extent, channels), np.float32)
 
     def all_finite(self, x: FloatArray) -> bool:
         """Whether x holds neither NaN nor infinity."""
@@ -216,9 +235,3 @@ class CpuBackend:
         if tuple(order) == tuple(range(order[0], order[0] + len(order))):
             return x[..., order[0] : order[0] + len(order)].copy()
         return np.take(x, order, axis=-1)
-
-    @staticmethod
-    def _chunks(x: FloatArray) -> list[slice]:
-        """Slices of whole positions, about ``CHUNK`` cells each."""
-        step = max(1, CHUNK // max(x[0].size, 1)) if len(x) else 1
-        return [slice(i, i + step) for i in range(0, len(x), step)]

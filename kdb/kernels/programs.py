@@ -82,18 +82,19 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "log_softmax": _log_softmax,
 }
 
-IN_PLACE = frozenset({"add", "sub", "mul", "div", "maximum", "minimum", "sigmoid", "tanh", "exp", "neg"})
-"""Ufuncs that may write over their first operand."""
+UFUNCS = frozenset(name for name, function in FUNCTIONS.items() if isinstance(function, np.ufunc))
+"""Those that write where they are told, over an operand too."""
 
 
-def evaluate(program: Program, x: FloatArray, parameters: Parameters, overwrite: bool) -> FloatArray:
-    """The value of ``program`` at ``x`` [..., C]; ``overwrite`` grants the memory of ``x``."""
+def evaluate(program: Program, x: FloatArray, parameters: Parameters, out: FloatArray) -> None:
+    """The value of ``program`` at ``x`` [..., C], written to ``out``, which may be ``x``."""
     last_use: dict[int, int] = {}
     for i, instruction in enumerate(program):
         for operand in instruction.operands:
             if isinstance(operand, int):
                 last_use[operand] = i
     registers: list[FloatArray] = [x]
+    holder = 0 if out is x else -1  # the register that lies in ``out``
 
     def value(operand: Operand) -> Any:
         if isinstance(operand, str):
@@ -101,11 +102,11 @@ def evaluate(program: Program, x: FloatArray, parameters: Parameters, overwrite:
         return registers[operand] if isinstance(operand, int) else np.float32(operand)
 
     for i, instruction in enumerate(program):
-        function, operands = FUNCTIONS[instruction.function], instruction.operands
-        target = operands[0]
-        free = isinstance(target, int) and last_use[target] == i and (target > 0 or overwrite)
-        if free and instruction.function in IN_PLACE:
-            registers.append(function(*map(value, operands), out=value(target)))
+        function, operands = FUNCTIONS[instruction.function], list(map(value, instruction.operands))
+        if instruction.function in UFUNCS and last_use.get(holder, -1) <= i:
+            registers.append(function(*operands, out=out))
+            holder = i + 1
         else:
-            registers.append(function(*map(value, operands)))
-    return registers[-1]
+            registers.append(function(*operands))
+    if holder != len(program):
+        out[...] = registers[-1]

@@ -20,14 +20,21 @@ NARROW = 16
 """Up to so many input channels, a tap's GEMM is too thin; the windows are copied out and multiplied at once."""
 
 
-def padded(x: FloatArray, margins: Margins) -> FloatArray:
-    """x [n, h, w, C] with zero margins (top, left, bottom, right) around it; x itself where there are none."""
+def padded(x: FloatArray, margins: Margins, out: FloatArray | None = None) -> FloatArray:
+    """x [n, h, w, C] with zero margins (top, left, bottom, right) around it, in ``out`` where that is given.
+
+    x itself where there is neither.
+    """
     top, left, bottom, right = margins
-    if not any(margins):
-        return x
     n, height, width, channels = x.shape
-    out = np.zeros((n, top + height + bottom, left + width + right, channels), x.dtype)
-    out[:, top : top + height, left : left + width] = x
+    if out is None:
+        if not any(margins):
+            return x
+        out = np.empty((n, top + height + bottom, left + width + right, channels), x.dtype)
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    out[:, :top] = out[:, rows.stop :] = 0
+    out[:, rows, :left] = out[:, rows, columns.stop :] = 0
+    out[:, rows, columns] = x
     return out
 
 

@@ -33,6 +33,10 @@ CELLS = 1 << 15
 """Tiles times channels that are transformed together: enough rows for BLAS; more of them outgrow the cache."""
 
 
+AXES = (2, 4, 0, 1, 3, 5)
+"""From positions of tiles [n, ty, my, tx, mx, C] to a tile's own first [my, mx, n, ty, tx, C]."""
+
+
 @cache
 def transforms(m: int, taps: int) -> tuple[Matrix, Matrix, Matrix]:
     """E [P, m], G [P, taps] and S [P, P] along one axis, rows balanced so that no number is much larger than 1."""
@@ -82,41 +86,32 @@ def convolve(
     plan = tiling(height, width, sliding.kernel, inner, outer)
     (my, mx), (ty, tx) = plan.inputs, plan.counts
     py, px = my + ry - 1, mx + rx - 1
+    reaches = -(-py // my) - 1, -(-px // mx) - 1  # tiles further on, to which a tile's outputs reach
     at_points = weight.form(f"winograd/{my}x{mx}", lambda w: _transformed(w, plan.inputs))
     evaluate, interpolate = _kronecker(plan.inputs, sliding.kernel)
 
-    out = np.zeros((n, height + top + bottom - ry + 1, width + left + right - rx + 1, outer), np.float32)
+    out = np.empty((n, height + top + bottom - ry + 1, width + left + right - rx + 1, outer), np.float32)
     step = min(max(CELLS // (ty * tx * max(inner, outer)), 1), n)
-    tiles = np.zeros((my, mx, step, ty, tx, inner), np.float32)
-    values = np.empty((plan.points, step * ty * tx, inner), np.float32)
-    products = np.empty((plan.points, step * ty * tx, outer), np.float32)
-    outputs = np.empty((plan.points, step * ty * tx, outer), np.float32)
     for first in range(0, n, step):
-        count = min(step, n - first)
-        if count < step:  # the last ones, in arrays of their own size
-            tiles = np.zeros((my, mx, count, ty, tx, inner), np.float32)
-            values, products, outputs = (
-                np.empty((plan.points, count * ty * tx, array.shape[2]), np.float32)
-                for array in (values, products, outputs)
-            )
-        for i, j in np.ndindex(my, mx):
-            part = x[first : first + count, i::my, j::mx]
-            tiles[i, j, :, : part.shape[1], : part.shape[2]] = part
+        part = padded(x[first : first + step], (0, 0, ty * my - height, tx * mx - width))
+        count = len(part)
+        if first == 0 or count < step:  # the last ones, in arrays of their own size
+            tiles = np.empty((my, mx, count, ty, tx, inner), np.float32)
+            values = np.empty((plan.points, count * ty * tx, inner), np.float32)
+            products = np.empty((plan.points, count * ty * tx, outer), np.float32)
+            outputs = np.empty_like(products)
+            whole = np.empty((count, ty + reaches[0], my, tx + reaches[1], mx, outer), np.float32)
+        tiles[...] = part.reshape(count, ty, my, tx, mx, inner).transpose(AXES)
         product(evaluate, tiles.reshape(my * mx, -1), values.reshape(plan.points, -1))
         product(values, at_points, products)
         product(interpolate, products.reshape(plan.points, -1), outputs.reshape(plan.points, -1))
         laid = outputs.reshape(py, px, count, ty, tx, outer)
+        whole[...] = 0
+        for i, j in np.ndindex(reaches[0] + 1, reaches[1] + 1):
+            landing = laid[i * my : (i + 1) * my, j * mx : (j + 1) * mx]
+            rows, columns = landing.shape[:2]
+            whole[:, i : i + ty, :rows, j : j + tx, :columns].transpose(AXES)[...] += landing
+        flat = whole.reshape(count, (ty + reaches[0]) * my, (tx + reaches[1]) * mx, outer)
         target = out[first : first + count]
-        for i, j in np.ndindex(py, px):
-            rows, tile_rows = _landing(i - (ry - 1 - top), my, ty, out.shape[1])
-            columns, tile_columns = _landing(j - (rx - 1 - left), mx, tx, out.shape[2])
-            target[:, rows, columns] += laid[i, j, :, tile_rows, tile_columns]
+        target[...] = flat[:, ry - 1 - top :, rx - 1 - left :][:, : target.shape[1], : target.shape[2]]
     return out
-
-
-def _landing(offset: int, step: int, tiles: int, length: int) -> tuple[slice, slice]:
-    """Where the outputs ``offset + step * tile`` of all tiles lie in ``[0, length)``, and which tiles these are."""
-    first = max(-(offset // step), 0)
-    stop = max(min((length - 1 - offset) // step + 1, tiles), first)
-    start = offset + first * step
-    return slice(start, start + max(stop - first - 1, 0) * step + (stop > first), step), slice(first, stop)

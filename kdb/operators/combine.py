@@ -122,19 +122,22 @@ class Concatenate(Operator):
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """The stack of the deltas in the union box; zero for operands that do not change."""
-        boxes = update.boxes
-        return k.concatenate(
-            [
-                k.zeros(len(boxes), boxes.extent, shape.channels) if d is None else k.embed(d.values, d.boxes, boxes)
-                for d, shape in zip(update.inputs, update.shapes, strict=True)
-            ]
-        )
+        boxes, first = update.boxes, 0
+        values = k.empty(len(boxes), boxes.extent, sum(shape.channels for shape in update.shapes))
+        for d, shape in zip(update.inputs, update.shapes, strict=True):
+            part = values[..., first : first + shape.channels]
+            if d is None:
+                part[...] = 0
+            else:
+                k.embed(d.values, d.boxes, boxes, part)
+            first += shape.channels
+        return values
 
     def delta_work(
         self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
-        """Lay out, then stack."""
-        return Work("elementwise", 0, 4 * ELEMENT * extent.area * shape.channels, 2)
+        """Lay out where they are stacked."""
+        return Work("elementwise", 0, 3 * ELEMENT * extent.area * shape.channels, 2 * len(shapes))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from kdb.geometry import Boxes, Footprint, Size
-from kdb.kernels.base import Array, Backend, Parameters, Program
+from kdb.kernels.base import ROUNDED, Array, Backend, Parameters, Program
 from kdb.operators.base import ELEMENT, Operator, Reads, Shape, Update, Work, whole_map
 
 
@@ -45,23 +45,29 @@ class LocationWise(_Pointwise):
         """``f(x)``."""
         return k.location_wise(inputs[0], self.program, parameters, reuse)
 
+    @property
+    def rounded(self) -> bool:
+        """Whether ``f(v)[B]`` is ``f(v[B])`` to the last bit: others may round the end of an array in their own way."""
+        return all(instruction.function in ROUNDED for instruction in self.program)
+
     def reads(self, kernel: str, changed: Sequence[bool]) -> Reads:
-        """The input's view."""
-        return Reads((True,))
+        """The input's view, and its own where that saves computing it."""
+        return Reads((True,), self.rounded)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``f(v[B] + d) - f(v[B])``."""
         (d,) = update.inputs
         assert d is not None
         return k.location_wise_delta(
-            d.values, update.input_views[0], update.boxes, self.program, parameters, d.disposable
+            d.values, update.input_views[0], update.view, update.boxes, self.program, parameters, d.disposable
         )
 
     def delta_work(
         self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
-        """A gather, and each instruction twice."""
-        return Work("elementwise", 0, ELEMENT * extent.area * shape.channels * (3 + 2 * len(self.program)), 3)
+        """A sum and a difference, and each instruction between them; all of it twice where the view does not serve."""
+        passes = 2 + len(self.program) if self.rounded else 3 + 2 * len(self.program)
+        return Work("elementwise", 0, ELEMENT * extent.area * shape.channels * passes, 3)
 
     def full_work(self, kernel: str, shapes: Sequence[Shape], shape: Shape) -> Work:
         """A pass for each instruction."""

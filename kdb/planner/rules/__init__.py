@@ -14,6 +14,7 @@ from kdb.planner.rules import (
     null_deltas,
     rebatch,
     share_duplicates,
+    share_prefixes,
 )
 from kdb.planner.rules.base import Context, Rule
 
@@ -21,6 +22,7 @@ RULES: tuple[Rule, ...] = (
     fold_padding.RULE,
     fold_batch_norm.RULE,
     merge_location_wise.RULE,
+    share_prefixes.RULE,
     share_duplicates.RULE,
     incremental.RULE,
     incremental_aggregate.RULE,
