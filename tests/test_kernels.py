@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from kdb.geometry import Boxes, Size
-from kdb.kernels.base import Instruction, Sliding, Weight
-from kdb.kernels.cpu import CHUNK, CpuBackend
-from kdb.kernels.programs import FUNCTIONS, IN_PLACE
+from kdb.kernels.base import ROUNDED, Instruction, Sliding, Weight
+from kdb.kernels.cpu import CHUNK, CpuBackend, _chunks
+from kdb.kernels.programs import FUNCTIONS, UFUNCS
 
 K, NATIVE = CpuBackend(), CpuBackend(native=True)
 
@@ -212,7 +212,8 @@ def test_small_verbs() -> None:
     x = normal(0, 2, 1, 1, 3)
     assert np.array_equal(K.expand(x, Size(4, 5), 3), np.tile(x, (1, 4, 5, 1)))
     assert np.array_equal(K.concatenate([x, x[..., :1]]), np.concatenate([x, x[..., :1]], -1))
-    assert K.zeros(2, Size(3, 4), 5).shape == (2, 3, 4, 5) and not K.zeros(1, Size(1, 1), 1).any()
+    empty = K.empty(2, Size(3, 4), 5)
+    assert empty.shape == (2, 3, 4, 5) and empty.dtype == np.float32
     assert K.all_finite(x)
     for bad in (np.nan, np.inf, -np.inf):
         assert not K.all_finite(np.array([1, bad], np.float32))
@@ -253,7 +254,7 @@ PARAMETERS = {"p": Weight(SCALE.float().numpy())}
 
 
 def test_every_function_has_a_case() -> None:
-    assert set(CASES) == set(FUNCTIONS) and set(FUNCTIONS) > IN_PLACE
+    assert set(CASES) == set(FUNCTIONS) and set(FUNCTIONS) > UFUNCS > ROUNDED
 
 
 def inputs(function: str, n: int) -> np.ndarray:
@@ -274,8 +275,10 @@ def test_functions(function: str) -> None:
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-@pytest.mark.parametrize("function", CASES)
-def test_deltas_of_functions(function: str, overwrite: bool) -> None:
+@pytest.mark.parametrize(
+    ("function", "stored"), [(f, False) for f in CASES] + [(f, True) for f in CASES if f in ROUNDED]
+)
+def test_deltas_of_functions(function: str, stored: bool, overwrite: bool) -> None:
     operands, expected = CASES[function]
     program, n = (Instruction(function, operands),), 4
     view, where = np.abs(inputs(function, 8)).reshape(12, 8, C), boxes([(0, 0), (9, 4), (3, 2), (3, 2)], (3, 4))
@@ -283,9 +286,10 @@ def test_deltas_of_functions(function: str, overwrite: bool) -> None:
     values[2] = 0
     old = torch.tensor(np.stack([view[y : y + 3, x : x + 4] for y, x in where.origins])).double()
     wanted = (expected(old + torch.tensor(values).double()) - expected(old)).numpy()
+    result = K.location_wise(view[None], program, PARAMETERS, False)[0] if stored else None
     view.setflags(write=False)
     given_values = values.copy()
-    found = K.location_wise_delta(given_values, view, where, program, PARAMETERS, overwrite)
+    found = K.location_wise_delta(given_values, view, result, where, program, PARAMETERS, overwrite)
     scale = max(np.abs(expected(old).numpy()).max(), np.abs(wanted).max())
     np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-6 * max(scale, 1))
     assert not found[2].any()
@@ -316,14 +320,16 @@ def test_chunks_do_not_show() -> None:
     n = 7
     x, program = normal(0, n, side, side, C), (*PROGRAM[:1], Instruction("normalize", (1, 1e-5)))
     found = K.location_wise(x, program, PARAMETERS, False)
-    assert [len(range(*part.indices(n))) for part in K._chunks(x)] == [2, 2, 2, 1]
+    assert [len(range(*part.indices(n))) for part in _chunks(x)] == [2, 2, 2, 1]
     view, where = normal(1, side + 2, side, C), boxes([(i % 3, 0) for i in range(n)], (side, side))
-    deltas = K.location_wise_delta(x, view, where, program, PARAMETERS, False)
+    deltas = K.location_wise_delta(x, view, None, where, program, PARAMETERS, False)
     for i in range(n):
         one = slice(i, i + 1)
         assert np.array_equal(found[one], K.location_wise(x[one], program, PARAMETERS, False))
         single = Boxes(where.origins[one], where.extent)
-        assert np.array_equal(deltas[one], K.location_wise_delta(x[one], view, single, program, PARAMETERS, False))
+        assert np.array_equal(
+            deltas[one], K.location_wise_delta(x[one], view, None, single, program, PARAMETERS, False)
+        )
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from kdb.kernels.base import Instruction
 from kdb.kernels.cpu import CpuBackend
 from kdb.network import Network, Node, ParameterStore
 from kdb.operators.base import Operator, Shape
-from kdb.operators.combine import Add, Expand, Multiply
+from kdb.operators.combine import Add, Concatenate, Expand, Multiply
 from kdb.operators.convolution import Convolution
 from kdb.operators.leaves import Opaque, Source
 from kdb.operators.locationwise import Affine, Dense, Flatten, LocationWise
@@ -41,6 +41,7 @@ from kdb.planner.rules import (
     null_deltas,
     rebatch,
     share_duplicates,
+    share_prefixes,
 )
 
 # The rules are judged on fixed rates, whatever the machine's are.
@@ -186,6 +187,27 @@ def test_joins_of_one_map_are_merged(join: Operator, operands: tuple[str, str]) 
     after = fired(merge_location_wise.RULE, plan(before)).network
     assert [(node.name, node.inputs) for node in after] == [("image", ()), ("join", ("image",))]
     equal(before, after)
+
+
+def test_share_prefixes() -> None:
+    """The longest stack that came before, and never the same one; inputs in another order are another stack."""
+    layers = [(name, SIGMOID, ("image",)) for name in ("a", "b", "c", "d")]
+    before = network(
+        *layers,
+        ("ab", Concatenate(), ("a", "b")),
+        ("abc", Concatenate(), ("a", "b", "c")),
+        ("ba", Concatenate(), ("b", "a", "c")),
+        ("abcd", Concatenate(), ("a", "b", "c", "d")),
+        ("again", Concatenate(), ("a", "b")),
+        ("all", Concatenate(), ("ab", "abc", "ba", "abcd", "again")),
+    )
+    after = fired(share_prefixes.RULE, plan(before)).network
+    found = {node.name: node.inputs for node in after if node.inputs != before[node.name].inputs}
+    assert found == {"abc": ("ab", "c"), "abcd": ("abc", "d")}
+    equal(before, after)
+    assert share_prefixes.apply(plan(network(*layers[:2], ("ab", Concatenate(), ("a", "b")))), CONTEXT) == (
+        "no stack begins as an earlier one"
+    )
 
 
 def test_what_others_read_is_not_merged() -> None:
