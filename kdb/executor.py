@@ -310,7 +310,8 @@ class _Group:
     def _full_stage(self, stage: Stage, values: Mapping[str, Array], n: int) -> dict[str, Array]:
         """Full evaluation of gathered maps, ``stage.batch`` positions at a time."""
         start = time.perf_counter()
-        size = stage.batch or n
+        parts = -(-n // (stage.batch or n))
+        size = -(-n // parts)
         kept: dict[str, Array] = {}
         for first in range(0, n, size):
             if first and self.run_.stop.is_set():

@@ -337,7 +337,7 @@ def test_rebatch() -> None:
     before = batched(net, 2, parts=10)  # 100 positions, 9 KiB each cross
     assert fired(rebatch.RULE, before).groups == (tuple(range(10)),)
     bounded = fired(rebatch.RULE, before, replace(CONTEXT, buffer_positions=40, threads=2))
-    assert [len(group) for group in bounded.groups] == [2, 3, 2, 3]
+    assert [len(group) for group in bounded.groups] == [3, 2, 2, 1, 1, 1]
     tight = fired(rebatch.RULE, before, replace(CONTEXT, buffer_bytes=1))
     assert tight.groups == before.groups
     assert fired(rebatch.RULE, before, replace(CONTEXT, batch_size=5)).full_batch == 5

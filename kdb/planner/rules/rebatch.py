@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 
 from kdb.operators.base import ELEMENT
 from kdb.planner.plan import LogicalPlan
@@ -14,7 +13,7 @@ FULL_BATCH_BYTES = 48 << 20
 
 
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
-    """Group batches up to the bounds of a worker's buffer, evenly over the workers."""
+    """Group batches up to the bounds of a worker's buffer; towards the end fewer, so that workers end together."""
     if len(plan.batches) <= 1:
         return "there is one batch"
     if plan.cut >= len(plan.network):
@@ -23,13 +22,17 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     positions = min(context.buffer_positions, max(context.buffer_bytes // crossing, 1))
     largest = max(len(batch) for batch in plan.batches)
     fits = max(positions // largest, 1)
-    count = -(-len(plan.batches) // fits)
-    count = min(-(-count // context.threads) * context.threads, len(plan.batches))
-    bounds = [len(plan.batches) * i // count for i in range(count + 1)]
-    groups = tuple(tuple(range(a, b)) for a, b in pairwise(bounds))
+    groups: list[tuple[int, ...]] = []
+    first, count = 0, len(plan.batches)
+    shares = 2 * context.threads if context.threads > 1 else 1
+    while first < count:
+        # Guided self-scheduling (Polychronopoulos and Kuck 1987), by half a worker's share of what is left.
+        stop = first + min(fits, -(-(count - first) // shares))
+        groups.append(tuple(range(first, stop)))
+        first = stop
     widest = max(node.shape.elements for node in plan.network.nodes[plan.cut :]) * ELEMENT
     full_batch = context.batch_size or max(min(FULL_BATCH_BYTES // widest, 64), 1)
-    return replace(plan, groups=groups, full_batch=full_batch)
+    return replace(plan, groups=tuple(groups), full_batch=full_batch)
 
 
 RULE = Rule("rebatch", "batches are gathered before the layers that are evaluated in full", apply)
