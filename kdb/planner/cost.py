@@ -70,6 +70,10 @@ class CostProfile:
         return n * (arithmetic + work.bytes / self.bandwidth) + work.weights / self.bandwidth + work.calls * self.call
 
 
+TIE = 1.03
+"""Estimates are no finer than this: within it the kernel that the backend names first is taken, its most general."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """A kernel for one layer, and what a batch of it is expected to cost."""
@@ -96,8 +100,9 @@ class CostModel:
 
     def _best(self, kernels: Sequence[str], works: Sequence[Work], n: int) -> Choice:
         choices = [Choice(kernel, work, self._seconds(work, n)) for kernel, work in zip(kernels, works, strict=True)]
-        asked = [choice for choice in choices if choice.kernel == self.allowed]
-        return min(asked or choices, key=lambda choice: choice.seconds)
+        asked = [choice for choice in choices if choice.kernel == self.allowed] or choices
+        least = min(choice.seconds for choice in asked)
+        return next(choice for choice in asked if choice.seconds <= TIE * least)
 
     def _seconds(self, work: Work, n: int) -> float:
         # Charged to every query, though the model keeps the form for the next one: plans are not to depend on history.
