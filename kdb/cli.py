@@ -44,6 +44,9 @@ Statements end with ; and may run over several lines; an empty line ends one too
     .quit     leave, as Ctrl-D does; Ctrl-C stops a query
 """
 
+WORDS = {"help": ".help", "quit": ".quit", "exit": ".quit"}
+"""What other shells taught people to type, when nothing else was typed before."""
+
 PROGRESS_AFTER = 2.0
 """Seconds before a progress bar appears."""
 
@@ -174,6 +177,8 @@ def shell(client: Client, read: Callable[[str], str] = input) -> int:
             held = []
             continue
         command = line.strip()
+        if not held:
+            command = WORDS.get(command.rstrip("; ").lower(), command)
         if not held and command.startswith("."):
             if command in (".quit", ".exit"):
                 return 0

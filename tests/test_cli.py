@@ -200,6 +200,11 @@ class TestShell:
         out, err = self.typed(client, ".help", f".read {tmp_path}/s.kdb", ".read nowhere", ".quit", "SHOW SETTINGS;")
         assert "Ctrl-D" in out and "null_deltas" in out and "nowhere" in err and "view_budget" not in out
 
+    @pytest.mark.parametrize("word", ["quit", "EXIT;"])
+    def test_words_of_other_shells(self, client: Client, word: str) -> None:
+        out, err = self.typed(client, "help", word, "SHOW RULES;")
+        assert "Ctrl-D" in out and "null_deltas" not in out and err == ""
+
     def test_several_heat_maps_are_shown(self, client: Client, tmp_path: Path) -> None:
         (tmp_path / "a.png").write_bytes(photos.path("chelsea").read_bytes())
         result = client.session.execute(f"OCCLUDE '{tmp_path}/*.png' USING tiny")
