@@ -24,7 +24,6 @@ from benchmarks.memory import PHOTO
 from benchmarks.oracle import Exactness, exactness, float32_logits, oracle_logits
 from benchmarks.timing import Estimate, Seconds, Timing, interleave
 from benchmarks.verify import IntArray, Ints, Subject, load, sample, scattered
-from kdb.allocation import retained
 from kdb.heatmap import HeatMap
 
 PATCH = (16, 16)
@@ -126,14 +125,9 @@ class Setting:
             self.target = int(self.subject.module(self.normalised[None]).argmax())
 
     def naive_seconds(self, patch: Ints, positions: IntArray, whole: int) -> Seconds:
-        """Full inference at ``positions``, extrapolated to ``whole`` positions and the unmodified image.
-
-        With the allocator set as kdb sets it for itself, which takes up to a fifth off its time.
-        """
-        with retained():
-            start = time.perf_counter()
-            self.naive(self.normalised, self.fill, patch, positions)
-            return Seconds((time.perf_counter() - start) / len(positions) * (whole + 1))
+        """Full inference at ``positions``, extrapolated to ``whole`` positions and the unmodified image."""
+        seconds = self.naive.seconds(self.normalised, self.fill, patch, positions)
+        return Seconds(seconds / len(positions) * (whole + 1))
 
     def captum_seconds(self, patch: Ints, stride: int, batches: int, whole: int) -> Seconds:
         """captum on a sample of its own positions, extrapolated to ``whole`` positions and the unmodified image."""

@@ -308,7 +308,7 @@ class _Group:
         return values
 
     def _full_stage(self, stage: Stage, values: Mapping[str, Array], n: int) -> dict[str, Array]:
-        """Full evaluation of gathered maps, ``stage.batch`` positions at a time."""
+        """Full evaluation of gathered maps, in equal parts of at most ``stage.batch`` positions."""
         start = time.perf_counter()
         parts = -(-n // (stage.batch or n))
         size = -(-n // parts)

@@ -187,6 +187,10 @@ def test_embedding_lays_values_on_zeros_and_superimposing_adds_them(
     before = values.copy()
     found = K.embed(values, inner, frames)
     assert np.array_equal(found, expected) and found.flags.c_contiguous
+    stack = normal(2, n, *frame, 5)
+    others = stack[..., [0, 3, 4]]
+    K.embed(values, inner, frames, stack[..., 1:3])
+    assert np.array_equal(stack[..., 1:3], expected) and np.array_equal(stack[..., [0, 3, 4]], others)
     sums = target + expected
     K.superimpose(target, frames, values, inner)
     assert np.array_equal(target, sums)

@@ -56,10 +56,13 @@ CONV = Convolution("w", "b", 4, (3, 3), padding=(1, 1, 1, 1))
 
 
 def network(*layers: Layer, channels: int = 4, size: tuple[int, int] = (24, 24)) -> Network:
-    """Layers behind a source named ``image``; weights ``w`` [4, 4, 3, 3], ``w1`` [4, 4], ``d`` [2, 4], a to c [4]."""
+    """Layers behind a source named ``image``.
+
+    Weights are ``w`` [4, 4, 3, 3], ``w1`` [4, 4], ``p`` [4, 4, 1, 1], ``d`` [2, 4], and ``a`` to ``c`` [4].
+    """
     draw = np.random.default_rng(0)
     shapes = {"w": (4, channels, 3, 3), "v": (4, channels, 3, 3), "d": (2, 4), "a": (4,), "b": (4,), "c": (4,)}
-    shapes["w1"] = (4, channels)
+    shapes |= {"w1": (4, channels), "p": (4, channels, 1, 1)}
     arrays = {name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     source: Layer = ("image", Source(Shape(channels, *size)), ())
     return Network.build([source, *layers], ParameterStore().extended(arrays))
@@ -187,6 +190,15 @@ def test_joins_of_one_map_are_merged(join: Operator, operands: tuple[str, str]) 
     after = fired(merge_location_wise.RULE, plan(before)).network
     assert [(node.name, node.inputs) for node in after] == [("image", ()), ("join", ("image",))]
     equal(before, after)
+
+
+@pytest.mark.parametrize(("taps", "chosen"), [(1e10, "direct"), (1.02e10, "direct"), (1.05e10, "taps")])
+def test_the_first_kernel_wins_a_tie(taps: float, chosen: str) -> None:
+    rates = {**PROFILE.rates, "taps.narrow": ((1, taps),)}
+    costs = CostModel(replace(PROFILE, rates=rates, bandwidth=1e15, call=0.0), CpuBackend())
+    net = network(*chain(("point", Convolution("p", None, 4, (1, 1))), *HEAD))
+    choice = costs.full(net, net["point"], 1000)
+    assert choice.kernel == chosen
 
 
 def test_share_prefixes() -> None:

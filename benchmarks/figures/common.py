@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import textwrap
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-from benchmarks.baselines import Naive
 from benchmarks.experiment import FILL, Setting
 from benchmarks.timing import Estimate, Timing
 from benchmarks.verify import IntArray, Ints, lattice, occlude
@@ -103,13 +101,6 @@ def query(db: Session, setting: Setting, side: int, positions: IntArray, asked: 
     """The scores at ``positions`` of a patch of ``side`` x ``side``."""
     parameters = {"image": setting.image, "positions": positions}
     return occlude(db, setting.subject.name, (side, side), FILL, "AT $positions", asked, parameters)
-
-
-def naive_seconds(naive: Naive, setting: Setting, side: int, positions: IntArray) -> float:
-    """Seconds of full inference at ``positions``."""
-    start = time.perf_counter()
-    naive(setting.normalised, setting.fill, (side, side), positions)
-    return time.perf_counter() - start
 
 
 # ---- what is kept, read again

@@ -22,7 +22,6 @@ from benchmarks.figures.common import (
     free_of,
     from_zero,
     lattice_block,
-    naive_seconds,
     panels,
     prose,
     query,
@@ -64,7 +63,9 @@ def measure_patch(db: Session, setting: Setting, scale: Scale, side: int) -> dic
     candidates: dict[str, Callable[[], Seconds]] = {
         "kdb": lambda: execution(db, setting, side, many, "kdb"),
         "krypton": lambda: execution(db, setting, side, few, "krypton"),
-        "naive": lambda: Seconds(naive_seconds(setting.naive, setting, side, whole) / len(whole)),
+        "naive": lambda: Seconds(
+            setting.naive.seconds(setting.normalised, setting.fill, (side, side), whole) / len(whole)
+        ),
     }
     execution(db, setting, side, many[:WARM], "kdb")
     execution(db, setting, side, few[:BATCH], "krypton")

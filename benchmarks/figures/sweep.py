@@ -24,7 +24,6 @@ from benchmarks.figures.common import (
     free_of,
     from_zero,
     logarithmic,
-    naive_seconds,
     panels,
     prose,
     query,
@@ -93,7 +92,8 @@ class FullInference:
 
     def __call__(self) -> Seconds:
         """Seconds for all."""
-        return Seconds(self.factor * naive_seconds(self.naive, self.setting, SIDE, self.positions))
+        of = self.setting
+        return Seconds(self.factor * self.naive.seconds(of.normalised, of.fill, PATCH, self.positions))
 
 
 def measure_count(db: Session, setting: Setting, rounds: int, positions: IntArray, seeds: Iterator[int]) -> Json:

@@ -94,8 +94,8 @@ def _by_tap(weight: FloatArray, groups: int) -> FloatArray:
 
 
 def multiplied(rows: FloatArray, matrix: FloatArray, product: Product) -> FloatArray:
-    """``rows @ matrix``: [m, in] by [in, out]."""
-    y = np.empty((len(rows), matrix.shape[1]), np.float32)
+    """``rows @ matrix``: [..., m, in] by [..., in, out]."""
+    y = np.empty((*rows.shape[:-1], matrix.shape[-1]), np.float32)
     product(rows, matrix, y)
     return y
 
@@ -109,8 +109,7 @@ def _multiply(x: FloatArray, by_tap: FloatArray, product: Product) -> FloatArray
     if inner == outer == 1:
         return x * by_tap[:, 0, 0]
     rows = x.reshape(-1, groups, inner).transpose(1, 0, 2)
-    y: FloatArray = np.matmul(rows, by_tap).transpose(1, 0, 2).reshape(n, height, width, groups * outer)
-    return y
+    return multiplied(rows, by_tap, product).transpose(1, 0, 2).reshape(n, height, width, groups * outer)
 
 
 def convolve(

@@ -65,7 +65,7 @@ class LocationWise(_Pointwise):
     def delta_work(
         self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
-        """A sum and a difference, and each instruction between them; all of it twice where the view does not serve."""
+        """A sum, a difference and each instruction; instructions twice where its own view does not serve."""
         passes = 2 + len(self.program) if self.rounded else 3 + 2 * len(self.program)
         return Work("elementwise", 0, ELEMENT * extent.area * shape.channels * passes, 3)
 

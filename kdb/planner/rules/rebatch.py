@@ -24,7 +24,7 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     fits = max(positions // largest, 1)
     groups: list[tuple[int, ...]] = []
     first, count = 0, len(plan.batches)
-    shares = 2 * context.threads if context.threads > 1 else 1
+    shares = 2 * context.threads if context.threads > 1 else 1  # one worker has no other to wait for
     while first < count:
         # Guided self-scheduling (Polychronopoulos and Kuck 1987), by half a worker's share of what is left.
         stop = first + min(fits, -(-(count - first) // shares))
