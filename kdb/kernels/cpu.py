@@ -13,7 +13,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
 from kdb.geometry import Boxes, IntArray, Size
-from kdb.kernels import taps, tiling, winograd
+from kdb.kernels import library, taps, tiling, winograd
 from kdb.kernels.base import NO_MARGINS, Margins, Parameters, Product, Program, Sliding, Weight
 from kdb.kernels.programs import evaluate
 
@@ -57,11 +57,7 @@ class CpuBackend:
         self.name = "numpy" if native else "cpu"
         self.native = native
         self.reduced = reduced
-        self._product: Product = np.matmul
-        if not native:
-            from kdb.kernels import library
-
-            self._product = library.multiply
+        self._product: Product = np.matmul if native else library.multiply
 
     def convolution_kernels(self, sliding: Sliding, groups: int) -> tuple[str, ...]:
         """``direct`` is torch's convolution; ``taps`` and, where there is a tiling, ``winograd`` are numpy's GEMMs."""
@@ -72,8 +68,6 @@ class CpuBackend:
         """``bf16`` is torch's, on processors that multiply in bf16."""
         if self.native or not self.reduced:
             return ()
-        from kdb.kernels import library
-
         return ("bf16",) if library.multiplies_bf16() else ()
 
     def gather(self, view: FloatArray, boxes: Boxes) -> FloatArray:
@@ -148,8 +142,6 @@ class CpuBackend:
     ) -> FloatArray:
         """Convolution [n, h, w, in] -> [n, h', w', out] with zeros around x."""
         if kernel in ("direct", "bf16"):
-            from kdb.kernels import library
-
             return library.convolve(x, weight, bias, sliding, groups, margins, reduced=kernel == "bf16")
         if kernel == "winograd":
             y = winograd.convolve(x, weight, sliding, margins, self._product)
@@ -161,17 +153,19 @@ class CpuBackend:
 
     def max_pool(self, x: FloatArray, sliding: Sliding) -> FloatArray:
         """Maximum over each window [n, h', w', C]."""
+        if not self.native:
+            return library.max_pool(x, sliding)
         return taps.reduce_windows(np.maximum, x, sliding)
 
     def sum_pool(self, x: FloatArray, sliding: Sliding) -> FloatArray:
         """Sum over each window [n, h', w', C]."""
+        if not self.native and sliding.dilation == (1, 1):
+            return library.sum_pool(x, sliding)
         return taps.reduce_windows(np.add, x, sliding)
 
     def dense(self, x: FloatArray, weight: Weight, bias: Weight | None, kernel: str = "full") -> FloatArray:
         """``x W^T + b`` over the channels."""
         if kernel == "bf16":
-            from kdb.kernels import library
-
             return library.dense(x, weight, bias)
         # One GEMM: numpy would take the leading axes of [n, 1, 1, in] for a stack of products, each of one row.
         y = taps.multiplied(x.reshape(-1, x.shape[-1]), weight.array.T, self._product).reshape(*x.shape[:-1], -1)

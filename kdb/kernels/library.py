@@ -1,4 +1,4 @@
-"""Torch's kernels on numpy arrays, zero copy: products of matrices, and competitors of the CPU backend's convolutions.
+"""Torch's kernels on numpy arrays, zero copy: products of matrices, pooling, and competitors in convolutions.
 
 ``direct`` is its convolution in float32; ``bf16`` rounds inputs, weights and outputs to bfloat16 (8 bits of mantissa)
 and sums in float32.
@@ -84,6 +84,18 @@ def convolve(
         groups=groups,
     )
     return np.ascontiguousarray(y.float().permute(0, 2, 3, 1).numpy())
+
+
+def max_pool(x: FloatArray, sliding: Sliding) -> FloatArray:
+    """Maximum over each window of x [n, h, w, C] -> [n, h', w', C]."""
+    y = torch.nn.functional.max_pool2d(_nchw(_own(x)), sliding.kernel, sliding.stride, 0, sliding.dilation)
+    return np.ascontiguousarray(y.permute(0, 2, 3, 1).numpy())
+
+
+def sum_pool(x: FloatArray, sliding: Sliding) -> FloatArray:
+    """Sum over each window, without dilation, of x [n, h, w, C] -> [n, h', w', C]."""
+    y = torch.nn.functional.avg_pool2d(_nchw(_own(x)), sliding.kernel, sliding.stride, divisor_override=1)
+    return np.ascontiguousarray(y.permute(0, 2, 3, 1).numpy())
 
 
 def dense(x: FloatArray, weight: Weight, bias: Weight | None) -> FloatArray:
