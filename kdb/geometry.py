@@ -8,7 +8,7 @@ always in the order (y, x).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -30,8 +30,7 @@ class Size(NamedTuple):
         return self.height * self.width
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """A kernel sliding along one axis: ``kernel`` taps ``dilation`` apart, each ``stride`` cells, over padded input."""
 
     kernel: int
@@ -63,7 +62,7 @@ class Window:
         start = np.maximum(-((self.reach - 1 - self.before - spans.start) // self.stride), 0)
         stop = np.minimum((spans.stop - 1 + self.before) // self.stride + 1, length)
         # An empty span reads nothing, wherever it lies.
-        return Spans(start, np.where(spans.stop > spans.start, stop, start))
+        return replace(spans, start=start, stop=np.where(spans.stop > spans.start, stop, start))
 
     def bound(self, spans: Spans, length: int) -> Spans:
         """Outputs that equations 15, 16 and 33 of the paper give: one length for all spans of one length.
@@ -73,7 +72,7 @@ class Window:
         exact = self.project(spans, length)
         lengths = np.minimum(-(-(spans.lengths + self.reach - 1) // self.stride), length)
         start = np.minimum(exact.start, length - lengths)
-        return Spans(start, np.where(spans.lengths > 0, start + lengths, start))
+        return replace(spans, start=start, stop=np.where(spans.lengths > 0, start + lengths, start))
 
     def enclose(self, spans: Spans) -> Spans:
         """Outputs that read cells of the span alone: neither a cell beside it nor padding.
@@ -81,7 +80,8 @@ class Window:
         ``a' = ceil((a + p) / s)`` and ``b' = floor((b - ke + p) / s) + 1``.
         """
         start = -(-(spans.start + self.before) // self.stride)
-        return Spans(start, np.maximum((spans.stop - self.reach + self.before) // self.stride + 1, start))
+        stop = (spans.stop - self.reach + self.before) // self.stride + 1
+        return replace(spans, start=start, stop=np.maximum(stop, start))
 
     def read_in(self, start: IntArray, extent: int) -> tuple[IntArray, int]:
         """First input cell and number of input cells that outputs ``[start, start + extent)`` read (eq. 17, 18).
@@ -93,45 +93,60 @@ class Window:
 
 @dataclass(frozen=True, eq=False)
 class Spans:
-    """Half-open intervals along one axis, one a position: ``start``, ``stop`` int64 [n]; empty where stop <= start."""
+    """Half-open intervals along one axis for n positions: ``start``, ``stop`` int64 [m]; empty where stop <= start.
+
+    ``shared`` int64 [n] says which of them each position has, since a grid's positions have few places along an axis;
+    where it is None, each has its own, in order.
+    """
 
     start: IntArray
     stop: IntArray
+    shared: IntArray | None = None
 
-    @classmethod
-    def whole(cls, n: int, length: int) -> Spans:
-        """``n`` spans that cover an axis of ``length`` cells."""
-        return cls(np.zeros(n, np.int64), np.full(n, length, np.int64))
+    def __len__(self) -> int:
+        return len(self.start if self.shared is None else self.shared)
 
     @cached_property
     def lengths(self) -> IntArray:
-        """int64 [n], never negative."""
+        """int64 [m], never negative."""
         lengths: IntArray = np.maximum(self.stop - self.start, 0)
         return lengths
 
+    def of(self, members: IntArray) -> IntArray:
+        """Which spans the positions ``members`` have."""
+        return members if self.shared is None else self.shared[members]
+
+    def spread(self, values: IntArray) -> IntArray:
+        """``values`` [m] of the spans, as the positions have them: [n]."""
+        return values if self.shared is None else values[self.shared]
+
+    def covering(self, length: int) -> Spans:
+        """For the same positions, spans that cover an axis of ``length`` cells."""
+        return replace(self, start=np.zeros_like(self.start), stop=np.full_like(self.stop, length))
+
+    def separate(self) -> Spans:
+        """One for each position."""
+        return Spans(self.spread(self.start), self.spread(self.stop))
+
     def hull(self, other: Spans) -> Spans:
         """Smallest span over both, neither of which is empty."""
-        return Spans(np.minimum(self.start, other.start), np.maximum(self.stop, other.stop))
-
-    def union(self, other: Spans) -> Spans:
-        """Smallest span over both; an empty one is ignored."""
-        mine, theirs = self.lengths > 0, other.lengths > 0
-        start = np.where(mine & theirs, np.minimum(self.start, other.start), np.where(mine, self.start, other.start))
-        stop = np.where(mine & theirs, np.maximum(self.stop, other.stop), np.where(mine, self.stop, other.stop))
-        return Spans(start, stop)
+        if self.shared is not other.shared:
+            return self.separate().hull(other.separate())
+        return Spans(np.minimum(self.start, other.start), np.maximum(self.stop, other.stop), self.shared)
 
     def shifted(self, by: int) -> Spans:
         """Moved by ``by`` cells."""
-        return Spans(self.start + by, self.stop + by)
+        return replace(self, start=self.start + by, stop=self.stop + by)
 
     def uniform(self, members: IntArray, length: int) -> tuple[IntArray, int]:
-        """One extent for the spans in ``members`` and an origin each, shifted into ``[0, length)``.
+        """One extent for the spans of ``members`` and an origin each, shifted into ``[0, length)``.
 
         The extent is the longest member's, so that each shifted span still covers its own; this is equation 33 of
         the paper with the exact lengths in place of its bound.  At least one cell, so that arrays are never empty.
         """
-        extent = max(int(self.lengths[members].max(initial=0)), 1)
-        return np.clip(self.start[members], 0, length - extent), extent
+        which = self.of(members)
+        extent = max(int(self.lengths[which].max(initial=0)), 1)
+        return np.clip(self.start[which], 0, length - extent), extent
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,15 +160,17 @@ class Footprint:
     x: Spans
     bounded: bool = False
 
-    @classmethod
-    def whole(cls, n: int, size: Size) -> Footprint:
-        """Every cell of a map changes, at each of ``n`` positions."""
-        return cls(Spans.whole(n, size.height), Spans.whole(n, size.width))
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def covering(self, size: Size) -> Footprint:
+        """For the same positions, every cell of a map."""
+        return replace(self, y=self.y.covering(size.height), x=self.x.covering(size.width))
 
     @property
     def areas(self) -> IntArray:
         """Changed cells, int64 [n]."""
-        return self.y.lengths * self.x.lengths
+        return self.y.spread(self.y.lengths) * self.x.spread(self.x.lengths)
 
     @cached_property
     def _everywhere(self) -> bool:
@@ -176,8 +193,9 @@ class Footprint:
         ends = []
         for axis, spans in enumerate((self.y, self.x)):
             origins = boxes.origins[:, axis]
-            start = max(int((spans.start[members] - origins).max()), 0)
-            stop = min(int((spans.stop[members] - origins).min()), boxes.extent[axis])
+            which = spans.of(members)
+            start = max(int((spans.start[which] - origins).max()), 0)
+            stop = min(int((spans.stop[which] - origins).min()), boxes.extent[axis])
             ends.append((start, stop - start))
         (top, height), (left, width) = ends
         return Part(top, left, Size(height, width)) if height > 0 and width > 0 else None
@@ -206,17 +224,15 @@ class Footprint:
         if self._everywhere and other._everywhere:  # nothing to ignore
             return Footprint(self.y.hull(other.y), self.x.hull(other.x), self.bounded)
         mine, theirs = self.areas > 0, other.areas > 0
-        y, x = self.y.union(other.y), self.x.union(other.x)
-
-        # A box that is empty along one axis is empty: its other axis must not widen the union.
-        def choose(both: IntArray, a: IntArray, b: IntArray) -> IntArray:
-            return np.where(mine, np.where(theirs, both, a), b)
-
-        return Footprint(
-            Spans(choose(y.start, self.y.start, other.y.start), choose(y.stop, self.y.stop, other.y.stop)),
-            Spans(choose(x.start, self.x.start, other.x.start), choose(x.stop, self.x.stop, other.x.stop)),
-            self.bounded,
-        )
+        axes: list[Spans] = []
+        for a, b in ((self.y.separate(), other.y.separate()), (self.x.separate(), other.x.separate())):
+            hull = a.hull(b)
+            # A box that is empty along one axis is empty: its other axis must not widen the union.
+            start = np.where(mine, np.where(theirs, hull.start, a.start), b.start)
+            stop = np.where(mine, np.where(theirs, hull.stop, a.stop), b.stop)
+            axes.append(Spans(start, stop))
+        y, x = axes
+        return Footprint(y, x, self.bounded)
 
     def boxes(self, members: IntArray, size: Size) -> Boxes:
         """The boxes that a batch of ``members`` (int64 indices into the n positions) is executed on."""

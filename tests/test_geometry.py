@@ -143,12 +143,39 @@ def test_the_read_in_of_a_projection_covers_the_change(window: Window, length: i
 # --- spans and footprints ----------------------------------------------------------------------------------------
 
 
-@given(st.lists(st.tuples(intervals(9), intervals(9)), min_size=1, max_size=6))
-def test_the_union_of_spans_is_the_smallest_interval_over_both(pairs: list[tuple[Ints, Ints]]) -> None:
-    union = spans(*(a for a, _ in pairs)).union(spans(*(b for _, b in pairs)))
-    for i, (a, b) in enumerate(pairs):
-        both = set(range(*a)) | set(range(*b))
-        assert cells(union, i) == (set(range(min(both), max(both) + 1)) if both else set())
+@st.composite
+def shared_spans(draw: st.DrawFn, length: int) -> Spans:
+    """Some spans, none of them empty, and for each of some positions which of them it has."""
+    each = spans(*draw(st.lists(intervals(length).filter(lambda pair: pair[0] < pair[1]), min_size=1, max_size=4)))
+    places = draw(st.lists(st.integers(0, len(each.start) - 1), min_size=1, max_size=6))
+    return Spans(each.start, each.stop, np.array(places))
+
+
+def pairs_of(each: Spans) -> list[list[int]]:
+    return np.stack([each.separate().start, each.separate().stop], axis=1).tolist()
+
+
+@given(st.data(), shared_spans(9), windows(), st.booleans())
+def test_positions_that_share_a_span_have_what_each_alone_would(
+    data: st.DataObject, each: Spans, window: Window, apart: bool
+) -> None:
+    alone, length = each.separate(), max(window.output_length(9), 1)
+    for found, expected in (
+        (window.project(each, length), window.project(alone, length)),
+        (window.bound(each, length), window.bound(alone, length)),
+        (window.enclose(each), window.enclose(alone)),
+        (each.shifted(3), alone.shifted(3)),
+        (each.covering(9), alone.covering(9)),
+    ):
+        assert len(found) == len(each) and pairs_of(found) == pairs_of(expected)
+        assert found.spread(found.lengths).tolist() == expected.lengths.tolist()
+    further = Window(3, 1, 1, 1).project(each, 9)
+    hull = each.hull(further.separate() if apart else further)
+    both = zip(pairs_of(each), pairs_of(further), strict=True)
+    assert pairs_of(hull) == [[min(a[0], b[0]), max(a[1], b[1])] for a, b in both]
+    members = np.array(data.draw(st.lists(st.integers(0, len(each) - 1), min_size=1)))
+    (origins, extent), (separate, longest) = each.uniform(members, 9), alone.uniform(members, 9)
+    assert extent == longest and origins.tolist() == separate.tolist()
 
 
 @given(st.lists(intervals(9), min_size=1, max_size=6), st.integers(9, 12), st.data())
@@ -164,7 +191,7 @@ def test_uniform_spans_cover_their_own_and_stay_inside(pairs: list[Ints], length
 
 def test_shifting_and_wholes() -> None:
     assert cells(spans((1, 3)).shifted(4)) == {5, 6}
-    whole = Footprint.whole(2, Size(2, 3))
+    whole = footprint(((0, 1), (1, 2)), ((2, 4), (5, 9))).covering(Size(2, 3))
     assert whole.areas.tolist() == [6, 6] and Size(2, 3).area == 6
     assert box_cells(whole, 1) == {(y, x) for y in range(2) for x in range(3)}
     assert Boxes.whole(2, Size(2, 3)).covers(Size(2, 3)) and not Boxes.whole(2, Size(2, 3)).covers(Size(3, 2))

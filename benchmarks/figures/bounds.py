@@ -56,8 +56,7 @@ def pairs(window: Window, spans: Spans, length: int, outputs: int) -> IntArray:
     cells = np.arange(outputs)[:, None] * window.stride - window.before + np.arange(window.kernel) * window.dilation
     inside = cells[(cells >= 0) & (cells < length)]
     before = np.concatenate([[0], np.cumsum(np.bincount(inside, minlength=length))])
-    counted: IntArray = before[spans.start + spans.lengths] - before[spans.start]
-    return counted
+    return spans.spread(before[spans.start + spans.lengths] - before[spans.start])
 
 
 def recomputed(network: Network, node: Node, geometry: Geometry) -> float:

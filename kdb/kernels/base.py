@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -38,8 +38,7 @@ ROUNDED = frozenset({"add", "sub", "mul", "div", "neg", "abs", "maximum", "minim
 """Functions for which IEEE 754 leaves one result: the same in any layout, whatever lies beside an element."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sliding:
+class Sliding(NamedTuple):
     """A two-dimensional sliding window, (y, x): taps, their step and their spacing."""
 
     kernel: tuple[int, int]

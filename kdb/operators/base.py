@@ -75,16 +75,14 @@ class Update:
     kernel: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reads:
+class Reads(NamedTuple):
     """The views that a delta rule reads: which inputs' and whether its own output's."""
 
     inputs: tuple[bool, ...]
     output: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """What one launch of a kernel does for a batch: multiply-adds, bytes moved through memory, and calls made.
 
     ``kind`` and ``width``, the geometric mean of a group's input and output channels, say at which rate of the cost
@@ -199,7 +197,7 @@ def whole_map(inputs: Sequence[Footprint | None], shape: Shape) -> Footprint | N
     """The footprint of an operator for which any change may change everything."""
     for footprint in inputs:
         if footprint is not None:
-            return Footprint.whole(len(footprint.areas), shape.size)
+            return footprint.covering(shape.size)
     return None
 
 

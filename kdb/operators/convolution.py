@@ -165,7 +165,7 @@ class Convolution(Operator):
             return self._work(kernel, channels, extents[0] or extent, extent)
         context = Size(*(w.read_in(0, e)[1] for w, e in zip(windows(self.sliding, self.padding), extent, strict=True)))  # type: ignore[arg-type]
         moved = ELEMENT * (2 * context.area * channels + 3 * extent.area * shape.channels)
-        return replace(self._work("direct", channels, context, extent), bytes=moved, calls=4)
+        return self._work("direct", channels, context, extent)._replace(bytes=moved, calls=4)
 
     def full_work(self, kernel: str, shapes: Sequence[Shape], shape: Shape) -> Work:
         """The same over the whole map."""

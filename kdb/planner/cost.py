@@ -7,9 +7,11 @@ that of a machine.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NamedTuple
 
 from kdb.geometry import Part, Size
 from kdb.kernels.base import Backend
@@ -74,8 +76,7 @@ TIE = 1.03
 """Estimates are no finer than this: within it the kernel that the backend names first is taken, its most general."""
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """A kernel for one layer, and what a batch of it is expected to cost."""
 
     kernel: str
@@ -125,15 +126,17 @@ class CostModel:
     def ring(self, network: Network, node: Node, kernel: str, cores: Sequence[Core]) -> float:
         """Seconds of all batches where ``kernel`` computes the ring around their cores and those are filled in."""
         shapes, total = network.input_shapes(node), 0.0
-        for core in cores:
+        for core, batches in Counter(cores).items():  # most batches are alike
+            seconds = 0.0
             # A strip reads about as many cells of the delta as it has itself.
             strips = [Part(0, 0, core.extent)] if core.part is None else core.part.around(core.extent)
             for _, _, extent in strips:
                 work = node.operator.delta_work(kernel, shapes, (extent,), node.shape, extent)
-                total += self._seconds(work, core.positions)
+                seconds += self._seconds(work, core.positions)
             if core.part is not None:  # strips are put in place, the constant less the view beside them
                 moved = Work("elementwise", 0, 4 * ELEMENT * core.extent.area * node.shape.channels, 3 + len(strips))
-                total += self.profile.seconds(moved, core.positions)
+                seconds += self.profile.seconds(moved, core.positions)
+            total += batches * seconds
         return total
 
     def full(self, network: Network, node: Node, n: int) -> Choice:

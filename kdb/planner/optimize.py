@@ -63,7 +63,7 @@ def _apply(rule: Rule, plan: LogicalPlan, context: Context, memo: Memo | None) -
     try:
         result = rule.apply(plan, context)  # building a network checks it too
         if not isinstance(result, str):
-            result.verify()
+            result.verify(since=plan)
     except ValueError as error:
         fix = f"SET rule.{rule.name} = off"
         raise ExecutionError(f"rule {rule.name} left an unsound plan: {error}; {fix}") from error

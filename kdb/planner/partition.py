@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 
-from kdb.geometry import Footprint, IntArray
+from kdb.geometry import Footprint, IntArray, Spans
 from kdb.planner.plan import LogicalPlan
 
 
@@ -18,21 +18,30 @@ def work_by_axis(plan: LogicalPlan) -> IntArray:
     the earlier the nearer; elsewhere they differ by how a position falls on the layers' strides.
     """
     operations: Counter[Footprint] = Counter()  # a cell: many layers share a footprint
-    footprints = plan.geometry.footprints
+    n, footprints = len(plan.positions), plan.geometry.footprints
     for node in plan.network.nodes[: plan.cut]:
         footprint = footprints[node.name]
         if footprint is not None:
             # One a channel stands for the layers without multiply-adds.
             operations[footprint] += node.operator.macs(plan.network.input_shapes(node), node.shape, 1)
             operations[footprint] += node.shape.channels
-    each = np.array(list(operations.values()), np.float64)
-    heights, widths = (
-        np.array([spans.lengths for spans in axis], np.float64).reshape(-1, len(plan.positions))
-        for axis in ([footprint.y for footprint in operations], [footprint.x for footprint in operations])
-    )
-    # Whole numbers, exact in float64, so that equal extents are equal work and order falls to the positions.
-    along = [(each * np.rint(b.mean(axis=1))) @ a for a, b in ((heights, widths), (widths, heights))]
-    return np.stack(along, axis=1).astype(np.int64)
+    counts: dict[int, IntArray] = {}
+
+    def mean_length(spans: Spans) -> int:
+        """Over the positions, rounded."""
+        if id(spans.shared) not in counts:
+            counts[id(spans.shared)] = np.bincount(spans.of(np.arange(n)), minlength=len(spans.start))
+        return round(float(spans.lengths @ counts[id(spans.shared)]) / n)
+
+    sums: list[dict[int, tuple[Spans, IntArray]]] = [{}, {}]  # by which spans are whose: one entry, as a rule
+    for footprint, each in operations.items():
+        for axis, (spans, other) in enumerate(((footprint.y, footprint.x), (footprint.x, footprint.y))):
+            # Whole numbers, so that equal extents are equal work and order falls to the positions.
+            work = each * mean_length(other) * spans.lengths
+            first, total = sums[axis].get(id(spans.shared), (spans, np.zeros_like(work)))
+            sums[axis][id(spans.shared)] = first, total + work
+    along = [sum((spans.spread(total) for spans, total in of.values()), np.zeros(n, np.int64)) for of in sums]
+    return np.stack(along, axis=1)
 
 
 def partition(positions: IntArray, work: IntArray, members: IntArray, parts: int) -> list[IntArray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
@@ -71,12 +72,24 @@ class Batched:
         self._geometry = geometry
         self._cores: dict[str, tuple[Core, ...]] = {}
         counts = np.array([len(batch) for batch in batches])
-        flat, starts = np.concatenate(batches), np.cumsum(counts) - counts
-        known: dict[tuple[int, Size], tuple[Size, int]] = {}  # many layers share a footprint: activations, 1x1 kernels
+        batch, members = np.repeat(np.arange(len(batches)), counts), np.concatenate(batches)
+        # Many layers share a footprint (activations, 1x1 kernels), and all of them, as a rule, which spans are whose.
+        known: dict[tuple[int, Size], tuple[Size, int]] = {}
+        present: dict[int, tuple[IntArray, IntArray]] = {}
+
+        def longest(spans: Spans) -> IntArray:
+            """Of each batch."""
+            if id(spans.shared) not in present:
+                which, width = spans.of(members), len(spans.start)
+                # Each span once a batch, however many of its positions have it.
+                batch_of, distinct = np.divmod(np.unique(batch * width + which), width)
+                present[id(spans.shared)] = distinct, np.searchsorted(batch_of, np.arange(len(batches)))
+            distinct, starts = present[id(spans.shared)]
+            longest: IntArray = np.maximum.reduceat(spans.lengths[distinct], starts)
+            return np.maximum(longest, 1)
 
         def measured(footprint: Footprint, size: Size) -> tuple[Size, int]:
-            lengths = ((spans.stop - spans.start)[flat] for spans in (footprint.y, footprint.x))
-            heights, widths = (np.maximum(np.maximum.reduceat(each, starts), 1) for each in lengths)
+            heights, widths = longest(footprint.y), longest(footprint.x)
             areas = heights * widths
             # The area is what counts: a square mean of the areas, at the mean aspect.
             area, aspect = float(np.mean(areas)), float(np.mean(heights) / np.mean(widths))
@@ -121,7 +134,11 @@ class Core:
 
 def _updates(positions: IntArray, patch: Size, image: Size, bounded: bool) -> Footprint:
     """The patch at each position, clipped at the image's far edges."""
-    y, x = (Spans(positions[:, axis], np.minimum(positions[:, axis] + patch[axis], image[axis])) for axis in (0, 1))
+    spans = []
+    for axis in (0, 1):
+        places, shared = np.unique(positions[:, axis], return_inverse=True)
+        spans.append(Spans(places, np.minimum(places + patch[axis], image[axis]), shared.reshape(-1)))
+    y, x = spans
     return Footprint(y, x, bounded)
 
 
@@ -193,20 +210,29 @@ class LogicalPlan:
         before = zip(self.network.nodes[: self.cut], self.network.last_read, strict=False)
         return tuple(node.name for node, last in before if last >= self.cut)
 
-    def verify(self) -> None:
-        """Raise ValueError unless the plan is sound."""
+    def verify(self, since: LogicalPlan | None = None) -> None:
+        """Raise ValueError unless the plan is sound; what it shares with a sound one, ``since``, is not looked at."""
         self.network.verify()
         if not 1 <= self.cut <= len(self.network):
             raise ValueError(f"the cut {self.cut} is outside the network")
-        covered = np.sort(np.concatenate([*self.batches, np.zeros(0, np.int64)]))
-        if not np.array_equal(covered, np.arange(len(self.positions))):
-            raise ValueError("the batches do not partition the positions")
-        if sorted(i for group in self.groups for i in group) != list(range(len(self.batches))):
-            raise ValueError("the groups do not partition the batches")
+        shared = since is not None and self.positions is since.positions and self.batches is since.batches
+        if not shared:
+            members = np.concatenate([*self.batches, np.zeros(0, np.int64)])
+            if not _enumerate(members, len(self.positions)):
+                raise ValueError("the batches do not partition the positions")
+        if not (shared and since is not None and self.groups is since.groups):
+            batches = np.fromiter(chain.from_iterable(self.groups), np.int64)
+            if not _enumerate(batches, len(self.batches)):
+                raise ValueError("the groups do not partition the batches")
         if self.interior and not self.uniform:
             raise ValueError("a patch of several colours has no constant interior")
         if not self.interior <= {node.name for node in self.network.nodes[: self.cut] if node.operator.divisible}:
             raise ValueError("a layer with a constant interior has no delta rule for the ring around it")
+
+
+def _enumerate(indices: IntArray, n: int) -> bool:
+    """Whether each of n is there once."""
+    return np.array_equal(np.sort(indices), np.arange(n))
 
 
 @dataclass(frozen=True)
