@@ -1,0 +1,211 @@
+"""Models out of files: state dicts and ONNX.  Nothing in such a file is run; a file that could run code is refused.
+
+A state dict holds weights alone, so the network that they belong to is named beside it: ``arch``, one of torchvision's
+or timm's.  An exported program holds both, and may run code while it loads: only :func:`exported_model` reads one, for
+callers who say that they trust it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kdb.errors import BindError, ModelError
+from kdb.models import architectures, zoo
+from kdb.models.model import Model
+
+STATE_KEYWORDS = ("arch", "classes")
+PICKLES = (".pt", ".pth", ".bin", ".ckpt")
+SUFFIXES = (*PICKLES, ".safetensors", ".onnx")
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "ema")
+"""Under which training scripts keep the weights, beside the optimizer's state and other things."""
+_PREFIXES = ("module.", "_orig_mod.", "model.")
+"""Before each name: of DistributedDataParallel, of torch.compile and of Lightning."""
+_AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
+"""Classifiers of Inception3 and GoogLeNet that are there in training only."""
+
+State = dict[str, torch.Tensor]
+
+
+def load_model(name: str, path: str, options: Mapping[str, Any]) -> Model:
+    """The model in a file, whose suffix says what it is: a state dict (``SUFFIXES``) or ONNX.
+
+    Options are those of ``register_model``, and for state dicts ``arch`` (required) and ``classes`` (default: as many
+    as the last layer has outputs).  ``input`` defaults to what the architecture, or the file, was made for.
+
+    Raises BindError for an option that is unknown or makes no sense, ModelError for a file that is not there, damaged,
+    could run code, or does not fit ``arch``.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == ".pt2":
+        raise ModelError(
+            f"'{path}' is an exported program, which can run code while it loads, so that no query loads one; where "
+            f"you trust the file, write db.load_exported('{path}', trusted=True) in Python"
+        )
+    if suffix not in SUFFIXES:
+        raise ModelError(f"'{path}' is of no kind that kdb reads: {', '.join(SUFFIXES)}")
+    if not os.path.isfile(path):
+        looked = "" if os.path.isabs(path) else f" (looked in {os.getcwd()})"
+        raise ModelError(f"there is no file '{path}'{looked}")
+    if suffix == ".onnx":
+        return _onnx_model(name, path, options)
+    return _state_model(name, path, _read_safetensors(path) if suffix == ".safetensors" else _read_pickle(path), options)
+
+
+def exported_model(name: str, path: str | os.PathLike[str], options: Mapping[str, Any]) -> Model:
+    """The model in an exported program, a ``.pt2`` file; loading it can run code that the file holds.
+
+    Raises ModelError for a file that is not there, damaged, or exported for one size of batch.
+    """
+    program = _reading(os.fspath(path), lambda: torch.export.load(os.fspath(path)))
+    module = program.module()
+    shape = _image_shape(program, os.fspath(path))
+    return zoo.make_model(name, module, **{"input": shape[2:], "n_channels": shape[1]} | dict(options))
+
+
+def _image_shape(program: Any, path: str) -> tuple[int, ...]:
+    """[N, C, H, W] of the program's only input."""
+    users = set(program.graph_signature.user_inputs)
+    shapes = [node.meta["val"].shape for node in program.graph.nodes if node.name in users]
+    if len(shapes) != 1 or len(shapes[0]) != 4:
+        raise ModelError(f"'{path}' must take one tensor [N, C, H, W]; it takes {[list(shape) for shape in shapes]}")
+    (shape,) = shapes
+    if isinstance(shape[0], int):
+        raise ModelError(
+            f"'{path}' was exported for batches of {shape[0]}; leave their size open: torch.export.export(module, "
+            "(images,), dynamic_shapes=({0: torch.export.Dim('batch')},)) with two images"
+        )
+    return tuple(shape)
+
+
+# ---- state dicts
+
+
+def _read_pickle(path: str) -> object:
+    return _reading(path, lambda: torch.load(path, map_location="cpu", weights_only=True))
+
+
+def _read_safetensors(path: str) -> object:
+    try:
+        load_file: Callable[[str], object] = import_module("safetensors.torch").load_file
+    except ImportError as error:
+        raise ModelError(f"'{path}' needs safetensors; pip install safetensors") from error
+    return _reading(path, lambda: load_file(path))
+
+
+def _reading(path: str, load: Callable[[], Any]) -> Any:
+    """What ``load`` gives; whatever a damaged file makes it raise becomes one ModelError."""
+    try:
+        return load()
+    except MemoryError as error:
+        raise ModelError(f"there is not enough memory for '{path}'") from error
+    except Exception as error:
+        text = str(error)
+        if "TorchScript" in text:
+            reason = "it is a TorchScript archive; save the state_dict() of the module that it was made of"
+        elif "weights_only" in text or "Unsupported" in text:
+            reason = "it holds more than weights, and unpickling that could run code; save the module's state_dict()"
+        else:
+            reason = (text.strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"cannot load '{path}': {reason}") from error
+
+
+def _state_model(name: str, path: str, loaded: object, options: Mapping[str, Any]) -> Model:
+    keywords = dict(options)
+    arch, classes = keywords.pop("arch", None), keywords.pop("classes", None)
+    zoo.refuse_unknown(f"model '{name}'", keywords, (*zoo.MODEL_KEYWORDS, *STATE_KEYWORDS))
+    state = _state(path, loaded)
+    if arch is None:
+        raise BindError(f"'{path}' holds weights alone; name their network: arch = 'resnet18', or any of kdb's models")
+    if not isinstance(arch, str):
+        raise BindError(f"arch = {arch!r} is not a name")
+    if classes is None:
+        classes = _outputs(state)
+    elif isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+        raise BindError(f"classes = {classes!r} is not a number of classes")
+    size = zoo.input_size(keywords) or architectures.input_size(arch)
+    module = architectures.build(arch, classes, size)
+    architectures.with_channels(module, {key: value.shape[1] for key, value in state.items() if value.ndim == 4})
+    _fill(module, state, path, arch, classes)
+    if "input_size" not in keywords:
+        keywords["input"] = size
+    model = zoo.make_model(name, module, **keywords)
+    model.check_labels(classes)
+    model.recipe, model.weights_note = zoo.recipe_of(arch, {"classes": classes, "input": size}), path
+    return model
+
+
+def _state(path: str, loaded: object) -> State:
+    """Tensors by name: those of the file, or of what a training script kept them under, without wrappers' prefixes."""
+    for wrapper in _WRAPPERS:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
+            loaded = loaded[wrapper]
+    if isinstance(loaded, nn.Module) or not isinstance(loaded, Mapping):
+        raise ModelError(f"'{path}' holds no state dict but {type(loaded).__name__}; save the module's state_dict()")
+    state = {str(key): value for key, value in loaded.items() if isinstance(value, torch.Tensor)}
+    if not state:
+        raise ModelError(f"'{path}' holds no tensors")
+    for prefix in _PREFIXES:
+        if all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
+
+
+def _outputs(state: State) -> int:
+    """How many outputs the last layer has: the last tensor is its bias [K] or weight [K, ...]."""
+    last = [value for value in state.values() if value.ndim][-1:]
+    return int(last[0].shape[0]) if last else 1
+
+
+def _fill(module: nn.Module, state: State, path: str, arch: str, classes: int) -> None:
+    """Copy ``state`` into the module; raises ModelError unless names and shapes are the same."""
+    own = module.state_dict()
+    needed = {key for key in own if not key.startswith(_AUXILIARY) and not key.endswith("num_batches_tracked")}
+    given = {key for key in state if not key.startswith(_AUXILIARY) and not key.endswith("num_batches_tracked")}
+    problems = []
+    if missing := sorted(needed - given):
+        problems.append(f"{_few(missing)} missing")
+    if unknown := sorted(given - needed):
+        problems.append(f"{_few(unknown)} unknown to it")
+    problems += [
+        f"'{key}' is {list(state[key].shape)} and not {list(own[key].shape)}"
+        for key in sorted(needed & given)
+        if state[key].shape != own[key].shape
+    ][:2]
+    if problems:
+        raise ModelError(
+            f"the weights in '{path}' are not those of {arch} with {classes} classes: {'; '.join(problems)}; "
+            "a network with layers of its own is given by db.register_model in Python"
+        )
+    module.load_state_dict({key: state[key] for key in needed}, strict=False)
+
+
+def _few(names: Iterable[str]) -> str:
+    names = list(names)
+    rest = f" and {len(names) - 3} more are" if len(names) > 3 else " is" if len(names) == 1 else " are"
+    return ", ".join(map(repr, names[:3])) + rest
+
+
+# ---- ONNX
+
+
+def _onnx_model(name: str, path: str, options: Mapping[str, Any]) -> Model:
+    for key in STATE_KEYWORDS:
+        if key in options:
+            raise BindError(f"{key} belongs to state dicts; '{path}' holds its network itself")
+    from kdb.models import onnx_module
+
+    keywords = dict(options)
+    loaded = onnx_module.load(path, keywords.pop("layout", None))
+    defaults = {"input": loaded.input_size, "n_channels": loaded.n_channels, "activation": loaded.activation}
+    if "input_size" in keywords:
+        defaults.pop("input")
+    model = zoo.make_model(name, loaded.module, **{k: v for k, v in defaults.items() if v is not None} | keywords)
+    model.weights_note = path
+    return model
