@@ -71,7 +71,8 @@ def describe(traced: TracedModel, patch: Size) -> Description:
 
 
 def _input(wanted: Preprocessing) -> str:
-    kind = "grey" if wanted.n_channels == 1 else wanted.channels
+    kinds = {1: "grey", 3: wanted.channels}
+    kind = kinds.get(wanted.n_channels, f"x {wanted.n_channels} channels")
     height, width = wanted.input_size
     how = f"resize {wanted.resize}"
     if wanted.resize == "crop" and wanted.resize_size is not None:

@@ -249,7 +249,7 @@ class Session:
         model = self._catalog.find(asked.model, arguments)
         patch = Size(asked.patch.height, asked.patch.width)
         selection = bind.select(asked, Size(*model.input_shape[1:]), arguments)
-        bind.check_fill(asked.patch.fill, patch, arguments)
+        bind.check_fill(asked.patch.fill, patch, model.preprocessing.image_channels, arguments)
         return self._catalog.traced(model), selection, patch
 
     def _heat_map(

@@ -46,16 +46,20 @@ def build(arch: str, classes: int, size: tuple[int, int]) -> nn.Module:
             raise ModelError(f"'{arch}' with {classes} classes cannot be built: {error}") from error
 
 
-def with_channels(module: nn.Module, channels: Mapping[str, int]) -> None:
-    """Give the first convolution as many input channels as ``channels`` says its weight has, by the weight's name."""
+def with_channels(module: nn.Module, channels: Mapping[str, int]) -> int | None:
+    """Give the first convolution as many input channels as ``channels`` says its weight has, by the weight's name.
+
+    Returns that number; None where there is no convolution.
+    """
     found = next(((name, part) for name, part in module.named_modules() if isinstance(part, nn.Conv2d)), None)
     if found is None:
-        return
+        return None
     name, first = found
     wanted = channels.get(f"{name}.weight", first.in_channels)
     if wanted != first.in_channels and first.groups == 1:
         first.in_channels = wanted
         first.weight = nn.Parameter(torch.empty(first.out_channels, wanted, *first.kernel_size))
+    return first.in_channels
 
 
 def _keywords(arch: str) -> dict[str, Any]:

@@ -131,7 +131,9 @@ def _state_model(name: str, path: str, loaded: object, options: Mapping[str, Any
         raise BindError(f"classes = {classes!r} is not a number of classes")
     size = zoo.input_size(keywords) or architectures.input_size(arch)
     module = architectures.build(arch, classes, size)
-    architectures.with_channels(module, {key: value.shape[1] for key, value in state.items() if value.ndim == 4})
+    shapes = {key: value.shape[1] for key, value in state.items() if value.ndim == 4}
+    if (channels := architectures.with_channels(module, shapes)) is not None:
+        keywords.setdefault("n_channels", channels)
     _fill(module, state, path, arch, classes)
     if "input_size" not in keywords:
         keywords["input"] = size
