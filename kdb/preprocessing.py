@@ -37,9 +37,9 @@ _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as in Pillow's mode L
 class Prepared:
     """An image on a model's grid.
 
-    ``pixels`` float32 [H, W, C], 0 to 255, not yet normalised, RGB where there are three; ``source_box`` the part of the source image that
-    the grid shows, (y, x, height, width) in source pixels, fractions included; ``source_size`` that image's (height,
-    width).
+    ``pixels`` float32 [H, W, C], 0 to 255, not yet normalised, RGB where there are three; ``source_box`` the part of
+    the source image that the grid shows, (y, x, height, width) in source pixels, fractions included; ``source_size``
+    that image's (height, width).
     """
 
     pixels: Pixels
@@ -80,7 +80,7 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         if isinstance(self.n_channels, bool) or not isinstance(self.n_channels, int) or self.n_channels < 1:
-            raise BindError(f"n_channels = {self.n_channels!r}: a model has 3 channels, 1 for grey images, or n of its own")
+            raise BindError(f"n_channels = {self.n_channels!r}: 3, 1 for grey images, or as many as the model takes")
         checked = {
             "input_size": as_size("input", self.input_size),
             "channels": choice("channels", self.channels, CHANNELS),
@@ -209,8 +209,8 @@ def _resized(pixels: Pixels, size: tuple[int, int], filter_: Image.Resampling) -
     if np.array_equal(whole, pixels):
         if pixels.shape[2] == 3:
             return np.asarray(Image.fromarray(whole).resize((columns, rows), filter_))
-        pixels = whole
-    bands = [Image.fromarray(np.ascontiguousarray(pixels[..., band])) for band in range(pixels.shape[2])]
+        pixels = whole  # type: ignore[assignment]
+    bands = (Image.fromarray(np.ascontiguousarray(band)) for band in np.moveaxis(pixels, 2, 0))
     planes = [np.asarray(band.resize((columns, rows), filter_)) for band in bands]
     # the bicubic and Lanczos filters overshoot
     return np.asarray(np.clip(np.stack(planes, axis=-1), 0, 255))

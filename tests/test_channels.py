@@ -88,7 +88,9 @@ def test_mismatches_are_named() -> None:
     with pytest.raises(BindError, match=r"arrays \[H, W, 4\]; this image has 3 channels"):
         db.execute("OCCLUDE $image USING m", {"image": rgb})
     with pytest.raises(BindError, match="FILL rgb"):
-        db.execute("OCCLUDE $image WITH patch(4, 4) FILL rgb(1, 2, 3) USING m", {"image": np.zeros((*SIZE, 4), np.uint8)})
+        db.execute(
+            "OCCLUDE $image WITH patch(4, 4) FILL rgb(1, 2, 3) USING m", {"image": np.zeros((*SIZE, 4), np.uint8)}
+        )
     with pytest.raises(BindError, match="RGB images; this image has 4 channels"):
         session(3)[0].execute("OCCLUDE $image USING m", {"image": np.zeros((*SIZE, 4), np.uint8)})
     with pytest.raises(BindError, match="RGB images"):

@@ -34,7 +34,7 @@ SYMBOLS = "'\"();,$?=.-*/\\\n\t\0 0123456789eE_aZ\N{GREEK SMALL LETTER ALPHA}\N{
 def mutated(rng: random.Random) -> str:
     """A query with some of its characters and words left out, doubled, swapped or replaced."""
     text = rng.choice(QUERIES)
-    for _ in range(rng.randint(1, 4)):
+    for _ in range(rng.choice((1, 1, 2, 4))):
         if rng.random() < 0.5:
             at = rng.randrange(len(text) + 1)
             text = text[:at] + rng.choice(["", rng.choice(SYMBOLS)]) + text[at + rng.randint(0, 2) :]
@@ -83,7 +83,7 @@ def test_ten_thousand_mutated_queries(tmp_path: Path, monkeypatch: pytest.Monkey
             outcomes[type(error).__name__] += 1
         except Exception as error:
             raise AssertionError(f"{text!r} raised {type(error).__name__}: {error}") from error
-    assert min(outcomes[name] for name in ("answered", "ParseError", "BindError")) > 500, outcomes
+    assert min(outcomes[name] for name in ("answered", "ParseError", "BindError")) > 200, outcomes
     assert not [path for path in tmp_path.rglob("*") if path.suffix == ".pt2"]
 
 

@@ -1,4 +1,4 @@
-"""Models out of files: state dicts and ONNX.  Nothing in such a file is run; a file that could run code is refused.
+"""Models out of files: state dicts.  Nothing in such a file is run; a file that could run code is refused.
 
 A state dict holds weights alone, so the network that they belong to is named beside it: ``arch``, one of torchvision's
 or timm's.  An exported program holds both, and may run code while it loads: only :func:`exported_model` reads one, for
@@ -8,6 +8,7 @@ callers who say that they trust it.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from kdb.errors import BindError, ModelError
+from kdb.errors import BindError, ModelError, NotAvailableError
 from kdb.models import architectures, zoo
 from kdb.models.model import Model
 
@@ -54,8 +55,9 @@ def load_model(name: str, path: str, options: Mapping[str, Any]) -> Model:
         looked = "" if os.path.isabs(path) else f" (looked in {os.getcwd()})"
         raise ModelError(f"there is no file '{path}'{looked}")
     if suffix == ".onnx":
-        return _onnx_model(name, path, options)
-    return _state_model(name, path, _read_safetensors(path) if suffix == ".safetensors" else _read_pickle(path), options)
+        raise NotAvailableError("ONNX files are not available yet")
+    read = _read_safetensors if suffix == ".safetensors" else _read_pickle
+    return _state_model(name, path, read(path), options)
 
 
 def exported_model(name: str, path: str | os.PathLike[str], options: Mapping[str, Any]) -> Model:
@@ -64,9 +66,27 @@ def exported_model(name: str, path: str | os.PathLike[str], options: Mapping[str
     Raises ModelError for a file that is not there, damaged, or exported for one size of batch.
     """
     program = _reading(os.fspath(path), lambda: torch.export.load(os.fspath(path)))
-    module = program.module()
+    module = Exported(program.module())
     shape = _image_shape(program, os.fspath(path))
     return zoo.make_model(name, module, **{"input": shape[2:], "n_channels": shape[1]} | dict(options))
+
+
+class Exported(nn.Module):
+    """An exported program's module, which has one mode and refuses to be asked for another."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The program's output for x [N, C, H, W]."""
+        logits: torch.Tensor = self.module(x)
+        return logits
+
+    def train(self, mode: bool = True) -> Exported:
+        """Nothing but this module's own flag."""
+        self.training = mode
+        return self
 
 
 def _image_shape(program: Any, path: str) -> tuple[int, ...]:
@@ -102,7 +122,9 @@ def _read_safetensors(path: str) -> object:
 def _reading(path: str, load: Callable[[], Any]) -> Any:
     """What ``load`` gives; whatever a damaged file makes it raise becomes one ModelError."""
     try:
-        return load()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of archives that are refused the next moment
+            return load()
     except MemoryError as error:
         raise ModelError(f"there is not enough memory for '{path}'") from error
     except Exception as error:
@@ -125,11 +147,11 @@ def _state_model(name: str, path: str, loaded: object, options: Mapping[str, Any
         raise BindError(f"'{path}' holds weights alone; name their network: arch = 'resnet18', or any of kdb's models")
     if not isinstance(arch, str):
         raise BindError(f"arch = {arch!r} is not a name")
+    size = zoo.input_size(keywords) or architectures.input_size(arch)
     if classes is None:
-        classes = _outputs(state)
+        classes = _outputs(arch, size, state)
     elif isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
         raise BindError(f"classes = {classes!r} is not a number of classes")
-    size = zoo.input_size(keywords) or architectures.input_size(arch)
     module = architectures.build(arch, classes, size)
     shapes = {key: value.shape[1] for key, value in state.items() if value.ndim == 4}
     if (channels := architectures.with_channels(module, shapes)) is not None:
@@ -159,17 +181,23 @@ def _state(path: str, loaded: object) -> State:
     return state
 
 
-def _outputs(state: State) -> int:
-    """How many outputs the last layer has: the last tensor is its bias [K] or weight [K, ...]."""
-    last = [value for value in state.values() if value.ndim][-1:]
-    return int(last[0].shape[0]) if last else 1
+def _outputs(arch: str, size: tuple[int, int], state: State) -> int:
+    """How many outputs the last layer of ``arch`` has in ``state``: its bias is [K], its weight [K, ...]."""
+    usual = 1000
+    with torch.device("meta"):
+        names = [name for name in architectures.build(arch, usual, size).state_dict() if _matters(name)]
+    last = state.get(names[-1])
+    return usual if last is None or not last.ndim else int(last.shape[0])
+
+
+def _matters(name: str) -> bool:
+    return not name.startswith(_AUXILIARY) and not name.endswith("num_batches_tracked")
 
 
 def _fill(module: nn.Module, state: State, path: str, arch: str, classes: int) -> None:
     """Copy ``state`` into the module; raises ModelError unless names and shapes are the same."""
     own = module.state_dict()
-    needed = {key for key in own if not key.startswith(_AUXILIARY) and not key.endswith("num_batches_tracked")}
-    given = {key for key in state if not key.startswith(_AUXILIARY) and not key.endswith("num_batches_tracked")}
+    needed, given = set(filter(_matters, own)), set(filter(_matters, state))
     problems = []
     if missing := sorted(needed - given):
         problems.append(f"{_few(missing)} missing")
@@ -192,22 +220,3 @@ def _few(names: Iterable[str]) -> str:
     names = list(names)
     rest = f" and {len(names) - 3} more are" if len(names) > 3 else " is" if len(names) == 1 else " are"
     return ", ".join(map(repr, names[:3])) + rest
-
-
-# ---- ONNX
-
-
-def _onnx_model(name: str, path: str, options: Mapping[str, Any]) -> Model:
-    for key in STATE_KEYWORDS:
-        if key in options:
-            raise BindError(f"{key} belongs to state dicts; '{path}' holds its network itself")
-    from kdb.models import onnx_module
-
-    keywords = dict(options)
-    loaded = onnx_module.load(path, keywords.pop("layout", None))
-    defaults = {"input": loaded.input_size, "n_channels": loaded.n_channels, "activation": loaded.activation}
-    if "input_size" in keywords:
-        defaults.pop("input")
-    model = zoo.make_model(name, loaded.module, **{k: v for k, v in defaults.items() if v is not None} | keywords)
-    model.weights_note = path
-    return model
