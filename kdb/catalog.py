@@ -7,6 +7,7 @@ That of a model which kdb built by its name is kept between processes too.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -49,6 +50,25 @@ class Catalog:
         model = zoo.make_model(name, module, **keywords)
         self._registered[name] = model
         return model
+
+    def create(self, name: str, path: str, options: Mapping[str, Any], replace: bool) -> Model:
+        """Give the model in a file a name; options as of :func:`kdb.models.files.load_model`.
+
+        Raises BindError where there is one of that name, unless it is to be replaced.
+        """
+        if name in self._registered and not replace:
+            raise BindError(f"there is a model '{name}'; write CREATE OR REPLACE MODEL, or DROP MODEL {name} first")
+        from kdb.models import files
+
+        self._registered[name] = files.load_model(name, path, options)
+        return self._registered[name]
+
+    def load_exported(self, name: str, path: str | os.PathLike[str], options: Mapping[str, Any]) -> Model:
+        """Give the model in an exported program a name; loading it can run code that the file holds."""
+        from kdb.models import files
+
+        self._registered[name] = files.exported_model(name, path, options)
+        return self._registered[name]
 
     def drop(self, name: str) -> None:
         """Forget a registered model; raises BindError where there is none of that name."""

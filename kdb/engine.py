@@ -37,7 +37,7 @@ from kdb.planner.presets import PRESETS
 from kdb.planner.rules import RULES, Context
 from kdb.preprocessing import Prepared
 from kdb.settings import Settings, declared
-from kdb.threads import quiet
+from kdb.threads import computing, limited_pools, quiet
 from kdb.version import __version__
 from kdb.views import MaterializedViews, ViewStore, materialize
 
@@ -186,7 +186,8 @@ class Engine:
         key = (task.traced.identity, network.digest, plan.backend.name, image.shape, digest)
 
         def compute(wanted: Collection[str]) -> MaterializedViews:
-            return materialize(network, image, plan.backend, wanted)
+            with limited_pools(plan.threads), computing(plan.threads):
+                return materialize(network, image, plan.backend, wanted)
 
         return self.views.get(key, plan.views, compute)
 

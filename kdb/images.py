@@ -1,4 +1,4 @@
-"""Any image, brought to one form: float32 [H, W, 3], RGB, 0 to 255.
+"""Any image, brought to one form: float32 [H, W, 3], RGB, 0 to 255; arrays may have other channels.
 
 Knows files (through Pillow and, for DICOM, pydicom), ``PIL.Image`` objects and arrays.  Knows nothing of models:
 resizing and normalisation belong to :mod:`kdb.preprocessing`.  Colour profiles are not applied.
@@ -34,14 +34,17 @@ _WARNINGS = threading.Lock()
 
 @dataclass(frozen=True, eq=False)
 class SourceImage:
-    """An image as it came: ``pixels`` float32 [H, W, 3], RGB, 0 to 255; ``name`` its path, where it has one."""
+    """An image as it came: ``pixels`` float32 [H, W, C], 0 to 255; ``name`` its path, where it has one.
+
+    C is 3, RGB, unless an array with other channels was given.
+    """
 
     pixels: Pixels
     name: str | None = None
 
 
 def load_image(source: str | Path | Image.Image | npt.NDArray[Any] | object) -> SourceImage:
-    """Read a path, a ``PIL.Image``, or a uint8 or uint16 array [H, W] or [H, W, 3].
+    """Read a path, a ``PIL.Image``, or a uint8 or uint16 array [H, W] or [H, W, C]; of one channel three are made.
 
     16-bit values are divided by 257, alpha is composited over black, EXIF orientation is applied, of several frames
     the first (or the current one of a ``PIL.Image``) is taken.
@@ -117,9 +120,9 @@ def _from_array(array: npt.NDArray[Any]) -> Pixels:
     given = f"got {array.dtype} {list(array.shape)}"
     if array.dtype.kind != "u" or array.itemsize > 2:
         raise BindError(f"an image array is expected to be uint8 (0 to 255) or uint16 (0 to 65535); {given}")
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
-        hint = "; transpose it to channels last" if array.ndim == 3 and array.shape[0] == 3 else ""
-        raise BindError(f"an image array is expected to be [H, W, 3] or [H, W]; {given}{hint}")
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] > 4):
+        hint = "; transpose it to channels last" if array.ndim == 3 else ""
+        raise BindError(f"an image array is expected to be [H, W, C] or [H, W]; {given}{hint}")
     if 0 in array.shape:
         raise BindError(f"the image array is empty; {given}")
     return _three_channels(array.astype(np.float32) / np.float32(1 if array.itemsize == 1 else 257))
@@ -219,7 +222,8 @@ def _turned(pixels: Pixels, picture: Image.Image) -> Pixels:
 
 
 def _three_channels(grey: Pixels) -> Pixels:
-    return np.ascontiguousarray(np.broadcast_to(grey[..., None], (*grey.shape, 3)) if grey.ndim == 2 else grey)
+    grey = grey[..., None] if grey.ndim == 2 else grey
+    return np.ascontiguousarray(np.broadcast_to(grey, (*grey.shape[:2], 3)) if grey.shape[2] == 1 else grey)
 
 
 def _from_dicom(path: str | Path) -> Pixels:

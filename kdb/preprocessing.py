@@ -37,9 +37,9 @@ _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as in Pillow's mode L
 class Prepared:
     """An image on a model's grid.
 
-    ``pixels`` float32 [H, W, 3], RGB, 0 to 255, not yet normalised; ``source_box`` the part of the source image that
-    the grid shows, (y, x, height, width) in source pixels, fractions included; ``source_size`` that image's (height,
-    width).
+    ``pixels`` float32 [H, W, C], 0 to 255, not yet normalised, RGB where there are three; ``source_box`` the part of
+    the source image that the grid shows, (y, x, height, width) in source pixels, fractions included; ``source_size``
+    that image's (height, width).
     """
 
     pixels: Pixels
@@ -48,8 +48,11 @@ class Prepared:
 
     @property
     def image(self) -> npt.NDArray[np.uint8]:
-        """The pixels rounded to uint8 [H, W, 3], to be looked at."""
-        return np.rint(self.pixels).astype(np.uint8)
+        """The pixels rounded to uint8 [H, W, 3], to be looked at: RGB, or of other channels the mean."""
+        pixels = self.pixels
+        if pixels.shape[2] != 3:
+            pixels = np.repeat(pixels.mean(axis=2, keepdims=True), 3, axis=2)
+        return np.rint(pixels).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,8 @@ class Preprocessing:
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
-        if isinstance(self.n_channels, bool) or self.n_channels not in (1, 3):
-            raise BindError(f"n_channels = {self.n_channels!r}: a model has 3 channels, or 1 for grey images")
+        if isinstance(self.n_channels, bool) or not isinstance(self.n_channels, int) or self.n_channels < 1:
+            raise BindError(f"n_channels = {self.n_channels!r}: 3, 1 for grey images, or as many as the model takes")
         checked = {
             "input_size": as_size("input", self.input_size),
             "channels": choice("channels", self.channels, CHANNELS),
@@ -89,6 +92,8 @@ class Preprocessing:
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+        if self.channels == "BGR" and self.n_channels not in (1, 3):
+            raise BindError(f"channels = 'BGR' makes no sense of {self.n_channels} channels")
         for what, numbers in (("std", self.std), ("scale", (self.scale,))):
             if min(numbers) <= 0:
                 raise BindError(f"{what} is divided by and must be positive, got {list(numbers)}")
@@ -100,16 +105,25 @@ class Preprocessing:
         """(C, H, W) of the model's input."""
         return (self.n_channels, *self.input_size)
 
+    @property
+    def image_channels(self) -> int:
+        """Channels that an image must have: 3, RGB, for models of 1 and 3; else as many as the model."""
+        return 3 if self.n_channels == 1 else self.n_channels
+
     def prepare(self, image: SourceImage) -> Prepared:
-        """Put an image on the grid: pixels float32 [H, W, 3] for ``input_size`` (H, W).
+        """Put an image on the grid: pixels float32 [H, W, C] for ``input_size`` (H, W).
 
         Whole numbers, as all 8-bit images have, are resized in uint8, which gives what torchvision's and timm's
         transforms give to the last bit; others (16-bit, blended alpha) in float32.
 
-        Raises :class:`~kdb.errors.ExecutionError` for a strip so thin that scaling its shorter side is out of all
+        Raises :class:`~kdb.errors.BindError` for an image of other channels, and
+        :class:`~kdb.errors.ExecutionError` for a strip so thin that scaling its shorter side is out of all
         proportion.
         """
-        height, width = image.pixels.shape[:2]
+        height, width, channels = image.pixels.shape
+        if channels != self.image_channels:
+            wanted = "RGB images" if self.image_channels == 3 else f"arrays [H, W, {self.image_channels}]"
+            raise BindError(f"the model takes {wanted}; this image has {channels} channels")
         rows, columns = self.input_size
         size = self._covering(height, width) if self.resize == "crop" else self.input_size
         top, left = round((size[0] - rows) / 2), round((size[1] - columns) / 2)
@@ -120,8 +134,8 @@ class Preprocessing:
         return Prepared(pixels, box, (height, width))
 
     def normalise(self, pixels: npt.NDArray[Any]) -> Pixels:
-        """``(channel / scale - mean) / std``: [..., H, W, 3] RGB, 0 to 255, to float32 [..., H, W, C] in the model's
-        channels.
+        """``(channel / scale - mean) / std``: pixels as :meth:`prepare` gives them, [..., H, W, channels], to float32
+        [..., H, W, C] in the model's channels.
 
         One channel is the luma of the three, ``0.299 R + 0.587 G + 0.114 B``.
         """
@@ -193,8 +207,10 @@ def _resized(pixels: Pixels, size: tuple[int, int], filter_: Image.Resampling) -
     rows, columns = size
     whole = pixels.astype(np.uint8)
     if np.array_equal(whole, pixels):
-        return np.asarray(Image.fromarray(whole).resize((columns, rows), filter_))
-    bands = [Image.fromarray(np.ascontiguousarray(pixels[..., band])) for band in range(3)]
+        if pixels.shape[2] == 3:
+            return np.asarray(Image.fromarray(whole).resize((columns, rows), filter_))
+        pixels = whole  # type: ignore[assignment]
+    bands = (Image.fromarray(np.ascontiguousarray(band)) for band in np.moveaxis(pixels, 2, 0))
     planes = [np.asarray(band.resize((columns, rows), filter_)) for band in bands]
     # the bicubic and Lanczos filters overshoot
     return np.asarray(np.clip(np.stack(planes, axis=-1), 0, 255))

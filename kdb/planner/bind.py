@@ -194,13 +194,15 @@ def _mask(value: Any, size: Size) -> npt.NDArray[np.bool_]:
     return mask
 
 
-def check_fill(fill: query.Fill, patch: Size, arguments: Arguments) -> None:
-    """Refuse a ``FILL $patch`` that is no picture of the patch's size, before any image is read."""
+def check_fill(fill: query.Fill, patch: Size, channels: int, arguments: Arguments) -> None:
+    """Refuse a fill that is no picture of the patch's size and the image's ``channels``, before any image is read."""
+    if fill.kind == "rgb" and channels != 3:
+        raise BindError(f"FILL rgb(..) needs three channels, and the model takes {channels}; give FILL $patch")
     if fill.parameter is None:
         return
     value = _array(arguments[fill.parameter])
-    if value.dtype != np.uint8 or value.shape not in (tuple(patch), (*patch, 3)):
-        expected = f"a uint8 array [{patch.height}, {patch.width}, 3], the patch's size"
+    if value.dtype != np.uint8 or value.shape not in (tuple(patch), (*patch, channels)):
+        expected = f"a uint8 array [{patch.height}, {patch.width}, {channels}], the patch's size"
         raise BindError(f"FILL takes {expected}; got {value.dtype} {list(value.shape)}")
 
 
@@ -210,7 +212,7 @@ def is_uniform(fill: query.Fill) -> bool:
 
 
 def fill_pixels(fill: query.Fill, patch: Size, image: FloatArray, arguments: Arguments) -> tuple[FloatArray, bool]:
-    """What covers ``image`` [H, W, 3], pixels 0-255: [h, w, 3], or [H, W, 3] and True where it is aligned with it."""
+    """What covers ``image`` [H, W, C], pixels 0-255: [h, w, C], or [H, W, C] and True where it is aligned with it."""
     if fill.kind == "blur":
         sigma = fill.args[0]
         return np.asarray(ndimage.gaussian_filter(image, (sigma, sigma, 0), mode="nearest"), np.float32), True
@@ -221,4 +223,4 @@ def fill_pixels(fill: query.Fill, patch: Size, image: FloatArray, arguments: Arg
         colours = image.mean(axis=(0, 1), dtype=np.float64)
     else:
         colours = np.asarray(fill.args or GRAYS[fill.kind])
-    return np.broadcast_to(np.asarray(colours, np.float32), (*patch, 3)), False
+    return np.broadcast_to(np.asarray(colours, np.float32), (*patch, image.shape[2])), False

@@ -1,0 +1,90 @@
+"""DESCRIBE MODEL: what a model takes and gives, its layers, and how far the change of one patch grows in each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kdb.catalog import TracedModel
+from kdb.errors import BindError
+from kdb.geometry import Size
+from kdb.models.model import Model
+from kdb.operators.leaves import Opaque, Source
+from kdb.planner.plan import Geometry
+from kdb.preprocessing import Preprocessing
+from kdb.table import Table
+
+FEW = 5
+"""Labels shown."""
+
+
+@dataclass(frozen=True, repr=False)
+class Description(Table):
+    """A row a layer, below some lines about the whole."""
+
+    lines: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "\n".join([*self.lines, "", super().__str__()])
+
+    __repr__ = __str__
+
+
+def describe(traced: TracedModel, patch: Size) -> Description:
+    """The description of a model for a ``patch`` in the middle of its image.
+
+    The bound is the paper's theoretical speedup (equations 10 to 14): multiply-adds of full inference over those of
+    all outputs that the patch in the middle reaches; every layer is one that the network has before any rewrite.
+
+    Raises BindError for a patch larger than the image.
+    """
+    network, model = traced.network, traced.model
+    size = network.source.shape.size
+    if patch.height > size.height or patch.width > size.width:
+        raise BindError(f"the patch, {patch.height} x {patch.width}, is larger than the image, {size[0]} x {size[1]}")
+    middle = np.array([[(size.height - patch.height) // 2, (size.width - patch.width) // 2]])
+    geometry = Geometry(network, middle, patch)
+    rows, recomputed = [], 0
+    for node in network:
+        footprint, shapes = geometry.footprints[node.name], network.input_shapes(node)
+        box = Size(0, 0)
+        if footprint is not None:
+            box = Size(int(footprint.y.lengths[0]), int(footprint.x.lengths[0]))
+        recomputed += node.operator.macs(shapes, node.shape, box.area)
+        macs = node.operator.macs(shapes, node.shape, node.shape.size.area)
+        weights = sum(int(network.parameters[weight].array.size) for weight in node.operator.weights())
+        kind = "image" if isinstance(node.operator, Source) else node.operator.label
+        share = round(100 * box.area / node.shape.size.area, 1)
+        rows.append((node.name, kind, str(node.shape), weights, macs / 1e9, f"{box[0]}x{box[1]}", share))
+    bound = f"{network.macs / recomputed:.3g} times fewer" if recomputed else "none to make"
+    outside = [node.operator.because for node in network if isinstance(node.operator, Opaque)]
+    lines = (
+        f"{model.name}: {len(network) - 1} layers, {network.macs / 1e9:.3g} G multiply-adds",
+        f"weights: {model.weights_note}; identity {traced.identity[:16]}",
+        f"input: {_input(model.preprocessing)}",
+        f"output: {_output(model, network.output.shape.channels)}",
+        f"patch {patch.height} x {patch.width} in the middle: multiply-adds by equation 14 {bound}",
+        *(f"outside the vocabulary, evaluated in full by torch: {because}" for because in outside),
+    )
+    return Description(("layer", "operator", "output", "weights", "Gmac", "box", "% of map"), tuple(rows), lines)
+
+
+def _input(wanted: Preprocessing) -> str:
+    kinds = {1: "grey", 3: wanted.channels}
+    kind = kinds.get(wanted.n_channels, f"x {wanted.n_channels} channels")
+    height, width = wanted.input_size
+    how = f"resize {wanted.resize}"
+    if wanted.resize == "crop" and wanted.resize_size is not None:
+        how += f" out of {wanted.resize_size}"
+    how += f" ({wanted.interpolation})"
+    mean, std = (", ".join(f"{number:.6g}" for number in numbers) for numbers in (wanted.mean, wanted.std))
+    return f"{height} x {width} {kind}, {how}; pixels / {wanted.scale:g}, mean ({mean}), std ({std})"
+
+
+def _output(model: Model, classes: int) -> str:
+    text = f"{classes} {'class' if classes == 1 else 'classes'}, {model.activation_of(classes)}"
+    if model.labels is None:
+        return f"{text}, no labels"
+    shown = ", ".join(f"'{label}'" for label in model.labels[:FEW])
+    return f"{text}: {shown}{', ...' if len(model.labels) > FEW else ''}"

@@ -1,0 +1,76 @@
+"""Untrained networks by name, with as many classes and input channels as a file of weights asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from kdb.errors import BindError, ModelError, did_you_mean
+from kdb.models import efficientnet_lite, zoo
+from kdb.models.torchvision_compat import import_torchvision
+from kdb.preprocessing import as_size
+
+
+def input_size(arch: str) -> tuple[int, int]:
+    """The (height, width) that ``arch`` was made for; raises BindError for an unknown name."""
+    if arch.startswith("timm/"):
+        height, width = _timm(arch).get_pretrained_cfg(arch.removeprefix("timm/")).input_size[1:]
+        return as_size("input", (height, width))
+    if arch not in (*efficientnet_lite.NAMES, *zoo.torchvision_names()):
+        hint = did_you_mean(arch, zoo.known_names()) or "; kdb knows torchvision's classifiers and timm/NAME"
+        raise BindError(f"unknown architecture '{arch}'{hint}")
+    return zoo.default_preprocessing(arch).input_size
+
+
+def build(arch: str, classes: int, size: tuple[int, int]) -> nn.Module:
+    """The module, with weights that are still to be filled in; raises ModelError where it cannot be built.
+
+    ``size``, the input's (height, width), matters to the few whose layers depend on it.
+    """
+    with torch.random.fork_rng(devices=[]):
+        try:
+            if arch in efficientnet_lite.NAMES:
+                return efficientnet_lite.untrained(arch, size, classes)
+            if arch.startswith("timm/"):
+                timm = _timm(arch)
+                module: nn.Module = timm.create_model(arch.removeprefix("timm/"), num_classes=classes)
+                return module
+            module = import_torchvision().models.get_model(arch, weights=None, num_classes=classes, **_keywords(arch))
+            return module
+        except (BindError, ModelError):
+            raise
+        except Exception as error:  # a library's own complaint
+            raise ModelError(f"'{arch}' with {classes} classes cannot be built: {error}") from error
+
+
+def with_channels(module: nn.Module, channels: Mapping[str, int]) -> int | None:
+    """Give the first convolution as many input channels as ``channels`` says its weight has, by the weight's name.
+
+    Returns that number; None where there is no convolution.
+    """
+    found = next(((name, part) for name, part in module.named_modules() if isinstance(part, nn.Conv2d)), None)
+    if found is None:
+        return None
+    name, first = found
+    wanted = channels.get(f"{name}.weight", first.in_channels)
+    if wanted != first.in_channels and first.groups == 1:
+        first.in_channels = wanted
+        first.weight = nn.Parameter(torch.empty(first.out_channels, wanted, *first.kernel_size))
+    return first.in_channels
+
+
+def _keywords(arch: str) -> dict[str, Any]:
+    # Their own initialisation takes seconds, and is overwritten.
+    return {"init_weights": False} if arch in ("inception_v3", "googlenet") else {}
+
+
+def _timm(arch: str) -> Any:
+    timm = zoo.import_timm(arch)
+    bare = arch.removeprefix("timm/")
+    known = [*timm.list_models(), *timm.list_pretrained()]
+    if bare not in known:
+        raise BindError(f"unknown architecture '{arch}'{did_you_mean(arch, ('timm/' + other for other in known))}")
+    return timm

@@ -1,0 +1,222 @@
+"""Models out of files: state dicts.  Nothing in such a file is run; a file that could run code is refused.
+
+A state dict holds weights alone, so the network that they belong to is named beside it: ``arch``, one of torchvision's
+or timm's.  An exported program holds both, and may run code while it loads: only :func:`exported_model` reads one, for
+callers who say that they trust it.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kdb.errors import BindError, ModelError, NotAvailableError
+from kdb.models import architectures, zoo
+from kdb.models.model import Model
+
+STATE_KEYWORDS = ("arch", "classes")
+PICKLES = (".pt", ".pth", ".bin", ".ckpt")
+SUFFIXES = (*PICKLES, ".safetensors", ".onnx")
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "ema")
+"""Under which training scripts keep the weights, beside the optimizer's state and other things."""
+_PREFIXES = ("module.", "_orig_mod.", "model.")
+"""Before each name: of DistributedDataParallel, of torch.compile and of Lightning."""
+_AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
+"""Classifiers of Inception3 and GoogLeNet that are there in training only."""
+
+State = dict[str, torch.Tensor]
+
+
+def load_model(name: str, path: str, options: Mapping[str, Any]) -> Model:
+    """The model in a file, whose suffix says what it is: a state dict (``SUFFIXES``) or ONNX.
+
+    Options are those of ``register_model``, and for state dicts ``arch`` (required) and ``classes`` (default: as many
+    as the last layer has outputs).  ``input`` defaults to what the architecture, or the file, was made for.
+
+    Raises BindError for an option that is unknown or makes no sense, ModelError for a file that is not there, damaged,
+    could run code, or does not fit ``arch``.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == ".pt2":
+        raise ModelError(
+            f"'{path}' is an exported program, which can run code while it loads, so that no query loads one; where "
+            f"you trust the file, write db.load_exported('{path}', trusted=True) in Python"
+        )
+    if suffix not in SUFFIXES:
+        raise ModelError(f"'{path}' is of no kind that kdb reads: {', '.join(SUFFIXES)}")
+    if not os.path.isfile(path):
+        looked = "" if os.path.isabs(path) else f" (looked in {os.getcwd()})"
+        raise ModelError(f"there is no file '{path}'{looked}")
+    if suffix == ".onnx":
+        raise NotAvailableError("ONNX files are not available yet")
+    read = _read_safetensors if suffix == ".safetensors" else _read_pickle
+    return _state_model(name, path, read(path), options)
+
+
+def exported_model(name: str, path: str | os.PathLike[str], options: Mapping[str, Any]) -> Model:
+    """The model in an exported program, a ``.pt2`` file; loading it can run code that the file holds.
+
+    Raises ModelError for a file that is not there, damaged, or exported for one size of batch.
+    """
+    program = _reading(os.fspath(path), lambda: torch.export.load(os.fspath(path)))
+    module = Exported(program.module())
+    shape = _image_shape(program, os.fspath(path))
+    return zoo.make_model(name, module, **{"input": shape[2:], "n_channels": shape[1]} | dict(options))
+
+
+class Exported(nn.Module):
+    """An exported program's module, which has one mode and refuses to be asked for another."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The program's output for x [N, C, H, W]."""
+        logits: torch.Tensor = self.module(x)
+        return logits
+
+    def train(self, mode: bool = True) -> Exported:
+        """Nothing but this module's own flag."""
+        self.training = mode
+        return self
+
+
+def _image_shape(program: Any, path: str) -> tuple[int, ...]:
+    """[N, C, H, W] of the program's only input."""
+    users = set(program.graph_signature.user_inputs)
+    shapes = [node.meta["val"].shape for node in program.graph.nodes if node.name in users]
+    if len(shapes) != 1 or len(shapes[0]) != 4:
+        raise ModelError(f"'{path}' must take one tensor [N, C, H, W]; it takes {[list(shape) for shape in shapes]}")
+    (shape,) = shapes
+    if isinstance(shape[0], int):
+        raise ModelError(
+            f"'{path}' was exported for batches of {shape[0]}; leave their size open: torch.export.export(module, "
+            "(images,), dynamic_shapes=({0: torch.export.Dim('batch')},)) with two images"
+        )
+    return tuple(shape)
+
+
+# ---- state dicts
+
+
+def _read_pickle(path: str) -> object:
+    return _reading(path, lambda: torch.load(path, map_location="cpu", weights_only=True))
+
+
+def _read_safetensors(path: str) -> object:
+    try:
+        load_file: Callable[[str], object] = import_module("safetensors.torch").load_file
+    except ImportError as error:
+        raise ModelError(f"'{path}' needs safetensors; pip install safetensors") from error
+    return _reading(path, lambda: load_file(path))
+
+
+def _reading(path: str, load: Callable[[], Any]) -> Any:
+    """What ``load`` gives; whatever a damaged file makes it raise becomes one ModelError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of archives that are refused the next moment
+            return load()
+    except MemoryError as error:
+        raise ModelError(f"there is not enough memory for '{path}'") from error
+    except Exception as error:
+        text = str(error)
+        if "TorchScript" in text:
+            reason = "it is a TorchScript archive; save the state_dict() of the module that it was made of"
+        elif "weights_only" in text or "Unsupported" in text:
+            reason = "it holds more than weights, and unpickling that could run code; save the module's state_dict()"
+        else:
+            reason = (text.strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"cannot load '{path}': {reason}") from error
+
+
+def _state_model(name: str, path: str, loaded: object, options: Mapping[str, Any]) -> Model:
+    keywords = dict(options)
+    arch, classes = keywords.pop("arch", None), keywords.pop("classes", None)
+    zoo.refuse_unknown(f"model '{name}'", keywords, (*zoo.MODEL_KEYWORDS, *STATE_KEYWORDS))
+    state = _state(path, loaded)
+    if arch is None:
+        raise BindError(f"'{path}' holds weights alone; name their network: arch = 'resnet18', or any of kdb's models")
+    if not isinstance(arch, str):
+        raise BindError(f"arch = {arch!r} is not a name")
+    size = zoo.input_size(keywords) or architectures.input_size(arch)
+    if classes is None:
+        classes = _outputs(arch, size, state)
+    elif isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+        raise BindError(f"classes = {classes!r} is not a number of classes")
+    module = architectures.build(arch, classes, size)
+    shapes = {key: value.shape[1] for key, value in state.items() if value.ndim == 4}
+    if (channels := architectures.with_channels(module, shapes)) is not None:
+        keywords.setdefault("n_channels", channels)
+    _fill(module, state, path, arch, classes)
+    if "input_size" not in keywords:
+        keywords["input"] = size
+    model = zoo.make_model(name, module, **keywords)
+    model.check_labels(classes)
+    model.recipe, model.weights_note = zoo.recipe_of(arch, {"classes": classes, "input": size}), path
+    return model
+
+
+def _state(path: str, loaded: object) -> State:
+    """Tensors by name: those of the file, or of what a training script kept them under, without wrappers' prefixes."""
+    for wrapper in _WRAPPERS:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
+            loaded = loaded[wrapper]
+    if isinstance(loaded, nn.Module) or not isinstance(loaded, Mapping):
+        raise ModelError(f"'{path}' holds no state dict but {type(loaded).__name__}; save the module's state_dict()")
+    state = {str(key): value for key, value in loaded.items() if isinstance(value, torch.Tensor)}
+    if not state:
+        raise ModelError(f"'{path}' holds no tensors")
+    for prefix in _PREFIXES:
+        if all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
+
+
+def _outputs(arch: str, size: tuple[int, int], state: State) -> int:
+    """How many outputs the last layer of ``arch`` has in ``state``: its bias is [K], its weight [K, ...]."""
+    usual = 1000
+    with torch.device("meta"):
+        names = [name for name in architectures.build(arch, usual, size).state_dict() if _matters(name)]
+    last = state.get(names[-1])
+    return usual if last is None or not last.ndim else int(last.shape[0])
+
+
+def _matters(name: str) -> bool:
+    return not name.startswith(_AUXILIARY) and not name.endswith("num_batches_tracked")
+
+
+def _fill(module: nn.Module, state: State, path: str, arch: str, classes: int) -> None:
+    """Copy ``state`` into the module; raises ModelError unless names and shapes are the same."""
+    own = module.state_dict()
+    needed, given = set(filter(_matters, own)), set(filter(_matters, state))
+    problems = []
+    if missing := sorted(needed - given):
+        problems.append(f"{_few(missing)} missing")
+    if unknown := sorted(given - needed):
+        problems.append(f"{_few(unknown)} unknown to it")
+    problems += [
+        f"'{key}' is {list(state[key].shape)} and not {list(own[key].shape)}"
+        for key in sorted(needed & given)
+        if state[key].shape != own[key].shape
+    ][:2]
+    if problems:
+        raise ModelError(
+            f"the weights in '{path}' are not those of {arch} with {classes} classes: {'; '.join(problems)}; "
+            "a network with layers of its own is given by db.register_model in Python"
+        )
+    module.load_state_dict({key: state[key] for key in needed}, strict=False)
+
+
+def _few(names: Iterable[str]) -> str:
+    names = list(names)
+    rest = f" and {len(names) - 3} more are" if len(names) > 3 else " is" if len(names) == 1 else " are"
+    return ", ".join(map(repr, names[:3])) + rest

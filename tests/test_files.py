@@ -1,0 +1,268 @@
+"""Models from files: what is read, what is refused, and that a retrained network is explained as it is in memory."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import kdb
+from kdb.errors import BindError, Error, ModelError
+from kdb.models import zoo
+from kdb.models.torchvision_compat import import_torchvision
+
+SIZE = (64, 64)
+PHOTO = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
+CREATE = "CREATE OR REPLACE MODEL m FROM '{}' (arch = 'squeezenet1_1', input = (64, 64){})"
+QUERY = "OCCLUDE $image STRIDE 24 USING m FOR ALL CLASSES SCORE logit"
+
+
+class Payload:
+    """Unpickled, it would create a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.fixture
+def db() -> kdb.Session:
+    return kdb.connect()
+
+
+def small(classes: int = 3) -> nn.Module:
+    torch.manual_seed(0)
+    module: nn.Module = import_torchvision().models.squeezenet1_1(weights=None, num_classes=classes)
+    return module.eval()
+
+
+def occluded_logits(module: nn.Module, hm: kdb.HeatMap, mean: float = 0.0, std: float = 1.0) -> np.ndarray:
+    """[classes, rows, cols], by the module itself in float64."""
+    images = np.repeat(PHOTO[None].astype(np.float64), hm.positions[..., 0].size, axis=0)
+    for image, (y, x) in zip(images, hm.positions.reshape(-1, 2), strict=True):
+        image[y : y + 16, x : x + 16] = 0
+    with torch.no_grad():
+        logits = module.double().eval()(torch.from_numpy((images / 255 - mean) / std).permute(0, 3, 1, 2))
+    return logits.numpy().T.reshape(hm.values.shape)
+
+
+class TestStateDicts:
+    @pytest.mark.parametrize("suffix", [".pt", ".pth", ".ckpt"])
+    @pytest.mark.parametrize("wrapped", ["", "state_dict", "model"])
+    @pytest.mark.parametrize("prefix", ["", "module."])
+    def test_a_state_dict_is_the_module(
+        self, db: kdb.Session, tmp_path: Path, suffix: str, wrapped: str, prefix: str
+    ) -> None:
+        module, path = small(), tmp_path / f"weights{suffix}"
+        state = {prefix + key: value for key, value in module.state_dict().items()}
+        torch.save({wrapped: state, "epoch": 3} if wrapped else state, path)
+        db.execute(CREATE.format(path, ", mean = 0.5, std = 0.25, classes = 3"))
+        hm = db.execute(QUERY, {"image": PHOTO})
+        expected = occluded_logits(module, hm, 0.5, 0.25)
+        assert np.ptp(expected) > 0 and np.abs(hm.values - expected).max() <= 1e-4 * np.abs(expected).max()
+
+    def test_safetensors_say_the_same(self, db: kdb.Session, tmp_path: Path) -> None:
+        safetensors = pytest.importorskip("safetensors.torch")
+        module, path = small(), tmp_path / "weights.safetensors"
+        safetensors.save_file(module.state_dict(), path)
+        db.execute(CREATE.format(path, ""))
+        hm = db.execute(QUERY, {"image": PHOTO})
+        assert np.allclose(hm.values, occluded_logits(module, hm), atol=1e-4)
+
+    def test_grey_networks_and_labels(self, db: kdb.Session, tmp_path: Path) -> None:
+        module, path, labels = small(), tmp_path / "grey.pt", tmp_path / "labels.txt"
+        first = next(part for part in module.modules() if isinstance(part, nn.Conv2d))
+        first.weight = nn.Parameter(first.weight[:, :1].contiguous())
+        torch.save(module.state_dict(), path)
+        labels.write_text("cat\ndog\nfox\n")
+        created = db.execute(CREATE.format(path, f", labels = '{labels}'"))
+        assert created.rows == (("m", str(path), "1x64x64"),)
+        hm = db.execute("OCCLUDE $image STRIDE 24 USING m FOR CLASS 'dog'", {"image": PHOTO[..., 0]})
+        assert hm.label == "dog" and hm.class_index == 1
+        with pytest.raises(BindError, match="3 classes, but 2 labels"):
+            labels.write_text("cat\ndog\n")
+            db.execute(CREATE.format(path, f", labels = '{labels}'"))
+
+    def test_a_retrained_resnet18_is_explained_as_in_memory(self, db: kdb.Session, tmp_path: Path) -> None:
+        """Which of four photographs a crop is out of, by a new last layer on fixed features."""
+        photos, classes = _photographs(), 4
+        model = zoo.resolve("resnet18", {"weights": "random", "input": SIZE})
+        module, rng = model.module, np.random.default_rng(0)
+        crops, of = [], []
+        for i in range(240):
+            photo = photos[i % classes]
+            y, x = (int(rng.integers(0, side - SIZE[0])) for side in photo.shape[:2])
+            crops.append(photo[y : y + SIZE[0], x : x + SIZE[1]])
+            of.append(i % classes)
+        inputs = torch.from_numpy(model.preprocessing.normalise(np.stack(crops))).permute(0, 3, 1, 2)
+        found: list[torch.Tensor] = []
+        with torch.no_grad():
+            module.fc.register_forward_pre_hook(lambda _, given: found.append(given[0]))  # type: ignore[union-attr]
+            module(inputs)
+        module.fc._forward_pre_hooks.clear()  # type: ignore[union-attr]
+        (features,), target = found, torch.tensor(of)
+        layer = nn.Linear(512, classes)
+        optimizer = torch.optim.Adam(layer.parameters(), 1e-2)
+        for _ in range(100):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(layer(features[:160]), target[:160]).backward()
+            optimizer.step()
+        accuracy = float((layer(features[160:]).argmax(1) == target[160:]).float().mean())
+        assert accuracy > 0.6, "the task was not learnt"
+        module.fc = layer
+        path = tmp_path / "photos.pt"
+        torch.save(module.state_dict(), path)
+        wanted = model.preprocessing
+        db.execute(
+            f"CREATE MODEL m FROM '{path}' (arch = 'resnet18', classes = 4, labels = ('cat', 'coffee', 'woman', "
+            f"'rocket'), input = (64, 64), mean = {wanted.mean}, std = {wanted.std})"
+        )
+        hm = db.execute(QUERY, {"image": PHOTO})
+        expected = occluded_logits(module, hm, np.array(wanted.mean), np.array(wanted.std))  # type: ignore[arg-type]
+        assert hm.label == ("cat", "coffee", "woman", "rocket")
+        for values, right in zip(hm.values, expected, strict=True):
+            assert np.abs(values - right).max() <= min(1e-4 * np.abs(right).max(), 1e-3 * np.ptp(right))
+
+
+def _photographs() -> list[np.ndarray]:
+    data = pytest.importorskip("skimage.data")
+    return [data.chelsea(), data.coffee(), data.astronaut(), data.rocket()]
+
+
+class TestWhatIsRefused:
+    def test_names_and_options(self, db: kdb.Session, tmp_path: Path) -> None:
+        path = tmp_path / "weights.pt"
+        torch.save(small().state_dict(), path)
+        create = f"CREATE MODEL m FROM '{path}'"
+        for text, kind, message in (
+            (create, BindError, "arch = 'resnet18'"),
+            (f"{create} (arch = 'resnet19')", BindError, "did you mean 'resnet1[08]'|did you mean"),
+            (f"{create} (arch = 3)", BindError, "arch = 3 is not a name"),
+            (f"{create} (arch = 'resnet18')", ModelError, "not those of resnet18 .*missing"),
+            (f"{create} (arch = 'squeezenet1_1', classes = 4)", ModelError, r"is \[3, 512, 1, 1\] and not \[4"),
+            (f"{create} (arch = 'squeezenet1_1', classes = 0)", BindError, "classes = 0"),
+            (f"{create} (arch = 'squeezenet1_1', classs = 3)", BindError, "did you mean 'classes'"),
+            ("CREATE MODEL m FROM 'nowhere.pt' (arch = 'resnet18')", ModelError, "no file 'nowhere.pt'"),
+            ("CREATE MODEL m FROM 'weights.h5'", ModelError, "no kind that kdb reads"),
+        ):
+            with pytest.raises(kind, match=message):
+                db.execute(text)
+        db.execute(CREATE.format(path, ""))
+        with pytest.raises(BindError, match="CREATE OR REPLACE"):
+            db.execute(CREATE.format(path, "").replace("OR REPLACE ", ""))
+        db.execute("DROP MODEL m")
+
+    def test_code_is_never_run(self, db: kdb.Session, tmp_path: Path) -> None:
+        made = tmp_path / "made"
+        for suffix in (".pt", ".pth", ".bin", ".ckpt", ".pt2", ".safetensors", ".onnx"):
+            path = tmp_path / f"bad{suffix}"
+            path.write_bytes(pickle.dumps({"fc.weight": Payload(made)}))
+            with pytest.raises(Error):
+                db.execute(CREATE.format(path, ""))
+            torch.save({"fc.weight": Payload(made)}, path)
+            with pytest.raises(Error):
+                db.execute(CREATE.format(path, ""))
+            assert not made.exists()
+
+    def test_whole_modules_and_scripts(self, db: kdb.Session, tmp_path: Path) -> None:
+        path = tmp_path / "module.pt"
+        torch.save(small(), path)
+        with pytest.raises(ModelError, match="could run code"):
+            db.execute(CREATE.format(path, ""))
+        torch.jit.save(torch.jit.script(nn.Conv2d(3, 4, 3)), path)
+        with pytest.raises(ModelError, match=r"TorchScript|could run code"):
+            db.execute(CREATE.format(path, ""))
+
+    @pytest.mark.parametrize("held", [{}, {"epoch": 3}, [1, 2], 7, {"state_dict": {}}])
+    def test_files_without_weights(self, db: kdb.Session, tmp_path: Path, held: object) -> None:
+        path = tmp_path / "none.pt"
+        torch.save(held, path)
+        with pytest.raises(ModelError, match="holds no"):
+            db.execute(CREATE.format(path, ""))
+
+    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=40),
+        st.floats(0, 1),
+    )
+    def test_damaged_files_give_kdb_errors_or_load(
+        self, tmp_path: Path, changes: list[tuple[float, int]], kept: float
+    ) -> None:
+        path = tmp_path / "mutated.pt"
+        torch.save({"w": torch.arange(4.0), "b": torch.ones(2)}, path)
+        data = bytearray(path.read_bytes())
+        for at, value in changes:
+            data[int(at * len(data))] = value
+        path.write_bytes(data[: max(int(len(data) * (0.5 + kept / 2)), 1)])
+        with pytest.raises(Error):  # at best the tensors load, and are not those of the network
+            kdb.connect().execute(CREATE.format(path, ""))
+
+
+class TestExportedPrograms:
+    def export(self, path: Path, batch: bool = True) -> nn.Module:
+        module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+        shapes = ({0: torch.export.Dim("batch")},) if batch else None
+        program = torch.export.export(module.eval(), (torch.rand(2, 3, *SIZE),), dynamic_shapes=shapes)
+        torch.export.save(program, path)
+        return module
+
+    def test_a_query_refuses_them(self, db: kdb.Session, tmp_path: Path) -> None:
+        path = tmp_path / "program.pt2"
+        self.export(path)
+        with pytest.raises(ModelError, match="trusted=True"):
+            db.execute(f"CREATE MODEL m FROM '{path}'")
+        with pytest.raises(BindError, match="trusted=True"):
+            db.load_exported(path)
+
+    def test_python_loads_them_where_they_are_trusted(self, db: kdb.Session, tmp_path: Path) -> None:
+        path = tmp_path / "m.pt2"
+        module = self.export(path)
+        assert db.load_exported(path, trusted=True) == "m"
+        hm = db.execute(QUERY, {"image": PHOTO})
+        assert np.allclose(hm.values, occluded_logits(module, hm), atol=1e-4)
+        assert db.load_exported(path, "other", trusted=True, labels=["a", "b", "c"]) == "other"
+
+    def test_one_size_of_batch_is_refused(self, db: kdb.Session, tmp_path: Path) -> None:
+        path = tmp_path / "fixed.pt2"
+        self.export(path, batch=False)
+        with pytest.raises(ModelError, match="batches of 2"):
+            db.load_exported(path, trusted=True)
+        path.write_bytes(b"PK no archive")
+        with pytest.raises(ModelError, match="cannot load"):
+            db.load_exported(path, trusted=True)
+
+
+class TestDescribe:
+    def test_a_model_is_described(self, db: kdb.Session) -> None:
+        db.register_model("mine", small(), input_size=SIZE, labels=["a", "b", "c"], mean=0.5)
+        table = db.execute("DESCRIBE MODEL mine WITH patch(8, 8)")
+        text = str(table)
+        assert "3 classes, softmax: 'a', 'b', 'c'" in text and "64 x 64 RGB" in text and "patch 8 x 8" in text
+        assert table.columns[:3] == ("layer", "operator", "output")
+        assert table.rows[0][:3] == ("image", "image", "3x64x64") and table.rows[0][-2:] == ("8x8", 1.6)
+        weights = sum(value.numel() for value in small().parameters())
+        assert sum(row[3] for row in table.rows) == weights
+
+    def test_the_bound_is_that_of_equation_14(self, db: kdb.Session) -> None:
+        db.register_model(
+            "two", nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(), nn.Linear(1024, 2)), input=16
+        )
+        # All 16 x 16 outputs against the 6 x 6 around a patch of 4 x 4, and the dense layer in both.
+        full, some = 256 * 4 * 27 + 2048, 36 * 4 * 27 + 2048
+        assert f"equation 14 {full / some:.3g} times fewer" in str(db.execute("DESCRIBE MODEL two WITH patch(4, 4)"))
+        assert "patch 16 x 16" in str(db.execute("DESCRIBE MODEL two"))
+
+    def test_a_patch_too_large(self, db: kdb.Session) -> None:
+        db.register_model("mine", small(), input_size=SIZE)
+        with pytest.raises(BindError, match="larger than the image"):
+            db.execute("DESCRIBE MODEL mine WITH patch(65, 3)")
