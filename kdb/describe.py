@@ -57,17 +57,22 @@ def describe(traced: TracedModel, patch: Size) -> Description:
         kind = "image" if isinstance(node.operator, Source) else node.operator.label
         share = round(100 * box.area / node.shape.size.area, 1)
         rows.append((node.name, kind, str(node.shape), weights, macs / 1e9, f"{box[0]}x{box[1]}", share))
-    bound = f"{network.macs / recomputed:.3g} times fewer" if recomputed else "none to make"
     outside = [node.operator.because for node in network if isinstance(node.operator, Opaque)]
     lines = (
         f"{model.name}: {len(network) - 1} layers, {network.macs / 1e9:.3g} G multiply-adds",
         f"weights: {model.weights_note}; identity {traced.identity[:16]}",
         f"input: {_input(model.preprocessing)}",
         f"output: {_output(model, network.output.shape.channels)}",
-        f"patch {patch.height} x {patch.width} in the middle: multiply-adds by equation 14 {bound}",
+        f"patch {patch.height} x {patch.width} in the middle: {_bound(network.macs, recomputed, bool(outside))}",
         *(f"outside the vocabulary, evaluated in full by torch: {because}" for because in outside),
     )
     return Description(("layer", "operator", "output", "weights", "Gmac", "box", "% of map"), tuple(rows), lines)
+
+
+def _bound(macs: int, recomputed: int, partly: bool) -> str:
+    if partly:
+        return "no bound, since only part of the multiply-adds is counted"
+    return f"multiply-adds by equation 14 {macs / recomputed:.3g} times fewer" if recomputed else "no multiply-adds"
 
 
 def _input(wanted: Preprocessing) -> str:

@@ -262,6 +262,12 @@ class TestDescribe:
         assert f"equation 14 {full / some:.3g} times fewer" in str(db.execute("DESCRIBE MODEL two WITH patch(4, 4)"))
         assert "patch 16 x 16" in str(db.execute("DESCRIBE MODEL two"))
 
+    def test_a_model_that_is_partly_outside_the_vocabulary_has_no_bound(self, db: kdb.Session) -> None:
+        module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Upsample(scale_factor=1.5, mode="bicubic"), nn.Flatten())
+        db.register_model("mine", nn.Sequential(module, nn.Linear(4 * 9 * 9, 2)), input_size=8)
+        text = str(db.execute("DESCRIBE MODEL mine"))
+        assert "patch 8 x 8 in the middle: no bound" in text and "outside the vocabulary" in text
+
     def test_a_patch_too_large(self, db: kdb.Session) -> None:
         db.register_model("mine", small(), input_size=SIZE)
         with pytest.raises(BindError, match="larger than the image"):
