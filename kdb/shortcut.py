@@ -32,7 +32,7 @@ def occlude(
 ) -> HeatMap | HeatMaps:
     """The heat map of one image, or of each of a list of images.
 
-    ``image`` is a path, a ``PIL.Image`` or a uint8 array [H, W, 3] or [H, W]; ``model`` a name, or an ``nn.Module``
+    ``image`` is a path, a ``PIL.Image`` or a uint8 array [H, W, C] or [H, W]; ``model`` a name, or an ``nn.Module``
     whose keywords, those of ``register_model``, follow; its ``input_size`` is the image's own where an array is given
     without.  ``patch`` (height, width) and ``stride`` (sy, sx; 4) are in pixels, one number for both.  ``fill`` is
     black, gray, white, mean, (r, g, b), or a uint8 array [h, w, 3]; ``target`` a class or a sequence of classes, left
