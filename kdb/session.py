@@ -160,7 +160,7 @@ class Session:
         if not statement.analyze:
             traced, selection, patch = self._bind(asked, arguments)
             uniform = bind.is_uniform(asked.patch.fill)
-            planned = self._engine.plan(traced, selection, patch, asked.precision, uniform)
+            planned = self._engine.plan(traced.network, selection.positions, patch, asked.precision, uniform)
             explained = explain(str(asked), planned.physical, planned.history, threads)
         else:
             if asked.into is not None:
