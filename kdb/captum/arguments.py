@@ -192,13 +192,13 @@ class Target:
         """That of example ``i`` alone."""
         return Target(self.indices[i : i + 1] if self.each else self.indices)
 
-    def select(self, output: Tensor, rows: int) -> Tensor:
-        """[repeats * rows, ...] -> [repeats, numbers]: of each ``rows`` examples what is explained.
+    def select(self, output: Tensor, repeats: int = 1) -> Tensor:
+        """[repeats * rows, ...] -> [repeats, numbers]: what is explained of each of so many batches.
 
         Raises BindError where the output has no such number.
         """
-        shape = list(output.shape)
-        parts = output.reshape(-1, rows, *output.shape[1:])
+        rows, shape = len(output) // repeats, list(output.shape)
+        parts = output.reshape(repeats, rows, *shape[1:])
         if self.each and len(self.indices) != rows:
             raise BindError(f"there are {len(self.indices)} targets for {rows} outputs")
         if self.columns and output.ndim != 2:
@@ -225,7 +225,8 @@ def bind_output(output: Any) -> Tensor:
     """What a model gave, as a tensor with an axis of examples, be it of one number for the whole batch."""
     if not isinstance(output, Tensor | int | float):
         raise BindError(f"the model must give a tensor or a number; it gives {type(output).__name__}")
-    return torch.atleast_1d(torch.as_tensor(output))
+    tensor = torch.as_tensor(output)
+    return tensor if tensor.ndim else tensor.reshape(1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,7 @@ from kdb.errors import BindError
 
 def attributions(asked: Question, batch: int, tell: Told) -> tuple[npt.NDArray[np.float64], ...]:
     """For each input [numbers explained, ...], from ``batch`` windows at a time; raises what the model does."""
-    rows = len(asked.output)
-    before = asked.target.select(asked.output, rows).double()
+    before = asked.target.select(asked.output).double()
     found, finished = [], 0
     for i, windows in enumerate(asked.windows):
         drops = []
@@ -44,7 +43,7 @@ def _occluded(asked: Question, which: int, numbers: range) -> Tensor:
             f"the model gives {rows} outputs for the inputs alone, but {len(output)} for {repeats} windows at a time; "
             "where it makes one of a whole batch, perturbations_per_eval has to be 1"
         )
-    return asked.target.select(output, rows).double()
+    return asked.target.select(output, repeats).double()
 
 
 def _repeated(value: Any, times: int) -> Any:

@@ -192,7 +192,7 @@ class _Drops:
     def _explained(self, logits: Array) -> npt.NDArray[np.float64]:
         """Of logits [n, K], what the target chooses: [n, numbers]."""
         output = torch.from_numpy(logits).reshape(len(logits), *self.shape)
-        return np.asarray(self.target.select(output, 1).double())
+        return np.asarray(self.target.select(output, len(logits)).double())
 
 
 def _channels_last(image: Tensor) -> Array:

@@ -98,7 +98,7 @@ class Occlusion:
             raise BindError(f"perturbations_per_eval is a whole number from 1; not {batch!r}")
         with self._lock, torch.no_grad():
             output = self._forward(tensors, arguments)
-            chosen.select(output, len(output))  # what is wrong with the target is said now
+            chosen.select(output)  # what is wrong with the target is said now
             asked = Question(self._forward, tensors, arguments, windows, covers, chosen, output)
             steps = sum(map(len, windows))
             work, traced = None, self._suited(tensors, arguments, output)
