@@ -23,7 +23,7 @@ from torch import Tensor, nn
 import kdb
 from kdb.captum import Occlusion
 from kdb.captum.arguments import Windows
-from kdb.errors import BindError, FullInferenceWarning, ModelError
+from kdb.errors import BindError, FullInferenceWarning, Interrupted, ModelError
 
 Call = tuple[nn.Module, Tensor, dict[str, Any]]
 
@@ -392,7 +392,7 @@ def test_full_inference_takes_over_and_says_why(case: str) -> None:
     report = occlusion.report
     assert report is not None and not report.incremental and report.work is None
     assert re.search(why, report.why_not or "") and "full inference" in str(report)
-    assert warned[0].filename == __file__
+    assert warned[0].filename == __file__  # the caller's line
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         occlusion.attribute(inputs, windows, **asked)  # warned of once
@@ -437,6 +437,25 @@ def test_progress_is_shown_where_it_is_asked_for(fast: bool, capsys: pytest.Capt
     occlusion.attribute(IMAGES, (3, 6, 6), (3, 3, 3), target=0, perturbations_per_eval=2, show_progress=True)
     shown = capsys.readouterr().err
     assert shown.endswith("100%, 9 of 9 windows\n") and shown.count("\n") == 1
+
+
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize("fast", [True, False])
+def test_ctrl_c_leaves_it_usable(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pressed:
+        def write(self, text: str) -> None:
+            raise KeyboardInterrupt
+
+    model = network()
+    occlusion = Occlusion(model if fast else model.forward)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", Pressed())
+        with pytest.raises(Interrupted):
+            occlusion.attribute(IMAGES, (3, 6, 6), (3, 3, 3), target=0, show_progress=True)
+    theirs = Reference(model).attribute(IMAGES, (3, 6, 6), (3, 3, 3), target=0)
+    torch.testing.assert_close(
+        occlusion.attribute(IMAGES, (3, 6, 6), (3, 3, 3), target=0), theirs, rtol=1e-4, atol=1e-6
+    )
 
 
 # --- mistakes ----------------------------------------------------------------------------------------------------

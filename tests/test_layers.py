@@ -44,7 +44,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "kdb.preprocessing": ("kdb.errors", "kdb.images"),
     "kdb.models": (*CORE, "kdb.frontends", "kdb.images", "kdb.preprocessing"),
     "kdb.version": (),
-    "kdb.interrupts": (),
+    "kdb.interrupts": ("kdb.errors",),
     "kdb.threads": (),
     "kdb.allocation": (),
     "kdb.settings": ("kdb.errors",),
@@ -64,7 +64,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "kdb.session": (
         *("kdb.query", "kdb.parser", *ENGINE, *RESULTS, "kdb.models"),
-        *("kdb.settings", "kdb.catalog", "kdb.engine"),
+        *("kdb.settings", "kdb.catalog", "kdb.engine", "kdb.interrupts"),
     ),
     "kdb.captum": (
         *("kdb.errors", "kdb.geometry", "kdb.kernels.base", "kdb.network", "kdb.frontends", "kdb.models"),

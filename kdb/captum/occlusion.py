@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from threading import RLock
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +21,7 @@ from kdb.captum.incremental import Traced, Traces, Work
 from kdb.engine import Engine, default_settings
 from kdb.errors import BindError, Error, ExecutionError, FullInferenceWarning, ModelError
 from kdb.frontends.check import first_line
+from kdb.interrupts import interruptible
 
 
 @dataclass(frozen=True)
@@ -89,33 +92,37 @@ class Occlusion:
 
         Raises BindError for arguments that do not fit, ModelError where the model itself fails, and Interrupted.
         """
-        start = time.perf_counter()
         tensors = bind_inputs(inputs)
         windows, covers = bind_windows(sliding_window_shapes, strides, tensors), bind_baselines(baselines, tensors)
         chosen, arguments = Target.bind(target), _as_tuple(additional_forward_args)
         batch: Any = perturbations_per_eval
         if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
             raise BindError(f"perturbations_per_eval is a whole number from 1; not {batch!r}")
-        with self._lock, torch.no_grad():
+        with self._lock, interruptible(), torch.no_grad():
             output = self._forward(tensors, arguments)
             chosen.select(output)  # what is wrong with the target is said now
             asked = Question(self._forward, tensors, arguments, windows, covers, chosen, output)
-            steps = sum(map(len, windows))
-            work, traced = None, self._suited(tensors, arguments, output)
-            if isinstance(traced, Traced):
-                try:
-                    bar = _bar(steps * len(tensors[0]), show_progress)
-                    found, work = incremental.attributions(self._engine, traced, asked, bar)
-                    maps: Sequence[Any] = (found,)
-                except (ModelError, ExecutionError) as error:
-                    traced = str(error)
-            if not isinstance(traced, Traced):
-                self._warn(traced)
-                maps = full.attributions(asked, batch, _bar(steps, show_progress))
-            why_not = None if isinstance(traced, Traced) else traced
-            self.report = Report(steps * len(tensors[0]), time.perf_counter() - start, work, why_not)
+            maps, self.report = self._answer(asked, batch, show_progress)
         results = tuple(torch.from_numpy(each).float().to(x.device) for each, x in zip(maps, tensors, strict=True))
         return results if isinstance(inputs, tuple) else results[0]
+
+    def _answer(self, asked: Question, batch: int, shown: bool) -> tuple[Sequence[npt.NDArray[np.float64]], Report]:
+        """An attribution for each input, by the engine if that is possible."""
+        start = time.perf_counter()
+        steps = sum(map(len, asked.windows))
+        count = steps * len(asked.inputs[0])
+        suited = self._suited(asked.inputs, asked.arguments, asked.output)
+        if isinstance(suited, Traced):
+            try:
+                found, work = incremental.attributions(self._engine, suited, asked, _bar(count, shown))
+                return (found,), Report(count, time.perf_counter() - start, work)
+            except (ModelError, ExecutionError) as error:
+                suited = str(error)
+        if suited not in self._warned:
+            self._warned.add(suited)
+            warnings.warn(f"full inference for each window: {suited}", FullInferenceWarning, stacklevel=3)
+        maps = full.attributions(asked, batch, _bar(steps, shown))
+        return maps, Report(count, time.perf_counter() - start, why_not=suited)
 
     def why_not(self, inputs: Tensor | tuple[Tensor, ...], additional_forward_args: Any = None) -> str | None:
         """Why these would take full inference; None where the engine can do it.  Runs the model once, and traces it.
@@ -123,7 +130,7 @@ class Occlusion:
         Raises what :meth:`attribute` raises.
         """
         tensors, arguments = bind_inputs(inputs), _as_tuple(additional_forward_args)
-        with self._lock, torch.no_grad():
+        with self._lock, interruptible(), torch.no_grad():
             suited = self._suited(tensors, arguments, self._forward(tensors, arguments))
         return None if isinstance(suited, Traced) else suited
 
@@ -148,11 +155,6 @@ class Occlusion:
             shapes = ", ".join(str(list(tensor.shape)) for tensor in inputs)
             raise ModelError(f"the model fails on an input of {shapes}: {first_line(error)}") from error
         return bind_output(output)
-
-    def _warn(self, why_not: str) -> None:
-        if why_not not in self._warned:
-            self._warned.add(why_not)
-            warnings.warn(f"full inference for each window: {why_not}", FullInferenceWarning, stacklevel=3)
 
 
 def _as_tuple(arguments: Any) -> tuple[Any, ...]:
