@@ -29,7 +29,6 @@ from kdb.engine import Engine, default_settings
 from kdb.geometry import Size
 from kdb.models import zoo
 from kdb.operators.convolution import Convolution
-from kdb.planner.bind import Selection
 from kdb.planner.cost import CostProfile
 from kdb.planner.plan import PhysicalPlan
 from kdb.settings import cores
@@ -104,7 +103,7 @@ def plan_of(name: str, engine: Engine, size: Ints | None = None) -> PhysicalPlan
     traced = Catalog().traced(zoo.resolve(name, options))
     _, height, width = traced.model.input_shape
     every = lattice((height - PATCH[0], width - PATCH[1]), (STRIDE, STRIDE))
-    return engine.plan(traced, Selection(every, np.arange(len(every))), Size(*PATCH)).physical
+    return engine.plan(traced.network, every, Size(*PATCH)).physical
 
 
 def contests(name: str, plan: PhysicalPlan, profile: CostProfile, rounds: int) -> list[Contest]:

@@ -93,7 +93,7 @@ class Explain:
         engine.settings.set("threads", self.threads)
         model = self.catalog.find(asked.model, self.arguments)
         selection = bind.select(asked, Size(*model.input_shape[1:]), self.arguments)
-        planned = engine.plan(self.catalog.traced(model), selection, Size(*PATCH), uniform=True)
+        planned = engine.plan(self.catalog.traced(model).network, selection.positions, Size(*PATCH), uniform=True)
         return render(explain(str(asked), planned.physical, planned.history, self.threads), "text")
 
 

@@ -23,6 +23,7 @@ from kdb.errors import (
 from kdb.version import __version__
 
 if TYPE_CHECKING:
+    from kdb import captum
     from kdb.heatmap import HeatMap, HeatMaps
     from kdb.session import Session, connect
     from kdb.shortcut import occlude
@@ -41,6 +42,7 @@ __all__ = [
     "Session",
     "Table",
     "__version__",
+    "captum",
     "connect",
     "occlude",
 ]
@@ -56,10 +58,12 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'kdb' has no attribute '{name}'")
     from importlib import import_module
 
+    if name == "captum":
+        return import_module("kdb.captum")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'kdb' has no attribute '{name}'")
     return getattr(import_module(_HOMES[name]), name)
 
 

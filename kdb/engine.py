@@ -1,5 +1,7 @@
 """One OCCLUDE query on one image, from bound clauses to the heat map: plan, materialize, execute, score.
 
+The first three stand by themselves too, for updates that no query describes.
+
 The engine owns what outlives a query: materialized views, rewritten networks and recent plans.  It resolves no names
 and reads no files.
 """
@@ -22,12 +24,13 @@ from kdb import calibration, query
 from kdb.allocation import retained
 from kdb.catalog import TracedModel
 from kdb.errors import BindError, ExecutionError, Interrupted
-from kdb.executor import Executor, Measured, Occlusion
+from kdb.executor import Executor, Measured, Occlusion, Sink
 from kdb.geometry import IntArray, Size
 from kdb.heatmap import HeatMap, Score, Stats
 from kdb.kernels.base import Array
 from kdb.kernels.cpu import CpuBackend
 from kdb.models.model import Model
+from kdb.network import Network
 from kdb.planner.bind import DEFAULT_STRIDE, Arguments, Selection, fill_pixels, is_uniform
 from kdb.planner.cost import CostModel, CostProfile
 from kdb.planner.lower import lower
@@ -90,7 +93,7 @@ class Engine:
         self._profiles: dict[int, CostProfile] = {}
         self.views = ViewStore(0)
         self._rewritten: Memo = WeakKeyDictionary()
-        self._plans: OrderedDict[Hashable, tuple[TracedModel, Planned]] = OrderedDict()
+        self._plans: OrderedDict[Hashable, tuple[Network, Planned]] = OrderedDict()
 
     def profile(self, threads: int) -> CostProfile:
         """What plans for so many threads are costed by: the machine's own profile where one was measured."""
@@ -107,27 +110,27 @@ class Engine:
         return self._profiles[threads]
 
     def plan(
-        self, traced: TracedModel, selection: Selection, patch: Size, precision: str = "fp32", uniform: bool = False
+        self, network: Network, positions: IntArray, patch: Size, precision: str = "fp32", uniform: bool = False
     ) -> Planned:
         """The physical plan; no pixel is looked at.  Recent plans are kept: the images of a glob share one.
 
+        ``positions`` int64 [n, 2] are the (y, x) of the patch, which may be clipped at the image's far edges.
         ``precision`` bf16 permits kernels for deltas that round to fewer bits than float32; tf32 a CPU does not have.
         ``uniform`` promises a patch of one colour.
         """
-        positions = selection.positions
         chosen = tuple((setting.name, value) for setting, value in self.settings)
         digest = hashlib.sha256(positions.tobytes()).digest()
-        key = (id(traced), digest, patch, precision, uniform, chosen)
+        key = (id(network), digest, patch, precision, uniform, chosen)
         held = self._plans.get(key)
         if held is None:
-            # Kept with its model: as long as it is, no other object takes that id.
-            held = self._plans[key] = traced, self._plan(traced, positions, patch, precision, uniform)
+            # Kept with its network: as long as it is, no other object takes that id.
+            held = self._plans[key] = network, self._plan(network, positions, patch, precision, uniform)
             if len(self._plans) > PLANS_KEPT:
                 self._plans.popitem(last=False)
         self._plans.move_to_end(key)
         return held[1]
 
-    def _plan(self, traced: TracedModel, positions: IntArray, patch: Size, precision: str, uniform: bool) -> Planned:
+    def _plan(self, network: Network, positions: IntArray, patch: Size, precision: str, uniform: bool) -> Planned:
         start = time.perf_counter()
         threads, preset = self.settings["threads"], PRESETS[self.settings["preset"]]
         kernels = preset.kernels if self.settings["kernels"] == "auto" else self.settings["kernels"]
@@ -137,7 +140,7 @@ class Engine:
         batch_size = self.settings["batch_size"] or preset.batch_size
         context = Context(costs, threads, batch_size, BUFFER_BYTES // threads)
         switches = {rule.name: self.settings[f"rule.{rule.name}"] and rule.name not in preset.without for rule in RULES}
-        naive = LogicalPlan.naive(traced.network, positions, patch, preset.bounded, uniform)
+        naive = LogicalPlan.naive(network, positions, patch, preset.bounded, uniform)
         logical, history = optimize(naive, context, switches, memo=self._rewritten)
         physical = lower(logical, context)
         return Planned(physical, history, time.perf_counter() - start)
@@ -151,11 +154,12 @@ class Engine:
         """
         start = time.perf_counter()
         uniform = is_uniform(task.asked.patch.fill)
-        planned = self.plan(task.traced, task.selection, task.patch, task.asked.precision, uniform)
+        network, positions = task.traced.network, task.selection.positions
+        planned = self.plan(network, positions, task.patch, task.asked.precision, uniform)
         seconds = {"trace": task.traced_in, "plan": time.perf_counter() - start}
         image = task.traced.model.preprocessing.normalise(task.prepared.pixels)
         begun = time.perf_counter()
-        views, shared = self._materialize(planned.physical, task, image)
+        views, shared = self.materialize(planned.physical, task.traced.identity, image)
         seconds["materialize"] = time.perf_counter() - begun
 
         baseline = np.asarray(views[planned.physical.logical.network.output.name], np.float64).reshape(-1)
@@ -163,13 +167,13 @@ class Engine:
         begun = time.perf_counter()
         measured, interrupted = Measured(), None
         try:
-            measured = self._execute(planned.physical, views, task, scorer, progress)
+            measured = self.execute(planned.physical, views, _occlusion(task), scorer.take, progress)
         except Interrupted as stopped:
             interrupted = stopped
         seconds["execute"] = time.perf_counter() - begun
         seconds["total"] = task.traced_in + time.perf_counter() - start
         if not shared:
-            measured.macs += task.traced.network.macs
+            measured.macs += network.macs
         heat_map = scorer.heat_map(_stats(planned.physical, measured, seconds), complete=interrupted is None)
         if interrupted is not None:
             done = int(np.isfinite(scorer.scores[0]).sum())
@@ -177,13 +181,18 @@ class Engine:
             raise Interrupted(message, heat_map) from interrupted
         return heat_map, planned, measured
 
-    def _materialize(self, plan: PhysicalPlan, task: Task, image: Array) -> tuple[MaterializedViews, bool]:
+    def materialize(self, plan: PhysicalPlan, identity: str, image: Array) -> tuple[MaterializedViews, bool]:
+        """The views that ``plan`` reads, of ``image`` [H, W, C] as the network takes it, and whether they were there.
+
+        ``identity`` tells this model from all others, by its weights too.  Raises ExecutionError where the output for
+        the image is not finite.
+        """
         network = plan.logical.network
         self.views.budget = self.settings["view_budget"] << 20
         self.views.trim()  # the budget may have been lowered since
         # The rewritten network's digest, since views are of its layers; the identity, since digests name no weights.
         digest = hashlib.sha256(image).hexdigest()
-        key = (task.traced.identity, network.digest, plan.backend.name, image.shape, digest)
+        key = (identity, network.digest, plan.backend.name, image.shape, digest)
 
         def compute(wanted: Collection[str]) -> MaterializedViews:
             with limited_pools(plan.threads), computing(plan.threads):
@@ -191,19 +200,24 @@ class Engine:
 
         return self.views.get(key, plan.views, compute)
 
-    def _execute(
+    def execute(
         self,
         plan: PhysicalPlan,
         views: MaterializedViews,
-        task: Task,
-        scorer: _Scorer,
-        progress: Progress | None,
+        occlusion: Occlusion,
+        sink: Sink,
+        progress: Progress | None = None,
     ) -> Measured:
-        pixels, aligned = fill_pixels(task.asked.patch.fill, task.patch, task.prepared.pixels, task.arguments)
-        occlusion = Occlusion(task.traced.model.preprocessing.normalise(pixels), aligned)
+        """Hand the logits of every position to ``sink``; raises what it does, ExecutionError and Interrupted."""
         total = len(plan.logical.positions)
         tell = None if progress is None else lambda done: progress(done, total)
-        return Executor(self.settings["threads"]).run(plan, views, occlusion, scorer.take, tell)
+        return Executor(self.settings["threads"]).run(plan, views, occlusion, sink, tell)
+
+
+def _occlusion(task: Task) -> Occlusion:
+    """The patch, in the units of the network's input."""
+    pixels, aligned = fill_pixels(task.asked.patch.fill, task.patch, task.prepared.pixels, task.arguments)
+    return Occlusion(task.traced.model.preprocessing.normalise(pixels), aligned)
 
 
 class _Scorer:

@@ -8,7 +8,7 @@
     |-- ExecutionError          a bound query failed while it ran (unreadable image, NaN, unwritable file)
     `-- Interrupted             Ctrl-C, also a KeyboardInterrupt; carries the partial heat map
 
-and, warned of rather than raised, OmissionWarning.
+and, warned of rather than raised, OmissionWarning and FullInferenceWarning.
 
 A user's mistake never surfaces as an AssertionError, KeyError or the like.  This module imports nothing.
 """
@@ -81,6 +81,10 @@ class Interrupted(Error, KeyboardInterrupt):
 
 class OmissionWarning(UserWarning):
     """Of several images some failed, and are left out of what was asked for."""
+
+
+class FullInferenceWarning(UserWarning):
+    """What could be computed incrementally for another model or input takes full inference for each window."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -1,4 +1,6 @@
-"""Ctrl-C that waits: for stretches of foreign C++ code, which abort the process when an exception passes through."""
+"""Ctrl-C: held back in stretches of foreign C++ code, which abort the process when an exception passes through, and
+made one of kdb's own errors.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from kdb.errors import Interrupted
 
 
 @contextmanager
@@ -34,3 +38,14 @@ def deferred() -> Iterator[None]:
         signal.signal(signal.SIGINT, held)
     if received:
         raise KeyboardInterrupt
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C outside a map's execution becomes Interrupted too, without a partial map."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except KeyboardInterrupt as error:
+        raise Interrupted from error

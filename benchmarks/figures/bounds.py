@@ -23,7 +23,6 @@ from kdb.models import zoo
 from kdb.network import Network, Node
 from kdb.operators.convolution import Convolution, windows
 from kdb.operators.leaves import Opaque
-from kdb.planner.bind import Selection
 from kdb.planner.plan import Geometry
 
 TITLE = "What there is to gain"
@@ -98,7 +97,7 @@ def speedups(traced: TracedModel, engine: Engine, side: int) -> dict[str, dict[s
     every = lattice(_free(network, side), (STRIDE, STRIDE))
     middle = centred(network, side)
     whole = Geometry(network, every, patch)
-    planned = engine.plan(traced, Selection(every, np.arange(len(every))), patch).physical
+    planned = engine.plan(network, every, patch).physical
     found: dict[str, dict[str, float]] = {}
     for kind in ("convolutions", "all"):
         nodes = [node for node in network if kind == "all" or not is_dense(node)]

@@ -69,9 +69,9 @@ def check_independence(module: torch.nn.Module, images: torch.Tensor, logits: to
     """Raise ModelError unless each image alone has the ``logits`` that it has beside the others, up to rounding."""
     for i in range(len(images)):
         image = images[i : i + 1]
-        if _agree(logits[i : i + 1], logits_of(module, image)):
+        if agree(logits[i : i + 1], logits_of(module, image)):
             continue
-        by_chance = not _agree(logits, logits_of(module, images))
+        by_chance = not agree(logits, logits_of(module, images))
         again = _passes(module, images, i) if by_chance else _passes(module, image, 0)
         layer = _first_difference(_passes(module, images, i), again)
         where = f"layer '{layer}' gives" if layer else "the model gives"
@@ -112,7 +112,7 @@ def _run(module: torch.nn.Module, images: torch.Tensor, note: Note | None = None
             hook.remove()
 
 
-def _agree(a: torch.Tensor, b: torch.Tensor) -> bool:
+def agree(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether two tensors agree in a third of their digits: rounding, in whatever order of sums, leaves that many."""
     if a.shape != b.shape:
         return False
@@ -148,6 +148,6 @@ def _tensors(value: Any) -> Iterable[torch.Tensor]:
 def _first_difference(once: Iterable[_Pass], again: Iterable[_Pass]) -> str:
     """The innermost layer that makes different things of the same; its path, empty for the model itself."""
     for a, b in zip(once, again, strict=False):
-        if _agree(a.given, b.given) and not _agree(a.made, b.made):
+        if agree(a.given, b.given) and not agree(a.made, b.made):
             return a.layer
     return ""

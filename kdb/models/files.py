@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from kdb.errors import BindError, ModelError, NotAvailableError
+from kdb.frontends import exported
 from kdb.models import architectures, zoo
 from kdb.models.model import Model
 
@@ -65,43 +66,8 @@ def exported_model(name: str, path: str | os.PathLike[str], options: Mapping[str
 
     Raises ModelError for a file that is not there, damaged, or exported for one size of batch.
     """
-    program = _reading(os.fspath(path), lambda: torch.export.load(os.fspath(path)))
-    module = Exported(program.module())
-    shape = _image_shape(program, os.fspath(path))
+    module, shape = _reading(os.fspath(path), lambda: exported.load(path))
     return zoo.make_model(name, module, **{"input": shape[2:], "n_channels": shape[1]} | dict(options))
-
-
-class Exported(nn.Module):
-    """An exported program's module, which has one mode and refuses to be asked for another."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The program's output for x [N, C, H, W]."""
-        logits: torch.Tensor = self.module(x)
-        return logits
-
-    def train(self, mode: bool = True) -> Exported:
-        """Nothing but this module's own flag."""
-        self.training = mode
-        return self
-
-
-def _image_shape(program: Any, path: str) -> tuple[int, ...]:
-    """[N, C, H, W] of the program's only input."""
-    users = set(program.graph_signature.user_inputs)
-    shapes = [node.meta["val"].shape for node in program.graph.nodes if node.name in users]
-    if len(shapes) != 1 or len(shapes[0]) != 4:
-        raise ModelError(f"'{path}' must take one tensor [N, C, H, W]; it takes {[list(shape) for shape in shapes]}")
-    (shape,) = shapes
-    if isinstance(shape[0], int):
-        raise ModelError(
-            f"'{path}' was exported for batches of {shape[0]}; leave their size open: torch.export.export(module, "
-            "(images,), dynamic_shapes=({0: torch.export.Dim('batch')},)) with two images"
-        )
-    return tuple(shape)
 
 
 # ---- state dicts
@@ -125,6 +91,8 @@ def _reading(path: str, load: Callable[[], Any]) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of archives that are refused the next moment
             return load()
+    except ModelError:
+        raise
     except MemoryError as error:
         raise ModelError(f"there is not enough memory for '{path}'") from error
     except Exception as error:

@@ -72,25 +72,14 @@ class Model:
         return self._activation or ("sigmoid" if n_outputs == 1 else "softmax")
 
     def fingerprint(self) -> tuple[Hashable, ...]:
-        """One (name, address, version, shape, sample) a parameter or buffer; differs once any of them has changed.
-
-        The version counts changes in place, but not those made through ``.data`` or a numpy view; up to 64 elements,
-        evenly spread, are compared for those.  Costs some microseconds a tensor.
-        """
-        return tuple(
-            (name, tensor.data_ptr(), _version(tensor), tuple(tensor.shape), _sample(tensor))
-            for name, tensor in _state(self.module)
-        )
+        """Of the module; see :func:`fingerprint`."""
+        return fingerprint(self.module)
 
     def weights_digest(self) -> str:
-        """sha256, in hexadecimal, of every parameter and buffer: name, dtype, shape and bytes."""
+        """Of the module, see :func:`weights_digest`; kept until the weights change."""
         key = self.fingerprint()
         if self._digest is None or self._digest[0] != key:
-            sha = hashlib.sha256()
-            for name, tensor in _state(self.module):
-                sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
-                sha.update(_raw(tensor.reshape(-1)))
-            self._digest = key, sha.hexdigest()
+            self._digest = key, weights_digest(self.module)
         return self._digest[1]
 
     def resolve_class(self, ref: int | str, n_classes: int) -> int:
@@ -144,6 +133,27 @@ class Model:
         for close in get_close_matches(folded, known, n=1):
             hint += f"; did you mean '{known[close]}'?"
         raise BindError(f"'{self.name}' has no class '{label}'{hint}")
+
+
+def fingerprint(module: nn.Module) -> tuple[Hashable, ...]:
+    """One (name, address, version, shape, sample) a parameter or buffer; differs once any of them has changed.
+
+    The version counts changes in place, but not those made through ``.data`` or a numpy view; up to 64 elements,
+    evenly spread, are compared for those.  Costs some microseconds a tensor.
+    """
+    return tuple(
+        (name, tensor.data_ptr(), _version(tensor), tuple(tensor.shape), _sample(tensor))
+        for name, tensor in _state(module)
+    )
+
+
+def weights_digest(module: nn.Module) -> str:
+    """sha256, in hexadecimal, of every parameter and buffer: name, dtype, shape and bytes."""
+    sha = hashlib.sha256()
+    for name, tensor in _state(module):
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        sha.update(_raw(tensor.reshape(-1)))
+    return sha.hexdigest()
 
 
 def check_finite(module: nn.Module) -> None:

@@ -1,0 +1,53 @@
+"""Exported programs (``.pt2``): a module out of a file that can run code while it is read."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch import nn
+
+from kdb.errors import ModelError
+
+
+class Exported(nn.Module):
+    """An exported program's module, which has one mode and refuses to be asked for another."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The program's output for x [N, C, H, W]."""
+        logits: torch.Tensor = self.module(x)
+        return logits
+
+    def train(self, mode: bool = True) -> Exported:
+        """Nothing but this module's own flag."""
+        self.training = mode
+        return self
+
+
+def load(path: str | os.PathLike[str]) -> tuple[Exported, tuple[int, ...]]:
+    """The module and the shape [N, C, H, W] of its only input, N open; whatever reading the file raises is passed on.
+
+    Raises ModelError for a program that takes anything else.
+    """
+    program = torch.export.load(os.fspath(path))
+    return Exported(program.module()), _image_shape(program, os.fspath(path))
+
+
+def _image_shape(program: Any, path: str) -> tuple[int, ...]:
+    """[N, C, H, W] of the program's only input."""
+    users = set(program.graph_signature.user_inputs)
+    shapes = [node.meta["val"].shape for node in program.graph.nodes if node.name in users]
+    if len(shapes) != 1 or len(shapes[0]) != 4:
+        raise ModelError(f"'{path}' must take one tensor [N, C, H, W]; it takes {[list(shape) for shape in shapes]}")
+    (shape,) = shapes
+    if isinstance(shape[0], int):
+        raise ModelError(
+            f"'{path}' was exported for batches of {shape[0]}; leave their size open: torch.export.export(module, "
+            "(images,), dynamic_shapes=({0: torch.export.Dim('batch')},)) with two images"
+        )
+    return tuple(shape)
