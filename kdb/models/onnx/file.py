@@ -150,8 +150,7 @@ def _shape(value: Any) -> tuple[int | None, ...] | None:
 def _array(onnx: Any, tensor: Any) -> Array:
     """A tensor of the file; all floating types as float32."""
     array: Array = onnx.numpy_helper.to_array(tensor)
-    integers = ("i", "u", "b", "O", "U", "S")
-    return array if array.dtype.kind in integers or "int" in array.dtype.name else array.astype(np.float32)
+    return array.astype(np.float32) if "float" in array.dtype.name else array
 
 
 def _node(onnx: Any, proto: Any, opset: int, name: str) -> Node:

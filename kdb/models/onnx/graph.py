@@ -87,11 +87,12 @@ def as_tensor(array: Array) -> torch.Tensor:
     """
     if array.dtype == object:
         array = np.array(array.tolist())  # of Python's numbers
-    if array.dtype == object or array.dtype.kind in "USc":
+    kind = array.dtype.name
+    if array.dtype != bool and "int" not in kind and "float" not in kind:
         raise ValueError("not a constant of numbers")
-    if array.dtype.kind == "f":
+    if "float" in kind:
         array = array.astype(np.float32)
-    elif array.dtype != bool:
+    elif "int" in kind:
         array = array.astype(np.int64 if array.dtype.itemsize > 4 or array.dtype == np.uint32 else np.int32)
     return torch.from_numpy(np.array(array, order="C"))  # always a copy: a file's bytes are read-only
 

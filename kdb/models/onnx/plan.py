@@ -14,7 +14,7 @@ from kdb.models.onnx import reference
 from kdb.models.onnx.graph import Array, Graph, Node, as_tensor
 from kdb.models.onnx.hosted import HOSTED, objects, shape_of
 from kdb.models.onnx.operators import OPERATORS
-from kdb.models.onnx.rewrite import second_argument_for_any_batch
+from kdb.models.onnx.rewrite import for_any_batch
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def plan(graph: Graph) -> Plan:
         if unknown := [name for name in node.inputs if name and name not in known]:
             raise ModelError(f"{node} takes '{unknown[0]}', which nothing gives")
         known.update(node.outputs)
-        argument = second_argument_for_any_batch(node, constants, graph.shapes)
-        if argument is not None:
+        if (opened := for_any_batch(node, constants, graph)) is not None:
+            node, argument = opened
             name = f"{node.name}.open"
             node, constants[name] = replace(node, inputs=(node.inputs[0], name)), argument
         call = _call(node, constants, hosted)

@@ -9,8 +9,6 @@ import numpy as np
 
 from kdb.models.onnx.graph import Array, Graph, Node
 
-Shapes = Mapping[str, tuple[int | None, ...]]
-
 _TRANSPARENT = ("Identity", "Dropout", "Cast", "Flatten", "Reshape", "Squeeze")
 """What may stand behind the last activation: the classes keep their order."""
 _ACTIVATIONS = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}
@@ -33,7 +31,7 @@ def without_activation(graph: Graph) -> tuple[Graph, str | None]:
     return replace(graph, nodes=nodes), _ACTIVATIONS[node.op]
 
 
-def _over_classes(node: Node, shapes: Shapes) -> bool:
+def _over_classes(node: Node, shapes: Mapping[str, tuple[int | None, ...]]) -> bool:
     if node.op == "Sigmoid":
         return True
     together = node.opset < 13  # the axis and all behind it
@@ -46,19 +44,21 @@ def _over_classes(node: Node, shapes: Shapes) -> bool:
     return axis > 0 and all(n == 1 for n in others[1:])
 
 
-def second_argument_for_any_batch(node: Node, constants: Mapping[str, Array], shapes: Shapes) -> Array | None:
-    """What to use in place of a Reshape's shape or a Squeeze's axes that fix the batch; None where they may stay.
+def for_any_batch(node: Node, constants: Mapping[str, Array], graph: Graph) -> tuple[Node, Array] | None:
+    """A Reshape or a Squeeze of a file with a fixed batch, and its second argument, for any; None where it may stay.
 
-    For the batch that the file was made with it means the same: a shape that begins with what the first axis already
-    is may as well copy it, by ONNX's zero; and of all axes of length one, the first is one only there.
+    For the batch of the file it means the same: a shape that begins with what the first axis already is may as well
+    copy it, by ONNX's zero; and of all axes of length one, the first is one only there.
     """
-    shape = shapes.get(node.inputs[0]) if node.inputs else None
-    if not shape or shape[0] is None:
+    batch, shape = graph.image_shape[0], graph.shapes.get(node.inputs[0]) if node.inputs else None
+    if batch is None:
         return None
-    if node.op == "Reshape" and node.inputs[1] in constants and not node.get("allowzero", 0):
+    if node.op == "Reshape" and node.inputs[1] in constants:
         sizes = constants[node.inputs[1]].reshape(-1)
-        if len(sizes) > 1 and sizes[0] == shape[0]:
-            return np.array([0, *sizes[1:]])
-    if node.op == "Squeeze" and not any(node.inputs[1:]) and shape[0] == 1 and None not in shape:
-        return np.array([axis for axis, n in enumerate(shape) if n == 1 and axis > 0], np.int64)
+        # What is known of shapes has gaps. A first axis of unknown length is taken for the batch.
+        first = shape[0] if shape and shape[0] is not None else batch
+        if len(sizes) > 1 and sizes[0] == first and -1 in sizes and not (node.get("allowzero", 0) and 0 in sizes):
+            return replace(node, attributes={}), np.array([0, *sizes[1:]])
+    if node.op == "Squeeze" and not any(node.inputs[1:]) and batch == 1 and shape and None not in shape:
+        return node, np.array([axis for axis, n in enumerate(shape) if n == 1 and axis > 0], np.int64)
     return None

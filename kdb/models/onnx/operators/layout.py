@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,7 +24,14 @@ def _reshape(node: Node, x: Tensor, shape: Array) -> Tensor:
     sizes = ints(shape)
     if not node.get("allowzero", 0):
         sizes = [x.shape[axis] if isinstance(n, int) and n == 0 else n for axis, n in enumerate(sizes)]
+    if -1 not in sizes[1:] and _elements(sizes[1:]) == _elements(x.shape[1:]) is not None:
+        sizes[0] = x.shape[0]  # it fits no other, whatever batch the file was made with
     return x.reshape(sizes)
+
+
+def _elements(sizes: Sequence[Any]) -> int | None:
+    """The product of sizes, None of none, or where one is a symbol."""
+    return math.prod(sizes) if sizes and all(isinstance(n, int) for n in sizes) else None
 
 
 def _flatten(node: Node, x: Tensor) -> Tensor:
@@ -159,7 +167,8 @@ def _depth_to_space(node: Node, x: Tensor) -> Tensor:
 
 def _space_to_depth(node: Node, x: Tensor) -> Tensor:
     (n, c, h, w), b = x.shape, node.get("blocksize")
-    x = x.reshape(n, c, h // b, b, w // b, b).permute(0, 3, 5, 1, 2, 4)
+    order = (0, 3, 5, 1, 2, 4) if node.get("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
+    x = x.reshape(n, c, h // b, b, w // b, b).permute(order)
     return x.reshape(n, c * b * b, h // b, w // b)
 
 

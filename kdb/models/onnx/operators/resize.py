@@ -57,7 +57,7 @@ def _axes(
             continue
         if not isinstance(n, int):
             raise ModelError(f"{node} resizes the batch")
-        m = wanted[k] if wanted else math.floor(n * factors[k])
+        m = wanted[k] if wanted else int(np.floor(np.float32(n) * np.float32(factors[k])))  # scales are float32
         if m < 1:
             raise ModelError(f"{node} leaves nothing of an axis of {n}")
         found.append((axis, n, m, factors[k] if factors else m / n, span))
