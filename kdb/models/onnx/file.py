@@ -70,21 +70,22 @@ def _model(onnx: Any, path: Path) -> Any:
     model.ParseFromString(path.read_bytes())
     if not model.ir_version or not model.graph.node:
         raise ModelError("there is no ONNX model in it")
-    _refuse_foreign(onnx, model, path.parent)
     if model.functions:
         model = import_module("onnx.inliner").inline_local_functions(model)
     for domain in {node.domain for node in model.graph.node}.difference(_DOMAINS):
         raise ModelError(f"it has operators of '{domain}', which kdb does not run: only ONNX's own")
-    onnx.checker.check_model(model)
+    beside = _size_of_external_data(onnx, model, path.parent)
     with suppress(onnx.shape_inference.InferenceError):  # shapes are a help, not a need
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
+    if path.stat().st_size + beside <= _LARGEST_FILE:
+        _check(onnx, model)
     return model
 
 
-def _refuse_foreign(onnx: Any, model: Any, folder: Path) -> None:
-    """Raise ModelError unless all external data is in regular files inside the file's own folder."""
-    helper = onnx.external_data_helper
+def _size_of_external_data(onnx: Any, model: Any, folder: Path) -> int:
+    """Bytes of all files with weights; raises ModelError unless they are regular files in the model's own folder."""
+    helper, files = onnx.external_data_helper, set[Path]()
     for tensor in helper._get_all_tensors(model):
         if not helper.uses_external_data(tensor):
             continue
@@ -94,6 +95,19 @@ def _refuse_foreign(onnx: Any, model: Any, folder: Path) -> None:
             raise ModelError(f"the weights '{tensor.name}' lie outside its folder, in '{location}'; they are not read")
         if not file.is_file():
             raise ModelError(f"the weights '{tensor.name}' should be in '{file}', which is no file")
+        files.add(file)
+    return sum(file.stat().st_size for file in files)
+
+
+def _check(onnx: Any, model: Any) -> None:
+    """onnx's own check, but for one thing: an output need not say its shape, and some exporters leave it out."""
+    kinds = [value.type.tensor_type for value in model.graph.output if value.type.HasField("tensor_type")]
+    silent = [kind for kind in kinds if not kind.HasField("shape")]
+    for kind in silent:
+        kind.shape.SetInParent()
+    onnx.checker.check_model(model)
+    for kind in silent:
+        kind.ClearField("shape")
 
 
 def _graph(model: Any, onnx: Any) -> Graph:
@@ -108,12 +122,12 @@ def _graph(model: Any, onnx: Any) -> Graph:
     taken: set[str] = set()
     nodes = []
     for proto in model.graph.node:
-        node = _node(onnx, proto, opset, unique_name(proto.name or proto.op_type, taken.__contains__))
+        node = node_of(onnx, proto, opset, unique_name(proto.name or proto.op_type, taken.__contains__))
         taken.add(node.name)
         if node.op == "Constant":
             constants[node.outputs[0]] = _constant(node)
         else:
-            nodes.append(_as_newest(node, constants))
+            nodes.append(as_newest(node, constants))
     inputs = [value for value in model.graph.input if value.name not in constants]
     if len(inputs) != 1:
         names = ", ".join(f"'{value.name}'" for value in inputs) or "none"
@@ -153,7 +167,8 @@ def _array(onnx: Any, tensor: Any) -> Array:
     return array.astype(np.float32) if "float" in array.dtype.name else array
 
 
-def _node(onnx: Any, proto: Any, opset: int, name: str) -> Node:
+def node_of(onnx: Any, proto: Any, opset: int, name: str) -> Node:
+    """A NodeProto as it stands in the file, under a name; ``onnx`` is the package."""
     domain = "" if proto.domain in ("", "ai.onnx") else f"{proto.domain}::"
     op = domain + proto.op_type
     if op in _CONTROL_FLOW:
@@ -161,6 +176,8 @@ def _node(onnx: Any, proto: Any, opset: int, name: str) -> Node:
     if op in _CHANCE:
         raise ModelError(f"node '{name}' ({op}) draws random numbers: the output for an image may not depend on chance")
     attributes = {each.name: _attribute(onnx, each) for each in proto.attribute}
+    if attributes.get("training_mode"):
+        raise ModelError(f"node '{name}' ({op}) is in training mode; export the model for inference")
     return Node(
         name,
         op,
@@ -194,7 +211,7 @@ def _constant(node: Node) -> Array:
     raise ModelError(f"{node} is no constant of numbers")
 
 
-def _as_newest(node: Node, constants: dict[str, Array]) -> Node:
+def as_newest(node: Node, constants: dict[str, Array]) -> Node:
     """The node with arguments as of the newest opset; what were attributes become constants."""
     op, attributes, inputs = node.op, dict(node.attributes), list(node.inputs)
     for attribute, position in _ATTRIBUTES_NOW_INPUTS.get(op, {}).items():

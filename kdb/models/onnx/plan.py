@@ -54,9 +54,9 @@ def plan(graph: Graph) -> Plan:
             node, argument = opened
             name = f"{node.name}.open"
             node, constants[name] = replace(node, inputs=(node.inputs[0], name)), argument
-        call = _call(node, constants, hosted)
+        call = call_of(node, constants, hosted)
         if all(name in constants for name in node.inputs if name):
-            constants.update(_computed(call, constants))
+            constants.update(computed(call, constants))
             continue
         calls.append(call)
         if call.hosted:
@@ -68,7 +68,11 @@ def plan(graph: Graph) -> Plan:
     return Plan(graph, tuple(calls), constants)
 
 
-def _call(node: Node, constants: Mapping[str, Array], hosted: set[str]) -> Call:
+def call_of(node: Node, constants: Mapping[str, Array], hosted: set[str]) -> Call:
+    """What computes a node, given which tensors are constant and which are arrays of numbers.
+
+    Raises ModelError where nothing does.
+    """
     fixed = [name in constants for name in node.inputs if name]
     arrays = [name in constants or name in hosted for name in node.inputs]
     if node.op in ("Shape", "Size") and not all(fixed):
@@ -100,7 +104,7 @@ def _by_reference(node: Node, constants: Mapping[str, Array]) -> Call:
     return Call(taken, lambda node, *values: tuple(reference.evaluate(list(values), text)), (False,) * len(given))
 
 
-def _computed(call: Call, constants: Mapping[str, Array]) -> dict[str, Array]:
+def computed(call: Call, constants: Mapping[str, Array]) -> dict[str, Array]:
     """The outputs of a node that does not depend on the image."""
     values: list[Any] = []
     for name, plain in zip(call.node.inputs, call.plain, strict=True):

@@ -82,8 +82,6 @@ def _einsum(node: Node, *operands: Tensor) -> Tensor:
 
 
 def _batch_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    if node.get("training_mode", 0):
-        raise ModelError(f"{node} is in training mode; export the model for inference")
     if not node.get("spatial", 1):
         raise ModelError(f"{node} normalizes each location by itself (spatial = 0)")
     return F.batch_norm(x, mean, variance, scale, bias, False, 0.0, node.get("epsilon", 1e-5))
