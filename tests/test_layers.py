@@ -82,7 +82,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "lark": ("kdb.parser",),
     "torch.export": ("kdb.frontends",),
     "torch.fx": ("kdb.frontends",),
-    "onnx": ("kdb.frontends",),
+    "onnx": ("kdb.models.onnx",),
     "cupy": ("kdb.kernels.gpu",),
     "cupyx": ("kdb.kernels.gpu",),
     "matplotlib": ("kdb.render",),

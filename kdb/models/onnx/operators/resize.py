@@ -1,0 +1,127 @@
+"""Resize in all its ways: along each axis in turn, by a matrix [out, in] made of ONNX's definition."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from kdb.errors import ModelError
+from kdb.models.onnx.graph import Array, Node, bounded
+from kdb.models.onnx.hosted import floats, ints
+from kdb.models.onnx.operators.types import Operator
+
+Tensor = torch.Tensor
+
+
+def _resize(
+    node: Node, x: Tensor, roi: Array | None = None, scales: Array | None = None, sizes: Array | None = None
+) -> Tensor:
+    axes = [axis % x.ndim for axis in node.get("axes", range(x.ndim))]
+    factors, region = floats(scales), floats(roi)
+    wanted = ints(sizes)
+    for axis, n, m, scale, (start, end) in _axes(node, x, axes, factors, wanted, region):
+        at = _coordinates(node, n, m, scale, start, end)
+        if node.get("mode", "nearest") == "nearest":
+            x = x.index_select(axis, torch.from_numpy(_nearest(node, at, n)))
+        else:
+            x = F.linear(x.movedim(axis, -1), torch.from_numpy(_weights(node, at, n, scale))).movedim(-1, axis)
+        outside = (at < 0) | (at > n - 1)
+        if node.get("coordinate_transformation_mode") == "tf_crop_and_resize" and outside.any():
+            mask = torch.from_numpy(outside).reshape([m if a == axis else 1 for a in range(x.ndim)])
+            x = torch.where(mask, node.get("extrapolation_value", 0.0), x)
+    return x
+
+
+def _axes(
+    node: Node, x: Tensor, axes: list[int], factors: list[float], wanted: list[Any], region: list[float]
+) -> list[tuple[int, int, int, float, tuple[float, float]]]:
+    """Axis, size, new size, scale and region of each axis that changes."""
+    cropped = node.get("coordinate_transformation_mode") == "tf_crop_and_resize" and len(region) == 2 * len(axes)
+    policy = node.get("keep_aspect_ratio_policy", "stretch")
+    if wanted and policy != "stretch":
+        ratios = [m / x.shape[axis] for axis, m in zip(axes, wanted, strict=True)]
+        factor = min(ratios) if policy == "not_larger" else max(ratios)
+        factors = [factor] * len(axes)
+        wanted = [math.floor(x.shape[axis] * factor + 0.5) for axis in axes]
+    found = []
+    for k, axis in enumerate(axes):
+        n = x.shape[axis]
+        span = (region[k], region[k + len(axes)]) if cropped else (0.0, 1.0)
+        # A size for the batch is the one that the file was made with.
+        same = (factors[k] == 1 if not wanted else axis == 0 or wanted[k] == n) and span == (0.0, 1.0)
+        if same:
+            continue
+        if not isinstance(n, int):
+            raise ModelError(f"{node} resizes the batch")
+        m = wanted[k] if wanted else int(np.floor(np.float32(n) * np.float32(factors[k])))  # scales are float32
+        if m < 1:
+            raise ModelError(f"{node} leaves nothing of an axis of {n}")
+        found.append((axis, n, m, factors[k] if factors else m / n, span))
+    bounded([m for _, _, m, _, _ in found], node)
+    return found
+
+
+def _coordinates(node: Node, n: int, m: int, scale: float, start: float, end: float) -> Array:
+    """Where each of ``m`` new elements lies among the ``n`` old ones."""
+    i = np.arange(m, dtype=np.float64)
+    mode = node.get("coordinate_transformation_mode", "half_pixel")
+    if mode == "asymmetric":
+        return i / scale
+    if mode == "align_corners":
+        return i * (n - 1) / max(m - 1, 1)
+    if mode == "half_pixel_symmetric":
+        return n / 2 * (1 - m / (scale * n)) + (i + 0.5) / scale - 0.5
+    if mode == "pytorch_half_pixel" and m == 1:
+        return np.zeros(1)
+    if mode in ("half_pixel", "pytorch_half_pixel"):
+        return (i + 0.5) / scale - 0.5
+    if mode == "tf_half_pixel_for_nn":
+        return (i + 0.5) / scale
+    if mode == "tf_crop_and_resize":
+        return (
+            start * (n - 1) + i * (end - start) * (n - 1) / (m - 1)
+            if m > 1
+            else np.full(1, (start + end) * (n - 1) / 2)
+        )
+    raise ModelError(f"{node} lays its grid by '{mode}', which kdb does not know")
+
+
+def _nearest(node: Node, at: Array, n: int) -> Array:
+    rounded = {
+        "round_prefer_floor": np.ceil(at - 0.5),
+        "round_prefer_ceil": np.floor(at + 0.5),
+        "floor": np.floor(at),
+        "ceil": np.ceil(at),
+    }[node.get("nearest_mode", "round_prefer_floor")]
+    return np.clip(rounded, 0, n - 1).astype(np.int64)
+
+
+def _weights(node: Node, at: Array, n: int, scale: float) -> Array:
+    """float32 [m, n]: the filter laid around each place; what falls outside counts for the edge, or not at all."""
+    cubic, a = node.get("mode") == "cubic", node.get("cubic_coeff_a", -0.75)
+    shrink = min(scale, 1.0) if node.get("antialias", 0) else 1.0
+    reach = math.ceil((2 if cubic else 1) / shrink)
+    index = np.floor(at).astype(np.int64)[:, None] + np.arange(-reach, reach + 1)[None, :]
+    d = np.abs(index - at[:, None]) * shrink
+    values = _cubic(d, a) if cubic else np.clip(1 - d, 0, None)
+    if node.get("exclude_outside", 0):
+        values = np.where((index < 0) | (index >= n), 0, values)
+    values = values / values.sum(1, keepdims=True)
+    weights = np.zeros((len(at), n))
+    rows = np.broadcast_to(np.arange(len(at))[:, None], index.shape)
+    np.add.at(weights, (rows, np.clip(index, 0, n - 1)), values)
+    return weights.astype(np.float32)
+
+
+def _cubic(d: Array, a: float) -> Array:
+    """Keys' kernel."""
+    near = ((a + 2) * d - (a + 3)) * d * d + 1
+    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+    return np.where(d <= 1, near, np.where(d < 2, far, 0))
+
+
+OPERATORS: dict[str, Operator] = {"Resize": Operator(_resize, plain=(1, 2, 3))}

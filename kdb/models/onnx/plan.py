@@ -1,0 +1,121 @@
+"""How a graph is gone through: what computes each node, which of its arguments are numbers, what is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from kdb.errors import ModelError
+from kdb.models.onnx import reference
+from kdb.models.onnx.graph import Array, Graph, Node, as_tensor
+from kdb.models.onnx.hosted import HOSTED, objects, shape_of
+from kdb.models.onnx.operators import OPERATORS
+from kdb.models.onnx.rewrite import for_any_batch
+
+
+@dataclass(frozen=True)
+class Call:
+    """A node and the function that takes it and its arguments.
+
+    ``plain`` says of each input whether it is an array and no tensor, ``hosted`` whether the output is.
+    """
+
+    node: Node
+    function: Callable[..., Any]
+    plain: tuple[bool, ...]
+    hosted: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Calls in order, and the constants that they take."""
+
+    graph: Graph
+    calls: tuple[Call, ...]
+    constants: Mapping[str, Array]
+
+
+def plan(graph: Graph) -> Plan:
+    """The plan of a graph.
+
+    Raises ModelError where a node takes an unknown tensor or can be evaluated by nothing, and where the result does not
+    depend on the image.
+    """
+    constants, hosted, known, calls = dict(graph.constants), set[str](), {graph.image, *graph.constants}, []
+    for node in graph.nodes:
+        if unknown := [name for name in node.inputs if name and name not in known]:
+            raise ModelError(f"{node} takes '{unknown[0]}', which nothing gives")
+        known.update(node.outputs)
+        if (opened := for_any_batch(node, constants, graph)) is not None:
+            node, argument = opened
+            name = f"{node.name}.open"
+            node, constants[name] = replace(node, inputs=(node.inputs[0], name)), argument
+        call = call_of(node, constants, hosted)
+        if all(name in constants for name in node.inputs if name):
+            constants.update(computed(call, constants))
+            continue
+        calls.append(call)
+        if call.hosted:
+            hosted.update(node.outputs)
+    if graph.result not in known:
+        raise ModelError(f"nothing gives its output '{graph.result}'")
+    if graph.result in constants or graph.result in hosted:
+        raise ModelError("its output does not depend on its input: there is nothing to explain")
+    return Plan(graph, tuple(calls), constants)
+
+
+def call_of(node: Node, constants: Mapping[str, Array], hosted: set[str]) -> Call:
+    """What computes a node, given which tensors are constant and which are arrays of numbers.
+
+    Raises ModelError where nothing does.
+    """
+    fixed = [name in constants for name in node.inputs if name]
+    arrays = [name in constants or name in hosted for name in node.inputs]
+    if node.op in ("Shape", "Size") and not all(fixed):
+        return Call(node, shape_of if node.op == "Shape" else _size, (False,), hosted=True)
+    if node.op in HOSTED and not all(fixed) and all(arrays):
+        return Call(node, HOSTED[node.op], (True,) * len(arrays), hosted=True)
+    operator = OPERATORS.get(node.op)
+    if operator is None or not all(arrays[k] or not node.inputs[k] for k in operator.plain if k < len(arrays)):
+        return _by_reference(node, constants)
+    number = [operator.scalars and not all(fixed) and _is_number(constants.get(name)) for name in node.inputs]
+    plain = tuple(bool(node.inputs[k]) and (k in operator.plain or number[k]) for k in range(len(arrays)))
+    return Call(node, operator.function, plain)
+
+
+def _size(node: Node, x: torch.Tensor) -> Array:
+    return objects([x.numel()]).reshape(())
+
+
+def _is_number(array: Array | None) -> bool:
+    return array is not None and array.size == 1 and array.ndim <= 1
+
+
+def _by_reference(node: Node, constants: Mapping[str, Array]) -> Call:
+    domain = node.op.rpartition("::")[0]
+    if domain not in reference.DOMAINS:
+        raise ModelError(f"{node} is an operator of '{domain}' that kdb does not know")
+    text, given = reference.packed(node, constants)
+    taken = replace(node, inputs=given, outputs=tuple(name for name in node.outputs if name))
+    return Call(taken, lambda node, *values: tuple(reference.evaluate(list(values), text)), (False,) * len(given))
+
+
+def computed(call: Call, constants: Mapping[str, Array]) -> dict[str, Array]:
+    """The outputs of a node that does not depend on the image."""
+    values: list[Any] = []
+    for name, plain in zip(call.node.inputs, call.plain, strict=True):
+        values.append(None if not name else constants[name] if plain else as_tensor(constants[name]))
+    try:
+        with torch.no_grad():
+            made = call.function(call.node, *values)
+    except ModelError:
+        raise
+    except Exception as error:  # a damaged file may hold arguments of any kind
+        raise ModelError(f"{call.node} cannot be computed: {error}") from error
+    outputs = made if isinstance(made, tuple) else (made,)
+    named = zip(call.node.outputs, outputs, strict=False)
+    return {name: np.array(output.numpy()) for name, output in named if name}

@@ -1,0 +1,192 @@
+"""ONNX files as models: the nodes of a file, in order, as the forward of a torch module.
+
+From there on a file is a model like any other: traced by torch.export, explained, fingerprinted.  Nothing that a file
+holds is run; it names operators, and :mod:`kdb.models.onnx.operators` has a function for each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kdb.errors import ModelError
+from kdb.models.model import Model
+from kdb.models.onnx import file
+from kdb.models.onnx.graph import Array, Graph, as_tensor, unique_name
+from kdb.models.onnx.plan import Call, Plan, plan
+from kdb.models.onnx.rewrite import without_activation
+from kdb.models.zoo import make_model
+from kdb.preprocessing import choice
+
+_CHANNELS = (1, 2, 3, 4)
+"""What an axis of an image may count, rather than its rows or columns."""
+
+
+@dataclass(frozen=True)
+class LoadedOnnx:
+    """A file: ``module`` maps float32 [N, C, H, W] to logits [N, K], whatever layout the file itself has.
+
+    ``input_size`` is (H, W), None where the file leaves it open.  ``activation`` is the one that the file ends with,
+    None where it ends with none; it is not part of the module.
+    """
+
+    module: nn.Module
+    input_size: tuple[int, int] | None
+    n_channels: int
+    activation: str | None
+
+
+def load(path: str | Path, layout: str | None = None) -> LoadedOnnx:
+    """The model in the ONNX file at ``path``.
+
+    ``layout`` is that of the file's input, 'NCHW' or 'NHWC'; left out, its shape tells.
+
+    Raises ModelError, naming the file, where it is damaged, is no model of one image, or needs what kdb lacks; and
+    BindError for another layout.
+    """
+    path = Path(path)
+    if layout is not None:
+        layout = choice("layout", layout, ("NCHW", "NHWC"))
+    try:
+        graph, activation = without_activation(file.read(path))
+        channels_last = _is_channels_last(graph) if layout is None else layout == "NHWC"
+        n_channels = _channels(graph, channels_last)
+        module = OnnxModule(plan(graph), channels_last, path.read_bytes())
+    except ModelError as error:
+        raise ModelError(f"'{path}': {error}") from error.__cause__
+    height, width = graph.image_shape[1:3] if channels_last else graph.image_shape[2:]
+    size = None if height is None or width is None else (height, width)
+    return LoadedOnnx(module.eval(), size, n_channels, activation)
+
+
+def onnx_model(name: str, path: str | Path, **keywords: Any) -> Model:
+    """A model out of an ONNX file, with the keywords of :func:`kdb.models.zoo.make_model`.
+
+    ``input``, ``n_channels`` and ``activation`` default to the file's, ``layout`` to what its input's shape tells.
+    Raises what :func:`load` and ``make_model`` do.
+    """
+    loaded = load(path, keywords.pop("layout", None))
+    keywords.setdefault("n_channels", loaded.n_channels)
+    if loaded.activation is not None:
+        keywords.setdefault("activation", loaded.activation)
+    if loaded.input_size is not None and "input_size" not in keywords:
+        keywords.setdefault("input", loaded.input_size)
+    return make_model(name, loaded.module, **keywords)
+
+
+class Step(nn.Module):
+    """One node as a layer, so that traces and errors have its name."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__()
+        self.call = call
+
+    def forward(self, *values: Any) -> Any:
+        """The node's output, or a tuple of them."""
+        return self.call.function(self.call.node, *values)
+
+
+class OnnxModule(nn.Module):
+    """The graph of a file as a module from float32 [N, C, H, W] to logits [N, K].
+
+    Constants are buffers, but those that decide shapes are not.  One more buffer holds the digest of the file, so that
+    two files of the same weights are two models.
+    """
+
+    def __init__(self, plan: Plan, channels_last: bool, content: bytes) -> None:
+        super().__init__()
+        self._plan = plan
+        self._channels_last = channels_last
+        self._buffers_of: dict[str, str] = {}
+        self.register_buffer("sha256", torch.tensor(list(hashlib.sha256(content).digest()), dtype=torch.uint8))
+        for call in plan.calls:
+            for name, plain in zip(call.node.inputs, call.plain, strict=True):
+                if name in plan.constants and not plain and name not in self._buffers_of:
+                    self._buffers_of[name] = unique_name(name, partial(hasattr, self))
+                    self.register_buffer(self._buffers_of[name], _tensor(name, plan.constants[name]))
+        self._steps = []
+        for call in plan.calls:
+            self._steps.append(unique_name(call.node.name, partial(hasattr, self)))
+            self.add_module(self._steps[-1], Step(call))
+        self._last_readers = _last_readers(plan)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits [N, K] of images ``x``, float32 [N, C, H, W]."""
+        tensors: dict[str, Any] = {name: getattr(self, buffer) for name, buffer in self._buffers_of.items()}
+        tensors[self._plan.graph.image] = x.permute(0, 2, 3, 1) if self._channels_last else x
+        arrays: dict[str, Array] = dict(self._plan.constants)
+        for call, step, finished in zip(self._plan.calls, self._steps, self._last_readers, strict=True):
+            given = zip(call.node.inputs, call.plain, strict=True)
+            made = getattr(self, step)(*(_argument(name, plain, tensors, arrays) for name, plain in given))
+            outputs = made if isinstance(made, tuple) else (made,)
+            (arrays if call.hosted else tensors).update(zip(call.node.outputs, outputs, strict=False))
+            for name in finished:
+                tensors.pop(name, None)
+        return _as_logits(_argument(self._plan.graph.result, False, tensors, arrays))
+
+
+def _tensor(name: str, array: Array) -> torch.Tensor:
+    try:
+        return as_tensor(array)
+    except ValueError as error:
+        raise ModelError(f"'{name}' is {error}") from error
+
+
+def _argument(name: str, plain: bool, tensors: dict[str, Any], arrays: dict[str, Array]) -> Any:
+    if not name:
+        return None
+    if plain:
+        return arrays[name]
+    if name in tensors:
+        return tensors[name]
+    if name not in arrays:
+        raise ModelError(f"'{name}' is an output that kdb does not compute")
+    return as_tensor(arrays[name])
+
+
+def _last_readers(plan: Plan) -> list[list[str]]:
+    """For each call the tensors that no later one needs."""
+    last = {name: index for index, call in enumerate(plan.calls) for name in (*call.node.outputs, *call.node.inputs)}
+    last.pop(plan.graph.result, None)
+    finished: list[list[str]] = [[] for _ in plan.calls]
+    for name, index in last.items():
+        finished[index].append(name)
+    return finished
+
+
+def _as_logits(y: torch.Tensor) -> torch.Tensor:
+    """[N, K], of K numbers an image that have axes of length one beside theirs."""
+    one_axis = sum(not (isinstance(n, int) and n == 1) for n in y.shape[1:]) <= 1
+    return y.reshape(y.shape[0], -1) if y.ndim > 0 and y.ndim != 2 and one_axis else y
+
+
+def _is_channels_last(graph: Graph) -> bool:
+    _, first, _, last = graph.image_shape
+    if first in _CHANNELS or (first is None and last not in _CHANNELS):
+        return False
+    if last in _CHANNELS:
+        return True
+    raise ModelError(
+        f"its input has the shape {_text(graph)}: no axis that counts channels; give layout = 'NCHW' or 'NHWC'"
+    )
+
+
+def _channels(graph: Graph, channels_last: bool) -> int:
+    n = graph.image_shape[3 if channels_last else 1]
+    if n is None:
+        convolution = next((node for node in graph.nodes if node.op == "Conv"), None)
+        weight = graph.constants.get(convolution.inputs[1]) if convolution is not None else None
+        n = 3 if convolution is None or weight is None else weight.shape[1] * convolution.get("group", 1)
+    if n not in (1, 3):
+        raise ModelError(f"its input {_text(graph)} has {n} channels; kdb's images have 3, or 1 where they are grey")
+    return n
+
+
+def _text(graph: Graph) -> str:
+    return "[" + ", ".join("?" if n is None else str(n) for n in graph.image_shape) + "]"
