@@ -272,3 +272,36 @@ class TestDescribe:
         db.register_model("mine", small(), input_size=SIZE)
         with pytest.raises(BindError, match="larger than the image"):
             db.execute("DESCRIBE MODEL mine WITH patch(65, 3)")
+
+
+class TestOnnx:
+    def test_a_file_is_the_module_that_it_was_made_of(self, db: kdb.Session, tmp_path: Path) -> None:
+        onnx = pytest.importorskip("onnx")
+        helper, rng = onnx.helper, np.random.default_rng(0)
+        weight, bias = rng.normal(size=(4, 3, 3, 3)).astype(np.float32), rng.normal(size=(4, 3)).astype(np.float32)
+        nodes = [
+            helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
+            helper.make_node("Relu", ["c"], ["r"]),
+            helper.make_node("GlobalAveragePool", ["r"], ["g"]),
+            helper.make_node("Flatten", ["g"], ["f"]),
+            helper.make_node("MatMul", ["f", "m"], ["y"]),
+        ]
+        graph = helper.make_graph(
+            nodes,
+            "g",
+            [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 3, *SIZE])],
+            [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 3])],
+            [onnx.numpy_helper.from_array(weight, "w"), onnx.numpy_helper.from_array(bias, "m")],
+        )
+        path = tmp_path / "m.onnx"
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+        created = db.execute(f"CREATE MODEL m FROM '{path}' (labels = ('a', 'b', 'c'))")
+        assert created.rows == (("m", str(path), "3x64x64"),)
+        module = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+        module += nn.Sequential(nn.Flatten(), nn.Linear(4, 3, bias=False))
+        module.load_state_dict({"0.weight": torch.from_numpy(weight), "4.weight": torch.from_numpy(bias.T.copy())})
+        hm = db.execute(QUERY, {"image": PHOTO})
+        expected = occluded_logits(module, hm)
+        assert hm.label == ("a", "b", "c") and np.abs(hm.values - expected).max() <= 1e-4 * np.abs(expected).max()
+        with pytest.raises(BindError, match="arch belongs to state dicts"):
+            db.execute(f"CREATE OR REPLACE MODEL m FROM '{path}' (arch = 'resnet18')")

@@ -1,4 +1,4 @@
-"""Models out of files: state dicts.  Nothing in such a file is run; a file that could run code is refused.
+"""Models out of files: state dicts and ONNX.  Nothing in such a file is run; a file that could run code is refused.
 
 A state dict holds weights alone, so the network that they belong to is named beside it: ``arch``, one of torchvision's
 or timm's.  An exported program holds both, and may run code while it loads: only :func:`exported_model` reads one, for
@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from kdb.errors import BindError, ModelError, NotAvailableError
+from kdb.errors import BindError, ModelError
 from kdb.frontends import exported
-from kdb.models import architectures, zoo
+from kdb.models import architectures, onnx_module, zoo
 from kdb.models.model import Model
 
 STATE_KEYWORDS = ("arch", "classes")
@@ -56,7 +56,7 @@ def load_model(name: str, path: str, options: Mapping[str, Any]) -> Model:
         looked = "" if os.path.isabs(path) else f" (looked in {os.getcwd()})"
         raise ModelError(f"there is no file '{path}'{looked}")
     if suffix == ".onnx":
-        raise NotAvailableError("ONNX files are not available yet")
+        return _onnx_model(name, path, options)
     read = _read_safetensors if suffix == ".safetensors" else _read_pickle
     return _state_model(name, path, read(path), options)
 
@@ -188,3 +188,15 @@ def _few(names: Iterable[str]) -> str:
     names = list(names)
     rest = f" and {len(names) - 3} more are" if len(names) > 3 else " is" if len(names) == 1 else " are"
     return ", ".join(map(repr, names[:3])) + rest
+
+
+# ---- ONNX
+
+
+def _onnx_model(name: str, path: str, options: Mapping[str, Any]) -> Model:
+    for key in STATE_KEYWORDS:
+        if key in options:
+            raise BindError(f"{key} belongs to state dicts; '{path}' holds its network itself")
+    model = onnx_module.onnx_model(name, path, **options)
+    model.weights_note = path
+    return model
