@@ -160,13 +160,19 @@ def _left_out(lines: Sequence[dict[str, Any]]) -> str:
 
 def multiply_adds(module: torch.nn.Module, side: int) -> int:
     """Of one inference of a square image, as PyTorch counts them: two operations each."""
-    with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        module(torch.zeros(1, 3, side, side))
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # what is fused is not counted
+    try:
+        with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            module(torch.zeros(1, 3, side, side))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
     return int(counter.get_total_flops()) // 2
 
 
 def measure(entry: Entry) -> Row:
     """The row of a model; what goes wrong is part of it."""
+    gc.collect()  # the model before, whose parts hold one another: the largest take gigabytes
     start = time.perf_counter()
     row = Row(entry)
     try:
@@ -305,7 +311,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if row is None:
             row = measure(entry)
             keep(row, digest)
-            gc.collect()  # modules hold one another, and the largest take gigabytes
         rows.append(row)
         print(f"{number:3}/{len(chosen)} {row}", flush=True)
     if folder is not None:

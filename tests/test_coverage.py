@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 from benchmarks import coverage, roster
 from benchmarks.calibrated import calibrated
@@ -16,6 +18,7 @@ from benchmarks.coverage import Reach, Row
 from benchmarks.figures.bounds import speedups
 from benchmarks.oracle import Exactness
 from benchmarks.roster import Entry
+from benchmarks.verify import Subject
 from kdb.catalog import Catalog
 from kdb.engine import Engine, default_settings
 from kdb.models import zoo
@@ -45,12 +48,28 @@ def test_a_network_with_gates_is_incremental_up_to_the_first() -> None:
     assert found.reach.cut is not None and "brings what changed to every cell" in found.reach.because
 
 
-def test_a_transformer_is_exact_and_evaluated_in_full() -> None:
-    entry = Entry("swin_t", 32, False)
+class Attentive(nn.Module):
+    """A transformer in small: patches, one layer of attention, a dense head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.head = nn.Conv2d(3, 8, 4, stride=4), nn.Linear(8, 5)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(self.patches(x).flatten(2).transpose(1, 2)).mean(1))
+
+
+def test_a_transformer_is_exact_and_evaluated_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    entry, module = Entry("attentive", 32, False), Attentive().eval()
+    monkeypatch.setattr(coverage, "load", lambda name, size: Subject(name, module, size))
     found = coverage.measure(entry)
     assert found.exact and not found.incremental and found.as_promised, found
-    assert found.reach is not None and found.reach.share < 0.1
-    assert "attn" in found.reach.left_out and "outside the vocabulary" in found.reach.because
+    assert found.parameters == sum(weight.numel() for weight in module.parameters())
+    assert found.reach is not None and 0 < found.reach.share < 0.5  # the patches
+    assert found.reach.left_out and found.reach.left_out in found.reach.because
+    assert "layer" in found.reach.left_out and "outside the vocabulary" in found.reach.because
     assert not replace(found, entry=replace(entry, convolutional=True)).as_promised
 
 

@@ -281,6 +281,8 @@ def test_cells() -> None:
             "rolled": lambda x: x.roll((1, -2), (2, 3)),
             "cropped": lambda x: F.pad(x, (-1, 2, -3, -1)),
             "padded, then cropped": lambda x: F.avg_pool2d(F.pad(x, (1, 0, 1, 0)), 3, 2)[:, :, 1:, 1:],
+            "padded, channels last": lambda x: F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 2, 3, -1)).square(),
+            "one row padded": lambda x: F.pad(x[:, :, :1], (0, 0, 2, 1)),
             "by indices": lambda x: x[:, :, [3, 0, 0]][..., torch.tensor([11, 5])],
             "by both": lambda x: x[:, :, torch.tensor([[3], [0], [0]]), torch.tensor([11, 5])],
             "channels by indices": lambda x: x[:, [3, 0, 0]] - x[:, 1:],

@@ -161,6 +161,8 @@ def _why_in_full(logical: LogicalPlan, history: Sequence[Applied]) -> str | None
     if isinstance(node.operator, Opaque):
         return "it is outside the vocabulary"
     if logical.cut <= spread < len(network) and (size.area == 1 or 2 * box.area < size.area):
+        if isinstance(network.nodes[spread].operator, Opaque):
+            return "what is outside the vocabulary needs whole maps"
         return f"{network.nodes[spread].name} brings what changed to every cell"
     if size.area == 1:
         return "a vector is left, all of which changes"

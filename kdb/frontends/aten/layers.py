@@ -11,7 +11,7 @@ import torch
 from kdb.frontends.aten.shape import selected
 from kdb.frontends.aten.types import Ints, Translator, refused
 from kdb.frontends.axes import Atom, Traced, Unsupported, length
-from kdb.frontends.builder import Builder, only_tensor
+from kdb.frontends.builder import NCHW, Builder, only_tensor
 from kdb.kernels.base import Instruction, Margins
 from kdb.operators.base import Shape
 from kdb.operators.convolution import Convolution
@@ -233,15 +233,28 @@ def _adaptive_average_pool(b: Builder, shape: Ints, x: Traced, size: Ints) -> Tr
 
 
 def _pad(b: Builder, shape: Ints, x: Traced, padding: Ints, value: float = 0.0) -> Traced:
-    x = b.nchw(x)
-    if len(padding) > 4 and any(padding[4:]):
-        raise Unsupported("padding along another axis")
-    left, right, top, bottom = (*padding, 0, 0)[:4]
-    for dim, before, after in ((2, top, bottom), (3, left, right)):  # a negative margin crops
-        n = length(x.dims[dim])
-        x = selected(b, x, dim, range(n)[max(-before, 0) : n - max(-after, 0)])
-    margins = (max(top, 0), max(left, 0), max(bottom, 0), max(right, 0))
-    return b.map(Pad(margins, float(value)), x.name) if any(margins) else x
+    """Margins from the last dimension to the first, two each; a negative one crops."""
+    x = b.aligned(x)
+    plain = len(x.dims) == 4 and all(role in (usual, "-") for role, usual in zip(x.roles, NCHW, strict=True))
+    roles = NCHW if plain else x.roles  # an axis of length one is known by its place
+    margins = {"y": (0, 0), "x": (0, 0)}
+    for dim, (before, after) in enumerate(zip(padding[::2], padding[1::2], strict=True), start=1):
+        if (before, after) == (0, 0):
+            continue
+        role = roles[-dim]
+        if role not in margins:
+            raise Unsupported("padding along another axis than the map's")
+        n = length(x.dims[-dim])
+        x = selected(b, x, -dim, range(n)[max(-before, 0) : n - max(-after, 0)])
+        margins[role] = max(before, 0), max(after, 0)
+    (top, bottom), (left, right) = margins.values()
+    if not any((top, bottom, left, right)):
+        return x
+    name = b.emit(Pad((top, left, bottom, right), float(value)), x.name)
+    y, x_axis = (Atom(role, n) for role, n in zip("yx", b.shape(name).size, strict=True))
+    axes = {"y": (y,), "x": (x_axis,)}
+    dims = tuple(axes.get(role, dim) for role, dim in zip(roles, x.dims, strict=True))
+    return replace(x, name=name, y=y, x=x_axis, dims=dims)
 
 
 TRANSLATORS: dict[str, Translator] = {
