@@ -291,6 +291,22 @@ def test_cells() -> None:
     )
 
 
+def test_space_to_depth() -> None:
+    def folded(x: Tensor, y: int, z: int) -> Tensor:
+        n, c, h, w = x.shape
+        return x.view(n, c, h // y, y, w // z, z).permute(0, 3, 5, 1, 2, 4).reshape(n, c * y * z, h // y, w // z)
+
+    check_each({
+        "squares": lambda x: folded(x, 2, 2),
+        "rectangles": lambda x: F.relu(folded(x, 4, 1)),
+        "columns": lambda x: folded(x, 1, 3),
+        "unshuffled": nn.PixelUnshuffle(2),
+        "convolved": nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, 5, 3), nn.ReLU()),
+        "down to one cell": lambda x: folded(x[:, :, :4, :3], 4, 3),
+        "channels last": lambda x: x.permute(0, 2, 3, 1).reshape(-1, 4, 2, 6, 3).transpose(1, 3),
+    }, (3, 8, 6))  # fmt: skip
+
+
 def test_reductions() -> None:
     def parts(x: Tensor) -> Tensor:
         return x.view(-1, 3, 2, 5, 4)
@@ -423,6 +439,8 @@ OPAQUE: dict[str, tuple[nn.Module, str]] = {
     "computed weights": (behind(by_its_means), "weights that the image decides"),
     "a maximum that knows where": (behind(lambda x: x.max(1).values), "max"),
     "cells one by one": (behind(lambda x: x[:, :, torch.tensor([0, 1]), torch.tensor([2, 3])]), "one by one"),
+    "windows": (behind(lambda x: F.pad(x, (0, 0, 0, 1)).view(-1, 6, 2, 4, 2, 5).cumsum(3)), "cuts an axis"),
+    "small windows": (behind(lambda x: F.pad(x, (0, 0, 0, 1)).view(-1, 6, 4, 2, 5, 2).cumsum(3)), "cumsum"),
     "along the map": (
         behind(lambda x: F.conv1d(x.mean(2), torch.ones(2, 6, 3).to(x.dtype))),
         "reduction over some of the axes",

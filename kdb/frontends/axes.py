@@ -91,7 +91,7 @@ class Traced:
                 if missing % atom.length:
                     # Part of this atom belongs to the dimension after: split it, most significant factor first.
                     if atom.role != "c" or atom.length % missing:
-                        raise Unsupported("a reshape that cuts an axis of the map, as into windows")
+                        raise Unsupported("a reshape that cuts an axis of the map")
                     outer, inner = Atom("c", missing), Atom("c", atom.length // missing)
                     i = channels.index(atom)
                     channels[i : i + 1] = [outer, inner]

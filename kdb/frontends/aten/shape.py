@@ -136,7 +136,10 @@ def _view(b: Builder, shape: Ints, x: Traced, *ignored: Any) -> Traced:
     try:
         return x.viewed(shape)
     except Unsupported:  # cut where the channels' factors are not, as by the second of two shuffles
-        return b.merged(x).viewed(shape)
+        try:
+            return b.merged(x).viewed(shape)
+        except Unsupported:
+            return b.folded(x, shape).viewed(shape)
 
 
 def _expand(b: Builder, shape: Ints, x: Traced, *ignored: Any) -> Traced:
