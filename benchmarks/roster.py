@@ -40,42 +40,31 @@ SIDES = {
     **dict.fromkeys(("swin_b", "swin_s", "swin_t", "swin_v2_b", "swin_v2_s", "swin_v2_t", "vit_b_16", "vit_l_16"), 64),
     **dict.fromkeys(("vit_b_32", "vit_l_32"), 64),
     "vit_h_14": 56,
-    "regnet_y_128gf": 64,
-    "timm/bat_resnext26ts": 256,
-    "timm/csatv2": 512,
-    "timm/gmlp_ti16_224": 224,
+    **dict.fromkeys(("regnet_y_128gf", "timm/convmixer_768_32"), 64),
     "timm/levit_128s": 224,
-    "timm/nasnetalarge": 128,
     "timm/swin_tiny_patch4_window7_224": 224,
     "timm/test_vit": 160,
-    "timm/resmlp_12_224": 224,
-    "timm/deit_tiny_patch16_224": 224,
-    "timm/convit_tiny": 224,
 }
 """Where it is not SIDE: the smallest that a model takes, or less where it is very large."""
 
 # Plain and residual networks, then those of other shapes, then those with gates of the whole map.
 TIMM_CONVOLUTIONAL = (
-    *("vgg11_bn", "resnet18", "resnet18d", "resnet10t", "resnetaa34d", "resnetblur18", "resnext50d_32x4d"),
-    *("resnetv2_18", "wide_resnet50_2", "test_resnet", "resnet51q", "resnet32ts", "gernet_s", "regnetx_002"),
-    *("densenet121", "densenetblur121d", "rdnet_tiny", "vovnet39a", "dla34", "dla60_res2net", "dpn48b", "dpn68b"),
-    *("res2net50_14w_8s", "res2next50", "hrnet_w18_small", "selecsls42b", "hgnet_tiny", "lcnetv2_small"),
-    *("darknet17", "darknetaa53", "cspdarknet53", "cspresnet50", "cspresnext50", "cs3darknet_s", "cs3darknet_focus_s"),
-    *("inception_v3", "inception_v4", "inception_resnet_v2", "legacy_xception", "xception41", "xception41p"),
-    *("nasnetalarge", "pnasnet5large", "nf_resnet26", "repvgg_a0", "mobileone_s0", "convmixer_768_32"),
-    *("convnext_atto", "convnext_atto_ols", "convnext_zepto_rms", "convnextv2_atto", "inception_next_atto"),
-    *("mambaout_femto", "fasternet_t0", "starnet_s050", "poolformerv2_s12", "convformer_s18"),
-    *("efficientnet_lite0", "tf_efficientnet_lite0", "efficientnet_es", "mobilenetv1_100", "mobilenetv2_050"),
-    *("mobilenet_edgetpu_v2_xs", "mobilenetv4_conv_small_035", "mobilenetv4_conv_blur_medium", "mnasnet_050"),
-    *("spnasnet_100", "tf_mobilenetv3_small_minimal_100", "fbnetc_100", "repvit_m0_9"),
-    *("seresnet18", "legacy_seresnet18", "ecaresnet26t", "eca_resnext26ts", "skresnet18", "resnest14d", "tresnet_m"),
-    *("regnety_002", "regnetz_005", "cs3sedarknet_l", "cspnext_tiny", "ese_vovnet19b_dw", "eca_nfnet_l0", "test_nfnet"),
-    *("efficientnet_b0", "tf_efficientnetv2_b0", "mixnet_s", "tinynet_e", "mobilenetv3_small_050", "lcnet_035"),
-    *("ghostnet_050", "ghostnetv2_100", "repghostnet_050", "rexnet_100", "fastvit_t8", "hardcorenas_a"),
+    *("vgg11_bn", "resnet10t", "resnet18d", "resnetaa34d", "resnetblur18", "resnext50d_32x4d", "resnetv2_18"),
+    *("resnet32ts", "gernet_s", "repvgg_a0", "mobileone_s0", "regnetx_002", "densenetblur121d", "rdnet_tiny"),
+    *("vovnet39a", "dla34", "dla60_res2net", "dpn48b", "res2net50_14w_8s", "hrnet_w18_small", "selecsls42b"),
+    *("hgnet_tiny", "lcnetv2_small", "darknet17", "cspdarknet53", "cs3darknet_s", "cs3darknet_focus_s"),
+    *("inception_v4", "inception_resnet_v2", "legacy_xception", "xception41", "nasnetalarge", "pnasnet5large"),
+    *("nf_resnet26", "convmixer_768_32", "convnext_atto", "convnext_zepto_rms", "inception_next_atto"),
+    *("mambaout_femto", "fasternet_t0", "starnet_s050", "convformer_s18", "repvit_m0_9", "hardcorenas_a"),
+    *("efficientnet_lite0", "mobilenetv1_100", "spnasnet_100", "mobilenetv4_conv_small_035"),
+    *("mobilenetv4_conv_blur_medium", "seresnet18", "legacy_seresnet18", "ecaresnet26t", "skresnet18", "resnest14d"),
+    *("tresnet_m", "regnety_002", "regnetz_005", "cspnext_tiny", "ese_vovnet19b_dw", "eca_nfnet_l0", "test_nfnet"),
+    *("convnextv2_atto", "efficientnet_b0", "tf_efficientnetv2_b0", "mixnet_s", "mobilenetv3_small_050"),
+    *("ghostnet_050", "repghostnet_050", "rexnet_100", "fastvit_t8"),
 )
 TIMM_OTHERS = (
-    *("resnet50_gn", "resnetv2_50x1_bit", "efficientnet_b0_gn", "poolformer_s12", "gcresnext26ts", "lambda_resnet26t"),
-    *("test_vit", "mobilevit_xxs", "edgenext_xx_small", "pvt_v2_b0", "levit_128s", "swin_tiny_patch4_window7_224"),
+    *("resnet50_gn", "resnetv2_50x1_bit", "poolformerv2_s12", "gcresnext26ts", "lambda_resnet26t", "test_vit"),
+    *("mobilevit_xxs", "edgenext_xx_small", "pvt_v2_b0", "levit_128s", "swin_tiny_patch4_window7_224"),
 )
 
 

@@ -156,17 +156,25 @@ def _why_in_full(logical: LogicalPlan, history: Sequence[Applied]) -> str | None
     for applied in history:
         if applied.rule.name == incremental.RULE.name and not applied.fired:
             return f"rule {applied.rule.name}: {applied.reason}"
-    node, spread = rest[0], first_spread(network)
-    box, size = extents[node.name] or node.shape.size, node.shape.size
+    node = rest[0]
     if isinstance(node.operator, Opaque):
         return "it is outside the vocabulary"
-    if logical.cut <= spread < len(network) and (size.area == 1 or 2 * box.area < size.area):
+    spread = first_spread(network)
+    if logical.cut <= spread < len(network) and not any(
+        _fills(extents[each.name], each.shape.size) for each in network.nodes[logical.cut : spread]
+    ):
         if isinstance(network.nodes[spread].operator, Opaque):
             return "what is outside the vocabulary needs whole maps"
         return f"{network.nodes[spread].name} brings what changed to every cell"
+    box, size = extents[node.name] or node.shape.size, node.shape.size
     if size.area == 1:
         return "a vector is left, all of which changes"
     return f"boxes there take {box.height}x{box.width} of {size.height}x{size.width} cells"
+
+
+def _fills(box: Size | None, size: Size) -> bool:
+    """Whether a box takes half of a map or more; a vector is no map."""
+    return box is not None and size.area > 1 and 2 * box.area >= size.area
 
 
 def render(explanation: Explanation, format: str) -> str:
