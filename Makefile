@@ -8,7 +8,7 @@ STAMP = $(VENV)/installed
 BIN = $(VENV)/bin
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test verify bench figures style wheel clean
+.PHONY: demo test verify coverage bench figures style wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -18,6 +18,11 @@ test: style
 
 verify: $(STAMP)
 	$(BIN)/python -m benchmarks.verify
+
+# timm comes with a client of its model hub, which nothing else needs.
+coverage: $(STAMP)
+	$(PIP) --no-build-isolation --editable '.[timm]'
+	$(BIN)/python -m benchmarks.coverage
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.bench

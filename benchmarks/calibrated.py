@@ -1,4 +1,4 @@
-"""Torchvision's networks with random weights through which an image still comes out at the other end.
+"""Torchvision's and timm's networks with random weights through which an image still comes out at the other end.
 
 Left as they are initialised, deep networks answer every image alike: the patch changes the logits by less than
 float32 can tell, and then any engine agrees with any other.  Here each layer is set, in the order of execution and in
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ from kdb.models.torchvision_compat import import_torchvision
 
 CROPS = len(photos.NAMES)
 """One part of every photograph: networks with squeeze-excite blow up on kinds of image that they were not set on."""
+NEXT_TO_ZERO = 1e-4
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -33,26 +36,39 @@ def input_size(name: str) -> tuple[int, int]:
 
 
 def calibrated(name: str, size: tuple[int, int] | None = None, *, seed: int = 0) -> nn.Module:
-    """The torchvision classifier ``name``, float32 on the CPU in eval mode, weights drawn from ``seed``.
+    """The torchvision classifier ``name``, or timm's as ``timm/NAME``: float32 on the CPU, in eval mode.
 
-    ``size`` is the (height, width) of the photographs it is calibrated on, by default the network's own.  Auxiliary
-    heads, which inference never reads, are left out; ``inception_v3`` and ``googlenet`` keep ``transform_input``, as
-    with trained weights.  One name, size and seed gives the same bits on one machine.  A few seconds on one core.
+    Weights are drawn from ``seed``.  ``size`` is the (height, width) of the photographs it is calibrated on, by default
+    the network's own.  Auxiliary heads, which inference never reads, are left out; ``inception_v3`` and ``googlenet``
+    keep ``transform_input``, as with trained weights.  One name, size and seed gives the same bits on one machine.  A
+    few seconds on one core.
 
     Raises:
         ValueError: torchvision has no such model.
+        RuntimeError: timm has no such model.
     """
-    images = photos.normalised(photos.crops(size or input_size(name), CROPS, seed))
+    size = size or input_size(name)
+    images = photos.normalised(photos.crops(size, CROPS, seed))
     with _alone(seed):
-        module = import_torchvision().models.get_model(name, weights=None, **_options(name))
-        assert isinstance(module, nn.Module)
-        return calibrate(module, images)
+        return calibrate(_built(name, size), images)
 
 
-def _options(name: str) -> dict[str, bool]:
+def _built(name: str, size: tuple[int, int]) -> nn.Module:
+    models: Any = import_torchvision().models  # first, as timm imports torchvision too
+    if name.startswith("timm/"):
+        module = import_module("timm").create_model(name.removeprefix("timm/"), pretrained=False)
+    else:
+        module = models.get_model(name, weights=None, **_options(name, size))
+    assert isinstance(module, nn.Module)
+    return module
+
+
+def _options(name: str, size: tuple[int, int]) -> dict[str, bool | int]:
     """What ``name`` is built with; the slow initialisations are left out, every scale is set here anyway."""
     if name in ("googlenet", "inception_v3"):
         return {"transform_input": True, "aux_logits": False, "init_weights": False}
+    if name.startswith("vit"):
+        return {"image_size": size[0]}
     return {"init_weights": False} if name.startswith("vgg") else {}
 
 
@@ -66,7 +82,7 @@ def calibrate(module: nn.Module, images: Tensor) -> nn.Module:
       from [0.2, 0.8]: with biases about zero a deep network is chaotic, and its fp32 rounding far from a trained one's;
     - the last layer gives each class a level of its own, drawn from [1, 3], that images move by about 1/4: no class is
       zero all over a map, where no error relative to its logits could be small;
-    - ConvNeXt's layer scale, 1e-6 at first, becomes 0.5, or its blocks would do nothing.
+    - a scale that is next to zero at first, as a residual branch's, becomes 0.5, or the branch would do nothing.
     """
     seen: list[nn.Module] = []
 
@@ -81,7 +97,7 @@ def calibrate(module: nn.Module, images: Tensor) -> nn.Module:
 
     with torch.no_grad():
         for name, parameter in module.named_parameters():
-            if name.endswith("layer_scale"):
+            if not name.endswith("bias") and float(parameter.abs().max()) <= NEXT_TO_ZERO:
                 parameter.fill_(0.5)
         handles: list[RemovableHandle] = [
             layer.register_forward_hook(adjust)
@@ -129,8 +145,10 @@ def _standardise(layer: nn.Module, output: Tensor) -> Tensor:
     rows = output.movedim(axis, -1)
     mean = rows.flatten(0, -2).mean(0)
     scale = 1 / (rows - mean).std().clamp_min(1e-6)
-    assert isinstance(layer.weight, Tensor)
-    layer.weight.mul_(scale)
+    # Weights that are standardised in each forward have their scale apart.
+    weight = getattr(layer, "gain", layer.weight)
+    assert isinstance(weight, Tensor)
+    weight.mul_(scale)
     if isinstance(layer.bias, Tensor):
         layer.bias.sub_(mean).mul_(scale)
         rows = rows - mean

@@ -128,6 +128,12 @@ class Spans:
         """One for each position."""
         return Spans(self.spread(self.start), self.spread(self.stop))
 
+    def read_by(self, cells: IntArray) -> Spans:
+        """Outputs that read a cell of the span, where output i reads the cell ``cells[i]``: the hull of them all."""
+        reads = (cells >= self.start[:, None]) & (cells < self.stop[:, None])
+        start, stop = reads.argmax(axis=1), len(cells) - reads[:, ::-1].argmax(axis=1)
+        return replace(self, start=start, stop=np.where(reads.any(axis=1), stop, start))
+
     def hull(self, other: Spans) -> Spans:
         """Smallest span over both, neither of which is empty."""
         if self.shared is not other.shared:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -100,3 +102,42 @@ def test_what_differs_is_seen_in_the_plan() -> None:
     assert "direct" in whole and "direct" not in native
     assert "switched off" in naive
     assert ", ring " in (GOLDEN / "interior.txt").read_text() and ", ring" not in whole
+
+
+class Gated(nn.Module):
+    """A squeeze-excite gate early on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.gate, self.body = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        return self.body(x * self.gate(x.mean((2, 3), keepdim=True))).mean((2, 3))
+
+
+WIDE = nn.Conv2d(3, 4, 121, padding=60)
+WHY: dict[str, tuple[nn.Module, str]] = {
+    "gate": (Gated(), "brings what changed to every cell"),
+    "boxes": (
+        nn.Sequential(WIDE, nn.ReLU(), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.AvgPool2d(64), nn.Flatten()),
+        "boxes there take",
+    ),
+    "vector": (nn.Sequential(WIDE, nn.Flatten()), "a vector is left"),
+    "first layer": (nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 4)), "rule incremental: the first layer"),
+    "vocabulary": (nn.Sequential(nn.Conv2d(3, 4, 3), nn.InstanceNorm2d(4), nn.Flatten()), "outside the vocabulary"),
+}
+
+
+@pytest.mark.parametrize("name", WHY)
+def test_the_reason_for_what_is_evaluated_in_full(name: str) -> None:
+    module, because = WHY[name]
+    db = kdb.connect()
+    db.register_model("model", module, input_size=(64, 64))
+    head = db.explain("OCCLUDE 'cat.png' WITH patch(8, 8) STRIDE 4 USING model").partition("\n\nrule")[0]
+    assert re.search(f"evaluated in full from .* on: .*{because}", head), head
+
+
+def test_nothing_is_said_where_deltas_go_all_the_way(db: Session) -> None:
+    text = db.explain("OCCLUDE 'cat.png' WITH patch(8, 8) STRIDE 4 USING residual", format="json")
+    assert json.loads(text)["cut"] is None and json.loads(text)["because"] is None

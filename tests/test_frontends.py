@@ -150,6 +150,11 @@ def test_activations() -> None:
             "exp, log, sqrt": lambda x: torch.sqrt(torch.log(1 + torch.exp(x))),
             "rsqrt": lambda x: torch.rsqrt(x.abs() + 1),
             "erf": torch.erf,
+            "mish": F.mish,
+            "softplus": lambda x: F.softplus(x) + F.softplus(x, 0.5, 3),
+            "softsign": F.softsign,
+            "prelu": nn.PReLU(init=0.3),
+            "prelu by channel": lambda x: F.prelu(x, torch.linspace(-0.5, 1, 4).to(x.dtype)),
             "powers": lambda x: x**2 - 0.1 * x**3 + x.abs() ** 0.5,
             "softmax": lambda x: x.softmax(1),
             "log-softmax": lambda x: x.log_softmax(1),
@@ -259,6 +264,78 @@ def test_squeeze_excite() -> None:
     }, (6, 5, 4))  # fmt: skip
 
 
+def test_cells() -> None:
+    mirrored = nn.Conv2d(4, 4, 3, 2, padding=1, padding_mode="reflect", groups=4)
+    check_each(
+        {
+            "reflect": lambda x: F.pad(x, (1, 2, 3, 0), mode="reflect"),
+            "replicate": lambda x: F.pad(x, (1, 2, 3, 0), mode="replicate"),
+            "a blur": mirrored,
+            "nearest": nn.Upsample(scale_factor=2),
+            "nearest, by another factor": nn.Upsample(size=(5, 29)),
+            "nearest, of a vector": lambda x: F.interpolate(x.mean((2, 3), keepdim=True), (9, 12)) * x,
+            "slices": lambda x: x[:, :, 1:, ::2] + x[:, :, :-1, 1::2],
+            "one row": lambda x: x[:, :, 2] + x[:, :, -1],
+            "one column": lambda x: x[..., 3:4] * x,
+            "every other, stacked": lambda x: torch.cat([x[:, :, :8:2, ::2], x[:, :, 1::2, ::2]], 1),
+            "rolled": lambda x: x.roll((1, -2), (2, 3)),
+            "cropped": lambda x: F.pad(x, (-1, 2, -3, -1)),
+            "padded, then cropped": lambda x: F.avg_pool2d(F.pad(x, (1, 0, 1, 0)), 3, 2)[:, :, 1:, 1:],
+            "padded, channels last": lambda x: F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 2, 3, -1)).square(),
+            "one row padded": lambda x: F.pad(x[:, :, :1], (0, 0, 2, 1)),
+            "by indices": lambda x: x[:, :, [3, 0, 0]][..., torch.tensor([11, 5])],
+            "by both": lambda x: x[:, :, torch.tensor([[3], [0], [0]]), torch.tensor([11, 5])],
+            "channels by indices": lambda x: x[:, [3, 0, 0]] - x[:, 1:],
+            "channels last": lambda x: x.permute(0, 2, 3, 1)[:, 0::2, 1::2],
+        }
+    )
+
+
+def test_space_to_depth() -> None:
+    def folded(x: Tensor, y: int, z: int) -> Tensor:
+        n, c, h, w = x.shape
+        return x.view(n, c, h // y, y, w // z, z).permute(0, 3, 5, 1, 2, 4).reshape(n, c * y * z, h // y, w // z)
+
+    check_each({
+        "squares": lambda x: folded(x, 2, 2),
+        "rectangles": lambda x: F.relu(folded(x, 4, 1)),
+        "columns": lambda x: folded(x, 1, 3),
+        "unshuffled": nn.PixelUnshuffle(2),
+        "convolved": nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, 5, 3), nn.ReLU()),
+        "down to one cell": lambda x: folded(x[:, :, :4, :3], 4, 3),
+        "channels last": lambda x: x.permute(0, 2, 3, 1).reshape(-1, 4, 2, 6, 3).transpose(1, 3),
+    }, (3, 8, 6))  # fmt: skip
+
+
+def test_reductions() -> None:
+    def parts(x: Tensor) -> Tensor:
+        return x.view(-1, 3, 2, 5, 4)
+
+    check_each({
+        "mean over channels": lambda x: x - x.mean(1, keepdim=True),
+        "mean over channels, dropped": lambda x: x.mean(1).unsqueeze(1) * x,
+        "sums": lambda x: x.sum(1, keepdim=True) * x + x.sum((2, 3), keepdim=True) / 20,
+        "sum of parts": lambda x: parts(x).sum(1) + parts(x).mean(1),
+        "sum of other parts": lambda x: parts(x).sum(2),
+        "variances": lambda x: x * (x.var(1, keepdim=True) + 1e-3).rsqrt() + x.var((2, 3), keepdim=True),
+        "deviation": lambda x: x / x.std((2, 3), keepdim=True, correction=0),
+        "root mean square": nn.Sequential(Made(lambda x: x.permute(0, 2, 3, 1)), nn.RMSNorm(6, eps=1e-3)),
+        "norms": lambda x: F.normalize(x, dim=1) + x / x.norm(p=2, dim=(2, 3), keepdim=True),
+        "response norm": lambda x: x * (n := x.norm(p=2, dim=(2, 3), keepdim=True)) / (n.mean(1, keepdim=True) + 1e-3),
+        "global maximum": lambda x: x.amax((2, 3), keepdim=True) * x,
+        "pooled maximum": nn.AdaptiveMaxPool2d(1),
+        "even maxima": nn.AdaptiveMaxPool2d((5, 2)),
+        "a gate along the channels": Made(
+            lambda x, conv: x * torch.sigmoid(conv(x.mean((2, 3)).unsqueeze(1))).view(-1, 6, 1, 1),
+            nn.Conv1d(1, 1, 3, padding=1),
+        ),
+        "along the channels, strided": Made(
+            lambda x, conv: conv(x.mean((2, 3)).unsqueeze(1)), nn.Conv1d(1, 1, 2, 2, 1, 2, bias=False)
+        ),
+        "quotient": lambda x: x / (1 + x.abs()),
+    }, (6, 5, 4))  # fmt: skip
+
+
 def test_layouts() -> None:
     def last(x: Tensor) -> Tensor:
         return x.permute(0, 2, 3, 1)
@@ -348,22 +425,32 @@ def layered(*layers: nn.Module) -> nn.Module:
     return nn.Sequential(nn.Conv2d(4, 6, 3), *layers, nn.Flatten())
 
 
+def by_its_means(x: Tensor) -> Tensor:
+    """Each image's channels are convolved with weights of its own."""
+    n, c, h, w = x.shape
+    return F.conv2d(x.reshape(1, -1, h, w), x.mean((2, 3)).reshape(-1, 1, 1, 1), groups=n * c).reshape(n, c, h, w)
+
+
 OPAQUE: dict[str, tuple[nn.Module, str]] = {
     "fft": (behind(lambda x: torch.fft.rfft2(F.relu(x)).abs()), "fft"),
     "attention": (Attention(), "attention"),
-    "reflect": (layered(nn.Conv2d(6, 4, 3, padding=1, padding_mode="reflect")), "^1: "),
-    "softplus": (layered(nn.Softplus()), "^1: "),
-    "mish": (layered(nn.Mish()), "^1: "),
-    "maximum": (layered(nn.AdaptiveMaxPool2d(2)), "^1: adaptive_max_pool2d"),
-    "group norm": (layered(nn.GroupNorm(2, 6)), "^1: "),
-    "instance norm": (layered(nn.InstanceNorm2d(6)), "^1: "),
+    "uneven maxima": (layered(nn.AdaptiveMaxPool2d(2)), "^1: adaptive_max_pool2d .uneven"),
+    "maximum over channels": (behind(lambda x: x.amax(1, keepdim=True) * x), "maximum over the channels"),
+    "computed weights": (behind(by_its_means), "weights that the image decides"),
+    "a maximum that knows where": (behind(lambda x: x.max(1).values), "max"),
+    "cells one by one": (behind(lambda x: x[:, :, torch.tensor([0, 1]), torch.tensor([2, 3])]), "one by one"),
+    "windows": (behind(lambda x: F.pad(x, (0, 0, 0, 1)).view(-1, 6, 2, 4, 2, 5).cumsum(3)), "cuts an axis"),
+    "small windows": (behind(lambda x: F.pad(x, (0, 0, 0, 1)).view(-1, 6, 4, 2, 5, 2).cumsum(3)), "cumsum"),
+    "along the map": (
+        behind(lambda x: F.conv1d(x.mean(2), torch.ones(2, 6, 3).to(x.dtype))),
+        "reduction over some of the axes",
+    ),
+    "group norm": (layered(nn.GroupNorm(2, 6)), "^1: .*statistics are those of the whole map"),
+    "instance norm": (layered(nn.InstanceNorm2d(6)), "^1: .*statistics are those of the whole map"),
     "transposed": (layered(nn.ConvTranspose2d(6, 2, 3)), "^1: convolution .a transposed"),
     "rounded": (behind(lambda x: torch.div(x, 0.1, rounding_mode="floor")), "rounded"),
-    "quotient": (behind(lambda x: x / (1 + x.abs())), "quotient"),
-    "mean over channels": (behind(lambda x: x - x.mean(1, keepdim=True)), "mean"),
     "stacked": (behind(lambda x: torch.cat([x.unsqueeze(1), F.relu(x).unsqueeze(1)], 1)), "cat"),
     "joined along the rows": (behind(lambda x: torch.cat([x, F.relu(x)], 2)), "cat"),
-    "cut along the rows": (behind(lambda x: x[:, :, 1:]), "slice"),
     "by strides": (behind(lambda x: x.as_strided((x.shape[0], 6, 7, 10), (420, 70, 1, 7))), "as_strided"),
     "transposed batch": (behind(lambda x: x.flatten(1).t().cumsum(0).t()), "cumsum"),
     "several crossings": (behind(lambda x: x.mean((2, 3)).cumsum(1) + x.permute(0, 2, 3, 1).mean((1, 2))), "cumsum"),

@@ -212,6 +212,21 @@ def test_taken_channels_are_copies(order: list[int], shape: tuple[int, int, int]
         assert np.array_equal(found, x[..., each]) and found.flags.c_contiguous and not np.shares_memory(found, x)
 
 
+@given(st.data(), st.integers(1, 3), st.booleans())
+def test_taken_cells_are_copies_and_zero_outside(data: st.DataObject, n: int, alike: bool) -> None:
+    x = normal(0, n, 4, 5, 2)
+    rows, columns = (
+        np.array(data.draw(st.lists(st.lists(cells, min_size=m, max_size=m), min_size=k, max_size=k))).repeat(n // k, 0)
+        for k in ([1] if alike else [n])
+        for cells, m in ((st.integers(-2, 5), 3), (st.integers(-1, 6), 4))
+    )
+    padded = np.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    found = K.take_cells(x, rows, columns)
+    assert found.flags.c_contiguous and not np.shares_memory(found, x)
+    for i in range(n):
+        assert np.array_equal(found[i], padded[i][rows[i] + 2][:, columns[i] + 2])
+
+
 def test_small_verbs() -> None:
     x = normal(0, 2, 1, 1, 3)
     assert np.array_equal(K.expand(x, Size(4, 5), 3), np.tile(x, (1, 4, 5, 1)))
@@ -250,6 +265,7 @@ CASES = {
     "gelu_tanh": ((0,), lambda x: F.gelu(x, approximate="tanh")),
     "leaky_relu": ((0, 0.1), lambda x: F.leaky_relu(x, 0.1)),
     "elu": ((0, 1.3, 0.7, 1.0), lambda x: 0.7 * F.elu(x, 1.3)),
+    "softplus": ((0,), F.softplus),
     "normalize": ((0, 1e-3), lambda x: F.layer_norm(x, (C,), eps=1e-3)),
     "softmax": ((0,), lambda x: x.softmax(-1)),
     "log_softmax": ((0,), lambda x: x.log_softmax(-1)),

@@ -18,6 +18,7 @@ from kdb.geometry import Boxes, Footprint, Part, Size, Spans
 from kdb.kernels.base import Instruction, Weight
 from kdb.kernels.cpu import CpuBackend
 from kdb.operators.base import Delta, Operator, Shape, Update, materialize
+from kdb.operators.cells import SelectCells
 from kdb.operators.combine import Add, Concatenate, Expand, Multiply
 from kdb.operators.convolution import Convolution
 from kdb.operators.leaves import Constant, Opaque, Source
@@ -122,6 +123,21 @@ def aggregates(draw: Draw) -> Case:
 
 
 @st.composite
+def selections(draw: Draw) -> Case:
+    shape = Shape(3, *draw(sizes))
+    rows, columns = (
+        draw(
+            st.one_of(
+                st.lists(st.integers(0, n - 1), min_size=1, max_size=12),  # mirrored and repeated
+                st.builds(range, st.integers(0, n - 1), st.just(n), st.integers(1, 3)),
+            )
+        )
+        for n in shape.size
+    )
+    return case(SelectCells(tuple(rows), tuple(columns)), shape)
+
+
+@st.composite
 def joins(draw: Draw) -> Case:
     shape = Shape(3, *draw(sizes))
     changed = draw(st.sampled_from([(True, True), (True, False), (False, True)]))
@@ -136,7 +152,7 @@ def joins(draw: Draw) -> Case:
     return draw(st.sampled_from(choices))
 
 
-cases = st.one_of(convolutions(), pools(), elementwise(), aggregates(), joins())
+cases = st.one_of(convolutions(), pools(), elementwise(), aggregates(), selections(), joins())
 
 
 @dataclass
@@ -418,6 +434,9 @@ UNFIT: list[Callable[[], Any]] = [
     lambda: Multiply().output_shape([Shape(3, 4, 4), Shape(2, 4, 4)]),
     lambda: Concatenate().output_shape([Shape(3, 4, 4), Shape(3, 5, 4)]),
     lambda: Expand(Shape(3, 4, 4)).output_shape([Shape(2, 1, 1)]),
+    lambda: SelectCells((0, 4), (0,)).output_shape([Shape(3, 4, 4)]),
+    lambda: SelectCells((0,), (-1, 2)).output_shape([Shape(3, 4, 4)]),
+    lambda: SelectCells((), (1,)).output_shape([Shape(3, 4, 4)]),
 ]
 
 
@@ -435,5 +454,8 @@ def test_parameters_are_text_and_name_no_weight() -> None:
     }  # fmt: skip
     assert SelectChannels((2, 3, 4)).params() == (("order", "2:5"),)
     assert SelectChannels((2, 0)).params() == (("order", "2 permuted"),)
+    mirrored = SelectCells((1, 0, 1, 2, 1), (0, 2, 4))
+    assert mirrored.params() == (("rows", "5 chosen"), ("columns", "0:5:2"))
+    assert SelectCells((3, 4), (2,)).params() == (("rows", "3:5"), ("columns", "2:3"))
     assert LocationWise(PROGRAMS["norm"]).weights() == ("a", "b")
     assert Size(2, 3).area == 6 and str(Shape(1, 2, 3)) == "1x2x3"

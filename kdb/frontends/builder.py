@@ -16,10 +16,14 @@ from kdb.geometry import IntArray
 from kdb.kernels.base import Instruction, Operand, Origin
 from kdb.network import Network, ParameterStore
 from kdb.operators.base import Operator, Shape
+from kdb.operators.cells import SelectCells
+from kdb.operators.combine import Concatenate
 from kdb.operators.leaves import Constant, Source
 from kdb.operators.locationwise import Flatten, LocationWise, SelectChannels
 
 NCHW = ("n", "c", "y", "x")
+MOST_FOLDED = 16
+"""Cells that become channels of one: more are the windows of an attention, of which nothing would be gained."""
 
 
 class Builder:
@@ -100,6 +104,28 @@ class Builder:
         dims = tuple(whole if dim and dim == value.channels else dim for dim in value.dims)
         return replace(value, channels=whole, dims=dims)
 
+    def folded(self, value: Traced, shape: Sequence[int]) -> Traced:
+        """``value`` with the axes of the map cut where a reshape to ``shape`` cuts them: space to depth.
+
+        Of an axis [length] = [outer, inner] the inner part becomes a factor of the channels.
+        """
+        cuts, size = _cuts(value, shape), self.shape(value.name).size
+        fy, fx = (1 if axis is None else cuts.get(axis, 1) for axis in (value.y, value.x))
+        if not 1 < fy * fx <= MOST_FOLDED:
+            raise Unsupported("a reshape that cuts an axis of the map, as into windows")
+        parts = [
+            self.emit(SelectCells(tuple(range(y, size.height, fy)), tuple(range(x, size.width, fx))), value.name)
+            for y in range(fy)
+            for x in range(fx)
+        ]
+        inner = {axis: Atom("c", count) for axis, count in cuts.items()}
+        outer = {axis: Atom(axis.role, axis.length // n) if axis.length > n else None for axis, n in cuts.items()}
+        y, x = (outer.get(axis, axis) if axis else None for axis in (value.y, value.x))
+        split = {axis: tuple(part for part in (outer[axis], inner[axis]) if part) for axis in cuts}
+        dims = tuple(tuple(part for atom in dim for part in split.get(atom, (atom,))) for dim in value.dims)
+        channels = (*(inner[axis] for axis in (value.y, value.x) if axis in inner), *value.channels)
+        return Traced(self.emit(Concatenate(), *parts), channels, y, x, dims)
+
     def nchw(self, value: Traced) -> Traced:
         """``value`` as a plain [N, C, H, W] tensor, or Unsupported."""
         value = self.aligned(value)
@@ -141,6 +167,25 @@ class Builder:
     def network(self) -> Network:
         """The network of all layers so far."""
         return Network.build(self._layers, ParameterStore().extended(self._weights))
+
+
+def _cuts(value: Traced, shape: Sequence[int]) -> dict[Atom, int]:
+    """How many cells of an axis of the map lie together, for each that a reshape to ``shape`` cuts in two."""
+    pending = [(atom, atom.length) for dim in value.dims for atom in dim]
+    cuts: dict[Atom, int] = {}
+    for missing in shape:
+        while missing > 1 and pending:
+            atom, left = pending.pop(0)
+            if missing % left:
+                if left % missing or atom in cuts or atom.role == "n":
+                    raise Unsupported("a reshape that does not fit")
+                left //= missing
+                if atom.role != "c":
+                    cuts[atom] = left
+                pending.insert(0, (atom, left))
+                break
+            missing //= left
+    return cuts
 
 
 def only_tensor(values: Sequence[Any]) -> None:

@@ -85,10 +85,14 @@ def _silent() -> Iterator[None]:
 
 
 def _decompositions() -> Any:
-    """The core ones, but dense layers stay whole: of permuted maps they would become products of many matrices."""
+    """The core ones, but dense layers stay whole: of permuted maps they would become products of many matrices.
+
+    So do activations that would become choices between two branches.
+    """
     table: Any = default_decompositions()
-    for kept in (torch.ops.aten.linear.default, torch.ops.aten.celu.default):
-        table.pop(kept)
+    aten = torch.ops.aten
+    for kept in (aten.linear, aten.celu, aten.softplus, aten.mish, aten._prelu_kernel):
+        table.pop(kept.default)
     return table
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from kdb.geometry import Boxes, Size
+from kdb.geometry import Boxes, IntArray, Size
 
 Array = Any  # an array of the backend's own library
 
@@ -182,3 +182,9 @@ class Backend(Protocol):
 
     def take_channels(self, x: Array, order: Sequence[int]) -> Array:
         """``x[..., order]``, copied."""
+
+    def take_cells(self, x: Array, rows: IntArray, columns: IntArray) -> Array:
+        """``x[i, rows[i]][:, columns[i]]``, copied: [n, h', w', C]; zero where an index lies outside of x.
+
+        ``rows`` int64 [n, h'] and ``columns`` [n, w'].
+        """

@@ -229,3 +229,17 @@ class CpuBackend:
         if tuple(order) == tuple(range(order[0], order[0] + len(order))):
             return x[..., order[0] : order[0] + len(order)].copy()
         return np.take(x, order, axis=-1)
+
+    def take_cells(self, x: FloatArray, rows: IntArray, columns: IntArray) -> FloatArray:
+        """``x[i, rows[i]][:, columns[i]]``, copied; zero where an index lies outside of x."""
+        (y, y_inside), (x_, x_inside) = (
+            (np.clip(cells, 0, length - 1), (cells >= 0) & (cells < length))
+            for cells, length in ((rows, x.shape[1]), (columns, x.shape[2]))
+        )
+        if (rows == rows[0]).all() and (columns == columns[0]).all():  # an axis at a time: runs instead of cells
+            taken: FloatArray = np.take(np.take(x, y[0], axis=1), x_[0], axis=2)
+        else:
+            taken = x[np.arange(len(x))[:, None, None], y[:, :, None], x_[:, None, :]]
+        if not (y_inside.all() and x_inside.all()):
+            taken[~(y_inside[:, :, None] & x_inside[:, None, :])] = 0
+        return taken

@@ -37,6 +37,11 @@ def _gelu_tanh(x: FloatArray) -> FloatArray:
     return y
 
 
+def _softplus(x: FloatArray) -> FloatArray:
+    y: FloatArray = np.logaddexp(x, np.float32(0))
+    return y
+
+
 def _normalize(x: FloatArray, eps: float) -> FloatArray:
     centred = x - x.mean(axis=-1, keepdims=True)
     variance = np.square(centred).mean(axis=-1, keepdims=True)
@@ -77,6 +82,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "gelu_tanh": _gelu_tanh,
     "leaky_relu": _leaky_relu,
     "elu": _elu,
+    "softplus": _softplus,
     "normalize": _normalize,
     "softmax": _softmax,
     "log_softmax": _log_softmax,

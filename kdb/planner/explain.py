@@ -15,7 +15,9 @@ from kdb.geometry import Size
 from kdb.operators.base import ELEMENT
 from kdb.operators.leaves import Opaque
 from kdb.planner.optimize import Applied
-from kdb.planner.plan import PhysicalPlan
+from kdb.planner.plan import LogicalPlan, PhysicalPlan
+from kdb.planner.rules import incremental
+from kdb.planner.rules.aggregates import first_spread
 from kdb.table import Table
 
 FORMATS = ("text", "json", "dot")
@@ -57,7 +59,10 @@ class LayerLine:
 
 @dataclass(frozen=True)
 class Explanation:
-    """All that EXPLAIN tells; ``measured_seconds`` is None unless the plan was run."""
+    """All that EXPLAIN tells; ``measured_seconds`` is None unless the plan was run.
+
+    From ``cut`` on layers are evaluated in full, ``because`` of what; both are None where deltas go all the way.
+    """
 
     query: str
     positions: int
@@ -73,6 +78,7 @@ class Explanation:
     estimated_seconds: float
     measured_seconds: float | None
     cut: str | None
+    because: str | None
     bounded: bool
     outside: tuple[str, ...]
     rules: tuple[RuleLine, ...]
@@ -131,6 +137,7 @@ def explain(
         estimated_seconds=plan.seconds,
         measured_seconds=wall,
         cut=logical.network.nodes[logical.cut].name if logical.cut < len(logical.network) else None,
+        because=_why_in_full(logical, history),
         bounded=logical.bounded,
         outside=tuple(node.operator.because for node in logical.network if isinstance(node.operator, Opaque)),
         rules=tuple(
@@ -138,6 +145,36 @@ def explain(
         ),
         layers=tuple(lines),
     )
+
+
+def _why_in_full(logical: LogicalPlan, history: Sequence[Applied]) -> str | None:
+    """What ends the deltas at the cut; None where nothing does."""
+    network, extents = logical.network, logical.extents()
+    rest = [node for node in network.nodes[logical.cut :] if extents[node.name] is not None]
+    if not rest:
+        return None
+    for applied in history:
+        if applied.rule.name == incremental.RULE.name and not applied.fired:
+            return f"rule {applied.rule.name}: {applied.reason}"
+    node = rest[0]
+    if isinstance(node.operator, Opaque):
+        return "it is outside the vocabulary"
+    spread = first_spread(network)
+    if logical.cut <= spread < len(network) and not any(
+        _fills(extents[each.name], each.shape.size) for each in network.nodes[logical.cut : spread]
+    ):
+        if isinstance(network.nodes[spread].operator, Opaque):
+            return "what is outside the vocabulary needs whole maps"
+        return f"{network.nodes[spread].name} brings what changed to every cell"
+    box, size = extents[node.name] or node.shape.size, node.shape.size
+    if size.area == 1:
+        return "a vector is left, all of which changes"
+    return f"boxes there take {box.height}x{box.width} of {size.height}x{size.width} cells"
+
+
+def _fills(box: Size | None, size: Size) -> bool:
+    """Whether a box takes half of a map or more; a vector is no map."""
+    return box is not None and size.area > 1 and 2 * box.area >= size.area
 
 
 def render(explanation: Explanation, format: str) -> str:
@@ -167,7 +204,7 @@ def _text(e: Explanation) -> str:
     if e.bounded:
         head.append("boxes by the paper's upper bound (equations 15, 16 and 33)")
     if e.cut is not None:
-        head.append(f"evaluated in full from {e.cut} on")
+        head.append(f"evaluated in full from {e.cut} on" + (f": {e.because}" if e.because else ""))
     return "\n".join([*head, "", str(_rules(e)), "", str(_layers(e))])
 
 

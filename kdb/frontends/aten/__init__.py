@@ -6,7 +6,12 @@ returns the traced output, or raises Unsupported.  ``Tensor`` arguments that do 
 
 from __future__ import annotations
 
-from kdb.frontends.aten import arithmetic, layers, shape
+from kdb.frontends.aten import arithmetic, layers, reductions, shape
 from kdb.frontends.aten.types import Translator
 
-TRANSLATORS: dict[str, Translator] = {**layers.TRANSLATORS, **arithmetic.TRANSLATORS, **shape.TRANSLATORS}
+TRANSLATORS: dict[str, Translator] = {
+    **layers.TRANSLATORS,
+    **arithmetic.TRANSLATORS,
+    **reductions.TRANSLATORS,
+    **shape.TRANSLATORS,
+}

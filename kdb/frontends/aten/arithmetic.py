@@ -58,6 +58,31 @@ def _silu(b: Builder, shape: Ints, x: Traced) -> Traced:
     return b.like(LocationWise((Instruction("sigmoid", (0,)), Instruction("mul", (0, 1)))), x, x.name)
 
 
+def _softplus(b: Builder, shape: Ints, x: Traced, beta: float = 1.0, threshold: float = 20.0) -> Traced:
+    """Above the threshold torch gives x itself; there the two agree in float32."""
+    program = (
+        Instruction("mul", (0, float(beta))),
+        Instruction("softplus", (1,)),
+        Instruction("div", (2, float(beta))),
+    )
+    return b.like(LocationWise(program), x, x.name)
+
+
+def _prelu(b: Builder, shape: Ints, x: Traced, slope: Any) -> Traced:
+    """``max(x, 0) + a min(x, 0)``."""
+    if isinstance(slope, Traced):
+        raise Unsupported("a slope that the image decides")
+    x = b.aligned(x)
+    operand = float(slope) if slope.numel() == 1 else b.weight(slope.reshape(-1), "slope")
+    program = (
+        Instruction("maximum", (0, 0.0)),
+        Instruction("minimum", (0, 0.0)),
+        Instruction("mul", (2, operand)),
+        Instruction("add", (1, 3)),
+    )
+    return b.like(LocationWise(program), x, x.name)
+
+
 def _power(b: Builder, shape: Ints, x: Any, exponent: Any) -> Traced:
     only_tensor([x])
     if not isinstance(exponent, int | float):
@@ -65,7 +90,7 @@ def _power(b: Builder, shape: Ints, x: Any, exponent: Any) -> Traced:
     return b.location_wise("pow", x, exponent)
 
 
-def _binary(function: str, joined: type[Operator] | None) -> Translator:
+def _binary(function: str, joined: type[Operator]) -> Translator:
     """``add``, ``sub``, ``mul``, ``div``: with a constant by location, with another traced tensor by a join."""
 
     def translate(b: Builder, shape: Ints, x: Any, y: Any, *, alpha: float = 1, rounding_mode: Any = None) -> Traced:
@@ -76,10 +101,10 @@ def _binary(function: str, joined: type[Operator] | None) -> Translator:
         if not isinstance(x, Traced) and alpha != 1:
             y, alpha = b.location_wise("mul", y, alpha), 1
         if isinstance(x, Traced) and isinstance(y, Traced):
-            if joined is None:
-                raise Unsupported("a quotient of two computed tensors")
+            if function == "div":
+                y = b.location_wise("reciprocal", y)
             sign = -alpha if function == "sub" else alpha
-            return _join(b, joined(), x, y if sign == 1 else b.location_wise("mul", y, sign))
+            return join(b, joined(), x, y if sign == 1 else b.location_wise("mul", y, sign))
         if isinstance(x, Traced):
             return _with_constant(b, function, x, y if alpha == 1 else y * alpha)
         if function in ("add", "mul"):
@@ -126,7 +151,7 @@ def _with_constant(b: Builder, function: str, x: Traced, y: Any) -> Traced:
     return b.like(operator, x, x.name, b.constant(laid, shape))
 
 
-def _join(b: Builder, operator: Operator, x: Traced, y: Traced) -> Traced:
+def join(b: Builder, operator: Operator, x: Traced, y: Traced) -> Traced:
     """Two traced tensors, aligned from the right; the one with fewer cells or channels is expanded."""
     if len(x.dims) < len(y.dims):
         x, y = y, x
@@ -165,10 +190,13 @@ TRANSLATORS: dict[str, Translator] = {
     "leaky_relu": _unary("leaky_relu", 0.01),
     "elu": _unary("elu", 1.0, 1.0, 1.0),
     "celu": _celu,
+    "softplus": _softplus,
+    "mish": _program(Instruction("softplus", (0,)), Instruction("tanh", (1,)), Instruction("mul", (0, 2))),
+    "_prelu_kernel": _prelu,
     "pow.Tensor_Scalar": _power,
     "add": _binary("add", Add),
     "sub": _binary("sub", Add),
     "mul": _binary("mul", Multiply),
-    "div": _binary("div", None),
+    "div": _binary("div", Multiply),
     "rsub": _rsub,
 }

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from kdb.frontends.aten.types import Ints, Translator
-from kdb.frontends.axes import Atom, Traced, Unsupported
-from kdb.frontends.builder import Builder, only_tensor
+from kdb.frontends.aten.shape import selected
+from kdb.frontends.aten.types import Ints, Translator, refused
+from kdb.frontends.axes import Atom, Traced, Unsupported, length
+from kdb.frontends.builder import NCHW, Builder, only_tensor
 from kdb.kernels.base import Instruction, Margins
 from kdb.operators.base import Shape
 from kdb.operators.convolution import Convolution
@@ -43,6 +44,10 @@ def _convolution(
     output_padding: Ints,
     groups: int,
 ) -> Traced:
+    if isinstance(weight, Traced) or isinstance(bias, Traced):
+        raise Unsupported("a convolution by weights that the image decides")
+    if weight.ndim == 3 and not transposed:
+        return _along_channels(b, shape, x, weight, bias, stride[0], padding[0], dilation[0])
     if transposed or weight.ndim != 4:
         raise Unsupported("a transposed convolution" if transposed else f"a {weight.ndim - 2}-dimensional convolution")
     x = b.nchw(x)
@@ -59,6 +64,26 @@ def _convolution(
         ),
         x.name,
     )
+
+
+def _along_channels(
+    b: Builder,
+    shape: Ints,
+    x: Traced,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: int,
+    padding: int,
+    dilation: int,
+) -> Traced:
+    """A one-dimensional convolution along a vector's channels: a dense layer whose matrix is a band."""
+    if weight.shape[:2] != (1, 1) or len(x.dims) != 3 or x.dims[1] or set(x.dims[2]) != set(x.channels):
+        raise Unsupported("a one-dimensional convolution of another axis than the channels")
+    taps = torch.arange(shape[-1])[:, None] * stride - padding + torch.arange(weight.shape[2]) * dilation
+    inputs = length(x.dims[2])
+    band = torch.zeros(shape[-1], inputs + 1)  # what falls on the padding goes to a column that is dropped
+    band.scatter_add_(1, torch.where((taps >= 0) & (taps < inputs), taps, inputs), weight[0].expand(len(taps), -1))
+    return _dense(b, x, band[:, :inputs], None if bias is None else bias.expand(shape[-1]))
 
 
 def _dense(b: Builder, x: Traced, weight: torch.Tensor, bias: torch.Tensor | None) -> Traced:
@@ -167,6 +192,15 @@ def _pooled(
     return sizes[0], sizes[1]
 
 
+def _adaptive_max_pool(b: Builder, shape: Ints, x: Traced, size: Ints) -> tuple[Traced, None]:
+    x = b.nchw(x)
+    (height, width), (h, w) = b.shape(x.name).size, _pair(size)
+    if height % h or width % w:
+        raise Unsupported("uneven windows")
+    kernel = (height // h, width // w)
+    return b.map(MaxPool(kernel, kernel, (0, 0, 0, 0), (h, w)), x.name), None
+
+
 def _average_pool(
     b: Builder,
     shape: Ints,
@@ -198,23 +232,29 @@ def _adaptive_average_pool(b: Builder, shape: Ints, x: Traced, size: Ints) -> Tr
     return b.map(AdaptiveAveragePool((h, w)), x.name)
 
 
-def _mean(b: Builder, shape: Ints, x: Traced, dims: Ints, keepdim: bool = False, dtype: Any = None) -> Traced:
-    rank = len(x.dims)
-    axes = {d % rank for d in dims} if dims else set(range(rank))
-    reduced = [atom for axis in axes for atom in x.dims[axis]]
-    if {*reduced} != {atom for atom in (x.y, x.x) if atom is not None}:
-        raise Unsupported("a mean over other axes than the map's")
-    name = b.emit(GlobalMean(), x.name) if reduced else x.name
-    kept = [() if axis in axes else dim for axis, dim in enumerate(x.dims) if keepdim or axis not in axes]
-    return replace(x, name=name, y=None, x=None, dims=tuple(kept))
-
-
 def _pad(b: Builder, shape: Ints, x: Traced, padding: Ints, value: float = 0.0) -> Traced:
-    x = b.nchw(x)
-    if (len(padding) > 4 and any(padding[4:])) or min(padding) < 0:
-        raise Unsupported("padding along another axis or by a negative number")
-    left, right, top, bottom = (*padding, 0, 0)[:4]
-    return b.map(Pad((top, left, bottom, right), float(value)), x.name) if any(padding) else x
+    """Margins from the last dimension to the first, two each; a negative one crops."""
+    x = b.aligned(x)
+    plain = len(x.dims) == 4 and all(role in (usual, "-") for role, usual in zip(x.roles, NCHW, strict=True))
+    roles = NCHW if plain else x.roles  # an axis of length one is known by its place
+    margins = {"y": (0, 0), "x": (0, 0)}
+    for dim, (before, after) in enumerate(zip(padding[::2], padding[1::2], strict=True), start=1):
+        if (before, after) == (0, 0):
+            continue
+        role = roles[-dim]
+        if role not in margins:
+            raise Unsupported("padding along another axis than the map's")
+        n = length(x.dims[-dim])
+        x = selected(b, x, -dim, range(n)[max(-before, 0) : n - max(-after, 0)])
+        margins[role] = max(before, 0), max(after, 0)
+    (top, bottom), (left, right) = margins.values()
+    if not any((top, bottom, left, right)):
+        return x
+    name = b.emit(Pad((top, left, bottom, right), float(value)), x.name)
+    y, x_axis = (Atom(role, n) for role, n in zip("yx", b.shape(name).size, strict=True))
+    axes = {"y": (y,), "x": (x_axis,)}
+    dims = tuple(axes.get(role, dim) for role, dim in zip(roles, x.dims, strict=True))
+    return replace(x, name=name, y=y, x=x_axis, dims=dims)
 
 
 TRANSLATORS: dict[str, Translator] = {
@@ -224,12 +264,15 @@ TRANSLATORS: dict[str, Translator] = {
     "linear": _linear,
     "_native_batch_norm_legit_no_training": _batch_norm,
     "native_layer_norm": _layer_norm,
+    "native_group_norm": refused("its statistics are those of the whole map"),
+    "_native_batch_norm_legit": refused("its statistics are those of the whole map"),
+    "bmm": refused("a product of two computed matrices, as attention is"),
     "_softmax": _softmax("softmax"),
     "_log_softmax": _softmax("log_softmax"),
     "max_pool2d_with_indices": _max_pool,
+    "adaptive_max_pool2d": _adaptive_max_pool,
     "avg_pool2d": _average_pool,
     "_adaptive_avg_pool2d": _adaptive_average_pool,
     "adaptive_avg_pool2d": _adaptive_average_pool,
-    "mean.dim": _mean,
     "constant_pad_nd": _pad,
 }

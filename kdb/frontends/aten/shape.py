@@ -13,6 +13,7 @@ from kdb.frontends.aten.types import Ints, Translator
 from kdb.frontends.axes import BATCH, Atom, Traced, Unsupported, length
 from kdb.frontends.builder import Builder, only_tensor
 from kdb.operators.base import Shape
+from kdb.operators.cells import SelectCells
 from kdb.operators.combine import Concatenate, Expand
 from kdb.operators.locationwise import SelectChannels
 
@@ -33,12 +34,14 @@ def _concatenate(b: Builder, shape: Ints, parts: Sequence[Any], dim: int = 0) ->
     return replace(first, name=name, channels=channels, dims=dims)
 
 
-def _select_range(b: Builder, x: Traced, dim: int, indices: range) -> Traced:
-    """``x`` with only ``indices`` along a dimension made of channels."""
+def selected(b: Builder, x: Traced, dim: int, indices: Sequence[int]) -> Traced:
+    """``x`` with only ``indices``, in their order, along a dimension made of channels or of an axis of the map."""
     dim %= len(x.dims)
-    if len(indices) == length(x.dims[dim]):
+    if tuple(indices) == tuple(range(length(x.dims[dim]))):
         return x
-    index = x.channel_index(x.dims[dim])[indices.start : indices.stop : indices.step]
+    if x.dims[dim] in ((x.y,), (x.x,)):
+        return _selected_cells(b, x, dim, indices)
+    index = x.channel_index(x.dims[dim])[list(indices)]
     rest = tuple(atom for atom in x.channels if atom not in x.dims[dim])
     name = b.emit(SelectChannels(tuple(int(i) for i in index.reshape(-1))), x.name)
     part = (Atom("c", len(indices)),) if len(indices) > 1 else ()
@@ -46,12 +49,22 @@ def _select_range(b: Builder, x: Traced, dim: int, indices: range) -> Traced:
     return replace(x, name=name, channels=(*part, *rest), dims=dims)
 
 
+def _selected_cells(b: Builder, x: Traced, dim: int, indices: Sequence[int]) -> Traced:
+    (axis,) = x.dims[dim]
+    kept = [range(n) for n in b.shape(x.name).size]
+    chosen = tuple(map(tuple, (indices, kept[1]) if axis is x.y else (kept[0], indices)))
+    part = Atom(axis.role, len(indices)) if len(indices) > 1 else None
+    y, x_axis = (part, x.x) if axis is x.y else (x.y, part)
+    dims = tuple((() if part is None else (part,)) if i == dim else d for i, d in enumerate(x.dims))
+    return replace(x, name=b.emit(SelectCells(*chosen), x.name), y=y, x=x_axis, dims=dims)
+
+
 def _split(b: Builder, shape: Ints, x: Traced, sizes: int | Ints, dim: int = 0) -> list[Traced]:
     total = length(x.dims[dim])
     if isinstance(sizes, int):
         sizes = [min(sizes, total - start) for start in range(0, total, sizes)]
     stops = np.cumsum(sizes)
-    return [_select_range(b, x, dim, range(int(e - n), int(e))) for n, e in zip(sizes, stops, strict=True)]
+    return [selected(b, x, dim, range(int(e - n), int(e))) for n, e in zip(sizes, stops, strict=True)]
 
 
 EVERYTHING = 2**63 - 1
@@ -64,15 +77,49 @@ def _slice(
     bound = EVERYTHING if x.dims[dim] and x.dims[dim][0].role == "n" else length(x.dims[dim])
     if start in (None, 0) and (end is None or (isinstance(end, int) and end >= bound)) and step == 1:
         return x
-    if x.dims[dim] and x.dims[dim][0].role != "c":
-        raise Unsupported("a slice of another axis than the channels")
-    return _select_range(b, x, dim, range(length(x.dims[dim]))[slice(start, end, step)])
+    return selected(b, x, dim, range(length(x.dims[dim]))[slice(start, end, step)])
 
 
 def _select(b: Builder, shape: Ints, x: Traced, dim: int, index: int) -> Traced:
     dim %= len(x.dims)
-    x = _select_range(b, x, dim, range(index % length(x.dims[dim]), index % length(x.dims[dim]) + 1))
+    x = selected(b, x, dim, [index % length(x.dims[dim])])
     return x.with_dims([d for axis, d in enumerate(x.dims) if axis != dim])
+
+
+def _index_select(b: Builder, shape: Ints, x: Any, dim: int, index: Any) -> Traced:
+    only_tensor([x])
+    if not isinstance(index, torch.Tensor):
+        raise Unsupported("cells that the image chooses")
+    return selected(b, x, dim, (index % length(x.dims[dim])).reshape(-1).tolist())
+
+
+def _index(b: Builder, shape: Ints, x: Any, indices: Sequence[Any]) -> Traced:
+    """``x[:, :, rows, columns]`` for constant integers, which do not vary together."""
+    only_tensor([x])
+    given = {dim: index for dim, index in enumerate(indices) if index is not None}
+    if not all(isinstance(index, torch.Tensor) for index in given.values()):
+        raise Unsupported("cells that the image chooses")
+    wide = [[axis for axis, n in enumerate(reversed(index.shape)) if n > 1] for index in given.values()]
+    varying = [axis for axes in wide for axis in axes]
+    in_order = sorted(varying, reverse=True) == varying and len(set(varying)) == len(varying)
+    adjacent = list(given) == list(range(min(given), max(given) + 1))
+    if not (in_order and adjacent and max(map(len, wide)) <= 1):
+        raise Unsupported("cells chosen one by one")
+    if any(index.dtype == torch.bool for index in given.values()):
+        raise Unsupported("a mask of cells")
+    for dim, index in given.items():
+        x = _index_select(b, shape, x, dim, index)
+    return x if [length(dim) for dim in x.dims] == list(shape) else _view(b, shape, x)
+
+
+def _nearest(b: Builder, shape: Ints, x: Traced, *how: Any) -> Traced:
+    """Each output cell is an input cell; which, torch says of a map of their numbers."""
+    x = b.nchw(x)
+    size = b.shape(x.name).size
+    numbers = torch.arange(size.area, dtype=torch.float64).reshape(1, 1, *size)
+    found = torch.ops.aten.upsample_nearest2d.vec(numbers, *how)[0, 0].long()
+    rows, columns = found[:, 0] // size.width, found[0] % size.width
+    return b.map(SelectCells(tuple(rows.tolist()), tuple(columns.tolist())), x.name)
 
 
 def _permute(b: Builder, shape: Ints, x: Traced, order: Ints) -> Traced:
@@ -89,7 +136,10 @@ def _view(b: Builder, shape: Ints, x: Traced, *ignored: Any) -> Traced:
     try:
         return x.viewed(shape)
     except Unsupported:  # cut where the channels' factors are not, as by the second of two shuffles
-        return b.merged(x).viewed(shape)
+        try:
+            return b.merged(x).viewed(shape)
+        except Unsupported:
+            return b.folded(x, shape).viewed(shape)
 
 
 def _expand(b: Builder, shape: Ints, x: Traced, *ignored: Any) -> Traced:
@@ -121,6 +171,10 @@ TRANSLATORS: dict[str, Translator] = {
     "split": _split,
     "slice": _slice,
     "select": _select,
+    "index_select": _index_select,
+    "index": _index,
+    "_unsafe_index": _index,
+    "upsample_nearest2d": _nearest,
     "permute": _permute,
     "transpose": _transpose,
     "view": _view,

@@ -1,0 +1,83 @@
+"""The models that the coverage table looks at: torchvision's classifiers, and timm's, at least one of each family.
+
+Of those listed as convolutional it is promised that they are maintained incrementally as far as their structure lets
+them; the others stand for what is left: attention, and statistics of whole maps from the first layers on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from kdb.models.torchvision_compat import import_torchvision
+
+SIDE = 128
+"""Pixels of the input's sides, where a model takes any."""
+TRANSFORMERS = ("maxvit", "swin", "vit")
+"""How the names of torchvision's begin; all its other classifiers are convolutional."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model by the name that queries use, the side of its square input, and whether it is promised to be incremental.
+
+    ``family`` groups the rows of the table.
+    """
+
+    name: str
+    side: int
+    convolutional: bool
+
+    @property
+    def family(self) -> str:
+        """Whose it is, and of which kind."""
+        whose = "timm" if self.name.startswith("timm/") else "torchvision"
+        return f"{whose}: {'convolutional' if self.convolutional else 'others'}"
+
+
+SIDES = {
+    "maxvit_t": 224,
+    **dict.fromkeys(("swin_b", "swin_s", "swin_t", "swin_v2_b", "swin_v2_s", "swin_v2_t", "vit_b_16", "vit_l_16"), 64),
+    **dict.fromkeys(("vit_b_32", "vit_l_32"), 64),
+    "vit_h_14": 56,
+    **dict.fromkeys(("regnet_y_128gf", "timm/convmixer_768_32"), 64),
+    "timm/levit_128s": 224,
+    "timm/swin_tiny_patch4_window7_224": 224,
+    "timm/test_vit": 160,
+}
+"""Where it is not SIDE: the smallest that a model takes, or less where it is very large."""
+
+# Plain and residual networks, then those of other shapes, then those with gates of the whole map.
+TIMM_CONVOLUTIONAL = (
+    *("vgg11_bn", "resnet10t", "resnet18d", "resnetaa34d", "resnetblur18", "resnext50d_32x4d", "resnetv2_18"),
+    *("resnet32ts", "gernet_s", "repvgg_a0", "mobileone_s0", "regnetx_002", "densenetblur121d", "rdnet_tiny"),
+    *("vovnet39a", "dla34", "dla60_res2net", "dpn48b", "res2net50_14w_8s", "hrnet_w18_small", "selecsls42b"),
+    *("hgnet_tiny", "lcnetv2_small", "darknet17", "cspdarknet53", "cs3darknet_s", "cs3darknet_focus_s"),
+    *("inception_v4", "inception_resnet_v2", "legacy_xception", "xception41", "nasnetalarge", "pnasnet5large"),
+    *("nf_resnet26", "convmixer_768_32", "convnext_atto", "convnext_zepto_rms", "inception_next_atto"),
+    *("mambaout_femto", "fasternet_t0", "starnet_s050", "convformer_s18", "repvit_m0_9", "hardcorenas_a"),
+    *("efficientnet_lite0", "mobilenetv1_100", "spnasnet_100", "mobilenetv4_conv_small_035"),
+    *("mobilenetv4_conv_blur_medium", "seresnet18", "legacy_seresnet18", "ecaresnet26t", "skresnet18", "resnest14d"),
+    *("tresnet_m", "regnety_002", "regnetz_005", "cspnext_tiny", "ese_vovnet19b_dw", "eca_nfnet_l0", "test_nfnet"),
+    *("convnextv2_atto", "efficientnet_b0", "tf_efficientnetv2_b0", "mixnet_s", "mobilenetv3_small_050"),
+    *("ghostnet_050", "repghostnet_050", "rexnet_100", "fastvit_t8"),
+)
+TIMM_OTHERS = (
+    *("resnet50_gn", "resnetv2_50x1_bit", "poolformerv2_s12", "gcresnext26ts", "lambda_resnet26t", "test_vit"),
+    *("mobilevit_xxs", "edgenext_xx_small", "pvt_v2_b0", "levit_128s", "swin_tiny_patch4_window7_224"),
+)
+
+
+def torchvision_names() -> tuple[str, ...]:
+    """All of torchvision's classifiers."""
+    models = import_torchvision().models
+    return tuple(models.list_models(module=models))
+
+
+def entries() -> tuple[Entry, ...]:
+    """All models of the table; those of timm where it is installed."""
+    found = [(name, not name.startswith(TRANSFORMERS)) for name in torchvision_names()]
+    if find_spec("timm"):
+        found += [(f"timm/{name}", True) for name in TIMM_CONVOLUTIONAL]
+        found += [(f"timm/{name}", False) for name in TIMM_OTHERS]
+    return tuple(Entry(name, SIDES.get(name, SIDE), convolutional) for name, convolutional in found)
