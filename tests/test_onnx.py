@@ -302,25 +302,50 @@ def test_the_newer_exporter_of_pytorch(tmp_path: Path) -> None:
     assert opaque(trace(loaded.module, (3, 64, 64))) == []
 
 
+def test_an_old_file_stays_incremental() -> None:
+    """Opset 9, a batch of one; a file that comes with onnx, of Caffe2's time."""
+    path = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / "light_squeezenet.onnx"
+    loaded = load(path)
+    assert (loaded.input_size, loaded.activation) == ((224, 224), "softmax")
+    assert opaque(trace(loaded.module, (3, 224, 224))) == []
+
+
 def test_a_keras_network_stays_incremental(tmp_path: Path, photo: np.ndarray) -> None:
     """Transposes vanish, SAME becomes padding: no layer is evaluated in full or only moves channels about."""
-    path = saved(keras_like(np.random.default_rng(0), 49), tmp_path)
+    path = saved(keras_like(np.random.default_rng(0), 52), tmp_path)
     loaded = load(path)
-    assert (loaded.input_size, loaded.n_channels, loaded.activation) == ((49, 49), 3, "softmax")
-    network = trace(loaded.module, (3, 49, 49))
+    assert (loaded.input_size, loaded.n_channels, loaded.activation) == ((52, 52), 3, "softmax")
+    network = trace(loaded.module, (3, 52, 52))
     assert opaque(network) == []
     assert not any(isinstance(each.operator, SelectChannels) for each in network)
-    images = np.random.default_rng(0).random((3, 3, 49, 49), np.float32)
+    images = np.random.default_rng(0).random((3, 3, 52, 52), np.float32)
     wanted = by_runtime(path, images.transpose(0, 2, 3, 1))
     close(torch.softmax(torch.from_numpy(outputs(loaded.module, images)), 1).numpy(), wanted)
     db = kdb.connect()
-    db.register_model("net", loaded.module, input_size=(49, 49), activation=loaded.activation)
-    heat = db.execute("OCCLUDE $image WITH patch(9, 7) STRIDE 20 USING net", {"image": photo[:49, :49]})
-    occluded = photo[None, :49, :49].repeat(heat.values.size, 0).astype(np.float32)
+    db.register_model("net", loaded.module, input_size=(52, 52), activation=loaded.activation)
+    heat = db.execute("OCCLUDE $image WITH patch(9, 7) STRIDE 20 USING net", {"image": photo[:52, :52]})
+    occluded = photo[None, :52, :52].repeat(heat.values.size, 0).astype(np.float32)
     for each, (y, x) in zip(occluded, heat.positions.reshape(-1, 2), strict=True):
         each[y : y + 9, x : x + 7] = 0
     probabilities = by_runtime(path, occluded / np.float32(255))
     close(heat.values.reshape(-1), probabilities[:, heat.class_index])
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize("pads", [[1, 0, 0, 1], [0, 0, 1, 1], [2, 1, 0, 0]])
+def test_uneven_padding_stays_incremental(op: str, pads: list[int], tmp_path: Path, photo: np.ndarray) -> None:
+    nodes = [
+        node("Conv", "x w", "c", pads=pads, strides=[2, 2]),
+        node(op, "c", "p", kernel_shape=[3, 3], strides=[2, 2], pads=pads),
+        node("LRN", "p", "l", size=3, alpha=0.1),
+        node("HardSwish", "l", "h"),
+        node("GlobalAveragePool", "h", "g"),
+        node("Flatten", "g", "y"),
+    ]
+    path = saved(model(nodes, ("n", 3, 60, 60), HEAD), tmp_path)
+    loaded = load(path)
+    assert opaque(trace(loaded.module, (3, 60, 60))) == []
+    heat_map_is_exact(loaded, path, (60, 60), photo)
 
 
 def test_a_model_by_name_has_what_the_file_says(tmp_path: Path) -> None:
@@ -530,6 +555,27 @@ def test_what_is_no_onnx_file(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(content)
     with pytest.raises(ModelError, match=r"x\.onnx"):
         load(tmp_path / "x.onnx")
+
+
+def test_a_file_too_large_is_not_read(tmp_path: Path) -> None:
+    with open(tmp_path / "x.onnx", "wb") as file:
+        file.truncate(1 << 31)
+    with pytest.raises(ModelError, match="at most 2 GiB"):
+        load(tmp_path / "x.onnx")
+
+
+def test_in_double_precision(tmp_path: Path) -> None:
+    """The module is torch's: made double, it computes in double, whatever constants its functions make."""
+    how = {"kernel_shape": [3, 3], "auto_pad": "SAME_UPPER", "strides": [2, 2], "count_include_pad": 1}
+    nodes = [node("Conv", "x w", "c"), node("LRN", "c", "l", size=3), node("AveragePool", "l", "p", **how)]
+    nodes += [node("Resize", "p - s", "r", mode="linear"), node("Flatten", "r", "y")]
+    weights = HEAD | {"s": np.float32([1, 1, 2, 2])}
+    loaded = load(saved(model(nodes, weights=weights), tmp_path))
+    images = np.random.default_rng(0).random((2, 3, 12, 12), np.float32)
+    single = outputs(loaded.module, images)
+    double = outputs(loaded.module.double(), images.astype(np.float64))
+    assert double.dtype == np.float64
+    close(single, double.astype(np.float32), 1e-5)
 
 
 def test_a_file_that_is_not_there_or_a_folder(tmp_path: Path) -> None:

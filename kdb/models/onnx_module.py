@@ -101,13 +101,16 @@ class OnnxModule(nn.Module):
 
     def __init__(self, plan: Plan, channels_last: bool, content: bytes) -> None:
         super().__init__()
-        self._plan = plan
+        self._calls, self._image, self._result = plan.calls, plan.graph.image, plan.graph.result
         self._channels_last = channels_last
         self._buffers_of: dict[str, str] = {}
+        self._arrays: dict[str, Array] = {}
         self.register_buffer("sha256", torch.tensor(list(hashlib.sha256(content).digest()), dtype=torch.uint8))
         for call in plan.calls:
             for name, plain in zip(call.node.inputs, call.plain, strict=True):
-                if name in plan.constants and not plain and name not in self._buffers_of:
+                if name in plan.constants and plain:
+                    self._arrays[name] = plan.constants[name]
+                elif name in plan.constants and name not in self._buffers_of:
                     self._buffers_of[name] = unique_name(name, partial(hasattr, self))
                     self.register_buffer(self._buffers_of[name], _tensor(name, plan.constants[name]))
         self._steps = []
@@ -119,16 +122,16 @@ class OnnxModule(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits [N, K] of images ``x``, float32 [N, C, H, W]."""
         tensors: dict[str, Any] = {name: getattr(self, buffer) for name, buffer in self._buffers_of.items()}
-        tensors[self._plan.graph.image] = x.permute(0, 2, 3, 1) if self._channels_last else x
-        arrays: dict[str, Array] = dict(self._plan.constants)
-        for call, step, finished in zip(self._plan.calls, self._steps, self._last_readers, strict=True):
+        tensors[self._image] = x.permute(0, 2, 3, 1) if self._channels_last else x
+        arrays: dict[str, Array] = dict(self._arrays)
+        for call, step, finished in zip(self._calls, self._steps, self._last_readers, strict=True):
             given = zip(call.node.inputs, call.plain, strict=True)
             made = getattr(self, step)(*(_argument(name, plain, tensors, arrays) for name, plain in given))
             outputs = made if isinstance(made, tuple) else (made,)
             (arrays if call.hosted else tensors).update(zip(call.node.outputs, outputs, strict=False))
             for name in finished:
                 tensors.pop(name, None)
-        return _as_logits(_argument(self._plan.graph.result, False, tensors, arrays))
+        return _as_logits(_argument(self._result, False, tensors, arrays))
 
 
 def _tensor(name: str, array: Array) -> torch.Tensor:

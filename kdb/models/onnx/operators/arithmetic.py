@@ -153,7 +153,7 @@ def _cast(node: Node, x: Tensor) -> Tensor:
     kind = _TYPES.get(node.get("to"))
     if kind is None:
         raise ModelError(f"{node} makes a type that kdb does not compute with")
-    return x if x.dtype == kind else x.to(kind)
+    return x if x.dtype == kind or (x.is_floating_point() and kind.is_floating_point) else x.to(kind)
 
 
 # --- reductions ----------------------------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ def _local_response(node: Node, x: Tensor) -> Tensor:
     size, channels = node.get("size"), x.shape[1]
     apart = torch.arange(channels)[None, :] - torch.arange(channels)[:, None]
     near = (apart >= -((size - 1) // 2)) & (apart <= size // 2)
-    weight = near.float().reshape(channels, channels, *[1] * (x.ndim - 2))
+    weight = near.to(x.dtype).reshape(channels, channels, *[1] * (x.ndim - 2))
     sums = CONVOLUTIONS[x.ndim - 2](x * x, weight)
     factor: Tensor = (node.get("bias", 1.0) + node.get("alpha", 1e-4) / size * sums) ** -node.get("beta", 0.75)
     return x * factor

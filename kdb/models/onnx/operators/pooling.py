@@ -72,7 +72,7 @@ def _average_pool(node: Node, x: Tensor) -> Tensor:
         y: Tensor = pool(x, windows.kernel, windows.stride, windows.before, ceil, included)
         return y
     # sums by a convolution, over how many elements are in each window
-    counted = torch.ones(1, 1, *x.shape[2:])
+    counted = torch.ones(1, 1, *x.shape[2:], dtype=x.dtype)
     counted = F.pad(windows.padded(counted, float(included)), _overhang(windows, x, output))
     return _sums(windows, F.pad(windows.padded(x, 0.0), _overhang(windows, x, output)), output) / _sums(
         windows, counted, output
@@ -90,7 +90,7 @@ def _overhang(windows: Windows, x: Tensor, output: list[int]) -> list[int]:
 
 def _sums(windows: Windows, x: Tensor, output: list[int]) -> Tensor:
     channels = x.shape[1]
-    ones = torch.ones(channels, 1, *windows.kernel)
+    ones = torch.ones(channels, 1, *windows.kernel, dtype=x.dtype)
     return _cut(CONVOLUTIONS[x.ndim - 2](x, ones, None, windows.stride, 0, windows.dilation, channels), output)
 
 

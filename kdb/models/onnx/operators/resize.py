@@ -28,7 +28,8 @@ def _resize(
         if node.get("mode", "nearest") == "nearest":
             x = x.index_select(axis, torch.from_numpy(_nearest(node, at, n)))
         else:
-            x = F.linear(x.movedim(axis, -1), torch.from_numpy(_weights(node, at, n, scale))).movedim(-1, axis)
+            weights = torch.from_numpy(_weights(node, at, n, scale)).to(x.dtype)
+            x = F.linear(x.movedim(axis, -1), weights).movedim(-1, axis)
         outside = (at < 0) | (at > n - 1)
         if node.get("coordinate_transformation_mode") == "tf_crop_and_resize" and outside.any():
             mask = torch.from_numpy(outside).reshape([m if a == axis else 1 for a in range(x.ndim)])
