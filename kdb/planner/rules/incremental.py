@@ -7,10 +7,13 @@ from dataclasses import replace
 from kdb.planner.plan import LogicalPlan
 from kdb.planner.rules.aggregates import first_aggregate, first_opaque
 from kdb.planner.rules.base import Context, Rule
+from kdb.planner.rules.conditioning import ill_conditioned
 
 
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
-    """Move the cut from the source to the first aggregate."""
+    """Move the cut from the source to the first aggregate, unless a layer would magnify the rounding of deltas."""
+    if (node := ill_conditioned(plan.network)) is not None:
+        return f"{node.name} takes a logarithm, root or quotient of what may be near zero, where rounding is magnified"
     cut = min(first_aggregate(plan.network), first_opaque(plan.network))
     if cut <= 1:
         return f"the first layer has no delta rule: {plan.network.nodes[1].operator.label}"

@@ -1,0 +1,70 @@
+"""Which layers magnify the rounding of a delta without limit.
+
+What a delta changes is ``view + delta``, with an error relative to the larger of the two.  Where they all but cancel,
+the logarithm, a root or the reciprocal of the sum has an error that full inference does not have.
+"""
+
+from __future__ import annotations
+
+import math
+
+from kdb.kernels.base import Operand, Program
+from kdb.network import Network, Node
+from kdb.operators.locationwise import LocationWise
+
+SAFE = 1e-2
+"""From here on the derivatives are at most some hundreds, like those of other layers."""
+NEVER_NEGATIVE = frozenset({"abs", "exp", "sigmoid", "softplus", "softmax", "sqrt"})
+
+
+def ill_conditioned(network: Network) -> Node | None:
+    """The first layer, on maps, of a logarithm, a root or a quotient of what may come near zero; None if none is.
+
+    On vectors, as behind a mean over the map, nothing cancels as a rule.
+    """
+
+    def magnifies(node: Node) -> bool:
+        on_map = node.shape.size.area > 1
+        return on_map and isinstance(node.operator, LocationWise) and _magnifies(node.operator.program)
+
+    return next((node for node in network if magnifies(node)), None)
+
+
+def _magnifies(program: Program) -> bool:
+    least = [-math.inf]  # of each register, so far as that is known
+
+    def bound(operand: Operand) -> float:
+        if isinstance(operand, str):
+            return -math.inf
+        return least[operand] if isinstance(operand, int) else operand
+
+    for instruction in program:
+        name, operands = instruction.function, instruction.operands
+        bounds = [bound(operand) for operand in operands]
+        if name in ("log", "sqrt", "reciprocal") and bounds[0] < SAFE:
+            return True
+        if name == "div" and not isinstance(operands[1], str) and abs(bounds[1]) < SAFE:
+            return True
+        if name == "div" and isinstance(operands[1], int) and bounds[1] < SAFE:
+            return True
+        if name == "pow" and not (isinstance(operands[1], float) and operands[1] >= 1) and bounds[0] < SAFE:
+            return True
+        least.append(_least(name, operands, bounds))
+    return False
+
+
+def _least(name: str, operands: tuple[Operand, ...], bounds: list[float]) -> float:
+    """A lower bound of an instruction's result, given its operands'."""
+    if name == "maximum":
+        return max(bounds)
+    if name == "minimum":
+        return min(bounds)
+    if name == "add":
+        return sum(bounds)
+    if name in NEVER_NEGATIVE or (name == "pow" and isinstance(operands[1], float) and operands[1] % 2 == 0):
+        return 0.0
+    if name == "mul" and operands[0] == operands[1]:
+        return 0.0
+    if name == "mul" and min(bounds) >= 0:
+        return bounds[0] * bounds[1]
+    return -math.inf
