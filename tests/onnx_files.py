@@ -1,4 +1,4 @@
-"""Small ONNX models, built node by node, and what ONNX Runtime makes of them: the oracle of tests/test_onnx.py."""
+"""Small ONNX models, built node by node, and what ONNX Runtime makes of them: the oracle of their tests."""
 
 from __future__ import annotations
 
@@ -108,3 +108,35 @@ def keras_like(rng: np.random.Generator, side: int = 33) -> onnx.ModelProto:
         node("Softmax", "logits", "y"),
     ]
     return model(nodes, ("n", side, side, 3), weights, opset=18)
+
+
+def close(made: np.ndarray, wanted: np.ndarray, tolerance: float = 1e-4) -> None:
+    """Equal up to ``tolerance`` of the largest value."""
+    assert made.shape == wanted.shape
+    assert np.abs(made - wanted).max(initial=0) <= tolerance * np.abs(wanted).max(initial=1e-3)
+
+
+def outputs(module: torch.nn.Module, images: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        return module(torch.from_numpy(images)).numpy()
+
+
+HEAD = {
+    "w": np.random.default_rng(0).normal(0, 0.2, (8, 3, 3, 3)).astype(np.float32),
+    "dense": np.random.default_rng(1).normal(0, 0.2, (8, 5)).astype(np.float32),
+    "flat": np.array([1, -1]),
+    "exact": np.array([1, 8]),
+    "two": np.array([2, 4]),
+    "batch": np.array([1]),
+    "first": np.array(0),
+    "zero": np.array([0]),
+    "groups": np.array([1, 2, 4, 10, 10]),
+    "joined": np.array([1, 8, 10, 10]),
+    "token": np.random.default_rng(2).normal(size=(1, 8, 1)).astype(np.float32),
+    "vectors": np.array([1, 8, 100]),
+}
+
+
+def classifier(*last: onnx.NodeProto, shape: Sequence[Any] = ("n", 3, 12, 12), opset: int = 17) -> onnx.ModelProto:
+    nodes = [node("Conv", "x w", "c"), node("GlobalAveragePool", "c", "g"), node("Flatten", "g", "f")]
+    return model([*nodes, node("MatMul", "f dense", "d"), *last], shape, HEAD, opset)
