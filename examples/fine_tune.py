@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
+import kdb
 from kdb.images import load_image
 from kdb.models import zoo
 from kdb.models.model import Model
@@ -38,6 +39,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("model.pt"), help="where the state dict goes")
     parser.add_argument("--seed", type=int, default=0, help="of the split and of the training")
     asked = parser.parse_args()
+    if not asked.folder.is_dir() or not asked.out.absolute().parent.is_dir():
+        raise SystemExit(f"there must be a folder {asked.folder}, and one for {asked.out}")
     torch.manual_seed(asked.seed)
     labels, parts = split(asked.folder, asked.seed)
     print(f"{len(labels)} classes; {' / '.join(str(len(part)) for part in parts)} images to train, validate and test")
@@ -54,7 +57,7 @@ def main() -> None:
     file = asked.out.with_suffix(".labels.txt")
     file.write_text("\n".join(labels) + "\n", encoding="utf-8")
     wanted = model.preprocessing
-    print(f"CREATE MODEL {asked.out.stem} FROM '{asked.out}' (arch = '{asked.arch}', labels = '{file}',")
+    print(f"CREATE MODEL '{asked.out.stem}' FROM '{asked.out}' (arch = '{asked.arch}', labels = '{file}',")
     print(f"    input = {wanted.input_size}, mean = {wanted.mean}, std = {wanted.std});")
 
 
@@ -127,4 +130,7 @@ def accuracy_of(layer: nn.Linear, x: torch.Tensor, y: torch.Tensor) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except kdb.Error as error:
+        raise SystemExit(f"error: {error}") from None

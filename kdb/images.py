@@ -155,6 +155,8 @@ def _from_picture(picture: Image.Image) -> Pixels:
     picture.load()  # first: TIFF turns itself while it loads, PNG may carry its EXIF behind the pixels
     if picture.mode == "F":
         raise ValueError("it has 32-bit float pixels; 8 or 16 bits a channel are expected")
+    if picture.mode == "I" and 32 in getattr(picture, "tag_v2", {}).get(_BITS, ()):
+        raise ValueError("it has 32-bit integer pixels; 8 or 16 bits a channel are expected")
     if picture.mode == "I" or picture.mode.startswith("I;16"):
         values = np.asarray(picture).astype(np.float32)
         if values.min() < 0 or values.max() > 65535:

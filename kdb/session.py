@@ -147,6 +147,8 @@ class Session:
         if asked.into is not None:
             _check_writable(asked.into)
         found, several = self._sources(asked.source, arguments)
+        if asked.into is not None:
+            _check_apart(asked.into, found)
         if not several:
             heat_map = self._heat_map(asked, arguments, *found[0])[0]
             if asked.into is not None:
@@ -310,6 +312,13 @@ def _check_writable(path: str) -> None:
         raise ExecutionError(f"cannot write '{path}': the folder '{folder}' is not writable")
     if Path(path).is_dir():
         raise ExecutionError(f"cannot write '{path}': it is a folder")
+
+
+def _check_apart(path: str, found: Sequence[Found]) -> None:
+    """Refuse an output that is one of the images."""
+    for name, _ in found:
+        if name is not None and os.path.exists(path) and os.path.exists(name) and os.path.samefile(path, name):
+            raise BindError(f"INTO '{path}' would overwrite the image that is asked about")
 
 
 def connect(path: str | os.PathLike[str] | None = None, *, progress: Progress | None = None) -> Session:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -68,6 +70,15 @@ def test_n_channels_are_exact(channels: int, fill: str) -> None:
         assert np.abs(hm.values[:, row, column] - expected).max() <= 1e-4 * np.abs(expected).max()
     assert np.ptp(hm.values, axis=(1, 2)).min() > 1e-3
     assert hm.image.shape == (*SIZE, 3)
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile])
+def test_what_runs_a_module_elsewhere_is_taken_off(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    db, image = kdb.connect(), np.random.default_rng(0).integers(0, 256, (*SIZE, 4), np.uint8)
+    db.register_model("m", network(4), input_size=SIZE)  # four channels, as its first convolution says
+    db.register_model("wrapped", wrap(network(4)), input_size=SIZE)
+    maps = [db.execute(f"OCCLUDE $image STRIDE 8 USING {name}", {"image": image}) for name in ("m", "wrapped")]
+    assert np.array_equal(maps[0].values, maps[1].values)
 
 
 def test_images_are_resized_channel_by_channel() -> None:

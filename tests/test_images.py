@@ -320,3 +320,10 @@ def test_only_patterns_are_globs(folder: Path, text: str) -> None:
 @given(hnp.arrays(np.uint8, st.tuples(sides, sides, st.sampled_from((1, 2, 4)))))
 def test_arrays_keep_other_channels_and_one_becomes_three(array: np.ndarray) -> None:
     assert_pixels(load_image(array), np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array)
+
+
+def test_32_bit_integers_are_refused(folder: Path) -> None:
+    path = folder / "wide.tiff"
+    Image.fromarray(np.arange(12, dtype=np.int32).reshape(3, 4)).save(path)
+    with pytest.raises(ExecutionError, match="32-bit integer"):
+        load_image(path)

@@ -59,7 +59,8 @@ def logits_of(module: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
     """What the module gives for ``images`` [N, C, H, W]; raises ModelError where that fails or is not [N, K]."""
     out = _run(module, images)
     if not isinstance(out, torch.Tensor):
-        raise ModelError(f"the model must return logits [N, K]; it returns {type(out).__name__}")
+        what = f"it returns {type(out).__name__}, so wrap it in a module whose forward takes the logits out"
+        raise ModelError(f"the model must return logits [N, K]; {what}")
     if out.ndim < 2 or out.shape[0] != images.shape[0] or out[0].numel() != out.shape[1]:
         raise ModelError(f"the model must return logits [N, K]; it returns {list(out.shape)} for N = {len(images)}")
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -34,7 +35,12 @@ def load(path: str | os.PathLike[str]) -> tuple[Exported, tuple[int, ...]]:
 
     Raises ModelError for a program that takes anything else.
     """
-    program = torch.export.load(os.fspath(path))
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # the loader logs tracebacks besides raising
+    try:
+        program = torch.export.load(os.fspath(path))
+    finally:
+        logging.disable(disabled)
     return Exported(program.module()), _image_shape(program, os.fspath(path))
 
 

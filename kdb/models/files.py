@@ -52,9 +52,7 @@ def load_model(name: str, path: str, options: Mapping[str, Any]) -> Model:
         )
     if suffix not in SUFFIXES:
         raise ModelError(f"'{path}' is of no kind that kdb reads: {', '.join(SUFFIXES)}")
-    if not os.path.isfile(path):
-        looked = "" if os.path.isabs(path) else f" (looked in {os.getcwd()})"
-        raise ModelError(f"there is no file '{path}'{looked}")
+    _check_there(path)
     if suffix == ".onnx":
         return _onnx_model(name, path, options)
     read = _read_safetensors if suffix == ".safetensors" else _read_pickle
@@ -66,8 +64,16 @@ def exported_model(name: str, path: str | os.PathLike[str], options: Mapping[str
 
     Raises ModelError for a file that is not there, damaged, or exported for one size of batch.
     """
+    _check_there(os.fspath(path))
     module, shape = _reading(os.fspath(path), lambda: exported.load(path))
-    return zoo.make_model(name, module, **{"input": shape[2:], "n_channels": shape[1]} | dict(options))
+    defaults = {"n_channels": shape[1]} | ({} if "input_size" in options else {"input": shape[2:]})
+    return zoo.make_model(name, module, **defaults | dict(options))
+
+
+def _check_there(path: str) -> None:
+    if not os.path.isfile(path):
+        looked = "" if os.path.isabs(path) else f" (looked in {os.getcwd()})"
+        raise ModelError(f"there is no file '{path}'{looked}")
 
 
 # ---- state dicts
@@ -102,7 +108,8 @@ def _reading(path: str, load: Callable[[], Any]) -> Any:
         elif "weights_only" in text or "Unsupported" in text:
             reason = "it holds more than weights, and unpickling that could run code; save the module's state_dict()"
         else:
-            reason = (text.strip().splitlines() or [type(error).__name__])[0]
+            said = (text.strip() or type(error).__name__).splitlines()[0]
+            reason = f"it is damaged, or no {Path(path).suffix} file ({said})"
         raise ModelError(f"cannot load '{path}': {reason}") from error
 
 
@@ -142,7 +149,9 @@ def _state(path: str, loaded: object) -> State:
         raise ModelError(f"'{path}' holds no state dict but {type(loaded).__name__}; save the module's state_dict()")
     state = {str(key): value for key, value in loaded.items() if isinstance(value, torch.Tensor)}
     if not state:
-        raise ModelError(f"'{path}' holds no tensors")
+        below = [key for key, value in loaded.items() if isinstance(value, Mapping | nn.Module)]
+        hint = f", but more under {_few(map(str, below))} there; save that alone" if below else ""
+        raise ModelError(f"'{path}' holds no tensors at its top{hint}")
     for prefix in _PREFIXES:
         if all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}

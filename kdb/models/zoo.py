@@ -106,12 +106,13 @@ def make_model(name: str, module: object, /, **keywords: object) -> Model:
     """A model out of any ``nn.Module`` that maps [N, C, H, W] to logits [N, K].
 
     Keywords: ``input`` (alias ``input_size``; required), ``mean`` (0), ``std`` (1), ``scale`` (255), ``layout``
-    ('NCHW' or 'NHWC'), ``channels`` ('RGB' or 'BGR'), ``n_channels`` (3 or 1; default that of the module's first
-    convolution), ``activation`` ('softmax', 'sigmoid' or 'none'), ``resize`` ('bilinear', 'stretch' or 'crop'),
+    ('NCHW' or 'NHWC'), ``channels`` ('RGB' or 'BGR'), ``n_channels`` (default that of the module's first convolution,
+    up to 4), ``activation`` ('softmax', 'sigmoid' or 'none'), ``resize`` ('bilinear', 'stretch' or 'crop'),
     ``labels`` (a sequence, or a file: one a line, or a JSON list).
 
     Raises BindError for a keyword that is unknown or makes no sense, ModelError for weights that are not finite.
     """
+    module = _unwrapped(module)
     if not isinstance(module, nn.Module):
         raise BindError(f"a model is a torch.nn.Module, not {type(module).__name__}")
     if isinstance(module, torch.jit.ScriptModule):
@@ -153,9 +154,17 @@ def input_size(options: Mapping[str, object]) -> tuple[int, int] | None:
     return None if value is None else as_size("input", value)
 
 
+def _unwrapped(module: object) -> object:
+    """The module inside DataParallel or what torch.compile gives: those run it elsewhere, and cannot be traced."""
+    if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return module.module
+    return getattr(module, "_orig_mod", module)
+
+
 def _first_channels(module: nn.Module) -> int:
+    """Those of the first convolution, where they may be an image's; of more than 4, layers before it made some."""
     convolution = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
-    return 1 if convolution is not None and convolution.in_channels == 1 else 3
+    return convolution.in_channels if convolution is not None and convolution.in_channels <= 4 else 3
 
 
 def _labels(value: Any) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import math
 from kdb.kernels.base import Operand, Program
 from kdb.network import Network, Node
 from kdb.operators.locationwise import LocationWise
+from kdb.operators.pooling import MaxPool
 
 SAFE = 1e-2
 """From here on the derivatives are at most some hundreds, like those of other layers."""
@@ -22,16 +23,22 @@ def ill_conditioned(network: Network) -> Node | None:
 
     On vectors, as behind a mean over the map, nothing cancels as a rule.
     """
+    least: dict[str, float] = {}  # of each layer's numbers, so far as that is known
+    for node in network:
+        least[node.name] = -math.inf
+        if isinstance(node.operator, LocationWise):
+            found = _least_of(node.operator.program, least[node.inputs[0]])
+            if found is None and node.shape.size.area > 1:
+                return node
+            least[node.name] = -math.inf if found is None else found
+        elif isinstance(node.operator, MaxPool):
+            least[node.name] = least[node.inputs[0]]
+    return None
 
-    def magnifies(node: Node) -> bool:
-        on_map = node.shape.size.area > 1
-        return on_map and isinstance(node.operator, LocationWise) and _magnifies(node.operator.program)
 
-    return next((node for node in network if magnifies(node)), None)
-
-
-def _magnifies(program: Program) -> bool:
-    least = [-math.inf]  # of each register, so far as that is known
+def _least_of(program: Program, given: float) -> float | None:
+    """A lower bound of the program's value where its input has ``given``; None where rounding is magnified."""
+    least = [given]  # of each register
 
     def bound(operand: Operand) -> float:
         if isinstance(operand, str):
@@ -42,15 +49,13 @@ def _magnifies(program: Program) -> bool:
         name, operands = instruction.function, instruction.operands
         bounds = [bound(operand) for operand in operands]
         if name in ("log", "sqrt", "reciprocal") and bounds[0] < SAFE:
-            return True
-        if name == "div" and not isinstance(operands[1], str) and abs(bounds[1]) < SAFE:
-            return True
+            return None
         if name == "div" and isinstance(operands[1], int) and bounds[1] < SAFE:
-            return True
+            return None
         if name == "pow" and not (isinstance(operands[1], float) and operands[1] >= 1) and bounds[0] < SAFE:
-            return True
+            return None
         least.append(_least(name, operands, bounds))
-    return False
+    return least[-1]
 
 
 def _least(name: str, operands: tuple[Operand, ...], bounds: list[float]) -> float:
