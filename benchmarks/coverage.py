@@ -35,10 +35,9 @@ from kdb.session import Session
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "build" / "coverage"
 """Where rows are kept."""
-COMPARED = 16
-"""Positions that are compared: the corners, two on each border, and four anywhere."""
+COMPARED = 12
+"""Positions that are compared: four rows of three, from border to border."""
 PATCH, STRIDE = (16, 16), 4
-CASE = Case(PATCH, "black", "scattered", "chelsea")
 PLANNED = f"OCCLUDE $image WITH patch({PATCH[0]}, {PATCH[1]}) FILL black"
 HEADERS = (
     *("model", "input", "parameters", "layers", "incremental", "eq. 14", "in full from", "because"),
@@ -103,7 +102,8 @@ class Row:
     def __str__(self) -> str:
         parts = [f"{self.entry.name:40} {self.entry.side:3}"]
         if self.reach is not None:
-            parts.append(f"{self.reach.share:6.1%} to {self.reach.cut or 'the end'} ({self.reach.because})")
+            until = f"{self.reach.cut}: {self.reach.because}" if self.reach.cut else "the end"
+            parts.append(f"{self.reach.share:6.1%} to {until}")
         if self.found is not None:
             parts.append(f"error/scale {self.found.scale_error:.1e} of range {self.found.range_use:.2f}")
         return "  ".join([*parts, self.verdict, f"({self.seconds:.0f} s)"])
@@ -119,7 +119,7 @@ def reach(db: Session, name: str, module: torch.nn.Module, side: int) -> Reach:
     with _without(db, "cut_over", "constant_interior"):
         centred = _explained(db, f"{PLANNED} AT $middle USING '{name}'", middle=middle)
     # Layers outside the vocabulary count too, as PyTorch counts them.
-    total = max(multiply_adds(module, side), centred["naive_macs"])
+    total = max(multiply_adds(module, side) if whole["outside"] else 0, centred["naive_macs"])
     before = sum(line["naive_macs"] for line in whole["layers"] if line["stage"] == "deltas")
     changed = centred["planned_macs"] + total - centred["naive_macs"]
     return Reach(
@@ -187,7 +187,9 @@ def measure(entry: Entry) -> Row:
 
 
 def _judged(db: Session, subject: Subject) -> dict[str, Any]:
-    outcome = check(db, subject, Truth(subject.module), CASE, COMPARED)
+    free = [length - side for length, side in zip(subject.size, PATCH, strict=True)]
+    case = Case(PATCH, "black", f"STRIDE ({free[0] // 3}, {free[1] // 2})", "chelsea")
+    outcome = check(db, subject, Truth(subject.module), case, COMPARED)
     return {"found": outcome.found, "problem": outcome.problem}
 
 

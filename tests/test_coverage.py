@@ -36,8 +36,10 @@ def test_a_plain_network_is_incremental_and_exact() -> None:
     found = coverage.measure(Entry("squeezenet1_1", SIDE, True))
     assert found.incremental and found.exact and found.as_promised, found
     assert found.reach is not None and 0.2 < found.reach.share <= 1
-    model = zoo.make_model("same", calibrated("squeezenet1_1", (SIDE, SIDE)), input_size=(SIDE, SIDE))
-    bound = speedups(Catalog().traced(model), Engine(default_settings()), 16)["all"]["centre"]
+    module = calibrated("squeezenet1_1", (SIDE, SIDE))
+    traced = Catalog().traced(zoo.make_model("same", module, input_size=(SIDE, SIDE)))
+    assert coverage.multiply_adds(module, SIDE) == traced.network.macs
+    bound = speedups(traced, Engine(default_settings()), 16)["all"]["centre"]
     assert found.reach.bound == pytest.approx(bound)
 
 
