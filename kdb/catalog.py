@@ -58,7 +58,7 @@ class Catalog:
         """
         if name in self._registered and not replace:
             raise BindError(f"there is a model '{name}'; write CREATE OR REPLACE MODEL, or DROP MODEL {name} first")
-        from kdb.models import files
+        from kdb.models import files  # with all that reads ONNX, which few sessions need
 
         self._registered[name] = files.load_model(name, path, options)
         return self._registered[name]

@@ -180,6 +180,8 @@ class Session:
             if asked.into is not None:
                 _check_writable(asked.into)
             found, several = self._sources(asked.source, arguments)
+            if asked.into is not None:
+                _check_apart(asked.into, found)
             if several and len(found) != 1:
                 raise BindError(f"EXPLAIN ANALYZE runs one image; {len(found)} are given")
             heat_map, planned, measured = self._heat_map(asked, arguments, *found[0])
@@ -315,10 +317,12 @@ def _check_writable(path: str) -> None:
 
 
 def _check_apart(path: str, found: Sequence[Found]) -> None:
-    """Refuse an output that is one of the images."""
-    for name, _ in found:
-        if name is not None and os.path.exists(path) and os.path.exists(name) and os.path.samefile(path, name):
-            raise BindError(f"INTO '{path}' would overwrite the image that is asked about")
+    """Refuse an output that is one of the images; ``{stem}`` is each one's own."""
+    names = [name for name, _ in found if name is not None and os.path.exists(name)]
+    for name in names:
+        target = path.replace("{stem}", Path(name).stem)
+        if os.path.exists(target) and any(os.path.samefile(target, other) for other in names):
+            raise BindError(f"INTO '{path}' would overwrite the image '{target}' that is asked about")
 
 
 def connect(path: str | os.PathLike[str] | None = None, *, progress: Progress | None = None) -> Session:

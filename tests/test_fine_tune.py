@@ -34,6 +34,5 @@ def test_a_folder_becomes_a_model(
     db = kdb.connect()
     db.execute(printed[printed.index("CREATE MODEL") :])
     hm = db.execute("OCCLUDE 'photos/cat/0.png' STRIDE 52 USING mine")
-    with pytest.raises(kdb.BindError, match="would overwrite"):
-        db.execute("OCCLUDE 'photos/cat/0.png' STRIDE 52 USING mine INTO 'photos/cat/0.png'")
+
     assert hm.label == "cat" and hm.baseline > 0.5 and np.ptp(hm.values) > 0

@@ -84,7 +84,6 @@ def test_ten_thousand_mutated_queries(tmp_path: Path, monkeypatch: pytest.Monkey
         except Exception as error:
             raise AssertionError(f"{text!r} raised {type(error).__name__}: {error}") from error
     assert min(outcomes[name] for name in ("answered", "ParseError", "BindError")) > 200, outcomes
-    assert not [path for path in tmp_path.rglob("*") if path.suffix == ".pt2"]
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tiff", "bmp", "gif", "webp", "ppm"])

@@ -221,6 +221,8 @@ def test_the_activation_of_a_map_is_not_that_of_the_classes(tmp_path: Path) -> N
         ((None, None, None, 3), None, None, 3),
         (("n", 3, 14, 3), "NHWC", (3, 14), 3),
         (("n", 12, 14, 1), "nhwc", (12, 14), 1),
+        (("n", 6, 12, 14), "NCHW", (12, 14), 6),
+        (("n", 4, 12, 14), None, (12, 14), 4),
     ],
 )
 def test_layouts(shape: Any, layout: str | None, size: Any, channels: int, tmp_path: Path) -> None:

@@ -672,3 +672,19 @@ def test_no_more_cores_are_used_than_threads_are_set(threads: int) -> None:
         db.execute(query.format(4), {"image": image})
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     assert cpu <= 1.1 * threads * wall
+
+
+@pytest.mark.parametrize("form", ["OCCLUDE", "EXPLAIN ANALYZE OCCLUDE"])
+@pytest.mark.parametrize(
+    ("source", "into"), [("a.png", "a.png"), ("[ab].png", "{stem}.png"), ("a*.png", "./{stem}.png")]
+)
+def test_images_are_not_overwritten(
+    db: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, source: str, into: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.zeros((SIDE, SIDE, 3), np.uint8)).save(name)
+    before = Path("a.png").read_bytes()
+    with pytest.raises(BindError, match="would overwrite"):
+        db.execute(f"{form} '{source}' STRIDE 16 USING small INTO '{into}'")
+    assert Path("a.png").read_bytes() == before

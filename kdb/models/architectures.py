@@ -17,7 +17,8 @@ from kdb.preprocessing import as_size
 def input_size(arch: str) -> tuple[int, int]:
     """The (height, width) that ``arch`` was made for; raises BindError for an unknown name."""
     if arch.startswith("timm/"):
-        height, width = _timm(arch).get_pretrained_cfg(arch.removeprefix("timm/")).input_size[1:]
+        timm, bare = zoo.timm_named(arch)
+        height, width = timm.get_pretrained_cfg(bare).input_size[1:]
         return as_size("input", (height, width))
     if arch not in (*efficientnet_lite.NAMES, *zoo.torchvision_names()):
         hint = did_you_mean(arch, zoo.known_names()) or "; kdb knows torchvision's classifiers and timm/NAME"
@@ -35,8 +36,8 @@ def build(arch: str, classes: int, size: tuple[int, int]) -> nn.Module:
             if arch in efficientnet_lite.NAMES:
                 return efficientnet_lite.untrained(arch, size, classes)
             if arch.startswith("timm/"):
-                timm = _timm(arch)
-                module: nn.Module = timm.create_model(arch.removeprefix("timm/"), num_classes=classes)
+                timm, bare = zoo.timm_named(arch)
+                module: nn.Module = timm.create_model(bare, num_classes=classes)
                 return module
             module = import_torchvision().models.get_model(arch, weights=None, num_classes=classes, **_keywords(arch))
             return module
@@ -65,12 +66,3 @@ def with_channels(module: nn.Module, channels: Mapping[str, int]) -> int | None:
 def _keywords(arch: str) -> dict[str, Any]:
     # Their own initialisation takes seconds, and is overwritten.
     return {"init_weights": False} if arch in ("inception_v3", "googlenet") else {}
-
-
-def _timm(arch: str) -> Any:
-    timm = zoo.import_timm(arch)
-    bare = arch.removeprefix("timm/")
-    known = [*timm.list_models(), *timm.list_pretrained()]
-    if bare not in known:
-        raise BindError(f"unknown architecture '{arch}'{did_you_mean(arch, ('timm/' + other for other in known))}")
-    return timm

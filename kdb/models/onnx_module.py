@@ -186,8 +186,6 @@ def _channels(graph: Graph, channels_last: bool) -> int:
         convolution = next((node for node in graph.nodes if node.op == "Conv"), None)
         weight = graph.constants.get(convolution.inputs[1]) if convolution is not None else None
         n = 3 if convolution is None or weight is None else weight.shape[1] * convolution.get("group", 1)
-    if n not in (1, 3):
-        raise ModelError(f"its input {_text(graph)} has {n} channels; kdb's images have 3, or 1 where they are grey")
     return n
 
 

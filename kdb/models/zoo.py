@@ -276,21 +276,25 @@ def _random(name: str, build: Callable[[], nn.Module], size: tuple[int, int]) ->
     return module.eval()
 
 
-def import_timm(name: str) -> Any:
-    """timm, which the model ``name`` needs; raises ModelError where it is not installed."""
+def timm_named(name: str) -> tuple[Any, str]:
+    """timm, and what it calls the model ``timm/...``.
+
+    Raises ModelError where timm is not installed, BindError where it has no such model.
+    """
     import_torchvision()  # which timm imports, and without this in vain where the operators do not load
     try:
-        return import_module("timm")
+        timm: Any = import_module("timm")
     except ImportError as error:
         raise ModelError(f"'{name}' needs timm; pip install timm") from error
-
-
-def _from_timm(name: str, asked: str, options: Mapping[str, object]) -> Model:
-    timm = import_timm(name)
     bare = name.removeprefix("timm/")
     known = [*timm.list_models(), *timm.list_pretrained()]
     if bare not in known:
         raise BindError(f"unknown model '{name}'{did_you_mean(name, ('timm/' + other for other in known))}")
+    return timm, bare
+
+
+def _from_timm(name: str, asked: str, options: Mapping[str, object]) -> Model:
+    timm, bare = timm_named(name)
     random = choice("weights", asked, ("default", "random")) == "random"
     try:
         config = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(bare).to_dict())
