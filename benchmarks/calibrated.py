@@ -82,7 +82,8 @@ def calibrate(module: nn.Module, images: Tensor) -> nn.Module:
       from [0.2, 0.8]: with biases about zero a deep network is chaotic, and its fp32 rounding far from a trained one's;
     - the last layer gives each class a level of its own, drawn from [1, 3], that images move by about 1/4: no class is
       zero all over a map, where no error relative to its logits could be small;
-    - a scale that is next to zero at first, as a residual branch's, becomes 0.5, or the branch would do nothing.
+    - a scale that is next to zero at first, as a residual branch's, becomes 0.5, or the branch would do nothing, and a
+      layer's weights that are, as a transformer's last, are drawn.
     """
     seen: list[nn.Module] = []
 
@@ -96,8 +97,11 @@ def calibrate(module: nn.Module, images: Tensor) -> nn.Module:
         return _standardise(layer, output)
 
     with torch.no_grad():
+        for layer in module.modules():
+            if isinstance(layer, _CONVOLUTIONS) and _next_to_zero(layer.weight):
+                layer.weight.normal_()
         for name, parameter in module.named_parameters():
-            if not name.endswith("bias") and float(parameter.abs().max()) <= NEXT_TO_ZERO:
+            if not name.endswith("bias") and _next_to_zero(parameter):
                 parameter.fill_(0.5)
         handles: list[RemovableHandle] = [
             layer.register_forward_hook(adjust)
@@ -111,6 +115,10 @@ def calibrate(module: nn.Module, images: Tensor) -> nn.Module:
                 handle.remove()
         _set_levels([layer for layer in seen if isinstance(layer, _CONVOLUTIONS)][-1])
     return module
+
+
+def _next_to_zero(weight: Tensor) -> bool:
+    return float(weight.abs().max()) <= NEXT_TO_ZERO
 
 
 def signal(

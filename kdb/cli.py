@@ -47,6 +47,9 @@ Statements end with ; and may run over several lines; an empty line ends one too
 WORDS = {"help": ".help", "quit": ".quit", "exit": ".quit"}
 """What other shells taught people to type, when nothing else was typed before."""
 
+SUMMARIZED = 20
+"""Classes that a summary shows at most."""
+
 PROGRESS_AFTER = 2.0
 """Seconds before a progress bar appears."""
 
@@ -147,19 +150,23 @@ def summary(heat_map: HeatMap) -> str:
 
     values, indices, labels = heat_map.by_class()
     corners = heat_map.positions.reshape(-1, 2)
+    baselines = np.ravel(heat_map.baseline)
+    whole = "logit" if heat_map.score.startswith("logit") else "probability"
+    shown = sorted(np.argsort(-baselines, kind="stable")[:SUMMARIZED].tolist())
     lines = []
-    for row, index, label, baseline in zip(values, indices, labels, np.ravel(heat_map.baseline), strict=True):
+    for row, index, label, baseline in ((values[i], indices[i], labels[i], baselines[i]) for i in shown):
         centre = 0.0 if heat_map.score.endswith("drop") else baseline
         change = np.where(np.isnan(row), 0, row - centre)
         most = int(np.argmax(np.abs(change)))
         y, x = corners[most]
-        whole = "logit" if heat_map.score.startswith("logit") else "probability"
         lines.append(
             f"{label} ({index}): {whole} {baseline:.4g}; {heat_map.score} {row[most]:.4g} with the patch at ({y}, {x})"
         )
+    if left := len(baselines) - len(shown):
+        lines.append(f"and {left} more classes, of smaller {whole}")
     stats = heat_map.stats
     cost = f"{stats.evaluated} of {stats.positions} positions in {stats.seconds['total']:.1f} s"
-    return "\n".join([*lines, f"{cost}, {stats.speedup:.1f} times fewer multiply-adds than full inference"])
+    return "\n".join([*lines, f"{cost}; full inference makes {stats.speedup:.3g} times the multiply-adds"])
 
 
 def shell(client: Client, read: Callable[[str], str] = input) -> int:

@@ -72,7 +72,9 @@ def describe(traced: TracedModel, patch: Size) -> Description:
 def _bound(macs: int, recomputed: int, partly: bool) -> str:
     if partly:
         return "no bound, since only part of the multiply-adds is counted"
-    return f"multiply-adds by equation 14 {macs / recomputed:.3g} times fewer" if recomputed else "no multiply-adds"
+    if not recomputed:
+        return "no multiply-adds"
+    return f"by equation 14, full inference makes {macs / recomputed:.3g} times the multiply-adds"
 
 
 def _input(wanted: Preprocessing) -> str:

@@ -10,11 +10,12 @@
 
 and, warned of rather than raised, OmissionWarning and FullInferenceWarning.
 
-A user's mistake never surfaces as an AssertionError, KeyError or the like.  This module imports nothing.
+A user's mistake never surfaces as an AssertionError, KeyError or the like.  This module imports nothing of kdb.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -91,3 +92,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` for the known name closest to ``name``, or the empty string."""
     close = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def looked_in(path: str | os.PathLike[str]) -> str:
+    """Where a relative path was looked for, to end a message with; nothing for an absolute one."""
+    return "" if os.path.isabs(path) else f" (looked in {os.getcwd()})"

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from kdb.errors import BindError, ExecutionError
+from kdb.errors import BindError, ExecutionError, looked_in
 
 Pixels = npt.NDArray[np.float32]
 
@@ -79,12 +79,8 @@ def expand_sources(pattern: str) -> list[str] | None:
     found = glob.glob(pattern, recursive=True)  # for "missing/**" it gives "missing/", which is not there
     matches = sorted(path for path in found if os.path.lexists(path) and not os.path.isdir(path))
     if not matches:
-        raise ExecutionError(f"no file matches '{pattern}'{_looked_in(pattern)}")
+        raise ExecutionError(f"no file matches '{pattern}'{looked_in(pattern)}")
     return matches
-
-
-def _looked_in(path: str | Path) -> str:
-    return "" if os.path.isabs(path) else f" (looked in {os.getcwd()})"
 
 
 @contextmanager
@@ -129,7 +125,7 @@ def _from_array(array: npt.NDArray[Any]) -> Pixels:
 
 
 def _from_file(path: str | Path) -> Pixels:
-    with _reading(f"'{path}'", _looked_in(path)):
+    with _reading(f"'{path}'", looked_in(path)):
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
             raise ValueError("it is a folder")

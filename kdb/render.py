@@ -199,11 +199,12 @@ def html_of_map(heat_map: HeatMap) -> str:
     """The picture, with the query and what it cost below it, as an HTML figure."""
     stats = heat_map.stats
     picture = base64.b64encode(png(heat_map)).decode("ascii")
-    cost = f"{stats.evaluated} of {stats.positions} positions evaluated; {stats.speedup:.3g} times fewer multiply-adds"
+    cost = f"{stats.evaluated} of {stats.positions} positions evaluated"
+    ratio = f"full inference at each makes {stats.speedup:.3g} times the multiply-adds"
     return (
         f'<figure style="margin:0"><img src="data:image/png;base64,{picture}" style="max-width:100%"'
         f' alt="{html.escape(repr(heat_map))}"><figcaption><code>{html.escape(heat_map.query)}</code><br>'
-        f"{cost}, by the count of full inference at each</figcaption></figure>"
+        f"{cost}; {ratio}</figcaption></figure>"
     )
 
 

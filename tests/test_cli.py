@@ -18,6 +18,7 @@ from torch import nn
 
 import kdb
 from benchmarks import photos
+from kdb import cli
 from kdb.cli import Client, ProgressBar, shell, summary
 from kdb.errors import Interrupted
 from kdb.heatmap import HeatMap, HeatMaps
@@ -145,6 +146,17 @@ class TestClient:
         assert isinstance(hm, HeatMap)
         y, x = hm.positions.reshape(-1, 2)[np.abs(hm.values).argmax()]
         assert f"with the patch at ({y}, {x})" in summary(hm)
+
+    def test_a_summary_shows_the_likeliest_of_many_classes(
+        self, session: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cli, "SUMMARIZED", 2)
+        hm = session.execute("OCCLUDE cat WITH patch(6, 6) STRIDE 4 USING tiny FOR ALL CLASSES")
+        assert isinstance(hm, HeatMap)
+        first, second, more, _ = summary(hm).splitlines()
+        likeliest = sorted(np.argsort(hm.baseline)[-2:])
+        assert [first.split(" (")[1].split(")")[0], second.split(" (")[1].split(")")[0]] == [str(i) for i in likeliest]
+        assert more == f"and {len(hm.label) - 2} more classes, of smaller probability"
 
 
 class TestProgress:

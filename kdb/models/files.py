@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from kdb.errors import BindError, ModelError
+from kdb.errors import BindError, ModelError, looked_in
 from kdb.frontends import exported
 from kdb.models import architectures, onnx_module, zoo
 from kdb.models.model import Model
@@ -72,8 +72,7 @@ def exported_model(name: str, path: str | os.PathLike[str], options: Mapping[str
 
 def _check_there(path: str) -> None:
     if not os.path.isfile(path):
-        looked = "" if os.path.isabs(path) else f" (looked in {os.getcwd()})"
-        raise ModelError(f"there is no file '{path}'{looked}")
+        raise ModelError(f"there is no file '{path}'{looked_in(path)}")
 
 
 # ---- state dicts

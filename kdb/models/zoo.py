@@ -23,7 +23,7 @@ from urllib.request import Request, urlopen
 import torch
 from torch import nn
 
-from kdb.errors import BindError, ModelError, did_you_mean
+from kdb.errors import BindError, ModelError, did_you_mean, looked_in
 from kdb.models import efficientnet_lite
 from kdb.models.model import ACTIVATIONS, Model, check_finite
 from kdb.models.torchvision_compat import import_torchvision
@@ -173,7 +173,7 @@ def _labels(value: Any) -> tuple[str, ...]:
             text = Path(value).read_text(encoding="utf-8-sig")
             value = json.loads(text) if str(value).lower().endswith(".json") else text.rstrip().splitlines()
         except (OSError, ValueError) as error:
-            raise BindError(f"labels = '{value}' cannot be read: {error}") from error
+            raise BindError(f"labels = '{value}' cannot be read: {error}{looked_in(value)}") from error
     if isinstance(value, Mapping) or not isinstance(value, Iterable):
         raise BindError(f"labels are a sequence of names, or a file with one a line, not {type(value).__name__}")
     labels = tuple(value)

@@ -160,7 +160,7 @@ def _why_in_full(logical: LogicalPlan, history: Sequence[Applied]) -> str | None
     if isinstance(node.operator, Opaque):
         return "it is outside the vocabulary"
     spread = first_spread(network)
-    if logical.cut <= spread < len(network) and not any(
+    if spread < len(network) and not any(
         _fills(extents[each.name], each.shape.size) for each in network.nodes[logical.cut : spread]
     ):
         if isinstance(network.nodes[spread].operator, Opaque):
@@ -190,12 +190,12 @@ def _text(e: Explanation) -> str:
     positions = f"{e.positions:,} positions" + (
         f", {e.distinct:,} of them distinct" if e.distinct < e.positions else ""
     )
-    fewer = f"{e.naive_macs / e.planned_macs:.3g} times fewer" if e.planned_macs else "none to make"
+    ratio = f"ratio {e.naive_macs / e.planned_macs:.3g}" if e.planned_macs else "none to make"
     head = [
         e.query,
         "",
         f"{positions}, in {e.batches} batches of up to {e.largest_batch}, {e.groups} groups",
-        f"multiply-adds: {_count(e.naive_macs)} naive, {_count(e.planned_macs)} planned, {fewer}",
+        f"multiply-adds: {_count(e.naive_macs)} naive, {_count(e.planned_macs)} planned, {ratio}",
         f"views: {e.view_bytes / 2**20:.1f} MiB; backend {e.backend}, threads {e.threads}",
         f"seconds: {e.estimated_seconds:.3g} estimated"
         + ("" if e.measured_seconds is None else f", {e.measured_seconds:.3g} measured"),
