@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 from kdb import query
 from kdb.errors import BindError, did_you_mean
+from kdb.frontends.activation import without_activation
 from kdb.frontends.kept import trace
 from kdb.interrupts import deferred
 from kdb.models import zoo
@@ -28,10 +29,14 @@ PARAMETER_MODEL = "model"
 
 @dataclass(frozen=True, eq=False)
 class TracedModel:
-    """A model and its network; ``identity`` is a hex digest of graph, weights and preprocessing, never of a name."""
+    """A model and its network; ``identity`` is a hex digest of graph, weights and preprocessing, never of a name.
+
+    ``activation`` makes probabilities of the network's outputs: 'softmax', 'sigmoid' or 'none'.
+    """
 
     model: Model
     network: Network
+    activation: str
     identity: str
 
 
@@ -131,10 +136,15 @@ class Catalog:
         if held is None or held[0] != fingerprint:
             with deferred():
                 network = trace(model.module, model.input_shape, model.recipe)
-            model.check_labels(network.output.shape.channels)
+            classes = network.output.shape.channels
+            model.check_labels(classes)
+            logits, own = without_activation(network)
+            activation = model.activation or own or ("sigmoid" if classes == 1 else "softmax")
+            if activation == own:
+                network = logits
             parts = (network.digest, model.weights_digest(), model.preprocessing.digest())
             identity = hashlib.sha256(" ".join(parts).encode()).hexdigest()
-            held = fingerprint, TracedModel(model, network, identity)
+            held = fingerprint, TracedModel(model, network, activation, identity)
             self._traces[model] = held
         return held[1]
 

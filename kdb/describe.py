@@ -9,7 +9,6 @@ import numpy as np
 from kdb.catalog import TracedModel
 from kdb.errors import BindError
 from kdb.geometry import Size
-from kdb.models.model import Model
 from kdb.operators.leaves import Opaque, Source
 from kdb.planner.plan import Geometry
 from kdb.preprocessing import Preprocessing
@@ -62,7 +61,7 @@ def describe(traced: TracedModel, patch: Size) -> Description:
         f"{model.name}: {len(network) - 1} layers, {network.macs / 1e9:.3g} G multiply-adds",
         f"weights: {model.weights_note}; identity {traced.identity[:16]}",
         f"input: {_input(model.preprocessing)}",
-        f"output: {_output(model, network.output.shape.channels)}",
+        f"output: {_output(traced)}",
         f"patch {patch.height} x {patch.width} in the middle: {_bound(network.macs, recomputed, bool(outside))}",
         *(f"outside the vocabulary, evaluated in full by torch: {because}" for because in outside),
     )
@@ -89,8 +88,9 @@ def _input(wanted: Preprocessing) -> str:
     return f"{height} x {width} {kind}, {how}; pixels / {wanted.scale:g}, mean ({mean}), std ({std})"
 
 
-def _output(model: Model, classes: int) -> str:
-    text = f"{classes} {'class' if classes == 1 else 'classes'}, {model.activation_of(classes)}"
+def _output(traced: TracedModel) -> str:
+    model, classes = traced.model, traced.network.output.shape.channels
+    text = f"{classes} {'class' if classes == 1 else 'classes'}, {traced.activation}"
     if model.labels is None:
         return f"{text}, no labels"
     shown = ", ".join(f"'{label}'" for label in model.labels[:FEW])

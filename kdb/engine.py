@@ -235,7 +235,7 @@ class _Scorer:
         """Probabilities or logits [n, K] -> [classes, n]."""
         values = logits
         if not self.kind.startswith("logit"):
-            values = activate(logits, self.model.activation_of(logits.shape[1]))
+            values = activate(logits, self.task.traced.activation)
         return np.asarray(values[:, self.classes].T)
 
     def take(self, members: IntArray, logits: Array) -> None:

@@ -19,7 +19,9 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from torch import nn
 
+import kdb
 from benchmarks.photos import photo as load_photo
+from kdb.catalog import Catalog
 from kdb.errors import BindError, ExecutionError, ModelError
 from kdb.images import SourceImage, load_image
 from kdb.models import efficientnet_lite, zoo
@@ -235,10 +237,12 @@ def test_every_imagenet_label_is_its_own_class(random_resnet: Model) -> None:
 # --- the model -------------------------------------------------------------------------------------------------------
 
 
-def test_the_activation_follows_the_number_of_outputs() -> None:
-    model = make_model("m", small(), input=8)
-    assert (model.activation_of(3), model.activation_of(1)) == ("softmax", "sigmoid")
-    assert make_model("m", small(), input=8, activation="None").activation_of(1) == "none"
+@pytest.mark.parametrize(
+    ("outputs", "given", "activation"), [(3, None, "softmax"), (1, None, "sigmoid"), (1, "None", "none")]
+)
+def test_the_activation_follows_the_number_of_outputs(outputs: int, given: str | None, activation: str) -> None:
+    keywords = {} if given is None else {"activation": given}
+    assert Catalog().traced(make_model("m", small(outputs), input=8, **keywords)).activation == activation
 
 
 def test_modules_built_by_name_are_in_eval_mode(random_resnet: Model) -> None:
@@ -553,4 +557,33 @@ def test_the_bundled_model_is_built_for_the_input_asked() -> None:
     model = resolve("efficientnet_lite0", {"input": (96, 128), "resize": "stretch"})
     assert model.input_shape == (3, 96, 128)
     assert model.module(torch.zeros(1, *model.input_shape)).shape == (1, 1000)
-    assert model.activation_of(1000) == "softmax"
+    assert model.activation == "softmax"
+
+
+class TestProbabilities:
+    """A module that ends in probabilities is explained as the same module without its last layer."""
+
+    @pytest.mark.parametrize("last", [nn.Softmax(1), nn.LogSoftmax(1), nn.Sigmoid()])
+    @pytest.mark.parametrize("score", ["probability", "logit", "drop"])
+    def test_a_last_activation_is_the_models(self, last: nn.Module, score: str) -> None:
+        torch.manual_seed(0)
+        logits = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
+        activation = "sigmoid" if isinstance(last, nn.Sigmoid) else "softmax"
+        image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        with kdb.connect() as db:
+            db.register_model("plain", logits, input=8, activation=activation)
+            db.register_model("ended", nn.Sequential(logits, last), input=8)
+            query = f"OCCLUDE $image WITH patch(2, 2) STRIDE 3 USING {{}} FOR ALL CLASSES SCORE {score}"
+            expected, found = (db.execute(query.format(name), {"image": image}) for name in ("plain", "ended"))
+            described = str(db.execute("DESCRIBE MODEL ended WITH patch(2, 2)"))
+        np.testing.assert_array_equal(found.values, expected.values)
+        assert f"3 classes, {activation}" in described
+
+    def test_none_leaves_it_where_it_is(self) -> None:
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Softmax(1))
+        image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        with kdb.connect() as db:
+            db.register_model("ended", module, input=8, activation="none")
+            hm = db.execute("OCCLUDE $image WITH patch(2, 2) USING ended FOR ALL CLASSES SCORE logit", {"image": image})
+        np.testing.assert_allclose(hm.values.sum(0), 1, atol=1e-6)

@@ -129,7 +129,7 @@ def test_a_model_by_name_has_what_the_file_says(tmp_path: Path) -> None:
     path = saved(keras_like(np.random.default_rng(0)), tmp_path)
     made = onnx_model("net", path, mean=0.5, labels=[str(k) for k in range(10)])
     assert isinstance(made, Model)
-    assert (made.input_shape, made.activation_of(10), made.label_of(3)) == ((3, 33, 33), "softmax", "3")
+    assert (made.input_shape, made.activation, made.label_of(3)) == ((3, 33, 33), "softmax", "3")
     with pytest.raises(BindError, match="no option 'maen'"):
         onnx_model("net", path, maen=0.5)
 

@@ -27,9 +27,9 @@ class Model:
 
     The module belongs to whoever gave it; it is run in eval mode, and left in the modes that it was in.
 
-    Two models are equal only if they are one object.  ``activation`` turns logits into probabilities; left out, it is
-    softmax, or sigmoid where K is 1. ``weights_note`` says where the weights come from ('IMAGENET1K_V1', 'random',
-    'registered', ...).
+    Two models are equal only if they are one object.  ``activation`` turns logits into probabilities; None where it was
+    left out: then it is the one that the module ends with, else softmax, or sigmoid where K is 1.  ``weights_note``
+    says where the weights come from ('IMAGENET1K_V1', 'random', 'registered', ...).
 
     ``recipe`` names the code that built the module, with its version and options, so that another process can tell
     whether it has the same forward; None where that is not known, as of any module that a user brings.
@@ -51,7 +51,7 @@ class Model:
         self.weights_note = weights_note
         self.recipe = recipe
         self.module = module
-        self._activation = activation
+        self.activation = activation
         self._digest: tuple[Hashable, str] | None = None
 
     def __repr__(self) -> str:
@@ -60,16 +60,12 @@ class Model:
     def with_preprocessing(self, preprocessing: Preprocessing) -> Model:
         """The same module, labels and activation, fed otherwise."""
         note, recipe = self.weights_note, self.recipe
-        return Model(self.name, self.module, preprocessing, self.labels, self._activation, note, recipe)
+        return Model(self.name, self.module, preprocessing, self.labels, self.activation, note, recipe)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the module's input."""
         return self.preprocessing.input_shape
-
-    def activation_of(self, n_outputs: int) -> str:
-        """'softmax', 'sigmoid' or 'none'; where it was left out, K outputs decide."""
-        return self._activation or ("sigmoid" if n_outputs == 1 else "softmax")
 
     def fingerprint(self) -> tuple[Hashable, ...]:
         """Of the module; see :func:`fingerprint`."""
