@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,31 @@ class TestExportedPrograms:
             db.execute(f"CREATE MODEL m FROM '{path}'")
         with pytest.raises(BindError, match="trusted=True"):
             db.load_exported(path)
+
+    @pytest.mark.parametrize("suffix", [".pt2", ".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".onnx"])
+    def test_what_is_planted_in_an_archive_is_not_run(self, db: kdb.Session, tmp_path: Path, suffix: str) -> None:
+        program, planted, made = tmp_path / "program.pt2", tmp_path / f"planted{suffix}", tmp_path / "made"
+        self.export(program)
+        with zipfile.ZipFile(program) as old, zipfile.ZipFile(planted, "w") as new:
+            names = [name for name in old.namelist() if not name.endswith("sample_inputs/model.pt")]
+            for name in names:
+                new.writestr(name, old.read(name))
+            for name in ("data/sample_inputs/model.pt", "data.pkl"):
+                new.writestr(f"program/{name}", pickle.dumps(Payload(made)))
+        options = "" if suffix in (".pt2", ".onnx") else " (arch = 'squeezenet1_1')"
+        rng = np.random.default_rng(0)
+        for _ in range(20):
+            with pytest.raises(ModelError):
+                db.execute(f"CREATE MODEL m FROM '{planted}'{options}")
+            with pytest.raises(BindError):
+                db.load_exported(planted)
+            data = bytearray(planted.read_bytes())  # once more, with a few bytes changed
+            for place in rng.integers(len(data), size=4):
+                data[place] = rng.integers(256)
+            planted.write_bytes(data)
+        assert not made.exists()
+        pickle.loads(pickle.dumps(Payload(made)))
+        assert made.exists()
 
     def test_python_loads_them_where_they_are_trusted(self, db: kdb.Session, tmp_path: Path) -> None:
         path = tmp_path / "m.pt2"
