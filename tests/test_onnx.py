@@ -108,6 +108,22 @@ def test_a_keras_network_stays_incremental(tmp_path: Path, photo: np.ndarray) ->
     close(heat.values.reshape(-1), probabilities[:, heat.class_index])
 
 
+def test_a_file_that_keras_wrote(photo: np.ndarray) -> None:
+    """By tf2onnx; see data/keras_export.py."""
+    path = Path(__file__).parent / "data" / "keras.onnx"
+    db = kdb.connect()
+    db.execute(f"CREATE MODEL net FROM '{path}' (scale = 1)")
+    assert db.explain("OCCLUDE $image USING net", {"image": None}).count("opaque") == 0
+    image = photo[:48, :64]
+    heat = db.execute("OCCLUDE $image WITH patch(9, 7) STRIDE 6 USING net FOR ALL CLASSES", {"image": image})
+    occluded = image[None].repeat(heat.positions[..., 0].size, 0).astype(np.float32)
+    for each, (y, x) in zip(occluded, heat.positions.reshape(-1, 2), strict=True):
+        each[y : y + 9, x : x + 7] = 0
+    wanted = by_runtime(path, occluded)
+    assert np.ptp(wanted, axis=0).max() > 0.01
+    close(heat.values.reshape(len(heat.label), -1).T, wanted)
+
+
 @pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
 @pytest.mark.parametrize("pads", [[1, 0, 0, 1], [0, 0, 1, 1], [2, 1, 0, 0]])
 def test_uneven_padding_stays_incremental(op: str, pads: list[int], tmp_path: Path, photo: np.ndarray) -> None:

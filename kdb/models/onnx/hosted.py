@@ -18,6 +18,9 @@ from kdb.models.onnx.graph import Array, Node, bounded
 
 Hosted = Callable[..., Array]
 
+_ENDLESS = 2**31 - 1
+"""What exporters write for the end of an axis, or more."""
+
 
 def shape_of(node: Node, x: Any) -> Array:
     """The shape of a tensor or an array, from the attribute ``start`` to ``end``."""
@@ -78,11 +81,18 @@ def _concat(node: Node, *parts: Array) -> Array:
 
 
 def slices(rank: int, starts: Array, ends: Array, axes: Array | None, steps: Array | None) -> list[slice]:
-    """One Python slice an axis, for the arguments of Slice."""
+    """One Python slice an axis, for the arguments of Slice.
+
+    An end beyond any tensor's is left out, as is a start at zero: of an axis of unknown length, as the batch's, that is
+    known to be all.
+    """
     found = [slice(None)] * rank
     over = range(rank) if axes is None else ints(axes)
     for axis, start, end, step in zip(over, ints(starts), ints(ends), ints(steps) or [1] * rank, strict=False):
-        found[axis] = slice(start, end, step)
+        if step > 0 and end >= _ENDLESS:
+            found[axis] = slice(start or None, None, None if step == 1 else step)
+        else:
+            found[axis] = slice(start, end, step)
     return found
 
 
