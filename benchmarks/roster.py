@@ -54,7 +54,7 @@ TIMM_CONVOLUTIONAL = (
     *("vovnet39a", "dla34", "dla60_res2net", "dpn48b", "res2net50_14w_8s", "hrnet_w18_small", "selecsls42b"),
     *("hgnet_tiny", "lcnetv2_small", "darknet17", "cspdarknet53", "cs3darknet_s", "cs3darknet_focus_s"),
     *("inception_v4", "inception_resnet_v2", "legacy_xception", "xception41", "nasnetalarge", "pnasnet5large"),
-    *("nf_resnet26", "convmixer_1024_20_ks9_p14", "convnext_atto", "convnext_zepto_rms", "inception_next_atto"),
+    *("nf_resnet26", "convmixer_1024_20_ks9_p14", "convnext_atto", "inception_next_atto"),
     *("mambaout_femto", "fasternet_t0", "starnet_s050", "convformer_s18", "repvit_m0_9", "hardcorenas_a"),
     *("efficientnet_lite0", "mobilenetv1_100", "spnasnet_100", "mobilenetv4_conv_small_035"),
     *("mobilenetv4_conv_blur_medium", "seresnet18", "legacy_seresnet18", "ecaresnet26t", "skresnet18", "resnest14d"),
@@ -62,9 +62,11 @@ TIMM_CONVOLUTIONAL = (
     *("convnextv2_atto", "efficientnet_b0", "tf_efficientnetv2_b0", "mixnet_s", "mobilenetv3_small_050"),
     *("ghostnet_050", "repghostnet_050", "rexnet_100", "fastvit_t8"),
 )
+# Statistics of whole maps, attention, and a norm whose variance deltas would round too much.
 TIMM_OTHERS = (
     *("resnet50_gn", "resnetv2_50x1_bit", "poolformerv2_s12", "gcresnext26ts", "lambda_resnet26t", "test_vit"),
     *("mobilevit_xxs", "edgenext_xx_small", "pvt_v2_b0", "levit_128s", "swin_tiny_patch4_window7_224"),
+    "convnext_zepto_rms",
 )
 
 

@@ -232,6 +232,14 @@ def shuffled(x: Tensor, groups: int) -> Tensor:
     return x.view(n, groups, c // groups, h, w).transpose(1, 2).reshape(n, c, h, w)
 
 
+def replaced(x: Tensor, channels: slice, by: Callable[[Tensor], Tensor]) -> Tensor:
+    """``x`` with some channels put through ``by`` in place."""
+    x = F.relu(x)
+    part = x[:, channels]
+    part += by(part)
+    return x
+
+
 def test_channels() -> None:
     weight = torch.linspace(0.5, 2, 6).reshape(6, 1, 1)
     check_each({
@@ -245,6 +253,10 @@ def test_channels() -> None:
         "stack": lambda x: torch.stack([x, F.relu(x) + 1, x], 1)[:, 1],
         "shuffle, then by channel": lambda x: shuffled(x, 3) * weight,
         "shuffle of a shuffle": lambda x: shuffled(F.relu(shuffled(x, 2)) * weight, 2),
+        "first channels in place": lambda x: replaced(x, slice(2), torch.sigmoid),
+        "last channels in place": lambda x: replaced(x, slice(-3, None), torch.sigmoid),
+        "channels between in place": lambda x: replaced(x, slice(1, 4), torch.sigmoid),
+        "all channels in place": lambda x: replaced(x, slice(None), torch.sigmoid),
         "part of a shuffle": lambda x: x.view(-1, 2, 3, 5, 4)[:, 1] * x.view(-1, 3, 2, 5, 4)[:, :, 0],
     }, (6, 5, 4))  # fmt: skip
 

@@ -80,6 +80,27 @@ def _slice(
     return selected(b, x, dim, range(length(x.dims[dim]))[slice(start, end, step)])
 
 
+def _slice_scatter(
+    b: Builder, shape: Ints, x: Traced, part: Traced, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> Traced:
+    """``x`` with ``part`` in place of a slice, as an operation in place on the slice leaves it."""
+    only_tensor([x, part])
+    dim %= len(x.dims)
+    if x.roles[dim] == "n":
+        if (start or 0) == 0 and end in (None, EVERYTHING) and step == 1:
+            return part
+        raise Unsupported("a part of the batch that is replaced")
+    if step != 1:
+        raise Unsupported("every so many channels that are replaced")
+    count = length(x.dims[dim])
+    taken = range(count)[slice(start, end)]
+    before, after = range(taken.start), range(taken.stop, count)
+    pieces = [selected(b, x, dim, before)] if before else []
+    pieces.append(part)
+    pieces += [selected(b, x, dim, after)] if after else []
+    return _concatenate(b, shape, pieces, dim) if len(pieces) > 1 else part
+
+
 def _select(b: Builder, shape: Ints, x: Traced, dim: int, index: int) -> Traced:
     dim %= len(x.dims)
     x = selected(b, x, dim, [index % length(x.dims[dim])])
@@ -170,6 +191,7 @@ TRANSLATORS: dict[str, Translator] = {
     "split_with_sizes": _split,
     "split": _split,
     "slice": _slice,
+    "slice_scatter": _slice_scatter,
     "select": _select,
     "index_select": _index_select,
     "index": _index,
