@@ -1,6 +1,4 @@
-"""One OCCLUDE query on one image, from bound clauses to the heat map: plan, materialize, execute, score.
-
-The first three stand by themselves too, for updates that no query describes.
+"""Plan, materialize, execute: what every evaluation is made of, be it of a query or of updates that none describes.
 
 The engine owns what outlives a query: materialized views, rewritten networks and recent plans.  It resolves no names
 and reads no files.
@@ -10,38 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Hashable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Hashable
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-import numpy as np
-import numpy.typing as npt
-from scipy import special
-
-from kdb import calibration, query
-from kdb.allocation import retained
-from kdb.catalog import TracedModel
-from kdb.errors import BindError, ExecutionError, Interrupted
+from kdb import calibration
 from kdb.executor import Executor, Measured, Occlusion, Sink
 from kdb.geometry import IntArray, Size
-from kdb.heatmap import HeatMap, Score, Stats
 from kdb.kernels.base import Array
 from kdb.kernels.cpu import CpuBackend
-from kdb.models.model import Model
 from kdb.network import Network
-from kdb.planner.bind import DEFAULT_STRIDE, Arguments, Selection, fill_pixels, is_uniform
 from kdb.planner.cost import CostModel, CostProfile
 from kdb.planner.lower import lower
 from kdb.planner.optimize import Applied, Memo, optimize
 from kdb.planner.plan import LogicalPlan, PhysicalPlan
 from kdb.planner.presets import PRESETS
 from kdb.planner.rules import RULES, Context
-from kdb.preprocessing import Prepared
 from kdb.settings import Settings, declared
-from kdb.threads import computing, limited_pools, quiet
-from kdb.version import __version__
+from kdb.threads import computing, limited_pools
 from kdb.views import MaterializedViews, ViewStore, materialize
 
 Progress = Callable[[int, int], None]
@@ -59,25 +44,6 @@ class Planned:
     physical: PhysicalPlan
     history: tuple[Applied, ...]
     seconds: float
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """An OCCLUDE query bound to a model, a set of positions and one prepared image, called ``source``."""
-
-    asked: query.Occlude
-    traced: TracedModel
-    selection: Selection
-    prepared: Prepared
-    source: str | None
-    arguments: Arguments
-    traced_in: float = 0.0
-    """Seconds it took to find and trace the model."""
-
-    @property
-    def patch(self) -> Size:
-        """The patch's extent."""
-        return Size(self.asked.patch.height, self.asked.patch.width)
 
 
 def default_settings() -> Settings:
@@ -145,42 +111,6 @@ class Engine:
         physical = lower(logical, context)
         return Planned(physical, history, time.perf_counter() - start)
 
-    @retained()
-    @quiet()
-    def run(self, task: Task, progress: Progress | None = None) -> tuple[HeatMap, Planned, Measured]:
-        """The heat map, with the plan and what was measured.
-
-        Raises Interrupted with the partial map on Ctrl-C, and ExecutionError where an output is not finite.
-        """
-        start = time.perf_counter()
-        uniform = is_uniform(task.asked.patch.fill)
-        network, positions = task.traced.network, task.selection.positions
-        planned = self.plan(network, positions, task.patch, task.asked.precision, uniform)
-        seconds = {"trace": task.traced_in, "plan": time.perf_counter() - start}
-        image = task.traced.model.preprocessing.normalise(task.prepared.pixels)
-        begun = time.perf_counter()
-        views, shared = self.materialize(planned.physical, task.traced.identity, image)
-        seconds["materialize"] = time.perf_counter() - begun
-
-        baseline = np.asarray(views[planned.physical.logical.network.output.name], np.float64).reshape(-1)
-        scorer = _Scorer(task, baseline, planned.physical.logical)
-        begun = time.perf_counter()
-        measured, interrupted = Measured(), None
-        try:
-            measured = self.execute(planned.physical, views, _occlusion(task), scorer.take, progress)
-        except Interrupted as stopped:
-            interrupted = stopped
-        seconds["execute"] = time.perf_counter() - begun
-        seconds["total"] = task.traced_in + time.perf_counter() - start
-        if not shared:
-            measured.macs += network.macs
-        heat_map = scorer.heat_map(_stats(planned.physical, measured, seconds), complete=interrupted is None)
-        if interrupted is not None:
-            done = int(np.isfinite(scorer.scores[0]).sum())
-            message = f"interrupted after {done} of {scorer.scores.shape[1]} positions"
-            raise Interrupted(message, heat_map) from interrupted
-        return heat_map, planned, measured
-
     def materialize(self, plan: PhysicalPlan, identity: str, image: Array) -> tuple[MaterializedViews, bool]:
         """The views that ``plan`` reads, of ``image`` [H, W, C] as the network takes it, and whether they were there.
 
@@ -212,120 +142,3 @@ class Engine:
         total = len(plan.logical.positions)
         tell = None if progress is None else lambda done: progress(done, total)
         return Executor(self.settings["threads"]).run(plan, views, occlusion, sink, tell)
-
-
-def _occlusion(task: Task) -> Occlusion:
-    """The patch, in the units of the network's input."""
-    pixels, aligned = fill_pixels(task.asked.patch.fill, task.patch, task.prepared.pixels, task.arguments)
-    return Occlusion(task.traced.model.preprocessing.normalise(pixels), aligned)
-
-
-class _Scorer:
-    """Turns logits, as they come, into the scores asked for."""
-
-    def __init__(self, task: Task, baseline: npt.NDArray[np.float64], plan: LogicalPlan) -> None:
-        self.task, self.plan = task, plan
-        self.model = task.traced.model
-        self.kind = task.asked.score
-        self.classes, self.has_axis = _classes(task.asked.classes, self.model, baseline, task.arguments)
-        self.baseline = self._of(baseline[None])[:, 0]
-        self.scores = np.full((len(self.classes), len(plan.positions)), np.nan)
-
-    def _of(self, logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Probabilities or logits [n, K] -> [classes, n]."""
-        values = logits
-        if not self.kind.startswith("logit"):
-            values = activate(logits, self.task.traced.activation)
-        return np.asarray(values[:, self.classes].T)
-
-    def take(self, members: IntArray, logits: Array) -> None:
-        """The sink of an execution: scores of the positions ``members`` from their logits [n, K]."""
-        finite = np.isfinite(logits).all(axis=1)
-        if not finite.all():
-            y, x = self.plan.positions[members[~finite][0]]
-            raise ExecutionError(
-                f"the output for the patch at ({y}, {x}) is not finite (NaN or infinity); "
-                "if only layers within the model overflow, SET rule.incremental = off evaluates it in full"
-            )
-        values = self._of(np.asarray(logits, np.float64))
-        self.scores[:, members] = self.baseline[:, None] - values if self.kind.endswith("drop") else values
-
-    def heat_map(self, stats: Stats, complete: bool) -> HeatMap:
-        """All that has come in, on the grid that was asked for."""
-        task, grid = self.task, self.task.selection.grid
-        asked = self.scores if self.plan.duplicates is None else self.scores[:, self.plan.duplicates]
-        values = np.full((len(self.classes), grid[..., 0].size), np.nan, np.float32)
-        values[:, task.selection.cells] = asked
-        values = values.reshape(len(self.classes), *grid.shape[:-1])
-        labels = tuple(self.model.label_of(index) for index in self.classes)
-        baseline = tuple(float(value) for value in self.baseline)
-        at = isinstance(task.asked.region, query.At)
-        kind: Any = self.kind
-        score: Score = kind
-        several = self.has_axis
-        return HeatMap(
-            values=values if several else values[0],
-            positions=grid,
-            baseline=baseline if several else baseline[0],
-            class_index=self.classes if several else self.classes[0],
-            label=labels if several else labels[0],
-            score=score,
-            patch=(task.patch.height, task.patch.width),
-            stride=None if at else task.asked.stride or DEFAULT_STRIDE,
-            image=task.prepared.image,
-            source=task.source,
-            source_box=task.prepared.source_box,
-            source_size=task.prepared.source_size,
-            query=str(replace(task.asked, into=None)),
-            model=self.model.name,
-            model_identity=task.traced.identity,
-            version=__version__,
-            exact=task.asked.precision == "fp32",
-            complete=complete,
-            stats=stats,
-        )
-
-
-def activate(logits: npt.NDArray[np.float64], activation: str) -> npt.NDArray[np.float64]:
-    """Logits [n, K] -> probabilities by ``softmax`` or ``sigmoid``, or as they are for ``none``."""
-    if activation == "softmax":
-        return np.asarray(special.softmax(logits, axis=1))
-    return np.asarray(special.expit(logits)) if activation == "sigmoid" else logits
-
-
-def _classes(
-    spec: query.ClassSpec, model: Model, baseline: npt.NDArray[np.float64], arguments: Arguments
-) -> tuple[tuple[int, ...], bool]:
-    """Indices of the classes asked for, and whether the map has a class axis; ties in TOP go to the lower index."""
-    count = len(baseline)
-
-    def index(ref: int | str | query.Parameter) -> int:
-        return model.resolve_class(arguments[ref] if isinstance(ref, query.Parameter) else ref, count)
-
-    if isinstance(spec, query.ClassOf):
-        return (index(spec.ref),), False
-    if isinstance(spec, query.Classes):
-        return tuple(index(ref) for ref in spec.refs), True
-    if isinstance(spec, query.AllClasses):
-        return tuple(range(count)), True
-    best: Sequence[int] = np.argsort(-baseline, kind="stable").tolist()
-    if isinstance(spec, query.TopClasses):
-        if spec.k > count:
-            raise BindError(f"TOP {spec.k} of {count} classes: '{model.name}' has no more")
-        return tuple(best[: spec.k]), True
-    return (best[0],), False
-
-
-def _stats(plan: PhysicalPlan, measured: Measured, seconds: dict[str, float]) -> Stats:
-    asked = plan.logical.positions if plan.logical.duplicates is None else plan.logical.duplicates
-    kernels = Counter(step.kernel for stage in plan.stages for step in stage.steps)
-    # A stage's seconds are summed over its workers.
-    stages = {f"{name} (threads)": value for name, value in measured.stages.items()}
-    return Stats(
-        naive_macs=plan.naive_macs,
-        executed_macs=measured.macs,
-        positions=len(asked),
-        evaluated=measured.evaluated,
-        seconds={**seconds, **stages},
-        kernels=dict(sorted(kernels.items())),
-    )

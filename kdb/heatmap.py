@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Score = Literal["probability", "drop", "logit", "logit_drop"]
 FilePath = str | os.PathLike[str]
 
-FORMAT = 1
+FORMAT = 2
 """The version of the npz files that this kdb writes, and the newest that it reads."""
 
 FILE_FORMATS = ("npz", "png", "jpg", "jpeg", "pdf", "svg")
@@ -76,6 +76,11 @@ class HeatMap:
     query           its canonical text; with model, model_identity and version, where the map comes from
     exact           False where the query gave permission to approximate
     complete        False for the partial map of an interrupted query
+    evaluated       bool [rows, cols] or [n]: where a value is the model's own; elsewhere it is an estimate, or NaN
+    error           float32, like values: the standard deviation of what a sampled map's estimates are off by, 0 where
+                    evaluated; None for other maps
+    ssim_estimate   the structural similarity to the exact map that a sampled one is expected to have, the lowest over
+                    its classes; None for other maps
 
     Two heat maps are equal only when they are the same object; compare ``values``.
     Raises ``ValueError`` where shapes or types contradict each other.
@@ -99,10 +104,20 @@ class HeatMap:
     version: str
     exact: bool
     complete: bool = True
+    evaluated: NDArray[np.bool_] = None  # type: ignore[assignment]  # by default where there are values
+    error: NDArray[np.float32] | None = None
+    ssim_estimate: float | None = None
     stats: Stats
 
     def __post_init__(self) -> None:
         cells = self.positions.shape[:-1]
+        if self.evaluated is None:
+            there = np.isfinite(self.values)
+            object.__setattr__(self, "evaluated", there.all(axis=0) if self.has_class_axis else there)
+        for name, expected in (("evaluated", cells), ("error", self.values.shape)):
+            given = getattr(self, name)
+            if given is not None and given.shape != expected:
+                raise ValueError(f"{name} must have the shape {expected}, not {given.shape}")
         classes = self.values.shape[:1] if self.has_class_axis else ()
         if self.values.dtype != np.float32 or self.values.shape != classes + cells:
             raise ValueError(f"values {self.values.dtype}{self.values.shape} at positions {self.positions.shape}")
@@ -191,7 +206,8 @@ class HeatMap:
 
     @classmethod
     def _from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> HeatMap:
-        facts: dict[str, Any] = {name: arrays.pop(name) for name in ("values", "positions", "image")}
+        whole = ("values", "positions", "image", "evaluated", "error")
+        facts: dict[str, Any] = {name: arrays.pop(name) for name in whole if name in arrays}
         facts["stats"] = Stats(**json.loads(arrays.pop("stats").item()))
         facts["stride"] = facts["source"] = None
         for name, array in arrays.items():
@@ -223,7 +239,9 @@ class HeatMap:
         _, _, labels = self.by_class()
         name = repr(labels[0]) if len(labels) == 1 else f"{len(labels)} classes"
         baseline = f"baseline {self.baseline:.4g}, " if isinstance(self.baseline, float) else ""
-        state = ("exact" if self.exact else "approximate") + ("" if self.complete else ", partial")
+        state = "exact" if self.exact else "approximate"
+        state += "" if self.ssim_estimate is None else f" (SSIM about {self.ssim_estimate:.2f})"
+        state += "" if self.complete else ", partial"
         return f"<HeatMap {name}: {self.score} {shape}, {baseline}{span}, {state}>"
 
 

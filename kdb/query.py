@@ -14,6 +14,9 @@ import re
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TypeAlias
 
+DEFAULT_STRIDE = (4, 4)
+"""Pixels, (y, x), where no STRIDE is written."""
+
 _BARE = re.compile(r"[^\W\d]\w*([./]\w+)*")  # the grammar's WORD
 
 

@@ -16,12 +16,12 @@ from threading import RLock
 from types import TracebackType
 from typing import Any
 
-from kdb import images, query
+from kdb import evaluation, images, query
 from kdb.catalog import Catalog, TracedModel
 from kdb.describe import describe
-from kdb.engine import Engine, Planned, Progress, Task, default_settings
+from kdb.engine import Engine, Progress, default_settings
 from kdb.errors import BindError, ExecutionError, NotAvailableError, did_you_mean
-from kdb.executor import Measured
+from kdb.evaluation import Task
 from kdb.geometry import Size
 from kdb.heatmap import HeatMap, HeatMaps, file_format, followed
 from kdb.images import SourceImage
@@ -73,6 +73,35 @@ class Session:
         """The result of each statement of a script, in order; the whole script is parsed before the first one runs."""
         statements, arguments = parse(text, self._catalog.names), Arguments(parameters)
         return (self._run(statement, arguments) for statement in statements)
+
+    def stream(self, text: str, parameters: Parameters = None) -> Iterator[HeatMap]:
+        """Heat maps of an OCCLUDE query of one image, each better than the one before; the last is the query's result.
+
+        A query that permits no approximation is sampled all the same, until all is evaluated: its last map is exact.
+        Other statements may run between two maps.  Whoever has seen enough stops iterating.
+        """
+        asked = parse_one(text, self._catalog.names)
+        if not isinstance(asked, query.Occlude):
+            raise BindError("only OCCLUDE has heat maps to stream")
+        return self._stream(asked, Arguments(parameters))
+
+    def _stream(self, asked: query.Occlude, arguments: Arguments) -> Iterator[HeatMap]:
+        with self._lock, interruptible():
+            found = self._checked(asked, arguments)[0]
+            if len(found) != 1:
+                raise BindError(f"a stream is of one image; {len(found)} are given")
+            task = self._task(asked, arguments, *found[0])
+        steps = evaluation.stream(self._engine, task, self.progress, anytime=True)
+        last = None
+        while True:
+            with self._lock, interruptible():
+                step = next(steps, None)
+            if step is None:
+                break
+            last = step.heat_map
+            yield last
+        if asked.into is not None and last is not None:
+            last.save(asked.into)
 
     def explain(self, text: str, parameters: Parameters = None, *, analyze: bool = False, format: str = "text") -> str:
         """The plan of an OCCLUDE query as ``text``, ``json`` or ``dot``; ``analyze`` also runs it and measures."""
@@ -143,21 +172,16 @@ class Session:
 
     @_statement.register
     def _occlude(self, asked: query.Occlude, arguments: Arguments) -> Result:
-        bind.check(asked)
-        if asked.into is not None:
-            _check_writable(asked.into)
-        found, several = self._sources(asked.source, arguments)
-        if asked.into is not None:
-            _check_apart(asked.into, found)
+        found, several = self._checked(asked, arguments)
         if not several:
-            heat_map = self._heat_map(asked, arguments, *found[0])[0]
+            heat_map = self._heat_map(asked, arguments, *found[0]).heat_map
             if asked.into is not None:
                 heat_map.save(asked.into)
             return heat_map
 
         def compute(i: int) -> HeatMap:
             with self._lock, interruptible():
-                return self._heat_map(asked, arguments, *found[i])[0]
+                return self._heat_map(asked, arguments, *found[i]).heat_map
 
         if found:
             self._bind(asked, arguments)  # what is wrong with the query is said now, not once an image
@@ -172,23 +196,21 @@ class Session:
         bind.check(asked)
         threads = self.settings["threads"]
         if not statement.analyze:
-            traced, selection, patch = self._bind(asked, arguments)
-            uniform = bind.is_uniform(asked.patch.fill)
-            planned = self._engine.plan(traced.network, selection.positions, patch, asked.precision, uniform)
-            explained = explain(str(asked), planned.physical, planned.history, threads)
+            traced, selection, _ = self._bind(asked, arguments)
+            planned, note = evaluation.first_round(self._engine, asked, traced, selection)
+            explained = explain(str(asked), planned.physical, planned.history, threads, note)
         else:
-            if asked.into is not None:
-                _check_writable(asked.into)
-            found, several = self._sources(asked.source, arguments)
-            if asked.into is not None:
-                _check_apart(asked.into, found)
+            found, several = self._checked(asked, arguments)
             if several and len(found) != 1:
                 raise BindError(f"EXPLAIN ANALYZE runs one image; {len(found)} are given")
-            heat_map, planned, measured = self._heat_map(asked, arguments, *found[0])
+            step = self._heat_map(asked, arguments, *found[0])
+            heat_map, planned = step.heat_map, step.planned
             if asked.into is not None:
                 (_maps(found, lambda _: heat_map) if several else heat_map).save(asked.into)
             wall = heat_map.stats.seconds["execute"]
-            explained = explain(str(asked), planned.physical, planned.history, threads, measured.layers, wall)
+            explained = explain(
+                str(asked), planned.physical, planned.history, threads, step.note, step.measured.layers, wall
+            )
         return PlanText(("plan",), tuple((line,) for line in render(explained, statement.format).split("\n")))
 
     @_statement.register
@@ -256,16 +278,30 @@ class Session:
         bind.check_fill(asked.patch.fill, patch, model.preprocessing.image_channels, arguments)
         return self._catalog.traced(model), selection, patch
 
+    def _checked(self, asked: query.Occlude, arguments: Arguments) -> tuple[list[Found], bool]:
+        """The query's images, and whether they are several by form, once all is checked that can be without them."""
+        bind.check(asked)
+        if asked.into is not None:
+            _check_writable(asked.into)
+        found, several = self._sources(asked.source, arguments)
+        if asked.into is not None:
+            _check_apart(asked.into, found)
+        return found, several
+
     def _heat_map(
         self, asked: query.Occlude, arguments: Arguments, source: str | None, load: Callable[[], SourceImage]
-    ) -> tuple[HeatMap, Planned, Measured]:
+    ) -> evaluation.Step:
+        return evaluation.run(self._engine, self._task(asked, arguments, source, load), self.progress)
+
+    def _task(
+        self, asked: query.Occlude, arguments: Arguments, source: str | None, load: Callable[[], SourceImage]
+    ) -> Task:
         image = load()  # before the model, which takes longer to fail
         start = time.perf_counter()
         traced, selection, _ = self._bind(asked, arguments)
         seconds = time.perf_counter() - start
         prepared = traced.model.preprocessing.prepare(image)
-        task = Task(asked, traced, selection, prepared, source, arguments, traced_in=seconds)
-        return self._engine.run(task, self.progress)
+        return Task(asked, traced, selection, prepared, source, arguments, traced_in=seconds)
 
     def _sources(self, source: query.Source, arguments: Arguments) -> tuple[list[Found], bool]:
         """The images a query names, and whether they are several by form, be it only one."""

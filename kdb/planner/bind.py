@@ -17,10 +17,9 @@ from scipy import ndimage
 from kdb import query
 from kdb.errors import BindError, NotAvailableError, did_you_mean
 from kdb.geometry import IntArray, Size, lattice
+from kdb.sampling import drill_down
 
 FloatArray = npt.NDArray[np.float32]
-
-DEFAULT_STRIDE = (4, 4)
 
 GRAYS = {"black": 0.0, "gray": 128.0, "white": 255.0}
 
@@ -58,22 +57,24 @@ def check(asked: query.Occlude) -> None:
 
     Raises BindError, or NotAvailableError.
     """
-    permissions = _permissions(asked)
-    if asked.exact and permissions:
-        raise BindError(f"EXACT contradicts {permissions[0]}, which is permission to approximate")
+    granted = permissions(asked)
+    if asked.exact and granted:
+        raise BindError(f"EXACT contradicts {granted[0]}, which is permission to approximate")
     if asked.drill_down is not None and asked.region is not None:
         raise BindError("DRILL DOWN chooses positions itself, so it cannot stand beside WITHIN or AT")
     if isinstance(asked.region, query.At) and asked.stride is not None:
         raise BindError("AT names the positions, so it excludes STRIDE")
+    for other in ("APPROXIMATE", "BUDGET"):
+        if asked.drill_down is not None and other in granted:
+            raise BindError(f"DRILL DOWN chooses what is evaluated, and so does {other}: give one of them")
     _check_ranges(asked)
-    missing = [name for name in permissions if name != f"PRECISION {asked.precision}"]
-    if missing:
-        raise NotAvailableError(f"{missing[0]} is not available yet: this version approximates by PRECISION alone")
+    if asked.threshold is not None:
+        raise NotAvailableError("THRESHOLD is not available yet")
     if asked.device == "gpu":
         raise NotAvailableError("ON gpu is not available yet: this version runs on the CPU")
 
 
-def _permissions(asked: query.Occlude) -> list[str]:
+def permissions(asked: query.Occlude) -> list[str]:
     """The clauses that permit an approximation."""
     clauses = {
         "APPROXIMATE": asked.approximate,
@@ -141,7 +142,7 @@ def select(asked: query.Occlude, size: Size, arguments: Arguments) -> Selection:
         positions = _points(arguments[asked.region.parameter], patch, size)
         return Selection(positions, np.arange(len(positions)))
     # A stride beyond the grid takes one step; cut, so that any whole number fits an int64.
-    sy, sx = (min(step, length) for step, length in zip(asked.stride or DEFAULT_STRIDE, size, strict=True))
+    sy, sx = (min(step, length) for step, length in zip(asked.stride or query.DEFAULT_STRIDE, size, strict=True))
     axes = np.meshgrid(lattice(size.height, patch.height, sy), lattice(size.width, patch.width, sx), indexing="ij")
     grid = np.stack(axes, axis=-1)
     corners = grid.reshape(-1, 2)
@@ -157,6 +158,8 @@ def select(asked: query.Occlude, size: Size, arguments: Arguments) -> Selection:
         inside = mask[centres[:, 0], centres[:, 1]]
         where = "with its centre pixel in the mask"
     else:
+        if asked.drill_down is not None:
+            drill_down.check(asked.drill_down, asked.stride or query.DEFAULT_STRIDE, size)
         return Selection(grid, np.arange(len(corners)))
     if not inside.any():
         raise BindError(f"no position of the {patch.height} x {patch.width} patch at stride {sy}, {sx} lies {where}")

@@ -61,10 +61,12 @@ class LayerLine:
 class Explanation:
     """All that EXPLAIN tells; ``measured_seconds`` is None unless the plan was run.
 
-    From ``cut`` on layers are evaluated in full, ``because`` of what; both are None where deltas go all the way.
+    ``course`` says how a map comes about of which only a part is evaluated, and is empty for others.  From ``cut`` on
+    layers are evaluated in full, ``because`` of what; both are None where deltas go all the way.
     """
 
     query: str
+    course: str
     positions: int
     distinct: int
     batches: int
@@ -90,10 +92,15 @@ def explain(
     plan: PhysicalPlan,
     history: Sequence[Applied],
     threads: int,
+    note: str = "",
     measured: Mapping[str, float] | None = None,
     wall: float | None = None,
 ) -> Explanation:
-    """The explanation of ``plan`` for the query ``text``; ``measured`` holds thread-seconds by layer."""
+    """The explanation of ``plan`` for the query ``text``.
+
+    ``note`` says how a map comes about that takes more rounds than this plan's; ``measured`` holds thread-seconds by
+    layer, of all rounds, ``wall`` the seconds that they took.
+    """
     logical = plan.logical
     n = len(logical.positions)
     macs = plan.macs_by_layer
@@ -124,6 +131,7 @@ def explain(
     asked = logical.positions if logical.duplicates is None else logical.duplicates
     return Explanation(
         query=text,
+        course=note,
         positions=len(asked),
         distinct=n,
         batches=len(logical.batches),
@@ -201,6 +209,8 @@ def _text(e: Explanation) -> str:
         + ("" if e.measured_seconds is None else f", {e.measured_seconds:.3g} measured"),
     ]
     head += [f"outside the vocabulary, evaluated in full by torch: {because}" for because in e.outside]
+    if e.course:
+        head.append(f"approximate: {e.course}")
     if e.bounded:
         head.append("boxes by the paper's upper bound (equations 15, 16 and 33)")
     if e.cut is not None:

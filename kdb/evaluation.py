@@ -1,0 +1,257 @@
+"""One OCCLUDE query on one image, from bound clauses to the heat map: rounds of positions, scored as they come.
+
+An exact query has one round; one that permits an approximation has as many as its course (:mod:`kdb.sampling`)
+proposes, each with a plan of its own over the same views.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdb import query
+from kdb.allocation import retained
+from kdb.catalog import TracedModel
+from kdb.engine import Engine, Planned, Progress
+from kdb.errors import ExecutionError, Interrupted
+from kdb.executor import Measured, Occlusion
+from kdb.geometry import IntArray, Size
+from kdb.heatmap import HeatMap, Score, Stats
+from kdb.kernels.base import Array
+from kdb.planner.bind import Arguments, Selection, fill_pixels, is_uniform, permissions
+from kdb.preprocessing import Prepared
+from kdb.sampling.choose import course_of
+from kdb.sampling.course import Course, Estimate
+from kdb.scoring import Scorer, Scores
+from kdb.threads import quiet
+from kdb.version import __version__
+from kdb.views import MaterializedViews
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """An OCCLUDE query bound to a model, a set of positions and one prepared image, called ``source``."""
+
+    asked: query.Occlude
+    traced: TracedModel
+    selection: Selection
+    prepared: Prepared
+    source: str | None
+    arguments: Arguments
+    traced_in: float = 0.0
+    """Seconds it took to find and trace the model."""
+
+    @property
+    def patch(self) -> Size:
+        """The patch's extent."""
+        return Size(self.asked.patch.height, self.asked.patch.width)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A heat map, the plan of its first round, what all rounds so far measured, and a note on their course."""
+
+    heat_map: HeatMap
+    planned: Planned
+    measured: Measured
+    note: str
+
+
+def first_round(engine: Engine, asked: query.Occlude, traced: TracedModel, selection: Selection) -> tuple[Planned, str]:
+    """The plan of a query's first round, and a note on its course; no pixel is looked at."""
+    course = course_of(asked, selection.grid.shape[:-1], len(selection.cells), engine.settings["seed"])
+    return _plan(engine, asked, traced, selection.positions[course.propose()]), course.note
+
+
+def _plan(engine: Engine, asked: query.Occlude, traced: TracedModel, positions: IntArray) -> Planned:
+    patch = Size(asked.patch.height, asked.patch.width)
+    return engine.plan(traced.network, positions, patch, asked.precision, is_uniform(asked.patch.fill))
+
+
+def run(engine: Engine, task: Task, progress: Progress | None = None) -> Step:
+    """The heat map, with the plan and what was measured.
+
+    Raises Interrupted with the partial map on Ctrl-C, and ExecutionError where an output is not finite.
+    """
+    return deque(stream(engine, task, progress), maxlen=1)[0]
+
+
+def stream(engine: Engine, task: Task, progress: Progress | None = None, anytime: bool = False) -> Iterator[Step]:
+    """The heat map after each round of its course: an exact one has one, a sampled one many.
+
+    ``anytime`` samples where the query permits no approximation too, until all is evaluated: the last map is exact.
+    Raises what :func:`run` does.
+    """
+    evaluation = _Evaluation(engine, task, progress, anytime)
+    while evaluation.more():
+        with retained(), quiet():
+            evaluation.round()
+        yield evaluation.step()
+
+
+class _Evaluation:
+    """One query on one image: rounds of positions, each with a plan of its own, over views that they share."""
+
+    def __init__(self, engine: Engine, task: Task, progress: Progress | None, anytime: bool) -> None:
+        self._engine, self._task, self._progress = engine, task, progress
+        self._begun = time.perf_counter()
+        self._image = task.traced.model.preprocessing.normalise(task.prepared.pixels)
+        self._seconds: dict[str, float] = defaultdict(float, trace=task.traced_in)
+        self._measured, self._finished, self._last = Measured(), 0, 0.0
+        self._planned: Planned | None = None
+        self._scorer: Scorer | None = None
+        self._course: Course | None = None
+        self._cells = np.zeros(0, np.int64)
+        self._anytime = anytime
+
+    @property
+    def _clock(self) -> float:
+        """Seconds since the query began."""
+        return self._task.traced_in + time.perf_counter() - self._begun
+
+    def more(self) -> bool:
+        """Whether there is another round, and time for one as long as the last."""
+        budget = self._task.asked.budget_seconds
+        if self._course is not None and budget is not None and self._clock + self._last > budget:
+            return False
+        self._cells = self._proposed()
+        return len(self._cells) > 0
+
+    def _proposed(self) -> IntArray:
+        if self._course is None:
+            selection, seed = self._task.selection, self._engine.settings["seed"]
+            shape, cells = selection.grid.shape[:-1], len(selection.cells)
+            self._course = course_of(self._task.asked, shape, cells, seed, self._anytime)
+        return self._course.propose()
+
+    def round(self) -> None:
+        """Plan and evaluate what the course proposed."""
+        begun = time.perf_counter()
+        task, engine = self._task, self._engine
+        planned = _plan(engine, task.asked, task.traced, task.selection.positions[self._cells])
+        self._planned = self._planned or planned
+        self._seconds["plan"] += time.perf_counter() - begun
+        start = time.perf_counter()
+        views, shared = engine.materialize(planned.physical, task.traced.identity, self._image)
+        self._seconds["materialize"] += time.perf_counter() - start
+        if not shared:
+            self._measured.macs += task.traced.network.macs
+        self._evaluate(planned, views)
+        self._last = time.perf_counter() - begun
+
+    def _evaluate(self, planned: Planned, views: MaterializedViews) -> None:
+        logical = planned.physical.logical
+        if self._scorer is None:
+            baseline = np.asarray(views[logical.network.output.name], np.float64).reshape(-1)
+            traced = self._task.traced
+            self._scorer = Scorer(self._task.asked, traced.model, traced.activation, baseline, self._task.arguments)
+        scorer = self._scorer
+        found = np.full((len(scorer.classes), len(logical.positions)), np.nan)
+
+        def take(members: IntArray, logits: Array) -> None:
+            finite = np.isfinite(logits).all(axis=1)
+            if not finite.all():
+                y, x = logical.positions[members[~finite][0]]
+                raise ExecutionError(
+                    f"the output for the patch at ({y}, {x}) is not finite (NaN or infinity); "
+                    "if only layers within the model overflow, SET rule.incremental = off evaluates it in full"
+                )
+            found[:, members] = scorer.scores(np.asarray(logits, np.float64))
+
+        start = time.perf_counter()
+        interrupted = None
+        try:
+            self._measured.add(self._engine.execute(planned.physical, views, _occlusion(self._task), take, self._told))
+        except Interrupted as stopped:
+            interrupted = stopped
+        self._seconds["execute"] += time.perf_counter() - start
+        self._finished += len(self._cells)
+        assert self._course is not None
+        self._course.take(self._cells, found if logical.duplicates is None else found[:, logical.duplicates])
+        if interrupted is not None:
+            step = self.step(complete=False)
+            done, total = int(step.heat_map.evaluated.sum()), len(self._task.selection.cells)
+            raise Interrupted(f"interrupted after {done} of {total} positions", step.heat_map) from interrupted
+
+    def _told(self, done: int, total: int) -> None:
+        if self._progress is not None:
+            self._progress(self._finished + done, len(self._task.selection.cells))
+
+    def step(self, complete: bool = True) -> Step:
+        """The map as it is now."""
+        assert self._course is not None and self._planned is not None
+        heat_map = self._heat_map(self._course.estimate(), complete)
+        return Step(heat_map, self._planned, self._measured, self._course.note)
+
+    def _heat_map(self, estimate: Estimate, complete: bool) -> HeatMap:
+        """All that has come in, on the grid that was asked for."""
+        assert self._scorer is not None
+        task, scorer, selection = self._task, self._scorer, self._task.selection
+        several, shape = scorer.has_axis, selection.grid.shape[:-1]
+
+        def laid(values: Scores) -> NDArray[np.float32]:
+            out = np.full((len(values), math.prod(shape)), np.nan, np.float32)
+            out[:, selection.cells] = values
+            out = out.reshape(len(values), *shape)
+            return out if several else out[0]
+
+        evaluated = np.zeros(math.prod(shape), bool)
+        evaluated[selection.cells] = estimate.evaluated
+        kind: Any = scorer.kind
+        score: Score = kind
+        labels = tuple(task.traced.model.label_of(index) for index in scorer.classes)
+        baseline = tuple(float(value) for value in scorer.baseline)
+        # Where nothing permits an approximation, an anytime map is one as long as any value is an estimate.
+        exact = not permissions(task.asked) and not np.isfinite(estimate.values[:, ~estimate.evaluated]).any()
+        return HeatMap(
+            values=laid(estimate.values),
+            positions=selection.grid,
+            baseline=baseline if several else baseline[0],
+            class_index=scorer.classes if several else scorer.classes[0],
+            label=labels if several else labels[0],
+            score=score,
+            patch=(task.patch.height, task.patch.width),
+            stride=None if isinstance(task.asked.region, query.At) else task.asked.stride or query.DEFAULT_STRIDE,
+            image=task.prepared.image,
+            source=task.source,
+            source_box=task.prepared.source_box,
+            source_size=task.prepared.source_size,
+            query=str(replace(task.asked, into=None)),
+            model=task.traced.model.name,
+            model_identity=task.traced.identity,
+            version=__version__,
+            exact=bool(exact),
+            complete=complete,
+            evaluated=evaluated.reshape(shape),
+            error=None if estimate.error is None else laid(estimate.error),
+            ssim_estimate=estimate.ssim,
+            stats=self._stats(estimate),
+        )
+
+    def _stats(self, estimate: Estimate) -> Stats:
+        assert self._planned is not None
+        steps = [step for stage in self._planned.physical.stages for step in stage.steps]
+        # A stage's seconds are summed over its workers.
+        stages = {f"{name} (threads)": value for name, value in self._measured.stages.items()}
+        total = len(self._task.selection.cells)
+        return Stats(
+            naive_macs=self._planned.physical.logical.network.macs * total,
+            executed_macs=self._measured.macs,
+            positions=total,
+            evaluated=self._measured.evaluated,
+            seconds={**self._seconds, "total": self._clock, **stages},
+            kernels=dict(sorted(Counter(step.kernel for step in steps).items())),
+        )
+
+
+def _occlusion(task: Task) -> Occlusion:
+    """The patch, in the units of the network's input."""
+    pixels, aligned = fill_pixels(task.asked.patch.fill, task.patch, task.prepared.pixels, task.arguments)
+    return Occlusion(task.traced.model.preprocessing.normalise(pixels), aligned)

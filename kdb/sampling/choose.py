@@ -1,0 +1,41 @@
+"""Which course a query permits."""
+
+from __future__ import annotations
+
+from kdb import query
+from kdb.sampling.course import Course, Everything
+from kdb.sampling.drill_down import DrillDown, coarse_steps
+from kdb.sampling.progressive import Goal, Progressive
+from kdb.sampling.quality import WINDOW
+
+DEFAULT_SSIM = 0.9
+NEARLY_EXACT = 0.99
+"""From here on sampling evaluates nine cells of ten, in more and smaller batches: an exact map costs no more."""
+
+
+def course_of(asked: query.Occlude, shape: tuple[int, ...], cells: int, seed: int, anytime: bool = False) -> Course:
+    """The course for ``cells`` positions, the ``shape`` of whose grid is (rows, cols), or (n,) after AT.
+
+    Positions that do not fill a grid, and grids without a window of SSIM's, are evaluated at once.  So is a query that
+    permits nothing else, unless it is ``anytime``.
+    """
+    if asked.region is not None or len(shape) != 2 or min(shape) < WINDOW:
+        return Everything(cells)
+    rows, columns = shape
+    important = 1 if asked.score.endswith("drop") else -1
+    if asked.drill_down is not None:
+        steps = coarse_steps(asked.drill_down, asked.stride or query.DEFAULT_STRIDE)
+        return DrillDown(rows, columns, steps, asked.drill_down.ratio, important)
+    goal = _goal(asked) or (Goal() if anytime else None)
+    return Everything(cells) if goal is None else Progressive(rows, columns, goal, important, seed)
+
+
+def _goal(asked: query.Occlude) -> Goal | None:
+    """What sampling is to reach; None where all is to be evaluated at once."""
+    approximate = asked.approximate
+    if approximate is None:
+        return None if asked.budget_seconds is None else Goal()
+    ssim = DEFAULT_SSIM if approximate.ssim is None else approximate.ssim
+    if ssim >= NEARLY_EXACT and asked.budget_seconds is None:
+        return None
+    return Goal(ssim, approximate.guaranteed, (approximate.refine_top or 0.0) / 100)

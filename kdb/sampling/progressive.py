@@ -1,0 +1,273 @@
+"""Progressive sampling: evaluate nested lattices, coarse to fine and rough regions first, until the map is good enough.
+
+What is not evaluated is predicted by kriging.  How good the map is follows from three things.  The *surplus* of a cell
+is what its prediction, just before it was evaluated, was off by.  Squared, over the kriging variance to the power ROUGH
+and smoothed, it tells how rough the map is hereabouts; times the variance that kriging gives a cell now, this is the
+error to expect there.  Last, *audits*: cells at random that are evaluated at once but withheld from the fit, so that
+their errors are those of cells that are not evaluated; they correct the scale of the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from kdb.geometry import IntArray
+from kdb.sampling import kriging, lattice
+from kdb.sampling.course import Estimate, Scores
+from kdb.sampling.quality import WINDOW, expected_ssim
+
+SMOOTHING = 2.5
+"""Standard deviation, in cells, of the kernel by which surpluses are smoothed."""
+ROUGH = 0.5
+"""Errors squared grow with the kriging variance to this power: maps are rougher than its covariance has them."""
+DOUBT = 0.25
+"""Standard deviation of the logarithm of the errors' scale, as surpluses alone give it: .15 to .25 on photographs."""
+LEAST_DOUBT = 0.2
+"""The same by audits, at the least: as many as there are say no more, heavy-tailed as errors are."""
+FEW = 8
+"""With fewer audits left their errors say nothing."""
+SURE = 1.645
+"""Standard errors that a guaranteed estimate is lowered by: one in twenty is missed."""
+SHARE = 20
+"""One cell in so many is an audit, and a round is as many."""
+MARGIN = 0.05
+"""Of the map's cells: those whose predicted rank lies so close behind a region's limit are evaluated with it."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """When to stop: at an expected SSIM of ``ssim`` (None: when all is evaluated), ``guaranteed`` or on average.
+
+    ``refine`` is the share of the map, the most important cells of it, that is evaluated in any case.
+    """
+
+    ssim: float | None = None
+    guaranteed: bool = False
+    refine: float = 0.0
+
+
+class Progressive:
+    """The course of one map of ``rows`` x ``columns`` cells; cells are numbered by rows.
+
+    ``important`` is 1 where a large score makes a cell important, as of a drop, and -1 where a small one does.
+    """
+
+    def __init__(self, rows: int, columns: int, goal: Goal, important: int, seed: int = 0) -> None:
+        self._shape, self._goal, self._important = (rows, columns), goal, important
+        n = rows * columns
+        self._cells = np.stack(np.divmod(np.arange(n), columns), axis=1)
+        self._levels = lattice.levels(rows, columns).reshape(-1)
+        self._round = max(n // SHARE, 1)
+        others = np.flatnonzero(self._levels > 0)
+        chosen = np.random.default_rng(seed).choice(others, min(self._round, len(others)), replace=False)
+        self._audits = np.zeros(n, bool)
+        self._audits[chosen] = True
+        self._proposed = np.zeros(n, bool)
+        self._fitted = np.zeros(n, bool)
+        """Evaluated and no audit."""
+        self._values: Scores | None = None
+        self._surpluses: Scores | None = None
+        """Squared, over the variance to the power ROUGH; NaN where there is none."""
+        self._state: _State | None = None
+
+    @property
+    def note(self) -> str:
+        """The rounds, and when they end."""
+        goal, cells = self._goal, len(self._cells)
+        first, audits = int((self._audits | (self._levels == 0)).sum()), int(self._audits.sum())
+        until = "all are evaluated, or the time is up"
+        if goal.ssim is not None:
+            until = f"an SSIM of {goal.ssim:g} is expected" + (", less its doubt" if goal.guaranteed else "")
+        refined = f"; then the top {100 * goal.refine:g}%" if goal.refine else ""
+        return (
+            f"sampled, {first} of {cells:,} positions first as below, {audits} of them audits, then {self._round} "
+            f"a round where errors are the largest, until {until}{refined}; the rest by kriging"
+        )
+
+    def propose(self) -> IntArray:
+        """The coarsest lattice and the audits; then a round of the coarsest level that is not complete."""
+        if not self._proposed.any():
+            cells = np.flatnonzero(self._audits | (self._levels == 0))
+        elif self._good_enough():
+            cells = self._to_refine()
+        else:
+            cells = self._next()
+        self._proposed[cells] = True
+        return cells
+
+    def take(self, cells: IntArray, scores: Scores) -> None:
+        """Keep the scores, and the surpluses that they show; cells of NaN stay unknown."""
+        reached = np.isfinite(scores).all(axis=0)
+        cells, scores = cells[reached], scores[:, reached]
+        if self._values is None:
+            self._values = np.full((len(scores), len(self._cells)), np.nan)
+            self._surpluses = self._values.copy()
+        assert self._surpluses is not None
+        fresh = cells[~self._audits[cells]]
+        if self._fitted.any() and len(fresh):
+            state = self._now
+            error = scores[:, ~self._audits[cells]] - state.predicted[:, fresh]
+            self._surpluses[:, fresh] = error**2 / state.variance[fresh] ** ROUGH
+        self._values[:, cells] = scores
+        self._fitted[fresh] = True
+        self._state = None
+
+    def estimate(self) -> Estimate:
+        """Kriged from all that is evaluated, audits too."""
+        if self._values is None:
+            nothing = np.full((1, len(self._cells)), np.nan)
+            return Estimate(nothing, np.zeros(len(self._cells), bool))
+        return self._now.estimate()
+
+    def _good_enough(self) -> bool:
+        wanted = self._goal.ssim
+        if wanted is None:
+            return False
+        ssim = self._now.ssim(SURE if self._goal.guaranteed else 0.0)
+        return ssim is not None and ssim >= wanted
+
+    def _next(self) -> IntArray:
+        left = np.flatnonzero(~self._proposed)
+        if not len(left):
+            return left
+        level = left[self._levels[left] == self._levels[left].min()]
+        chosen: IntArray = level[np.argsort(-self._now.roughness[level], kind="stable")[: self._round]]
+        return chosen
+
+    def _to_refine(self) -> IntArray:
+        """Cells that may belong to the most important ones, of any class, and are not evaluated yet."""
+        if not self._goal.refine:
+            return np.zeros(0, np.int64)
+        count = min(int(np.ceil((self._goal.refine + MARGIN) * len(self._cells))), len(self._cells))
+        order = np.argsort(-self._important * self._now.estimate().values, axis=1, kind="stable")
+        likely = np.unique(order[:, :count])
+        return likely[~self._proposed[likely]]
+
+    @property
+    def _now(self) -> _State:
+        if self._state is None:
+            assert self._values is not None and self._surpluses is not None
+            self._state = _State(self._cells, self._shape, self._values, self._surpluses, self._fitted, self._audits)
+        return self._state
+
+
+class _State:
+    """What follows from the cells evaluated so far."""
+
+    def __init__(
+        self,
+        cells: NDArray[np.int64],
+        shape: tuple[int, int],
+        values: Scores,
+        surpluses: Scores,
+        fitted: NDArray[np.bool_],
+        audits: NDArray[np.bool_],
+    ) -> None:
+        self._cells, self._shape, self._values = cells, shape, values
+        self._surpluses, self._fitted, self._audits = surpluses, fitted.copy(), audits
+        self._evaluated: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(axis=0))
+
+    def _kriged(self, known: NDArray[np.bool_]) -> tuple[Scores, NDArray[np.float64]]:
+        """Values [classes, n] and kriging variances [n] by the ``known`` cells, which keep theirs and have none."""
+        values, variance = self._values.copy(), np.zeros(len(self._cells))
+        if not known.all():
+            prediction = kriging.predict(self._cells[known], self._cells[~known])
+            values[:, ~known] = prediction.of(self._values[:, known])
+            variance[~known] = prediction.variance
+        return values, variance
+
+    @cached_property
+    def _withheld(self) -> tuple[Scores, NDArray[np.float64]]:
+        return self._kriged(self._fitted)
+
+    @property
+    def predicted(self) -> Scores:
+        """[classes, n], audits withheld."""
+        return self._withheld[0]
+
+    @property
+    def variance(self) -> NDArray[np.float64]:
+        """Of kriging with audits withheld, [n]."""
+        return self._withheld[1]
+
+    @cached_property
+    def _field(self) -> Scores | None:
+        """The smoothed surpluses, [classes, n]; None where there are none yet."""
+        known = np.isfinite(self._surpluses[0])
+        if not known.any():
+            return None
+
+        def smooth(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+            stacked = numbers.reshape(-1, *self._shape)
+            sigma = (0, SMOOTHING, SMOOTHING)
+            return np.asarray(ndimage.gaussian_filter(stacked, sigma, mode="constant")).reshape(numbers.shape)
+
+        weights = np.maximum(smooth(known.astype(np.float64)[None]), 1e-12)
+        return np.asarray(smooth(np.where(known, self._surpluses, 0.0)) / weights)
+
+    @cached_property
+    def roughness(self) -> NDArray[np.float64]:
+        """[n]: the error to expect of a cell, over the class's range, the largest over the classes."""
+        if self._field is None:
+            return self.variance
+        relative = self._field / np.maximum(self._spans, 1e-300)[:, None] ** 2
+        return np.asarray(relative.max(axis=0) * self.variance**ROUGH)
+
+    @cached_property
+    def _spans(self) -> NDArray[np.float64]:
+        """Each class's range over what is evaluated."""
+        values = self._values[:, self._evaluated]
+        return np.asarray(np.ptp(values, axis=1))
+
+    @cached_property
+    def _final(self) -> tuple[Scores, NDArray[np.float64]]:
+        return self._kriged(self._evaluated)
+
+    @cached_property
+    def _scales(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """By audits, each class's factor on its errors' variance, and the standard deviation of its logarithm.
+
+        What surpluses say (1, with DOUBT) and what audits say (their mean squared error over what was expected of it,
+        with its own standard error) are averaged, weighted by their precisions.
+        """
+        assert self._field is not None
+        audits = np.flatnonzero(self._audits & self._evaluated & ~self._fitted)
+        classes = len(self._values)
+        if len(audits) < FEW:
+            return np.ones(classes), np.full(classes, DOUBT)
+        found = (self._values[:, audits] - self.predicted[:, audits]) ** 2
+        expected = self._field[:, audits] * self.variance[audits] ** ROUGH
+        found, expected = (np.maximum(each, 1e-300) for each in (found, expected))
+        ratio = found.mean(axis=1) / expected.mean(axis=1)
+        misfit = np.sqrt(np.mean((found - ratio[:, None] * expected) ** 2, axis=1) / len(audits)) / found.mean(axis=1)
+        doubt = np.maximum(misfit, LEAST_DOUBT)
+        trust = DOUBT**2 / (DOUBT**2 + doubt**2)
+        return ratio**trust, np.sqrt(trust) * doubt
+
+    def _variances(self, sure: float) -> Scores | None:
+        """Of the errors, [classes, n], at ``sure`` standard errors above what is expected."""
+        if self._evaluated.all():
+            return np.zeros_like(self._values)
+        if self._field is None:
+            return None
+        scale, doubt = self._scales
+        return np.asarray((scale * np.exp(sure * doubt))[:, None] * self._field * self._final[1] ** ROUGH)
+
+    def ssim(self, sure: float = 0.0) -> float | None:
+        """The lowest over the classes; None where nothing is known of the errors, or the map has no window."""
+        variances = self._variances(sure)
+        if variances is None or min(self._shape) < WINDOW:
+            return None
+        maps = (each.reshape(-1, *self._shape) for each in (self._final[0], variances))
+        return min(expected_ssim(m, v, s) for m, v, s in zip(*maps, self._spans.tolist(), strict=True))
+
+    def estimate(self) -> Estimate:
+        """The map from all that is evaluated."""
+        variances = self._variances(0.0)
+        error = None if variances is None else np.sqrt(variances)
+        return Estimate(self._final[0], self._evaluated, error, self.ssim())

@@ -1,0 +1,77 @@
+"""From logits to the scores that a query asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from kdb import query
+from kdb.errors import BindError
+from kdb.models.model import Model
+from kdb.planner.bind import Arguments
+
+Scores = npt.NDArray[np.float64]
+
+
+class Scorer:
+    """Scores of the classes that ``asked`` names, in their order.
+
+    ``baseline`` float64 [K] are the logits of the unmodified image, ``activation`` makes probabilities of logits.
+    Raises BindError for a class that there is not.
+    """
+
+    def __init__(
+        self, asked: query.Occlude, model: Model, activation: str, baseline: Scores, arguments: Arguments
+    ) -> None:
+        self.kind, self._activation = asked.score, activation
+        self.classes, self.has_axis = _classes(asked.classes, model, baseline, arguments)
+        self.baseline = self._of(baseline[None])[:, 0]
+        """Of the unmodified image, a probability or logit a class."""
+
+    @property
+    def importance(self) -> int:
+        """1 where a large score makes a position important, -1 where a small one does."""
+        return 1 if self.kind.endswith("drop") else -1
+
+    def scores(self, logits: Scores) -> Scores:
+        """Logits [n, K] -> scores [classes, n]."""
+        values = self._of(logits)
+        return self.baseline[:, None] - values if self.kind.endswith("drop") else values
+
+    def _of(self, logits: Scores) -> Scores:
+        """Probabilities or logits [n, K] -> [classes, n]."""
+        values = logits if self.kind.startswith("logit") else activate(logits, self._activation)
+        return np.asarray(values[:, self.classes].T)
+
+
+def activate(logits: Scores, activation: str) -> Scores:
+    """Logits [n, K] -> probabilities by ``softmax`` or ``sigmoid``, or as they are for ``none``."""
+    if activation == "softmax":
+        return np.asarray(special.softmax(logits, axis=1))
+    return np.asarray(special.expit(logits)) if activation == "sigmoid" else logits
+
+
+def _classes(
+    spec: query.ClassSpec, model: Model, baseline: Scores, arguments: Arguments
+) -> tuple[tuple[int, ...], bool]:
+    """Indices of the classes asked for, and whether the map has a class axis; ties in TOP go to the lower index."""
+    count = len(baseline)
+
+    def index(ref: int | str | query.Parameter) -> int:
+        return model.resolve_class(arguments[ref] if isinstance(ref, query.Parameter) else ref, count)
+
+    if isinstance(spec, query.ClassOf):
+        return (index(spec.ref),), False
+    if isinstance(spec, query.Classes):
+        return tuple(index(ref) for ref in spec.refs), True
+    if isinstance(spec, query.AllClasses):
+        return tuple(range(count)), True
+    best: Sequence[int] = np.argsort(-baseline, kind="stable").tolist()
+    if isinstance(spec, query.TopClasses):
+        if spec.k > count:
+            raise BindError(f"TOP {spec.k} of {count} classes: '{model.name}' has no more")
+        return tuple(best[: spec.k]), True
+    return (best[0],), False
