@@ -8,7 +8,7 @@ STAMP = $(VENV)/installed
 BIN = $(VENV)/bin
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test verify coverage bench figures style wheel clean
+.PHONY: demo test verify coverage bench bench-approx figures style wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -26,6 +26,9 @@ coverage: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.bench
+
+bench-approx: $(STAMP)
+	$(BIN)/python -m benchmarks.approximate
 
 figures: $(STAMP)
 	$(BIN)/python -m benchmarks.figures

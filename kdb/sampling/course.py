@@ -23,12 +23,14 @@ class Estimate:
                 where nothing is known of it
     ssim        the structural similarity to the exact map that is to be expected, the lowest over the classes; None
                 where it is not known
+    assured     the same, lowered so far that one map of twenty falls short of it
     """
 
     values: Scores
     evaluated: NDArray[np.bool_]
     error: Scores | None = None
     ssim: float | None = None
+    assured: float | None = None
 
 
 class Course(Protocol):

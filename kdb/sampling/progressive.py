@@ -270,4 +270,4 @@ class _State:
         """The map from all that is evaluated."""
         variances = self._variances(0.0)
         error = None if variances is None else np.sqrt(variances)
-        return Estimate(self._final[0], self._evaluated, error, self.ssim())
+        return Estimate(self._final[0], self._evaluated, error, self.ssim(), self.ssim(SURE))
