@@ -23,7 +23,7 @@ from kdb.planner.cost import CostModel, CostProfile
 from kdb.planner.lower import lower
 from kdb.planner.optimize import Applied, Memo, optimize
 from kdb.planner.plan import LogicalPlan, PhysicalPlan
-from kdb.planner.presets import PRESETS
+from kdb.planner.presets import PRESETS, Preset
 from kdb.planner.rules import RULES, Context
 from kdb.settings import Settings, declared
 from kdb.threads import computing, limited_pools
@@ -76,37 +76,47 @@ class Engine:
         return self._profiles[threads]
 
     def plan(
-        self, network: Network, positions: IntArray, patch: Size, precision: str = "fp32", uniform: bool = False
+        self,
+        network: Network,
+        positions: IntArray,
+        patch: Size,
+        precision: str = "fp32",
+        uniform: bool = False,
+        threshold: float | None = None,
     ) -> Planned:
         """The physical plan; no pixel is looked at.  Recent plans are kept: the images of a glob share one.
 
         ``positions`` int64 [n, 2] are the (y, x) of the patch, which may be clipped at the image's far edges.
         ``precision`` bf16 permits kernels for deltas that round to fewer bits than float32; tf32 a CPU does not have.
-        ``uniform`` promises a patch of one colour.
+        ``uniform`` promises a patch of one colour; ``threshold`` permits boxes of that share of a map at most.
         """
         chosen = tuple((setting.name, value) for setting, value in self.settings)
         digest = hashlib.sha256(positions.tobytes()).digest()
-        key = (id(network), digest, patch, precision, uniform, chosen)
+        key = (id(network), digest, patch, precision, uniform, threshold, chosen)
         held = self._plans.get(key)
         if held is None:
             # Kept with its network: as long as it is, no other object takes that id.
-            held = self._plans[key] = network, self._plan(network, positions, patch, precision, uniform)
+            naive = LogicalPlan.naive(network, positions, patch, self._preset.bounded, uniform)
+            held = self._plans[key] = network, self._plan(naive, precision, threshold)
             if len(self._plans) > PLANS_KEPT:
                 self._plans.popitem(last=False)
         self._plans.move_to_end(key)
         return held[1]
 
-    def _plan(self, network: Network, positions: IntArray, patch: Size, precision: str, uniform: bool) -> Planned:
+    @property
+    def _preset(self) -> Preset:
+        return PRESETS[self.settings["preset"]]
+
+    def _plan(self, naive: LogicalPlan, precision: str, threshold: float | None) -> Planned:
         start = time.perf_counter()
-        threads, preset = self.settings["threads"], PRESETS[self.settings["preset"]]
+        threads, preset = self.settings["threads"], self._preset
         kernels = preset.kernels if self.settings["kernels"] == "auto" else self.settings["kernels"]
         backend = CpuBackend(kernels == "native", reduced=precision == "bf16")
         allowed = None if kernels in ("auto", "native") else kernels
-        costs = CostModel(self.profile(threads), backend, allowed, len(positions))
+        costs = CostModel(self.profile(threads), backend, allowed, len(naive.positions))
         batch_size = self.settings["batch_size"] or preset.batch_size
-        context = Context(costs, threads, batch_size, BUFFER_BYTES // threads)
+        context = Context(costs, threads, batch_size, BUFFER_BYTES // threads, threshold=threshold)
         switches = {rule.name: self.settings[f"rule.{rule.name}"] and rule.name not in preset.without for rule in RULES}
-        naive = LogicalPlan.naive(network, positions, patch, preset.bounded, uniform)
         logical, history = optimize(naive, context, switches, memo=self._rewritten)
         physical = lower(logical, context)
         return Planned(physical, history, time.perf_counter() - start)

@@ -72,7 +72,8 @@ def first_round(engine: Engine, asked: query.Occlude, traced: TracedModel, selec
 
 def _plan(engine: Engine, asked: query.Occlude, traced: TracedModel, positions: IntArray) -> Planned:
     patch = Size(asked.patch.height, asked.patch.width)
-    return engine.plan(traced.network, positions, patch, asked.precision, is_uniform(asked.patch.fill))
+    threshold = None if asked.threshold is None else asked.threshold.tau
+    return engine.plan(traced.network, positions, patch, asked.precision, is_uniform(asked.patch.fill), threshold)
 
 
 def run(engine: Engine, task: Task, progress: Progress | None = None) -> Step:

@@ -144,6 +144,14 @@ class Spans:
         """Moved by ``by`` cells."""
         return replace(self, start=self.start + by, stop=self.stop + by)
 
+    def cropped(self, length: int, centres: npt.NDArray[np.float64]) -> Spans:
+        """At most ``length`` cells of each, about its centre ([m], in cells) as far as the span goes on both sides."""
+        start = np.clip(np.rint(centres - length / 2).astype(np.int64), self.start, np.maximum(self.stop - length, 0))
+        longer = self.lengths > length
+        return replace(
+            self, start=np.where(longer, start, self.start), stop=np.where(longer, start + length, self.stop)
+        )
+
     def uniform(self, members: IntArray, length: int) -> tuple[IntArray, int]:
         """One extent for the spans of ``members`` and an origin each, shifted into ``[0, length)``.
 

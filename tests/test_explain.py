@@ -25,6 +25,7 @@ QUERIES = {
     "naive": f"SET rule.incremental = off; EXPLAIN {QUERY}",
     "no_cut_over": f"SET rule.cut_over = off; EXPLAIN {QUERY}",
     "unbatched": f"SET rule.multi_query_batching = off; EXPLAIN {QUERY} WITHIN box(0, 0, 12, 8)",
+    "threshold": f"SET rule.cut_over = off; EXPLAIN {QUERY} THRESHOLD 0.5",
     "opaque": "EXPLAIN OCCLUDE 'cat.png' WITH patch(8, 8) USING sorting",
     "interior": "EXPLAIN OCCLUDE 'cat.png' WITH patch(40, 40) STRIDE 2 USING wide",
     "graph": f"EXPLAIN (FORMAT dot) {QUERY}",

@@ -39,6 +39,7 @@ from kdb.planner.rules import (
     merge_location_wise,
     multi_query_batching,
     null_deltas,
+    projective_field,
     rebatch,
     share_duplicates,
     share_prefixes,
@@ -357,6 +358,15 @@ def test_rebatch() -> None:
     assert rebatch.apply(batched(net, 2, parts=1), CONTEXT) == "there is one batch"
 
 
+def test_projective_field() -> None:
+    before = plan(network(*chain(("conv", CONV), ("again", CONV), *HEAD)), cut=3)
+    assert fired(projective_field.RULE, before, replace(CONTEXT, threshold=0.25)).threshold == 0.25
+    assert projective_field.apply(before, CONTEXT) == "the query permits no THRESHOLD"
+    assert projective_field.apply(before, replace(CONTEXT, threshold=1.0)) == "boxes may take the whole map"
+    naive = replace(before, cut=1)
+    assert projective_field.apply(naive, replace(CONTEXT, threshold=0.25)) == "the plan is not incremental"
+
+
 def test_null_deltas() -> None:
     before = plan(network(*chain(("conv", CONV))))
     assert not before.drop_null and fired(null_deltas.RULE, before).drop_null
@@ -376,7 +386,7 @@ def test_rules_are_applied_in_order_timed_and_explained() -> None:
     assert all(applied.seconds >= 0 and applied.rule.summary for applied in history)
     assert [node.name for node in after.network] == ["image", "conv", "relu", "mean", "dense"]
     assert len({rule.name for rule in RULES}) == len(RULES)
-    assert all(rule.exact for rule in RULES)
+    assert [rule.name for rule in RULES if not rule.exact] == ["projective_field"]
 
 
 def broken(before: LogicalPlan, how: str) -> LogicalPlan:
@@ -396,6 +406,7 @@ def broken(before: LogicalPlan, how: str) -> LogicalPlan:
         "weight": {"network": with_conv(replace(conv, operator=replace(CONV, weight="gone")))},
         "source": {"network": Network(net.nodes[1:], net.parameters)},
         "colours": {"interior": frozenset({"conv"})},
+        "threshold": {"threshold": 0.0},
         "interior": {"interior": frozenset({"mean"}), "uniform": True, "cut": 3},
     }
     return replace(before, **changes[how])  # type: ignore[arg-type]

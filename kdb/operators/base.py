@@ -106,6 +106,8 @@ class Operator:
     label: ClassVar[str] = "operator"
     aliases: ClassVar[bool] = False
     """Whether the output may share the input's memory, so that neither may be written over."""
+    windowed: ClassVar[bool] = False
+    """Whether an output reads a window of the input, so that boxes grow from input to output."""
     divisible: ClassVar[bool] = False
     """Whether the delta rule also gives any part of the output's boxes, for the work of that part."""
 

@@ -33,6 +33,7 @@ class Convolution(Operator):
     """``y = W * x + b`` with ``weight`` [out, in / groups, kh, kw]; padding is (top, left, bottom, right)."""
 
     label: ClassVar[str] = "convolution"
+    windowed: ClassVar[bool] = True
     divisible: ClassVar[bool] = True
 
     weight: str

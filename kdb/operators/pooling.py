@@ -63,6 +63,7 @@ class MaxPool(_Pool):
     """Maximum over each window; cells off the map are minus infinity."""
 
     label: ClassVar[str] = "max_pool"
+    windowed: ClassVar[bool] = True
 
     def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
         """Over the map with minus infinity around it."""
@@ -107,6 +108,7 @@ class AveragePool(_Pool):
     """Mean over each window; ``count_include_pad`` counts padding as cells, ``divisor`` overrides the count."""
 
     label: ClassVar[str] = "average_pool"
+    windowed: ClassVar[bool] = True
 
     count_include_pad: bool = True
     divisor: int | None = None

@@ -82,6 +82,7 @@ class Explanation:
     cut: str | None
     because: str | None
     bounded: bool
+    threshold: float
     outside: tuple[str, ...]
     rules: tuple[RuleLine, ...]
     layers: tuple[LayerLine, ...]
@@ -147,6 +148,7 @@ def explain(
         cut=logical.network.nodes[logical.cut].name if logical.cut < len(logical.network) else None,
         because=_why_in_full(logical, history),
         bounded=logical.bounded,
+        threshold=logical.threshold,
         outside=tuple(node.operator.because for node in logical.network if isinstance(node.operator, Opaque)),
         rules=tuple(
             RuleLine(a.rule.name, a.fired, a.reason, round(a.seconds * 1e3, 3), not a.rule.exact) for a in history
@@ -211,6 +213,8 @@ def _text(e: Explanation) -> str:
     head += [f"outside the vocabulary, evaluated in full by torch: {because}" for because in e.outside]
     if e.course:
         head.append(f"approximate: {e.course}")
+    if e.threshold < 1:
+        head.append(f"approximate: boxes take at most {e.threshold:g} of a map on either axis (equations 23 to 29)")
     if e.bounded:
         head.append("boxes by the paper's upper bound (equations 15, 16 and 33)")
     if e.cut is not None:

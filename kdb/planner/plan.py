@@ -19,8 +19,11 @@ from kdb.operators.leaves import Source
 class Geometry:
     """The footprint of every layer for a set of positions: computed once a plan, without pixels."""
 
-    def __init__(self, network: Network, positions: IntArray, patch: Size, bounded: bool = False) -> None:
-        self.network, self.positions, self.patch, self.bounded = network, positions, patch, bounded
+    def __init__(
+        self, network: Network, positions: IntArray, patch: Size, bounded: bool = False, threshold: float = 1.0
+    ) -> None:
+        self.network, self.positions, self.patch = network, positions, patch
+        self.bounded, self.threshold = bounded, threshold
         self._batched: Batched | None = None
         self.footprints: dict[str, Footprint | None] = {}
         for node in network:
@@ -28,7 +31,22 @@ class Geometry:
                 self.footprints[node.name] = _updates(positions, patch, node.shape.size, bounded)
             else:
                 inputs = [self.footprints[source] for source in node.inputs]
-                self.footprints[node.name] = node.operator.project(inputs, network.input_shapes(node), node.shape)
+                footprint = node.operator.project(inputs, network.input_shapes(node), node.shape)
+                if footprint is not None and node.operator.windowed and threshold < 1:
+                    footprint = self._thresholded(footprint, node.shape.size)
+                self.footprints[node.name] = footprint
+
+    def _thresholded(self, footprint: Footprint, size: Size) -> Footprint:
+        """At most the share ``threshold`` of each axis, at least a cell, about the patch's own centre (eq. 24, 25)."""
+        source = self.footprints[self.network.source.name]
+        assert source is not None, "the source changes at every position"
+        image, axes = self.network.source.shape.size, []
+        for axis, (spans, own) in enumerate(((footprint.y, source.y), (footprint.x, source.x))):
+            centres = (own.start + own.stop) / 2 * (size[axis] / image[axis])
+            if spans.shared is not own.shared:  # unions have a span for each position
+                centres = centres if own.shared is None else centres[own.shared]
+            axes.append(spans.cropped(max(round(self.threshold * size[axis]), 1), centres))
+        return replace(footprint, y=axes[0], x=axes[1])
 
     def boxes(self, node: Node, members: IntArray) -> Boxes | None:
         """Uniform boxes of a batch in one layer; None where nothing changes."""
@@ -151,6 +169,7 @@ class LogicalPlan:
     ``groups`` partition the batches: results of a group's batches are gathered before a later stage goes on.
     ``bounded`` boxes are the paper's upper bound instead of the exact ones.  A patch that is ``uniform`` is of one
     colour; in the ``interior`` layers what reads it alone is its constant, and only the ring around that is computed.
+    Boxes take at most the share ``threshold`` of a map on either axis: 1, unless the query permits less.
     """
 
     network: Network
@@ -165,6 +184,7 @@ class LogicalPlan:
     bounded: bool = False
     uniform: bool = False
     interior: frozenset[str] = frozenset()
+    threshold: float = 1.0
     _geometries: list[Geometry] = field(default_factory=list, repr=False)
     """The last geometry computed, handed on from plan to plan: most rules leave it as it is."""
 
@@ -183,9 +203,9 @@ class LogicalPlan:
         """Footprints of all layers."""
         for held in self._geometries:
             same = held.network is self.network and held.positions is self.positions
-            if same and (held.patch, held.bounded) == (self.patch, self.bounded):
+            if same and (held.patch, held.bounded, held.threshold) == (self.patch, self.bounded, self.threshold):
                 return held
-        self._geometries[:] = [Geometry(self.network, self.positions, self.patch, self.bounded)]
+        self._geometries[:] = [Geometry(self.network, self.positions, self.patch, self.bounded, self.threshold)]
         return self._geometries[0]
 
     @property
@@ -224,6 +244,8 @@ class LogicalPlan:
             batches = np.fromiter(chain.from_iterable(self.groups), np.int64)
             if not _enumerate(batches, len(self.batches)):
                 raise ValueError("the groups do not partition the batches")
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"{self.threshold} is no share of a map")
         if self.interior and not self.uniform:
             raise ValueError("a patch of several colours has no constant interior")
         if not self.interior <= {node.name for node in self.network.nodes[: self.cut] if node.operator.divisible}:

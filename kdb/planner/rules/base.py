@@ -14,6 +14,7 @@ class Context:
     """The planner's surroundings: costs, worker threads, and the user's choices (None: the planner's).
 
     ``buffer_bytes`` bounds what one worker gathers between stages; ``buffer_positions`` does so in positions.
+    ``threshold`` is the projective field threshold that the query permits.
     """
 
     costs: CostModel
@@ -21,6 +22,7 @@ class Context:
     batch_size: int | None = None
     buffer_bytes: int = 256 << 20
     buffer_positions: int = 256
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
