@@ -27,6 +27,7 @@ def occlude(
     score: str = "probability",
     at: object = None,
     within: object = None,
+    ssim: float | None = None,
     threads: int | None = None,
     **model_options: object,
 ) -> HeatMap | HeatMaps:
@@ -37,7 +38,7 @@ def occlude(
     without.  ``patch`` (height, width) and ``stride`` (sy, sx; 4) are in pixels, one number for both.  ``fill`` is
     black, gray, white, mean, (r, g, b), or a uint8 array [h, w, 3]; ``target`` a class or a sequence of classes, left
     out the predicted one; ``at`` int [n, 2] of (y, x), which excludes ``stride``; ``within`` a box (y, x, height,
-    width) or a bool mask [H, W].
+    width) or a bool mask [H, W].  With ``ssim`` the map is approximate, of that expected similarity to the exact one.
 
     Raises what :meth:`kdb.session.Session.execute` raises.
     """
@@ -66,6 +67,10 @@ def occlude(
         arguments["class"] = target
         clauses.append("FOR CLASS $class")
     clauses.append(f"SCORE {choice('score', score, get_args(Score))}")
+    if ssim is not None:
+        if not isinstance(ssim, Real) or not 0 < ssim <= 1:
+            raise BindError(f"ssim is a number above 0, at most 1; not {ssim!r}")
+        clauses.append(f"APPROXIMATE TO SSIM {float(ssim)}")
     session = Session()
     if threads is not None:
         session.settings.set("threads", threads)

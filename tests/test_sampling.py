@@ -160,6 +160,17 @@ class TestProgressive:
         assert found.evaluated[cells[:5]].all() and not found.evaluated[cells[5:]].any()
         assert np.isfinite(found.values).all()
 
+    @pytest.mark.parametrize("reached", [0, 1, 5, 60])
+    def test_nothing_is_estimated_before_the_coarsest_lattice_is_there(self, reached: int) -> None:
+        course, truth = Progressive(30, 30, Goal(0.9), 1), smooth(30, 30, 1)
+        cells = course.propose()
+        scores = truth[:, cells].copy()
+        scores[:, reached:] = np.nan
+        course.take(cells, scores)
+        found = course.estimate()
+        assert found.evaluated.sum() == reached and (np.isfinite(found.values[0]) == found.evaluated).all()
+        assert found.ssim is None and found.error is None
+
     def test_a_guaranteed_estimate_holds_on_nineteen_of_twenty_maps(self) -> None:
         met = []
         for seed in range(40):

@@ -425,6 +425,7 @@ class TestSources:
         np.testing.assert_allclose(got.values, expected.values, atol=1e-6)
         at = kdb.occlude(image, module, 8, at=[(0, 0), (3, 4)], fill=(1, 2, 3), target=[0, 2])
         assert at.values.shape == (2, 2)
+        assert kdb.occlude(image, module, 8, 2, ssim=0.8).ssim_estimate >= 0.8
         assert np.isnan(kdb.occlude(image, module, 8, within=(0, 0, 16, 16)).values).sum() == 49 - 9
 
     @pytest.mark.parametrize(
@@ -439,6 +440,9 @@ class TestSources:
             {"target": []},
             {"score": "x"},
             {"patch": 2.5},
+            {"ssim": float("nan")},
+            {"ssim": 90},
+            {"ssim": "high"},
             {"at": [(0, 0)], "stride": 4},
         ],
     )

@@ -109,7 +109,7 @@ class Progressive:
             self._surpluses = self._values.copy()
         assert self._surpluses is not None
         fresh = cells[~self._audits[cells]]
-        if self._fitted.any() and len(fresh):
+        if self._begun and len(fresh):
             state = self._now
             error = scores[:, ~self._audits[cells]] - state.predicted[:, fresh]
             self._surpluses[:, fresh] = error**2 / state.variance[fresh] ** ROUGH
@@ -118,11 +118,16 @@ class Progressive:
         self._state = None
 
     def estimate(self) -> Estimate:
-        """Kriged from all that is evaluated, audits too."""
-        if self._values is None:
-            nothing = np.full((1, len(self._cells)), np.nan)
-            return Estimate(nothing, np.zeros(len(self._cells), bool))
-        return self._now.estimate()
+        """Kriged from all that is evaluated, audits too; only what is evaluated before the coarsest lattice is."""
+        if self._begun:
+            return self._now.estimate()
+        values = np.full((1, len(self._cells)), np.nan) if self._values is None else self._values
+        return Estimate(values, np.asarray(np.isfinite(values).all(axis=0)))
+
+    @property
+    def _begun(self) -> bool:
+        """Whether the coarsest lattice is complete: then each cell has neighbours on all sides."""
+        return bool(self._fitted[self._levels == 0].all())
 
     def _good_enough(self) -> bool:
         wanted = self._goal.ssim
