@@ -515,7 +515,7 @@ BAD: list[tuple[str, type[Error], str]] = [
     ("OCCLUDE cat USING small THRESHOLD 1.5", BindError, "at most 1"),
     ("OCCLUDE cat USING small APPROXIMATE DRILL DOWN", BindError, "give one of them"),
     ("OCCLUDE cat USING small DRILL DOWN BUDGET 3 SECONDS", BindError, "give one of them"),
-    ("OCCLUDE cat USING small THRESHOLD 0.9", NotAvailableError, "not available yet"),
+    ("OCCLUDE cat USING small THRESHOLD AUTO TO SSIM 0.9", NotAvailableError, "give a number"),
     ("OCCLUDE cat USING small DRILL DOWN 0.5 SPEEDUP 2", BindError, "equation 32"),
     ("OCCLUDE cat USING small DRILL DOWN 0.3 SPEEDUP 3.3", BindError, "as large as the input"),
     ("OCCLUDE cat USING small DRILL DOWN COARSE STRIDE 6", BindError, "a multiple of STRIDE"),
