@@ -6,6 +6,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -558,6 +559,33 @@ def test_the_bundled_model_is_built_for_the_input_asked() -> None:
     assert model.input_shape == (3, 96, 128)
     assert model.module(torch.zeros(1, *model.input_shape)).shape == (1, 1000)
     assert model.activation == "softmax"
+
+
+CHANGES: dict[str, Callable[[nn.Sequential], object]] = {
+    "a layer": lambda net: net.__setitem__(1, nn.Sigmoid()),
+    "an epsilon": lambda net: setattr(net[2], "eps", 0.3),
+    "a pool's window": lambda net: (setattr(net[3], "kernel_size", 5), setattr(net[3], "stride", 3)),
+    "a hook": lambda net: net[0].register_forward_hook(lambda layer, given, made: 2 * made),
+    "a weight": lambda net: net[0].weight.data.mul_(2),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_is_changed_of_a_module_is_noticed(what: str) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1)]
+    net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(4, 3)).eval()
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    query = "OCCLUDE $image WITH patch(4, 4) STRIDE 6 USING net FOR ALL CLASSES SCORE logit"
+    with kdb.connect() as db:
+        db.register_model("net", net, input_size=16)
+        before = db.execute(query, {"image": image})
+        CHANGES[what](net)
+        after = db.execute(query, {"image": image})
+        db.register_model("fresh", net, input_size=16)
+        expected = db.execute(query.replace("net", "fresh"), {"image": image})
+    np.testing.assert_array_equal(after.values, expected.values)
+    assert (after.values != before.values).any()
 
 
 class TestProbabilities:

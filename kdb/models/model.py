@@ -132,15 +132,30 @@ class Model:
 
 
 def fingerprint(module: nn.Module) -> tuple[Hashable, ...]:
-    """One (name, address, version, shape, sample) a parameter or buffer; differs once any of them has changed.
+    """One (name, address, version, shape, sample) a parameter or buffer, and one (name, kind, settings, hooks) a layer.
 
-    The version counts changes in place, but not those made through ``.data`` or a numpy view; up to 64 elements,
-    evenly spread, are compared for those.  Costs some microseconds a tensor.
+    It differs once any of them has changed.  The version counts changes in place, but not those made through ``.data``
+    or a numpy view; up to 64 elements, evenly spread, are compared for those.  Settings are a layer's attributes that
+    are plain numbers, texts, or tuples of these: its stride, its epsilon.  Costs some microseconds a tensor or layer.
     """
-    return tuple(
+    weights = tuple(
         (name, tensor.data_ptr(), _version(tensor), tuple(tensor.shape), _sample(tensor))
         for name, tensor in _state(module)
     )
+    return weights, tuple((name, *_layer(part)) for name, part in module.named_modules())
+
+
+def _layer(part: nn.Module) -> tuple[Hashable, ...]:
+    settings = tuple((key, repr(value)) for key, value in vars(part).items() if key != "training" and _plain(value))
+    hooks = (*part._forward_hooks.values(), *part._forward_pre_hooks.values())
+    found: tuple[Hashable, ...] = (type(part), settings, tuple(map(id, hooks)))
+    return found
+
+
+def _plain(value: object) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def weights_digest(module: nn.Module) -> str:
