@@ -148,8 +148,7 @@ def fingerprint(module: nn.Module) -> tuple[Hashable, ...]:
 def _layer(part: nn.Module) -> tuple[Hashable, ...]:
     settings = tuple((key, repr(value)) for key, value in vars(part).items() if key != "training" and _plain(value))
     hooks = (*part._forward_hooks.values(), *part._forward_pre_hooks.values())
-    found: tuple[Hashable, ...] = (type(part), settings, tuple(map(id, hooks)))
-    return found
+    return id(type(part)), settings, tuple(map(id, hooks))
 
 
 def _plain(value: object) -> bool:
