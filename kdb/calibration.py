@@ -171,22 +171,34 @@ def processor() -> str:
     return named[0] if named else platform.processor() or platform.machine()
 
 
+def machine(threads: int) -> str:
+    """A name for this machine at so many threads: of processor, cores, and the libraries' versions."""
+    parts = (FORMAT, platform.machine(), processor(), os.cpu_count(), threads, torch.__version__, np.__version__)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
 def _file(threads: int) -> Path:
-    """Where the profile of this machine is kept: by processor, cores, threads, and the libraries' versions."""
-    machine = (FORMAT, platform.machine(), processor(), os.cpu_count(), threads, torch.__version__, np.__version__)
-    return cache.folder() / f"profile-{hashlib.sha256(repr(machine).encode()).hexdigest()[:16]}.json"
+    return cache.folder() / f"profile-{machine(threads)}.json"
 
 
 def keep(profile: CostProfile, threads: int) -> None:
     """Keep the profile for later processes on this machine, where anything can be kept."""
-    cache.write(_file(threads), json.dumps(asdict(profile)).encode())
+    cache.write(_file(threads), encoded(profile).encode())
 
 
 def kept(threads: int) -> CostProfile | None:
     """The profile that was measured on this machine with so many threads, if there is one to be trusted."""
     data = cache.read(_file(threads))
-    if data is None:
-        return None
+    return None if data is None else decoded(data)
+
+
+def encoded(profile: CostProfile) -> str:
+    """A profile as text."""
+    return json.dumps(asdict(profile))
+
+
+def decoded(data: str | bytes) -> CostProfile | None:
+    """What :func:`encoded` wrote; None where it is damaged or lacks a kind of work that is costed today."""
     try:
         found = json.loads(data)
         rates = {str(kind): tuple((int(w), float(r)) for w, r in points) for kind, points in found["rates"].items()}

@@ -7,14 +7,17 @@ That of a model which kdb built by its name is kept between processes too.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
+
 from kdb import query
-from kdb.errors import BindError, did_you_mean
+from kdb.errors import BindError, ModelError, did_you_mean
 from kdb.frontends.activation import without_activation
 from kdb.frontends.kept import trace
 from kdb.interrupts import deferred
@@ -40,11 +43,50 @@ class TracedModel:
     identity: str
 
 
+@dataclass(frozen=True)
+class CreatedModel:
+    """A model out of a file, as a study keeps it: its path and hex SHA-256, CREATE MODEL's options.
+
+    ``origin`` and ``input`` are what SHOW MODELS tells of it.
+    """
+
+    name: str
+    path: str
+    sha256: str
+    options: Mapping[str, Any]
+    origin: str
+    input: str
+
+    @classmethod
+    def of(cls, model: Model, path: str, options: Mapping[str, Any]) -> CreatedModel:
+        """The model that was just created from ``path``, to be found from any folder."""
+        from kdb.models import files
+
+        options = dict(options)
+        if isinstance(labels := options.get("labels"), str):
+            options["labels"] = os.path.abspath(labels)
+        plain = json.loads(json.dumps(options, default=lambda array: np.asarray(array).tolist()))
+        size = "x".join(map(str, model.input_shape))
+        return cls(model.name, os.path.abspath(path), files.sha256(path), plain, model.weights_note, size)
+
+    def load(self) -> Model:
+        """Read the file; raises ModelError where it is no longer the one that the model was created from."""
+        from kdb.models import files  # with all that reads ONNX, which few sessions need
+
+        if os.path.isfile(self.path) and files.sha256(self.path) != self.sha256:
+            raise ModelError(
+                f"'{self.path}' has changed since the model '{self.name}' was created from it; "
+                f"CREATE OR REPLACE MODEL {self.name} takes it as it is now"
+            )
+        return files.load_model(self.name, self.path, self.options)
+
+
 class Catalog:
-    """Registered models, those resolved by name so far, and their traces."""
+    """Registered models, those of a study that were not used yet, those resolved by name so far, and their traces."""
 
     def __init__(self) -> None:
         self._registered: dict[str, Model] = {}
+        self._created: dict[str, CreatedModel] = {}
         self._resolved: dict[Hashable, Model] = {}
         self._traces: WeakKeyDictionary[Model, tuple[Hashable, TracedModel]] = WeakKeyDictionary()
 
@@ -53,43 +95,55 @@ class Catalog:
         if not isinstance(name, str) or not name.strip():
             raise BindError(f"a model's name is a text that is not empty; got {name!r}")
         model = zoo.make_model(name, module, **keywords)
-        self._registered[name] = model
+        self._add(name, model)
         return model
+
+    def defer(self, created: CreatedModel) -> None:
+        """Give a study's model its name; its file is read when it is first used."""
+        self._created[created.name] = created
+
+    def _add(self, name: str, model: Model) -> None:
+        self._registered[name] = model
+        self._created.pop(name, None)
 
     def create(self, name: str, path: str, options: Mapping[str, Any], replace: bool) -> Model:
         """Give the model in a file a name; options as of :func:`kdb.models.files.load_model`.
 
         Raises BindError where there is one of that name, unless it is to be replaced.
         """
-        if name in self._registered and not replace:
+        if (name in self._registered or name in self._created) and not replace:
             raise BindError(f"there is a model '{name}'; write CREATE OR REPLACE MODEL, or DROP MODEL {name} first")
         from kdb.models import files  # with all that reads ONNX, which few sessions need
 
-        self._registered[name] = files.load_model(name, path, options)
+        self._add(name, files.load_model(name, path, options))
         return self._registered[name]
 
     def load_exported(self, name: str, path: str | os.PathLike[str], options: Mapping[str, Any]) -> Model:
         """Give the model in an exported program a name; loading it can run code that the file holds."""
         from kdb.models import files
 
-        self._registered[name] = files.exported_model(name, path, options)
+        self._add(name, files.exported_model(name, path, options))
         return self._registered[name]
 
     def drop(self, name: str) -> None:
         """Forget a registered model; raises BindError where there is none of that name."""
-        if self._registered.pop(name, None) is None:
-            raise BindError(f"no model '{name}' was registered{did_you_mean(name, self._registered)}")
+        if self._registered.pop(name, None) is None and self._created.pop(name, None) is None:
+            raise BindError(
+                f"no model '{name}' was registered{did_you_mean(name, [*self._registered, *self._created])}"
+            )
 
     def names(self) -> list[str]:
         """Every name that finds a model here; timm's are too many to list."""
-        return [*self._registered, *zoo.known_names()]
+        return [*self._registered, *self._created, *zoo.known_names()]
 
     def listed(self) -> list[tuple[str, str, str]]:
         """(name, origin, input) of every model that a bare name finds; timm's are too many to list."""
         found = [(name, model.weights_note, model.preprocessing) for name, model in self._registered.items()]
-        built_in = (name for name in zoo.known_names() if name not in self._registered)
+        taken = self._registered.keys() | self._created.keys()
+        built_in = (name for name in zoo.known_names() if name not in taken)
+        created = [(name, model.origin, model.input) for name, model in self._created.items()]
         found += [(name, "built in", zoo.default_preprocessing(name)) for name in built_in]
-        return [(name, origin, "x".join(map(str, wanted.input_shape))) for name, origin, wanted in found]
+        return created + [(name, origin, "x".join(map(str, wanted.input_shape))) for name, origin, wanted in found]
 
     def find(self, ref: query.ModelRef, arguments: Arguments) -> Model:
         """The model that a query names: registered here, else a bundled one, torchvision's or timm's.
@@ -112,6 +166,8 @@ class Catalog:
         return self._resolved[key]
 
     def _named(self, name: str, options: Mapping[str, Any]) -> Model:
+        if name in self._created:
+            self._add(name, self._created[name].load())
         registered = self._registered.get(name)
         key = (registered or name, repr(sorted(options.items())))
         if registered is not None and not options:
@@ -124,7 +180,7 @@ class Catalog:
         try:
             return zoo.resolve(name, options)
         except BindError as error:
-            hint = did_you_mean(name, self._registered)
+            hint = did_you_mean(name, [*self._registered, *self._created])
             if hint and "unknown model" in str(error):
                 raise BindError(f"unknown model '{name}'{hint}") from None
             raise

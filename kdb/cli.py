@@ -246,6 +246,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="kdb", description="Occlusion-based explanations of CNNs, as queries.")
     parser.add_argument("query", nargs="?", help="a script in kdb's query language; left out, a shell or stdin")
     parser.add_argument("-f", "--file", help="run the statements of a file")
+    parser.add_argument("--study", metavar="FILE", help="keep models, settings and tunings in this file")
     parser.add_argument("--version", action="version", version=f"kdb {__version__}")
     arguments = parser.parse_args(argv)
     if arguments.query is not None and arguments.file is not None:
@@ -260,7 +261,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with deferred():
             from kdb.session import connect
 
-        client = Client(connect(), sys.stdout, sys.stderr)
+        client = Client(connect(arguments.study), sys.stdout, sys.stderr)
         if arguments.query is not None:
             return client.run(arguments.query)
         if arguments.file is not None:

@@ -52,10 +52,10 @@ def default_settings() -> Settings:
 
 
 class Engine:
-    """Plans and runs queries under ``settings``."""
+    """Plans and runs queries under ``settings``; ``kept`` finds the profile that was measured with so many threads."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, kept: Callable[[int], CostProfile | None] = calibration.kept) -> None:
+        self.settings, self._kept = settings, kept
         self._profiles: dict[int, CostProfile] = {}
         self.views = ViewStore(0)
         self._rewritten: Memo = WeakKeyDictionary()
@@ -64,7 +64,7 @@ class Engine:
     def profile(self, threads: int) -> CostProfile:
         """What plans for so many threads are costed by: the machine's own profile where one was measured."""
         if threads not in self._profiles:
-            self._profiles[threads] = calibration.kept(threads) or CostProfile()
+            self._profiles[threads] = self._kept(threads) or CostProfile()
         return self._profiles[threads]
 
     def calibrate(self) -> CostProfile:

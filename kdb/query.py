@@ -218,7 +218,7 @@ class Approximate(Node):
 
 @dataclass(frozen=True, slots=True)
 class Threshold(Node):
-    """The projective field threshold: a tau, or AUTO, then to an SSIM (None: the default)."""
+    """The projective field threshold: a tau, or AUTO, the tau of a tuning, then to an SSIM (None: the default)."""
 
     tau: float | None = None
     auto: bool = False
@@ -306,17 +306,19 @@ class Explain(Node):
 
 @dataclass(frozen=True, slots=True)
 class Tune(Node):
-    """Tune the approximations of a model on sample images, to an SSIM (None: the default)."""
+    """``TUNE``: the projective field threshold on sample images, to an SSIM (None: the default)."""
 
     model: ModelRef
     source: Source
     patch: Patch = Patch()
     stride: tuple[int, int] | None = None
+    score: str = "probability"
     ssim: float | None = None
 
     def __str__(self) -> str:
         stride = "" if self.stride is None else " " + _stride(self.stride)
-        return f"TUNE {self.model} ON {self.source} WITH {self.patch}{stride}{_to_ssim(self.ssim)}"
+        score = "" if self.score == "probability" else f" SCORE {self.score}"
+        return f"TUNE {self.model} ON {self.source} WITH {self.patch}{stride}{score}{_to_ssim(self.ssim)}"
 
 
 @dataclass(frozen=True, slots=True)

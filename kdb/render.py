@@ -64,6 +64,14 @@ def colour_scale(score: str, baseline: float, scores: NDArray[np.float32]) -> tu
     return "coolwarm" if is_drop else "coolwarm_r", centre - spread, centre + spread
 
 
+def coloured(scores: NDArray[np.float32], scale: tuple[str, float, float]) -> NDArray[np.uint8]:
+    """Scores of any shape in the colours of a :func:`colour_scale`, uint8 [..., 3]."""
+    from matplotlib import colormaps
+
+    name, lowest, highest = scale
+    return np.asarray(colormaps[name]((scores - lowest) / (highest - lowest), bytes=True))[..., :3]
+
+
 def draw(heat_map: HeatMap, ax: Axes | Sequence[Axes] | None = None) -> Figure:
     """A figure with one panel for each class, or the figure of the given axes, drawn on."""
     count = len(heat_map.by_class()[0])

@@ -10,49 +10,60 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import singledispatchmethod
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
 from typing import Any
 
-from kdb import evaluation, images, query
-from kdb.catalog import Catalog, TracedModel
+from kdb import calibration, evaluation, images, query, sources, tuning
+from kdb.catalog import Catalog, CreatedModel, TracedModel
 from kdb.describe import describe
 from kdb.engine import Engine, Progress, default_settings
-from kdb.errors import BindError, ExecutionError, NotAvailableError, did_you_mean
+from kdb.errors import BindError, did_you_mean
 from kdb.evaluation import Task
 from kdb.geometry import Size
-from kdb.heatmap import HeatMap, HeatMaps, file_format, followed
+from kdb.heatmap import HeatMap, HeatMaps
 from kdb.images import SourceImage
 from kdb.interrupts import interruptible
 from kdb.parser import parse, parse_one
 from kdb.planner import bind
 from kdb.planner.bind import Arguments
+from kdb.planner.cost import CostProfile
 from kdb.planner.explain import FORMATS, explain, render
 from kdb.planner.rules import RULES
+from kdb.sampling.choose import DEFAULT_SSIM
 from kdb.settings import shown
+from kdb.sources import Found
+from kdb.study import Study
 from kdb.table import PlanText, Table
 
 Result = HeatMap | HeatMaps | Table
-Found = tuple[str | None, Callable[[], SourceImage]]
-"""An image that a query names: what it is called, and how it is read."""
 Parameters = Mapping[str, Any] | Sequence[Any] | None
 
 
 class Session:
     """A connection: its models, images, settings, and the views it keeps between queries.
 
-    ``progress`` is told (positions finished, positions in all) while a map is computed.
+    ``progress`` is told (positions finished, positions in all) while a map is computed.  ``study`` is the path of a
+    file that keeps models, settings, tunings and calibrations; without one they last as long as the session.
     """
 
-    def __init__(self, progress: Progress | None = None) -> None:
+    def __init__(self, progress: Progress | None = None, study: str | os.PathLike[str] | None = None) -> None:
         self.progress = progress
         self.settings = default_settings()
+        self._study = Study(study)
         self._catalog = Catalog()
         self._images: dict[str, SourceImage] = {}
-        self._engine = Engine(self.settings)
+        self._engine = Engine(self.settings, self._profile)
         self._lock = RLock()
+        for name, value in self._study.settings().items():
+            with suppress(BindError):  # of a version that had other settings
+                self.settings.set(name, value)
+        for created in self._study.models():
+            self._catalog.defer(created)
 
     # ---- what users call
 
@@ -147,9 +158,10 @@ class Session:
             self._images[name] = images.load_image(image)
 
     def close(self) -> None:
-        """Free the views; the session stays usable."""
+        """Free the views and let go of the study file; a session without one stays usable."""
         with self._lock:
             self._engine.views.clear()
+            self._study.close()
 
     def __enter__(self) -> Session:
         return self
@@ -167,8 +179,7 @@ class Session:
 
     @singledispatchmethod
     def _statement(self, statement: Any, arguments: Arguments) -> Result:
-        assert isinstance(statement, query.Tune)
-        raise NotAvailableError("TUNE is not available yet")
+        raise NotImplementedError(type(statement).__name__)
 
     @_statement.register
     def _occlude(self, asked: query.Occlude, arguments: Arguments) -> Result:
@@ -196,9 +207,9 @@ class Session:
         bind.check(asked)
         threads = self.settings["threads"]
         if not statement.analyze:
-            traced, selection, _ = self._bind(asked, arguments)
-            planned, note = evaluation.first_round(self._engine, asked, traced, selection)
-            explained = explain(str(asked), planned.physical, planned.history, threads, note)
+            bound = self._bind(asked, arguments)
+            planned, note = evaluation.first_round(self._engine, bound.asked, bound.traced, bound.selection)
+            explained = explain(str(asked), planned.physical, planned.history, threads, note, bound.tuned)
         else:
             found, several = self._checked(asked, arguments)
             if several and len(found) != 1:
@@ -207,23 +218,27 @@ class Session:
             heat_map, planned = step.heat_map, step.planned
             if asked.into is not None:
                 (_maps(found, lambda _: heat_map) if several else heat_map).save(asked.into)
-            wall = heat_map.stats.seconds["execute"]
+            wall, tuned = heat_map.stats.seconds["execute"], self._bind(asked, arguments).tuned
             explained = explain(
-                str(asked), planned.physical, planned.history, threads, step.note, step.measured.layers, wall
+                str(asked), planned.physical, planned.history, threads, step.note, tuned, step.measured.layers, wall
             )
         return PlanText(("plan",), tuple((line,) for line in render(explained, statement.format).split("\n")))
 
     @_statement.register
     def _set(self, statement: query.SetOption, arguments: Arguments) -> Result:
-        self.settings.set(statement.name, arguments.plain(statement.value))
+        value = arguments.plain(statement.value)
+        self.settings.set(statement.name, value)
+        self._study.keep_setting(statement.name.lower(), value)
         return self._setting(statement.name)
 
     @_statement.register
     def _reset(self, statement: query.ResetOption, arguments: Arguments) -> Result:
         if statement.name.lower() == "all":
             self.settings.reset_all()
+            self._study.forget_setting()
             return self._show_settings(query.ShowSettings(), arguments)
         self.settings.reset(statement.name)
+        self._study.forget_setting(statement.name.lower())
         return self._setting(statement.name)
 
     def _setting(self, name: str) -> Table:
@@ -245,7 +260,9 @@ class Session:
 
     @_statement.register
     def _calibrate(self, statement: query.Calibrate, arguments: Arguments) -> Result:
-        rates = self._engine.calibrate().rates
+        profile = self._engine.calibrate()
+        self._study.keep_profile(calibration.machine(self.settings["threads"]), calibration.encoded(profile))
+        rates = profile.rates
         rows = tuple((kind, width, round(rate / 1e9, 1)) for kind in sorted(rates) for width, rate in rates[kind])
         return Table(("work", "width", "Gmac/s"), rows)
 
@@ -254,6 +271,8 @@ class Session:
         options = {key: arguments.plain(value) for key, value in statement.options}
         model = self._catalog.create(statement.name, statement.path, options, statement.replace)
         dimensions = "x".join(map(str, model.input_shape))
+        if self._study.path is not None:
+            self._study.keep_model(CreatedModel.of(model, statement.path, options))
         return Table(("created", "from", "input"), ((model.name, model.weights_note, dimensions),))
 
     @_statement.register
@@ -266,26 +285,54 @@ class Session:
     @_statement.register
     def _drop_model(self, statement: query.DropModel, arguments: Arguments) -> Result:
         self._catalog.drop(statement.name)
+        self._study.forget_model(statement.name)
         return Table(("dropped",), ((statement.name,),))
+
+    @_statement.register
+    def _tune(self, statement: query.Tune, arguments: Arguments) -> Result:
+        ssim = DEFAULT_SSIM if statement.ssim is None else statement.ssim
+        asked = query.Occlude(
+            statement.source, statement.model, statement.patch, statement.stride, score=statement.score
+        )
+        bind.check(replace(asked, threshold=query.Threshold(auto=True, ssim=ssim)))
+        found, _ = sources.find(statement.source, arguments, self._images)
+        # All images are read before the first map is made: one that is broken is told at once.
+        tasks = [self._task(asked, arguments, *found[i]) for i in tuning.sample(len(found), self.settings["seed"])]
+        tuned = tuning.measure(self._engine, tasks, self.progress)
+        self._study.keep_tuning(tuning.subject(asked, tasks[0].traced, arguments), tuned)
+        return tuned.table(ssim)
+
+    def _profile(self, threads: int) -> CostProfile | None:
+        """What was measured with so many threads on this machine, and kept in the study or the cache."""
+        text = self._study.profile(calibration.machine(threads))
+        return (None if text is None else calibration.decoded(text)) or calibration.kept(threads)
 
     # ---- OCCLUDE
 
-    def _bind(self, asked: query.Occlude, arguments: Arguments) -> tuple[TracedModel, bind.Selection, Size]:
-        """The traced model, the positions and the patch: all that planning needs."""
+    def _bind(self, asked: query.Occlude, arguments: Arguments) -> _Bound:
+        """All that planning needs."""
         model = self._catalog.find(asked.model, arguments)
         patch = Size(asked.patch.height, asked.patch.width)
         selection = bind.select(asked, Size(*model.input_shape[1:]), arguments)
         bind.check_fill(asked.patch.fill, patch, model.preprocessing.image_channels, arguments)
-        return self._catalog.traced(model), selection, patch
+        traced = self._catalog.traced(model)
+        if asked.threshold is None or not asked.threshold.auto:
+            return _Bound(asked, traced, selection)
+        tuned = self._study.tuning(tuning.subject(asked, traced, arguments))
+        if tuned is None:
+            raise tuning.untuned(asked)
+        ssim = DEFAULT_SSIM if asked.threshold.ssim is None else asked.threshold.ssim
+        tau = tuned.tau(ssim)
+        return _Bound(replace(asked, threshold=query.Threshold(tau)), traced, selection, tuned.note(tau, ssim))
 
     def _checked(self, asked: query.Occlude, arguments: Arguments) -> tuple[list[Found], bool]:
         """The query's images, and whether they are several by form, once all is checked that can be without them."""
         bind.check(asked)
         if asked.into is not None:
-            _check_writable(asked.into)
-        found, several = self._sources(asked.source, arguments)
+            sources.check_writable(asked.into)
+        found, several = sources.find(asked.source, arguments, self._images)
         if asked.into is not None:
-            _check_apart(asked.into, found)
+            sources.check_apart(asked.into, found)
         return found, several
 
     def _heat_map(
@@ -298,71 +345,29 @@ class Session:
     ) -> Task:
         image = load()  # before the model, which takes longer to fail
         start = time.perf_counter()
-        traced, selection, _ = self._bind(asked, arguments)
+        bound = self._bind(asked, arguments)
         seconds = time.perf_counter() - start
-        prepared = traced.model.preprocessing.prepare(image)
-        return Task(asked, traced, selection, prepared, source, arguments, traced_in=seconds)
-
-    def _sources(self, source: query.Source, arguments: Arguments) -> tuple[list[Found], bool]:
-        """The images a query names, and whether they are several by form, be it only one."""
-        if isinstance(source, query.Text):
-            return _from_value(source.value, None)
-        if isinstance(source, query.Parameter):
-            return _from_value(arguments[source], source.name)
-        if source.text in arguments.named:
-            return _from_value(arguments.named[source.text], source.text)
-        if source.text in self._images:
-            image = self._images[source.text]
-            return [(source.text, lambda: image)], False
-        known = [*arguments.named, *self._images]
-        hint = did_you_mean(source.text, known)
-        raise BindError(f"no image '{source.text}': neither a parameter nor registered{hint}; a path needs quotes")
+        prepared = bound.traced.model.preprocessing.prepare(image)
+        return Task(bound.asked, bound.traced, bound.selection, prepared, source, arguments, traced_in=seconds)
 
 
-def _from_value(value: Any, name: str | None) -> tuple[list[Found], bool]:
-    """One image, called by its path or ``name``; several for a glob or a list."""
-    if isinstance(value, str) and (matches := images.expand_sources(value)) is not None:
-        return [_one(match, None) for match in matches], True
-    if isinstance(value, list | tuple):
-        if not value:
-            raise BindError("the list of images is empty")
-        return [_one(each, None) for each in value], True
-    return [_one(value, name)], False
+@dataclass(frozen=True, eq=False)
+class _Bound:
+    """A query with its model, traced, and its positions; ``tuned`` says where its threshold comes from, if tuned."""
+
+    asked: query.Occlude
+    traced: TracedModel
+    selection: bind.Selection
+    tuned: str = ""
 
 
 def _maps(found: Sequence[Found], compute: Callable[[int], HeatMap]) -> HeatMaps:
     return HeatMaps([name or f"image {i}" for i, (name, _) in enumerate(found)], compute)
 
 
-def _one(value: Any, name: str | None) -> Found:
-    if isinstance(value, str | os.PathLike):
-        name = value = os.fspath(value)
-    return name, lambda: images.load_image(value)
-
-
-def _check_writable(path: str) -> None:
-    """Refuse an output that cannot be written before anything is computed."""
-    file_format(path)
-    folder = followed(path).parent
-    if not folder.is_dir():
-        raise ExecutionError(f"cannot write '{path}': there is no folder '{folder}'")
-    if not os.access(folder, os.W_OK):
-        raise ExecutionError(f"cannot write '{path}': the folder '{folder}' is not writable")
-    if Path(path).is_dir():
-        raise ExecutionError(f"cannot write '{path}': it is a folder")
-
-
-def _check_apart(path: str, found: Sequence[Found]) -> None:
-    """Refuse an output that is one of the images; ``{stem}`` is each one's own."""
-    names = [name for name, _ in found if name is not None and os.path.exists(name)]
-    for name in names:
-        target = path.replace("{stem}", Path(name).stem)
-        if os.path.exists(target) and any(os.path.samefile(target, other) for other in names):
-            raise BindError(f"INTO '{path}' would overwrite the image '{target}' that is asked about")
-
-
 def connect(path: str | os.PathLike[str] | None = None, *, progress: Progress | None = None) -> Session:
-    """A new session in memory; study files, which ``path`` would name, are not available yet."""
-    if path is not None:
-        raise NotAvailableError("study files are not available yet: connect() without a path keeps all in memory")
-    return Session(progress)
+    """A new session, in memory or with the study file at ``path``, which is made where there is none.
+
+    A study keeps created models, settings, tunings and calibrations; see :class:`kdb.study.Study`, also for errors.
+    """
+    return Session(progress, path)

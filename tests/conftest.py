@@ -51,9 +51,10 @@ def _no_gpu() -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache of the tests' own, empty at first; the user's is left alone."""
+    """A cache of the tests' own, empty at first and shared by all their processes; the user's is left alone."""
     with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("cache")
+        base = tmp_path_factory.getbasetemp()
+        folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
         patch.setenv("KDB_CACHE", str(folder))
         yield folder
 

@@ -117,15 +117,15 @@ class Gated(nn.Module):
         return self.body(x * self.gate(x.mean((2, 3), keepdim=True))).mean((2, 3))
 
 
-WIDE = nn.Conv2d(3, 4, 121, padding=60)
+WIDE = nn.Conv2d(3, 4, 81, padding=40)
 WHY: dict[str, tuple[nn.Module, str]] = {
     "gate": (Gated(), "brings what changed to every cell"),
     "boxes": (
-        nn.Sequential(WIDE, nn.ReLU(), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.AvgPool2d(64), nn.Flatten()),
+        nn.Sequential(WIDE, nn.ReLU(), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.AvgPool2d(48), nn.Flatten()),
         "boxes there take",
     ),
     "vector": (nn.Sequential(WIDE, nn.Flatten()), "a vector is left"),
-    "first layer": (nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 4)), "rule incremental: the first layer"),
+    "first layer": (nn.Sequential(nn.Flatten(), nn.Linear(3 * 48 * 48, 4)), "rule incremental: the first layer"),
     "vocabulary": (nn.Sequential(nn.Conv2d(3, 4, 3), nn.InstanceNorm2d(4), nn.Flatten()), "outside the vocabulary"),
 }
 
@@ -134,7 +134,7 @@ WHY: dict[str, tuple[nn.Module, str]] = {
 def test_the_reason_for_what_is_evaluated_in_full(name: str) -> None:
     module, because = WHY[name]
     db = kdb.connect()
-    db.register_model("model", module, input_size=(64, 64))
+    db.register_model("model", module, input_size=48)
     head = db.explain("OCCLUDE 'cat.png' WITH patch(8, 8) STRIDE 4 USING model").partition("\n\nrule")[0]
     assert re.search(f"evaluated in full from .* on: .*{because}", head), head
 

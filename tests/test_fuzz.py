@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from PIL import Image
 from torch import nn
 
 import kdb
+from kdb import catalog
 from kdb.calibration import CostProfile
 from kdb.engine import Engine
+from kdb.frontends import torch_export
 
 QUERIES = (
     "OCCLUDE $image WITH patch(4, 4) FILL gray STRIDE 4 USING m FOR CLASS 1 SCORE logit",
@@ -61,7 +64,9 @@ def network() -> nn.Module:
 
 def test_ten_thousand_mutated_queries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Engine, "calibrate", lambda self: CostProfile())  # takes seconds, and is not what is tested
+    # Both take seconds, and are not what is tested.
+    monkeypatch.setattr(Engine, "calibrate", lambda self: CostProfile())
+    monkeypatch.setattr(catalog, "trace", cache(lambda module, shape, _: torch_export.trace(module, shape)))
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     Image.fromarray(pixels).save("photo.png")
     torch.save({"w": torch.zeros(3)}, "weights.pt")

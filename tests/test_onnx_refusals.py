@@ -116,7 +116,7 @@ def test_a_file_that_is_not_there_or_a_folder(tmp_path: Path) -> None:
 SOUND = keras_like(np.random.default_rng(0)).SerializeToString()
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_damaged_files_give_kdbs_errors_only(folder: Path, data: st.DataObject) -> None:
     """Cut off, or with a few bytes changed; where it still loads, running it gives numbers or one of torch's errors."""

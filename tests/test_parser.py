@@ -84,6 +84,7 @@ classes = st.one_of(
 )
 regions = st.one_of(st.none(), st.builds(Box, *[pixels] * 4), st.builds(Mask, params), st.builds(At, params))
 ssims = st.none() | numbers
+scores = st.sampled_from(["probability", "drop", "logit", "logit_drop"])
 approximate = st.builds(Approximate, st.none(), st.just(False), ssims) | st.builds(
     Approximate, numbers, st.booleans(), ssims
 )
@@ -100,7 +101,7 @@ def occludes(draw: st.DrawFn) -> Occlude:
         patch=draw(patches),
         stride=draw(strides),
         classes=draw(classes),
-        score=draw(st.sampled_from(["probability", "drop", "logit", "logit_drop"])),
+        score=draw(scores),
         region=draw(regions),
         exact=exact,
         approximate=None if exact else draw(st.none() | approximate),
@@ -116,7 +117,7 @@ def occludes(draw: st.DrawFn) -> Occlude:
 statements = st.one_of(
     occludes(),
     st.builds(Explain, occludes(), st.booleans(), st.sampled_from(["text", "json", "dot"])),
-    st.builds(Tune, models, sources, patches, strides, ssims),
+    st.builds(Tune, models, sources, patches, strides, scores, ssims),
     st.builds(CreateModel, model_names, texts, options, st.booleans()),
     st.builds(DropModel, model_names),
     st.builds(DescribeModel, models),
@@ -265,7 +266,7 @@ EXAMPLES = {
     "EXPLAIN OCCLUDE x USING m": Explain(PLAIN),
     "EXPLAIN ANALYZE (FORMAT json) OCCLUDE x USING m": Explain(PLAIN, True, "json"),
     "TUNE m ON 'images/*.png' WITH patch(8, 8) STRIDE 2 TO SSIM 0.9": Tune(
-        M, Text("images/*.png"), Patch(8, 8), (2, 2), 0.9
+        M, Text("images/*.png"), Patch(8, 8), (2, 2), ssim=0.9
     ),
     "TUNE m ON 'images/*.png'": Tune(M, Text("images/*.png")),
     "CREATE MODEL mine FROM 'm.pt' (input = (224, 224))": CreateModel("mine", "m.pt", (("input", (224, 224)),)),

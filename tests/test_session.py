@@ -114,7 +114,7 @@ class TestValues:
         assert hm.baseline == pytest.approx(special.softmax(baseline)[hm.class_index], abs=2e-6)
         assert hm.exact and hm.complete and hm.stride == (5, 4) and hm.patch == (6, 9)
 
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
     @given(data=st.data())
     def test_any_fill_patch_and_positions(
         self, shared: Session, module: nn.Module, image: np.ndarray, data: st.DataObject

@@ -7,6 +7,7 @@ callers who say that they trust it.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -68,6 +69,12 @@ def exported_model(name: str, path: str | os.PathLike[str], options: Mapping[str
     module, shape = _reading(os.fspath(path), lambda: exported.load(path))
     defaults = {"n_channels": shape[1]} | ({} if "input_size" in options else {"input": shape[2:]})
     return zoo.make_model(name, module, **defaults | dict(options))
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """The hex digest of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_there(path: str) -> None:

@@ -68,8 +68,6 @@ def check(asked: query.Occlude) -> None:
         if asked.drill_down is not None and other in granted:
             raise BindError(f"DRILL DOWN chooses what is evaluated, and so does {other}: give one of them")
     _check_ranges(asked)
-    if asked.threshold is not None and asked.threshold.auto:
-        raise NotAvailableError("THRESHOLD AUTO is not available yet: give a number")
     if asked.device == "gpu":
         raise NotAvailableError("ON gpu is not available yet: this version runs on the CPU")
 

@@ -61,7 +61,8 @@ class LayerLine:
 class Explanation:
     """All that EXPLAIN tells; ``measured_seconds`` is None unless the plan was run.
 
-    ``course`` says how a map comes about of which only a part is evaluated, and is empty for others.  From ``cut`` on
+    ``course`` says how a map comes about of which only a part is evaluated, ``tuned`` where the threshold comes from;
+    both are empty for others.  From ``cut`` on
     layers are evaluated in full, ``because`` of what; both are None where deltas go all the way.
     """
 
@@ -83,6 +84,7 @@ class Explanation:
     because: str | None
     bounded: bool
     threshold: float
+    tuned: str
     outside: tuple[str, ...]
     rules: tuple[RuleLine, ...]
     layers: tuple[LayerLine, ...]
@@ -94,12 +96,14 @@ def explain(
     history: Sequence[Applied],
     threads: int,
     note: str = "",
+    tuned: str = "",
     measured: Mapping[str, float] | None = None,
     wall: float | None = None,
 ) -> Explanation:
     """The explanation of ``plan`` for the query ``text``.
 
-    ``note`` says how a map comes about that takes more rounds than this plan's; ``measured`` holds thread-seconds by
+    ``note`` says how a map comes about that takes more rounds than this plan's, ``tuned`` where a threshold comes
+    from; ``measured`` holds thread-seconds by
     layer, of all rounds, ``wall`` the seconds that they took.
     """
     logical = plan.logical
@@ -149,6 +153,7 @@ def explain(
         because=_why_in_full(logical, history),
         bounded=logical.bounded,
         threshold=logical.threshold,
+        tuned=tuned,
         outside=tuple(node.operator.because for node in logical.network if isinstance(node.operator, Opaque)),
         rules=tuple(
             RuleLine(a.rule.name, a.fired, a.reason, round(a.seconds * 1e3, 3), not a.rule.exact) for a in history
@@ -214,7 +219,10 @@ def _text(e: Explanation) -> str:
     if e.course:
         head.append(f"approximate: {e.course}")
     if e.threshold < 1:
-        head.append(f"approximate: boxes take at most {e.threshold:g} of a map on either axis (equations 23 to 29)")
+        head.append(
+            f"approximate: boxes take at most {e.threshold:g} of a map on either axis (equations 23 to 29)"
+            + (f"; {e.tuned}" if e.tuned else "")
+        )
     if e.bounded:
         head.append("boxes by the paper's upper bound (equations 15, 16 and 33)")
     if e.cut is not None:

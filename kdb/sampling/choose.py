@@ -6,7 +6,7 @@ from kdb import query
 from kdb.sampling.course import Course, Everything
 from kdb.sampling.drill_down import DrillDown, coarse_steps
 from kdb.sampling.progressive import Goal, Progressive
-from kdb.sampling.quality import WINDOW
+from kdb.similarity import WINDOW
 
 DEFAULT_SSIM = 0.9
 NEARLY_EXACT = 0.99

@@ -19,7 +19,8 @@ from scipy import ndimage
 from kdb.geometry import IntArray
 from kdb.sampling import kriging, lattice
 from kdb.sampling.course import Estimate, Scores
-from kdb.sampling.quality import WINDOW, expected_ssim
+from kdb.sampling.quality import expected_ssim
+from kdb.similarity import WINDOW
 
 SMOOTHING = 2.5
 """Standard deviation, in cells, of the kernel by which surpluses are smoothed."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-WINDOW = 7
-"""Cells a side; a smaller map has no SSIM."""
+from kdb.similarity import WINDOW
+
 CONTRAST = 0.03
 
 FloatArray = NDArray[np.float64]

@@ -1,0 +1,73 @@
+"""The images that a query names, and the files that it writes beside them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kdb import images, query
+from kdb.errors import BindError, ExecutionError, did_you_mean
+from kdb.heatmap import file_format, followed
+from kdb.images import SourceImage
+from kdb.planner.bind import Arguments
+
+Found = tuple[str | None, Callable[[], SourceImage]]
+"""An image that a query names: what it is called, and how it is read."""
+
+
+def find(source: query.Source, arguments: Arguments, registered: Mapping[str, SourceImage]) -> tuple[list[Found], bool]:
+    """The images that ``source`` names, and whether they are several by form, be it only one.
+
+    Raises BindError for a name that is neither a parameter's nor registered, and for an empty list.
+    """
+    if isinstance(source, query.Text):
+        return _from_value(source.value, None)
+    if isinstance(source, query.Parameter):
+        return _from_value(arguments[source], source.name)
+    if source.text in arguments.named:
+        return _from_value(arguments.named[source.text], source.text)
+    if source.text in registered:
+        image = registered[source.text]
+        return [(source.text, lambda: image)], False
+    hint = did_you_mean(source.text, [*arguments.named, *registered])
+    raise BindError(f"no image '{source.text}': neither a parameter nor registered{hint}; a path needs quotes")
+
+
+def _from_value(value: Any, name: str | None) -> tuple[list[Found], bool]:
+    """One image, called by its path or ``name``; several for a glob or a list."""
+    if isinstance(value, str) and (matches := images.expand_sources(value)) is not None:
+        return [_one(match, None) for match in matches], True
+    if isinstance(value, list | tuple):
+        if not value:
+            raise BindError("the list of images is empty")
+        return [_one(each, None) for each in value], True
+    return [_one(value, name)], False
+
+
+def _one(value: Any, name: str | None) -> Found:
+    if isinstance(value, str | os.PathLike):
+        name = value = os.fspath(value)
+    return name, lambda: images.load_image(value)
+
+
+def check_writable(path: str) -> None:
+    """Refuse an output that cannot be written before anything is computed."""
+    file_format(path)
+    folder = followed(path).parent
+    if not folder.is_dir():
+        raise ExecutionError(f"cannot write '{path}': there is no folder '{folder}'")
+    if not os.access(folder, os.W_OK):
+        raise ExecutionError(f"cannot write '{path}': the folder '{folder}' is not writable")
+    if Path(path).is_dir():
+        raise ExecutionError(f"cannot write '{path}': it is a folder")
+
+
+def check_apart(path: str, found: Sequence[Found]) -> None:
+    """Refuse an output that is one of the images; ``{stem}`` is each one's own."""
+    names = [name for name, _ in found if name is not None and os.path.exists(name)]
+    for name in names:
+        target = path.replace("{stem}", Path(name).stem)
+        if os.path.exists(target) and any(os.path.samefile(target, other) for other in names):
+            raise BindError(f"INTO '{path}' would overwrite the image '{target}' that is asked about")

@@ -1,0 +1,182 @@
+"""Tuning the projective field threshold on sample images (section 4.3 of the paper): what SSIM each tau leaves.
+
+The paper fits SSIM as a function of tau and takes the tau where the fit crosses the target.  A fit is of the mean, so
+that of the images about half fall short: the share that does not is told beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdb import query
+from kdb.catalog import TracedModel
+from kdb.engine import Engine, Progress
+from kdb.errors import BindError, Interrupted
+from kdb.evaluation import Task, run
+from kdb.heatmap import HeatMap
+from kdb.planner.bind import Arguments
+from kdb.render import colour_scale, coloured
+from kdb.similarity import WINDOW, image_ssim
+from kdb.table import Table
+
+TAUS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
+"""The paper's; at 1 a map is exact."""
+IMAGES = 30
+"""Of a sample, as in the paper."""
+DEGREE = 2
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a tuning is of: a model by its identity, the patch, the stride, the fill as text, and the score."""
+
+    identity: str
+    patch: tuple[int, int]
+    stride: tuple[int, int]
+    fill: str
+    score: str
+
+
+@dataclass(frozen=True, eq=False)
+class Tuning:
+    """What was measured.
+
+    ``ssim`` float64 [images, taus] is that of coloured maps, ``speedup`` [taus] naive's multiply-adds over those made.
+    """
+
+    ssim: NDArray[np.float64]
+    speedup: NDArray[np.float64]
+    taus: tuple[float, ...] = TAUS
+
+    @property
+    def images(self) -> int:
+        """How many it was tuned on."""
+        return len(self.ssim)
+
+    def fit(self, tau: float) -> float:
+        """The mean SSIM at ``tau``, by least squares over all images and a polynomial of degree two."""
+        taus = np.broadcast_to(self.taus, self.ssim.shape)
+        return float(np.polyval(np.polyfit(taus.ravel(), self.ssim.ravel(), DEGREE), tau))
+
+    def tau(self, target: float) -> float:
+        """The least tau, in hundredths, down to which the fit has ``target``; 1, which is exact, where none has."""
+        best = 1.0
+        for hundredths in range(99, round(100 * min(self.taus)) - 1, -1):
+            if self.fit(hundredths / 100) < target:
+                break
+            best = hundredths / 100
+        return best
+
+    def at(self, tau: float) -> NDArray[np.float64]:
+        """Each image's SSIM at ``tau``, [images], between those measured on a straight line."""
+        return np.array([self._between(tau, row) for row in self.ssim])
+
+    def speedup_at(self, tau: float) -> float:
+        """Naive's multiply-adds over those at ``tau``."""
+        return self._between(tau, self.speedup)
+
+    def share(self, tau: float, target: float) -> float:
+        """The share of the images that have ``target`` at ``tau``."""
+        return float(np.mean(self.at(tau) >= target))
+
+    def table(self, target: float) -> Table:
+        """What each tau leaves, and as the last row what the fit chooses for ``target``."""
+        chosen = self.tau(target)
+        rows = []
+        for tau, note in [*((tau, "") for tau in self.taus), (chosen, f"for SSIM {target:g}")]:
+            each = self.at(tau)
+            numbers = (each.mean(), self.fit(tau), each.min(), self.share(tau, target), self.speedup_at(tau))
+            rows.append((tau, *(float(f"{number:.3g}") for number in numbers), self.images, note))
+        columns = ("tau", "mean SSIM", "fit", "lowest SSIM", f"share of {target:g}", "speedup", "images", "chosen")
+        return Table(columns, tuple(rows))
+
+    def note(self, tau: float, target: float) -> str:
+        """Where ``tau`` comes from, in words."""
+        return (
+            f"tuned on {self.images} images to a mean SSIM of {target:g}, which {self.share(tau, target):.0%} of them "
+            "have there"
+        )
+
+    def _between(self, tau: float, values: NDArray[np.float64]) -> float:
+        return float(np.interp(tau, self.taus[::-1], values[::-1]))
+
+    def to_json(self) -> str:
+        """As text."""
+        return json.dumps(asdict(self) | {"ssim": self.ssim.tolist(), "speedup": self.speedup.tolist()})
+
+    @classmethod
+    def from_json(cls, text: str) -> Tuning:
+        """What :meth:`to_json` wrote."""
+        found = json.loads(text)
+        return cls(np.array(found["ssim"], float), np.array(found["speedup"], float), tuple(found["taus"]))
+
+
+def sample(count: int, seed: int) -> list[int]:
+    """Which of ``count`` images to tune on: all of a few, otherwise ``IMAGES`` at random."""
+    chosen = np.random.default_rng(seed).permutation(count)[:IMAGES]
+    return sorted(chosen.tolist())
+
+
+def subject(asked: query.Occlude, traced: TracedModel, arguments: Arguments) -> Subject:
+    """What a tuning for this query would be of."""
+    fill = str(asked.patch.fill)
+    if asked.patch.fill.parameter is not None:  # known by what it holds, not by what it is called
+        pixels = np.ascontiguousarray(arguments[asked.patch.fill.parameter])
+        fill = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+    patch = asked.patch.height, asked.patch.width
+    return Subject(traced.identity, patch, asked.stride or query.DEFAULT_STRIDE, fill, asked.score)
+
+
+def untuned(asked: query.Occlude) -> BindError:
+    """The error for a query whose threshold was never tuned."""
+    statement = query.Tune(asked.model, query.Text("images/*.png"), asked.patch, asked.stride, asked.score)
+    return BindError(
+        f"THRESHOLD AUTO: '{asked.model}' is not tuned for this patch, stride, fill and score; first run\n"
+        f"  {statement}\non images like those that it is asked about"
+    )
+
+
+def measure(engine: Engine, tasks: Sequence[Task], progress: Progress | None = None) -> Tuning:
+    """The exact map of each task's image, and for each of ``TAUS`` its SSIM to it and the work.
+
+    Raises BindError where there is no image or maps have no SSIM, and whatever :func:`kdb.evaluation.run` raises.
+    """
+    if not tasks:
+        raise BindError("no image to tune on")
+    rows, columns = tasks[0].selection.grid.shape[:2]
+    if min(rows, columns) < WINDOW:
+        raise BindError(f"a map of {rows} x {columns} positions has no SSIM, which takes {WINDOW} x {WINDOW}")
+    cells = len(tasks[0].selection.cells)
+    total = len(tasks) * len(TAUS) * cells
+    similar, executed, naive = np.ones((len(tasks), len(TAUS))), np.zeros(len(TAUS)), 0
+    for i, task in enumerate(tasks):
+        maps: list[HeatMap] = []
+        for tau in TAUS:
+            told = partial(_told, progress, (i * len(TAUS) + len(maps)) * cells, total)
+            try:
+                maps.append(run(engine, _at(task, tau), told).heat_map)
+            except Interrupted as stopped:
+                raise Interrupted(f"interrupted after {i} of {len(tasks)} images; no tuning is kept") from stopped
+        exact = maps[0]
+        scale = colour_scale(exact.score, float(np.ravel(exact.baseline)[0]), exact.values)
+        similar[i] = [image_ssim(coloured(each.values, scale), coloured(exact.values, scale)) for each in maps]
+        executed += [each.stats.executed_macs for each in maps]
+        naive += exact.stats.naive_macs
+    return Tuning(similar, naive / executed)
+
+
+def _at(task: Task, tau: float) -> Task:
+    """The task with that threshold; at 1 without one, since it is exact."""
+    return task if tau == 1 else replace(task, asked=replace(task.asked, threshold=query.Threshold(tau)))
+
+
+def _told(progress: Progress | None, finished: int, total: int, done: int, _: int) -> None:
+    if progress is not None:
+        progress(finished + done, total)
