@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.figures import __main__ as command
-from benchmarks.figures import bounds, common, lesion, sweep
+from benchmarks.figures import bounds, common, endtoend, lesion, sweep
 from benchmarks.figures.common import QUICK, block, lattice_block
 from benchmarks.figures.sweep import FullInference, Query, batches, spaced
 from benchmarks.timing import write_json
@@ -124,6 +124,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     quick = ["--quick", "--threads", "1", "--out", str(folder)]
     assert command.main([*quick, "--only", "sweep"]) == 0
     assert command.main([*quick, "--only", "bounds,lesion,patches"]) == 0
+    assert command.main([*quick, "--only", "threshold,tuning,drilldown,endtoend,maps"]) == 0
     return folder
 
 
@@ -137,7 +138,7 @@ class TestPage:
         for line in page.splitlines():
             assert len(line) <= 120 or line.startswith(("|", "processor", "- ")), line
         links = [line.partition("](")[2].rstrip(")") for line in page.splitlines() if line.startswith("![")]
-        assert len(links) == 5
+        assert len(links) == 11
         assert all((folder / "benchmarks" / link).read_bytes().startswith(b"\x89PNG") for link in links)
 
     def test_what_is_kept(self, folder: Path) -> None:
@@ -155,6 +156,23 @@ class TestPage:
         (rows,) = kept["sweep"]["networks"].values()
         assert [(row["positions"], row["run"]["naive"]) for row in rows] == [(1, 2), (64, 65)]
         assert set(rows[0]["seconds"]) == {"kdb", "krypton", "naive"}
+
+    def test_what_is_kept_of_approximations(self, folder: Path) -> None:
+        names = ("threshold", "tuning", "drilldown", "endtoend", "maps")
+        kept = {name: json.loads((folder / "benchmarks" / f"figures-{name}.json").read_text()) for name in names}
+        (fields,) = kept["threshold"]["networks"].values()
+        assert fields["theory"] == sorted(fields["theory"]) and fields["theory"][0] < fields["theory"][-1]
+        assert fields["error"][0] == 0 and 0 < fields["error"][-1] < 1
+        tuned = kept["tuning"]
+        assert tuned["tune"][0][0] == tuned["test"][0][0] == 1 and tuned["tune"] != tuned["test"]
+        theories = {(each["ratio"], each["coarse"]): each["theory"] for each in kept["drilldown"]["settings"]}
+        assert theories[0.25, 16] == 16**2 / (8**2 + 0.25 * 16**2)
+        (ends,) = kept["endtoend"]["networks"].values()
+        whats = ["exact", *endtoend.SETTINGS]
+        assert list(ends["speedup"]) == [f"{of} {what}" for of in ("krypton", "kdb") for what in whats]
+        for each in kept["maps"]["photos"]:
+            assert each["maps"]["exact"]["ssim"] == each["maps"]["exact"]["coloured"] == 1
+            assert all(of["ssim"] < 1 for title, of in each["maps"].items() if title != "exact")
 
     def test_the_page_is_drawn_from_what_is_kept(self, folder: Path, tmp_path: Path) -> None:
         (tmp_path / "benchmarks").mkdir()

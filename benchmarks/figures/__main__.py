@@ -11,12 +11,22 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.figures import bounds, lesion, patches, sweep
+from benchmarks.figures import bounds, drilldown, endtoend, lesion, maps, patches, sweep, threshold, tuning
 from benchmarks.figures.common import QUICK, Json, Part, Scale, prose, save
 from benchmarks.timing import write_json
 from kdb.settings import cores
 
-PARTS: dict[str, Part] = {"bounds": bounds, "lesion": lesion, "patches": patches, "sweep": sweep}
+PARTS: dict[str, Part] = {
+    "bounds": bounds,
+    "lesion": lesion,
+    "patches": patches,
+    "sweep": sweep,
+    "threshold": threshold,
+    "tuning": tuning,
+    "drilldown": drilldown,
+    "endtoend": endtoend,
+    "maps": maps,
+}
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 INTRODUCTION = prose(
     "Made by `make figures`: one part each for what could be gained, what each rule is worth, the size of the patch, "

@@ -47,9 +47,17 @@ class Scale:
     rounds: int = 3
     sample: int = 196
     size: Ints | None = None
+    coarse_stride: int = 8
+    """Of whole maps that are timed many times."""
+    map_stride: int = 4
+    tuned_stride: int = 16
+    images: int = 30
+    """To tune on."""
 
 
-QUICK = Scale(("squeezenet1_1",), ("squeezenet1_1",), (8, 16), (1, 64), 2, 16, (64, 64))
+QUICK = Scale(
+    ("squeezenet1_1",), ("squeezenet1_1",), (8, 16), (1, 64), 2, 16, (64, 64), map_stride=24, tuned_stride=32, images=1
+)
 
 
 class Part(Protocol):
