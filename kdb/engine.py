@@ -83,21 +83,23 @@ class Engine:
         precision: str = "fp32",
         uniform: bool = False,
         threshold: float | None = None,
+        hold: bool = False,
     ) -> Planned:
         """The physical plan; no pixel is looked at.  Recent plans are kept: the images of a glob share one.
 
         ``positions`` int64 [n, 2] are the (y, x) of the patch, which may be clipped at the image's far edges.
         ``precision`` bf16 permits kernels for deltas that round to fewer bits than float32; tf32 a CPU does not have.
-        ``uniform`` promises a patch of one colour; ``threshold`` permits boxes of that share of a map at most.
+        ``uniform`` promises a patch of one colour; ``threshold`` permits boxes of that share of a map at most,
+        ``hold`` gates that keep the unmodified image's values.
         """
         chosen = tuple((setting.name, value) for setting, value in self.settings)
         digest = hashlib.sha256(positions.tobytes()).digest()
-        key = (id(network), digest, patch, precision, uniform, threshold, chosen)
+        key = (id(network), digest, patch, precision, uniform, threshold, hold, chosen)
         held = self._plans.get(key)
         if held is None:
             # Kept with its network: as long as it is, no other object takes that id.
             naive = LogicalPlan.naive(network, positions, patch, self._preset.bounded, uniform)
-            held = self._plans[key] = network, self._plan(naive, precision, threshold)
+            held = self._plans[key] = network, self._plan(naive, precision, threshold, hold)
             if len(self._plans) > PLANS_KEPT:
                 self._plans.popitem(last=False)
         self._plans.move_to_end(key)
@@ -107,7 +109,7 @@ class Engine:
     def _preset(self) -> Preset:
         return PRESETS[self.settings["preset"]]
 
-    def _plan(self, naive: LogicalPlan, precision: str, threshold: float | None) -> Planned:
+    def _plan(self, naive: LogicalPlan, precision: str, threshold: float | None, hold: bool) -> Planned:
         start = time.perf_counter()
         threads, preset = self.settings["threads"], self._preset
         kernels = preset.kernels if self.settings["kernels"] == "auto" else self.settings["kernels"]
@@ -115,7 +117,7 @@ class Engine:
         allowed = None if kernels in ("auto", "native") else kernels
         costs = CostModel(self.profile(threads), backend, allowed, len(naive.positions))
         batch_size = self.settings["batch_size"] or preset.batch_size
-        context = Context(costs, threads, batch_size, BUFFER_BYTES // threads, threshold=threshold)
+        context = Context(costs, threads, batch_size, BUFFER_BYTES // threads, threshold=threshold, hold=hold)
         switches = {rule.name: self.settings[f"rule.{rule.name}"] and rule.name not in preset.without for rule in RULES}
         logical, history = optimize(naive, context, switches, memo=self._rewritten)
         physical = lower(logical, context)

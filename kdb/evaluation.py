@@ -34,6 +34,9 @@ from kdb.threads import quiet
 from kdb.version import __version__
 from kdb.views import MaterializedViews
 
+JUDGED = 128
+"""Positions by whose plans it is judged whether holding context is worth it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -66,14 +69,28 @@ class Step:
 
 def first_round(engine: Engine, asked: query.Occlude, traced: TracedModel, selection: Selection) -> tuple[Planned, str]:
     """The plan of a query's first round, and a note on its course; no pixel is looked at."""
-    course = course_of(asked, selection.grid.shape[:-1], len(selection.cells), engine.settings["seed"])
-    return _plan(engine, asked, traced, selection.positions[course.propose()]), course.note
+    course = _course(engine, asked, traced, selection)
+    return _plan(engine, asked, traced, selection.positions[course.propose()], course.hold), course.note
 
 
-def _plan(engine: Engine, asked: query.Occlude, traced: TracedModel, positions: IntArray) -> Planned:
+def _course(
+    engine: Engine, asked: query.Occlude, traced: TracedModel, selection: Selection, anytime: bool = False
+) -> Course:
+    def gain() -> float:
+        some = selection.positions[:: max(len(selection.positions) // JUDGED, 1)]
+        held = _plan(engine, asked, traced, some, hold=True).physical
+        if not held.logical.held:
+            return 0.0
+        return _plan(engine, asked, traced, some, hold=False).physical.seconds / held.seconds
+
+    shape, cells = selection.grid.shape[:-1], len(selection.cells)
+    return course_of(asked, shape, cells, engine.settings["seed"], anytime, gain)
+
+
+def _plan(engine: Engine, asked: query.Occlude, traced: TracedModel, positions: IntArray, hold: bool) -> Planned:
     patch = Size(asked.patch.height, asked.patch.width)
     threshold = None if asked.threshold is None else asked.threshold.tau
-    return engine.plan(traced.network, positions, patch, asked.precision, is_uniform(asked.patch.fill), threshold)
+    return engine.plan(traced.network, positions, patch, asked.precision, is_uniform(asked.patch.fill), threshold, hold)
 
 
 def run(engine: Engine, task: Task, progress: Progress | None = None) -> Step:
@@ -127,16 +144,16 @@ class _Evaluation:
 
     def _proposed(self) -> IntArray:
         if self._course is None:
-            selection, seed = self._task.selection, self._engine.settings["seed"]
-            shape, cells = selection.grid.shape[:-1], len(selection.cells)
-            self._course = course_of(self._task.asked, shape, cells, seed, self._anytime)
+            task = self._task
+            self._course = _course(self._engine, task.asked, task.traced, task.selection, self._anytime)
         return self._course.propose()
 
     def round(self) -> None:
         """Plan and evaluate what the course proposed."""
         begun = time.perf_counter()
         task, engine = self._task, self._engine
-        planned = _plan(engine, task.asked, task.traced, task.selection.positions[self._cells])
+        assert self._course is not None
+        planned = _plan(engine, task.asked, task.traced, task.selection.positions[self._cells], self._course.hold)
         self._planned = self._planned or planned
         self._seconds["plan"] += time.perf_counter() - begun
         start = time.perf_counter()

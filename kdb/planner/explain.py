@@ -62,7 +62,7 @@ class Explanation:
     """All that EXPLAIN tells; ``measured_seconds`` is None unless the plan was run.
 
     ``course`` says how a map comes about of which only a part is evaluated, ``tuned`` where the threshold comes from;
-    both are empty for others.  From ``cut`` on
+    both are empty for others.  ``held`` counts gates that keep the unmodified image's values.  From ``cut`` on
     layers are evaluated in full, ``because`` of what; both are None where deltas go all the way.
     """
 
@@ -85,6 +85,7 @@ class Explanation:
     bounded: bool
     threshold: float
     tuned: str
+    held: int
     outside: tuple[str, ...]
     rules: tuple[RuleLine, ...]
     layers: tuple[LayerLine, ...]
@@ -154,6 +155,7 @@ def explain(
         bounded=logical.bounded,
         threshold=logical.threshold,
         tuned=tuned,
+        held=len([name for name in logical.held if logical.network[name].operator.label == "expand"]),
         outside=tuple(node.operator.because for node in logical.network if isinstance(node.operator, Opaque)),
         rules=tuple(
             RuleLine(a.rule.name, a.fired, a.reason, round(a.seconds * 1e3, 3), not a.rule.exact) for a in history
@@ -174,7 +176,7 @@ def _why_in_full(logical: LogicalPlan, history: Sequence[Applied]) -> str | None
     node = rest[0]
     if isinstance(node.operator, Opaque):
         return "it is outside the vocabulary"
-    spread = first_spread(network)
+    spread = first_spread(network, logical.held)
     if spread < len(network) and not any(
         _fills(extents[each.name], each.shape.size) for each in network.nodes[logical.cut : spread]
     ):
@@ -223,6 +225,8 @@ def _text(e: Explanation) -> str:
             f"approximate: boxes take at most {e.threshold:g} of a map on either axis (equations 23 to 29)"
             + (f"; {e.tuned}" if e.tuned else "")
         )
+    if e.held:
+        head.append(f"approximate: {e.held} gates by the whole map keep the unmodified image's values")
     if e.bounded:
         head.append("boxes by the paper's upper bound (equations 15, 16 and 33)")
     if e.cut is not None:

@@ -30,8 +30,9 @@ def lower(plan: LogicalPlan, context: Context) -> PhysicalPlan:
             continue
         choices: list[tuple[Node, Choice, bool]] = []
         for node in nodes:
-            if extents[node.name] is None:  # nothing that a position changes: its view serves
-                views.add(node.name)
+            if extents[node.name] is None:  # nothing that a position changes: its view serves who reads it
+                if any(extents[reader.name] is not None for reader in network.readers(node.name)):
+                    views.add(node.name)
                 continue
             if i == 0:
                 choice = context.costs.delta(network, node, extents, n)

@@ -20,15 +20,23 @@ class Geometry:
     """The footprint of every layer for a set of positions: computed once a plan, without pixels."""
 
     def __init__(
-        self, network: Network, positions: IntArray, patch: Size, bounded: bool = False, threshold: float = 1.0
+        self,
+        network: Network,
+        positions: IntArray,
+        patch: Size,
+        bounded: bool = False,
+        threshold: float = 1.0,
+        held: frozenset[str] = frozenset(),
     ) -> None:
         self.network, self.positions, self.patch = network, positions, patch
-        self.bounded, self.threshold = bounded, threshold
+        self.bounded, self.threshold, self.held = bounded, threshold, held
         self._batched: Batched | None = None
         self.footprints: dict[str, Footprint | None] = {}
         for node in network:
             if isinstance(node.operator, Source):
                 self.footprints[node.name] = _updates(positions, patch, node.shape.size, bounded)
+            elif node.name in held:
+                self.footprints[node.name] = None
             else:
                 inputs = [self.footprints[source] for source in node.inputs]
                 footprint = node.operator.project(inputs, network.input_shapes(node), node.shape)
@@ -169,7 +177,8 @@ class LogicalPlan:
     ``groups`` partition the batches: results of a group's batches are gathered before a later stage goes on.
     ``bounded`` boxes are the paper's upper bound instead of the exact ones.  A patch that is ``uniform`` is of one
     colour; in the ``interior`` layers what reads it alone is its constant, and only the ring around that is computed.
-    Boxes take at most the share ``threshold`` of a map on either axis: 1, unless the query permits less.
+    Boxes take at most the share ``threshold`` of a map on either axis: 1, unless the query permits less.  Layers that
+    are ``held`` keep the value that they have on the unmodified image.
     """
 
     network: Network
@@ -185,6 +194,7 @@ class LogicalPlan:
     uniform: bool = False
     interior: frozenset[str] = frozenset()
     threshold: float = 1.0
+    held: frozenset[str] = frozenset()
     _geometries: list[Geometry] = field(default_factory=list, repr=False)
     """The last geometry computed, handed on from plan to plan: most rules leave it as it is."""
 
@@ -201,11 +211,12 @@ class LogicalPlan:
     @property
     def geometry(self) -> Geometry:
         """Footprints of all layers."""
-        for held in self._geometries:
-            same = held.network is self.network and held.positions is self.positions
-            if same and (held.patch, held.bounded, held.threshold) == (self.patch, self.bounded, self.threshold):
-                return held
-        self._geometries[:] = [Geometry(self.network, self.positions, self.patch, self.bounded, self.threshold)]
+        asked = self.patch, self.bounded, self.threshold, self.held
+        for last in self._geometries:
+            same = last.network is self.network and last.positions is self.positions
+            if same and (last.patch, last.bounded, last.threshold, last.held) == asked:
+                return last
+        self._geometries[:] = [Geometry(self.network, self.positions, *asked)]
         return self._geometries[0]
 
     @property
@@ -244,6 +255,8 @@ class LogicalPlan:
             batches = np.fromiter(chain.from_iterable(self.groups), np.int64)
             if not _enumerate(batches, len(self.batches)):
                 raise ValueError("the groups do not partition the batches")
+        if self.network.output.name in self.held or not self.held <= {node.name for node in self.network}:
+            raise ValueError("what is held is no layer before the output")
         if not 0 < self.threshold <= 1:
             raise ValueError(f"{self.threshold} is no share of a map")
         if self.interior and not self.uniform:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kdb import query
 from kdb.sampling.course import Course, Everything
 from kdb.sampling.drill_down import DrillDown, coarse_steps
+from kdb.sampling.held import Held
 from kdb.sampling.progressive import Goal, Progressive
 from kdb.similarity import WINDOW
 
@@ -12,12 +15,23 @@ DEFAULT_SSIM = 0.9
 NEARLY_EXACT = 0.99
 """From here on sampling evaluates nine cells of ten, in more and smaller batches: an exact map costs no more."""
 
+WORTH_HOLDING = 1.3
+"""From this gain on context is held: pairs, which are evaluated both ways, have to be paid for."""
 
-def course_of(asked: query.Occlude, shape: tuple[int, ...], cells: int, seed: int, anytime: bool = False) -> Course:
+
+def course_of(
+    asked: query.Occlude,
+    shape: tuple[int, ...],
+    cells: int,
+    seed: int,
+    anytime: bool = False,
+    gain: Callable[[], float] = lambda: 0.0,
+) -> Course:
     """The course for ``cells`` positions, the ``shape`` of whose grid is (rows, cols), or (n,) after AT.
 
     Positions that do not fill a grid, and grids without a window of SSIM's, are evaluated at once.  So is a query that
-    permits nothing else, unless it is ``anytime``.
+    permits nothing else, unless it is ``anytime``.  ``gain`` tells how many times as fast positions are evaluated with
+    held context, 0 where there is none to hold; it is asked where that is permitted.
     """
     if asked.region is not None or len(shape) != 2 or min(shape) < WINDOW:
         return Everything(cells)
@@ -27,7 +41,10 @@ def course_of(asked: query.Occlude, shape: tuple[int, ...], cells: int, seed: in
         steps = coarse_steps(asked.drill_down, asked.stride or query.DEFAULT_STRIDE)
         return DrillDown(rows, columns, steps, asked.drill_down.ratio, important)
     goal = _goal(asked) or (Goal() if anytime else None)
-    return Everything(cells) if goal is None else Progressive(rows, columns, goal, important, seed)
+    if goal is None:
+        return Everything(cells)
+    sampled = Held if asked.approximate is not None and gain() >= WORTH_HOLDING else Progressive
+    return sampled(rows, columns, goal, important, seed)
 
 
 def _goal(asked: query.Occlude) -> Goal | None:

@@ -40,6 +40,10 @@ class Course(Protocol):
     def note(self) -> str:
         """What is done, for EXPLAIN; nothing where all cells are evaluated at once."""
 
+    @property
+    def hold(self) -> bool:
+        """Whether gates by the whole map may be held for the cells that were proposed last."""
+
     def propose(self) -> IntArray:
         """Indices of the cells to evaluate next; none when done."""
 
@@ -54,6 +58,7 @@ class Everything:
     """All cells, in one round."""
 
     note = ""
+    hold = False
 
     def __init__(self, cells: int) -> None:
         self._count, self._proposed = cells, False

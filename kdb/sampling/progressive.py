@@ -19,7 +19,7 @@ from scipy import ndimage
 from kdb.geometry import IntArray
 from kdb.sampling import kriging, lattice
 from kdb.sampling.course import Estimate, Scores
-from kdb.sampling.quality import expected_ssim
+from kdb.sampling.quality import lowest_ssim
 from kdb.similarity import WINDOW
 
 SMOOTHING = 2.5
@@ -57,6 +57,8 @@ class Progressive:
 
     ``important`` is 1 where a large score makes a cell important, as of a drop, and -1 where a small one does.
     """
+
+    hold = False
 
     def __init__(self, rows: int, columns: int, goal: Goal, important: int, seed: int = 0) -> None:
         self._shape, self._goal, self._important = (rows, columns), goal, important
@@ -110,7 +112,7 @@ class Progressive:
             self._surpluses = self._values.copy()
         assert self._surpluses is not None
         fresh = cells[~self._audits[cells]]
-        if self._begun and len(fresh):
+        if self.begun and len(fresh):
             state = self._now
             error = scores[:, ~self._audits[cells]] - state.predicted[:, fresh]
             self._surpluses[:, fresh] = error**2 / state.variance[fresh] ** ROUGH
@@ -120,13 +122,22 @@ class Progressive:
 
     def estimate(self) -> Estimate:
         """Kriged from all that is evaluated, audits too; only what is evaluated before the coarsest lattice is."""
-        if self._begun:
+        if self.begun:
             return self._now.estimate()
         values = np.full((1, len(self._cells)), np.nan) if self._values is None else self._values
         return Estimate(values, np.asarray(np.isfinite(values).all(axis=0)))
 
     @property
-    def _begun(self) -> bool:
+    def audits(self) -> IntArray:
+        """The cells that are withheld from the fit."""
+        return np.flatnonzero(self._audits)
+
+    def variances(self, sure: float) -> Scores | None:
+        """Of the errors, [classes, n], at ``sure`` standard errors above what is expected; None where unknown."""
+        return self._now.variances(sure) if self.begun else None
+
+    @property
+    def begun(self) -> bool:
         """Whether the coarsest lattice is complete: then each cell has neighbours on all sides."""
         return bool(self._fitted[self._levels == 0].all())
 
@@ -146,13 +157,17 @@ class Progressive:
         return chosen
 
     def _to_refine(self) -> IntArray:
-        """Cells that may belong to the most important ones, of any class, and are not evaluated yet."""
+        """Those of :meth:`important` that are not evaluated yet."""
+        likely = self.important()
+        return likely[~self._proposed[likely]]
+
+    def important(self) -> IntArray:
+        """Cells that may belong to the most important ones, of any class, as many as are to be refined."""
         if not self._goal.refine:
             return np.zeros(0, np.int64)
         count = min(int(np.ceil((self._goal.refine + MARGIN) * len(self._cells))), len(self._cells))
         order = np.argsort(-self._important * self._now.estimate().values, axis=1, kind="stable")
-        likely = np.unique(order[:, :count])
-        return likely[~self._proposed[likely]]
+        return np.unique(order[:, :count])
 
     @property
     def _now(self) -> _State:
@@ -239,7 +254,8 @@ class _State:
         """By audits, each class's factor on its errors' variance, and the standard deviation of its logarithm.
 
         What surpluses say (1, with DOUBT) and what audits say (their mean squared error over what was expected of it,
-        with its own standard error) are averaged, weighted by their precisions.
+        with its own standard error) are averaged, weighted by their precisions.  Where the two are farther apart than
+        DOUBT explains, as where a lattice falls in step with the network's own strides, surpluses are worth less.
         """
         assert self._field is not None
         audits = np.flatnonzero(self._audits & self._evaluated & ~self._fitted)
@@ -252,10 +268,11 @@ class _State:
         ratio = found.mean(axis=1) / expected.mean(axis=1)
         misfit = np.sqrt(np.mean((found - ratio[:, None] * expected) ** 2, axis=1) / len(audits)) / found.mean(axis=1)
         doubt = np.maximum(misfit, LEAST_DOUBT)
-        trust = DOUBT**2 / (DOUBT**2 + doubt**2)
+        prior = np.maximum(DOUBT**2, np.log(ratio) ** 2 - doubt**2)
+        trust = prior / (prior + doubt**2)
         return ratio**trust, np.sqrt(trust) * doubt
 
-    def _variances(self, sure: float) -> Scores | None:
+    def variances(self, sure: float) -> Scores | None:
         """Of the errors, [classes, n], at ``sure`` standard errors above what is expected."""
         if self._evaluated.all():
             return np.zeros_like(self._values)
@@ -266,14 +283,13 @@ class _State:
 
     def ssim(self, sure: float = 0.0) -> float | None:
         """The lowest over the classes; None where nothing is known of the errors, or the map has no window."""
-        variances = self._variances(sure)
+        variances = self.variances(sure)
         if variances is None or min(self._shape) < WINDOW:
             return None
-        maps = (each.reshape(-1, *self._shape) for each in (self._final[0], variances))
-        return min(expected_ssim(m, v, s) for m, v, s in zip(*maps, self._spans.tolist(), strict=True))
+        return lowest_ssim(self._final[0], variances, self._shape, self._spans)
 
     def estimate(self) -> Estimate:
         """The map from all that is evaluated."""
-        variances = self._variances(0.0)
+        variances = self.variances(0.0)
         error = None if variances is None else np.sqrt(variances)
         return Estimate(self._final[0], self._evaluated, error, self.ssim(), self.ssim(SURE))

@@ -32,3 +32,15 @@ def expected_ssim(values: FloatArray, variance: FloatArray, span: float) -> floa
     similarity = spread / (spread + ndimage.uniform_filter(variance, WINDOW))
     edge = WINDOW // 2
     return float(similarity[edge:-edge, edge:-edge].mean())
+
+
+def lowest_ssim(
+    values: FloatArray, variances: FloatArray, shape: tuple[int, int], spans: FloatArray | None = None
+) -> float:
+    """The lowest :func:`expected_ssim` of several classes' maps, ``values`` and ``variances`` [classes, rows * cols].
+
+    ``spans`` [classes] are the data ranges, by default those of the values.
+    """
+    spans = np.ptp(values, axis=1) if spans is None else spans
+    maps = (each.reshape(-1, *shape) for each in (values, variances))
+    return min(expected_ssim(m, v, s) for m, v, s in zip(*maps, spans.tolist(), strict=True))

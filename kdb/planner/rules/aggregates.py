@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kdb.network import Network, Node
 from kdb.operators.combine import Expand
 from kdb.operators.leaves import Opaque
@@ -9,26 +11,41 @@ from kdb.operators.locationwise import Flatten
 from kdb.operators.pooling import AdaptiveAveragePool, GlobalMean
 
 
-def first_aggregate(network: Network) -> int:
-    """Index of the first layer that gathers the whole map; the number of layers if none does."""
+def first_aggregate(network: Network, held: frozenset[str] = frozenset()) -> int:
+    """Index of the first layer, but for those ``held``, that gathers the whole map; the number of layers if none."""
     kinds = (GlobalMean, AdaptiveAveragePool, Flatten)
-    return next((i for i, node in enumerate(network) if isinstance(node.operator, kinds)), len(network))
+    return _first(network, lambda node: isinstance(node.operator, kinds) and node.name not in held)
 
 
-def first_opaque(network: Network) -> int:
-    """Index of the first layer without a delta rule; the number of layers if there is none."""
-    return next((i for i, node in enumerate(network) if isinstance(node.operator, Opaque)), len(network))
+def first_opaque(network: Network, held: frozenset[str] = frozenset()) -> int:
+    """Index of the first layer, but for those ``held``, without a delta rule; the number of layers if none."""
+    return _first(network, lambda node: isinstance(node.operator, Opaque) and node.name not in held)
 
 
-def first_spread(network: Network) -> int:
-    """Index of the first layer that brings what changed to every cell; the number of layers if none does.
+def first_spread(network: Network, held: frozenset[str] = frozenset()) -> int:
+    """Index of the first layer, but for those ``held``, that brings what changed to every cell.
 
-    A gate by means over the map, or whatever it is that lies outside the vocabulary.
+    A gate by means over the map, or whatever it is that lies outside the vocabulary; the number of layers if none does.
     """
 
     def spreads(node: Node) -> bool:
-        if isinstance(node.operator, Expand):
-            return network.input_shapes(node)[0].size != node.shape.size
-        return isinstance(node.operator, Opaque)
+        return node.name not in held and (_is_gate(network, node) or isinstance(node.operator, Opaque))
 
-    return next((i for i, node in enumerate(network) if spreads(node)), len(network))
+    return _first(network, spreads)
+
+
+def gates(network: Network) -> frozenset[str]:
+    """Layers that bring a few cells to the whole of a map, and those that feed nothing else."""
+    found: set[str] = set()
+    for node in reversed(network.nodes[1:-1]):
+        if _is_gate(network, node) or all(reader.name in found for reader in network.readers(node.name)):
+            found.add(node.name)
+    return frozenset(found)
+
+
+def _is_gate(network: Network, node: Node) -> bool:
+    return isinstance(node.operator, Expand) and network.input_shapes(node)[0].size != node.shape.size
+
+
+def _first(network: Network, wanted: Callable[[Node], bool]) -> int:
+    return next((i for i, node in enumerate(network) if wanted(node)), len(network))

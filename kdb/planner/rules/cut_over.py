@@ -21,7 +21,7 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     for node in network.nodes[1:]:
         delta = costs.delta(network, node, extents, n)
         deltas.append(0.0 if extents[node.name] is None else delta.seconds if delta else float("inf"))
-        fulls.append(costs.full(network, node, n).seconds)
+        fulls.append(0.0 if extents[node.name] is None else costs.full(network, node, n).seconds)
     laid = np.array([costs.materialize(node.shape, n) for node in network])
     # A layer crosses every cut behind it, up to its last reader.
     own = np.arange(1, len(network) + 1)

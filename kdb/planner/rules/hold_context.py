@@ -1,0 +1,37 @@
+"""Context freezing: gates by the whole map keep the values that they have on the unmodified image.
+
+A squeeze-and-excitation layer multiplies every cell by a function of the map's mean, so that a change anywhere is a
+change everywhere, be it a small one.  Held, deltas stay where the patch's own windows lead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from kdb.network import Network
+from kdb.planner.plan import LogicalPlan
+from kdb.planner.rules.aggregates import gates
+from kdb.planner.rules.base import Context, Rule
+
+
+def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
+    """Hold every gate, and what feeds gates alone."""
+    if not context.hold:
+        return "the query does not permit it, or it is not worth it"
+    held = gates(plan.network)
+    if not held:
+        return "nothing brings the map's mean to every cell"
+    if not _reaches_output(plan.network, held):
+        return "no change would reach the output"
+    return replace(plan, held=held)
+
+
+def _reaches_output(network: Network, held: frozenset[str]) -> bool:
+    changed = {network.source.name}
+    for node in network.nodes[1:]:
+        if node.name not in held and not changed.isdisjoint(node.inputs):
+            changed.add(node.name)
+    return network.output.name in changed
+
+
+RULE = Rule("hold_context", "gates by the whole map keep the unmodified image's values", apply, exact=False)

@@ -1,0 +1,245 @@
+"""Held context: gates keep the unmodified image's values in plans, and courses know what that costs them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import kdb
+from kdb.engine import Engine, default_settings
+from kdb.executor import Occlusion
+from kdb.frontends.torch_export import trace
+from kdb.geometry import Size
+from kdb.heatmap import HeatMap
+from kdb.kernels.base import Array
+from kdb.planner.rules.aggregates import gates
+from kdb.sampling.held import PAIRS, Held
+from kdb.sampling.progressive import Goal, Progressive
+from kdb.similarity import ssim
+
+SIDE = 40
+
+
+class Gate(nn.Module):
+    """Squeeze and excitation; ``frozen``, once set, is the gate that it uses instead."""
+
+    def __init__(self, channels: int, strength: float = 1.0) -> None:
+        super().__init__()
+        self.inner, self.strength = nn.Conv2d(channels, channels, 1), strength
+        self.frozen: torch.Tensor | None = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        gate = torch.sigmoid(self.strength * self.inner(x.mean((2, 3), keepdim=True)))
+        return x * (gate if self.frozen is None else self.frozen)
+
+    def freeze(self, x: torch.Tensor) -> None:
+        self.frozen = torch.sigmoid(self.strength * self.inner(x.mean((2, 3), keepdim=True)))
+
+
+class Spread(nn.Module):
+    """The map's mean everywhere."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean((2, 3), keepdim=True).expand(-1, -1, 8, 8)
+
+
+def network(strength: float = 1.0, seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    layers: list[nn.Module] = [nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), Gate(8, strength)]
+    layers += [nn.Conv2d(8, 8, 3, padding=1), nn.Hardswish(), Gate(8, strength), nn.Conv2d(8, 8, 3)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)).eval()
+
+
+def frozen_at(module: nn.Sequential, image: torch.Tensor) -> nn.Sequential:
+    """The same with the gates that it has on ``image``."""
+    x = image
+    with torch.no_grad():
+        for layer in module:
+            if isinstance(layer, Gate):
+                layer.freeze(x)
+            x = layer(x)
+    return module
+
+
+class TestTheRule:
+    @settings(max_examples=10)
+    @given(seed=st.integers(0, 99), strength=st.floats(0.5, 4), patch=st.tuples(st.integers(1, 12), st.integers(1, 12)))
+    def test_plans_give_what_the_module_gives_with_its_gates_held(
+        self, seed: int, strength: float, patch: tuple[int, int]
+    ) -> None:
+        module, rng = network(strength, seed), np.random.default_rng(seed)
+        image = rng.standard_normal((SIDE, SIDE, 3)).astype(np.float32)
+        positions = rng.integers(0, SIDE - max(patch) + 1, (9, 2))
+        traced = trace(module, (3, SIDE, SIDE))
+        engine = Engine(default_settings())
+        plan = engine.plan(traced, positions, Size(*patch), hold=True).physical
+        assert plan.logical.held
+        views, _ = engine.materialize(plan, "net", image)
+        found = np.empty((9, 4))
+
+        def take(members: np.ndarray, logits: Array) -> None:
+            found[members] = logits
+
+        engine.execute(plan, views, Occlusion(np.ones((*patch, 3), np.float32)), take)
+        occluded = np.repeat(image[None], 9, axis=0).astype(np.float64)
+        for each, (y, x) in zip(occluded, positions, strict=True):
+            each[y : y + patch[0], x : x + patch[1]] = 1
+        held = frozen_at(module.double(), torch.tensor(image[None]).double().permute(0, 3, 1, 2))
+        with torch.no_grad():
+            truth = held(torch.tensor(occluded).permute(0, 3, 1, 2)).numpy()
+        np.testing.assert_allclose(found, truth, atol=1e-5 * np.abs(truth).max())
+
+    def test_what_feeds_gates_alone_is_held_too(self) -> None:
+        traced = trace(network(), (3, SIDE, SIDE))
+        held = gates(traced)
+        labels = [traced[name].operator.label for name in held]
+        assert labels.count("expand") == 2 and "global_mean" in labels
+        assert not held & {node.name for node in traced if node.operator.label == "multiply"}
+
+    @pytest.mark.parametrize(
+        ("module", "why"),
+        [
+            (nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), "nothing brings"),
+            (
+                nn.Sequential(Spread(), nn.Conv2d(3, 4, 3), nn.Flatten()),
+                "no change would reach",
+            ),
+        ],
+    )
+    def test_where_it_does_not_fire(self, module: nn.Module, why: str) -> None:
+        planned = Engine(default_settings()).plan(
+            trace(module.eval(), (3, 16, 16)), np.array([[0, 0]]), Size(4, 4), hold=True
+        )
+        assert not planned.physical.logical.held
+        (reason,) = (each.reason for each in planned.history if each.rule.name == "hold_context")
+        assert why in reason
+
+
+# ---- the course
+
+
+def smooth(seed: int, rows: int = 30, columns: int = 31) -> np.ndarray:
+    """A map of a few bumps, [rows * columns]."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:rows, :columns]
+    bumps = [
+        rng.normal() * np.exp(-((y - rng.uniform(0, rows)) ** 2 + (x - rng.uniform(0, columns)) ** 2) / (2 * s**2))
+        for s in rng.uniform(2, 6, 12)
+    ]
+    return np.asarray(sum(bumps)).ravel()
+
+
+def followed(course: Held, exact: np.ndarray, cheap: np.ndarray) -> dict[str, int]:
+    """Run it to its end; how many cells it had of each kind.  No cell twice of one kind."""
+    seen = {True: np.zeros(exact.shape[1], bool), False: np.zeros(exact.shape[1], bool)}
+    while len(cells := course.propose()):
+        assert not seen[course.hold][cells].any()
+        seen[course.hold][cells] = True
+        course.take(cells, (cheap if course.hold else exact)[:, cells])
+        found = course.estimate()
+        np.testing.assert_array_equal(found.evaluated, seen[False])
+        np.testing.assert_array_equal(found.values[:, seen[False]], exact[:, seen[False]])
+        if found.error is not None:
+            assert (found.error[:, seen[False]] == 0).all()
+    return {"held": int(seen[True].sum()), "exact": int(seen[False].sum())}
+
+
+class TestTheCourse:
+    @settings(max_examples=10)
+    @given(seed=st.integers(0, 99), slope=st.floats(0.3, 3), offset=st.floats(-2, 2))
+    def test_a_line_is_seen_through(self, seed: int, slope: float, offset: float) -> None:
+        exact = smooth(seed)[None]
+        course = Held(30, 31, Goal(0.9), -1, seed)
+        counts = followed(course, exact, (exact - offset) / slope)
+        assert counts["exact"] <= PAIRS and counts["held"] < 930
+        found = course.estimate()
+        assert found.ssim is not None and found.ssim >= 0.9
+        assert ssim(found.values.reshape(1, 30, 31), exact.reshape(1, 30, 31)) > 0.8
+
+    def test_an_error_that_holding_brings_is_in_the_estimate(self) -> None:
+        expected, achieved = [], []
+        for seed in range(10):
+            exact, noise = smooth(seed)[None], np.random.default_rng(seed).normal(size=(1, 930))
+            course = Held(30, 31, Goal(0.75), -1, seed)
+            cheap = exact + 0.05 * np.ptp(exact) * noise
+            followed(course, exact, cheap)
+            found = course.estimate()
+            assert found.ssim is not None and found.ssim >= 0.75
+            expected.append(found.ssim)
+            achieved.append(ssim(found.values.reshape(30, 31), exact.reshape(30, 31)))
+        assert abs(np.mean(expected) - np.mean(achieved)) < 0.1
+
+    def test_what_leads_astray_is_given_up(self) -> None:
+        exact, cheap = smooth(0)[None], smooth(1)[None]
+        course, plain = Held(30, 31, Goal(0.9), -1, 0), Progressive(30, 31, Goal(0.9), -1, 0)
+        counts = followed(course, exact, cheap)
+        while len(cells := plain.propose()):
+            plain.take(cells, exact[:, cells])
+        assert counts["exact"] == plain.estimate().evaluated.sum(), "as if nothing had been held"
+        np.testing.assert_array_equal(course.estimate().values, plain.estimate().values)
+
+    def test_the_most_important_cells_are_exact(self) -> None:
+        exact = smooth(3)[None]
+        course = Held(30, 31, Goal(0.8, refine=0.1), -1, 0)
+        followed(course, exact, 2 * exact)
+        lowest = np.argsort(exact[0])[:93]
+        assert course.estimate().evaluated[lowest].mean() > 0.9
+
+    def test_interrupted_rounds_leave_an_estimate(self) -> None:
+        exact = smooth(3)[None]
+        course = Held(30, 31, Goal(0.9), -1, 0)
+        for hold, share in ((True, 1.0), (False, 0.05)):
+            cells = course.propose()
+            assert course.hold == hold
+            scores = exact[:, cells].copy()
+            scores[:, int(share * len(cells)) :] = np.nan
+            course.take(cells, scores)
+            found = course.estimate()
+            assert np.isfinite(found.values).all() and found.ssim is None and found.error is None
+
+
+@pytest.fixture(scope="module")
+def db() -> kdb.Session:
+    session = kdb.connect()
+    session.register_model("gated", network(0.1), input_size=SIDE)
+    session.register_model(
+        "plain", nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), input=SIDE
+    )
+    return session
+
+
+class TestQueries:
+    IMAGE = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8).repeat(5, 0).repeat(5, 1)
+    QUERY = "OCCLUDE $image WITH patch(6, 6) STRIDE 1 USING gated SCORE logit "
+
+    def asked(self, db: kdb.Session, clauses: str) -> HeatMap:
+        found = db.execute(self.QUERY + clauses, {"image": self.IMAGE})
+        assert isinstance(found, HeatMap)
+        return found
+
+    def test_a_sampled_map_of_gates_is_cheaper_held(self, db: kdb.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("kdb.sampling.choose.WORTH_HOLDING", 1e-9)  # so small a network gains no time
+        exact, held = self.asked(db, ""), self.asked(db, "APPROXIMATE TO SSIM 0.85")
+        db.execute("SET rule.hold_context = off")
+        plain = self.asked(db, "APPROXIMATE TO SSIM 0.85")
+        db.execute("RESET rule.hold_context")
+        assert held.evaluated.sum() <= PAIRS < plain.evaluated.sum()
+        assert held.stats.executed_macs < plain.stats.executed_macs < exact.stats.executed_macs
+        np.testing.assert_array_equal(held.values[held.evaluated], exact.values[held.evaluated])
+        assert ssim(held.values, exact.values) > 0.75
+
+    def test_explain_says_so(self, db: kdb.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("kdb.sampling.choose.WORTH_HOLDING", 1e-9)
+        plan = db.explain(self.QUERY + "APPROXIMATE", {"image": self.IMAGE})
+        assert "approximate: 2 gates by the whole map keep the unmodified image's values" in plan
+        assert "gates by the whole map held, 61 positions evaluated without that too" in plan
+        for other in (
+            self.QUERY,
+            self.QUERY.replace("gated", "plain") + "APPROXIMATE",
+            self.QUERY + "BUDGET 1 SECONDS",
+        ):
+            assert "gates" not in db.explain(other, {"image": self.IMAGE}).partition("\n\nrule")[0]
