@@ -12,6 +12,8 @@ from kdb.sampling.progressive import Goal, Progressive
 from kdb.similarity import WINDOW
 
 DEFAULT_SSIM = 0.9
+FEW_CELLS = 256
+"""Of smaller maps most cells are evaluated before a handful of audits can tell how good they are."""
 NEARLY_EXACT = 0.99
 """From here on sampling evaluates nine cells of ten, in more and smaller batches: an exact map costs no more."""
 
@@ -40,19 +42,19 @@ def course_of(
     if asked.drill_down is not None:
         steps = coarse_steps(asked.drill_down, asked.stride or query.DEFAULT_STRIDE)
         return DrillDown(rows, columns, steps, asked.drill_down.ratio, important)
-    goal = _goal(asked) or (Goal() if anytime else None)
+    goal = _goal(asked, cells) or (Goal() if anytime else None)
     if goal is None:
         return Everything(cells)
     sampled = Held if asked.approximate is not None and gain() >= WORTH_HOLDING else Progressive
     return sampled(rows, columns, goal, important, seed)
 
 
-def _goal(asked: query.Occlude) -> Goal | None:
+def _goal(asked: query.Occlude, cells: int) -> Goal | None:
     """What sampling is to reach; None where all is to be evaluated at once."""
     approximate = asked.approximate
     if approximate is None:
         return None if asked.budget_seconds is None else Goal()
     ssim = DEFAULT_SSIM if approximate.ssim is None else approximate.ssim
-    if ssim >= NEARLY_EXACT and asked.budget_seconds is None:
+    if (ssim >= NEARLY_EXACT or cells < FEW_CELLS) and asked.budget_seconds is None:
         return None
     return Goal(ssim, approximate.guaranteed, (approximate.refine_top or 0.0) / 100)

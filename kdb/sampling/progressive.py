@@ -26,16 +26,21 @@ SMOOTHING = 2.5
 """Standard deviation, in cells, of the kernel by which surpluses are smoothed."""
 ROUGH = 0.5
 """Errors squared grow with the kriging variance to this power: maps are rougher than its covariance has them."""
-DOUBT = 0.25
-"""Standard deviation of the logarithm of the errors' scale, as surpluses alone give it: .15 to .25 on photographs."""
+DOUBT = 13.0
+"""Standard deviation of the logarithm of the errors' scale, as surpluses alone give it, over the square root of the
+number of cells: .15 to .25 on maps of 53 x 53 of photographs."""
 LEAST_DOUBT = 0.2
 """The same by audits, at the least: as many as there are say no more, heavy-tailed as errors are."""
+FEWER_DOUBT = 2.0
+"""The same of few audits, at the least: over the square root of their number."""
 FEW = 8
 """With fewer audits left their errors say nothing."""
 SURE = 1.645
 """Standard errors that a guaranteed estimate is lowered by: one in twenty is missed."""
 SHARE = 20
 """One cell in so many is an audit, and a round is as many."""
+AUDITS = 32
+"""At the least: fewer do not tell nineteen maps of twenty."""
 MARGIN = 0.05
 """Of the map's cells: those whose predicted rank lies so close behind a region's limit are evaluated with it."""
 
@@ -67,7 +72,8 @@ class Progressive:
         self._levels = lattice.levels(rows, columns).reshape(-1)
         self._round = max(n // SHARE, 1)
         others = np.flatnonzero(self._levels > 0)
-        chosen = np.random.default_rng(seed).choice(others, min(self._round, len(others)), replace=False)
+        audits = min(max(self._round, AUDITS), len(others))
+        chosen = np.random.default_rng(seed).choice(others, audits, replace=False)
         self._audits = np.zeros(n, bool)
         self._audits[chosen] = True
         self._proposed = np.zeros(n, bool)
@@ -260,15 +266,16 @@ class _State:
         assert self._field is not None
         audits = np.flatnonzero(self._audits & self._evaluated & ~self._fitted)
         classes = len(self._values)
+        least = DOUBT / np.sqrt(len(self._cells))
         if len(audits) < FEW:
-            return np.ones(classes), np.full(classes, DOUBT)
+            return np.ones(classes), np.full(classes, least)
         found = (self._values[:, audits] - self.predicted[:, audits]) ** 2
         expected = self._field[:, audits] * self.variance[audits] ** ROUGH
         found, expected = (np.maximum(each, 1e-300) for each in (found, expected))
         ratio = found.mean(axis=1) / expected.mean(axis=1)
         misfit = np.sqrt(np.mean((found - ratio[:, None] * expected) ** 2, axis=1) / len(audits)) / found.mean(axis=1)
-        doubt = np.maximum(misfit, LEAST_DOUBT)
-        prior = np.maximum(DOUBT**2, np.log(ratio) ** 2 - doubt**2)
+        doubt = np.maximum(misfit, max(LEAST_DOUBT, FEWER_DOUBT / np.sqrt(len(audits))))
+        prior = np.maximum(least**2, np.log(ratio) ** 2 - doubt**2)
         trust = prior / (prior + doubt**2)
         return ratio**trust, np.sqrt(trust) * doubt
 
