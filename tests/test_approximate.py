@@ -1,42 +1,52 @@
-"""The instrument that judges approximate maps: courses on a map that is known, and where queries would stop."""
+"""The instrument that judges approximate maps: courses on maps that are known, and what they cost."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
-import kdb
-from benchmarks.approximate import Costs, Point, followed, sampled_rows, similarity, stop
+from benchmarks.approximate import DRILL_DOWNS, Costs, Maps, drilled, followed, sampled, sampled_rows
 from kdb.frontends.torch_export import trace
-from kdb.heatmap import HeatMap
-from kdb.sampling.progressive import Goal, Progressive
-
-IMAGE = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8).repeat(4, 0).repeat(4, 1)
+from kdb.sampling.course import Everything
 
 
-def test_a_course_is_followed_to_the_exact_map() -> None:
+@pytest.fixture(scope="module")
+def costs() -> Costs:
     torch.manual_seed(0)
-    module = nn.Sequential(nn.Conv2d(3, 4, 5, 2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 30 * 30, 3)).eval()
-    db = kdb.connect()
-    db.register_model("net", module, input_size=64)
-    exact = db.execute("OCCLUDE $image STRIDE 4 USING net", {"image": IMAGE})
-    assert isinstance(exact, HeatMap)
-    costs = Costs(trace(module, (3, 64, 64)))
-    points = list(followed(Progressive(13, 13, Goal(), -1), exact, costs))
-    assert [point.share for point in points] == sorted({point.share for point in points})
-    assert points[-1].achieved == points[-1].expected == points[-1].assured == points[-1].share == 1
-    assert costs.network.macs < points[0].macs < points[-1].macs < costs.naive(169)
-    (met, *_) = (row[3] for row in sampled_rows({("photo", 0): points}, costs.naive(169), ["photo"], "one"))
-    assert met in ("0%", "100%")
+    module = nn.Sequential(nn.Conv2d(3, 4, 5, 2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 38 * 38, 3)).eval()
+    return Costs(trace(module, (3, 80, 80)))
 
 
-def test_where_a_query_stops() -> None:
-    points = [Point(0.2, 2, 0.91, 0.89, 0.8), Point(0.4, 4, 0.93, 0.92, 0.88), Point(0.6, 6, 0.97, 0.96, 0.94)]
-    assert [stop(points, 0.9, guaranteed).share for guaranteed in (False, True)] == [0.4, 0.6]
+@pytest.fixture(scope="module")
+def maps() -> Maps:
+    """Of 17 x 17 positions."""
+    y, x = np.mgrid[:17, :17]
+    exact = np.exp(-((y - 6) ** 2 + (x - 9) ** 2) / 20) + 0.01 * np.random.default_rng(0).normal(size=(17, 17))
+    positions = np.stack([y, x], axis=-1).reshape(-1, 2) * 4
+    return Maps(exact, exact + 0.005 * np.sin(y), positions)
 
 
-def test_similarity_is_by_the_exact_maps_range() -> None:
-    exact = np.random.default_rng(0).random((9, 9))
-    assert similarity(exact, exact) == 1 and similarity(exact + 0.1, exact) < 1
-    assert abs(similarity(10 * exact + 1, 10 * exact) - similarity(exact + 0.1, exact)) < 1e-9
+def test_all_cells_cost_what_their_plan_does(costs: Costs, maps: Maps) -> None:
+    estimate, cells, macs = followed(Everything(289), maps, costs)
+    np.testing.assert_array_equal(estimate.values[0], maps.exact.ravel())
+    assert cells == {False: 289, True: 0}
+    assert macs == costs.network.macs + costs.of(maps.positions) < costs.naive(289)
+
+
+def test_a_course_is_followed_until_it_is_good_enough(costs: Costs, maps: Maps) -> None:
+    runs = [sampled("photo", maps, costs, seed, 0.85, guaranteed) for seed in range(3) for guaranteed in (False, True)]
+    for run in runs:
+        assert 0 < run.exact < 1 and 0 < run.low < 1 and run.expected >= 0.85
+        assert costs.network.macs < run.macs < costs.naive(289)
+    plain, sure = (np.mean([run.exact + run.low for run in runs[i::2]]) for i in (0, 1))
+    assert plain <= sure
+    row = sampled_rows(runs, costs.naive(289), ["photo"], "one")[0]
+    assert row[:3] == ["one", "TO SSIM 0.85", 3]
+    assert row[3] == f"{np.mean([run.achieved >= 0.85 for run in runs[::2]]):.1%}"
+
+
+def test_drill_downs_evaluate_their_share(costs: Costs, maps: Maps) -> None:
+    rows = drilled({"photo": maps}, costs, ["photo"], "one")
+    assert [row[1] for row in rows] == [f"DRILL DOWN {r:g} SPEEDUP {t:g}" for r, t in DRILL_DOWNS]

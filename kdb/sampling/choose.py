@@ -7,7 +7,7 @@ from collections.abc import Callable
 from kdb import query
 from kdb.sampling.course import Course, Everything
 from kdb.sampling.drill_down import DrillDown, coarse_steps
-from kdb.sampling.held import Held
+from kdb.sampling.multi_fidelity import MultiFidelity
 from kdb.sampling.progressive import Goal, Progressive
 from kdb.similarity import WINDOW
 
@@ -17,8 +17,8 @@ FEW_CELLS = 256
 NEARLY_EXACT = 0.99
 """From here on sampling evaluates nine cells of ten, in more and smaller batches: an exact map costs no more."""
 
-WORTH_HOLDING = 1.3
-"""From this gain on context is held: pairs, which are evaluated both ways, have to be paid for."""
+WORTH_IT = 1.2
+"""From this gain on cells are evaluated approximately: couples, which are evaluated both ways, have to be paid for."""
 
 
 def course_of(
@@ -27,13 +27,13 @@ def course_of(
     cells: int,
     seed: int,
     anytime: bool = False,
-    gain: Callable[[], float] = lambda: 0.0,
+    gain: Callable[[], float] = lambda: 1.0,
 ) -> Course:
     """The course for ``cells`` positions, the ``shape`` of whose grid is (rows, cols), or (n,) after AT.
 
     Positions that do not fill a grid, and grids without a window of SSIM's, are evaluated at once.  So is a query that
-    permits nothing else, unless it is ``anytime``.  ``gain`` tells how many times as fast positions are evaluated with
-    held context, 0 where there is none to hold; it is asked where that is permitted.
+    permits nothing else, unless it is ``anytime``.  ``gain`` tells how many times as fast positions are evaluated
+    approximately; it is asked where that is permitted.
     """
     if asked.region is not None or len(shape) != 2 or min(shape) < WINDOW:
         return Everything(cells)
@@ -45,7 +45,7 @@ def course_of(
     goal = _goal(asked, cells) or (Goal() if anytime else None)
     if goal is None:
         return Everything(cells)
-    sampled = Held if asked.approximate is not None and gain() >= WORTH_HOLDING else Progressive
+    sampled = MultiFidelity if asked.approximate is not None and gain() >= WORTH_IT else Progressive
     return sampled(rows, columns, goal, important, seed)
 
 

@@ -41,8 +41,8 @@ class Course(Protocol):
         """What is done, for EXPLAIN; nothing where all cells are evaluated at once."""
 
     @property
-    def hold(self) -> bool:
-        """Whether gates by the whole map may be held for the cells that were proposed last."""
+    def low_fidelity(self) -> bool:
+        """Whether the cells that were proposed last may be evaluated approximately."""
 
     def propose(self) -> IntArray:
         """Indices of the cells to evaluate next; none when done."""
@@ -58,7 +58,7 @@ class Everything:
     """All cells, in one round."""
 
     note = ""
-    hold = False
+    low_fidelity = False
 
     def __init__(self, cells: int) -> None:
         self._count, self._proposed = cells, False

@@ -57,7 +57,7 @@ class DrillDown:
     score.  ``important`` is 1 where a large score makes a cell important, -1 where a small one does.
     """
 
-    hold = False
+    low_fidelity = False
 
     def __init__(self, rows: int, columns: int, step: tuple[int, int], ratio: float, important: int) -> None:
         y, x = np.divmod(np.arange(rows * columns), columns)

@@ -29,10 +29,8 @@ ROUGH = 0.5
 DOUBT = 13.0
 """Standard deviation of the logarithm of the errors' scale, as surpluses alone give it, over the square root of the
 number of cells: .15 to .25 on maps of 53 x 53 of photographs."""
-LEAST_DOUBT = 0.2
-"""The same by audits, at the least: as many as there are say no more, heavy-tailed as errors are."""
-FEWER_DOUBT = 2.0
-"""The same of few audits, at the least: over the square root of their number."""
+LEAST_DOUBT = 2.4
+"""The same by audits, at the least, over the square root of their number: errors are heavy-tailed."""
 FEW = 8
 """With fewer audits left their errors say nothing."""
 SURE = 1.645
@@ -63,7 +61,7 @@ class Progressive:
     ``important`` is 1 where a large score makes a cell important, as of a drop, and -1 where a small one does.
     """
 
-    hold = False
+    low_fidelity = False
 
     def __init__(self, rows: int, columns: int, goal: Goal, important: int, seed: int = 0) -> None:
         self._shape, self._goal, self._important = (rows, columns), goal, important
@@ -137,6 +135,16 @@ class Progressive:
     def audits(self) -> IntArray:
         """The cells that are withheld from the fit."""
         return np.flatnonzero(self._audits)
+
+    @property
+    def coarsest(self) -> IntArray:
+        """The cells of the coarsest lattice."""
+        return np.flatnonzero(self._levels == 0)
+
+    @property
+    def doubt(self) -> NDArray[np.float64]:
+        """Standard deviation of the logarithm of :meth:`variances`, [classes], once these are known."""
+        return self._now.doubt
 
     def variances(self, sure: float) -> Scores | None:
         """Of the errors, [classes, n], at ``sure`` standard errors above what is expected; None where unknown."""
@@ -274,10 +282,15 @@ class _State:
         found, expected = (np.maximum(each, 1e-300) for each in (found, expected))
         ratio = found.mean(axis=1) / expected.mean(axis=1)
         misfit = np.sqrt(np.mean((found - ratio[:, None] * expected) ** 2, axis=1) / len(audits)) / found.mean(axis=1)
-        doubt = np.maximum(misfit, max(LEAST_DOUBT, FEWER_DOUBT / np.sqrt(len(audits))))
+        doubt = np.maximum(misfit, LEAST_DOUBT / np.sqrt(len(audits)))
         prior = np.maximum(least**2, np.log(ratio) ** 2 - doubt**2)
         trust = prior / (prior + doubt**2)
         return ratio**trust, np.sqrt(trust) * doubt
+
+    @property
+    def doubt(self) -> NDArray[np.float64]:
+        """About the variances, [classes]."""
+        return np.zeros(len(self._values)) if self._field is None else self._scales[1]
 
     def variances(self, sure: float) -> Scores | None:
         """Of the errors, [classes, n], at ``sure`` standard errors above what is expected."""

@@ -17,7 +17,7 @@ from kdb.geometry import Size
 from kdb.heatmap import HeatMap
 from kdb.kernels.base import Array
 from kdb.planner.rules.aggregates import gates
-from kdb.sampling.held import PAIRS, Held
+from kdb.sampling.multi_fidelity import COUPLES, MultiFidelity
 from kdb.sampling.progressive import Goal, Progressive
 from kdb.similarity import ssim
 
@@ -133,13 +133,13 @@ def smooth(seed: int, rows: int = 30, columns: int = 31) -> np.ndarray:
     return np.asarray(sum(bumps)).ravel()
 
 
-def followed(course: Held, exact: np.ndarray, cheap: np.ndarray) -> dict[str, int]:
+def followed(course: MultiFidelity, exact: np.ndarray, cheap: np.ndarray) -> dict[str, int]:
     """Run it to its end; how many cells it had of each kind.  No cell twice of one kind."""
     seen = {True: np.zeros(exact.shape[1], bool), False: np.zeros(exact.shape[1], bool)}
     while len(cells := course.propose()):
-        assert not seen[course.hold][cells].any()
-        seen[course.hold][cells] = True
-        course.take(cells, (cheap if course.hold else exact)[:, cells])
+        assert not seen[course.low_fidelity][cells].any()
+        seen[course.low_fidelity][cells] = True
+        course.take(cells, (cheap if course.low_fidelity else exact)[:, cells])
         found = course.estimate()
         np.testing.assert_array_equal(found.evaluated, seen[False])
         np.testing.assert_array_equal(found.values[:, seen[False]], exact[:, seen[False]])
@@ -153,9 +153,9 @@ class TestTheCourse:
     @given(seed=st.integers(0, 99), slope=st.floats(0.3, 3), offset=st.floats(-2, 2))
     def test_a_line_is_seen_through(self, seed: int, slope: float, offset: float) -> None:
         exact = smooth(seed)[None]
-        course = Held(30, 31, Goal(0.9), -1, seed)
+        course = MultiFidelity(30, 31, Goal(0.9), -1, seed)
         counts = followed(course, exact, (exact - offset) / slope)
-        assert counts["exact"] <= PAIRS and counts["held"] < 930
+        assert counts["exact"] <= 2 * COUPLES and counts["held"] < 930
         found = course.estimate()
         assert found.ssim is not None and found.ssim >= 0.9
         assert ssim(found.values.reshape(1, 30, 31), exact.reshape(1, 30, 31)) > 0.8
@@ -164,7 +164,7 @@ class TestTheCourse:
         expected, achieved = [], []
         for seed in range(10):
             exact, noise = smooth(seed)[None], np.random.default_rng(seed).normal(size=(1, 930))
-            course = Held(30, 31, Goal(0.75), -1, seed)
+            course = MultiFidelity(30, 31, Goal(0.75), -1, seed)
             cheap = exact + 0.05 * np.ptp(exact) * noise
             followed(course, exact, cheap)
             found = course.estimate()
@@ -175,7 +175,7 @@ class TestTheCourse:
 
     def test_what_leads_astray_is_given_up(self) -> None:
         exact, cheap = smooth(0)[None], smooth(1)[None]
-        course, plain = Held(30, 31, Goal(0.9), -1, 0), Progressive(30, 31, Goal(0.9), -1, 0)
+        course, plain = MultiFidelity(30, 31, Goal(0.9), -1, 0), Progressive(30, 31, Goal(0.9), -1, 0)
         counts = followed(course, exact, cheap)
         while len(cells := plain.propose()):
             plain.take(cells, exact[:, cells])
@@ -184,17 +184,17 @@ class TestTheCourse:
 
     def test_the_most_important_cells_are_exact(self) -> None:
         exact = smooth(3)[None]
-        course = Held(30, 31, Goal(0.8, refine=0.1), -1, 0)
+        course = MultiFidelity(30, 31, Goal(0.8, refine=0.1), -1, 0)
         followed(course, exact, 2 * exact)
         lowest = np.argsort(exact[0])[:93]
         assert course.estimate().evaluated[lowest].mean() > 0.9
 
     def test_interrupted_rounds_leave_an_estimate(self) -> None:
         exact = smooth(3)[None]
-        course = Held(30, 31, Goal(0.9), -1, 0)
+        course = MultiFidelity(30, 31, Goal(0.9), -1, 0)
         for hold, share in ((True, 1.0), (False, 0.05)):
             cells = course.propose()
-            assert course.hold == hold
+            assert course.low_fidelity == hold
             scores = exact[:, cells].copy()
             scores[:, int(share * len(cells)) :] = np.nan
             course.take(cells, scores)
@@ -221,22 +221,25 @@ class TestQueries:
         assert isinstance(found, HeatMap)
         return found
 
-    def test_a_sampled_map_of_gates_is_cheaper_held(self, db: kdb.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("kdb.sampling.choose.WORTH_HOLDING", 1e-9)  # so small a network gains no time
-        exact, held = self.asked(db, ""), self.asked(db, "APPROXIMATE TO SSIM 0.85")
-        db.execute("SET rule.hold_context = off")
-        plain = self.asked(db, "APPROXIMATE TO SSIM 0.85")
-        db.execute("RESET rule.hold_context")
-        assert held.evaluated.sum() <= PAIRS < plain.evaluated.sum()
+    def test_a_sampled_map_is_cheaper_at_two_fidelities(self, db: kdb.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("kdb.sampling.choose.WORTH_IT", np.inf)
+        exact, plain = self.asked(db, ""), self.asked(db, "APPROXIMATE TO SSIM 0.85")
+        monkeypatch.setattr("kdb.sampling.choose.WORTH_IT", 0.0)  # so small a network gains no time
+        held = self.asked(db, "APPROXIMATE TO SSIM 0.85")
+        assert held.evaluated.sum() <= 2 * COUPLES < plain.evaluated.sum()
         assert held.stats.executed_macs < plain.stats.executed_macs < exact.stats.executed_macs
         np.testing.assert_array_equal(held.values[held.evaluated], exact.values[held.evaluated])
         assert ssim(held.values, exact.values) > 0.75
 
     def test_explain_says_so(self, db: kdb.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("kdb.sampling.choose.WORTH_HOLDING", 1e-9)
+        monkeypatch.setattr("kdb.sampling.choose.WORTH_IT", 0.0)
         plan = db.explain(self.QUERY + "APPROXIMATE", {"image": self.IMAGE})
         assert "approximate: 2 gates by the whole map keep the unmodified image's values" in plan
-        assert "gates by the whole map held, 61 positions evaluated without that too" in plan
+        assert "boxes take at most 0.8 of a map" in plan
+        assert "evaluated approximately as below" in plan and "positions exactly too" in plan
+        db.execute("SET rule.hold_context = off; SET rule.projective_field = off")
+        assert "at most" not in db.explain(self.QUERY + "APPROXIMATE", {"image": self.IMAGE}).partition("\n\nrule")[0]
+        db.execute("RESET rule.hold_context; RESET rule.projective_field")
         for other in (
             self.QUERY,
             self.QUERY.replace("gated", "plain") + "APPROXIMATE",
