@@ -166,6 +166,8 @@ def summary(heat_map: HeatMap) -> str:
         lines.append(f"and {left} more classes, of smaller {whole}")
     stats = heat_map.stats
     cost = f"{stats.evaluated} of {stats.positions} positions in {stats.seconds['total']:.1f} s"
+    if heat_map.ssim_estimate is not None and not heat_map.exact:
+        cost += f", approximate: SSIM {heat_map.ssim_estimate:.2f} expected"
     return "\n".join([*lines, f"{cost}; full inference makes {stats.speedup:.3g} times the multiply-adds"])
 
 

@@ -91,10 +91,12 @@ def _plan(engine: Engine, asked: query.Occlude, traced: TracedModel, positions: 
     """Of one round, at ``low`` fidelity or as it is asked."""
     patch = Size(asked.patch.height, asked.patch.width)
     threshold = None if asked.threshold is None else asked.threshold.tau
-    if low and threshold is None:
-        threshold = LOW_FIDELITY
+    precision = asked.precision
+    if low:  # permissions all: what is faster the planner takes
+        threshold = LOW_FIDELITY if threshold is None else threshold
+        precision = "bf16" if precision == "fp32" else precision
     uniform = is_uniform(asked.patch.fill)
-    return engine.plan(traced.network, positions, patch, asked.precision, uniform, threshold, low)
+    return engine.plan(traced.network, positions, patch, precision, uniform, threshold, low)
 
 
 def run(engine: Engine, task: Task, progress: Progress | None = None) -> Step:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,9 @@ class TestClient:
         assert isinstance(hm, HeatMap)
         y, x = hm.positions.reshape(-1, 2)[np.abs(hm.values).argmax()]
         assert f"with the patch at ({y}, {x})" in summary(hm)
+        assert "approximate" not in summary(hm)
+        sampled = replace(hm, exact=False, ssim_estimate=0.914)
+        assert "approximate: SSIM 0.91 expected; full inference makes" in summary(sampled)
 
     def test_a_summary_shows_the_likeliest_of_many_classes(
         self, session: Session, monkeypatch: pytest.MonkeyPatch

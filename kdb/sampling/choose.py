@@ -35,8 +35,10 @@ def course_of(
     permits nothing else, unless it is ``anytime``.  ``gain`` tells how many times as fast positions are evaluated
     approximately; it is asked where that is permitted.
     """
+    judged = asked.approximate is not None and asked.threshold is None and asked.precision == "fp32"
+    whole = Everything(cells, judged)
     if asked.region is not None or len(shape) != 2 or min(shape) < WINDOW:
-        return Everything(cells)
+        return whole
     rows, columns = shape
     important = 1 if asked.score.endswith("drop") else -1
     if asked.drill_down is not None:
@@ -44,7 +46,9 @@ def course_of(
         return DrillDown(rows, columns, steps, asked.drill_down.ratio, important)
     goal = _goal(asked, cells) or (Goal() if anytime else None)
     if goal is None:
-        return Everything(cells)
+        return Everything(
+            cells, asked.approximate is not None and asked.threshold is None and asked.precision == "fp32"
+        )
     sampled = MultiFidelity if asked.approximate is not None and gain() >= WORTH_IT else Progressive
     return sampled(rows, columns, goal, important, seed)
 

@@ -55,13 +55,13 @@ class Course(Protocol):
 
 
 class Everything:
-    """All cells, in one round."""
+    """All cells, in one round; ``judged`` where their scores are the model's own and that is to be told."""
 
     note = ""
     low_fidelity = False
 
-    def __init__(self, cells: int) -> None:
-        self._count, self._proposed = cells, False
+    def __init__(self, cells: int, judged: bool = False) -> None:
+        self._count, self._proposed, self._judged = cells, False, judged
         self._values: Scores | None = None
 
     def propose(self) -> IntArray:
@@ -79,4 +79,7 @@ class Everything:
     def estimate(self) -> Estimate:
         """What has come."""
         values = np.full((1, self._count), np.nan) if self._values is None else self._values
-        return Estimate(values, np.asarray(np.isfinite(values).all(axis=0)))
+        evaluated = np.asarray(np.isfinite(values).all(axis=0))
+        if not self._judged or not evaluated.all():
+            return Estimate(values, evaluated)
+        return Estimate(values, evaluated, np.zeros_like(values), 1.0, 1.0)
