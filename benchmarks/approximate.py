@@ -303,7 +303,8 @@ DESCRIPTION = f"""\
 of scikit-image: {", ".join(OBJECTS)} (objects); {", ".join(TEXTURES)} (textures).
 
 - met: runs, a photograph and a seed each, whose SSIM to the exact map is at least what was asked for.
-- evaluated exactly, approximately: of the positions; approximately is with boxes of at most {LOW_FIDELITY:g} of a map.
+- evaluated exactly, approximately: of the positions; approximately is with boxes of at most {LOW_FIDELITY:g} of a map,
+  in fp32; queries may multiply in bfloat16 too.
 - fewer multiply-adds: full inference at all positions over the plans of all rounds, audits, couples and the views
   included.
 - SSIM, lowest: achieved, on average and at worst. Expected, off by: `hm.ssim_estimate` less that, on average."""

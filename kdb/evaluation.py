@@ -208,7 +208,8 @@ class _Evaluation:
 
     def _told(self, done: int, total: int) -> None:
         if self._progress is not None:
-            self._progress(self._finished + done, len(self._task.selection.cells))
+            total = len(self._task.selection.cells)
+            self._progress(min(self._finished + done, total), total)  # some are evaluated twice, at two fidelities
 
     def step(self, complete: bool = True) -> Step:
         """The map as it is now."""

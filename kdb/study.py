@@ -85,10 +85,9 @@ class Study:
                 raise BindError(f"'{self.path}' is no study of kdb") from error
             raise ExecutionError(f"cannot use the study '{self.path}': {error}") from error
 
-    def _write(self, statement: str, values: tuple[Any, ...] = ()) -> int:
-        """Run one statement and return how many rows it changed."""
+    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
         with self._told(), self._database:
-            return self._database.execute(statement, values).rowcount
+            self._database.execute(statement, values)
 
     def _rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
         with self._told():

@@ -30,9 +30,10 @@ PARTS: dict[str, Part] = {
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 INTRODUCTION = prose(
     "Made by `make figures`: one part each for what could be gained, what each rule is worth, the size of the patch, "
-    "and the number of positions. Networks have random weights calibrated on photographs, and the image is the "
-    "photograph 'chelsea'; times depend on neither. The numbers are in `figures-*.json`, a file a part. Error bars are "
-    "95 % confidence intervals; one that leaves its plot is cut, and the table has it whole."
+    "the number of positions, and the paper's approximations. Where nothing else is said, networks have random weights "
+    "calibrated on photographs, and the image is the photograph 'chelsea'; times depend on neither. The numbers are in "
+    "`figures-*.json`, a file a part. Error bars are 95 % confidence intervals; one that leaves its plot is cut, and "
+    "the table has it whole."
 )
 
 

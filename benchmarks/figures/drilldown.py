@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -60,10 +61,10 @@ def measure_network(name: str, scale: Scale) -> dict[str, Any]:
     """Exact and drill-downs in turns."""
     setting = Setting(name, scale.size)
     with setting.subject.connect(threads=torch.get_num_threads()) as db:
-        candidates = {"exact": lambda: seconds(db, setting, scale.coarse_stride, "")}
+        candidates = {"exact": partial(seconds, db, setting, scale.coarse_stride, "")}
         for ratio, coarse in SETTINGS:
             clauses = f"DRILL DOWN {ratio} COARSE STRIDE {coarse}"
-            candidates[clauses] = lambda clauses=clauses: seconds(db, setting, scale.coarse_stride, clauses)  # type: ignore[misc]
+            candidates[clauses] = partial(seconds, db, setting, scale.coarse_stride, clauses)
         seconds(db, setting, 4 * scale.coarse_stride, "")  # the model is traced
         timings = interleave(candidates, rounds=scale.rounds, warmups=0)
     ratios = {each: timings[each].over(timings["exact"]) for each in candidates if each != "exact"}

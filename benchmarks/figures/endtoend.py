@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def measure_network(name: str, scale: Scale) -> dict[str, Any]:
         runs: dict[str, Callable[[], Seconds]] = {"naive": lambda: setting.naive_seconds(PATCH, few, whole)}
         for preset in ("krypton", "kdb"):
             for of, clauses in candidates_of(name).items():
-                runs[f"{preset} {of}"] = lambda p=preset, c=clauses: seconds(db, setting, stride, p, c)  # type: ignore[misc]
+                runs[f"{preset} {of}"] = partial(seconds, db, setting, stride, preset, clauses)
         seconds(db, setting, 4 * stride, "kdb", "")  # the model is traced
         setting.naive_seconds(PATCH, few, whole)
         timings = interleave(runs, rounds=scale.rounds, warmups=0)

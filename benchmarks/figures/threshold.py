@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -120,8 +121,8 @@ def measure_network(name: str, scale: Scale) -> dict[str, Any]:
             )
         }
         for tau in TIMED:
-            candidates[f"kdb {tau}"] = lambda tau=tau: execution(db, setting, many, "kdb", tau)  # type: ignore[misc]
-            candidates[f"krypton {tau}"] = lambda tau=tau: execution(db, setting, few, "krypton", tau)  # type: ignore[misc]
+            candidates[f"kdb {tau}"] = partial(execution, db, setting, many, "kdb", tau)
+            candidates[f"krypton {tau}"] = partial(execution, db, setting, few, "krypton", tau)
         execution(db, setting, many[:WARM], "kdb", 1.0)
         execution(db, setting, few[:BATCH], "krypton", 1.0)
         timings = interleave(candidates, rounds=scale.rounds, warmups=0)

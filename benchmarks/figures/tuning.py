@@ -17,7 +17,7 @@ from benchmarks import photos
 from benchmarks.figures.common import BLACK, BLUE, ORANGE, Json, Scale, panels, prose
 from benchmarks.timing import markdown_table
 from benchmarks.verify import TRAINED
-from kdb import query
+from kdb.heatmap import HeatMap
 from kdb.study import Study
 from kdb.tuning import Subject, Tuning
 
@@ -36,9 +36,10 @@ def tuned(folder: Path, images: NDArray[np.uint8], name: str, stride: int) -> Tu
     with kdb.connect(study) as db:
         db.execute(f"SET threads = {torch.get_num_threads()}")
         db.execute(f"TUNE {TRAINED} ON '{folder / name}/*.png' STRIDE {stride} TO SSIM {TARGET}")
-        traced = db._catalog.traced(db._catalog.find(query.ModelRef(TRAINED), kdb.planner.bind.Arguments()))
+        one = db.execute(f"OCCLUDE '{folder / name}/00.png' USING {TRAINED} AT ?", [np.zeros((1, 2), np.int64)])
+    assert isinstance(one, HeatMap)
     kept = Study(study)
-    found = kept.tuning(Subject(traced.identity, (16, 16), (stride, stride), "black", "probability"))
+    found = kept.tuning(Subject(one.model_identity, (16, 16), (stride, stride), "black", "probability"))
     kept.close()
     assert found is not None
     return found

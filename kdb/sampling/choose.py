@@ -46,9 +46,7 @@ def course_of(
         return DrillDown(rows, columns, steps, asked.drill_down.ratio, important)
     goal = _goal(asked, cells) or (Goal() if anytime else None)
     if goal is None:
-        return Everything(
-            cells, asked.approximate is not None and asked.threshold is None and asked.precision == "fp32"
-        )
+        return whole
     sampled = MultiFidelity if asked.approximate is not None and gain() >= WORTH_IT else Progressive
     return sampled(rows, columns, goal, important, seed)
 

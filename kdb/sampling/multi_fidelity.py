@@ -35,6 +35,7 @@ class MultiFidelity:
         self._exact = Progressive(rows, columns, goal, important, seed)
         self._couples = _couples(self._low, (rows, columns), np.random.default_rng(seed))
         self._true: Scores | None = None
+        self._fit: _Line | None = None
         self._known = np.zeros(rows * columns, bool)
         """Evaluated exactly."""
         self._rounds = 0
@@ -69,6 +70,7 @@ class MultiFidelity:
 
     def take(self, cells: IntArray, scores: Scores) -> None:
         """Keep them with their fidelity."""
+        self._fit = None
         if self.low_fidelity:
             self._low.take(cells, scores)
             return
@@ -84,7 +86,7 @@ class MultiFidelity:
         if self._given_up and self._exact.begun:
             return self._exact.estimate()
         if self._line is None:
-            return Estimate(self._low.estimate().values, self._known.copy())
+            return Estimate(self._low.values, self._known.copy())
         variances = self._variances(0.0, self._line.variance)
         error = None if variances is None else np.sqrt(variances)
         return Estimate(self._values, self._known.copy(), error, self._ssim(0.0), self._ssim(SURE))
@@ -110,15 +112,16 @@ class MultiFidelity:
     @property
     def _line(self) -> _Line | None:
         """From low scores to exact ones; None before enough couples are known."""
-        couples = self._couples[self._known[self._couples].all(axis=1)]
-        if self._true is None or len(couples) < FEW or not self._low.begun:
-            return None
-        return _Line.through(self._low.estimate().values[:, couples], self._true[:, couples])
+        if self._fit is None and self._true is not None and self._low.begun:
+            couples = self._couples[self._known[self._couples].all(axis=1)]
+            if len(couples) >= FEW:
+                self._fit = _Line.through(self._low.values[:, couples], self._true[:, couples])
+        return self._fit
 
     @property
     def _values(self) -> Scores:
         assert self._line is not None and self._true is not None
-        corrected = self._line.slope[:, None] * self._low.estimate().values + self._line.offset[:, None]
+        corrected = self._line.slope[:, None] * self._low.values + self._line.offset[:, None]
         return np.where(self._known, self._true, corrected)
 
     def _variances(self, sure: float, fidelity: NDArray[np.float64], complete: bool = False) -> Scores | None:

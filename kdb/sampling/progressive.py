@@ -146,6 +146,11 @@ class Progressive:
         """Standard deviation of the logarithm of :meth:`variances`, [classes], once these are known."""
         return self._now.doubt
 
+    @property
+    def values(self) -> Scores:
+        """Those of :meth:`estimate` alone."""
+        return self._now.values if self.begun else self.estimate().values
+
     def variances(self, sure: float) -> Scores | None:
         """Of the errors, [classes, n], at ``sure`` standard errors above what is expected; None where unknown."""
         return self._now.variances(sure) if self.begun else None
@@ -258,6 +263,11 @@ class _State:
         """Each class's range over what is evaluated."""
         values = self._values[:, self._evaluated]
         return np.asarray(np.ptp(values, axis=1))
+
+    @property
+    def values(self) -> Scores:
+        """[classes, n], by all that is evaluated."""
+        return self._final[0]
 
     @cached_property
     def _final(self) -> tuple[Scores, NDArray[np.float64]]:
