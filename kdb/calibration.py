@@ -22,9 +22,9 @@ import torch
 
 from kdb import cache
 from kdb.geometry import Boxes, Size
-from kdb.kernels.base import Instruction, Weight
+from kdb.kernels.base import Delta, Instruction, Weight
 from kdb.kernels.cpu import CpuBackend
-from kdb.operators.base import Delta, Operator, Shape, Update
+from kdb.operators.base import Operator, Shape, Update
 from kdb.operators.convolution import RECOMPUTE, Convolution
 from kdb.operators.locationwise import Dense, LocationWise
 from kdb.planner.cost import CostProfile, Rates

@@ -175,7 +175,8 @@ class _Evaluation:
     def _evaluate(self, planned: Planned, views: MaterializedViews) -> None:
         logical = planned.physical.logical
         if self._scorer is None:
-            baseline = np.asarray(views[logical.network.output.name], np.float64).reshape(-1)
+            logits = planned.physical.backend.download(views[logical.network.output.name])
+            baseline = np.asarray(logits, np.float64).reshape(-1)
             traced = self._task.traced
             self._scorer = Scorer(self._task.asked, traced.model, traced.activation, baseline, self._task.arguments)
         scorer = self._scorer

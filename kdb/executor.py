@@ -19,9 +19,9 @@ import numpy as np
 from kdb.errors import Error, ExecutionError, Interrupted
 from kdb.geometry import Boxes, IntArray, Part, Size
 from kdb.interrupts import deferred
-from kdb.kernels.base import Array, Backend
+from kdb.kernels.base import Array, Delta
 from kdb.network import Node
-from kdb.operators.base import Delta, Update, materialize
+from kdb.operators.base import Update, materialize
 from kdb.planner.plan import PhysicalPlan, Stage, Step
 from kdb.threads import computing, limited_pools
 from kdb.views import MaterializedViews
@@ -35,15 +35,6 @@ class Occlusion:
     replacement: Array
     aligned: bool = False
     channels: Array | None = None
-
-    def delta(self, backend: Backend, image: Array, boxes: Boxes) -> Array:
-        """The source's delta ``replacement - image[B]``, [n, h, w, C]."""
-        before = backend.gather(image, boxes)
-        if self.aligned:
-            values = backend.gather(self.replacement, boxes) - before
-        else:
-            values = self.replacement[: boxes.extent.height, : boxes.extent.width] - before
-        return values if self.channels is None else values * self.channels
 
 
 Sink = Callable[[IntArray, Array], None]
@@ -135,7 +126,9 @@ class _Run:
     def __init__(self, plan: PhysicalPlan, views: MaterializedViews, occlusion: Occlusion, sink: Sink) -> None:
         self.plan = plan
         self.views = views
-        self.occlusion = occlusion
+        self.replacement = plan.backend.upload(occlusion.replacement)
+        self.aligned = occlusion.aligned
+        self.channels = None if occlusion.channels is None else plan.backend.upload(occlusion.channels)
         self.sink = sink
         self.stop = threading.Event()
         self.ended = threading.Semaphore(0)
@@ -148,7 +141,7 @@ class _Run:
     def work(self, groups: queue.SimpleQueue[tuple[int, ...]], threads: int) -> None:
         """A worker's life."""
         try:
-            with computing(threads):
+            with computing(threads), self.plan.backend.running():
                 while not self.stop.is_set():
                     try:
                         group = groups.get_nowait()
@@ -197,19 +190,18 @@ class _Group:
         asked = np.concatenate(self.batches)
         done = np.concatenate([*members, np.zeros(0, np.int64)])
         logits = np.empty((len(asked), self.network.output.shape.channels), np.float32)
-        logits[:] = self.run_.views[self.network.output.name].reshape(-1)
+        logits[:] = self.backend.download(self.run_.views[self.network.output.name]).reshape(-1)
         if row:
             values = {name: buffer[:row] for name, buffer in buffers.items()}
             for stage in rest:
                 values = self._full_stage(stage, values, row)
-            results = values[self.network.output.name].reshape(row, -1)
+            results = self.backend.download(values[self.network.output.name]).reshape(row, -1)
             order = np.argsort(asked, kind="stable")
             logits[order[np.searchsorted(asked, done, sorter=order)]] = results
         self.measured.evaluated = row
         self.run_.deliver(asked, logits, self.measured)
 
-    @staticmethod
-    def _gather(buffers: dict[str, Array], values: Mapping[str, Array], row: int, total: int) -> int:
+    def _gather(self, buffers: dict[str, Array], values: Mapping[str, Array], row: int, total: int) -> int:
         count = 0
         for name, value in values.items():
             count = len(value)
@@ -217,7 +209,8 @@ class _Group:
                 buffers[name] = value
             else:
                 if name not in buffers:
-                    buffers[name] = np.empty((total, *value.shape[1:]), value.dtype)
+                    _, height, width, channels = value.shape
+                    buffers[name] = self.backend.empty(total, Size(height, width), channels)
                 buffers[name][row : row + count] = value
         return row + count
 
@@ -239,7 +232,7 @@ class _Group:
                     return batch, {}
                 # The largest may have gone, and the boxes of all later layers go by those that are left.
                 boxes = footprint.boxes(batch, source.shape.size)
-                values = self.backend.embed(values, left, boxes)
+                values = self.backend.embed(Delta(left, values), boxes)
         deltas: dict[str, Delta] = {source.name: Delta(boxes, values)}
         for step in stage.steps:
             begun = time.perf_counter()
@@ -258,19 +251,10 @@ class _Group:
 
     def _source_delta(self, boxes: Boxes, batch: IntArray) -> Array:
         """``fill - image[B]``; a patch clipped by the far edge keeps what is inside, zero elsewhere in its box."""
-        image = self.run_.views[self.network.source.name]
-        positions, patch = self.plan.logical.positions[batch], self.plan.logical.patch
-        if (boxes.origins == positions).all() and boxes.extent == patch:
-            return self.run_.occlusion.delta(self.backend, image, boxes)
-        clipped = [
-            self.backend.embed(
-                self.run_.occlusion.delta(self.backend, image, single),
-                single,
-                Boxes(boxes.origins[i : i + 1], boxes.extent),
-            )
-            for i, single in enumerate(_clipped(positions, patch, image.shape))
-        ]
-        return np.concatenate(clipped)
+        run, logical = self.run_, self.plan.logical
+        updates = Boxes(logical.positions[batch], logical.patch)
+        image = run.views[self.network.source.name]
+        return self.backend.occlude(image, updates, run.replacement, run.aligned, run.channels, boxes)
 
     def _apply(self, step: Step, deltas: Mapping[str, Delta], batch: IntArray) -> Delta:
         node, views = step.node, self.run_.views
@@ -337,8 +321,7 @@ class _Group:
         """A map of the batch; a layer that no position changes lends its view to all of them."""
         if name in maps:
             return maps[name]
-        view = self.run_.views[name]
-        return np.broadcast_to(view, (n, *view.shape))
+        return self.backend.repeat(self.run_.views[name], n)
 
 
 def _constants(plan: PhysicalPlan, occlusion: Occlusion) -> dict[str, Array]:
@@ -350,10 +333,3 @@ def _constants(plan: PhysicalPlan, occlusion: Occlusion) -> dict[str, Array]:
             value = constants[node.inputs[0]]
             constants[node.name] = node.operator.constant(plan.backend, network.parameters, value)
     return constants
-
-
-def _clipped(positions: IntArray, patch: tuple[int, int], image: Sequence[int]) -> list[Boxes]:
-    return [
-        Boxes(position[None], Size(*(min(p, int(n - a)) for p, n, a in zip(patch, image[:2], position, strict=True))))
-        for position in positions
-    ]

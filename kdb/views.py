@@ -28,16 +28,17 @@ class MaterializedViews:
 
 
 def materialize(network: Network, image: Array, backend: Backend, wanted: Collection[str]) -> MaterializedViews:
-    """One full inference of ``image`` [H, W, C] that keeps the ``wanted`` layers.
+    """One full inference of ``image`` [H, W, C], a host's array, that keeps the ``wanted`` layers.
 
     Raises ExecutionError where a layer fails or the logits are not finite.
     """
+    image = backend.upload(image[None])
     last = {source: i for i, node in enumerate(network) for source in node.inputs}
     alive: dict[str, Array] = {}
     kept: dict[str, Array] = {}
     for i, node in enumerate(network):
         if isinstance(node.operator, Source):
-            value = image[None]
+            value = image
         else:
             kernel = node.operator.evaluation_kernels(backend)[0]
             inputs = [alive[source] for source in node.inputs]

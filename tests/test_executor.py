@@ -131,13 +131,13 @@ def test_torch_is_left_with_the_threads_it_had(lattice_problem: Problem) -> None
 
 def test_an_interruption_stops_every_worker(lattice_problem: Problem) -> None:
     delivered: list[int] = []
-    before = threading.active_count()
 
     def progress(finished: int) -> None:
         raise KeyboardInterrupt
 
     run = Run(threads=2, batch=1, off=("rebatch",))
     run.logits(lattice_problem)
+    before = threading.active_count()  # of libraries too, whose first use was that
     gate = threading.Event()
 
     def sink(members: np.ndarray, values: np.ndarray) -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from kdb.geometry import Boxes, Size
-from kdb.kernels.base import ROUNDED, Instruction, Sliding, Weight
+from kdb.kernels import boxed
+from kdb.kernels.base import NO_MARGINS, ROUNDED, Delta, Epilogue, Instruction, Sliding, Weight
 from kdb.kernels.cpu import CHUNK, CpuBackend, _chunks
 from kdb.kernels.programs import FUNCTIONS, UFUNCS
 
@@ -104,9 +105,13 @@ def test_a_convolution_takes_what_is_not_contiguous_and_may_not_be_written() -> 
 def test_pools(sliding: Sliding, more: Ints, n: int) -> None:
     size = [(k - 1) * g + 1 + m for k, g, m in zip(sliding.kernel, sliding.dilation, more, strict=True)]
     x = normal(0, n, *size, 3)
-    close(K.max_pool(x, sliding), nhwc(F.max_pool2d(nchw(x), sliding.kernel, sliding.stride, 0, sliding.dilation)))
     ones = torch.ones(3, 1, *sliding.kernel).double()
-    close(K.sum_pool(x, sliding), nhwc(F.conv2d(nchw(x), ones, None, sliding.stride, 0, sliding.dilation, 3)), 1e-5)
+    most = nhwc(F.max_pool2d(nchw(x), sliding.kernel, sliding.stride, 0, sliding.dilation))
+    sums = nhwc(F.conv2d(nchw(x), ones, None, sliding.stride, 0, sliding.dilation, 3))
+    divisors = np.arange(2, 2 + sums[0, ..., :1].size, dtype=np.float32).reshape(sums[0, ..., :1].shape)
+    for backend in (K, NATIVE):
+        close(backend.max_pool(x, sliding, NO_MARGINS, Size(*most.shape[1:3])), most)
+        close(backend.average_pool(x, sliding, NO_MARGINS, Weight(divisors)), sums / divisors, 1e-5)
 
 
 def test_a_weight_is_derived_once_and_what_it_came_from_let_go() -> None:
@@ -154,13 +159,13 @@ def test_reading_in_fills_what_is_off_the_map(origins: list[Ints], extent: Ints,
                 if 0 <= top + y < size[0] and 0 <= left + x < size[1]:
                     expected[i, y, x] = view[top + y, left + x]
     where = boxes(origins, extent)
-    found = K.read_in(view, where, off)
+    found = boxed.read_in(view, where, off)
     assert np.array_equal(found, expected) and found.flags.c_contiguous
     if (where.origins >= 0).all() and (where.origins + extent <= size).all():
-        gathered = K.gather(view, where)
+        gathered = boxed.gather(view, where)
         assert np.array_equal(gathered, expected) and not np.shares_memory(gathered, view)
         around = np.zeros((len(origins), extent[0] + 2, extent[1] + 1, 2), np.float32)
-        K.replace(view, where, np.float32([3, -1]), around[:, 1:-1, 1:])  # into a part of a larger array
+        boxed.replace(view, where, np.float32([3, -1]), around[:, 1:-1, 1:])  # into a part of a larger array
         assert np.array_equal(around[:, 1:-1, 1:], np.float32([3, -1]) - expected)
         assert not around[:, [0, -1]].any() and not around[:, :, 0].any()
 
@@ -185,14 +190,14 @@ def test_embedding_lays_values_on_zeros_and_superimposing_adds_them(
                 if 0 <= row < frame[0] and 0 <= column < frame[1]:
                     expected[i, row, column] = values[i, y, x]
     before = values.copy()
-    found = K.embed(values, inner, frames)
+    found = boxed.embed(values, inner, frames)
     assert np.array_equal(found, expected) and found.flags.c_contiguous
     stack = normal(2, n, *frame, 5)
     others = stack[..., [0, 3, 4]]
-    K.embed(values, inner, frames, stack[..., 1:3])
+    boxed.embed(values, inner, frames, stack[..., 1:3])
     assert np.array_equal(stack[..., 1:3], expected) and np.array_equal(stack[..., [0, 3, 4]], others)
     sums = target + expected
-    K.superimpose(target, frames, values, inner)
+    boxed.superimpose(target, frames, values, inner)
     assert np.array_equal(target, sums)
     assert np.array_equal(values, before)
 
@@ -309,7 +314,7 @@ def test_deltas_of_functions(function: str, stored: bool, overwrite: bool) -> No
     result = K.location_wise(view[None], program, PARAMETERS, False)[0] if stored else None
     view.setflags(write=False)
     given_values = values.copy()
-    found = K.location_wise_delta(given_values, view, result, where, program, PARAMETERS, overwrite)
+    found = K.location_wise_delta(Delta(where, given_values, overwrite), Epilogue(program, PARAMETERS, view, result))
     scale = max(np.abs(expected(old).numpy()).max(), np.abs(wanted).max())
     np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-6 * max(scale, 1))
     assert not found[2].any()
@@ -342,13 +347,13 @@ def test_chunks_do_not_show() -> None:
     found = K.location_wise(x, program, PARAMETERS, False)
     assert [len(range(*part.indices(n))) for part in _chunks(x)] == [2, 2, 2, 1]
     view, where = normal(1, side + 2, side, C), boxes([(i % 3, 0) for i in range(n)], (side, side))
-    deltas = K.location_wise_delta(x, view, None, where, program, PARAMETERS, False)
+    deltas = K.location_wise_delta(Delta(where, x), Epilogue(program, PARAMETERS, view, None))
     for i in range(n):
         one = slice(i, i + 1)
         assert np.array_equal(found[one], K.location_wise(x[one], program, PARAMETERS, False))
         single = Boxes(where.origins[one], where.extent)
         assert np.array_equal(
-            deltas[one], K.location_wise_delta(x[one], view, None, single, program, PARAMETERS, False)
+            deltas[one], K.location_wise_delta(Delta(single, x[one]), Epilogue(program, PARAMETERS, view, None))
         )
 
 

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdb.geometry import Boxes, Footprint, Part, Size, Spans
-from kdb.kernels.base import Instruction, Weight
+from kdb.kernels.base import Delta, Instruction, Weight
 from kdb.kernels.cpu import CpuBackend
-from kdb.operators.base import Delta, Operator, Shape, Update, materialize
+from kdb.operators.base import Operator, Shape, Update, materialize
 from kdb.operators.cells import SelectCells
 from kdb.operators.combine import Add, Concatenate, Expand, Multiply
 from kdb.operators.convolution import Convolution

@@ -21,7 +21,7 @@ from kdb.engine import Engine, default_settings
 from kdb.geometry import IntArray, Size, Spans, Window
 from kdb.models import zoo
 from kdb.network import Network, Node
-from kdb.operators.convolution import Convolution, windows
+from kdb.operators.convolution import Convolution
 from kdb.operators.leaves import Opaque
 from kdb.planner.plan import Geometry
 
@@ -81,7 +81,7 @@ def with_deltas(network: Network, node: Node, geometry: Geometry) -> float:
     if not isinstance(convolution, Convolution) or changed is None:
         return recomputed(network, node, geometry)
     (shape,) = network.input_shapes(node)
-    y, x = windows(convolution.sliding, convolution.padding)
+    y, x = convolution.sliding.windows(convolution.padding)
     met = pairs(y, changed.y, shape.height, node.shape.height) * pairs(x, changed.x, shape.width, node.shape.width)
     return float(met.sum()) * (shape.channels // convolution.groups) * node.shape.channels
 

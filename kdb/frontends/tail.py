@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from kdb.errors import ModelError
 from kdb.frontends.axes import BATCH, Traced, length
 from kdb.frontends.walk import Symbol
-from kdb.operators.leaves import Tail
+from kdb.kernels.base import Tail
 
 Copies = dict[torch.fx.Node, torch.fx.Node]
 
@@ -87,20 +87,24 @@ def _copy_symbol(graph: torch.fx.Graph, node: torch.fx.Node, batch: torch.fx.Nod
 def _tail(module: torch.fx.GraphModule, crossing: Sequence[Traced], names: Sequence[str]) -> Tail:
     """The graph as a function of the maps [n, H, W, C] of ``names``; several views may be of one map."""
 
-    def tail(arrays: Sequence[Any]) -> Any:
-        maps = dict(zip(names, arrays, strict=True))
-        tensors = [_as_tensor(maps[value.name], value) for value in crossing]
+    modules = {torch.device("cpu"): module}
+
+    def tail(inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        maps, device = dict(zip(names, inputs, strict=True)), inputs[0].device
+        if device not in modules:
+            modules[device] = copy.deepcopy(module).to(device)
         with torch.inference_mode():
-            y = module(*tensors, len(arrays[0]))
-        return np.ascontiguousarray(y.float().numpy()).reshape(len(y), 1, 1, -1)
+            y: torch.Tensor = modules[device](*(_as_traced(maps[v.name], v) for v in crossing), len(inputs[0]))
+        return y
 
     return tail
 
 
-def _as_tensor(array: Any, value: Traced) -> torch.Tensor:
+def _as_traced(x: torch.Tensor, value: Traced) -> torch.Tensor:
     """A map [n, H, W, C] as the tensor that the trace saw; contiguous, since views in the trace may count on it."""
     atoms = [BATCH, *(atom for atom in (value.y, value.x) if atom is not None), *value.channels]
-    x = torch.from_numpy(np.ascontiguousarray(array)).reshape(len(array), *(atom.length for atom in atoms[1:]))
+    n = len(x)
+    x = x.reshape(n, *(atom.length for atom in atoms[1:]))
     x = x.permute([atoms.index(atom) for dim in value.dims for atom in dim])
-    sizes = [len(array) * length(dim) // BATCH.length if BATCH in dim else length(dim) for dim in value.dims]
+    sizes = [n * length(dim) // BATCH.length if BATCH in dim else length(dim) for dim in value.dims]
     return x.reshape(sizes).contiguous()

@@ -18,9 +18,10 @@ from kdb.frontends.aten import TRANSLATORS
 from kdb.frontends.axes import Traced, Unsupported
 from kdb.frontends.builder import Builder
 from kdb.frontends.graph import Call, Graph, mapped
+from kdb.kernels.base import Tail
 from kdb.network import Network
 from kdb.operators.base import Shape
-from kdb.operators.leaves import Opaque, Tail
+from kdb.operators.leaves import Opaque
 
 
 class Symbol:

@@ -1,20 +1,21 @@
 """What every backend offers: the verbs that operators compute with, and the small language of location-wise maps.
 
-Arrays are float32, channels last and C-contiguous: a *map* is [n, height, width, channels] (a vector is a map of one
-cell), a *view* is [height, width, channels].  They support arithmetic and slicing as numpy's do; whatever needs more
-is a verb here.  Kernels get ready boxes and do no geometry of their own.
+Arrays are the backend's own, float32, channels last and C-contiguous: a *map* is [n, height, width, channels] (a vector
+is a map of one cell), a *view* is [height, width, channels].  All arithmetic is a verb here; arrays themselves are only
+sliced by position, reshaped, and copied.  Kernels get ready boxes and do no geometry of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from kdb.geometry import Boxes, IntArray, Size
+from kdb.geometry import Boxes, IntArray, Size, Window
 
 Array = Any  # an array of the backend's own library
 
@@ -38,6 +39,12 @@ ROUNDED = frozenset({"add", "sub", "mul", "div", "neg", "abs", "maximum", "minim
 """Functions for which IEEE 754 leaves one result: the same in any layout, whatever lies beside an element."""
 
 
+Margins = tuple[int, int, int, int]
+"""Rows and columns of zeros around a map: top, left, bottom, right."""
+
+NO_MARGINS: Margins = (0, 0, 0, 0)
+
+
 class Sliding(NamedTuple):
     """A two-dimensional sliding window, (y, x): taps, their step and their spacing."""
 
@@ -49,6 +56,12 @@ class Sliding(NamedTuple):
     def taps(self) -> int:
         """Number of taps."""
         return self.kernel[0] * self.kernel[1]
+
+    def windows(self, padding: Margins) -> tuple[Window, Window]:
+        """Along (y, x), with ``padding`` (top, left, bottom, right)."""
+        top, left, bottom, right = padding
+        (ky, kx), (sy, sx), (gy, gx) = self
+        return Window(ky, sy, top, bottom, gy), Window(kx, sx, left, right, gx)
 
 
 FloatArray = npt.NDArray[np.float32]
@@ -88,46 +101,118 @@ Product = Callable[[FloatArray, FloatArray, FloatArray], object]
 
 Parameters = Mapping[str, Weight]
 
-Margins = tuple[int, int, int, int]
-"""Rows and columns of zeros around a map: top, left, bottom, right."""
+Tail = Callable[[Sequence[Any]], Any]
+"""The rest of a model: torch tensors [n, H, W, C] in, logits [n, K] out; in float32, deterministic."""
 
-NO_MARGINS: Margins = (0, 0, 0, 0)
+
+@dataclass(eq=False)
+class Delta:
+    """``new - view`` of one layer for a batch: zero outside ``boxes``, ``values`` [n, h, w, C] inside.
+
+    ``disposable`` grants the memory of ``values`` to whoever reads it: nobody else will.
+    """
+
+    boxes: Boxes
+    values: Array
+    disposable: bool = False
+
+    def own(self) -> Array:
+        """The values in memory that may be written over."""
+        return self.values if self.disposable else self.values.copy()
+
+    def fills(self, boxes: Boxes) -> bool:
+        """Whether it lies in ``boxes`` and nothing of them is left."""
+        return self.boxes.extent == boxes.extent and bool((self.boxes.origins == boxes.origins).all())
+
+
+class Epilogue(NamedTuple):
+    """``f(v[B] + d) - f(v[B])`` of a delta d: what a location-wise layer makes of it; zero stays zero.
+
+    ``view`` is v; ``result`` is ``f(v)`` where every function of the program is in ROUNDED, otherwise None.
+    """
+
+    program: Program
+    parameters: Parameters
+    view: Array
+    result: Array | None
 
 
 class Backend(Protocol):
     """The verbs.  ``n`` is a batch of positions, each at its own place in the layer's map."""
 
     name: str
+    host: bool
+    """Whether arrays lie in the host's memory, so that looking at one waits for nothing, and slices can be filled."""
 
     def convolution_kernels(self, sliding: Sliding, groups: int) -> tuple[str, ...]:
         """The kernels this backend has for such a :meth:`convolve`, the most general first."""
 
     def reduced_kernels(self) -> tuple[str, ...]:
-        """Kernels of :meth:`convolve` and :meth:`dense` that round to fewer bits, where the query permits it.
+        """Kernels of :meth:`convolve_delta` and :meth:`dense` that round to fewer bits, where the query permits it.
 
         For deltas alone: what they round is relative to the small delta, not to the activation.
         """
 
-    def gather(self, view: Array, boxes: Boxes) -> Array:
-        """``view[B]``: [n, h, w, C] for boxes that lie inside the view."""
+    def fuses(self, kernel: str) -> bool:
+        """Whether this kernel of :meth:`convolve_delta` (or, called "union", that verb) takes an epilogue."""
+
+    def running(self) -> AbstractContextManager[None]:
+        """Around all other verbs, in the thread that calls them."""
+
+    def upload(self, array: FloatArray) -> Array:
+        """A host's array as the backend's own."""
+
+    def download(self, array: Array) -> FloatArray:
+        """The backend's array as a host's own."""
+
+    def announce(self, boxes: Sequence[Boxes]) -> None:
+        """All boxes that a batch's layers are about to use: a device takes them in one copy."""
+
+    def empty(self, n: int, extent: Size, channels: int) -> Array:
+        """An array [n, h, w, C] that is still to be written to."""
+
+    def all_finite(self, x: Array) -> bool:
+        """Whether x holds neither NaN nor infinity."""
+
+    def constant(self, value: Weight) -> Array:
+        """A parameter [H, W, C] as a map of one position."""
+
+    def framework(self, tail: Tail, inputs: Sequence[Array]) -> Array:
+        """``tail`` of maps [n, H, W, C], evaluated by the model's own framework: [n, 1, 1, K]."""
+
+    # Updates, and deltas laid on views.
+
+    def occlude(
+        self, image: Array, updates: Boxes, replacement: Array, aligned: bool, channels: Array | None, boxes: Boxes
+    ) -> Array:
+        """The source's delta over ``boxes``: ``(replacement - image[B]) * channels`` in ``updates``, elsewhere zero.
+
+        ``updates`` may hang over the image's far edges.  ``replacement`` is [h, w, C], the patch, or where ``aligned``
+        [H, W, C], an image that shows through it; ``channels`` [C] are ones and zeros, None for all.
+        """
+
+    def superimposed(self, view: Array, delta: Delta, frames: Boxes, outside: float = 0.0) -> Array:
+        """``view + d`` over ``frames``; cells off the map are ``outside`` (eq. 19, 20)."""
+
+    def embed(self, delta: Delta, frames: Boxes) -> Array:
+        """The delta over ``frames``, zero where it has none; what falls outside a frame is dropped."""
+
+    def union(self, deltas: Sequence[Delta], boxes: Boxes, epilogue: Epilogue | None = None) -> Array:
+        """The sum of deltas over ``boxes``, which cover all of theirs."""
+
+    def stack(self, deltas: Sequence[Delta | None], channels: Sequence[int], boxes: Boxes) -> Array:
+        """Deltas over ``boxes``, stacked along the channels; None stands for zeros of so many ``channels``."""
+
+    def product_delta(self, x: Delta | None, y: Delta | None, view_x: Array, view_y: Array, boxes: Boxes) -> Array:
+        """``dx y + x dy + dx dy`` over ``boxes``; the view of one operand is read where the other changes."""
+
+    def location_wise_delta(self, delta: Delta, epilogue: Epilogue) -> Array:
+        """The epilogue of a delta; it may take the memory of one that is disposable."""
 
     def replace(self, view: Array, boxes: Boxes, value: Array, out: Array) -> None:
         """``value - view[B]`` into ``out`` [n, h, w, C]: the delta of cells that become ``value`` [C]."""
 
-    def read_in(self, view: Array, boxes: Boxes, outside: float) -> Array:
-        """``view[B]`` for boxes that may hang over the edge; cells there are ``outside`` (eq. 19)."""
-
-    def pad(self, x: Array, margins: Margins, value: float) -> Array:
-        """``value`` around x [n, h, w, C]; a negative margin crops."""
-
-    def embed(self, values: Array, boxes: Boxes, frames: Boxes, out: Array | None = None) -> Array:
-        """Zeros over ``frames`` with ``values`` laid at ``boxes``; what falls outside a frame is dropped.
-
-        In ``out`` [n, h, w, C], where it is given; it may be some channels of a larger array.
-        """
-
-    def superimpose(self, target: Array, frames: Boxes, values: Array, boxes: Boxes) -> None:
-        """Add ``values`` at ``boxes`` to ``target`` at ``frames``, in place (eq. 20 for deltas)."""
+    # Sliding windows and matrices, of whole maps and of deltas.
 
     def convolve(
         self,
@@ -141,44 +226,80 @@ class Backend(Protocol):
     ) -> Array:
         """Convolution of [n, h, w, C] with zeros around it; ``weight`` is [out, in / groups, kh, kw]."""
 
-    def max_pool(self, x: Array, sliding: Sliding) -> Array:
-        """Maximum over each window, nothing padded."""
+    def convolve_delta(
+        self,
+        delta: Delta,
+        boxes: Boxes,
+        weight: Weight,
+        sliding: Sliding,
+        groups: int,
+        padding: Margins,
+        kernel: str,
+        epilogue: Epilogue | None = None,
+    ) -> Array:
+        """``W * d`` over the output's ``boxes``."""
 
-    def sum_pool(self, x: Array, sliding: Sliding) -> Array:
-        """Sum over each window, nothing padded."""
+    def recompute(
+        self,
+        delta: Delta,
+        boxes: Boxes,
+        view: Array,
+        result: Array,
+        weight: Weight,
+        bias: Weight | None,
+        sliding: Sliding,
+        groups: int,
+        padding: Margins,
+    ) -> Array:
+        """The paper's Algorithm 1, less the output's view: ``W * (view + d) + b - result[B]``."""
+
+    def max_pool(self, x: Array, sliding: Sliding, padding: Margins, size: Size) -> Array:
+        """Maximum over each window, minus infinity around the map; ``size`` is the output's."""
+
+    def max_pool_delta(
+        self, delta: Delta, boxes: Boxes, view: Array, result: Array, sliding: Sliding, padding: Margins
+    ) -> Array:
+        """``max(view + d) - result[B]``."""
+
+    def average_pool(self, x: Array, sliding: Sliding, padding: Margins, divisors: Weight) -> Array:
+        """Sum over each window, zeros around the map, over the ``divisors`` [H', W', 1]."""
+
+    def average_pool_delta(
+        self, delta: Delta, boxes: Boxes, sliding: Sliding, padding: Margins, divisors: Weight
+    ) -> Array:
+        """``sum(d) / divisors[B]``."""
+
+    def mean(self, x: Array, cells: int) -> Array:
+        """The sum over each map, over ``cells``: [n, 1, 1, C]."""
+
+    def resample(self, x: Array, rows: Weight, columns: Weight) -> Array:
+        """``rows x columns^T`` for each channel; [h', h] and [w', w]."""
 
     def dense(self, x: Array, weight: Weight, bias: Weight | None, kernel: str) -> Array:
         """``x W^T + b`` over the channels of [n, h, w, in]; ``weight`` is [out, in], ``kernel`` "full" for fp32."""
 
+    # Cell by cell.
+
     def location_wise(self, x: Array, program: Program, parameters: Parameters, overwrite: bool) -> Array:
         """``f(x)``; ``overwrite`` grants the memory of ``x``."""
 
-    def location_wise_delta(
-        self,
-        values: Array,
-        view: Array,
-        result: Array | None,
-        boxes: Boxes,
-        program: Program,
-        parameters: Parameters,
-        overwrite: bool,
-    ) -> Array:
-        """``f(view[B] + values) - f(view[B])``; zero stays zero.  ``overwrite`` grants ``values``' memory.
+    def add(self, x: Array, y: Array, overwrite: bool) -> Array:
+        """``x + y``; ``overwrite`` grants the memory of ``x``."""
 
-        ``result`` is ``f(view)`` where every function of the program is in ROUNDED, otherwise None.
-        """
-
-    def empty(self, n: int, extent: Size, channels: int) -> Array:
-        """An array [n, h, w, C] that is still to be written to."""
-
-    def all_finite(self, x: Array) -> bool:
-        """Whether x holds neither NaN nor infinity."""
+    def multiply(self, x: Array, y: Array, overwrite: bool) -> Array:
+        """``x * y``; ``overwrite`` grants the memory of ``x``."""
 
     def concatenate(self, parts: Sequence[Array]) -> Array:
         """Stack along the channels."""
 
     def expand(self, x: Array, extent: Size, channels: int) -> Array:
-        """x [n, h, w, C] repeated along axes of length 1, read-only, without copying."""
+        """x [n, h, w, C] repeated along axes of length 1, read-only."""
+
+    def repeat(self, view: Array, n: int) -> Array:
+        """A view as the map of ``n`` positions, read-only."""
+
+    def pad(self, x: Array, margins: Margins, value: float) -> Array:
+        """``value`` around x [n, h, w, C]; a negative margin crops."""
 
     def take_channels(self, x: Array, order: Sequence[int]) -> Array:
         """``x[..., order]``, copied."""

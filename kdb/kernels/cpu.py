@@ -7,14 +7,25 @@ in the calling thread, on as many threads as that thread's BLAS is allowed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import as_strided
 
 from kdb.geometry import Boxes, IntArray, Size
-from kdb.kernels import library, taps, tiling, winograd
-from kdb.kernels.base import NO_MARGINS, Margins, Parameters, Product, Program, Sliding, Weight
+from kdb.kernels import boxed, library, taps, tiling, winograd
+from kdb.kernels.base import (
+    NO_MARGINS,
+    Delta,
+    Epilogue,
+    Margins,
+    Parameters,
+    Product,
+    Program,
+    Sliding,
+    Tail,
+    Weight,
+)
 from kdb.kernels.programs import evaluate
 
 FloatArray = npt.NDArray[np.float32]
@@ -25,20 +36,6 @@ CHUNK = 1 << 20
 Not fewer, for a core's own: each call hands the interpreter's lock on, and two workers that wait for each other's
 microseconds took three times as long with arrays of 256 KB, though one worker alone was faster so.
 """
-
-
-def _windows(x: FloatArray, extent: Size, writeable: bool = False) -> FloatArray:
-    """Every box of ``extent`` in x [..., H, W, C], as a view: [..., H - h + 1, W - w + 1, h, w, C]."""
-    *lead, height, width, channels = x.shape
-    *lead_strides, sy, sx, sc = x.strides
-    shape = (*lead, height - extent.height + 1, width - extent.width + 1, extent.height, extent.width, channels)
-    return as_strided(x, shape, (*lead_strides, sy, sx, sy, sx, sc), writeable=writeable)
-
-
-def _cells(start: IntArray, count: int, length: int) -> tuple[IntArray, npt.NDArray[np.bool_]]:
-    """Indices [n, count] from each start, held inside ``[0, length)``, and which of them were inside before."""
-    indices = start[:, None] + np.arange(count)
-    return np.clip(indices, 0, length - 1), (indices >= 0) & (indices < length)
 
 
 def _chunks(x: FloatArray) -> Iterator[slice]:
@@ -52,6 +49,8 @@ class CpuBackend:
 
     Matrices are multiplied by torch's BLAS, which on x86 is MKL: a fifth to a half faster on these shapes than numpy's.
     """
+
+    host = True
 
     def __init__(self, native: bool = False, reduced: bool = False) -> None:
         self.name = "numpy" if native else "cpu"
@@ -70,65 +69,142 @@ class CpuBackend:
             return ()
         return ("bf16",) if library.multiplies_bf16() else ()
 
-    def gather(self, view: FloatArray, boxes: Boxes) -> FloatArray:
-        """``view[B]`` [n, h, w, C]; the boxes lie inside the view."""
-        return _windows(view, boxes.extent)[boxes.origins[:, 0], boxes.origins[:, 1]]
+    def fuses(self, kernel: str) -> bool:
+        """None does: caches are what passes share here."""
+        return False
+
+    def running(self) -> AbstractContextManager[None]:
+        """Nothing: threads are the executor's."""
+        return nullcontext()
+
+    def upload(self, array: FloatArray) -> FloatArray:
+        """The same."""
+        return array
+
+    def download(self, array: FloatArray) -> FloatArray:
+        """The same."""
+        return array
+
+    def announce(self, boxes: Sequence[Boxes]) -> None:
+        """Nothing to prepare."""
+
+    def empty(self, n: int, extent: Size, channels: int) -> FloatArray:
+        """[n, h, w, C], to be written to."""
+        return np.empty((n, *extent, channels), np.float32)
+
+    def all_finite(self, x: FloatArray) -> bool:
+        """Whether x holds neither NaN nor infinity."""
+        return bool(np.isfinite(x).all())
+
+    def constant(self, value: Weight) -> FloatArray:
+        """[1, H, W, C], shared."""
+        return value.array[None]
+
+    def framework(self, tail: Tail, inputs: Sequence[FloatArray]) -> FloatArray:
+        """torch's."""
+        return library.framework(tail, inputs)
+
+    def occlude(
+        self,
+        image: FloatArray,
+        updates: Boxes,
+        replacement: FloatArray,
+        aligned: bool,
+        channels: FloatArray | None,
+        boxes: Boxes,
+    ) -> FloatArray:
+        """``(replacement - image[B]) * channels`` in the updates, zero elsewhere in the boxes."""
+        if updates.extent == boxes.extent and (updates.origins == boxes.origins).all():
+            before = boxed.gather(image, boxes)
+            height, width = boxes.extent
+            after = boxed.gather(replacement, boxes) if aligned else replacement[:height, :width]
+            values = after - before
+            return values if channels is None else values * channels
+        # Clipped by an edge, each in its own way.
+        clipped = []
+        for i, origin in enumerate(updates.origins):
+            left = [min(length, int(n - a)) for length, n, a in zip(updates.extent, image.shape, origin, strict=False)]
+            single = Boxes(origin[None], Size(*left))
+            values = self.occlude(image, single, replacement, aligned, channels, single)
+            clipped.append(boxed.embed(values, single, Boxes(boxes.origins[i : i + 1], boxes.extent)))
+        return np.concatenate(clipped)
+
+    def superimposed(self, view: FloatArray, delta: Delta, frames: Boxes, outside: float = 0.0) -> FloatArray:
+        """``view + d`` over the frames."""
+        values: FloatArray
+        if delta.disposable and delta.boxes.covers(Size(*view.shape[:2])) and delta.fills(frames):
+            values = delta.values
+            values += view
+            return values
+        values = boxed.read_in(view, frames, outside)
+        boxed.superimpose(values, frames, delta.values, delta.boxes)
+        return values
+
+    def embed(self, delta: Delta, frames: Boxes) -> FloatArray:
+        """The delta with zeros around it; where there are none, its own memory."""
+        return boxed.embed(delta.values, delta.boxes, frames)
+
+    def union(self, deltas: Sequence[Delta], boxes: Boxes, epilogue: Epilogue | None = None) -> FloatArray:
+        """The sum of deltas."""
+        assert epilogue is None, "nothing fuses here"
+        # Begin with one that fills the union and whose memory may be taken; the others are added where they lie.
+        first, *rest = sorted(deltas, key=lambda d: (not d.fills(boxes), not d.disposable))
+        values = first.own() if first.fills(boxes) else boxed.embed(first.values, first.boxes, boxes)
+        for other in rest:
+            boxed.superimpose(values, boxes, other.values, other.boxes)
+        return values
+
+    def stack(self, deltas: Sequence[Delta | None], channels: Sequence[int], boxes: Boxes) -> FloatArray:
+        """Deltas laid out where they are stacked."""
+        values, first = self.empty(len(boxes), boxes.extent, sum(channels)), 0
+        for delta, count in zip(deltas, channels, strict=True):
+            part = values[..., first : first + count]
+            if delta is None:
+                part[...] = 0
+            else:
+                boxed.embed(delta.values, delta.boxes, boxes, part)
+            first += count
+        return values
+
+    def product_delta(
+        self, x: Delta | None, y: Delta | None, view_x: FloatArray, view_y: FloatArray, boxes: Boxes
+    ) -> FloatArray:
+        """``dx y + (x + dx) dy``."""
+        values: FloatArray | None = None
+        if x is not None:
+            values = boxed.embed(x.values, x.boxes, boxes) * boxed.gather(view_y, boxes)
+        if y is not None:
+            factor = boxed.gather(view_x, boxes)
+            if x is not None:
+                boxed.superimpose(factor, boxes, x.values, x.boxes)
+            factor *= boxed.embed(y.values, y.boxes, boxes)
+            values = factor if values is None else values + factor
+        assert values is not None, "one operand changes"
+        return values
+
+    def location_wise_delta(self, delta: Delta, epilogue: Epilogue) -> FloatArray:
+        """``f(view[B] + d) - f(view[B])``, a cache-sized chunk at a time.
+
+        Without the result both by one kernel on one layout, so that zero stays zero.
+        """
+        program, parameters, view, result = epilogue
+        values, boxes = delta.values, delta.boxes
+        out: FloatArray = values if delta.disposable else np.empty_like(values)
+        for chunk in _chunks(values):
+            after, part = out[chunk], Boxes(boxes.origins[chunk], boxes.extent)
+            before = boxed.gather(view, part)
+            np.add(values[chunk], before, out=after)
+            evaluate(program, after, parameters, after)
+            if result is None:
+                evaluate(program, before, parameters, before)
+            else:
+                before = boxed.gather(result, part)
+            after -= before
+        return out
 
     def replace(self, view: FloatArray, boxes: Boxes, value: FloatArray, out: FloatArray) -> None:
         """``value - view[B]`` into ``out`` [n, h, w, C]."""
-        # A position at a time: so large an array in between costs more in page faults than the subtraction itself.
-        for target, (y, x) in zip(out, boxes.origins.tolist(), strict=True):
-            np.subtract(value, view[y : y + boxes.extent.height, x : x + boxes.extent.width], out=target)
-
-    def read_in(self, view: FloatArray, boxes: Boxes, outside: float) -> FloatArray:
-        """``view[B]`` [n, h, w, C]; cells off the map are ``outside``."""
-        height, width = view.shape[:2]
-        ends = boxes.origins + boxes.extent
-        if boxes.origins.min() >= 0 and (ends <= (height, width)).all():
-            return self.gather(view, boxes)
-        rows, rows_inside = _cells(boxes.origins[:, 0], boxes.extent.height, height)
-        columns, columns_inside = _cells(boxes.origins[:, 1], boxes.extent.width, width)
-        context = view[rows[:, :, None], columns[:, None, :]]
-        context[~(rows_inside[:, :, None] & columns_inside[:, None, :])] = outside
-        return context
-
-    def pad(self, x: FloatArray, margins: Margins, value: float) -> FloatArray:
-        """``value`` around x [n, h, w, C]; a negative margin crops."""
-        top, left, bottom, right = margins
-        crop = [
-            slice(max(-before, 0), length - max(-after, 0))
-            for before, after, length in ((top, bottom, x.shape[1]), (left, right, x.shape[2]))
-        ]
-        x = x[:, crop[0], crop[1]]
-        width = [(0, 0), (max(top, 0), max(bottom, 0)), (max(left, 0), max(right, 0)), (0, 0)]
-        return np.pad(x, width, constant_values=value) if max(margins) > 0 else x
-
-    def embed(self, values: FloatArray, boxes: Boxes, frames: Boxes, out: FloatArray | None = None) -> FloatArray:
-        """Zeros over ``frames`` with ``values`` at ``boxes``; what falls outside a frame is dropped."""
-        margins = boxes.margins(frames)
-        if margins is not None:
-            return taps.padded(values, margins, out)
-        embedded = np.empty((len(values), *frames.extent, values.shape[-1]), np.float32) if out is None else out
-        embedded[...] = 0
-        offsets = boxes.origins - frames.origins
-        starts, stops = np.maximum(offsets, 0), np.minimum(offsets + boxes.extent, frames.extent)
-        # A slice each: one pass over the values, where indexing all at once takes two and a canvas around the frames.
-        for frame, value, offset, start, stop in zip(
-            embedded, values, offsets.tolist(), starts.tolist(), stops.tolist(), strict=True
-        ):
-            (top, left), (bottom, right), (y, x) = start, stop, offset
-            if top < bottom and left < right:
-                frame[top:bottom, left:right] = value[top - y : bottom - y, left - x : right - x]
-        return embedded
-
-    def superimpose(self, target: FloatArray, frames: Boxes, values: FloatArray, boxes: Boxes) -> None:
-        """``target[B] += values``, in place."""
-        margins = boxes.margins(frames)
-        if margins is None:
-            target += self.embed(values, boxes, frames)
-        else:
-            top, left = margins[:2]
-            target[:, top : top + boxes.extent.height, left : left + boxes.extent.width] += values
+        boxed.replace(view, boxes, value, out)
 
     def convolve(
         self,
@@ -151,17 +227,127 @@ class CpuBackend:
             y += bias.array
         return y
 
-    def max_pool(self, x: FloatArray, sliding: Sliding) -> FloatArray:
-        """Maximum over each window [n, h', w', C]."""
-        if not self.native:
-            return library.max_pool(x, sliding)
-        return taps.reduce_windows(np.maximum, x, sliding)
+    def convolve_delta(
+        self,
+        delta: Delta,
+        boxes: Boxes,
+        weight: Weight,
+        sliding: Sliding,
+        groups: int,
+        padding: Margins,
+        kernel: str,
+        epilogue: Epilogue | None = None,
+    ) -> FloatArray:
+        """``W * d``: the convolution of the delta with the zeros around it that the boxes read."""
+        assert epilogue is None, "nothing fuses here"
+        frames = boxes.read_in(*sliding.windows(padding))
+        delta = boxed.within(delta, frames)
+        margins = delta.boxes.margins(frames)
+        if margins is None and kernel == "winograd":
+            return self._whole(delta, boxes, weight, sliding, padding)
+        x = delta.values if margins is not None else boxed.embed(delta.values, delta.boxes, frames)
+        return self.convolve(x, weight, None, sliding, groups, margins or NO_MARGINS, kernel)
 
-    def sum_pool(self, x: FloatArray, sliding: Sliding) -> FloatArray:
-        """Sum over each window [n, h', w', C]."""
+    def _whole(self, delta: Delta, boxes: Boxes, weight: Weight, sliding: Sliding, padding: Margins) -> FloatArray:
+        """``W * d`` where positions lie differently in their boxes: of the whole delta, then laid into each box.
+
+        Laid into frames first, as other kernels want it, the delta would be as large as they are: more tiles.
+        """
+        reach = np.array(sliding.kernel) - 1
+        y, x = (int(cells) for cells in reach)
+        values = self.convolve(delta.values, weight, None, sliding, 1, (y, x, y, x), "winograd")
+        extent = Size(delta.boxes.extent.height + y, delta.boxes.extent.width + x)
+        return boxed.embed(values, Boxes(delta.boxes.origins + padding[:2] - reach, extent), boxes)
+
+    def recompute(
+        self,
+        delta: Delta,
+        boxes: Boxes,
+        view: FloatArray,
+        result: FloatArray,
+        weight: Weight,
+        bias: Weight | None,
+        sliding: Sliding,
+        groups: int,
+        padding: Margins,
+    ) -> FloatArray:
+        """Algorithm 1: read in, superimpose, convolve; less the view."""
+        context = self._context(delta, boxes, view, sliding, padding, 0.0)
+        kernel = self.convolution_kernels(sliding, groups)[0]
+        y = self.convolve(context, weight, bias, sliding, groups, NO_MARGINS, kernel)
+        y -= boxed.gather(result, boxes)
+        return y
+
+    @staticmethod
+    def _context(
+        delta: Delta, boxes: Boxes, view: FloatArray, sliding: Sliding, padding: Margins, outside: float
+    ) -> FloatArray:
+        """What the boxes read, after the update."""
+        frames = boxes.read_in(*sliding.windows(padding))
+        context = boxed.read_in(view, frames, outside)
+        boxed.superimpose(context, frames, delta.values, delta.boxes)
+        return context
+
+    def max_pool(self, x: FloatArray, sliding: Sliding, padding: Margins, size: Size) -> FloatArray:
+        """Maximum over each window [n, h', w', C]."""
+        return self._maximum(boxed.pad(x, _margins(x, sliding, padding, size), -np.inf), sliding)
+
+    def _maximum(self, x: FloatArray, sliding: Sliding) -> FloatArray:
+        return taps.reduce_windows(np.maximum, x, sliding) if self.native else library.max_pool(x, sliding)
+
+    def max_pool_delta(
+        self, delta: Delta, boxes: Boxes, view: FloatArray, result: FloatArray, sliding: Sliding, padding: Margins
+    ) -> FloatArray:
+        """Algorithm 1 with a maximum."""
+        y = self._maximum(self._context(delta, boxes, view, sliding, padding, -np.inf), sliding)
+        y -= boxed.gather(result, boxes)
+        return y
+
+    def average_pool(self, x: FloatArray, sliding: Sliding, padding: Margins, divisors: Weight) -> FloatArray:
+        """Mean over each window [n, h', w', C]."""
+        n, height, width, _ = x.shape
+        frames = Boxes.whole(n, Size(*divisors.array.shape[:2])).read_in(*sliding.windows(padding))
+        y = self._sum(boxed.embed(x, Boxes.whole(n, Size(height, width)), frames), sliding)
+        y /= divisors.array
+        return y
+
+    def _sum(self, x: FloatArray, sliding: Sliding) -> FloatArray:
         if not self.native and sliding.dilation == (1, 1):
             return library.sum_pool(x, sliding)
         return taps.reduce_windows(np.add, x, sliding)
+
+    def average_pool_delta(
+        self, delta: Delta, boxes: Boxes, sliding: Sliding, padding: Margins, divisors: Weight
+    ) -> FloatArray:
+        """The same of the delta, the divisors read at the absolute position."""
+        frames = boxes.read_in(*sliding.windows(padding))
+        y = self._sum(boxed.embed(delta.values, delta.boxes, frames), sliding)
+        counts = divisors.array
+        if (counts == counts.flat[0]).all():
+            y /= counts.flat[0]
+        else:
+            y /= boxed.gather(counts, boxes)
+        return y
+
+    def mean(self, x: FloatArray, cells: int) -> FloatArray:
+        """The sum over each map, over ``cells``: as products with ones, an axis at a time.
+
+        A running sum over all cells is several times slower, and on a map that is nearly constant its rounding errors
+        all point one way and grow with the number of cells.
+        """
+        n, height, width, channels = x.shape
+        rows = np.ones((1, height), np.float32) @ x.reshape(n, height, width * channels)
+        means = np.ones((1, width), np.float32) @ rows.reshape(n, width, channels)
+        means /= np.float32(cells)
+        return means.reshape(n, 1, 1, channels)
+
+    def resample(self, x: FloatArray, rows: Weight, columns: Weight) -> FloatArray:
+        """A product with one matrix an axis."""
+        n, _, width, channels = x.shape
+        (height, _), (wide, _) = rows.array.shape, columns.array.shape
+        y = (rows.array @ x.reshape(n, -1, width * channels)).reshape(n * height, width, channels)
+        resampled: FloatArray = (columns.array @ y).reshape(n, height, wide, channels)
+        return resampled
 
     def dense(self, x: FloatArray, weight: Weight, bias: Weight | None, kernel: str = "full") -> FloatArray:
         """``x W^T + b`` over the channels."""
@@ -181,40 +367,15 @@ class CpuBackend:
             evaluate(program, part, parameters, part if overwrite else out[chunk])
         return out
 
-    def location_wise_delta(
-        self,
-        values: FloatArray,
-        view: FloatArray,
-        result: FloatArray | None,
-        boxes: Boxes,
-        program: Program,
-        parameters: Parameters,
-        overwrite: bool,
-    ) -> FloatArray:
-        """``f(view[B] + values) - f(view[B])``, a cache-sized chunk at a time.
+    def add(self, x: FloatArray, y: FloatArray, overwrite: bool) -> FloatArray:
+        """``x + y``."""
+        sums: FloatArray = np.add(x, y, out=x if overwrite else None)
+        return sums
 
-        Without ``result`` both by one kernel on one layout, so that zero stays zero.
-        """
-        out = values if overwrite else np.empty_like(values)
-        for chunk in _chunks(values):
-            after, part = out[chunk], Boxes(boxes.origins[chunk], boxes.extent)
-            before = self.gather(view, part)
-            np.add(values[chunk], before, out=after)
-            evaluate(program, after, parameters, after)
-            if result is None:
-                evaluate(program, before, parameters, before)
-            else:
-                before = self.gather(result, part)
-            after -= before
-        return out
-
-    def empty(self, n: int, extent: Size, channels: int) -> FloatArray:
-        """[n, h, w, C], to be written to."""
-        return np.empty((n, *extent, channels), np.float32)
-
-    def all_finite(self, x: FloatArray) -> bool:
-        """Whether x holds neither NaN nor infinity."""
-        return bool(np.isfinite(x).all())
+    def multiply(self, x: FloatArray, y: FloatArray, overwrite: bool) -> FloatArray:
+        """``x * y``."""
+        products: FloatArray = np.multiply(x, y, out=x if overwrite else None)
+        return products
 
     def concatenate(self, parts: Sequence[FloatArray]) -> FloatArray:
         """Stack along the channels."""
@@ -223,6 +384,14 @@ class CpuBackend:
     def expand(self, x: FloatArray, extent: Size, channels: int) -> FloatArray:
         """x repeated along axes of length 1, as a read-only view."""
         return np.broadcast_to(x, (len(x), *extent, channels))
+
+    def repeat(self, view: FloatArray, n: int) -> FloatArray:
+        """A view for ``n`` positions, in its own memory."""
+        return np.broadcast_to(view, (n, *view.shape))
+
+    def pad(self, x: FloatArray, margins: Margins, value: float) -> FloatArray:
+        """``value`` around x [n, h, w, C]; a negative margin crops."""
+        return boxed.pad(x, margins, value)
 
     def take_channels(self, x: FloatArray, order: Sequence[int]) -> FloatArray:
         """``x[..., order]``, copied."""
@@ -243,3 +412,10 @@ class CpuBackend:
         if not (y_inside.all() and x_inside.all()):
             taken[~(y_inside[:, :, None] & x_inside[:, None, :])] = 0
         return taken
+
+
+def _margins(x: FloatArray, sliding: Sliding, padding: Margins, size: Size) -> Margins:
+    """What is missing around x for ``size`` windows: after it more or less than the padding, as they round."""
+    frames = Boxes.whole(len(x), size).read_in(*sliding.windows(padding))
+    top, left, _, _ = padding
+    return top, left, frames.extent.height - top - x.shape[1], frames.extent.width - left - x.shape[2]

@@ -6,12 +6,14 @@ and sums in float32.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from kdb.kernels import taps
-from kdb.kernels.base import Margins, Sliding, Weight
+from kdb.kernels.base import Margins, Sliding, Tail, Weight
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -105,3 +107,9 @@ def dense(x: FloatArray, weight: Weight, bias: Weight | None) -> FloatArray:
     if bias is not None:
         y += bias.array
     return y
+
+
+def framework(tail: Tail, inputs: Sequence[FloatArray]) -> FloatArray:
+    """``tail`` of maps [n, H, W, C]: [n, 1, 1, K]."""
+    y = tail([torch.from_numpy(np.ascontiguousarray(_own(x))) for x in inputs])
+    return np.ascontiguousarray(y.float().numpy()).reshape(len(y), 1, 1, -1)

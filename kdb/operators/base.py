@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from typing import ClassVar, NamedTuple
 
 from kdb.geometry import Boxes, Footprint, Size
-from kdb.kernels.base import Array, Backend, Parameters
+from kdb.kernels.base import Array, Backend, Delta, Epilogue, Parameters
 
 ELEMENT = 4
 """Bytes of a float32."""
@@ -37,29 +37,6 @@ class Shape(NamedTuple):
         return f"{self.channels}x{self.height}x{self.width}"
 
 
-@dataclass(eq=False)
-class Delta:
-    """``new - view`` of one layer for a batch: zero outside ``boxes``, ``values`` [n, h, w, C] inside.
-
-    ``disposable`` grants the memory of ``values`` to whoever reads it: nobody else will.
-    """
-
-    boxes: Boxes
-    values: Array
-    disposable: bool = False
-
-    def within(self, frames: Boxes) -> Delta:
-        """What of it lies in ``frames``; all of it where that differs from box to box."""
-        part = self.boxes.meeting(frames)
-        if part is None or part.extent == self.boxes.extent:
-            return self
-        return Delta(self.boxes.part(part), self.values[part.slices].copy(), disposable=True)
-
-    def own(self) -> Array:
-        """The values in memory that may be written over."""
-        return self.values if self.disposable else self.values.copy()
-
-
 @dataclass(frozen=True, eq=False)
 class Update:
     """All that a delta rule may look at: the inputs' deltas (None: unchanged), views [H, W, C], and the output's boxes.
@@ -73,6 +50,8 @@ class Update:
     boxes: Boxes
     shapes: Sequence[Shape]
     kernel: str
+    epilogue: Epilogue | None = None
+    """Of the location-wise layer that the same pass computes, where the backend fuses it."""
 
 
 class Reads(NamedTuple):
@@ -205,11 +184,4 @@ def whole_map(inputs: Sequence[Footprint | None], shape: Shape) -> Footprint | N
 
 def materialize(k: Backend, view: Array, delta: Delta, size: Size) -> Array:
     """``v + d`` over the whole map: [n, H, W, C]."""
-    whole = Boxes.whole(len(delta.boxes), size)
-    if delta.boxes.covers(size):
-        values = delta.own()
-        values += view
-        return values
-    values = k.gather(view, whole)
-    k.superimpose(values, whole, delta.values, delta.boxes)
-    return values
+    return k.superimposed(view, delta, Boxes.whole(len(delta.boxes), size))

@@ -11,17 +11,13 @@ from typing import ClassVar
 
 from kdb.geometry import Boxes, Footprint, Size
 from kdb.kernels.base import Array, Backend, Parameters
-from kdb.operators.base import ELEMENT, Delta, Operator, Reads, Shape, Update, Work, whole_map
+from kdb.operators.base import ELEMENT, Operator, Reads, Shape, Update, Work, whole_map
 
 
 def _same_shape(inputs: Sequence[Shape]) -> Shape:
     if len(set(inputs)) != 1:
         raise ValueError(f"cannot combine {' with '.join(map(str, inputs))}")
     return inputs[0]
-
-
-def _fills(d: Delta, update: Update) -> bool:
-    return d.boxes.extent == update.boxes.extent and bool((d.boxes.origins == update.boxes.origins).all())
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +33,11 @@ class Add(Operator):
     def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
         """``x + y``."""
         x, y = inputs
-        if reuse:
-            x += y
-            return x
-        return x + y
+        return k.add(x, y, reuse)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``dx + dy``, laid into the union box."""
-        changed = [d for d in update.inputs if d is not None]
-        # Begin with an operand that fills the union and whose memory may be taken; the other is added where it lies.
-        changed.sort(key=lambda d: (not _fills(d, update), not d.disposable))
-        first, *rest = changed
-        values = first.own() if _fills(first, update) else k.embed(first.values, first.boxes, update.boxes)
-        for other in rest:
-            k.superimpose(values, update.boxes, other.values, other.boxes)
-        return values
+        return k.union([d for d in update.inputs if d is not None], update.boxes, update.epilogue)
 
     def delta_work(
         self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
@@ -73,29 +59,16 @@ class Multiply(Operator):
     def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
         """``x * y``."""
         x, y = inputs
-        if reuse:
-            x *= y
-            return x
-        return x * y
+        return k.multiply(x, y, reuse)
 
     def reads(self, kernel: str, changed: Sequence[bool]) -> Reads:
         """Each operand's view, where the other one changes."""
         return Reads((changed[1], changed[0]))
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
-        """``dx y + x dy + dx dy``, computed as ``dx y + (x + dx) dy``."""
-        dx, dy = update.inputs
-        vx, vy = update.input_views
-        values = None
-        if dx is not None:
-            values = k.embed(dx.values, dx.boxes, update.boxes) * k.gather(vy, update.boxes)
-        if dy is not None:
-            x = k.gather(vx, update.boxes)
-            if dx is not None:
-                k.superimpose(x, update.boxes, dx.values, dx.boxes)
-            x *= k.embed(dy.values, dy.boxes, update.boxes)
-            values = x if values is None else values + x
-        return values
+        """``dx y + x dy + dx dy``."""
+        (x, y), (view_x, view_y) = update.inputs, update.input_views
+        return k.product_delta(x, y, view_x, view_y, update.boxes)
 
     def delta_work(
         self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
@@ -122,16 +95,7 @@ class Concatenate(Operator):
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """The stack of the deltas in the union box; zero for operands that do not change."""
-        boxes, first = update.boxes, 0
-        values = k.empty(len(boxes), boxes.extent, sum(shape.channels for shape in update.shapes))
-        for d, shape in zip(update.inputs, update.shapes, strict=True):
-            part = values[..., first : first + shape.channels]
-            if d is None:
-                part[...] = 0
-            else:
-                k.embed(d.values, d.boxes, boxes, part)
-            first += shape.channels
-        return values
+        return k.stack(update.inputs, [shape.channels for shape in update.shapes], update.boxes)
 
     def delta_work(
         self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
@@ -169,5 +133,5 @@ class Expand(Operator):
         assert d is not None
         values = d.values
         if update.shapes[0].size != self.shape.size:  # a map of one row, say, of which only some columns change
-            values = k.embed(values, d.boxes, Boxes.whole(len(d.boxes), update.shapes[0].size))
+            values = k.embed(d, Boxes.whole(len(d.boxes), update.shapes[0].size))
         return k.expand(values, update.boxes.extent, self.shape.channels)

@@ -11,21 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import numpy as np
-
-from kdb.geometry import Boxes, Footprint, Size, Window
-from kdb.kernels.base import NO_MARGINS, Array, Backend, Margins, Parameters, Sliding, Weight
+from kdb.geometry import Footprint, Size
+from kdb.kernels.base import NO_MARGINS, Array, Backend, Margins, Parameters, Sliding
 from kdb.kernels.tiling import tiling
-from kdb.operators.base import ELEMENT, Delta, Operator, Reads, Shape, Update, Work
+from kdb.operators.base import ELEMENT, Operator, Reads, Shape, Update, Work
 
 RECOMPUTE = "recompute"
-
-
-def windows(sliding: Sliding, padding: Margins) -> tuple[Window, Window]:
-    """The (y, x) windows of a sliding kernel with ``padding`` (top, left, bottom, right)."""
-    top, left, bottom, right = padding
-    (ky, kx), (sy, sx), (gy, gx) = sliding.kernel, sliding.stride, sliding.dilation
-    return Window(ky, sy, top, bottom, gy), Window(kx, sx, left, right, gx)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +47,20 @@ class Convolution(Operator):
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """Equation 9, per axis."""
-        y, x = windows(self.sliding, self.padding)
+        y, x = self.sliding.windows(self.padding)
         return Shape(self.out_channels, y.output_length(inputs[0].height), x.output_length(inputs[0].width))
 
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
         """Every output whose window reads a change."""
-        return None if inputs[0] is None else inputs[0].behind(*windows(self.sliding, self.padding), shape.size)
+        return None if inputs[0] is None else inputs[0].behind(*self.sliding.windows(self.padding), shape.size)
 
     def enclosed(self, inputs: Sequence[Footprint | None]) -> Footprint | None:
         """Every output whose window lies in the input's footprint."""
-        return None if inputs[0] is None else inputs[0].enclosed(*windows(self.sliding, self.padding))
+        return None if inputs[0] is None else inputs[0].enclosed(*self.sliding.windows(self.padding))
 
     def constant(self, k: Backend, parameters: Parameters, value: Array) -> Array:
         """One window of ``value``, unpadded."""
-        y, x = windows(self.sliding, NO_MARGINS)
+        y, x = self.sliding.windows(NO_MARGINS)
         window = k.expand(value, Size(y.reach, x.reach), value.shape[-1])
         unpadded = replace(self, padding=NO_MARGINS)
         return unpadded.evaluate(k, parameters, [window], self.evaluation_kernels(k)[0], False)
@@ -95,33 +86,12 @@ class Convolution(Operator):
         """``W * d``, or Algorithm 1."""
         (d,) = update.inputs
         assert d is not None
-        weight = parameters[self.weight]
-        frames = update.boxes.read_in(*windows(self.sliding, self.padding))
+        weight, boxes, sliding = parameters[self.weight], update.boxes, self.sliding
         if update.kernel == RECOMPUTE:
-            context = k.read_in(update.input_views[0], frames, 0.0)
-            k.superimpose(context, frames, d.values, d.boxes)
             bias = None if self.bias is None else parameters[self.bias]
-            kernel = k.convolution_kernels(self.sliding, self.groups)[0]
-            y = k.convolve(context, weight, bias, self.sliding, self.groups, NO_MARGINS, kernel)
-            y -= k.gather(update.view, update.boxes)
-            return y
-        d = d.within(frames)
-        margins = d.boxes.margins(frames)
-        if margins is None and update.kernel == "winograd":
-            return self._whole(k, weight, d, update.boxes)
-        x = d.values if margins is not None else k.embed(d.values, d.boxes, frames)
-        return k.convolve(x, weight, None, self.sliding, self.groups, margins or NO_MARGINS, update.kernel)
-
-    def _whole(self, k: Backend, weight: Weight, d: Delta, boxes: Boxes) -> Array:
-        """``W * d`` where positions lie differently in their boxes: of the whole delta, then laid into each box.
-
-        Laid into frames first, as other kernels want it, the delta would be as large as they are: more tiles.
-        """
-        reach = np.array(self.kernel) - 1
-        y, x = (int(cells) for cells in reach)
-        values = k.convolve(d.values, weight, None, self.sliding, self.groups, (y, x, y, x), "winograd")
-        extent = Size(d.boxes.extent.height + y, d.boxes.extent.width + x)
-        return k.embed(values, Boxes(d.boxes.origins + self.padding[:2] - reach, extent), boxes)
+            (view,) = update.input_views
+            return k.recompute(d, boxes, view, update.view, weight, bias, sliding, self.groups, self.padding)
+        return k.convolve_delta(d, boxes, weight, sliding, self.groups, self.padding, update.kernel, update.epilogue)
 
     def macs(self, shapes: Sequence[Shape], shape: Shape, area: int) -> int:
         """Equation 10: (C_in / g) kh kw for each output."""
@@ -164,7 +134,7 @@ class Convolution(Operator):
         channels = shapes[0].channels
         if kernel != RECOMPUTE:
             return self._work(kernel, channels, extents[0] or extent, extent)
-        context = Size(*(w.read_in(0, e)[1] for w, e in zip(windows(self.sliding, self.padding), extent, strict=True)))  # type: ignore[arg-type]
+        context = Size(*(w.read_in(0, e)[1] for w, e in zip(self.sliding.windows(self.padding), extent, strict=True)))  # type: ignore[arg-type]
         moved = ELEMENT * (2 * context.area * channels + 3 * extent.area * shape.channels)
         return self._work("direct", channels, context, extent)._replace(bytes=moved, calls=4)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from kdb.geometry import Footprint, Size
-from kdb.kernels.base import Array, Backend, Parameters
+from kdb.kernels.base import Array, Backend, Parameters, Tail
 from kdb.operators.base import ELEMENT, Operator, Shape, Update, Work, whole_map
 
 
@@ -47,11 +47,7 @@ class Constant(Operator):
 
     def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
         """One copy serves every position: [1, H, W, C]."""
-        return parameters[self.value].array[None]
-
-
-Tail = Callable[[Sequence[Array]], Array]
-"""The rest of a model: maps [n, H, W, C] in, logits [n, 1, 1, K] out; in float32, deterministic."""
+        return k.constant(parameters[self.value])
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +85,7 @@ class Opaque(Operator):
 
     def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
         """The tail."""
-        return self.tail(inputs)
+        return k.framework(self.tail, inputs)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """There is none; a plan never asks."""

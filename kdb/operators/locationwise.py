@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from kdb.geometry import Boxes, Footprint, Size
-from kdb.kernels.base import ROUNDED, Array, Backend, Parameters, Program
+from kdb.kernels.base import ROUNDED, Array, Backend, Epilogue, Instruction, Parameters, Program
 from kdb.operators.base import ELEMENT, Operator, Reads, Shape, Update, Work, whole_map
 
 
@@ -58,9 +58,8 @@ class LocationWise(_Pointwise):
         """``f(v[B] + d) - f(v[B])``."""
         (d,) = update.inputs
         assert d is not None
-        return k.location_wise_delta(
-            d.values, update.input_views[0], update.view, update.boxes, self.program, parameters, d.disposable
-        )
+        (view,) = update.input_views
+        return k.location_wise_delta(d, Epilogue(self.program, parameters, view, update.view))
 
     def delta_work(
         self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
@@ -94,18 +93,14 @@ class Affine(_Pointwise):
 
     def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
         """``a x + b``."""
-        y = inputs[0] if reuse else inputs[0].copy()
-        y *= parameters[self.scale].array
-        y += parameters[self.shift].array
-        return y
+        program = Instruction("mul", (0, self.scale)), Instruction("add", (1, self.shift))
+        return k.location_wise(inputs[0], program, parameters, reuse)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``a d``."""
         (d,) = update.inputs
         assert d is not None
-        values = d.own()
-        values *= parameters[self.scale].array
-        return values
+        return k.location_wise(d.values, (Instruction("mul", (0, self.scale)),), parameters, d.disposable)
 
     def delta_work(
         self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
@@ -166,7 +161,7 @@ class Flatten(Operator):
         """The delta on the whole map, flattened."""
         (d,) = update.inputs
         assert d is not None
-        whole = k.embed(d.values, d.boxes, Boxes.whole(len(d.boxes), update.shapes[0].size))
+        whole = k.embed(d, Boxes.whole(len(d.boxes), update.shapes[0].size))
         return whole.reshape(len(whole), 1, 1, -1)
 
 

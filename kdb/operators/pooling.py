@@ -11,12 +11,10 @@ from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from kdb.geometry import Boxes, Footprint, Size
-from kdb.kernels.base import Array, Backend, Margins, Parameters, Sliding
+from kdb.kernels.base import Array, Backend, Delta, Margins, Parameters, Sliding, Weight
 from kdb.operators.base import ELEMENT, Operator, Reads, Shape, Update, Work, whole_map
-from kdb.operators.convolution import windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +38,15 @@ class _Pool(Operator):
 
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
         """Every output whose window reads a change."""
-        return None if inputs[0] is None else inputs[0].behind(*windows(self.sliding, self.padding), shape.size)
+        return None if inputs[0] is None else inputs[0].behind(*self.sliding.windows(self.padding), shape.size)
 
     def enclosed(self, inputs: Sequence[Footprint | None]) -> Footprint | None:
         """Every output whose window lies in the input's footprint."""
-        return None if inputs[0] is None else inputs[0].enclosed(*windows(self.sliding, self.padding))
+        return None if inputs[0] is None else inputs[0].enclosed(*self.sliding.windows(self.padding))
 
     def constant(self, k: Backend, parameters: Parameters, value: Array) -> Array:
         """The same: it is the maximum and the mean of its copies."""
         return value
-
-    def _frames(self, boxes: Boxes) -> Boxes:
-        return boxes.read_in(*windows(self.sliding, self.padding))
 
     def full_work(self, kernel: str, shapes: Sequence[Shape], shape: Shape) -> Work:
         """A pass over the output for each tap."""
@@ -67,11 +62,7 @@ class MaxPool(_Pool):
 
     def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
         """Over the map with minus infinity around it."""
-        n, height, width, _ = inputs[0].shape
-        frames = self._frames(Boxes.whole(n, Size(*self.size)))
-        top, left, _, _ = self.padding
-        bottom, right = frames.extent.height - top - height, frames.extent.width - left - width
-        return k.max_pool(k.pad(inputs[0], (top, left, bottom, right), -np.inf), self.sliding)
+        return k.max_pool(inputs[0], self.sliding, self.padding, Size(*self.size))
 
     def kernels(self, k: Backend) -> tuple[str, ...]:
         """Only Algorithm 1: a maximum is not linear."""
@@ -85,12 +76,8 @@ class MaxPool(_Pool):
         """``max(v[R] + d) - v_out[B]``."""
         (d,) = update.inputs
         assert d is not None
-        frames = self._frames(update.boxes)
-        context = k.read_in(update.input_views[0], frames, -np.inf)
-        k.superimpose(context, frames, d.values, d.boxes)
-        y = k.max_pool(context, self.sliding)
-        y -= k.gather(update.view, update.boxes)
-        return y
+        (view,) = update.input_views
+        return k.max_pool_delta(d, update.boxes, view, update.view, self.sliding, self.padding)
 
     def delta_work(
         self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
@@ -113,7 +100,7 @@ class AveragePool(_Pool):
     count_include_pad: bool = True
     divisor: int | None = None
 
-    def divisors(self, shape: Shape) -> npt.NDArray[np.float32]:
+    def divisors(self, shape: Shape) -> Weight:
         """What each output is divided by, [H', W', 1], given the input's ``shape``."""
         return _divisors(self, shape)
 
@@ -123,24 +110,15 @@ class AveragePool(_Pool):
 
     def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
         """Sum over the zero-padded map, over the divisors."""
-        n, height, width, _ = inputs[0].shape
-        whole = Boxes.whole(n, Size(height, width))
-        x = k.embed(inputs[0], whole, self._frames(Boxes.whole(n, Size(*self.size))))
-        y = k.sum_pool(x, self.sliding)
-        y /= self.divisors(Shape(1, height, width))
-        return y
+        _, height, width, _ = inputs[0].shape
+        return k.average_pool(inputs[0], self.sliding, self.padding, self.divisors(Shape(1, height, width)))
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``sum(d) / divisors[B]``, the divisors read at the absolute position."""
         (d,) = update.inputs
         assert d is not None
-        y = k.sum_pool(k.embed(d.values, d.boxes, self._frames(update.boxes)), self.sliding)
         divisors = self.divisors(Shape(1, *update.shapes[0].size))
-        if (divisors == divisors.flat[0]).all():
-            y /= divisors.flat[0]
-        else:
-            y /= k.gather(divisors, update.boxes)
-        return y
+        return k.average_pool_delta(d, update.boxes, self.sliding, self.padding, divisors)
 
     def delta_work(
         self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
@@ -151,7 +129,7 @@ class AveragePool(_Pool):
 
 
 @lru_cache(maxsize=256)
-def _divisors(pool: AveragePool, shape: Shape) -> npt.NDArray[np.float32]:
+def _divisors(pool: AveragePool, shape: Shape) -> Weight:
     counts = []
     top, left, bottom, right = pool.padding
     for axis, (length, before, after) in enumerate(((shape.height, top, bottom), (shape.width, left, right))):
@@ -161,7 +139,7 @@ def _divisors(pool: AveragePool, shape: Shape) -> npt.NDArray[np.float32]:
             start, stop = np.maximum(start, 0), np.minimum(stop, length)
         counts.append(stop - start)
     divisors = np.multiply.outer(counts[0], counts[1])[:, :, None].astype(np.float32)
-    return np.full_like(divisors, pool.divisor) if pool.divisor is not None else divisors
+    return Weight(np.full_like(divisors, pool.divisor) if pool.divisor is not None else divisors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,30 +158,19 @@ class GlobalMean(Operator):
 
     def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
         """``sum(x) / HW``."""
-        return _sums(inputs[0]) / np.float32(inputs[0].shape[1] * inputs[0].shape[2])
+        return k.mean(inputs[0], inputs[0].shape[1] * inputs[0].shape[2])
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``sum(d) / HW``, an incrementally maintained aggregate."""
         (d,) = update.inputs
         assert d is not None
-        return _sums(d.values) / np.float32(update.shapes[0].size.area)
+        return k.mean(d.values, update.shapes[0].size.area)
 
     def delta_work(
         self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
         """One pass over the delta."""
         return Work("elementwise", 0, ELEMENT * shape.channels * (extents[0] or shapes[0].size).area)
-
-
-def _sums(x: Array) -> Array:
-    """The sum over each map of x [n, h, w, C], [n, 1, 1, C]: as products with ones, an axis at a time.
-
-    A running sum over all cells is several times slower, and on a map that is nearly constant its rounding errors all
-    point one way and grow with the number of cells.
-    """
-    n, height, width, channels = x.shape
-    rows = np.ones((1, height), np.float32) @ x.reshape(n, height, width * channels)
-    return (np.ones((1, width), np.float32) @ rows.reshape(n, width, channels)).reshape(n, 1, 1, channels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,25 +195,23 @@ class AdaptiveAveragePool(Operator):
     def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
         """A product with one matrix of weights an axis."""
         rows, columns = (_adaptive(o, n) for o, n in zip(self.size, inputs[0].shape[1:3], strict=True))
-        n, _, width, channels = inputs[0].shape
-        y = (rows @ inputs[0].reshape(n, -1, width * channels)).reshape(n * len(rows), width, channels)
-        return (columns @ y).reshape(n, len(rows), len(columns), channels)
+        return k.resample(inputs[0], rows, columns)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """Linear: the same of the delta, zero elsewhere."""
         (d,) = update.inputs
         assert d is not None
-        whole = k.embed(d.values, d.boxes, Boxes.whole(len(d.boxes), update.shapes[0].size))
+        whole = k.embed(d, Boxes.whole(len(d.boxes), update.shapes[0].size))
         return self.evaluate(k, parameters, [whole], "", False)
 
 
 @lru_cache(maxsize=256)
-def _adaptive(outputs: int, length: int) -> npt.NDArray[np.float32]:
+def _adaptive(outputs: int, length: int) -> Weight:
     matrix = np.zeros((outputs, length), np.float32)
     for i in range(outputs):
         start, stop = i * length // outputs, -(-(i + 1) * length // outputs)
         matrix[i, start:stop] = 1 / (stop - start)
-    return matrix
+    return Weight(matrix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +240,6 @@ class Pad(Operator):
         """The margins do not change: the delta, elsewhere."""
         (d,) = update.inputs
         assert d is not None
-        shifted = Boxes(d.boxes.origins + self.padding[:2], d.boxes.extent)
-        values = k.embed(d.values, shifted, update.boxes)
-        # Nothing may have been laid anywhere, and then the memory is still the input's.
-        return d.own() if values is d.values else values
+        shifted = Delta(Boxes(d.boxes.origins + self.padding[:2], d.boxes.extent), d.values)
+        # Nothing may have to be laid anywhere, and then the memory would still be the input's.
+        return d.own() if shifted.fills(update.boxes) else k.embed(shifted, update.boxes)
