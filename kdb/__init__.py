@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from kdb.errors import (
     BindError,
+    DeviceError,
     Error,
     ExecutionError,
     Interrupted,
     ModelError,
-    NotAvailableError,
     ParseError,
 )
 from kdb.version import __version__
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BindError",
+    "DeviceError",
     "Error",
     "ExecutionError",
     "HeatMap",
     "HeatMaps",
     "Interrupted",
     "ModelError",
-    "NotAvailableError",
     "ParseError",
     "Session",
     "Table",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -18,8 +18,10 @@ from kdb.executor import Executor, Measured, Occlusion, Sink
 from kdb.geometry import IntArray, Size
 from kdb.kernels.base import Array
 from kdb.kernels.cpu import CpuBackend
+from kdb.kernels.gpu import device as gpu
+from kdb.kernels.gpu.backend import GpuBackend
 from kdb.network import Network
-from kdb.planner.cost import CostModel, CostProfile
+from kdb.planner.cost import GPU_PROFILE, CostModel, CostProfile
 from kdb.planner.lower import lower
 from kdb.planner.optimize import Applied, Memo, optimize
 from kdb.planner.plan import LogicalPlan, PhysicalPlan
@@ -35,6 +37,8 @@ Progress = Callable[[int, int], None]
 PLANS_KEPT = 16
 BUFFER_BYTES = 512 << 20
 """Of maps gathered between stages, over all workers."""
+DEVICE_BUFFER_BYTES, DEVICE_BUFFER_POSITIONS = 2 << 30, 1024
+"""The same on a GPU, and how many positions are gathered at most: its one worker wants few, large batches."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,22 +88,27 @@ class Engine:
         uniform: bool = False,
         threshold: float | None = None,
         hold: bool = False,
+        device: str = "cpu",
     ) -> Planned:
         """The physical plan; no pixel is looked at.  Recent plans are kept: the images of a glob share one.
 
         ``positions`` int64 [n, 2] are the (y, x) of the patch, which may be clipped at the image's far edges.
         ``precision`` bf16 permits kernels for deltas that round to fewer bits than float32; tf32 a CPU does not have.
+        ``device`` is cpu, gpu, or auto: a GPU where there is one and it is expected to take less time.  Raises
+        DeviceError where there is none and gpu is asked for.
         ``uniform`` promises a patch of one colour; ``threshold`` permits boxes of that share of a map at most,
         ``hold`` gates that keep the unmodified image's values.
         """
         chosen = tuple((setting.name, value) for setting, value in self.settings)
         digest = hashlib.sha256(positions.tobytes()).digest()
-        key = (id(network), digest, patch, precision, uniform, threshold, hold, chosen)
+        key = (id(network), digest, patch, precision, uniform, threshold, hold, device, chosen)
         held = self._plans.get(key)
         if held is None:
             # Kept with its network: as long as it is, no other object takes that id.
             naive = LogicalPlan.naive(network, positions, patch, self._preset.bounded, uniform)
-            held = self._plans[key] = network, self._plan(naive, precision, threshold, hold)
+            contexts = self._contexts(device, precision, threshold, hold, len(positions))
+            planned = min((self._plan(naive, context) for context in contexts), key=lambda p: p.physical.seconds)
+            held = self._plans[key] = network, planned
             if len(self._plans) > PLANS_KEPT:
                 self._plans.popitem(last=False)
         self._plans.move_to_end(key)
@@ -109,16 +118,34 @@ class Engine:
     def _preset(self) -> Preset:
         return PRESETS[self.settings["preset"]]
 
-    def _plan(self, naive: LogicalPlan, precision: str, threshold: float | None, hold: bool) -> Planned:
-        start = time.perf_counter()
-        threads, preset = self.settings["threads"], self._preset
+    def _contexts(
+        self, asked: str, precision: str, threshold: float | None, hold: bool, positions: int
+    ) -> Iterator[Context]:
+        """The surroundings to plan in, one for each device that comes into question."""
+        preset = self._preset
         kernels = preset.kernels if self.settings["kernels"] == "auto" else self.settings["kernels"]
-        backend = CpuBackend(kernels == "native", reduced=precision == "bf16")
-        allowed = None if kernels in ("auto", "native") else kernels
-        costs = CostModel(self.profile(threads), backend, allowed, len(naive.positions))
-        batch_size = self.settings["batch_size"] or preset.batch_size
-        context = Context(costs, threads, batch_size, BUFFER_BYTES // threads, threshold=threshold, hold=hold)
-        switches = {rule.name: self.settings[f"rule.{rule.name}"] and rule.name not in preset.without for rule in RULES}
+        native, allowed = kernels == "native", None if kernels in ("auto", "native") else kernels
+        batch_size = self.settings["batch_size"]
+        if asked != "gpu":
+            threads = self.settings["threads"]
+            backend = CpuBackend(native, reduced=precision == "bf16")
+            costs = CostModel(self.profile(threads), backend, allowed, positions)
+            size, room = batch_size or preset.batch_size, BUFFER_BYTES // threads
+            yield Context(costs, threads, size, room, threshold=threshold, hold=hold)
+        device = None if asked == "cpu" else gpu.found() if asked == "auto" else gpu.opened()
+        if device is not None:
+            limit = self.settings["memory_limit"]
+            device.limit_memory(None if limit is None else limit << 20)
+            costs = CostModel(GPU_PROFILE, GpuBackend(device, native, precision), allowed, positions)
+            room = DEVICE_BUFFER_BYTES if limit is None else min(DEVICE_BUFFER_BYTES, (limit << 20) // 8)
+            yield Context(
+                costs, 1, batch_size or preset.device_batch_size, room, DEVICE_BUFFER_POSITIONS, threshold, hold
+            )
+
+    def _plan(self, naive: LogicalPlan, context: Context) -> Planned:
+        start = time.perf_counter()
+        without = self._preset.without
+        switches = {rule.name: self.settings[f"rule.{rule.name}"] and rule.name not in without for rule in RULES}
         logical, history = optimize(naive, context, switches, memo=self._rewritten)
         physical = lower(logical, context)
         return Planned(physical, history, time.perf_counter() - start)
@@ -137,7 +164,7 @@ class Engine:
         key = (identity, network.digest, plan.backend.name, image.shape, digest)
 
         def compute(wanted: Collection[str]) -> MaterializedViews:
-            with limited_pools(plan.threads), computing(plan.threads):
+            with limited_pools(plan.threads), computing(plan.threads), plan.backend.running():
                 return materialize(network, image, plan.backend, wanted)
 
         return self.views.get(key, plan.views, compute)
@@ -153,4 +180,4 @@ class Engine:
         """Hand the logits of every position to ``sink``; raises what it does, ExecutionError and Interrupted."""
         total = len(plan.logical.positions)
         tell = None if progress is None else lambda done: progress(done, total)
-        return Executor(self.settings["threads"]).run(plan, views, occlusion, sink, tell)
+        return Executor(plan.threads).run(plan, views, occlusion, sink, tell)

@@ -3,8 +3,8 @@
     Error                       anything kdb refuses or fails at
     |-- ParseError              the text is not a query: line, column, caret, what was expected
     |-- BindError               the query is well formed but names or combines things wrongly
-    |   `-- NotAvailableError   the language has it, this version of the engine does not run it yet
     |-- ModelError              a model cannot be found, loaded or traced
+    |-- DeviceError             ON gpu where there is none, or a device that refuses what it is given
     |-- ExecutionError          a bound query failed while it ran (unreadable image, NaN, unwritable file)
     `-- Interrupted             Ctrl-C, also a KeyboardInterrupt; carries the partial heat map
 
@@ -60,12 +60,12 @@ class BindError(Error):
     """The query is well formed, but something it names does not exist, or its clauses contradict."""
 
 
-class NotAvailableError(BindError):
-    """The language has this, but this version of the engine does not run it yet."""
-
-
 class ModelError(Error):
     """A model cannot be found, loaded or traced."""
+
+
+class DeviceError(Error):
+    """A GPU is asked for where there is none that can be used, or it refuses what it is given."""
 
 
 class ExecutionError(Error):

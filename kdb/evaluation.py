@@ -96,7 +96,7 @@ def _plan(engine: Engine, asked: query.Occlude, traced: TracedModel, positions: 
         threshold = LOW_FIDELITY if threshold is None else threshold
         precision = "bf16" if precision == "fp32" else precision
     uniform = is_uniform(asked.patch.fill)
-    return engine.plan(traced.network, positions, patch, precision, uniform, threshold, low)
+    return engine.plan(traced.network, positions, patch, precision, uniform, threshold, low, asked.device)
 
 
 def run(engine: Engine, task: Task, progress: Progress | None = None) -> Step:

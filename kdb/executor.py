@@ -19,10 +19,11 @@ import numpy as np
 from kdb.errors import Error, ExecutionError, Interrupted
 from kdb.geometry import Boxes, IntArray, Part, Size
 from kdb.interrupts import deferred
-from kdb.kernels.base import Array, Delta
+from kdb.kernels.base import Array, Delta, Epilogue
 from kdb.network import Node
 from kdb.operators.base import Update, materialize
-from kdb.planner.plan import PhysicalPlan, Stage, Step
+from kdb.operators.locationwise import LocationWise
+from kdb.planner.plan import FUSED, PhysicalPlan, Stage, Step
 from kdb.threads import computing, limited_pools
 from kdb.views import MaterializedViews
 
@@ -222,7 +223,10 @@ class _Group:
         footprint = logical.geometry.footprints[source.name]
         assert footprint is not None
         boxes = footprint.boxes(batch, source.shape.size)
-        values = self._source_delta(boxes, batch)
+        updates = Boxes(logical.positions[batch], logical.patch)
+        placed = self._placed(stage, batch)
+        self.backend.announce([boxes, updates, *placed.values()])
+        values = self._source_delta(boxes, updates)
         if logical.drop_null:
             changed = (values != 0).any(axis=(1, 2, 3))
             if not changed.all():
@@ -231,12 +235,15 @@ class _Group:
                 if not len(batch):
                     return batch, {}
                 # The largest may have gone, and the boxes of all later layers go by those that are left.
-                boxes = footprint.boxes(batch, source.shape.size)
+                boxes, placed = footprint.boxes(batch, source.shape.size), self._placed(stage, batch)
                 values = self.backend.embed(Delta(left, values), boxes)
         deltas: dict[str, Delta] = {source.name: Delta(boxes, values)}
         for step in stage.steps:
+            if step.kernel == FUSED:
+                deltas[step.node.name] = deltas.pop(step.node.inputs[0])
+                continue
             begun = time.perf_counter()
-            deltas[step.node.name] = self._apply(step, deltas, batch)
+            deltas[step.node.name] = self._apply(step, deltas, batch, placed[step.node.name])
             for name in step.releases:
                 deltas.pop(name, None)
             self.measured.layers[step.node.name] += time.perf_counter() - begun
@@ -249,17 +256,27 @@ class _Group:
         self.measured.stages[stage.name] += time.perf_counter() - start
         return batch, crossing
 
-    def _source_delta(self, boxes: Boxes, batch: IntArray) -> Array:
+    def _placed(self, stage: Stage, batch: IntArray) -> dict[str, Boxes]:
+        """The boxes of each layer; those that go by one footprint are one object."""
+        geometry, known = self.plan.logical.geometry, dict[tuple[int, Size], Boxes]()
+        placed = {}
+        for step in stage.steps:
+            size = step.node.shape.size
+            footprint = geometry.footprints[step.node.name]
+            assert footprint is not None, "only layers that change have a step"
+            if (id(footprint), size) not in known:
+                known[id(footprint), size] = footprint.boxes(batch, size)
+            placed[step.node.name] = known[id(footprint), size]
+        return placed
+
+    def _source_delta(self, boxes: Boxes, updates: Boxes) -> Array:
         """``fill - image[B]``; a patch clipped by the far edge keeps what is inside, zero elsewhere in its box."""
-        run, logical = self.run_, self.plan.logical
-        updates = Boxes(logical.positions[batch], logical.patch)
+        run = self.run_
         image = run.views[self.network.source.name]
         return self.backend.occlude(image, updates, run.replacement, run.aligned, run.channels, boxes)
 
-    def _apply(self, step: Step, deltas: Mapping[str, Delta], batch: IntArray) -> Delta:
+    def _apply(self, step: Step, deltas: Mapping[str, Delta], batch: IntArray, boxes: Boxes) -> Delta:
         node, views = step.node, self.run_.views
-        boxes = self.plan.logical.geometry.boxes(node, batch)
-        assert boxes is not None, "only layers that change have a step"
         inputs = [deltas.get(name) for name in node.inputs]
         for delta, disposable in zip(inputs, step.disposable, strict=True):
             if delta is not None:
@@ -272,6 +289,7 @@ class _Group:
             boxes,
             self.network.input_shapes(node),
             step.kernel,
+            None if step.epilogue is None else self._epilogue(step.epilogue),
         )
         core = self.plan.logical.geometry.core(node, batch, boxes) if step.interior else None
         cells = boxes.extent.area - (core.extent.area if core else 0)
@@ -279,6 +297,13 @@ class _Group:
         if core is not None:
             return Delta(boxes, self._around(node, update, core))
         return Delta(boxes, node.operator.delta(self.backend, self.network.parameters, update))
+
+    def _epilogue(self, node: Node) -> Epilogue:
+        """What a location-wise layer makes of its input's delta."""
+        operator, views = node.operator, self.run_.views
+        assert isinstance(operator, LocationWise), "only those fuse"
+        result = views[node.name] if operator.rounded else None
+        return Epilogue(operator.program, self.network.parameters, views[node.inputs[0]], result)
 
     def _around(self, node: Node, update: Update, core: Part) -> Array:
         """The delta rule around the core; in it the layer's constant less its view."""

@@ -205,11 +205,10 @@ class Session:
     def _explain(self, statement: query.Explain, arguments: Arguments) -> Result:
         asked = statement.query
         bind.check(asked)
-        threads = self.settings["threads"]
         if not statement.analyze:
             bound = self._bind(asked, arguments)
             planned, note = evaluation.first_round(self._engine, bound.asked, bound.traced, bound.selection)
-            explained = explain(str(asked), planned.physical, planned.history, threads, note, bound.tuned)
+            explained = explain(str(asked), planned.physical, planned.history, note, bound.tuned)
         else:
             found, several = self._checked(asked, arguments)
             if several and len(found) != 1:
@@ -220,7 +219,7 @@ class Session:
                 (_maps(found, lambda _: heat_map) if several else heat_map).save(asked.into)
             wall, tuned = heat_map.stats.seconds["execute"], self._bind(asked, arguments).tuned
             explained = explain(
-                str(asked), planned.physical, planned.history, threads, step.note, tuned, step.measured.layers, wall
+                str(asked), planned.physical, planned.history, step.note, tuned, step.measured.layers, wall
             )
         return PlanText(("plan",), tuple((line,) for line in render(explained, statement.format).split("\n")))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from kdb.errors import BindError, did_you_mean
 
-KERNELS = ("auto", "native", "direct", "taps", "winograd", "recompute")
+KERNELS = ("auto", "native", "direct", "gemm", "taps", "winograd", "recompute")
 
 _SWITCH = {"on": True, "true": True, "off": False, "false": False}
 
@@ -67,9 +67,10 @@ def declared(rules: Sequence[tuple[str, str]], presets: Sequence[str]) -> tuple[
     return (
         Setting("threads", cores(), _whole(1), "worker threads, each on one core"),
         Setting("preset", "kdb", _one_of(presets), "plans of kdb's own, or those of the KRYPTON paper"),
-        Setting("kernels", "auto", _one_of(KERNELS), "convolutions: by cost; numpy alone (native); or one kernel"),
+        Setting("kernels", "auto", _one_of(KERNELS), "convolutions: by cost; kdb's own alone (native); or one kernel"),
         Setting("batch_size", None, _whole(1, "auto"), "positions a batch; auto leaves it to the planner"),
         Setting("view_budget", 1024, _whole(0), "megabytes of materialized views kept between queries"),
+        Setting("memory_limit", None, _whole(1, "auto"), "megabytes of a GPU's memory that are used; auto takes all"),
         Setting("seed", 0, _whole(0), "of random choices; exact queries make none"),
         *(Setting(f"rule.{name}", True, _switch, summary) for name, summary in rules),
     )

@@ -147,14 +147,17 @@ class Backend(Protocol):
     def convolution_kernels(self, sliding: Sliding, groups: int) -> tuple[str, ...]:
         """The kernels this backend has for such a :meth:`convolve`, the most general first."""
 
-    def reduced_kernels(self) -> tuple[str, ...]:
-        """Kernels of :meth:`convolve_delta` and :meth:`dense` that round to fewer bits, where the query permits it.
+    def delta_kernels(self, sliding: Sliding, groups: int) -> tuple[str, ...]:
+        """Those of :meth:`convolve_delta`, among them such that round to fewer bits where the query permits it.
 
         For deltas alone: what they round is relative to the small delta, not to the activation.
         """
 
-    def fuses(self, kernel: str) -> bool:
-        """Whether this kernel of :meth:`convolve_delta` (or, called "union", that verb) takes an epilogue."""
+    def dense_kernels(self) -> tuple[str, ...]:
+        """Those of :meth:`dense` on deltas, likewise."""
+
+    def fuses(self, kernel: str, program: Program) -> bool:
+        """Whether this kernel, of :meth:`convolve_delta` or ``union``, takes such an epilogue."""
 
     def running(self) -> AbstractContextManager[None]:
         """Around all other verbs, in the thread that calls them."""

@@ -63,13 +63,18 @@ class CpuBackend:
         own = ("taps", "winograd") if tiling.applies(sliding, groups) else ("taps",)
         return own if self.native else ("direct", *own)
 
-    def reduced_kernels(self) -> tuple[str, ...]:
-        """``bf16`` is torch's, on processors that multiply in bf16."""
-        if self.native or not self.reduced:
-            return ()
-        return ("bf16",) if library.multiplies_bf16() else ()
+    def delta_kernels(self, sliding: Sliding, groups: int) -> tuple[str, ...]:
+        """The same, and ``bf16``, torch's on processors that multiply in bf16."""
+        return (*self.convolution_kernels(sliding, groups), *self._reduced())
 
-    def fuses(self, kernel: str) -> bool:
+    def dense_kernels(self) -> tuple[str, ...]:
+        """In float32 (``delta``), or in bf16."""
+        return ("delta", *self._reduced())
+
+    def _reduced(self) -> tuple[str, ...]:
+        return ("bf16",) if self.reduced and not self.native and library.multiplies_bf16() else ()
+
+    def fuses(self, kernel: str, program: Program) -> bool:
         """None does: caches are what passes share here."""
         return False
 

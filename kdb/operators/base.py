@@ -87,6 +87,8 @@ class Operator:
     """Whether the output may share the input's memory, so that neither may be written over."""
     windowed: ClassVar[bool] = False
     """Whether an output reads a window of the input, so that boxes grow from input to output."""
+    takes_epilogue: ClassVar[bool] = False
+    """Whether the delta rule may also compute the location-wise layer behind it, where its kernel does."""
     divisible: ClassVar[bool] = False
     """Whether the delta rule also gives any part of the output's boxes, for the work of that part."""
 

@@ -25,6 +25,7 @@ class Add(Operator):
     """``x + y`` of two maps of one shape."""
 
     label: ClassVar[str] = "add"
+    takes_epilogue: ClassVar[bool] = True
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """That of both."""
@@ -34,6 +35,10 @@ class Add(Operator):
         """``x + y``."""
         x, y = inputs
         return k.add(x, y, reuse)
+
+    def kernels(self, k: Backend) -> tuple[str, ...]:
+        """The backend's verb."""
+        return ("union",)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``dx + dy``, laid into the union box."""

@@ -26,6 +26,7 @@ class Convolution(Operator):
     label: ClassVar[str] = "convolution"
     windowed: ClassVar[bool] = True
     divisible: ClassVar[bool] = True
+    takes_epilogue: ClassVar[bool] = True
 
     weight: str
     bias: str | None
@@ -67,7 +68,7 @@ class Convolution(Operator):
 
     def kernels(self, k: Backend) -> tuple[str, ...]:
         """The backend's own, then Algorithm 1."""
-        return (*k.convolution_kernels(self.sliding, self.groups), *k.reduced_kernels(), RECOMPUTE)
+        return (*k.delta_kernels(self.sliding, self.groups), RECOMPUTE)
 
     def evaluation_kernels(self, k: Backend) -> tuple[str, ...]:
         """The backend's own."""

@@ -190,7 +190,7 @@ class Dense(_Pointwise):
 
     def kernels(self, k: Backend) -> tuple[str, ...]:
         """In float32, or in fewer bits."""
-        return ("delta", *k.reduced_kernels())
+        return k.dense_kernels()
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``d W^T``."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from kdb import query
-from kdb.errors import BindError, NotAvailableError, did_you_mean
+from kdb.errors import BindError, did_you_mean
 from kdb.geometry import IntArray, Size, lattice
 from kdb.sampling import drill_down
 
@@ -53,10 +53,7 @@ class Arguments:
 
 
 def check(asked: query.Occlude) -> None:
-    """Refuse what contradicts itself, is out of range, or is not available yet, in that order.
-
-    Raises BindError, or NotAvailableError.
-    """
+    """Refuse what contradicts itself or is out of range, in that order: raises BindError."""
     granted = permissions(asked)
     if asked.exact and granted:
         raise BindError(f"EXACT contradicts {granted[0]}, which is permission to approximate")
@@ -68,8 +65,6 @@ def check(asked: query.Occlude) -> None:
         if asked.drill_down is not None and other in granted:
             raise BindError(f"DRILL DOWN chooses what is evaluated, and so does {other}: give one of them")
     _check_ranges(asked)
-    if asked.device == "gpu":
-        raise NotAvailableError("ON gpu is not available yet: this version runs on the CPU")
 
 
 def permissions(asked: query.Occlude) -> list[str]:

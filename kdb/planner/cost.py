@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import NamedTuple
 
 from kdb.geometry import Part, Size
@@ -72,6 +72,26 @@ class CostProfile:
         return n * (arithmetic + work.bytes / self.bandwidth) + work.weights / self.bandwidth + work.calls * self.call
 
 
+def _gpu_rates() -> Mapping[str, Rates]:
+    """Of an H100, by its data sheet and the share of it that such shapes are known to reach."""
+    peaks = {"": 30e12, ".tf32": 240e12, ".bf16": 480e12}
+    shares = {"direct": 0.5, "gemm": 0.3}
+    rates: dict[str, Rates] = {}
+    for (precision, peak), (kernel, share) in product(peaks.items(), shares.items()):
+        # Thin layers wait for memory, whatever multiplies.
+        full = peak * share * (1 if precision == "" or kernel == "direct" else 0.5)
+        rates[f"{kernel}{precision}.wide"] = ((32, full / 8), (128, full / 2), (512, full))
+        rates[f"{kernel}{precision}.point"] = ((32, full / 12), (128, full / 3), (512, full / 1.5))
+        rates[f"{kernel}{precision}.narrow"] = ((13, min(full / 8, 4e12)),)
+        rates[f"{kernel}{precision}.depthwise"] = ((1, 0.5e12),)
+    for kind, precision in (("dense", ""), ("tf32.dense", ".tf32"), ("bf16.dense", ".bf16")):
+        rates[kind] = ((256, peaks[precision] / 8), (2048, peaks[precision] / 2))
+    return rates
+
+
+GPU_PROFILE = CostProfile("H100, by its data sheet", _gpu_rates(), bandwidth=2.4e12, derivation=1e9, call=1e-5)
+"""Not measured: what is to be compared, layers and devices, differs by more than this is wrong."""
+
 TIE = 1.03
 """Estimates are no finer than this: within it the kernel that the backend names first is taken, its most general."""
 
@@ -101,7 +121,8 @@ class CostModel:
 
     def _best(self, kernels: Sequence[str], works: Sequence[Work], n: int) -> Choice:
         choices = [Choice(kernel, work, self._seconds(work, n)) for kernel, work in zip(kernels, works, strict=True)]
-        asked = [choice for choice in choices if choice.kernel == self.allowed] or choices
+        # gemm, say, is also gemm.bf16 where the precision calls for that.
+        asked = [choice for choice in choices if choice.kernel.partition(".")[0] == self.allowed] or choices
         least = min(choice.seconds for choice in asked)
         return next(choice for choice in asked if choice.seconds <= TIE * least)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from kdb.geometry import Size
-from kdb.network import Node
+from kdb.kernels.base import Backend
+from kdb.network import Network, Node
+from kdb.operators.locationwise import LocationWise
 from kdb.planner.cost import Choice, CostModel
-from kdb.planner.plan import LogicalPlan, PhysicalPlan, Stage, Step
+from kdb.planner.plan import FUSED, LogicalPlan, PhysicalPlan, Stage, Step
 from kdb.planner.rules import Context
 
 
@@ -45,7 +47,8 @@ def lower(plan: LogicalPlan, context: Context) -> PhysicalPlan:
                 choice = context.costs.full(network, node, min(plan.full_batch, len(plan.positions)))
                 views |= {source for source in node.inputs if extents[source] is None}
             choices.append((node, choice, i == 0))
-        steps = _steps(choices, keeps, extents, plan, context.costs)
+        fused = _fused(choices, keeps, network, context.costs.backend) if i == 0 else {}
+        steps = _steps(choices, keeps, extents, plan, context.costs, fused)
         stages.append(Stage(name, steps, keeps, batch))
     return PhysicalPlan(plan, context.costs.backend, tuple(stages), frozenset(views), context.threads)
 
@@ -72,12 +75,33 @@ def _read_after(plan: LogicalPlan, bound: int) -> tuple[str, ...]:
     return tuple(n.name for n in network.nodes[:bound] if n.name in read and footprints[n.name] is not None)
 
 
+def _fused(
+    choices: Sequence[tuple[Node, Choice, bool]], keeps: Sequence[str], network: Network, backend: Backend
+) -> dict[str, Node]:
+    """By the names of layers, the location-wise layers that their kernels compute too: each one's only reader."""
+    chosen = {node.name: (node, choice) for node, choice, _ in choices}
+    fused = {}
+    for node, _, _ in choices:
+        source = node.inputs[0] if node.inputs else ""
+        if not isinstance(node.operator, LocationWise) or source not in chosen or source in keeps:
+            continue
+        producer, choice = chosen[source]
+        if (
+            producer.operator.takes_epilogue
+            and len(network.readers(source)) == 1
+            and backend.fuses(choice.kernel, node.operator.program)
+        ):
+            fused[source] = node
+    return fused
+
+
 def _steps(
     choices: Sequence[tuple[Node, Choice, bool]],
     keeps: Sequence[str],
     extents: dict[str, Size | None],
     plan: LogicalPlan,
     costs: CostModel,
+    fused: Mapping[str, Node],
 ) -> tuple[Step, ...]:
     """Steps with liveness: an input is disposable at its last reader, unless it is kept or shares memory."""
     network = plan.network
@@ -98,10 +122,23 @@ def _steps(
         releases = tuple(s for s in dict.fromkeys(node.inputs) if last[s] == i and s not in keeps)
         extent = (extents[node.name] or node.shape.size) if incremental else node.shape.size
         interior = incremental and node.name in plan.interior
-        seconds = choice.seconds
+        seconds, kernel = choice.seconds, choice.kernel
+        if node.inputs and fused.get(node.inputs[0]) is node:
+            seconds, kernel = 0.0, FUSED
         if interior:
             seconds = costs.ring(network, node, choice.kernel, plan.cores(node)) / len(plan.batches)
         steps.append(
-            Step(node, choice.kernel, incremental, extent, choice.work, seconds, disposable, releases, interior)
+            Step(
+                node=node,
+                kernel=kernel,
+                incremental=incremental,
+                extent=extent,
+                work=choice.work,
+                seconds=seconds,
+                disposable=disposable,
+                releases=releases,
+                interior=interior,
+                epilogue=fused.get(node.name),
+            )
         )
     return tuple(steps)

@@ -270,6 +270,10 @@ def _enumerate(indices: IntArray, n: int) -> bool:
     return np.array_equal(np.sort(indices), np.arange(n))
 
 
+FUSED = "fused"
+"""The kernel of a layer that another one's computes."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One layer of a stage: how it is computed, what is expected of it, and whose memory it may take or free."""
@@ -283,6 +287,8 @@ class Step:
     disposable: tuple[bool, ...]
     releases: tuple[str, ...]
     interior: bool = False
+    epilogue: Node | None = None
+    """The location-wise layer that the same pass computes; its own step does nothing."""
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 class Preset:
     """What a preset decides where the user leaves it open, and the rules it does without.
 
-    ``kernels`` and ``batch_size`` are as the settings of those names; ``bounded`` boxes are those of the paper's
-    equations 15, 16 and 33 instead of the exact ones.
+    ``kernels`` and ``batch_size`` are as the settings of those names, ``device_batch_size`` is that of a GPU;
+    ``bounded`` boxes are those of the paper's equations 15, 16 and 33 instead of the exact ones.
     """
 
     kernels: str = "auto"
     batch_size: int | None = None
+    device_batch_size: int | None = None
     bounded: bool = False
     without: frozenset[str] = frozenset()
 
@@ -24,6 +25,6 @@ _AFTER_THE_PAPER = frozenset({"cut_over", "constant_interior", "rebatch", "null_
 
 PRESETS: Mapping[str, Preset] = {
     "kdb": Preset(),
-    # Algorithm 1 in every layer, batches of 16 on a CPU (section 6), and none of what came after the paper.
-    "krypton": Preset("recompute", 16, True, _AFTER_THE_PAPER),
+    # Algorithm 1 in every layer, batches of 16 on a CPU and 128 on a GPU (section 6), and none of what came after it.
+    "krypton": Preset("recompute", 16, 128, True, _AFTER_THE_PAPER),
 }

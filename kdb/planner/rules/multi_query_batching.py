@@ -12,12 +12,14 @@ from kdb.planner.rules.base import Context, Rule
 
 BATCH = 48
 """Positions a batch: far fewer lose to calls where layers are thin, far more to memory and longer extents."""
+DEVICE_BATCHES = (64, 128, 256, 512)
+"""The sizes to choose from on a device."""
 
 
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     """Partition the positions into near-equal batches of like work, as many for one worker as for another."""
     n = len(plan.positions)
-    size = context.batch_size or BATCH
+    size = context.batch_size or (BATCH if context.costs.backend.host else _device_batch(plan, context))
     parts = -(-n // size)
     # Every worker should have the same number of batches, unless they would get too small to share anything.
     if context.batch_size is None and n >= 2 * context.threads:
@@ -26,6 +28,21 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
         return "there are too few positions to batch"
     batches = tuple(partition(plan.positions, work_by_axis(plan), np.arange(n), parts))
     return replace(plan, batches=batches, groups=tuple((i,) for i in range(parts)), full_batch=size)
+
+
+def _device_batch(plan: LogicalPlan, context: Context) -> int:
+    """The size at which all batches together are expected to take least: launches against longer extents."""
+    n, network = len(plan.positions), plan.network
+    work, members = work_by_axis(plan), np.arange(n)
+
+    def seconds(size: int) -> float:
+        parts = -(-n // size)
+        batched = replace(plan, batches=tuple(partition(plan.positions, work, members, parts)))
+        extents, each = batched.extents(), batched.mean_batch
+        choices = (context.costs.delta(network, node, extents, each) for node in network.nodes[1 : plan.cut])
+        return len(batched.batches) * sum(choice.seconds for choice in choices if choice is not None)
+
+    return min(DEVICE_BATCHES, key=seconds)
 
 
 RULE = Rule("multi_query_batching", "positions of like boxes run as one batch of uniform ones", apply)

@@ -10,6 +10,8 @@ from kdb.planner.rules.base import Context, Rule
 
 FULL_BATCH_BYTES = 48 << 20
 """Of the largest layer evaluated in full, per batch: beyond, arrays cost more to move than batching saves."""
+DEVICE_FULL_BATCH_BYTES = 1 << 30
+"""On a device, whose memory is what bounds them."""
 
 
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
@@ -31,7 +33,8 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
         groups.append(tuple(range(first, stop)))
         first = stop
     widest = max(node.shape.elements for node in plan.network.nodes[plan.cut :]) * ELEMENT
-    full_batch = context.batch_size or max(min(FULL_BATCH_BYTES // widest, 64), 1)
+    most_bytes, most = (FULL_BATCH_BYTES, 64) if context.costs.backend.host else (DEVICE_FULL_BATCH_BYTES, 256)
+    full_batch = context.batch_size or max(min(most_bytes // widest, most), 1)
     return replace(plan, groups=tuple(groups), full_batch=full_batch)
 
 

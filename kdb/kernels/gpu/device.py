@@ -1,0 +1,240 @@
+"""The one path by which anything is launched: arguments checked against the kernel's declaration, then cast and passed.
+
+A device also owns memory.  Its arrays are of a library like numpy: CuPy's on a GPU.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.utils.dlpack
+
+from kdb.errors import DeviceError
+from kdb.kernels.base import Array
+from kdb.kernels.gpu.source import INSTANCES, Types, kernels, options, text
+
+THREADS = 256
+"""Of a block, where the kernel does not say otherwise."""
+
+DTYPES = {"float": np.dtype(np.float32), "bf16": np.dtype(np.uint16), "int": np.dtype(np.int32)}
+"""Of arrays, by what a pointer is to; numpy has no bf16, so that arrays hold its bits."""
+
+Dim = tuple[int, int, int]
+
+
+class Device(ABC):
+    """Memory and launches.  ``launches`` counts the latter by kernel."""
+
+    name: str
+
+    def __init__(self) -> None:
+        self.launches: Counter[str] = Counter()
+
+    @abstractmethod
+    def empty(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Array:
+        """Memory that is still to be written to."""
+
+    @abstractmethod
+    def upload(self, array: npt.NDArray[Any]) -> Array:
+        """A host's array, C-contiguous, in memory of the device."""
+
+    @abstractmethod
+    def download(self, array: Array) -> npt.NDArray[Any]:
+        """A device's array in memory of the host; waits for what computes it."""
+
+    @abstractmethod
+    def tensor(self, array: Array) -> torch.Tensor:
+        """The same memory as torch's, bf16 as such."""
+
+    @abstractmethod
+    def array(self, tensor: torch.Tensor) -> Array:
+        """The same memory as the device's array, C-contiguous; bf16 as its bits."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait for all that was launched."""
+
+    @property
+    @abstractmethod
+    def has_torch(self) -> bool:
+        """Whether torch computes on this device."""
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Around launches, in the thread that makes them."""
+        yield
+
+    @abstractmethod
+    def limit_memory(self, limit: int | None) -> None:
+        """At most so many bytes of the device's memory; None: all there is."""
+
+    def launch(self, name: str, types: Types, grid: Dim, block: int = THREADS, **arguments: Any) -> None:
+        """One launch of an instance on ``grid`` blocks of ``block`` threads.
+
+        ``arguments`` are by the names of the declaration: arrays of its types, C-contiguous, None for a null pointer;
+        numbers are cast.  Raises DeviceError for whatever does not fit it, before anything is launched.
+        """
+        kernel = kernels()[name]
+        if types not in INSTANCES[name]:
+            raise DeviceError(f"{kernel.expression(types)} is not compiled")
+        typed = kernel.typed(types)
+        if arguments.keys() != {own for _, own in typed}:
+            odd = ", ".join(sorted(arguments.keys() ^ {own for _, own in typed}))
+            raise DeviceError(f"{name} takes other arguments: {odd}")
+        if not all(grid):
+            return
+        passed = [_passed(name, type_, own, arguments[own]) for type_, own in typed]
+        self.launches[name] += 1
+        self._launch(name, types, grid, block, passed)
+
+    @abstractmethod
+    def _launch(self, name: str, types: Types, grid: Dim, block: int, arguments: Sequence[Any]) -> None:
+        """With arrays, np.intp(0) for null pointers, and numpy's scalars of the declared types."""
+
+
+def _passed(kernel: str, type_: str, name: str, value: Any) -> Any:
+    """An argument as it is passed."""
+    if type_.endswith("*"):
+        if value is None:
+            return np.intp(0)
+        wanted = DTYPES[type_[:-1].strip()]
+        if getattr(value, "dtype", None) != wanted or not value.flags.c_contiguous:
+            found = f"{getattr(value, 'dtype', type(value).__name__)} {getattr(value, 'shape', '')}"
+            raise DeviceError(f"{kernel}: {name} takes a C-contiguous array of {wanted}, not {found}")
+        return value
+    if type_ == "float":
+        return np.float32(value)
+    bits = np.int64 if type_ == "long long" else np.int32
+    if not np.iinfo(bits).min <= value <= np.iinfo(bits).max:
+        raise DeviceError(f"{kernel}: {name} = {value} is too large")
+    return bits(value)
+
+
+def blocks(threads: int) -> int:
+    """Blocks of THREADS that so many threads take."""
+    return math.ceil(threads / THREADS)
+
+
+class CupyDevice(Device):
+    """The current CUDA device, by CuPy.  Where torch runs on it too, both share its memory pool and its stream.
+
+    Raises DeviceError where there is none.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        try:
+            import cupy
+        except ImportError as error:
+            raise DeviceError("a GPU needs CuPy: pip install 'kdb[gpu]'") from error
+        self._cupy: Any = cupy
+        try:
+            self._index = int(cupy.cuda.runtime.getDevice())
+            properties = cupy.cuda.runtime.getDeviceProperties(self._index)
+        except cupy.cuda.runtime.CUDARuntimeError as error:
+            raise DeviceError(f"no CUDA device can be used: {error}") from error
+        self.title: str = properties["name"].decode()
+        self.name = f"cuda:{self._index}"
+        self._functions: dict[tuple[str, Types], Any] = {}
+        self._pool: Any = self._torch_pool() if self.has_torch else cupy.cuda.MemoryPool()
+
+    @property
+    def has_torch(self) -> bool:
+        """Whether this torch was built for CUDA and sees the device."""
+        return bool(torch.cuda.is_available())
+
+    def limit_memory(self, limit: int | None) -> None:
+        """At most so many bytes of the device's memory, for torch and CuPy together; None: all there is."""
+        if self.has_torch:
+            total = int(self._cupy.cuda.runtime.memGetInfo()[1])
+            share = 1.0 if limit is None else min(limit / total, 1.0)
+            torch.cuda.set_per_process_memory_fraction(share, self._index)
+        else:
+            self._pool.set_limit(size=limit or 0)  # 0 is none
+
+    def _torch_pool(self) -> Any:
+        """An allocator that takes CuPy's memory from torch's pool, so that neither hoards what the other lacks."""
+
+        def malloc(size: int, device: int) -> int:
+            return int(torch.cuda.caching_allocator_alloc(max(size, 1), device))
+
+        def free(pointer: int, device: int) -> None:
+            torch.cuda.caching_allocator_delete(pointer)  # type: ignore[no-untyped-call]
+
+        return self._cupy.cuda.PythonFunctionAllocator(malloc, free)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """The pool, the legacy default stream (torch's own), and torch's permission to round set back afterwards."""
+        cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+        before = cudnn.allow_tf32, matmul.allow_tf32
+        try:
+            with self._cupy.cuda.Device(self._index), self._cupy.cuda.using_allocator(self._pool.malloc):
+                yield
+        finally:
+            cudnn.allow_tf32, matmul.allow_tf32 = before
+
+    def empty(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Array:
+        """CuPy's."""
+        return self._cupy.empty(tuple(shape), dtype)
+
+    def upload(self, array: npt.NDArray[Any]) -> Array:
+        """CuPy's."""
+        return self._cupy.asarray(np.ascontiguousarray(array))
+
+    def download(self, array: Array) -> npt.NDArray[Any]:
+        """numpy's."""
+        host: npt.NDArray[Any] = self._cupy.asnumpy(array)
+        return host
+
+    def tensor(self, array: Array) -> torch.Tensor:
+        """By DLPack, without copying."""
+        tensor = torch.utils.dlpack.from_dlpack(array.view(np.int16) if array.dtype == np.uint16 else array)
+        return tensor.view(torch.bfloat16) if tensor.dtype == torch.int16 else tensor
+
+    def array(self, tensor: torch.Tensor) -> Array:
+        """By DLPack, without copying what is contiguous."""
+        tensor = tensor.contiguous()
+        if tensor.dtype == torch.bfloat16:
+            return self._cupy.from_dlpack(tensor.view(torch.int16)).view(np.uint16)
+        return self._cupy.from_dlpack(tensor)
+
+    def synchronize(self) -> None:
+        """The stream."""
+        self._cupy.cuda.get_current_stream().synchronize()
+
+    def _launch(self, name: str, types: Types, grid: Dim, block: int, arguments: Sequence[Any]) -> None:
+        function = self._functions.get((name, types))
+        if function is None:
+            # Each instance is a module of its own: compiled when first launched, and kept on disk by CuPy.
+            kernel = kernels()[name]
+            expression = kernel.expression(types)
+            module = self._cupy.RawModule(code=text(kernel.file), options=options(), name_expressions=[expression])
+            function = self._functions[name, types] = module.get_function(expression)
+        function(grid, (block, 1, 1), tuple(arguments))
+
+
+@cache
+def opened() -> Device:
+    """The device of this process.  Raises DeviceError where there is none that can be used."""
+    return CupyDevice()
+
+
+def found() -> Device | None:
+    """The same; None where there is none, without importing CuPy to learn that it is not installed."""
+    if find_spec("cupy") is None:
+        return None
+    try:
+        return opened()
+    except DeviceError:
+        return None

@@ -1,0 +1,76 @@
+"""torch's convolution and matrix product on a device's arrays, zero copy: cuDNN and cuBLAS as competitors.
+
+fp32 is meant: torch lets cuDNN round to tf32 by default, so that each call says what it permits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from kdb.kernels.base import Array, FloatArray, Margins, Sliding, Weight
+from kdb.kernels.gpu.device import Device
+
+
+def _form(device: Device, weight: Weight, precision: str, like: torch.Tensor) -> torch.Tensor:
+    """A parameter on the device, in ``like``'s type and layout."""
+
+    def laid(array: FloatArray) -> torch.Tensor:
+        tensor = torch.from_numpy(array.copy()).to(like.device, like.dtype)
+        return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+    derive: Callable[[FloatArray], torch.Tensor] = laid
+    tensor: torch.Tensor = weight.form(f"{device.name}/torch/{like.dtype}", derive)
+    return tensor
+
+
+def _permit(precision: str) -> None:
+    """What cuDNN and cuBLAS may round to; the device's ``running`` sets it back."""
+    permitted = precision == "tf32"
+    if torch.backends.cudnn.allow_tf32 != permitted:
+        torch.backends.cudnn.allow_tf32 = permitted
+    if torch.backends.cuda.matmul.allow_tf32 != permitted:
+        torch.backends.cuda.matmul.allow_tf32 = permitted
+
+
+def convolve(
+    device: Device,
+    x: Array,
+    weight: Weight,
+    bias: Weight | None,
+    sliding: Sliding,
+    groups: int,
+    margins: Margins,
+    precision: str,
+) -> Array:
+    """Convolution [n, h, w, in] -> [n, h', w', out], kept as x is; margins that differ are laid around x first."""
+    _permit(precision)
+    tensor = device.tensor(x).permute(0, 3, 1, 2)
+    top, left, bottom, right = margins
+    if (top, left) != (bottom, right):
+        tensor, top, left = torch.nn.functional.pad(tensor, (left, right, top, bottom)), 0, 0
+    # A single tap has no dilation; given one, some of torch's kernels fail on maps one cell wide.
+    gap_y, gap_x = (1 if taps == 1 else gap for taps, gap in zip(sliding.kernel, sliding.dilation, strict=True))
+    y = torch.nn.functional.conv2d(
+        tensor,
+        _form(device, weight, precision, tensor),
+        None if bias is None else _form(device, bias, precision, tensor),
+        stride=sliding.stride,
+        padding=(top, left),
+        dilation=(gap_y, gap_x),
+        groups=groups,
+    )
+    return device.array(y.permute(0, 2, 3, 1))
+
+
+def dense(device: Device, x: Array, weight: Weight, bias: Weight | None, precision: str) -> Array:
+    """``x W^T + b`` over the channels of [n, h, w, in], kept as x is."""
+    _permit(precision)
+    tensor = device.tensor(x)
+    y = torch.nn.functional.linear(
+        tensor,
+        _form(device, weight, precision, tensor),
+        None if bias is None else _form(device, bias, precision, tensor),
+    )
+    return device.array(y)

@@ -1,0 +1,373 @@
+"""Each CUDA kernel, emulated, against the same verb on numpy: random boxes, windows, channels, programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kdb.errors import DeviceError
+from kdb.geometry import Boxes, Size
+from kdb.kernels.base import Delta, Epilogue, Instruction, Margins, Program, Sliding, Weight
+from kdb.kernels.cpu import CpuBackend
+from kdb.kernels.gpu.backend import GpuBackend, bits
+from kdb.kernels.gpu.programs import REGISTERS, encode
+from kdb.kernels.gpu.source import INSTANCES, files, kernels, options, text
+from tests.emulation.device import EmulatedDevice, compiler
+from tests.test_kernels import CASES, PARAMETERS, inputs
+
+CPU = CpuBackend(native=True)
+DEVICE = EmulatedDevice()
+K, TF32, BF16 = (GpuBackend(DEVICE, precision=precision) for precision in ("fp32", "tf32", "bf16"))
+# Of the largest number: products round each operand to 11 and to 8 bits.
+TOLERANCE = {"fp32": 1e-5, "tf32": 2e-3, "bf16": 2e-2}
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no g++ to compile the kernels with")
+many = settings(max_examples=500)
+
+seeds = st.integers(0, 2**32 - 1)
+sizes = st.builds(Size, st.integers(1, 9), st.integers(1, 9))
+channel_counts = st.sampled_from([1, 2, 3, 4, 5, 8, 12])
+counts = st.integers(1, 3)
+
+
+def close(found: np.ndarray, expected: np.ndarray, precision: str = "fp32", scale: float = 1e-3) -> None:
+    """Relative to the largest number, or to ``scale`` where numbers were larger on the way."""
+    assert found.shape == expected.shape
+    found = BF16.download(found)
+    scale = max(np.abs(expected[np.isfinite(expected)]).max(initial=0), scale)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE[precision] * scale)
+
+
+def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+def kept(values: np.ndarray, backend: GpuBackend) -> tuple[np.ndarray, np.ndarray]:
+    """A delta's values as the backend keeps them, and those numbers in float32."""
+    if backend is not BF16:
+        return values, values
+    return bits(values), BF16.download(bits(values))
+
+
+@st.composite
+def boxes(draw: st.DrawFn, size: Size, n: int, off: int = 0) -> Boxes:
+    """``n`` boxes in a map, or up to ``off`` cells off it."""
+    extent = Size(*(draw(st.integers(1, length)) for length in size))
+    rng = np.random.default_rng(draw(seeds))
+    low, high = np.full(2, -off), np.array(size) - extent + off
+    return Boxes(rng.integers(low, high + 1, (n, 2)), extent)
+
+
+backends = st.sampled_from([K, BF16])
+
+
+# --- boxes -------------------------------------------------------------------------------------------------------
+
+
+@many
+@given(st.data(), sizes, channel_counts, counts, seeds, backends, st.sampled_from([0.0, -np.inf, 2.5]))
+def test_superimpose(
+    data: st.DataObject, size: Size, channels: int, n: int, seed: int, k: GpuBackend, outside: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    view = normal(rng, *size, channels)
+    where, frames = data.draw(boxes(size, n)), data.draw(boxes(size, n, off=2))
+    raw, values = kept(normal(rng, n, *where.extent, channels), k)
+    mine, theirs = Delta(where, raw), Delta(where, values)
+    if data.draw(st.booleans()):
+        k.announce([where, frames])
+    close(k.superimposed(view, mine, frames, outside), CPU.superimposed(view, theirs, frames, outside))
+    close(k.embed(mine, frames), CPU.embed(theirs, frames))
+    close(k.gather(view, where), view_at(view, where))
+    margins = tuple(data.draw(st.integers(0, 2)) for _ in range(4))
+    close(k.pad(raw, margins, outside), CPU.pad(values, margins, outside))
+
+
+def view_at(view: np.ndarray, where: Boxes) -> np.ndarray:
+    height, width = where.extent
+    return np.stack([view[y : y + height, x : x + width] for y, x in where.origins])
+
+
+@st.composite
+def inside(draw: st.DrawFn, frames: Boxes) -> Boxes:
+    """A box in each of the frames, all of one extent."""
+    part = draw(boxes(frames.extent, len(frames)))
+    return Boxes(frames.origins + part.origins, part.extent)
+
+
+@many
+@given(st.data(), sizes, channel_counts, counts, seeds, backends)
+def test_unions_and_stacks(data: st.DataObject, size: Size, channels: int, n: int, seed: int, k: GpuBackend) -> None:
+    rng = np.random.default_rng(seed)
+    frames = data.draw(boxes(size, n))
+    mine: list[Delta | None] = []
+    theirs: list[Delta | None] = []
+    for _ in range(2):
+        where = data.draw(inside(frames))
+        raw, values = kept(normal(rng, n, *where.extent, channels), k)
+        mine.append(Delta(where, raw))
+        theirs.append(Delta(where, values))
+    precision = "fp32" if k is K else "bf16"
+    close(k.union([d for d in mine if d], frames), CPU.union([d for d in theirs if d], frames), precision)
+    missing = data.draw(st.integers(-1, 1))
+    if missing >= 0:
+        mine[missing] = theirs[missing] = None
+    close(k.stack(mine, [channels] * 2, frames), CPU.stack(theirs, [channels] * 2, frames))
+    x, y = normal(rng, *size, channels), normal(rng, *size, channels)
+    close(k.product_delta(*mine, x, y, frames), CPU.product_delta(*theirs, x, y, frames), precision)
+    whole = Boxes.whole(n, size)
+    maps = [normal(rng, n, *size, channels), normal(rng, n, *size, data.draw(channel_counts))]
+    assert np.array_equal(k.concatenate(maps), np.concatenate(maps, axis=-1))
+    assert np.array_equal(k.repeat(x, n), np.repeat(x[None], n, axis=0)) and len(whole) == n
+
+
+@many
+@given(st.data(), sizes, channel_counts, counts, seeds, backends)
+def test_the_source_clips_patches_at_the_edge(
+    data: st.DataObject, size: Size, channels: int, n: int, seed: int, k: GpuBackend
+) -> None:
+    rng = np.random.default_rng(seed)
+    image, patch = normal(rng, *size, channels), data.draw(sizes)
+    updates = Boxes(rng.integers(0, size, (n, 2)), patch)
+    extent = Size(*np.minimum(patch, np.array(size) - updates.origins).max(axis=0).tolist())
+    where = Boxes(np.minimum(updates.origins, np.array(size) - extent), extent)
+    aligned = data.draw(st.booleans())
+    replacement = normal(rng, *(size if aligned else patch), channels)
+    mask = (rng.random(channels) < 0.5).astype(np.float32) if data.draw(st.booleans()) else None
+    found = k.occlude(image, updates, replacement, aligned, mask, where)
+    close(found, CPU.occlude(image, updates, replacement, aligned, mask, where), "fp32" if k is K else "bf16")
+
+
+@many
+@given(st.data(), sizes, channel_counts, counts, seeds)
+def test_selections(data: st.DataObject, size: Size, channels: int, n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = normal(rng, n, *size, channels)
+    rows, columns = (rng.integers(-2, length + 2, (n, data.draw(st.integers(1, 6)))) for length in size)
+    assert np.array_equal(K.take_cells(x, rows, columns), CPU.take_cells(x, rows, columns))
+    order = rng.integers(0, channels, data.draw(st.integers(1, 9))).tolist()
+    assert np.array_equal(K.take_channels(x, order), x[..., order])
+    narrow = x[:, : data.draw(st.sampled_from([1, size.height])), : data.draw(st.sampled_from([1, size.width]))].copy()
+    assert np.array_equal(K.expand(narrow, size, channels), np.broadcast_to(narrow, x.shape))
+    thin = x[..., :1].copy()
+    assert np.array_equal(K.expand(thin, size, channels), np.broadcast_to(thin, x.shape))
+
+
+# --- windows -----------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[Size, Sliding, Margins, Size]:
+    """A map, a window on it with its padding, and the output's size."""
+    while True:
+        size = draw(sizes)
+        sliding = Sliding(*(tuple(draw(st.integers(1, most)) for _ in "yx") for most in (4, 3, 2)))  # type: ignore[arg-type]
+        padding = tuple(draw(st.integers(0, k - 1)) for k in (*sliding.kernel, *sliding.kernel))
+        y, x = sliding.windows(padding)  # type: ignore[arg-type]
+        out = Size(y.output_length(size.height), x.output_length(size.width))
+        if min(out) > 0:
+            return size, sliding, padding, out  # type: ignore[return-value]
+
+
+@many
+@given(st.data(), problems(), channel_counts, counts, seeds, backends)
+def test_pools(
+    data: st.DataObject, problem: tuple[Size, Sliding, Margins, Size], channels: int, n: int, seed: int, k: GpuBackend
+) -> None:
+    size, sliding, padding, out = problem
+    rng = np.random.default_rng(seed)
+    x, view, result = normal(rng, n, *size, channels), normal(rng, *size, channels), normal(rng, *out, channels)
+    divisors = Weight(rng.integers(1, 9, (*out, 1)).astype(np.float32))
+    close(k.max_pool(x, sliding, padding, out), CPU.max_pool(x, sliding, padding, out))
+    close(k.average_pool(x, sliding, padding, divisors), CPU.average_pool(x, sliding, padding, divisors))
+    where, at = data.draw(boxes(out, n)), data.draw(boxes(size, n))
+    raw, values = kept(normal(rng, n, *at.extent, channels), k)
+    mine, theirs, precision = Delta(at, raw), Delta(at, values), "fp32" if k is K else "bf16"
+    found = k.max_pool_delta(mine, where, view, result, sliding, padding)
+    close(found, CPU.max_pool_delta(theirs, where, view, result, sliding, padding), precision)
+    found = k.average_pool_delta(mine, where, sliding, padding, divisors)
+    close(found, CPU.average_pool_delta(theirs, where, sliding, padding, divisors), precision)
+    close(k.mean(raw, size.area), CPU.mean(values, size.area), precision)
+    rows, columns = (Weight(normal(rng, data.draw(st.integers(1, 4)), length)) for length in size)
+    close(k.resample(x, rows, columns), CPU.resample(x, rows, columns))
+
+
+@many
+@given(
+    st.data(), problems(), st.sampled_from([(1, 3, 5), (1, 4, 8), (1, 8, 70), (1, 20, 4), (2, 4, 3), (3, 2, 2)]),
+    counts, seeds, st.sampled_from([K, TF32, BF16]), st.booleans(),
+)  # fmt: skip
+def test_convolutions(
+    data: st.DataObject, problem: tuple[Size, Sliding, Margins, Size], grouped: tuple[int, int, int], n: int,
+    seed: int, k: GpuBackend, fused: bool,
+) -> None:  # fmt: skip
+    convolution(data, problem, grouped, n, seed, k, fused)
+
+
+@many
+@given(
+    st.data(), problems(), st.sampled_from([(4, 1, 1), (5, 1, 1), (8, 1, 1), (3, 1, 2)]),
+    counts, seeds, st.sampled_from([K, BF16]), st.booleans(),
+)  # fmt: skip
+def test_depthwise_convolutions(
+    data: st.DataObject, problem: tuple[Size, Sliding, Margins, Size], grouped: tuple[int, int, int], n: int,
+    seed: int, k: GpuBackend, fused: bool,
+) -> None:  # fmt: skip
+    convolution(data, problem, grouped, n, seed, k, fused)
+
+
+def convolution(
+    data: st.DataObject, problem: tuple[Size, Sliding, Margins, Size], grouped: tuple[int, int, int], n: int,
+    seed: int, k: GpuBackend, fused: bool,
+) -> None:  # fmt: skip
+    """Of a map, of a delta with and without an epilogue, and Algorithm 1."""
+    (size, sliding, padding, out), (groups, inner, outer) = problem, grouped
+    rng = np.random.default_rng(seed)
+    weight, bias = Weight(normal(rng, groups * outer, inner, *sliding.kernel)), Weight(normal(rng, groups * outer))
+    x = normal(rng, n, *size, groups * inner)
+    close(
+        k.convolve(x, weight, bias, sliding, groups, padding, "gemm"),
+        CPU.convolve(x, weight, bias, sliding, groups, padding, "taps"),
+    )
+    where, at = data.draw(boxes(out, n)), data.draw(boxes(size, n))
+    raw, values = kept(normal(rng, n, *at.extent, groups * inner), k)
+    mine, theirs = Delta(at, raw), Delta(at, values)
+    expected = CPU.convolve_delta(theirs, where, weight, sliding, groups, padding, "taps")
+    view, result = normal(rng, *out, groups * outer), normal(rng, *out, groups * outer)
+    (name,) = k.delta_kernels(sliding, groups)
+    epilogue, scale = None, float(np.abs(expected).max())
+    if fused:
+        program = (Instruction("maximum", (0, 0.0)), Instruction("minimum", (1, 1.0)))
+        epilogue = Epilogue(program, {}, view, CPU.location_wise(view, program, {}, False))
+        expected = CPU.location_wise_delta(Delta(where, expected), epilogue)
+        assert k.fuses(name, program)
+    DEVICE.launches.clear()
+    found = k.convolve_delta(mine, where, weight, sliding, groups, padding, name, epilogue)
+    assert DEVICE.launches.total() == 1
+    close(found, expected, k.precision, scale)
+    arguments = where, x[0], result, weight, bias, sliding, groups, padding
+    close(k.recompute(mine, *arguments), CPU.recompute(theirs, *arguments), "fp32" if k is not BF16 else "bf16")
+
+
+@many
+@given(st.integers(1, 140), st.integers(1, 40), st.integers(1, 80), seeds, st.sampled_from(["full", "tf32", "bf16"]))
+def test_dense(cells: int, inner: int, outer: int, seed: int, kernel: str) -> None:
+    rng = np.random.default_rng(seed)
+    k = BF16 if kernel == "bf16" else K
+    raw, x = kept(normal(rng, cells, 1, 1, inner), k)
+    weight = Weight(normal(rng, outer, inner))
+    bias = Weight(normal(rng, outer)) if seed % 2 else None
+    precision = "fp32" if kernel == "full" else kernel
+    close(k.dense(raw, weight, bias, kernel), CPU.dense(x, weight, bias), precision)
+
+
+# --- programs ----------------------------------------------------------------------------------------------------
+
+BOUNDED = ["add", "sub", "mul", "maximum", "minimum", "neg", "abs", "tanh", "sigmoid", "gelu", "leaky_relu", "softmax"]
+"""Functions that may follow one another without leaving float32's range."""
+ARITY = {name: len(operands) for name, (operands, _) in CASES.items()}
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> Program:
+    """Chains that read any earlier value."""
+    program: list[Instruction] = []
+    for i in range(draw(st.integers(1, 8))):
+        function = draw(st.sampled_from([*BOUNDED, "normalize"]))
+        first = draw(st.integers(max(i - 2, 0), i))
+        rest: list[Any] = [0.25] if function == "normalize" else []
+        while len(rest) + 1 < ARITY[function]:
+            rest.append(draw(st.one_of(st.integers(0, i), st.sampled_from([0.5, -1.5, "p", "q"]))))
+        program.append(Instruction(function, (first, *rest)))
+    return tuple(program)
+
+
+@many
+@given(st.data(), programs(), channel_counts, sizes, counts, seeds, backends)
+def test_programs(
+    data: st.DataObject, program: Program, channels: int, size: Size, n: int, seed: int, k: GpuBackend
+) -> None:
+    rng = np.random.default_rng(seed)
+    parameters = {"p": Weight(normal(rng, channels)), "q": Weight(normal(rng, 1))}
+    check_program(data, program, parameters, normal(rng, *size, channels), normal(rng, n, *size, channels), k)
+
+
+@pytest.mark.parametrize("k", [K, BF16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("function", CASES)
+@settings(max_examples=20)
+@given(data=st.data(), size=sizes, n=counts)
+def test_functions(data: st.DataObject, size: Size, n: int, function: str, k: GpuBackend) -> None:
+    program = (Instruction(function, CASES[function][0]),)
+    values = inputs(function, 2)
+    check_program(data, program, PARAMETERS, values[0], np.repeat(values[1:], n, axis=0), k)
+
+
+def check_program(
+    data: st.DataObject, program: Program, parameters: dict[str, Weight], view: np.ndarray, x: np.ndarray, k: GpuBackend
+) -> None:
+    """Of maps; of deltas, with and without the stored result; and zero stays zero."""
+    expected = CPU.location_wise(x, program, parameters, False)
+    before = x.copy()
+    close(K.location_wise(x, program, parameters, False), expected)
+    assert np.array_equal(x, before)
+    where = data.draw(boxes(Size(*view.shape[:2]), len(x)))
+    target = x[:, : where.extent.height, : where.extent.width]  # where the view is to go
+    raw, values = kept(target - view_at(view, where), k)
+    exact = CPU.location_wise_delta(Delta(where, values), Epilogue(program, parameters, view, None))
+    scale = max(np.abs(CPU.location_wise(a, program, parameters, False)).max() for a in (view[None], target.copy(), x))
+    stored = CPU.location_wise(view[None], program, parameters, False)[0] if data.draw(st.booleans()) else None
+    found = k.location_wise_delta(Delta(where, raw), Epilogue(program, parameters, view, stored))
+    tolerance = TOLERANCE["fp32" if k is K else "bf16"]
+    np.testing.assert_allclose(k.download(found), exact, rtol=0, atol=tolerance * max(scale, 1))
+    nothing = k.location_wise_delta(Delta(where, np.zeros_like(raw)), Epilogue(program, parameters, view, None))
+    assert not k.download(nothing).any()
+
+
+def test_programs_of_many_live_values_are_cut_in_pieces() -> None:
+    program = tuple(Instruction("add", (0, float(i))) for i in range(REGISTERS + 1))
+    program += tuple(Instruction("mul", (len(program) + i, i + 1)) for i in range(REGISTERS))
+    assert encode(program) is None and not K.fuses("gemm", program)
+    x = normal(np.random.default_rng(0), 2, 3, 3, 4) / 8
+    close(K.location_wise(x, program, {}, False), CPU.location_wise(x, program, {}, False))
+
+
+# --- launches ----------------------------------------------------------------------------------------------------
+
+
+def test_arguments_are_checked_before_anything_is_launched() -> None:
+    good = {"out": np.zeros((1, 1, 1, 4), np.float32), "x": np.zeros((1, 2, 2, 4), np.float32)}
+    numbers = {"cells": 4, "channels": 4, "count": 4}
+    for change, said in (
+        ({"x": good["x"].astype(np.float64)}, "float32, not float64"),
+        ({"x": good["x"][..., ::2]}, "C-contiguous"),
+        ({"x": 3.0}, "not float"),
+        ({"cells": 1 << 40}, "too large"),
+        ({"more": 1}, "other arguments: more"),
+    ):
+        before = DEVICE.launches.total()
+        with pytest.raises(DeviceError, match=said):
+            DEVICE.launch("mean", ("float",), (1, 1, 1), **{**good, **numbers, **change})  # type: ignore[arg-type]
+        assert DEVICE.launches.total() == before
+    with pytest.raises(DeviceError, match="not compiled"):
+        DEVICE.launch("mean", ("double",), (1, 1, 1), **good, **numbers)
+
+
+def test_every_kernel_has_instances_and_a_source() -> None:
+    assert set(kernels()) == set(INSTANCES)
+    assert {kernel.file for kernel in kernels().values()} == set(files())
+
+
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("file", files())
+def test_kernels_compile_for_devices_that_are_not_there(file: str, architecture: str) -> None:
+    core = pytest.importorskip("cuda.core", exc_type=ImportError)
+    own = [kernel for kernel in kernels().values() if kernel.file == file]
+    names = [kernel.expression(types) for kernel in own for types in INSTANCES[kernel.name]]
+    macros = [tuple(option[2:].split("=")) for option in options() if option.startswith("-D")]
+    chosen = core.ProgramOptions(std="c++17", arch=architecture, define_macro=macros)
+    binary = core.Program(text(file), "c++", chosen).compile("cubin", name_expressions=names)
+    assert len(binary.code) > 1000
