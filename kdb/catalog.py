@@ -180,10 +180,10 @@ class Catalog:
         try:
             return zoo.resolve(name, options)
         except BindError as error:
-            hint = did_you_mean(name, [*self._registered, *self._created])
-            if hint and "unknown model" in str(error):
-                raise BindError(f"unknown model '{name}'{hint}") from None
-            raise
+            if "unknown model" not in str(error) or name.startswith("timm/"):  # timm's own names are nearer
+                raise
+            hint = did_you_mean(name, self.names()) or "; SHOW MODELS lists those there are, besides timm/NAME"
+            raise BindError(f"unknown model '{name}'{hint}") from None
 
     def traced(self, model: Model) -> TracedModel:
         """The network of ``model`` as its weights are now; raises ModelError where it cannot be traced."""

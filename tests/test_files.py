@@ -155,6 +155,7 @@ class TestWhatIsRefused:
         for text, kind, message in (
             (create, BindError, "arch = 'resnet18'"),
             (f"{create} (arch = 'resnet19')", BindError, "did you mean 'resnet1[08]'|did you mean"),
+            (f"{create} (arch = 'ResNet_18')", BindError, "did you mean 'resnet18'"),
             (f"{create} (arch = 3)", BindError, "arch = 3 is not a name"),
             (f"{create} (arch = 'resnet18')", ModelError, "not those of resnet18 .*missing"),
             (f"{create} (arch = 'squeezenet1_1', classes = 4)", ModelError, r"is \[3, 512, 1, 1\] and not \[4"),

@@ -487,7 +487,9 @@ class TestExplain:
 
 BAD: list[tuple[str, type[Error], str]] = [
     ("OCCLUDE cat USING smal", BindError, "did you mean 'small'"),
-    ("OCCLUDE cat USING resnet81", BindError, "did you mean"),
+    ("OCCLUDE cat USING SMALL", BindError, "did you mean 'small'"),
+    ("OCCLUDE cat USING Resnet81", BindError, "did you mean 'resnet18'"),
+    ("OCCLUDE cat USING qqqq", BindError, "SHOW MODELS"),
     ("OCCLUDE cat USING resnet-18", ParseError, "did you mean resnet18"),
     ("OCCLUDE cat USING timm/resnet-18", ParseError, "did you mean 'timm/resnet-18'"),
     ("OCCLUDE cat USING sma-ll", ParseError, "did you mean small"),
