@@ -409,6 +409,20 @@ class TestSources:
         db.execute(f"OCCLUDE '{tmp_path}/?.png' USING small INTO '{tmp_path}/{{stem}}-heat.png'")
         assert {path.name for path in tmp_path.glob("*-heat.png")} == {"a-heat.png", "b-heat.png"}
 
+    @pytest.mark.parametrize(("source", "stem"), [("'{}/a.png'", "a"), ("cat", "cat"), ("$i", "i"), ("?", "image 0")])
+    @pytest.mark.parametrize("how", ["OCCLUDE", "EXPLAIN ANALYZE OCCLUDE", "stream"])
+    def test_stem_is_that_of_a_single_image_too(
+        self, db: Session, image: np.ndarray, tmp_path: Path, source: str, stem: str, how: str
+    ) -> None:
+        Image.fromarray(image).save(tmp_path / "a.png")
+        text = f"{source.format(tmp_path)} STRIDE 16 USING small INTO '{tmp_path}/{{stem}}-heat.npz'"
+        given: Any = [image] if source == "?" else {"i": image}
+        if how == "stream":
+            list(db.stream(f"OCCLUDE {text}", given))
+        else:
+            db.execute(f"{how} {text}", given)
+        assert [path.name for path in tmp_path.glob("*.npz")] == [f"{stem}-heat.npz"]
+
     def test_images_given_once_are_copies(self, image: np.ndarray) -> None:
         db, own = kdb.connect(), image.copy()
         db.register_model("small", network(), input_size=(SIDE, SIDE))
@@ -536,6 +550,7 @@ BAD: list[tuple[str, type[Error], str]] = [
     ("OCCLUDE 'nowhere/*.png' USING small", ExecutionError, "no file matches"),
     ("OCCLUDE cat USING small INTO 'x.gif'", ExecutionError, r"\.png"),
     ("OCCLUDE cat USING small INTO '/no/such/folder/x.png'", ExecutionError, "no folder"),
+    ("OCCLUDE cat USING small INTO 'one-{stm}.png'", ExecutionError, r"\{stm\} .*there is \{stem\}"),
     ("OCCLUDE cat USING small USING small", ParseError, "only once"),
     ("OCCLUDE cat USNG small", ParseError, "did you mean USING"),
     ("", BindError, "no statement"),
