@@ -315,16 +315,7 @@ class HeatMaps(Sequence[HeatMap]):
         ``{stem}`` is missing, another placeholder stands there, two sources would share a file or the extension is
         unknown, and for an unwritable file.
         """
-        check_template(template)
-        if STEM not in template:
-            raise ExecutionError(f"several heat maps cannot share the file {template!r}; put {STEM} into its name")
-        paths = [filled_in(template, source) for source in self.sources]
-        taken: dict[str, str] = {}
-        for path, source in zip(paths, self.sources, strict=True):
-            file_format(path)
-            if path in taken:
-                raise ExecutionError(f"the heat maps of {taken[path]!r} and {source!r} would both go to {path!r}")
-            taken[path] = source
+        paths = files_of_several(template, self.sources)
         return [heat_map.save(paths[i]) for i, heat_map in self._succeeded()]
 
     def to_dataframe(self) -> Any:
@@ -363,6 +354,21 @@ def check_template(template: str) -> None:
 def filled_in(template: str, source: str) -> str:
     """The file that ``template`` names for the heat map of ``source``."""
     return template.replace(STEM, Path(source).stem)
+
+
+def files_of_several(template: str, sources: Sequence[str]) -> list[str]:
+    """A file for the heat map of each source; ``ExecutionError`` where ``template`` does not give each its own."""
+    check_template(template)
+    if STEM not in template:
+        raise ExecutionError(f"several heat maps cannot share the file {template!r}; put {STEM} into its name")
+    paths = [filled_in(template, source) for source in sources]
+    taken: dict[str, str] = {}
+    for path, source in zip(paths, sources, strict=True):
+        file_format(path)
+        if path in taken:
+            raise ExecutionError(f"the heat maps of {taken[path]!r} and {source!r} would both go to {path!r}")
+        taken[path] = source
+    return paths
 
 
 def followed(path: FilePath) -> Path:

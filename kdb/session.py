@@ -330,7 +330,7 @@ class Session:
             sources.check_writable(asked.into)
         found, several = sources.find(asked.source, arguments, self._images)
         if asked.into is not None:
-            sources.check_apart(asked.into, found)
+            sources.check_apart(asked.into, found, several)
         return found, several
 
     def _heat_map(

@@ -9,7 +9,7 @@ from typing import Any
 
 from kdb import images, query
 from kdb.errors import BindError, ExecutionError, did_you_mean
-from kdb.heatmap import check_template, file_format, filled_in, followed
+from kdb.heatmap import check_template, file_format, files_of_several, filled_in, followed
 from kdb.images import SourceImage
 from kdb.planner.bind import Arguments
 
@@ -70,8 +70,10 @@ def check_writable(path: str) -> None:
         raise ExecutionError(f"cannot write '{path}': it is a folder")
 
 
-def check_apart(path: str, found: Sequence[Found]) -> None:
-    """Refuse an output that is one of the images; ``{stem}`` is each one's own."""
+def check_apart(path: str, found: Sequence[Found], several: bool) -> None:
+    """Refuse an output that is one of the images, and one that several of them would share."""
+    if several:
+        files_of_several(path, names(found))
     files = [name for name, _ in found if name is not None and os.path.exists(name)]
     for name in files:
         target = filled_in(path, name)

@@ -423,6 +423,17 @@ class TestSources:
             db.execute(f"{how} {text}", given)
         assert [path.name for path in tmp_path.glob("*.npz")] == [f"{stem}-heat.npz"]
 
+    @pytest.mark.parametrize("how", ["OCCLUDE", "EXPLAIN ANALYZE OCCLUDE", "stream"])
+    def test_a_glob_needs_stem_before_anything_is_computed(
+        self, db: Session, image: np.ndarray, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whatever it matches; the model is not even looked up."""
+        monkeypatch.setattr("kdb.catalog.Catalog.find", lambda *_: pytest.fail("computed"))
+        Image.fromarray(image).save(tmp_path / "a.png")
+        text = f"'{tmp_path}/*.png' STRIDE 16 USING small INTO '{tmp_path}/heat.npz'"
+        with pytest.raises(ExecutionError, match=r"put \{stem\} into its name"):
+            list(db.stream(f"OCCLUDE {text}")) if how == "stream" else db.execute(f"{how} {text}")
+
     def test_images_given_once_are_copies(self, image: np.ndarray) -> None:
         db, own = kdb.connect(), image.copy()
         db.register_model("small", network(), input_size=(SIDE, SIDE))
