@@ -192,6 +192,15 @@ class TestWhatIsRefused:
         with pytest.raises(ModelError, match=r"TorchScript|could run code"):
             db.execute(CREATE.format(path, ""))
 
+    @pytest.mark.parametrize("text", ["", "hello", "a text\n" * 50, "version https://git-lfs.github.com/spec\n"])
+    @pytest.mark.parametrize("suffix", [".pt", ".PTH"])
+    def test_texts_are_no_weights(self, db: kdb.Session, tmp_path: Path, text: str, suffix: str) -> None:
+        path = tmp_path / f"text{suffix}"
+        path.write_text(text)
+        with pytest.raises(ModelError, match="it is no PyTorch file: it ") as caught:
+            db.execute(CREATE.format(path, ""))
+        assert str(caught.value).endswith(f"begins with {text[:24]!r}" if text else "is empty")
+
     @pytest.mark.parametrize("held", [{}, {"epoch": 3}, [1, 2], 7, {"state_dict": {}}])
     def test_files_without_weights(self, db: kdb.Session, tmp_path: Path, held: object) -> None:
         path = tmp_path / "none.pt"

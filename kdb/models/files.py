@@ -26,6 +26,8 @@ from kdb.models.model import Model
 STATE_KEYWORDS = ("arch", "classes")
 PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 SUFFIXES = (*PICKLES, ".safetensors", ".onnx")
+_MAGICS = (b"PK", b"\x80")
+"""What PyTorch's files begin with: archives, and the pickles of versions before 1.6."""
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "ema")
 """Under which training scripts keep the weights, beside the optimizer's state and other things."""
 _PREFIXES = ("module.", "_orig_mod.", "model.")
@@ -108,15 +110,23 @@ def _reading(path: str, load: Callable[[], Any]) -> Any:
     except MemoryError as error:
         raise ModelError(f"there is not enough memory for '{path}'") from error
     except Exception as error:
-        text = str(error)
-        if "TorchScript" in text:
+        text, suffix = str(error), Path(path).suffix
+        if suffix.lower() in PICKLES and not (head := _head(path)).startswith(_MAGICS):
+            says = f"begins with {head.decode('latin-1')!a}" if head else "is empty"
+            reason = f"it is no PyTorch file: it {says}"
+        elif "TorchScript" in text:
             reason = "it is a TorchScript archive; save the state_dict() of the module that it was made of"
         elif "weights_only" in text or "Unsupported" in text:
             reason = "it holds more than weights, and unpickling that could run code; save the module's state_dict()"
         else:
-            said = (text.strip() or type(error).__name__).splitlines()[0]
-            reason = f"it is damaged, or no {Path(path).suffix} file ({said})"
+            said = type(error).__name__ if isinstance(error, LookupError) or not text.strip() else text.strip()
+            reason = f"it is damaged, or no {suffix} file ({said.splitlines()[0]})"
         raise ModelError(f"cannot load '{path}': {reason}") from error
+
+
+def _head(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(24)
 
 
 def _state_model(name: str, path: str, loaded: object, options: Mapping[str, Any]) -> Model:
