@@ -208,6 +208,19 @@ class TestWhatIsRefused:
         with pytest.raises(ModelError, match="holds no"):
             db.execute(CREATE.format(path, ""))
 
+    def test_optimizers_hold_no_weights(self, db: kdb.Session, tmp_path: Path) -> None:
+        path, module = tmp_path / "optimizer.pt", small()
+        optimizer = torch.optim.Adam(module.parameters())
+        module(torch.rand(1, 3, *SIZE)).sum().backward()
+        optimizer.step()
+        for held in (optimizer.state_dict(), {"optimizer": optimizer.state_dict(), "epoch": 3}):
+            torch.save(held, path)
+            with pytest.raises(ModelError, match=r"holds an optimizer's state and no weights; save .*state_dict\(\)"):
+                db.execute(CREATE.format(path, ""))
+        torch.save({"optimizer": optimizer.state_dict(), "generator": module.state_dict()}, path)
+        with pytest.raises(ModelError, match="more under 'generator' is there"):
+            db.execute(CREATE.format(path, ""))
+
     @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=40),

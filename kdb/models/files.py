@@ -165,13 +165,21 @@ def _state(path: str, loaded: object) -> State:
         raise ModelError(f"'{path}' holds no state dict but {type(loaded).__name__}; save the module's state_dict()")
     state = {str(key): value for key, value in loaded.items() if isinstance(value, torch.Tensor)}
     if not state:
+        optimizers = [key for key, value in loaded.items() if _is_optimizer(value)]
         below = [key for key, value in loaded.items() if isinstance(value, Mapping | nn.Module)]
+        below = [key for key in below if key not in optimizers]
+        if _is_optimizer(loaded) or (optimizers and not below):
+            raise ModelError(f"'{path}' holds an optimizer's state and no weights; save the module's state_dict()")
         hint = f", but more under {_few(map(str, below))} there; save that alone" if below else ""
         raise ModelError(f"'{path}' holds no tensors at its top{hint}")
     for prefix in _PREFIXES:
         if all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
+
+
+def _is_optimizer(value: object) -> bool:
+    return isinstance(value, Mapping) and {"state", "param_groups"} <= value.keys()
 
 
 def _outputs(arch: str, size: tuple[int, int], state: State) -> int:
