@@ -221,6 +221,19 @@ class TestWhatIsRefused:
         with pytest.raises(ModelError, match="more under 'generator' is there"):
             db.execute(CREATE.format(path, ""))
 
+    @pytest.mark.parametrize("head", ["", "head.weight", "projection.0.weight"])
+    @pytest.mark.parametrize("prefix", ["backbone.", "encoder.net."])
+    def test_a_prefix_before_all_names_is_told(self, db: kdb.Session, tmp_path: Path, prefix: str, head: str) -> None:
+        """Also where the last layer is another one."""
+        path, state = tmp_path / "prefixed.pt", small().state_dict()
+        held = {prefix + key: value for key, value in state.items() if not head or not key.startswith("classifier")}
+        torch.save(held | ({head: torch.ones(2, 2)} if head else {}), path)
+        with pytest.raises(ModelError, match=rf"squeezenet1_1 has is named '{prefix}\.\.\.' there: save that part"):
+            db.execute(CREATE.format(path, ""))
+        torch.save({prefix + "own": torch.ones(2), "classifier.1.bias": state["classifier.1.bias"]}, path)
+        with pytest.raises(ModelError, match=r"register_model"):
+            db.execute(CREATE.format(path, ""))
+
     @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=40),

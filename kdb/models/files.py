@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -210,11 +211,20 @@ def _fill(module: nn.Module, state: State, path: str, arch: str, classes: int) -
         if state[key].shape != own[key].shape
     ][:2]
     if problems:
+        advice = "a network with layers of its own is given by db.register_model in Python"
+        if prefix := _prefix(needed, given):
+            advice = f"what {arch} has is named '{prefix}...' there: save that part's own state_dict()"
         raise ModelError(
-            f"the weights in '{path}' are not those of {arch} with {classes} classes: {'; '.join(problems)}; "
-            "a network with layers of its own is given by db.register_model in Python"
+            f"the weights in '{path}' are not those of {arch} with {classes} classes: {'; '.join(problems)}; {advice}"
         )
     module.load_state_dict({key: state[key] for key in needed}, strict=False)
+
+
+def _prefix(needed: Collection[str], given: Collection[str]) -> str:
+    """What stands, with a dot, before at least half of the ``needed`` names in ``given``; empty where nothing does."""
+    found = Counter(key.removesuffix(name) for key in given for name in needed if key.endswith(f".{name}"))
+    prefix, count = max(found.items(), key=lambda item: item[1], default=("", 0))
+    return prefix if 2 * count >= len(needed) else ""
 
 
 def _few(names: Iterable[str]) -> str:
