@@ -448,6 +448,10 @@ class TestSources:
             image, module, (8, 6), (4, 3), fill="gray", target=1, score="drop", mean=MEAN, std=STD, threads=1
         )
         np.testing.assert_allclose(got.values, expected.values, atol=1e-6)
+        tensor = kdb.occlude(
+            torch.from_numpy(image), module, (8, 6), (4, 3), fill="gray", target=1, score="drop", mean=MEAN, std=STD
+        )
+        np.testing.assert_allclose(tensor.values, expected.values, atol=1e-6)
         at = kdb.occlude(image, module, 8, at=[(0, 0), (3, 4)], fill=(1, 2, 3), target=[0, 2])
         assert at.values.shape == (2, 2)
         assert kdb.occlude(image, module, 8, 2, ssim=0.8).ssim_estimate >= 0.8
