@@ -190,8 +190,13 @@ class Catalog:
         fingerprint = model.fingerprint()
         held = self._traces.get(model)
         if held is None or held[0] != fingerprint:
-            with deferred():
-                network = trace(model.module, model.input_shape, model.recipe)
+            try:
+                with deferred():
+                    network = trace(model.module, model.input_shape, model.recipe)
+            except ModelError as error:
+                if not model.remark:
+                    raise
+                raise ModelError(f"{error}; {model.remark}") from error.__cause__
             classes = network.output.shape.channels
             model.check_labels(classes)
             logits, own = without_activation(network)
