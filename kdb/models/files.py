@@ -213,7 +213,7 @@ def _fill(module: nn.Module, state: State, path: str, arch: str, classes: int) -
     if problems:
         advice = "a network with layers of its own is given by db.register_model in Python"
         if prefix := _prefix(needed, given):
-            advice = f"what {arch} has is named '{prefix}...' there: save that part's own state_dict()"
+            advice = f"what {arch} has begins with '{prefix}' there: save that part's own state_dict()"
         raise ModelError(
             f"the weights in '{path}' are not those of {arch} with {classes} classes: {'; '.join(problems)}; {advice}"
         )
