@@ -180,18 +180,23 @@ class Catalog:
         try:
             return zoo.resolve(name, options)
         except BindError as error:
-            hint = did_you_mean(name, [*self._registered, *self._created])
-            if hint and "unknown model" in str(error):
-                raise BindError(f"unknown model '{name}'{hint}") from None
-            raise
+            if "unknown model" not in str(error) or name.startswith("timm/"):  # timm's own names are nearer
+                raise
+            hint = did_you_mean(name, self.names()) or "; SHOW MODELS lists those there are, besides timm/NAME"
+            raise BindError(f"unknown model '{name}'{hint}") from None
 
     def traced(self, model: Model) -> TracedModel:
         """The network of ``model`` as its weights are now; raises ModelError where it cannot be traced."""
         fingerprint = model.fingerprint()
         held = self._traces.get(model)
         if held is None or held[0] != fingerprint:
-            with deferred():
-                network = trace(model.module, model.input_shape, model.recipe)
+            try:
+                with deferred():
+                    network = trace(model.module, model.input_shape, model.recipe)
+            except ModelError as error:
+                if not model.remark:
+                    raise
+                raise ModelError(f"{error}; {model.remark}") from error.__cause__
             classes = network.output.shape.channels
             model.check_labels(classes)
             logits, own = without_activation(network)

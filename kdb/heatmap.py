@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +33,9 @@ FilePath = str | os.PathLike[str]
 
 FORMAT = 2
 """The version of the npz files that this kdb writes, and the newest that it reads."""
+
+STEM = "{stem}"
+"""In the name of a file to be written: its source's file name without folder and extension."""
 
 FILE_FORMATS = ("npz", "png", "jpg", "jpeg", "pdf", "svg")
 
@@ -308,17 +312,10 @@ class HeatMaps(Sequence[HeatMap]):
         """Save each heat map where ``template`` says, ``{stem}`` being its source's file name without the extension.
 
         Images that failed are left out with a warning.  ``ExecutionError`` before anything is computed where
-        ``{stem}`` is missing, two sources would share a file or the extension is unknown, and for an unwritable file.
+        ``{stem}`` is missing, another placeholder stands there, two sources would share a file or the extension is
+        unknown, and for an unwritable file.
         """
-        if "{stem}" not in template:
-            raise ExecutionError(f"several heat maps cannot share the file {template!r}; put {{stem}} into its name")
-        paths = [template.replace("{stem}", Path(source).stem) for source in self.sources]
-        taken: dict[str, str] = {}
-        for path, source in zip(paths, self.sources, strict=True):
-            file_format(path)
-            if path in taken:
-                raise ExecutionError(f"the heat maps of {taken[path]!r} and {source!r} would both go to {path!r}")
-            taken[path] = source
+        paths = files_of_several(template, self.sources)
         return [heat_map.save(paths[i]) for i, heat_map in self._succeeded()]
 
     def to_dataframe(self) -> Any:
@@ -342,6 +339,36 @@ def file_format(path: FilePath) -> str:
         supported = ", ".join(f".{name}" for name in FILE_FORMATS)
         raise ExecutionError(f"cannot save a heat map as {os.fspath(path)!r}: the extension must be one of {supported}")
     return extension
+
+
+def check_template(template: str) -> None:
+    """Refuse a file name with a placeholder other than ``{stem}`` by an ``ExecutionError``."""
+    for placeholder in re.findall(r"\{[^{}]*\}", template):
+        if placeholder != STEM:
+            raise ExecutionError(
+                f"{placeholder} in {template!r} stands for nothing; there is {STEM}, the image's file name without "
+                "folder and extension"
+            )
+
+
+def filled_in(template: str, source: str) -> str:
+    """The file that ``template`` names for the heat map of ``source``."""
+    return template.replace(STEM, Path(source).stem)
+
+
+def files_of_several(template: str, sources: Sequence[str]) -> list[str]:
+    """A file for the heat map of each source; ``ExecutionError`` where ``template`` does not give each its own."""
+    check_template(template)
+    if STEM not in template:
+        raise ExecutionError(f"several heat maps cannot share the file {template!r}; put {STEM} into its name")
+    paths = [filled_in(template, source) for source in sources]
+    taken: dict[str, str] = {}
+    for path, source in zip(paths, sources, strict=True):
+        file_format(path)
+        if path in taken:
+            raise ExecutionError(f"the heat maps of {taken[path]!r} and {source!r} would both go to {path!r}")
+        taken[path] = source
+    return paths
 
 
 def followed(path: FilePath) -> Path:

@@ -45,6 +45,7 @@ class SourceImage:
 
 def load_image(source: str | Path | Image.Image | npt.NDArray[Any] | object) -> SourceImage:
     """Read a path, a ``PIL.Image``, or a uint8 or uint16 array [H, W] or [H, W, C]; of one channel three are made.
+    A torch tensor counts as the array of its values.
 
     16-bit values are divided by 257, alpha is composited over black, EXIF orientation is applied, of several frames
     the first (or the current one of a ``PIL.Image``) is taken.
@@ -53,8 +54,8 @@ def load_image(source: str | Path | Image.Image | npt.NDArray[Any] | object) -> 
     :class:`~kdb.errors.ExecutionError` for a file that is missing, damaged, no image, or too large to be honest
     (``PIL.Image.MAX_IMAGE_PIXELS``).
     """
-    if isinstance(source, np.ndarray):
-        return SourceImage(_from_array(source))
+    if (array := array_of(source)) is not None:
+        return SourceImage(_from_array(array))
     if isinstance(source, Image.Image):
         name = getattr(source, "filename", "") or None
         if 0 in source.size:
@@ -66,6 +67,22 @@ def load_image(source: str | Path | Image.Image | npt.NDArray[Any] | object) -> 
     raise BindError(
         f"an image is a path, a PIL.Image or a uint8 array [H, W, 3] or [H, W], not {type(source).__name__}"
     )
+
+
+def array_of(source: object) -> npt.NDArray[Any] | None:
+    """The array that ``source`` is, or a torch tensor's values, wherever it lies; None for anything else.
+
+    Raises BindError for a tensor that has no plain values.
+    """
+    if isinstance(source, np.ndarray):
+        return source
+    torch = sys.modules.get("torch")  # who has a tensor has imported it
+    if torch is None or not isinstance(source, torch.Tensor):
+        return None
+    try:
+        return np.asarray((source.float() if source.is_floating_point() else source).detach().cpu())
+    except (RuntimeError, TypeError) as error:  # of tensors that are sparse, quantized, without memory, ...
+        raise BindError(f"the tensor given as an image, {source.dtype} {list(source.shape)}, has no array") from error
 
 
 def expand_sources(pattern: str) -> list[str] | None:
@@ -114,11 +131,19 @@ def _reason(error: Exception) -> str:
 
 def _from_array(array: npt.NDArray[Any]) -> Pixels:
     given = f"got {array.dtype} {list(array.shape)}"
+    expected, hints = [], []
     if array.dtype.kind != "u" or array.itemsize > 2:
-        raise BindError(f"an image array is expected to be uint8 (0 to 255) or uint16 (0 to 65535); {given}")
+        expected.append("uint8 (0 to 255) or uint16 (0 to 65535)")
+        if array.dtype.kind == "f":
+            hints.append("models scale and normalise it themselves, so give it as it was before")
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] > 4):
-        hint = "; transpose it to channels last" if array.ndim == 3 else ""
-        raise BindError(f"an image array is expected to be [H, W, C] or [H, W]; {given}{hint}")
+        expected.append("[H, W, C] or [H, W]")
+        if array.ndim == 4:
+            hints.append("give the images of a batch as a list")
+        elif array.ndim == 3:
+            hints.append("transpose it to channels last, by (1, 2, 0)")
+    if expected:
+        raise BindError("; ".join([f"an image array is expected to be {' and '.join(expected)}", given, *hints]))
     if 0 in array.shape:
         raise BindError(f"the image array is empty; {given}")
     return _three_channels(array.astype(np.float32) / np.float32(1 if array.itemsize == 1 else 257))

@@ -25,7 +25,7 @@ from kdb.engine import Engine, Progress, default_settings
 from kdb.errors import BindError, did_you_mean
 from kdb.evaluation import Task
 from kdb.geometry import Size
-from kdb.heatmap import HeatMap, HeatMaps
+from kdb.heatmap import HeatMap, HeatMaps, filled_in
 from kdb.images import SourceImage
 from kdb.interrupts import interruptible
 from kdb.parser import parse, parse_one
@@ -111,8 +111,8 @@ class Session:
                 break
             last = step.heat_map
             yield last
-        if asked.into is not None and last is not None:
-            last.save(asked.into)
+        if last is not None:
+            _save(last, asked, found)
 
     def explain(self, text: str, parameters: Parameters = None, *, analyze: bool = False, format: str = "text") -> str:
         """The plan of an OCCLUDE query as ``text``, ``json`` or ``dot``; ``analyze`` also runs it and measures."""
@@ -186,8 +186,7 @@ class Session:
         found, several = self._checked(asked, arguments)
         if not several:
             heat_map = self._heat_map(asked, arguments, *found[0]).heat_map
-            if asked.into is not None:
-                heat_map.save(asked.into)
+            _save(heat_map, asked, found)
             return heat_map
 
         def compute(i: int) -> HeatMap:
@@ -196,7 +195,7 @@ class Session:
 
         if found:
             self._bind(asked, arguments)  # what is wrong with the query is said now, not once an image
-        heat_maps = _maps(found, compute)
+        heat_maps = HeatMaps(sources.names(found), compute)
         if asked.into is not None:
             heat_maps.save(asked.into)
         return heat_maps
@@ -215,8 +214,7 @@ class Session:
                 raise BindError(f"EXPLAIN ANALYZE runs one image; {len(found)} are given")
             step = self._heat_map(asked, arguments, *found[0])
             heat_map, planned = step.heat_map, step.planned
-            if asked.into is not None:
-                (_maps(found, lambda _: heat_map) if several else heat_map).save(asked.into)
+            _save(heat_map, asked, found)
             wall, tuned = heat_map.stats.seconds["execute"], self._bind(asked, arguments).tuned
             explained = explain(
                 str(asked), planned.physical, planned.history, step.note, tuned, step.measured.layers, wall
@@ -331,7 +329,7 @@ class Session:
             sources.check_writable(asked.into)
         found, several = sources.find(asked.source, arguments, self._images)
         if asked.into is not None:
-            sources.check_apart(asked.into, found)
+            sources.check_apart(asked.into, found, several)
         return found, several
 
     def _heat_map(
@@ -360,8 +358,10 @@ class _Bound:
     tuned: str = ""
 
 
-def _maps(found: Sequence[Found], compute: Callable[[int], HeatMap]) -> HeatMaps:
-    return HeatMaps([name or f"image {i}" for i, (name, _) in enumerate(found)], compute)
+def _save(heat_map: HeatMap, asked: query.Occlude, found: Sequence[Found]) -> None:
+    """Write the map of the only image where the query says, if it says."""
+    if asked.into is not None:
+        heat_map.save(filled_in(asked.into, sources.names(found)[0]))
 
 
 def connect(path: str | os.PathLike[str] | None = None, *, progress: Progress | None = None) -> Session:

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any, get_args
 
-import numpy as np
-
 from kdb.errors import BindError
 from kdb.heatmap import HeatMap, HeatMaps, Score
+from kdb.images import array_of
 from kdb.planner.bind import GRAYS
 from kdb.preprocessing import choice
 from kdb.session import Session
@@ -33,19 +32,21 @@ def occlude(
 ) -> HeatMap | HeatMaps:
     """The heat map of one image, or of each of a list of images.
 
-    ``image`` is a path, a ``PIL.Image`` or a uint8 array [H, W, C] or [H, W]; ``model`` a name, or an ``nn.Module``
-    whose keywords, those of ``register_model``, follow; its ``input_size`` is the image's own where an array is given
-    without.  ``patch`` (height, width) and ``stride`` (sy, sx; 4) are in pixels, one number for both.  ``fill`` is
-    black, gray, white, mean, (r, g, b), or a uint8 array [h, w, 3]; ``target`` a class or a sequence of classes, left
-    out the predicted one; ``at`` int [n, 2] of (y, x), which excludes ``stride``; ``within`` a box (y, x, height,
-    width) or a bool mask [H, W].  With ``ssim`` the map is approximate, of that expected similarity to the exact one.
+    ``image`` is a path, a ``PIL.Image`` or a uint8 array or tensor [H, W, C] or [H, W]; ``model`` a name, or an
+    ``nn.Module`` whose keywords, those of ``register_model``, follow; its ``input_size`` is the image's own where
+    an array is given without.  ``patch`` (height, width) and ``stride`` (sy, sx; 4) are in pixels, one number for
+    both.  ``fill`` is black, gray, white, mean, (r, g, b), or a uint8 array [h, w, 3]; ``target`` a class or a
+    sequence of classes, left out the predicted one; ``at`` int [n, 2] of (y, x), which excludes ``stride``;
+    ``within`` a box (y, x, height, width) or a bool mask [H, W].  With ``ssim`` the map is approximate, of that
+    expected similarity to the exact one.
 
     Raises what :meth:`kdb.session.Session.execute` raises.
     """
     arguments: dict[str, Any] = {"image": image, "model": model, "fill": fill, "at": at, "within": within}
     options = dict(model_options)
-    if not isinstance(model, str) and isinstance(image, np.ndarray) and not {"input", "input_size"} & {*options}:
-        options["input_size"] = image.shape[:2]
+    array = None if isinstance(model, str) or {"input", "input_size"} & {*options} else array_of(image)
+    if array is not None:
+        options["input_size"] = array.shape[:2]
     arguments |= {f"option_{key}": value for key, value in options.items()}
     clauses = ["OCCLUDE $image", f"WITH patch{_pair('patch', patch)} FILL {_fill(fill)}", "USING $model"]
     if options:

@@ -9,12 +9,17 @@ from typing import Any
 
 from kdb import images, query
 from kdb.errors import BindError, ExecutionError, did_you_mean
-from kdb.heatmap import file_format, followed
+from kdb.heatmap import check_template, file_format, files_of_several, filled_in, followed
 from kdb.images import SourceImage
 from kdb.planner.bind import Arguments
 
 Found = tuple[str | None, Callable[[], SourceImage]]
 """An image that a query names: what it is called, and how it is read."""
+
+
+def names(found: Sequence[Found]) -> list[str]:
+    """What each image is called; one without a name, by its number."""
+    return [name or f"image {i}" for i, (name, _) in enumerate(found)]
 
 
 def find(source: query.Source, arguments: Arguments, registered: Mapping[str, SourceImage]) -> tuple[list[Found], bool]:
@@ -54,6 +59,7 @@ def _one(value: Any, name: str | None) -> Found:
 
 def check_writable(path: str) -> None:
     """Refuse an output that cannot be written before anything is computed."""
+    check_template(path)
     file_format(path)
     folder = followed(path).parent
     if not folder.is_dir():
@@ -64,10 +70,12 @@ def check_writable(path: str) -> None:
         raise ExecutionError(f"cannot write '{path}': it is a folder")
 
 
-def check_apart(path: str, found: Sequence[Found]) -> None:
-    """Refuse an output that is one of the images; ``{stem}`` is each one's own."""
-    names = [name for name, _ in found if name is not None and os.path.exists(name)]
-    for name in names:
-        target = path.replace("{stem}", Path(name).stem)
-        if os.path.exists(target) and any(os.path.samefile(target, other) for other in names):
+def check_apart(path: str, found: Sequence[Found], several: bool) -> None:
+    """Refuse an output that is one of the images, and one that several of them would share."""
+    if several:
+        files_of_several(path, names(found))
+    files = [name for name, _ in found if name is not None and os.path.exists(name)]
+    for name in files:
+        target = filled_in(path, name)
+        if os.path.exists(target) and any(os.path.samefile(target, other) for other in files):
             raise BindError(f"INTO '{path}' would overwrite the image '{target}' that is asked about")

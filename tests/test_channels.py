@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import kdb
-from kdb.errors import BindError
+from kdb.errors import BindError, ModelError
 
 SIZE = (24, 36)
 
@@ -91,6 +91,16 @@ def test_images_are_resized_channel_by_channel() -> None:
     other, _ = session(3)
     maps = [db.execute("OCCLUDE $image USING m", {"image": single}), other.execute("OCCLUDE $i USING m", {"i": grey})]
     assert np.array_equal(maps[0].image, maps[1].image)
+
+
+@pytest.mark.parametrize(("channels", "given"), [(5, None), (1, 3), (3, 1), (4, 6)])
+def test_a_first_convolution_of_other_channels_says_what_to_set(channels: int, given: int | None) -> None:
+    image = np.zeros((*SIZE, {None: 5, 1: 3}.get(given, given)), np.uint8)
+    keywords = {} if given is None else {"n_channels": given}
+    with pytest.raises(ModelError, match=rf"layer '0' takes {channels} channels.* set n_channels = {channels}$"):
+        kdb.occlude(image, network(channels), stride=16, **keywords)
+    image = np.zeros((*SIZE, 3 if channels == 1 else channels), np.uint8)
+    assert kdb.occlude(image, network(channels), stride=16, n_channels=channels).values.shape == (1, 2)
 
 
 def test_mismatches_are_named() -> None:

@@ -155,6 +155,7 @@ class TestWhatIsRefused:
         for text, kind, message in (
             (create, BindError, "arch = 'resnet18'"),
             (f"{create} (arch = 'resnet19')", BindError, "did you mean 'resnet1[08]'|did you mean"),
+            (f"{create} (arch = 'ResNet_18')", BindError, "did you mean 'resnet18'"),
             (f"{create} (arch = 3)", BindError, "arch = 3 is not a name"),
             (f"{create} (arch = 'resnet18')", ModelError, "not those of resnet18 .*missing"),
             (f"{create} (arch = 'squeezenet1_1', classes = 4)", ModelError, r"is \[3, 512, 1, 1\] and not \[4"),
@@ -191,11 +192,46 @@ class TestWhatIsRefused:
         with pytest.raises(ModelError, match=r"TorchScript|could run code"):
             db.execute(CREATE.format(path, ""))
 
+    @pytest.mark.parametrize("text", ["", "hello", "a text\n" * 50, "version https://git-lfs.github.com/spec\n"])
+    @pytest.mark.parametrize("suffix", [".pt", ".PTH"])
+    def test_texts_are_no_weights(self, db: kdb.Session, tmp_path: Path, text: str, suffix: str) -> None:
+        path = tmp_path / f"text{suffix}"
+        path.write_text(text)
+        with pytest.raises(ModelError, match="it is no PyTorch file: it ") as caught:
+            db.execute(CREATE.format(path, ""))
+        assert str(caught.value).endswith(f"begins with {text[:24]!r}" if text else "is empty")
+
     @pytest.mark.parametrize("held", [{}, {"epoch": 3}, [1, 2], 7, {"state_dict": {}}])
     def test_files_without_weights(self, db: kdb.Session, tmp_path: Path, held: object) -> None:
         path = tmp_path / "none.pt"
         torch.save(held, path)
         with pytest.raises(ModelError, match="holds no"):
+            db.execute(CREATE.format(path, ""))
+
+    def test_optimizers_hold_no_weights(self, db: kdb.Session, tmp_path: Path) -> None:
+        path, module = tmp_path / "optimizer.pt", small()
+        optimizer = torch.optim.Adam(module.parameters())
+        module(torch.rand(1, 3, *SIZE)).sum().backward()
+        optimizer.step()
+        for held in (optimizer.state_dict(), {"optimizer": optimizer.state_dict(), "epoch": 3}):
+            torch.save(held, path)
+            with pytest.raises(ModelError, match=r"holds an optimizer's state and no weights; save .*state_dict\(\)"):
+                db.execute(CREATE.format(path, ""))
+        torch.save({"optimizer": optimizer.state_dict(), "generator": module.state_dict()}, path)
+        with pytest.raises(ModelError, match="more under 'generator' is there"):
+            db.execute(CREATE.format(path, ""))
+
+    @pytest.mark.parametrize("head", ["", "head.weight", "projection.0.weight"])
+    @pytest.mark.parametrize("prefix", ["backbone.", "encoder.net."])
+    def test_a_prefix_before_all_names_is_told(self, db: kdb.Session, tmp_path: Path, prefix: str, head: str) -> None:
+        """Also where the last layer is another one."""
+        path, state = tmp_path / "prefixed.pt", small().state_dict()
+        held = {prefix + key: value for key, value in state.items() if not head or not key.startswith("classifier")}
+        torch.save(held | ({head: torch.ones(2, 2)} if head else {}), path)
+        with pytest.raises(ModelError, match=rf"squeezenet1_1 has begins with '{prefix}' there: save that part"):
+            db.execute(CREATE.format(path, ""))
+        torch.save({prefix + "own": torch.ones(2), "classifier.1.bias": state["classifier.1.bias"]}, path)
+        with pytest.raises(ModelError, match=r"register_model"):
             db.execute(CREATE.format(path, ""))
 
     @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

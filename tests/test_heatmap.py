@@ -645,6 +645,7 @@ def test_a_sequence_is_saved_by_stem(tmp_path: Path) -> None:
         (["a/x.png"], "heat.png", r"\{stem\}"),
         (["a/x.png", "b/x.png"], "{stem}.png", r"a/x\.png.*b/x\.png.*both"),
         (["a/x.png"], "{stem}.bmp", "extension"),
+        (["a/x.png"], "{stem}-{name}.png", r"\{name\} .*there is \{stem\}"),
     ],
 )
 def test_a_wrong_template_is_refused_before_anything_is_computed(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -158,11 +159,17 @@ def test_the_name_is_the_path(folder: Path) -> None:
     ("given_", "said"),
     [
         (np.zeros((4, 4), bool), "uint8"),
-        (np.zeros((4, 4, 3), np.float32), "uint8"),
+        (np.zeros((4, 4, 3), np.float32), "uint8 .* scale and normalise it themselves"),
         (np.zeros((4, 4, 3), np.int64), "uint8"),
         (np.zeros((3, 8, 9), np.uint8), "channels last"),
         (np.zeros(4, np.uint8), r"\[H, W, C\]"),
         (np.zeros((4, 4, 3, 1), np.uint8), r"\[H, W, C\]"),
+        (torch.zeros(3, 8, 9, dtype=torch.uint8), r"uint8 \[3, 8, 9\]; transpose it to channels last, by \(1, 2, 0\)$"),
+        (torch.zeros(8, 9, 3), r"expected to be uint8 .* got float32 \[8, 9, 3\].* normalise"),
+        (torch.zeros(8, 9, 3).bfloat16(), "expected to be uint8"),
+        (torch.zeros(1, 3, 8, 9), r"uint8 .* and \[H, W, C\].* got float32 \[1, 3, 8, 9\].* batch as a list"),
+        (torch.zeros(8, 9, 3, dtype=torch.uint8, device="meta"), "has no array"),
+        (torch.eye(3, dtype=torch.uint8).to_sparse(), "has no array"),
         (np.zeros((0, 4, 3), np.uint8), "empty"),
         (Image.new("RGB", (0, 3)), "empty"),
         (None, "NoneType"),
@@ -315,6 +322,16 @@ def test_only_patterns_are_globs(folder: Path, text: str) -> None:
         assert set(text) & set("*?[")
     else:
         assert matches is None
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3), (4, 5, 1), (4, 5, 7)])
+def test_tensors_are_the_arrays_of_their_values(dtype: type, shape: tuple[int, ...]) -> None:
+    array = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype)
+    image = load_image(torch.from_numpy(array))
+    assert_pixels(image, load_image(array).pixels, atol=0)
+    flipped = torch.from_numpy(np.moveaxis(array, 0, 1).copy()).transpose(0, 1)  # not contiguous
+    assert_pixels(load_image(flipped), image.pixels, atol=0)
 
 
 @given(hnp.arrays(np.uint8, st.tuples(sides, sides, st.sampled_from((1, 2, 4)))))

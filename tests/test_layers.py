@@ -74,7 +74,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("kdb.errors", "kdb.geometry", "kdb.kernels.base", "kdb.network", "kdb.frontends", "kdb.models"),
         *("kdb.planner", "kdb.views", "kdb.executor", "kdb.engine", "kdb.allocation", "kdb.interrupts", "kdb.threads"),
     ),
-    "kdb.shortcut": ("kdb.errors", "kdb.heatmap", "kdb.planner", "kdb.preprocessing", "kdb.session"),
+    "kdb.shortcut": ("kdb.errors", "kdb.heatmap", "kdb.images", "kdb.planner", "kdb.preprocessing", "kdb.session"),
     "kdb.cli": ("kdb.errors", "kdb.parser", "kdb.session", "kdb.heatmap", "kdb.table", "kdb.interrupts", "kdb.version"),
     "kdb.__main__": ("kdb.cli",),
     "kdb": (*("kdb.errors", "kdb.session", "kdb.shortcut", "kdb.captum", "kdb.heatmap", "kdb.table", "kdb.version"),),

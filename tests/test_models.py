@@ -351,7 +351,13 @@ def test_weights_must_exist() -> None:
         ({"input": 8, "labels": 3}, "labels"),
         ({"input": 8, "labels": []}, "labels"),
         ({"input": 8, "labels": [1, 2]}, "labels"),
-        ({"input": 8, "labels": {"a": 1}}, "labels"),
+        ({"input": 8, "labels": {"a": 1}}, "from 0 on"),
+        ({"input": 8, "labels": {"0": "a", "2": "b"}}, "from 0 on"),
+        ({"input": 8, "labels": {"a": 0, "b": 0}}, "from 0 on"),
+        ({"input": 8, "labels": {"a": "b"}}, "from 0 on"),
+        ({"input": 8, "labels": {"0": ["n01440764", "tench"]}}, "from 0 on"),
+        ({"input": 8, "labels": {0.5: "a"}}, "from 0 on"),
+        ({"input": 8, "labels": {}}, "at least one"),
         ({"input": 8, "labels": "no such file.txt"}, "no such file.txt"),
     ],
 )
@@ -374,6 +380,25 @@ def test_keywords_and_their_defaults() -> None:
     assert tuned.preprocessing == Preprocessing((8, 9), "BGR", mean=(1, 2, 3), std=(2, 2, 2))
     assert make_model("m", small(channels=1), input=8, mean=[0.1]).input_shape == (1, 8, 8)
     assert make_model("m", nn.Flatten(), input=8, n_channels=1).input_shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"1": "dog, hound", "0": "cat"},
+        {1: "dog, hound", 0: "cat"},
+        {"dog, hound": 1, "cat": 0},
+        {"dog, hound": np.int64(1), "cat": np.int64(0)},
+    ],
+)
+def test_labels_may_be_numbered(tmp_path: Path, labels: dict[Any, Any]) -> None:
+    (tmp_path / "labels.json").write_text(json.dumps(labels, default=int))
+    for where in (labels, tmp_path / "labels.json"):
+        assert make_model("m", small(), input=8, labels=where).labels == ("cat", "dog, hound")
+
+
+def test_names_of_classes_may_be_numbers() -> None:
+    assert make_model("m", small(), input=8, labels={"7": 0, "3": 1}).labels == ("7", "3")
 
 
 def test_labels_come_from_files_too(tmp_path: Path) -> None:
@@ -410,6 +435,7 @@ def test_a_channels_last_module_takes_channels_first() -> None:
     ("name", "options", "said"),
     [
         ("resnet81", {}, "did you mean 'resnet18'"),
+        ("RESNET18", {}, "did you mean 'resnet18'"),
         ("efficientnet_lite9", {}, "did you mean 'efficientnet_lite"),
         ("qqqq", {}, "unknown model 'qqqq'"),
         ("fasterrcnn_resnet50_fpn", {}, "unknown model"),

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import kdb
-from kdb.errors import BindError
+from kdb.errors import BindError, ModelError
 from kdb.frontends.torch_export import trace
 from kdb.models.model import Model
 from kdb.models.onnx.operators import OPERATORS
@@ -197,6 +197,30 @@ def test_a_fixed_batch_is_opened(name: str, tmp_path: Path) -> None:
     loaded = load(path)
     close(outputs(loaded.module, images), by_runtime(path, images, one_by_one=True).reshape(3, 5))
     assert opaque(trace(loaded.module, (3, 12, 12))) == [] or name == "a token"
+
+
+class Recurrent(torch.nn.Module):
+    """The rows of one channel, one after another; its exporter writes a state for the batch at hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.head = torch.nn.LSTM(12, 8, batch_first=True), torch.nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.rnn(x[:, 0])[0][:, -1])
+
+
+@pytest.mark.parametrize("what", ["m", "m (resize = crop)"])
+def test_a_batch_that_stays_fixed_is_told(tmp_path: Path, what: str) -> None:
+    db, query = kdb.connect(), f"OCCLUDE $x WITH patch(4, 4) STRIDE 4 USING {what}"
+    path, x = exported(Recurrent(), (3, 12, 12), tmp_path / "lstm.onnx", fixed=True), np.zeros((12, 12, 3), np.uint8)
+    db.execute(f"CREATE MODEL m FROM '{path}'")
+    said = r"lstm\.onnx' was exported for batches of 1; .* dynamic_axes=\{'x': \{0: 'batch'\}\}"
+    with pytest.raises(ModelError, match=said):
+        db.execute(query, {"x": x})
+    exported(Recurrent(), (3, 12, 12), path)
+    db.execute(f"CREATE OR REPLACE MODEL m FROM '{path}'")
+    assert db.execute(query, {"x": x}).values.shape == (3, 3)
 
 
 @pytest.mark.parametrize(

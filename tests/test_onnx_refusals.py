@@ -82,7 +82,17 @@ def test_a_layout_is_one_of_two(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"hello", b"# a text\n" * 50, b"PK\x03\x04" + bytes(200), bytes(5000)])
 def test_what_is_no_onnx_file(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(content)
-    with pytest.raises(ModelError, match=r"x\.onnx"):
+    with pytest.raises(ModelError, match=r"x\.onnx': (it is damaged, or no ONNX file$|there is no ONNX model in it)"):
+        load(tmp_path / "x.onnx")
+
+
+@pytest.mark.parametrize("name", [b"Relu_between", b"between", b"LeakyRelu"])
+def test_names_that_are_no_text(name: bytes, tmp_path: Path) -> None:
+    """protobuf gives such names as bytes, and says nothing."""
+    content = classifier(node("Relu", "d", "between"), node("LeakyRelu", "between", "y")).SerializeToString()
+    assert name in content
+    (tmp_path / "x.onnx").write_bytes(content.replace(name, b"\xff" * len(name)))
+    with pytest.raises(ModelError, match=r"x\.onnx': it is damaged, or no ONNX file$"):
         load(tmp_path / "x.onnx")
 
 

@@ -409,6 +409,31 @@ class TestSources:
         db.execute(f"OCCLUDE '{tmp_path}/?.png' USING small INTO '{tmp_path}/{{stem}}-heat.png'")
         assert {path.name for path in tmp_path.glob("*-heat.png")} == {"a-heat.png", "b-heat.png"}
 
+    @pytest.mark.parametrize(("source", "stem"), [("'{}/a.png'", "a"), ("cat", "cat"), ("$i", "i"), ("?", "image 0")])
+    @pytest.mark.parametrize("how", ["OCCLUDE", "EXPLAIN ANALYZE OCCLUDE", "stream"])
+    def test_stem_is_that_of_a_single_image_too(
+        self, db: Session, image: np.ndarray, tmp_path: Path, source: str, stem: str, how: str
+    ) -> None:
+        Image.fromarray(image).save(tmp_path / "a.png")
+        text = f"{source.format(tmp_path)} STRIDE 16 USING small INTO '{tmp_path}/{{stem}}-heat.npz'"
+        given: Any = [image] if source == "?" else {"i": image}
+        if how == "stream":
+            list(db.stream(f"OCCLUDE {text}", given))
+        else:
+            db.execute(f"{how} {text}", given)
+        assert [path.name for path in tmp_path.glob("*.npz")] == [f"{stem}-heat.npz"]
+
+    @pytest.mark.parametrize("how", ["OCCLUDE", "EXPLAIN ANALYZE OCCLUDE", "stream"])
+    def test_a_glob_needs_stem_before_anything_is_computed(
+        self, db: Session, image: np.ndarray, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whatever it matches; the model is not even looked up."""
+        monkeypatch.setattr("kdb.catalog.Catalog.find", lambda *_: pytest.fail("computed"))
+        Image.fromarray(image).save(tmp_path / "a.png")
+        text = f"'{tmp_path}/*.png' STRIDE 16 USING small INTO '{tmp_path}/heat.npz'"
+        with pytest.raises(ExecutionError, match=r"put \{stem\} into its name"):
+            list(db.stream(f"OCCLUDE {text}")) if how == "stream" else db.execute(f"{how} {text}")
+
     def test_images_given_once_are_copies(self, image: np.ndarray) -> None:
         db, own = kdb.connect(), image.copy()
         db.register_model("small", network(), input_size=(SIDE, SIDE))
@@ -423,6 +448,10 @@ class TestSources:
             image, module, (8, 6), (4, 3), fill="gray", target=1, score="drop", mean=MEAN, std=STD, threads=1
         )
         np.testing.assert_allclose(got.values, expected.values, atol=1e-6)
+        tensor = kdb.occlude(
+            torch.from_numpy(image), module, (8, 6), (4, 3), fill="gray", target=1, score="drop", mean=MEAN, std=STD
+        )
+        np.testing.assert_allclose(tensor.values, expected.values, atol=1e-6)
         at = kdb.occlude(image, module, 8, at=[(0, 0), (3, 4)], fill=(1, 2, 3), target=[0, 2])
         assert at.values.shape == (2, 2)
         assert kdb.occlude(image, module, 8, 2, ssim=0.8).ssim_estimate >= 0.8
@@ -487,7 +516,9 @@ class TestExplain:
 
 BAD: list[tuple[str, type[Error], str]] = [
     ("OCCLUDE cat USING smal", BindError, "did you mean 'small'"),
-    ("OCCLUDE cat USING resnet81", BindError, "did you mean"),
+    ("OCCLUDE cat USING SMALL", BindError, "did you mean 'small'"),
+    ("OCCLUDE cat USING Resnet81", BindError, "did you mean 'resnet18'"),
+    ("OCCLUDE cat USING qqqq", BindError, "SHOW MODELS"),
     ("OCCLUDE cat USING resnet-18", ParseError, "did you mean resnet18"),
     ("OCCLUDE cat USING timm/resnet-18", ParseError, "did you mean 'timm/resnet-18'"),
     ("OCCLUDE cat USING sma-ll", ParseError, "did you mean small"),
@@ -534,6 +565,7 @@ BAD: list[tuple[str, type[Error], str]] = [
     ("OCCLUDE 'nowhere/*.png' USING small", ExecutionError, "no file matches"),
     ("OCCLUDE cat USING small INTO 'x.gif'", ExecutionError, r"\.png"),
     ("OCCLUDE cat USING small INTO '/no/such/folder/x.png'", ExecutionError, "no folder"),
+    ("OCCLUDE cat USING small INTO 'one-{stm}.png'", ExecutionError, r"\{stm\} .*there is \{stem\}"),
     ("OCCLUDE cat USING small USING small", ParseError, "only once"),
     ("OCCLUDE cat USNG small", ParseError, "did you mean USING"),
     ("", BindError, "no statement"),
@@ -596,7 +628,7 @@ class TestMistakes:
         with pytest.raises(ExecutionError, match="not finite"):
             db.execute("OCCLUDE $i USING later", {"i": image})
         db.register_model("wrong", nn.Conv2d(5, 2, 3), input_size=SIDE)
-        with pytest.raises(ModelError, match="fails on an input"):
+        with pytest.raises(ModelError, match="the model takes 5 channels, and not images of 3 channels"):
             db.execute("OCCLUDE $i USING wrong", {"i": image})
 
     def test_nothing_is_written_when_a_query_fails(self, db: Session, tmp_path: Path) -> None:

@@ -88,10 +88,10 @@ def first_line(error: Exception) -> str:
 
 def _run(module: torch.nn.Module, images: torch.Tensor, note: Note | None = None) -> Any:
     """The module's output; ``note`` is told each layer's inputs and outputs when it returns."""
-    entered: list[str] = []
+    entered: list[tuple[str, torch.nn.Module, Any]] = []
 
-    def enter(layer: str, *_: Any) -> None:
-        entered.append(layer)
+    def enter(layer: str, part: torch.nn.Module, given: Any) -> None:
+        entered.append((layer, part, given))
 
     def leave(layer: str, _: torch.nn.Module, given: Any, made: Any) -> None:
         entered.pop()
@@ -106,11 +106,23 @@ def _run(module: torch.nn.Module, images: torch.Tensor, note: Note | None = None
         with torch.no_grad():
             return module(images)
     except Exception as error:
-        layer = f"layer '{entered[-1]}'" if entered and entered[-1] else "the model"
+        name, part, given = entered[-1] if entered else ("", module, ())
+        layer = f"layer '{name}'" if name else "the model"
+        if (wanted := _other_channels(part, given, images.shape[1])) is not None:
+            has = f"images of {images.shape[1]} channels"
+            raise ModelError(f"{layer} takes {wanted} channels, and not {has}: set n_channels = {wanted}") from error
         raise ModelError(f"{layer} fails on an input of shape {tuple(images.shape)}: {first_line(error)}") from error
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _other_channels(part: torch.nn.Module, given: Any, channels: int) -> int | None:
+    """How many channels ``part`` takes, where it is a convolution of images that have another number, ``channels``."""
+    if not isinstance(part, torch.nn.Conv2d) or part.in_channels == channels:
+        return None
+    images = [each for each in _tensors(given) if each.ndim == 4 and each.shape[1] == channels]
+    return part.in_channels if images else None
 
 
 def agree(a: torch.Tensor, b: torch.Tensor) -> bool:

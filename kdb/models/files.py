@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from kdb.models.model import Model
 STATE_KEYWORDS = ("arch", "classes")
 PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 SUFFIXES = (*PICKLES, ".safetensors", ".onnx")
+_MAGICS = (b"PK", b"\x80")
+"""What PyTorch's files begin with: archives, and the pickles of versions before 1.6."""
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "ema")
 """Under which training scripts keep the weights, beside the optimizer's state and other things."""
 _PREFIXES = ("module.", "_orig_mod.", "model.")
@@ -108,15 +111,23 @@ def _reading(path: str, load: Callable[[], Any]) -> Any:
     except MemoryError as error:
         raise ModelError(f"there is not enough memory for '{path}'") from error
     except Exception as error:
-        text = str(error)
-        if "TorchScript" in text:
+        text, suffix = str(error), Path(path).suffix
+        if suffix.lower() in PICKLES and not (head := _head(path)).startswith(_MAGICS):
+            says = f"begins with {head.decode('latin-1')!a}" if head else "is empty"
+            reason = f"it is no PyTorch file: it {says}"
+        elif "TorchScript" in text:
             reason = "it is a TorchScript archive; save the state_dict() of the module that it was made of"
         elif "weights_only" in text or "Unsupported" in text:
             reason = "it holds more than weights, and unpickling that could run code; save the module's state_dict()"
         else:
-            said = (text.strip() or type(error).__name__).splitlines()[0]
-            reason = f"it is damaged, or no {Path(path).suffix} file ({said})"
+            said = type(error).__name__ if isinstance(error, LookupError) or not text.strip() else text.strip()
+            reason = f"it is damaged, or no {suffix} file ({said.splitlines()[0]})"
         raise ModelError(f"cannot load '{path}': {reason}") from error
+
+
+def _head(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(24)
 
 
 def _state_model(name: str, path: str, loaded: object, options: Mapping[str, Any]) -> Model:
@@ -155,13 +166,21 @@ def _state(path: str, loaded: object) -> State:
         raise ModelError(f"'{path}' holds no state dict but {type(loaded).__name__}; save the module's state_dict()")
     state = {str(key): value for key, value in loaded.items() if isinstance(value, torch.Tensor)}
     if not state:
+        optimizers = [key for key, value in loaded.items() if _is_optimizer(value)]
         below = [key for key, value in loaded.items() if isinstance(value, Mapping | nn.Module)]
+        below = [key for key in below if key not in optimizers]
+        if _is_optimizer(loaded) or (optimizers and not below):
+            raise ModelError(f"'{path}' holds an optimizer's state and no weights; save the module's state_dict()")
         hint = f", but more under {_few(map(str, below))} there; save that alone" if below else ""
         raise ModelError(f"'{path}' holds no tensors at its top{hint}")
     for prefix in _PREFIXES:
         if all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
+
+
+def _is_optimizer(value: object) -> bool:
+    return isinstance(value, Mapping) and {"state", "param_groups"} <= value.keys()
 
 
 def _outputs(arch: str, size: tuple[int, int], state: State) -> int:
@@ -192,11 +211,20 @@ def _fill(module: nn.Module, state: State, path: str, arch: str, classes: int) -
         if state[key].shape != own[key].shape
     ][:2]
     if problems:
+        advice = "a network with layers of its own is given by db.register_model in Python"
+        if prefix := _prefix(needed, given):
+            advice = f"what {arch} has begins with '{prefix}' there: save that part's own state_dict()"
         raise ModelError(
-            f"the weights in '{path}' are not those of {arch} with {classes} classes: {'; '.join(problems)}; "
-            "a network with layers of its own is given by db.register_model in Python"
+            f"the weights in '{path}' are not those of {arch} with {classes} classes: {'; '.join(problems)}; {advice}"
         )
     module.load_state_dict({key: state[key] for key in needed}, strict=False)
+
+
+def _prefix(needed: Collection[str], given: Collection[str]) -> str:
+    """What stands, with a dot, before at least half of the ``needed`` names in ``given``; empty where nothing does."""
+    found = Counter(key.removesuffix(name) for key in given for name in needed if key.endswith(f".{name}"))
+    prefix, count = max(found.items(), key=lambda item: item[1], default=("", 0))
+    return prefix if 2 * count >= len(needed) else ""
 
 
 def _few(names: Iterable[str]) -> str:

@@ -33,6 +33,8 @@ class Model:
 
     ``recipe`` names the code that built the module, with its version and options, so that another process can tell
     whether it has the same forward; None where that is not known, as of any module that a user brings.
+
+    ``remark`` ends the message where the module cannot be traced; empty where there is nothing to say.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Model:
         self.recipe = recipe
         self.module = module
         self.activation = activation
+        self.remark = ""
         self._digest: tuple[Hashable, str] | None = None
 
     def __repr__(self) -> str:
@@ -60,7 +63,9 @@ class Model:
     def with_preprocessing(self, preprocessing: Preprocessing) -> Model:
         """The same module, labels and activation, fed otherwise."""
         note, recipe = self.weights_note, self.recipe
-        return Model(self.name, self.module, preprocessing, self.labels, self.activation, note, recipe)
+        other = Model(self.name, self.module, preprocessing, self.labels, self.activation, note, recipe)
+        other.remark = self.remark
+        return other
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

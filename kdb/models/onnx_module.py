@@ -33,13 +33,15 @@ class LoadedOnnx:
     """A file: ``module`` maps float32 [N, C, H, W] to logits [N, K], whatever layout the file itself has.
 
     ``input_size`` is (H, W), None where the file leaves it open.  ``activation`` is the one that the file ends with,
-    None where it ends with none; it is not part of the module.
+    None where it ends with none; it is not part of the module.  ``remark`` is for errors of its trace: how to export it
+    for any batch, empty where it is.
     """
 
     module: nn.Module
     input_size: tuple[int, int] | None
     n_channels: int
     activation: str | None
+    remark: str = ""
 
 
 def load(path: str | Path, layout: str | None = None) -> LoadedOnnx:
@@ -62,7 +64,7 @@ def load(path: str | Path, layout: str | None = None) -> LoadedOnnx:
         raise ModelError(f"'{path}': {error}") from error.__cause__
     height, width = graph.image_shape[1:3] if channels_last else graph.image_shape[2:]
     size = None if height is None or width is None else (height, width)
-    return LoadedOnnx(module.eval(), size, n_channels, activation)
+    return LoadedOnnx(module.eval(), size, n_channels, activation, _remark(path, graph))
 
 
 def onnx_model(name: str, path: str | Path, **keywords: Any) -> Model:
@@ -77,7 +79,9 @@ def onnx_model(name: str, path: str | Path, **keywords: Any) -> Model:
         keywords.setdefault("activation", loaded.activation)
     if loaded.input_size is not None and "input_size" not in keywords:
         keywords.setdefault("input", loaded.input_size)
-    return make_model(name, loaded.module, **keywords)
+    model = make_model(name, loaded.module, **keywords)
+    model.remark = loaded.remark
+    return model
 
 
 class Step(nn.Module):
@@ -187,6 +191,14 @@ def _channels(graph: Graph, channels_last: bool) -> int:
         weight = graph.constants.get(convolution.inputs[1]) if convolution is not None else None
         n = 3 if convolution is None or weight is None else weight.shape[1] * convolution.get("group", 1)
     return n
+
+
+def _remark(path: Path, graph: Graph) -> str:
+    batch = graph.image_shape[0]
+    if batch is None:
+        return ""
+    axes = f"dynamic_axes={{'{graph.image}': {{0: 'batch'}}}}"
+    return f"'{path}' was exported for batches of {batch}; if that is why, export it with {axes}, for any"
 
 
 def _text(graph: Graph) -> str:

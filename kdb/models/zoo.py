@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import operator
 import os
 import sys
 import warnings
@@ -108,7 +109,7 @@ def make_model(name: str, module: object, /, **keywords: object) -> Model:
     Keywords: ``input`` (alias ``input_size``; required), ``mean`` (0), ``std`` (1), ``scale`` (255), ``layout``
     ('NCHW' or 'NHWC'), ``channels`` ('RGB' or 'BGR'), ``n_channels`` (default that of the module's first convolution,
     up to 4), ``activation`` ('softmax', 'sigmoid' or 'none'), ``resize`` ('bilinear', 'stretch' or 'crop'),
-    ``labels`` (a sequence, or a file: one a line, or a JSON list).
+    ``labels`` (a sequence, a dict of indices, or a file: one a line, or JSON of either).
 
     Raises BindError for a keyword that is unknown or makes no sense, ModelError for weights that are not finite.
     """
@@ -174,12 +175,25 @@ def _labels(value: Any) -> tuple[str, ...]:
             value = json.loads(text) if str(value).lower().endswith(".json") else text.rstrip().splitlines()
         except (OSError, ValueError) as error:
             raise BindError(f"labels = '{value}' cannot be read: {error}{looked_in(value)}") from error
-    if isinstance(value, Mapping) or not isinstance(value, Iterable):
+    if not isinstance(value, Iterable):
         raise BindError(f"labels are a sequence of names, or a file with one a line, not {type(value).__name__}")
-    labels = tuple(value)
+    labels = tuple(_by_index(value) if isinstance(value, Mapping) else value)
     if not labels or not all(isinstance(label, str) for label in labels):
         raise BindError("labels must be names, at least one")
     return tuple(label.strip() for label in labels)
+
+
+def _by_index(named: Mapping[Any, Any]) -> list[Any]:
+    """The names in order, of {0: name}, where JSON has texts for numbers, or {name: 0}, as class_to_idx of datasets."""
+    swapped = all(isinstance(value, str) for value in named.values())
+    pairs = [(value, key) if swapped else (key, value) for key, value in named.items()]
+    try:
+        names = {int(index) if isinstance(index, str) else operator.index(index): name for name, index in pairs}
+    except (TypeError, ValueError):
+        names = {}
+    if sorted(names) != list(range(len(named))):
+        raise BindError("labels in a dict number the classes from 0 on: {0: 'cat', 1: 'dog'} or {'cat': 0, 'dog': 1}")
+    return [names[i] for i in range(len(names))]
 
 
 def _adapted(preprocessing: Preprocessing, options: Mapping[str, object]) -> Preprocessing:

@@ -57,9 +57,13 @@ def read(path: Path) -> Graph:
         raise
     except OSError as error:
         raise ModelError(f"it cannot be read: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise ModelError("there is not enough memory for it") from error
     except Exception as error:  # a damaged file may raise anything, in protobuf, onnx and numpy
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ModelError(f"no sound ONNX model: {reason}") from error
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        if reason and type(error).__module__.startswith("onnx"):  # of the others only onnx's speak of the file
+            raise ModelError(f"no sound ONNX model: {reason}") from error
+        raise ModelError("it is damaged, or no ONNX file") from error
 
 
 def _model(onnx: Any, path: Path) -> Any:
