@@ -17,9 +17,10 @@ from benchmarks.oracle import SIGNAL_BOUND, exactness, float32_logits, oracle_lo
 from kdb.executor import Executor, Occlusion
 from kdb.frontends.torch_export import trace
 from kdb.geometry import Size, lattice
+from kdb.kernels.base import Backend
 from kdb.kernels.cpu import CpuBackend
 from kdb.network import Network
-from kdb.planner.cost import CostModel, CostProfile
+from kdb.planner.cost import GPU_PROFILE, CostModel, CostProfile
 from kdb.planner.lower import lower
 from kdb.planner.optimize import optimize
 from kdb.planner.plan import LogicalPlan, PhysicalPlan
@@ -98,15 +99,18 @@ class Run:
     preset: str = "kdb"
     occlusion: Occlusion | None = None
     progress: Callable[[int], None] | None = None
+    backend: Backend | None = None
+    """Another than the CPU's."""
     plan: PhysicalPlan = field(init=False)
     views: MaterializedViews = field(init=False)
 
     def logits(self, problem: Problem) -> np.ndarray:
         """Float32 [n + 1, K]: at each position asked for, then of the image itself."""
-        backend = CpuBackend(self.native)
+        backend = self.backend or CpuBackend(self.native)
         preset = PRESETS[self.preset]
         allowed = self.allowed or (None if preset.kernels == "auto" else preset.kernels)
-        context = Context(CostModel(CostProfile(), backend, allowed), self.threads, self.batch or preset.batch_size)
+        profile = CostProfile() if backend.host else GPU_PROFILE
+        context = Context(CostModel(profile, backend, allowed), self.threads, self.batch or preset.batch_size)
         plain = self.occlusion is None
         naive = LogicalPlan.naive(problem.network, problem.positions, Size(*problem.patch), preset.bounded, plain)
         logical, _ = optimize(naive, context, dict.fromkeys((*self.off, *preset.without), False))
@@ -117,7 +121,7 @@ class Run:
             logical.verify()
         self.plan = lower(logical if self.cut is None else replace(logical, cut=self.cut), context)
         self.views = materialize(logical.network, problem.hwc, backend, self.plan.views)
-        for array in self.views.arrays.values():
+        for array in self.views.arrays.values() if backend.host else ():
             array.setflags(write=False)  # whoever writes into a view is found at once
         results = np.full((len(logical.positions), logical.network.output.shape.channels), np.nan, np.float32)
 
@@ -128,7 +132,8 @@ class Run:
         occlusion = self.occlusion or problem.occlusion
         Executor(self.threads).run(self.plan, self.views, occlusion, sink, self.progress)
         asked = results if logical.duplicates is None else results[logical.duplicates]
-        return np.concatenate([asked, self.views[logical.network.output.name].reshape(1, -1)])
+        baseline = backend.download(self.views[logical.network.output.name])
+        return np.concatenate([asked, baseline.reshape(1, -1)])
 
 
 class Everything(nn.Module):

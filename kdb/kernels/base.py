@@ -24,12 +24,22 @@ Operand = int | float | str
 is a constant, a ``str`` names a parameter that broadcasts over [..., channels]."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Instruction:
     """One step of a location-wise program: ``function`` applied to ``operands``."""
 
     function: str
     operands: tuple[Operand, ...]
+
+    def _key(self) -> tuple[object, ...]:
+        return self.function, self.operands, tuple(map(type, self.operands))
+
+    def __eq__(self, other: object) -> bool:
+        """Register 1 is another operand than the constant 1.0, which Python takes for equal."""
+        return isinstance(other, Instruction) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
 
 
 Program = tuple[Instruction, ...]

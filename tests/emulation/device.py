@@ -21,7 +21,7 @@ from kdb.kernels.gpu.device import Device, Dim
 from kdb.kernels.gpu.source import INSTANCES, Types, kernels, options, text
 
 HEADER = Path(__file__).with_name("emulation.h")
-FLAGS = ("-std=c++17", "-O1", "-shared", "-fPIC", "-Wno-unknown-pragmas", "-ffp-contract=off")
+FLAGS = ("-std=c++17", "-O2", "-U_FORTIFY_SOURCE", "-shared", "-fPIC", "-Wno-unknown-pragmas", "-ffp-contract=off")
 
 
 def compiler() -> str | None:
@@ -111,11 +111,11 @@ class EmulatedDevice(_HostDevice):
 
 
 class NullDevice(_HostDevice):
-    """Runs nothing: what it counts are launches, and the bytes of what was allocated."""
+    """Runs no kernel: what it counts are launches, and the bytes of what was allocated.  All numbers are zero."""
 
-    def __init__(self) -> None:
+    def __init__(self, has_torch: bool = False) -> None:
         super().__init__()
-        self.name, self.allocated = "null", 0
+        self.name, self.allocated, self._has_torch = "null", 0, has_torch
 
     def empty(self, shape: Sequence[int], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         array = np.zeros(tuple(shape), dtype)
@@ -124,7 +124,7 @@ class NullDevice(_HostDevice):
 
     @property
     def has_torch(self) -> bool:
-        return False
+        return self._has_torch
 
     def _launch(self, name: str, types: Types, grid: Dim, block: int, arguments: Sequence[Any]) -> None:
         pass

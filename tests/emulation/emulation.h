@@ -1,11 +1,13 @@
 // CUDA's grid, blocks and threads on a host's one thread, for tests: kernels are compiled as they are, by g++.
 //
-// The threads of a block are fibers, each run until it ends or waits at __syncthreads().  After each barrier they are
-// taken up in the opposite order, so that a missing barrier shows whichever way round its threads would have to run.
-// Static memory stands for shared memory, since blocks run one after another; it is soiled before each block.
+// The first thread of a block shows whether the block has a barrier.  Where it has none its threads are a loop; where it
+// has, they are fibers, each run until it ends or waits at __syncthreads().  After each barrier they are taken up in the
+// opposite order, so that a missing barrier shows whichever way round its threads would have to run.  Static memory
+// stands for shared memory, since blocks run one after another.
 #pragma once
 #define EMULATED 1
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <cmath>
@@ -48,48 +50,68 @@ inline float __int_as_float(int x) { return same_bits<float>(x); }
 inline Index threadIdx, blockIdx, blockDim, gridDim;
 
 struct Fiber {
-    ucontext_t context;
+    ucontext_t start;  // entered once; from then on by jumps, which leave signal masks alone and so need no system call
+    jmp_buf resume;
     std::vector<char> stack;
     bool ended;
 };
 inline std::vector<Fiber> fibers;
-inline ucontext_t scheduler;
-inline int current;
+inline ucontext_t beginning;
+inline jmp_buf scheduler;
+inline int current;  // the fiber that runs, or -1 in a loop
 inline void (*body)(void**);
 inline void** passed;
 
-inline void __syncthreads() { swapcontext(&fibers[current].context, &scheduler); }
+// Undefined on a device: some threads wait for others that have ended, or never come.
+[[noreturn]] inline void diverged() { std::abort(); }
+
+inline void __syncthreads() {
+    if (current < 0) diverged();
+    if (!_setjmp(fibers[current].resume)) _longjmp(scheduler, 1);
+}
 
 inline void live() {
     body(passed);
     fibers[current].ended = true;
-    swapcontext(&fibers[current].context, &scheduler);
+    _longjmp(scheduler, 1);
 }
 
-// Aborts where some threads of a block end while others wait at a barrier: undefined on a device.
+// Until the fiber waits or ends.
+inline void go_on(int i, bool first) {
+    current = i;
+    threadIdx = {i, 0, 0};
+    if (_setjmp(scheduler)) return;
+    if (!first) _longjmp(fibers[i].resume, 1);
+    Fiber& fiber = fibers[i];
+    fiber.stack.resize(1 << 16);
+    fiber.ended = false;
+    getcontext(&fiber.start);
+    fiber.start.uc_stack.ss_sp = fiber.stack.data();
+    fiber.start.uc_stack.ss_size = fiber.stack.size();
+    fiber.start.uc_link = &beginning;
+    makecontext(&fiber.start, live, 0);
+    setcontext(&fiber.start);
+}
+
 inline void run_block() {
     int count = blockDim.x;
     if ((int)fibers.size() < count) fibers.resize(count);
-    for (int i = 0; i < count; ++i) {
-        Fiber& fiber = fibers[i];
-        fiber.stack.resize(1 << 16);
-        fiber.ended = false;
-        getcontext(&fiber.context);
-        fiber.context.uc_stack.ss_sp = fiber.stack.data();
-        fiber.context.uc_stack.ss_size = fiber.stack.size();
-        fiber.context.uc_link = &scheduler;
-        makecontext(&fiber.context, live, 0);
-    }
-    for (bool forward = true;; forward = !forward) {
-        int ended = 0;
-        for (int i = 0; i < count; ++i) {
-            current = forward ? i : count - 1 - i;
-            threadIdx = {current, 0, 0};
-            swapcontext(&scheduler, &fibers[current].context);
-            ended += fibers[current].ended;
+    go_on(0, true);
+    if (fibers[0].ended) {
+        current = -1;
+        for (int i = 1; i < count; ++i) {
+            threadIdx = {i, 0, 0};
+            body(passed);
         }
+        return;
+    }
+    for (int i = 1; i < count; ++i) go_on(i, true);
+    for (bool forward = false;; forward = !forward) {
+        int ended = 0;
+        for (int i = 0; i < count; ++i) ended += fibers[i].ended;
         if (ended == count) return;
-        if (ended) std::abort();
+        if (ended) diverged();
+        for (int i = 0; i < count; ++i) go_on(forward ? i : count - 1 - i, false);
     }
 }
 

@@ -46,6 +46,7 @@ def convolve(
 ) -> Array:
     """Convolution [n, h, w, in] -> [n, h', w', out], kept as x is; margins that differ are laid around x first."""
     _permit(precision)
+    device.launches["torch.conv2d"] += 1
     tensor = device.tensor(x).permute(0, 3, 1, 2)
     top, left, bottom, right = margins
     if (top, left) != (bottom, right):
@@ -67,6 +68,7 @@ def convolve(
 def dense(device: Device, x: Array, weight: Weight, bias: Weight | None, precision: str) -> Array:
     """``x W^T + b`` over the channels of [n, h, w, in], kept as x is."""
     _permit(precision)
+    device.launches["torch.linear"] += 1
     tensor = device.tensor(x)
     y = torch.nn.functional.linear(
         tensor,

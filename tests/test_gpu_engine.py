@@ -1,0 +1,195 @@
+"""Whole plans on the GPU backend, its kernels emulated: every layer, kernel and precision; launches counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from problems import Problem, Run, images, on_a_lattice, scattered
+from test_engine import problems
+from torch import Tensor, nn
+
+from benchmarks.calibrated import calibrate
+from benchmarks.oracle import SIGNAL_BOUND
+from kdb.errors import DeviceError
+from kdb.executor import _Group
+from kdb.heatmap import HeatMap
+from kdb.kernels.base import Delta
+from kdb.kernels.gpu import device as gpu
+from kdb.kernels.gpu.backend import GpuBackend
+from kdb.operators.locationwise import LocationWise
+from kdb.planner.plan import FUSED, Step
+from kdb.planner.rules import RULES
+from kdb.session import Session
+from tests.emulation.device import EmulatedDevice, NullDevice, compiler
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no g++ to compile the kernels with")
+
+RAW, WITH_TORCH = EmulatedDevice(), EmulatedDevice(has_torch=True)
+
+
+@pytest.mark.parametrize("make", [on_a_lattice, scattered], ids=["lattice", "scattered"])
+@pytest.mark.parametrize("device", [RAW, WITH_TORCH], ids=["raw", "torch"])
+@pytest.mark.parametrize("allowed", [None, "gemm", "direct", "recompute"])
+def test_every_kind_of_layer(make: Callable[[], Problem], device: EmulatedDevice, allowed: str | None) -> None:
+    problem = make()
+    problem.assert_exact(Run(backend=GpuBackend(device), allowed=allowed).logits(problem))
+
+
+@pytest.mark.parametrize("rule", [rule.name for rule in RULES])
+def test_any_rule_may_be_switched_off(rule: str) -> None:
+    problem = on_a_lattice()
+    problem.assert_exact(Run(backend=GpuBackend(RAW), off=(rule,)).logits(problem))
+
+
+def test_the_papers_plan() -> None:
+    problem = on_a_lattice()
+    problem.assert_exact(Run(backend=GpuBackend(RAW), preset="krypton").logits(problem))
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(problems(), st.sampled_from([None, 1, 3, 48]), st.sampled_from([RAW, WITH_TORCH]))
+def test_a_random_network_is_maintained_exactly(problem: Problem, batch: int | None, device: EmulatedDevice) -> None:
+    assume(problem.signal >= SIGNAL_BOUND)
+    problem.assert_exact(Run(backend=GpuBackend(device), batch=batch).logits(problem))
+    problem.assert_exact(Run(backend=GpuBackend(device), batch=batch, off=("cut_over",)).logits(problem))
+
+
+@pytest.mark.parametrize("device", [RAW, WITH_TORCH], ids=["raw", "torch"])
+@pytest.mark.parametrize(("precision", "bound"), [("tf32", 5e-3), ("bf16", 4e-2)])
+def test_reduced_precision_is_relative_to_the_deltas(device: EmulatedDevice, precision: str, bound: float) -> None:
+    problem = on_a_lattice()
+    run = Run(backend=GpuBackend(device, precision=precision), off=("cut_over",))
+    logits, truth = run.logits(problem), problem.truth[0]
+    assert any(step.kernel.endswith(precision) for stage in run.plan.stages for step in stage.steps)
+    worst = np.abs(logits - truth).max(axis=0) / np.ptp(truth, axis=0)
+    assert worst.max() < bound
+    np.testing.assert_allclose(logits[-1], truth[-1], rtol=0, atol=1e-5 * np.abs(truth).max())  # views stay float32
+
+
+class Blocks(nn.Module):
+    """A stem, and residual blocks as ResNets have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2))
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, 1, 1))
+            for _ in "ab"
+        )
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for block in self.blocks:
+            x = torch.relu(x + block(x))
+        y: Tensor = self.head(x.mean((2, 3)))
+        return y
+
+
+def blocks() -> Problem:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = calibrate(Blocks(), images((40, 40)))
+    positions = np.stack(np.meshgrid(np.arange(8, 24, 4), np.arange(8, 24, 4), indexing="ij"), -1).reshape(-1, 2)
+    return Problem(module, images((40, 40))[1].clone(), torch.zeros(3), (5, 5), positions)
+
+
+@pytest.mark.parametrize(("kernel", "most"), [("gemm", 1), ("direct", 3), ("recompute", 4)])
+def test_launches_are_few(kernel: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a convolution and the activation behind it, for a batch; those of the paper's own plan beside them."""
+    device = NullDevice(has_torch=kernel == "direct")
+    run = Run(backend=GpuBackend(device), off=("cut_over",), batch=16, allowed=kernel)
+    problem, layers, apply = blocks(), dict[str, int](), _Group._apply
+
+    def counted(group: _Group, step: Step, *arguments: Any) -> Delta:
+        before = device.launches.total()
+        delta = apply(group, step, *arguments)
+        layers[step.node.operator.label] = max(
+            device.launches.total() - before, layers.get(step.node.operator.label, 0)
+        )
+        return delta
+
+    monkeypatch.setattr(_Group, "_apply", counted)
+    run.logits(problem)
+    assert len(run.plan.logical.batches) == 1
+    assert layers["convolution"] + layers.get("location_wise", 0) <= most, layers
+    assert layers["add"] == 1, "with the activation behind it"
+
+
+def test_activations_are_fused_into_what_they_read() -> None:
+    problem = blocks()
+    run = Run(backend=GpuBackend(RAW), off=("cut_over",))
+    problem.assert_exact(run.logits(problem))
+    (stage,) = (stage for stage in run.plan.stages if stage.name == "deltas")
+    fused = [step for step in stage.steps if step.kernel == FUSED]
+    assert len(fused) == 5 and all(isinstance(step.node.operator, LocationWise) for step in fused)
+    assert [step.epilogue for step in stage.steps if step.epilogue] == [step.node for step in fused]
+    apart = Run(backend=GpuBackend(WITH_TORCH), off=("cut_over",), allowed="direct")
+    problem.assert_exact(apart.logits(problem))
+    assert sum(step.kernel == FUSED for stage in apart.plan.stages for step in stage.steps) == 2  # behind the sums
+
+
+# --- queries -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def session(monkeypatch: pytest.MonkeyPatch) -> Session:
+    monkeypatch.setattr(gpu, "opened", lambda: RAW)
+    monkeypatch.setattr(gpu, "found", lambda: RAW)
+    db = Session()
+    db.register_model("small", blocks().module, input_size=(40, 40))
+    rng = np.random.default_rng(0)
+    db.register_image("noise", rng.integers(0, 256, (40, 40, 3), dtype=np.uint8))
+    return db
+
+
+QUERY = "OCCLUDE noise WITH patch(5, 5) STRIDE 5 USING small"
+
+
+def heat_map(db: Session, query: str) -> HeatMap:
+    found = db.execute(query)
+    assert isinstance(found, HeatMap)
+    return found
+
+
+def test_a_query_on_the_gpu(session: Session) -> None:
+    cpu, gpu_ = heat_map(session, f"{QUERY} ON cpu"), heat_map(session, f"{QUERY} ON gpu")
+    np.testing.assert_allclose(gpu_.values, cpu.values, rtol=0, atol=1e-5)
+    assert gpu_.exact and "gemm" in gpu_.stats.kernels
+    assert "backend emulated, threads 1" in session.explain(f"{QUERY} ON gpu")
+    assert "backend emulated" in session.explain(QUERY), "it is expected to take less time"
+    assert "backend cpu" in session.explain(f"{QUERY} ON cpu")
+    session.execute("SET rule.cut_over = off")
+    assert FUSED in session.explain(f"{QUERY} ON gpu")
+    reduced = heat_map(session, f"{QUERY} PRECISION bf16 ON gpu")
+    assert not reduced.exact and "gemm.bf16" in reduced.stats.kernels
+    np.testing.assert_allclose(reduced.values, cpu.values, rtol=0, atol=0.05 * np.ptp(cpu.values))
+
+
+def test_settings_of_the_gpu(session: Session) -> None:
+    session.execute("SET memory_limit = 512")
+    session.explain(f"{QUERY} ON gpu")
+    assert RAW.limit == 512 << 20
+    session.execute("RESET memory_limit")
+    session.execute("SET batch_size = 16")
+    session.explain(f"{QUERY} ON gpu")
+    assert RAW.limit is None
+    session.execute("SET preset = krypton")
+    assert "recompute" in session.explain(f"{QUERY} ON gpu")
+
+
+def test_without_a_gpu_the_cpu_is_the_default_and_asking_for_one_says_what_is_missing() -> None:
+    if gpu.found() is not None:
+        pytest.skip("there is a GPU")
+    db = Session()
+    db.register_model("small", blocks().module, input_size=(40, 40))
+    db.register_image("noise", np.zeros((40, 40, 3), np.uint8))
+    assert "backend cpu" in db.explain(QUERY)
+    with pytest.raises(DeviceError, match=r"needs CuPy|no CUDA device"):
+        db.execute(f"{QUERY} ON gpu")
