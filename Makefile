@@ -8,7 +8,7 @@ STAMP = $(VENV)/installed
 BIN = $(VENV)/bin
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test verify coverage bench bench-approx figures style wheel clean
+.PHONY: demo test verify coverage bench bench-approx gpu-check figures style wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -29,6 +29,10 @@ bench: $(STAMP)
 
 bench-approx: $(STAMP)
 	$(BIN)/python -m benchmarks.approximate
+
+# On a machine with a GPU, in whatever environment has torch for CUDA and CuPy: nothing is installed.
+gpu-check:
+	$(PYTHON) -m benchmarks.gpu_check
 
 figures: $(STAMP)
 	$(BIN)/python -m benchmarks.figures

@@ -130,6 +130,7 @@ class _Run:
         self.replacement = plan.backend.upload(occlusion.replacement)
         self.aligned = occlusion.aligned
         self.channels = None if occlusion.channels is None else plan.backend.upload(occlusion.channels)
+        self.baseline = plan.backend.download(views[plan.logical.network.output.name]).reshape(-1)
         self.sink = sink
         self.stop = threading.Event()
         self.ended = threading.Semaphore(0)
@@ -143,12 +144,18 @@ class _Run:
         """A worker's life."""
         try:
             with computing(threads), self.plan.backend.running():
+                # A device computes one group while the host delivers the one before.
+                pending: list[Callable[[], None]] = []
                 while not self.stop.is_set():
                     try:
                         group = groups.get_nowait()
                     except queue.Empty:
-                        return
-                    _Group(self, group).run()
+                        break
+                    pending.append(_Group(self, group).run())
+                    while len(pending) > (not self.plan.backend.host):
+                        pending.pop(0)()
+                for deliver in pending:
+                    deliver()
         except BaseException as error:  # whatever it is, the caller raises it
             self.error = self.error or error
             self.stop.set()
@@ -174,8 +181,11 @@ class _Group:
         self.batches = [run.plan.logical.batches[i] for i in group]
         self.measured = Measured()
 
-    def run(self) -> None:
-        """All stages; stops early, without a result, where the run is to stop."""
+    def run(self) -> Callable[[], None]:
+        """All stages; what delivers the result, which a device may still be computing.
+
+        Stops early, without a result, where the run is to stop.
+        """
         first, *rest = self.plan.stages
         members: list[IntArray] = []
         total = sum(len(batch) for batch in self.batches)
@@ -183,23 +193,28 @@ class _Group:
         row = 0
         for batch in self.batches:
             if self.run_.stop.is_set():
-                return
+                return lambda: None
             kept, values = self._delta_stage(first, batch)
             if len(kept):
                 members.append(kept)
                 row = self._gather(buffers, values, row, total)
-        asked = np.concatenate(self.batches)
-        done = np.concatenate([*members, np.zeros(0, np.int64)])
-        logits = np.empty((len(asked), self.network.output.shape.channels), np.float32)
-        logits[:] = self.backend.download(self.run_.views[self.network.output.name]).reshape(-1)
+        fetched: Callable[[], Array] | None = None
         if row:
             values = {name: buffer[:row] for name, buffer in buffers.items()}
             for stage in rest:
                 values = self._full_stage(stage, values, row)
-            results = self.backend.download(values[self.network.output.name]).reshape(row, -1)
-            order = np.argsort(asked, kind="stable")
-            logits[order[np.searchsorted(asked, done, sorter=order)]] = results
+            fetched = self.backend.fetch(values[self.network.output.name])
         self.measured.evaluated = row
+        return lambda: self._deliver(np.concatenate([*members, np.zeros(0, np.int64)]), fetched)
+
+    def _deliver(self, done: IntArray, fetched: Callable[[], Array] | None) -> None:
+        """The results of the positions ``done``; the others' are those of the image itself."""
+        asked = np.concatenate(self.batches)
+        logits = np.empty((len(asked), self.network.output.shape.channels), np.float32)
+        logits[:] = self.run_.baseline
+        if fetched is not None:
+            order = np.argsort(asked, kind="stable")
+            logits[order[np.searchsorted(asked, done, sorter=order)]] = fetched().reshape(len(done), -1)
         self.run_.deliver(asked, logits, self.measured)
 
     def _gather(self, buffers: dict[str, Array], values: Mapping[str, Array], row: int, total: int) -> int:

@@ -15,7 +15,7 @@ from kdb.kernels.base import Delta, Epilogue, Instruction, Margins, Program, Sli
 from kdb.kernels.cpu import CpuBackend
 from kdb.kernels.gpu.backend import GpuBackend, bits
 from kdb.kernels.gpu.programs import REGISTERS, encode
-from kdb.kernels.gpu.source import INSTANCES, files, kernels, options, text
+from kdb.kernels.gpu.source import INSTANCES, expressions, files, kernels, options, text
 from tests.emulation.device import EmulatedDevice, compiler
 from tests.test_kernels import CASES, PARAMETERS, inputs
 
@@ -365,9 +365,7 @@ def test_every_kernel_has_instances_and_a_source() -> None:
 @pytest.mark.parametrize("file", files())
 def test_kernels_compile_for_devices_that_are_not_there(file: str, architecture: str) -> None:
     core = pytest.importorskip("cuda.core", exc_type=ImportError)
-    own = [kernel for kernel in kernels().values() if kernel.file == file]
-    names = [kernel.expression(types) for kernel in own for types in INSTANCES[kernel.name]]
     macros = [tuple(option[2:].split("=")) for option in options() if option.startswith("-D")]
     chosen = core.ProgramOptions(std="c++17", arch=architecture, define_macro=macros)
-    binary = core.Program(text(file), "c++", chosen).compile("cubin", name_expressions=names)
+    binary = core.Program(text(file), "c++", chosen).compile("cubin", name_expressions=expressions(file))
     assert len(binary.code) > 1000

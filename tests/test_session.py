@@ -22,7 +22,7 @@ from torch import nn
 import kdb
 from benchmarks import photos
 from benchmarks.calibrated import calibrate
-from kdb.errors import BindError, Error, ExecutionError, Interrupted, ModelError, NotAvailableError, ParseError
+from kdb.errors import BindError, Error, ExecutionError, Interrupted, ModelError, ParseError
 from kdb.heatmap import HeatMap, HeatMaps
 from kdb.interrupts import deferred
 from kdb.session import Session
@@ -551,7 +551,6 @@ BAD: list[tuple[str, type[Error], str]] = [
     ("OCCLUDE cat USING small DRILL DOWN 0.3 SPEEDUP 3.3", BindError, "as large as the input"),
     ("OCCLUDE cat USING small DRILL DOWN COARSE STRIDE 6", BindError, "a multiple of STRIDE"),
     ("OCCLUDE cat USING small DRILL DOWN COARSE STRIDE 400", BindError, "as large as the input"),
-    ("OCCLUDE cat USING small ON gpu", NotAvailableError, "CPU"),
     ("TUNE small ON 'x.png'", ExecutionError, "no such file"),
     ("CREATE MODEL m FROM 'x.pt'", ModelError, "no file 'x.pt'"),
     ("DESCRIBE MODEL smal", BindError, "did you mean 'small'"),

@@ -178,6 +178,9 @@ class Backend(Protocol):
     def download(self, array: Array) -> FloatArray:
         """The backend's array as a host's own."""
 
+    def fetch(self, array: Array) -> Callable[[], FloatArray]:
+        """Begin to download; the function that is returned waits until the array is there."""
+
     def announce(self, boxes: Sequence[Boxes]) -> None:
         """All boxes that a batch's layers are about to use: a device takes them in one copy."""
 

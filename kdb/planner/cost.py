@@ -14,7 +14,7 @@ from itertools import pairwise, product
 from typing import NamedTuple
 
 from kdb.geometry import Part, Size
-from kdb.kernels.base import Backend
+from kdb.kernels.base import Backend, Sliding
 from kdb.network import Network, Node
 from kdb.operators.base import ELEMENT, Shape, Work
 from kdb.planner.plan import Core
@@ -117,6 +117,8 @@ class CostModel:
         self.backend = backend
         self.allowed = allowed
         self.positions = positions
+        # Algorithm 1 convolves by the backend's first kernel, which without a library is not the one it is counted as.
+        self._first = backend.convolution_kernels(Sliding((3, 3)), 1)[0]
         self._known: dict[Hashable, Choice] = {}
 
     def _best(self, kernels: Sequence[str], works: Sequence[Work], n: int) -> Choice:
@@ -127,6 +129,8 @@ class CostModel:
         return next(choice for choice in asked if choice.seconds <= TIE * least)
 
     def _seconds(self, work: Work, n: int) -> float:
+        if work.kind.startswith("direct."):
+            work = work._replace(kind=work.kind.replace("direct", self._first, 1))
         # Charged to every query, though the model keeps the form for the next one: plans are not to depend on history.
         once = work.derived / self.profile.derivation * min(n / self.positions, 1.0)
         return self.profile.seconds(work, n) + once

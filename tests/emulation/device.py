@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,9 @@ class _HostDevice(Device):
 
     def download(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return array.copy()
+
+    def fetch(self, array: npt.NDArray[Any]) -> Callable[[], npt.NDArray[Any]]:
+        return lambda: self.download(array)
 
     def tensor(self, array: npt.NDArray[Any]) -> torch.Tensor:
         tensor = torch.from_numpy(array.view(np.int16) if array.dtype == np.uint16 else array)

@@ -99,9 +99,20 @@ class GpuBackend:
 
     def download(self, array: Array) -> FloatArray:
         """In the host's memory, once it is computed; bf16 widened."""
+        return self.device.download(self._converted(array) if array.dtype == np.uint16 else array)
+
+    def fetch(self, array: Array) -> Callable[[], FloatArray]:
+        """Waits for this array alone: what is launched meanwhile goes on.  bf16 is widened on the device."""
         if array.dtype == np.uint16:
-            return np.ascontiguousarray(self.device.tensor(array).float().cpu().numpy())
-        return self.device.download(array)
+            array = self._converted(array)
+        return self.device.fetch(array)
+
+    def _converted(self, array: Array) -> Array:
+        """A delta's numbers in float32."""
+        out = self.device.empty(array.shape, np.float32)
+        whole = Boxes.whole(len(array), Size(*array.shape[1:3]))
+        self._superimpose(out, whole, [Delta(whole, array)], stored="bf16")
+        return out
 
     def announce(self, boxes: Sequence[Boxes]) -> None:
         """One copy for all of a batch; those of the batch before are forgotten."""

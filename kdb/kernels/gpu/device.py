@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -21,12 +21,16 @@ import torch.utils.dlpack
 
 from kdb.errors import DeviceError
 from kdb.kernels.base import Array
-from kdb.kernels.gpu.source import INSTANCES, Types, kernels, options, text
+from kdb.kernels.gpu.source import INSTANCES, Types, expressions, kernels, options, text
 
 THREADS = 256
 """Of a block, where the kernel does not say otherwise."""
 
-DTYPES = {"float": np.dtype(np.float32), "bf16": np.dtype(np.uint16), "int": np.dtype(np.int32)}
+DTYPES: Mapping[str, np.dtype[Any]] = {
+    "float": np.dtype(np.float32),
+    "bf16": np.dtype(np.uint16),
+    "int": np.dtype(np.int32),
+}
 """Of arrays, by what a pointer is to; numpy has no bf16, so that arrays hold its bits."""
 
 Dim = tuple[int, int, int]
@@ -51,6 +55,10 @@ class Device(ABC):
     @abstractmethod
     def download(self, array: Array) -> npt.NDArray[Any]:
         """A device's array in memory of the host; waits for what computes it."""
+
+    @abstractmethod
+    def fetch(self, array: Array) -> Callable[[], npt.NDArray[Any]]:
+        """Begin a download; what it returns waits for this array alone, whatever was launched since."""
 
     @abstractmethod
     def tensor(self, array: Array) -> torch.Tensor:
@@ -84,16 +92,13 @@ class Device(ABC):
         ``arguments`` are by the names of the declaration: arrays of its types, C-contiguous, None for a null pointer;
         numbers are cast.  Raises DeviceError for whatever does not fit it, before anything is launched.
         """
-        kernel = kernels()[name]
-        if types not in INSTANCES[name]:
-            raise DeviceError(f"{kernel.expression(types)} is not compiled")
-        typed = kernel.typed(types)
-        if arguments.keys() != {own for _, own in typed}:
-            odd = ", ".join(sorted(arguments.keys() ^ {own for _, own in typed}))
+        checks = _checks(name, types)
+        if arguments.keys() != checks.keys():
+            odd = ", ".join(sorted(arguments.keys() ^ checks.keys()))
             raise DeviceError(f"{name} takes other arguments: {odd}")
         if not all(grid):
             return
-        passed = [_passed(name, type_, own, arguments[own]) for type_, own in typed]
+        passed = [check(arguments[own]) for own, check in checks.items()]
         self.launches[name] += 1
         self._launch(name, types, grid, block, passed)
 
@@ -102,22 +107,38 @@ class Device(ABC):
         """With arrays, np.intp(0) for null pointers, and numpy's scalars of the declared types."""
 
 
-def _passed(kernel: str, type_: str, name: str, value: Any) -> Any:
-    """An argument as it is passed."""
-    if type_.endswith("*"):
-        if value is None:
-            return np.intp(0)
-        wanted = DTYPES[type_[:-1].strip()]
-        if getattr(value, "dtype", None) != wanted or not value.flags.c_contiguous:
-            found = f"{getattr(value, 'dtype', type(value).__name__)} {getattr(value, 'shape', '')}"
-            raise DeviceError(f"{kernel}: {name} takes a C-contiguous array of {wanted}, not {found}")
-        return value
-    if type_ == "float":
-        return np.float32(value)
-    bits = np.int64 if type_ == "long long" else np.int32
-    if not np.iinfo(bits).min <= value <= np.iinfo(bits).max:
-        raise DeviceError(f"{kernel}: {name} = {value} is too large")
-    return bits(value)
+@cache
+def _checks(name: str, types: Types) -> Mapping[str, Callable[[Any], Any]]:
+    """For each parameter of an instance, in order, what makes of a value the one that is passed, or refuses it."""
+    if types not in INSTANCES[name]:
+        raise DeviceError(f"{kernels()[name].expression(types)} is not compiled")
+    checks: dict[str, Callable[[Any], Any]] = {}
+    for type_, own in kernels()[name].typed(types):
+        if type_.endswith("*"):
+            checks[own] = partial(_pointer, f"{name}: {own}", DTYPES[type_[:-1].strip()])
+        elif type_ == "float":
+            checks[own] = np.float32
+        else:
+            checks[own] = partial(_whole, f"{name}: {own}", np.int64 if type_ == "long long" else np.int32)
+    return checks
+
+
+def _pointer(what: str, wanted: np.dtype[Any], value: Any) -> Any:
+    """An array of the declared type; a null pointer for None."""
+    if value is None:
+        return np.intp(0)
+    if getattr(value, "dtype", None) != wanted or not value.flags.c_contiguous:
+        found = f"{getattr(value, 'dtype', type(value).__name__)} {getattr(value, 'shape', '')}"
+        raise DeviceError(f"{what} takes a C-contiguous array of {wanted}, not {found}")
+    return value
+
+
+def _whole(what: str, bits: type[np.signedinteger[Any]], value: Any) -> Any:
+    """A whole number of the declared width."""
+    try:
+        return bits(int(value))
+    except OverflowError:
+        raise DeviceError(f"{what} = {value} is too large") from None
 
 
 def blocks(threads: int) -> int:
@@ -135,9 +156,11 @@ class CupyDevice(Device):
         super().__init__()
         try:
             import cupy
+            import cupyx
         except ImportError as error:
             raise DeviceError("a GPU needs CuPy: pip install 'kdb[gpu]'") from error
         self._cupy: Any = cupy
+        self._pinned: Any = cupyx.empty_pinned
         try:
             self._index = int(cupy.cuda.runtime.getDevice())
             properties = cupy.cuda.runtime.getDeviceProperties(self._index)
@@ -145,6 +168,7 @@ class CupyDevice(Device):
             raise DeviceError(f"no CUDA device can be used: {error}") from error
         self.title: str = properties["name"].decode()
         self.name = f"cuda:{self._index}"
+        self._modules: dict[str, Any] = {}
         self._functions: dict[tuple[str, Types], Any] = {}
         self._pool: Any = self._torch_pool() if self.has_torch else cupy.cuda.MemoryPool()
 
@@ -197,6 +221,20 @@ class CupyDevice(Device):
         host: npt.NDArray[Any] = self._cupy.asnumpy(array)
         return host
 
+    def fetch(self, array: Array) -> Callable[[], npt.NDArray[Any]]:
+        """Into pinned memory, in the stream's order."""
+        host = self._pinned(array.shape, array.dtype)
+        array.get(out=host, blocking=False)
+        copied = self._cupy.cuda.Event()
+        copied.record()
+
+        def wait() -> npt.NDArray[Any]:
+            copied.synchronize()
+            assert array is not None, "kept until it is copied"
+            return np.array(host)
+
+        return wait
+
     def tensor(self, array: Array) -> torch.Tensor:
         """By DLPack, without copying."""
         tensor = torch.utils.dlpack.from_dlpack(array.view(np.int16) if array.dtype == np.uint16 else array)
@@ -213,15 +251,21 @@ class CupyDevice(Device):
         """The stream."""
         self._cupy.cuda.get_current_stream().synchronize()
 
-    def _launch(self, name: str, types: Types, grid: Dim, block: int, arguments: Sequence[Any]) -> None:
+    def _function(self, name: str, types: Types) -> Any:
+        """An instance, compiled with all others of its source when the first of them is asked for; CuPy keeps them."""
         function = self._functions.get((name, types))
         if function is None:
-            # Each instance is a module of its own: compiled when first launched, and kept on disk by CuPy.
-            kernel = kernels()[name]
-            expression = kernel.expression(types)
-            module = self._cupy.RawModule(code=text(kernel.file), options=options(), name_expressions=[expression])
-            function = self._functions[name, types] = module.get_function(expression)
-        function(grid, (block, 1, 1), tuple(arguments))
+            file = kernels()[name].file
+            if file not in self._modules:
+                self._modules[file] = self._cupy.RawModule(
+                    code=text(file), options=options(), name_expressions=expressions(file)
+                )
+            function = self._modules[file].get_function(kernels()[name].expression(types))
+            self._functions[name, types] = function
+        return function
+
+    def _launch(self, name: str, types: Types, grid: Dim, block: int, arguments: Sequence[Any]) -> None:
+        self._function(name, types)(grid, (block, 1, 1), tuple(arguments))
 
 
 @cache

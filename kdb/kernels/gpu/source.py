@@ -100,3 +100,9 @@ def kernels() -> Mapping[str, Kernel]:
 def options() -> tuple[str, ...]:
     """The compiler's: the language, and the numbers of the functions in programs."""
     return ("-std=c++17", *(f"-DFUNCTION_{name}={number}" for number, name in enumerate(POINTWISE)))
+
+
+def expressions(file: str) -> list[str]:
+    """All instances of a source's kernels, as C++ names them."""
+    own = (kernel for kernel in kernels().values() if kernel.file == file)
+    return [kernel.expression(types) for kernel in own for types in INSTANCES[kernel.name]]
