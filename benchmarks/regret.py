@@ -120,7 +120,7 @@ def calibrated_engine(threads: int) -> Engine:
     """An engine that plans by the profile of this machine, which is measured and kept if it was not before."""
     engine = Engine(default_settings())
     engine.settings.set("threads", threads)
-    if calibration.kept(threads) is None:
+    if calibration.kept(calibration.machine(threads)) is None:
         engine.calibrate()
     return engine
 

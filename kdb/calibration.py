@@ -1,5 +1,7 @@
 """Measures a machine for the cost model: each kernel on a few layers of several widths, all threads busy, in seconds.
 
+A GPU likewise, its queue full.
+
 What is timed is the operator's own delta rule, so that a rate means what the operator counts.
 """
 
@@ -12,9 +14,10 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import lru_cache, partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +25,14 @@ import torch
 
 from kdb import cache
 from kdb.geometry import Boxes, Size
-from kdb.kernels.base import Delta, Instruction, Weight
+from kdb.kernels.base import Backend, Delta, Instruction, Weight
 from kdb.kernels.cpu import CpuBackend
+from kdb.kernels.gpu.backend import MATHS, GpuBackend
+from kdb.kernels.gpu.device import Device
 from kdb.operators.base import Operator, Shape, Update
 from kdb.operators.convolution import RECOMPUTE, Convolution
 from kdb.operators.locationwise import Dense, LocationWise
-from kdb.planner.cost import CostProfile, Rates
+from kdb.planner.cost import GPU_PROFILE, CostProfile, Rates
 from kdb.threads import computing, limited_pools
 
 FORMAT = 2
@@ -92,31 +97,60 @@ def _seconds(call: Callable[[], object], threads: int) -> float:
     return min(busy_seconds(call, threads, repeats) for _ in range(TRIES))
 
 
+Clock = Callable[[Callable[[], object]], float]
+"""Seconds that one of several equal calls takes."""
+
+
 def measure(threads: int) -> CostProfile:
     """The profile of this machine with so many worker threads; takes some seconds."""
+    backend, small = CpuBackend(reduced=True), np.zeros(8, np.float32)
     with limited_pools(1):
-        return _measure(threads)
+        clock = partial(_seconds, threads=threads)
+        call = 8 * clock(lambda: np.add(small, small))  # with what Python does around it
+        return _measured("measured", [backend], clock, call, CostProfile())
 
 
-def _measure(threads: int) -> CostProfile:
-    backend, rng = CpuBackend(reduced=True), np.random.default_rng(0)
-    small = np.zeros(8, np.float32)
-    call = 8 * _seconds(lambda: np.add(small, small), threads)  # with what Python does around it
-    bandwidth = _bandwidth(backend, threads)
+def measure_device(device: Device) -> CostProfile:
+    """The profile of a GPU, at every precision; takes some seconds, and more where kernels are still to be compiled."""
+    backends = [GpuBackend(device, precision=precision) for precision in MATHS]
+
+    def clock(call: Callable[[], object]) -> float:
+        def several(repeats: int) -> float:
+            start = time.perf_counter()
+            for _ in range(repeats):
+                call()
+            device.synchronize()
+            return (time.perf_counter() - start) / repeats
+
+        several(1)
+        repeats = max(math.ceil(LEAST_SECONDS / several(1)), 1)
+        return min(several(repeats) for _ in range(TRIES))
+
+    with computing(1), device.running():
+        tiny = backends[0].upload(np.zeros((1, 1, 1, 4), np.float32))
+        call = clock(lambda: backends[0].add(tiny, tiny, True))
+        return _measured(device.title, backends, clock, call, GPU_PROFILE)
+
+
+def _measured(name: str, backends: Sequence[Backend], clock: Clock, call: float, default: CostProfile) -> CostProfile:
+    """Every kernel of the ``backends``; ``call`` are the seconds of one that does nothing."""
+    rng = np.random.default_rng(0)
+    bandwidth = _bandwidth(backends[0], clock)
     points: dict[str, list[tuple[int, float]]] = {}
     derived, deriving = 0, 0.0
-    for layer in _layers():
+    for layer, backend in product(_layers(), backends):
         shape = Shape(layer.channels, *layer.extent)
         out = layer.operator.output_shape([shape])
         weight = _weight(layer.operator, layer.channels, rng)
         boxes, produced = Boxes.whole(BATCH, shape.size), Boxes.whole(BATCH, out.size)
         values = rng.standard_normal((BATCH, *layer.extent, layer.channels)).astype(np.float32)
+        delta = Delta(boxes, backend.delta(values))
         for kernel in layer.operator.kernels(backend):
             if kernel == RECOMPUTE:  # the library's, and passes over arrays
                 continue
-            update = Update([Delta(boxes, values)], [None], None, produced, [shape], kernel)
+            update = Update([delta], [None], None, produced, [shape], kernel)
             work = layer.operator.delta_work(kernel, [shape], [shape.size], out, out.size)
-            seconds = _seconds(partial(layer.operator.delta, backend, {"w": weight}, update), threads)
+            seconds = clock(partial(layer.operator.delta, backend, {"w": weight}, update))
             if work.derived:
                 derived += work.derived
                 deriving += _deriving(backend, layer.operator, weight, update)
@@ -124,23 +158,23 @@ def _measure(threads: int) -> CostProfile:
             rate = BATCH * work.macs / max(seconds - work.calls * call - work.weights / bandwidth, seconds / 2)
             points.setdefault(work.kind, []).append((work.width, rate))
     rates: dict[str, Rates] = {kind: tuple(sorted(found)) for kind, found in points.items()}
-    default = CostProfile()
     derivation = derived / deriving if deriving else default.derivation
-    return CostProfile("measured", {**default.rates, **rates}, bandwidth, derivation, call)
+    return CostProfile(name, {**default.rates, **rates}, bandwidth, derivation, call)
 
 
-def _bandwidth(backend: CpuBackend, threads: int) -> float:
+def _bandwidth(backend: Backend, clock: Clock) -> float:
     """Bytes a second as an activation's delta rule moves them, by its own count."""
     relu = LocationWise((Instruction("maximum", (0, 0.0)),))
     shape, extent = Shape(64, 56, 56), Size(12, 12)
     boxes = Boxes(np.full((BATCH, 2), 7), extent)
-    view, values = np.zeros((56, 56, 64), np.float32), np.zeros((BATCH, *extent, 64), np.float32)
+    view = backend.upload(np.zeros((56, 56, 64), np.float32))
+    values = backend.delta(np.zeros((BATCH, *extent, 64), np.float32))
     update = Update([Delta(boxes, values, disposable=True)], [view], None, boxes, [shape], "delta")
     work = relu.delta_work("delta", [shape], [extent], shape, extent)
-    return BATCH * work.bytes / _seconds(lambda: relu.delta(backend, {}, update), threads)
+    return BATCH * work.bytes / clock(lambda: relu.delta(backend, {}, update))
 
 
-def _deriving(backend: CpuBackend, operator: Operator, weight: Weight, update: Update) -> float:
+def _deriving(backend: Backend, operator: Operator, weight: Weight, update: Update) -> float:
     """Seconds that the first call takes with a weight, over those of the second."""
     over = []
     for _ in range(2):
@@ -171,24 +205,31 @@ def processor() -> str:
     return named[0] if named else platform.processor() or platform.machine()
 
 
+@lru_cache
 def machine(threads: int) -> str:
     """A name for this machine at so many threads: of processor, cores, and the libraries' versions."""
     parts = (FORMAT, platform.machine(), processor(), os.cpu_count(), threads, torch.__version__, np.__version__)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-def _file(threads: int) -> Path:
-    return cache.folder() / f"profile-{machine(threads)}.json"
+def device_machine(device: Device) -> str:
+    """A name for a GPU, likewise."""
+    parts = (FORMAT, device.title, device.has_torch, torch.__version__)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-def keep(profile: CostProfile, threads: int) -> None:
-    """Keep the profile for later processes on this machine, where anything can be kept."""
-    cache.write(_file(threads), encoded(profile).encode())
+def _file(machine: str) -> Path:
+    return cache.folder() / f"profile-{machine}.json"
 
 
-def kept(threads: int) -> CostProfile | None:
-    """The profile that was measured on this machine with so many threads, if there is one to be trusted."""
-    data = cache.read(_file(threads))
+def keep(profile: CostProfile, machine: str) -> None:
+    """Keep the profile of what is so named for later processes, where anything can be kept."""
+    cache.write(_file(machine), encoded(profile).encode())
+
+
+def kept(machine: str) -> CostProfile | None:
+    """The profile that was measured on what is so named, if there is one to be trusted."""
+    data = cache.read(_file(machine))
     return None if data is None else decoded(data)
 
 
@@ -204,7 +245,7 @@ def decoded(data: str | bytes) -> CostProfile | None:
         rates = {str(kind): tuple((int(w), float(r)) for w, r in points) for kind, points in found["rates"].items()}
         numbers = [float(found[name]) for name in ("bandwidth", "derivation", "call")]
         sound = all(0 < n < math.inf for n in (*numbers, *(r for points in rates.values() for _, r in points)))
-        complete = rates.keys() >= CostProfile().rates.keys() and all(rates.values())
-        return CostProfile(str(found["name"]), rates, *numbers) if sound and complete else None
+        complete = any(rates.keys() >= profile.rates.keys() for profile in (CostProfile(), GPU_PROFILE))
+        return CostProfile(str(found["name"]), rates, *numbers) if sound and complete and all(rates.values()) else None
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

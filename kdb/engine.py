@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -56,28 +56,38 @@ def default_settings() -> Settings:
 
 
 class Engine:
-    """Plans and runs queries under ``settings``; ``kept`` finds the profile that was measured with so many threads."""
+    """Plans and runs queries under ``settings``; ``kept`` finds the profile that was measured on a machine so named."""
 
-    def __init__(self, settings: Settings, kept: Callable[[int], CostProfile | None] = calibration.kept) -> None:
+    def __init__(self, settings: Settings, kept: Callable[[str], CostProfile | None] = calibration.kept) -> None:
         self.settings, self._kept = settings, kept
-        self._profiles: dict[int, CostProfile] = {}
+        self._profiles: dict[str, CostProfile] = {}
         self.views = ViewStore(0)
         self._rewritten: Memo = WeakKeyDictionary()
         self._plans: OrderedDict[Hashable, tuple[Network, Planned]] = OrderedDict()
 
     def profile(self, threads: int) -> CostProfile:
         """What plans for so many threads are costed by: the machine's own profile where one was measured."""
-        if threads not in self._profiles:
-            self._profiles[threads] = self._kept(threads) or CostProfile()
-        return self._profiles[threads]
+        return self._profile(calibration.machine(threads), CostProfile())
 
-    def calibrate(self) -> CostProfile:
-        """Measure this machine with the threads that are set, and keep what is found for later processes too."""
-        threads = self.settings["threads"]
-        self._profiles[threads] = calibration.measure(threads)
+    def _profile(self, machine: str, default: CostProfile) -> CostProfile:
+        if machine not in self._profiles:
+            self._profiles[machine] = self._kept(machine) or default
+        return self._profiles[machine]
+
+    def calibrate(self) -> Mapping[str, CostProfile]:
+        """Measure this machine with the threads that are set, and its GPU if any; kept for later processes too.
+
+        By the machines' names.
+        """
+        threads, device = self.settings["threads"], gpu.found()
+        measured = {calibration.machine(threads): calibration.measure(threads)}
+        if device is not None:
+            measured[calibration.device_machine(device)] = calibration.measure_device(device)
+        for machine, profile in measured.items():
+            self._profiles[machine] = profile
+            calibration.keep(profile, machine)
         self._plans.clear()
-        calibration.keep(self._profiles[threads], threads)
-        return self._profiles[threads]
+        return measured
 
     def plan(
         self,
@@ -136,7 +146,8 @@ class Engine:
         if device is not None:
             limit = self.settings["memory_limit"]
             device.limit_memory(None if limit is None else limit << 20)
-            costs = CostModel(GPU_PROFILE, GpuBackend(device, native, precision), allowed, positions)
+            profile = self._profile(calibration.device_machine(device), GPU_PROFILE)
+            costs = CostModel(profile, GpuBackend(device, native, precision), allowed, positions)
             room = DEVICE_BUFFER_BYTES if limit is None else min(DEVICE_BUFFER_BYTES, (limit << 20) // 8)
             yield Context(
                 costs, 1, batch_size or preset.device_batch_size, room, DEVICE_BUFFER_POSITIONS, threshold, hold

@@ -257,11 +257,12 @@ class Session:
 
     @_statement.register
     def _calibrate(self, statement: query.Calibrate, arguments: Arguments) -> Result:
-        profile = self._engine.calibrate()
-        self._study.keep_profile(calibration.machine(self.settings["threads"]), calibration.encoded(profile))
-        rates = profile.rates
-        rows = tuple((kind, width, round(rate / 1e9, 1)) for kind in sorted(rates) for width, rate in rates[kind])
-        return Table(("work", "width", "Gmac/s"), rows)
+        rows: list[tuple[object, ...]] = []
+        for i, (machine, profile) in enumerate(self._engine.calibrate().items()):
+            self._study.keep_profile(machine, calibration.encoded(profile))
+            on, rates = "gpu " if i else "", profile.rates
+            rows += [(on + kind, width, round(rate / 1e9, 1)) for kind in sorted(rates) for width, rate in rates[kind]]
+        return Table(("work", "width", "Gmac/s"), tuple(rows))
 
     @_statement.register
     def _create_model(self, statement: query.CreateModel, arguments: Arguments) -> Result:
@@ -299,10 +300,10 @@ class Session:
         self._study.keep_tuning(tuning.subject(asked, tasks[0].traced, arguments), tuned)
         return tuned.table(ssim)
 
-    def _profile(self, threads: int) -> CostProfile | None:
-        """What was measured with so many threads on this machine, and kept in the study or the cache."""
-        text = self._study.profile(calibration.machine(threads))
-        return (None if text is None else calibration.decoded(text)) or calibration.kept(threads)
+    def _profile(self, machine: str) -> CostProfile | None:
+        """What was measured on this machine, and kept in the study or the cache."""
+        text = self._study.profile(machine)
+        return (None if text is None else calibration.decoded(text)) or calibration.kept(machine)
 
     # ---- OCCLUDE
 

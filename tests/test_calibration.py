@@ -21,13 +21,13 @@ def test_calibrate_measures_every_kind_of_work_and_is_kept(monkeypatch: pytest.M
     table = db.execute("CALIBRATE")
     assert {row[0] for row in table.rows} == set(CostProfile().rates)
     assert all(row[2] > 0 for row in table.rows)
-    found = calibration.kept(1)
+    found = calibration.kept(calibration.machine(1))
     assert found is not None and found.name == "measured"
-    assert calibration.kept(2) is None, "another number of threads is another machine"
+    assert calibration.kept(calibration.machine(2)) is None, "another number of threads is another machine"
     (file,) = tmp_path.iterdir()
     for damaged in (b"", b"{}", file.read_bytes()[:-9], file.read_bytes().replace(b'"direct.wide"', b'"other"')):
         file.write_bytes(damaged)
-        assert calibration.kept(1) is None
+        assert calibration.kept(calibration.machine(1)) is None
 
 
 def test_rates_between_two_widths() -> None:

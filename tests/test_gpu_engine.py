@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from benchmarks.calibrated import calibrate
 from benchmarks.oracle import SIGNAL_BOUND
+from kdb import calibration
 from kdb.errors import DeviceError
 from kdb.executor import _Group
 from kdb.heatmap import HeatMap
@@ -23,6 +24,7 @@ from kdb.kernels.base import Delta
 from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.operators.locationwise import LocationWise
+from kdb.planner.cost import GPU_PROFILE
 from kdb.planner.plan import FUSED, Step
 from kdb.session import Session
 from tests.emulation.device import EmulatedDevice, NullDevice, compiler
@@ -187,6 +189,18 @@ def test_settings_of_the_gpu(session: Session) -> None:
     assert RAW.limit is None
     session.execute("SET preset = krypton")
     assert "recompute" in session.explain(f"{QUERY} ON gpu")
+
+
+def test_a_gpu_is_calibrated_at_every_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("LEAST_SECONDS", 0.0), ("TRIES", 1), ("WIDTHS", (32,)), ("BATCH", 1)):
+        monkeypatch.setattr(calibration, name, value)
+    for device in (RAW, WITH_TORCH):
+        profile = calibration.measure_device(device)
+        assert set(profile.rates) == set(GPU_PROFILE.rates) and profile.name == "g++"
+        assert calibration.decoded(calibration.encoded(profile)) == profile
+        measured = {kind for kind, points in profile.rates.items() if points != GPU_PROFILE.rates[kind]}
+        kernels = ("gemm",) if device is RAW else ("gemm", "direct")
+        assert measured >= {f"{kernel}{bits}.wide" for kernel in kernels for bits in ("", ".tf32", ".bf16")}
 
 
 def test_without_a_gpu_the_cpu_is_the_default_and_asking_for_one_says_what_is_missing() -> None:

@@ -45,7 +45,7 @@ def profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CostProfile:
     """That of this machine with one thread, in a cache of its own; it need not be measured."""
     monkeypatch.setenv("KDB_CACHE", str(tmp_path / "cache"))
     kept = CostProfile("kept", bandwidth=7e9)
-    calibration.keep(kept, 1)
+    calibration.keep(kept, calibration.machine(1))
     monkeypatch.setattr(calibration, "measure", lambda threads: pytest.fail("measured what was known"))
     return kept
 
@@ -188,7 +188,7 @@ class TestRegret:
         monkeypatch.setenv("KDB_CACHE", str(tmp_path))
         monkeypatch.setattr(calibration, "measure", lambda threads: CostProfile(f"measured with {threads}"))
         assert regret.calibrated_engine(3).profile(3).name == "measured with 3"
-        kept = calibration.kept(3)
+        kept = calibration.kept(calibration.machine(3))
         assert kept is not None and kept.name == "measured with 3"
 
     def test_an_unknown_network_is_refused(self) -> None:

@@ -175,6 +175,9 @@ class Backend(Protocol):
     def upload(self, array: FloatArray) -> Array:
         """A host's array as the backend's own."""
 
+    def delta(self, array: FloatArray) -> Array:
+        """A host's array as deltas are kept, which may be in fewer bits."""
+
     def download(self, array: Array) -> FloatArray:
         """The backend's array as a host's own."""
 

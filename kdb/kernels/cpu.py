@@ -86,6 +86,10 @@ class CpuBackend:
         """The same."""
         return array
 
+    def delta(self, array: FloatArray) -> FloatArray:
+        """The same."""
+        return array
+
     def download(self, array: FloatArray) -> FloatArray:
         """The same."""
         return array

@@ -98,7 +98,7 @@ class EmulatedDevice(_HostDevice):
 
     def __init__(self, has_torch: bool = False) -> None:
         super().__init__()
-        self.name = "emulated"
+        self.name, self.title = "emulated", "g++"
         self._has_torch = has_torch
 
     @property
@@ -118,7 +118,7 @@ class NullDevice(_HostDevice):
 
     def __init__(self, has_torch: bool = False) -> None:
         super().__init__()
-        self.name, self.allocated, self._has_torch = "null", 0, has_torch
+        self.name, self.title, self.allocated, self._has_torch = "null", "nothing", 0, has_torch
 
     def empty(self, shape: Sequence[int], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         array = np.zeros(tuple(shape), dtype)

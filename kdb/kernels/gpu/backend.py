@@ -97,6 +97,10 @@ class GpuBackend:
         """In the device's memory."""
         return self.device.upload(np.ascontiguousarray(array, dtype=np.float32))
 
+    def delta(self, array: FloatArray) -> Array:
+        """In the device's memory, at the precision of deltas."""
+        return self.device.upload(bits(array)) if self._stored == "bf16" else self.upload(array)
+
     def download(self, array: Array) -> FloatArray:
         """In the host's memory, once it is computed; bf16 widened."""
         return self.device.download(self._converted(array) if array.dtype == np.uint16 else array)

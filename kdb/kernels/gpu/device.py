@@ -40,6 +40,8 @@ class Device(ABC):
     """Memory and launches.  ``launches`` counts the latter by kernel."""
 
     name: str
+    title: str
+    """What it is called by who makes it."""
 
     def __init__(self) -> None:
         self.launches: Counter[str] = Counter()
@@ -166,7 +168,7 @@ class CupyDevice(Device):
             properties = cupy.cuda.runtime.getDeviceProperties(self._index)
         except cupy.cuda.runtime.CUDARuntimeError as error:
             raise DeviceError(f"no CUDA device can be used: {error}") from error
-        self.title: str = properties["name"].decode()
+        self.title = properties["name"].decode()
         self.name = f"cuda:{self._index}"
         self._modules: dict[str, Any] = {}
         self._functions: dict[tuple[str, Types], Any] = {}
