@@ -25,10 +25,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks import photos, verify
+from benchmarks.algorithm1 import Algorithm1
 from benchmarks.baselines import captum_seconds
-from benchmarks.gpu_baselines import PRECISIONS, GpuNaive, best, timed
+from benchmarks.gpu_baselines import PRECISIONS, GpuNaive, best, permitted, timed
 from benchmarks.oracle import exactness, full_inference
 from benchmarks.timing import markdown_table, write_json, write_markdown
+from kdb.engine import Engine, default_settings
+from kdb.frontends.torch_export import trace
 from kdb.heatmap import HeatMap
 from kdb.session import Session
 
@@ -222,7 +225,7 @@ def maps(check: Check) -> None:
 
 
 def others(check: Check) -> None:
-    """The paper's plan through kdb, and captum, on whole maps at fp32."""
+    """The paper's plan through kdb, its Algorithm 1 in plain torch, and captum, on whole maps at fp32."""
     rows: list[Sequence[object]] = []
     for name in check.compared:
         if check.left < 30:
@@ -233,8 +236,26 @@ def others(check: Check) -> None:
         (krypton,) = _medians(1, partial(looked_at.seconds, text))
         looked_at.db.execute("RESET preset")
         positions = looked_at.lattice(check.stride)
-        rows.append((name, len(positions), krypton, _captum(check, looked_at, len(positions))))
-        check.note("The paper's plan, and captum", ("network", "positions", "krypton s", "captum s"), rows)
+        plain = _algorithm_1(check, looked_at, positions)
+        rows.append((name, len(positions), krypton, plain, _captum(check, looked_at, len(positions))))
+        headers = ("network", "positions", "krypton s", "Algorithm 1 in torch s", "captum s")
+        check.note("The paper's plan, its baseline, and captum", headers, rows)
+
+
+def _algorithm_1(check: Check, looked_at: Subject, positions: IntArray) -> float:
+    """Seconds of the paper's naive incremental inference, in batches of 128, at most 512 positions timed."""
+    engine, timed_ = Engine(default_settings()), positions[: min(len(positions), 512)]
+    engine.settings.set("preset", "krypton")
+    engine.settings.set("batch_size", 128)
+    network = trace(looked_at.module("cpu"), (3, *looked_at.of.size))
+    run = Algorithm1(engine, network, looked_at.image, check.device)
+    seconds = []
+    for _ in range(2):  # the first plans and warms up
+        begun = time.perf_counter()
+        with permitted("fp32"):
+            run(looked_at.fill, PATCH, timed_)
+        seconds.append(time.perf_counter() - begun)
+    return seconds[-1] * len(positions) / len(timed_)
 
 
 def _captum(check: Check, looked_at: Subject, positions: int) -> object:

@@ -79,7 +79,8 @@ class Executor:
         Raises Interrupted on Ctrl-C, once the workers have stopped between two batches, and ExecutionError for
         whatever goes wrong in one of them.
         """
-        state = _Run(plan, views, occlusion, sink)
+        with plan.backend.running():
+            state = _Run(plan, views, occlusion, sink)
         groups: queue.SimpleQueue[tuple[int, ...]] = queue.SimpleQueue()
         for group in plan.logical.groups:
             groups.put(group)

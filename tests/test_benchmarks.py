@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from benchmarks import photos
+from benchmarks.algorithm1 import Algorithm1
 from benchmarks.baselines import LAYOUTS, TRIALS, Naive, captum_occlusion, captum_seconds, fold_batch_norms, naive
 from benchmarks.calibrated import calibrate, calibrated, input_size, signal
 from benchmarks.oracle import (
@@ -23,6 +24,8 @@ from benchmarks.oracle import (
     oracle_logits,
     relative_range,
 )
+from kdb.engine import Engine, default_settings
+from kdb.frontends.torch_export import trace
 
 MEAN_COLOUR = torch.zeros(3)
 
@@ -345,3 +348,18 @@ class TestCaptum:
             captum_seconds(network, image, target=3, fill=MEAN_COLOUR, patch=(8, 8), stride=(8, 8), batch=4, batches=4)
         with pytest.raises(ValueError, match="at least one"):
             captum_seconds(network, image, target=3, fill=MEAN_COLOUR, batches=0)
+
+
+# --- Algorithm 1 in plain torch ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1"])
+def test_algorithm_1_in_plain_torch_is_full_inference(name: str) -> None:
+    module = calibrated(name, (64, 64))
+    image, fill = photos.normalised(photos.photo("chelsea", (64, 64))), torch.zeros(3)
+    positions = np.array([(0, 0), (5, 40), (48, 48), (20, 17), (20, 17), (48, 3)])
+    engine = Engine(default_settings())
+    engine.settings.set("preset", "krypton")
+    found = Algorithm1(engine, trace(module, (3, 64, 64)), image, "cpu")(fill, (16, 16), positions)
+    truth = [logits(module, image, fill, (16, 16), positions) for logits in (oracle_logits, float32_logits)]
+    assert exactness(found, *truth).ok

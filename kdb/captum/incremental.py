@@ -111,7 +111,7 @@ def unsuitable(module: object, inputs: tuple[Tensor, ...], arguments: tuple[Any,
     state += [(f"'{name}'", weight) for name, weight in (*module.named_parameters(), *module.named_buffers())]
     for name, tensor in state:
         if tensor.device.type != "cpu":
-            return f"{name} is on {tensor.device}, and kdb runs on the CPU"
+            return f"{name} is on {tensor.device}, and only what lies on the CPU is taken"
         if tensor.dtype != torch.float32 and (tensor is images or tensor.is_floating_point()):
             return f"{name} is of {tensor.dtype}, and kdb computes in float32"
     return None
