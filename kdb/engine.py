@@ -37,7 +37,7 @@ Progress = Callable[[int, int], None]
 PLANS_KEPT = 16
 BUFFER_BYTES = 512 << 20
 """Of maps gathered between stages, over all workers."""
-DEVICE_BUFFER_BYTES, DEVICE_BUFFER_POSITIONS = 2 << 30, 1024
+DEVICE_BUFFER_BYTES, DEVICE_BUFFER_POSITIONS = 512 << 20, 1024
 """The same on a GPU, and how many positions are gathered at most: its one worker wants few, large batches."""
 
 
@@ -187,8 +187,12 @@ class Engine:
         occlusion: Occlusion,
         sink: Sink,
         progress: Progress | None = None,
+        analyze: bool = False,
     ) -> Measured:
-        """Hand the logits of every position to ``sink``; raises what it does, ExecutionError and Interrupted."""
+        """Hand the logits of every position to ``sink``; raises what it does, ExecutionError and Interrupted.
+
+        To ``analyze`` is to measure a device's own time, layer by layer, at the price of waiting for each.
+        """
         total = len(plan.logical.positions)
         tell = None if progress is None else lambda done: progress(done, total)
-        return Executor(plan.threads).run(plan, views, occlusion, sink, tell)
+        return Executor(plan.threads).run(plan, views, occlusion, sink, tell, analyze)

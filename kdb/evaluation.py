@@ -52,6 +52,8 @@ class Task:
     arguments: Arguments
     traced_in: float = 0.0
     """Seconds it took to find and trace the model."""
+    analyze: bool = False
+    """Whether each layer's own time is to be measured."""
 
     @property
     def patch(self) -> Size:
@@ -195,7 +197,10 @@ class _Evaluation:
         start = time.perf_counter()
         interrupted = None
         try:
-            self._measured.add(self._engine.execute(planned.physical, views, _occlusion(self._task), take, self._told))
+            measured = self._engine.execute(
+                planned.physical, views, _occlusion(self._task), take, self._told, self._task.analyze
+            )
+            self._measured.add(measured)
         except Interrupted as stopped:
             interrupted = stopped
         self._seconds["execute"] += time.perf_counter() - start

@@ -73,14 +73,17 @@ class Executor:
         occlusion: Occlusion,
         sink: Sink,
         progress: Callable[[int], None] | None = None,
+        analyze: bool = False,
     ) -> Measured:
         """Evaluate every group; ``progress`` is told the number of positions finished, in the calling thread.
+
+        To ``analyze`` is to wait for a device after every layer, so that what is measured is its own time.
 
         Raises Interrupted on Ctrl-C, once the workers have stopped between two batches, and ExecutionError for
         whatever goes wrong in one of them.
         """
         with plan.backend.running():
-            state = _Run(plan, views, occlusion, sink)
+            state = _Run(plan, views, occlusion, sink, analyze)
         groups: queue.SimpleQueue[tuple[int, ...]] = queue.SimpleQueue()
         for group in plan.logical.groups:
             groups.put(group)
@@ -125,8 +128,10 @@ class Executor:
 class _Run:
     """One execution, shared by its workers."""
 
-    def __init__(self, plan: PhysicalPlan, views: MaterializedViews, occlusion: Occlusion, sink: Sink) -> None:
-        self.plan = plan
+    def __init__(
+        self, plan: PhysicalPlan, views: MaterializedViews, occlusion: Occlusion, sink: Sink, analyze: bool = False
+    ) -> None:
+        self.plan, self.analyze = plan, analyze
         self.views = views
         self.replacement = plan.backend.upload(occlusion.replacement)
         self.aligned = occlusion.aligned
@@ -260,6 +265,7 @@ class _Group:
                 continue
             begun = time.perf_counter()
             deltas[step.node.name] = self._apply(step, deltas, batch, placed[step.node.name])
+            self._awaited()
             for name in step.releases:
                 deltas.pop(name, None)
             self.measured.layers[step.node.name] += time.perf_counter() - begun
@@ -271,6 +277,10 @@ class _Group:
             crossing[name] = materialize(self.backend, views[name], delta, self.network[name].shape.size)
         self.measured.stages[stage.name] += time.perf_counter() - start
         return batch, crossing
+
+    def _awaited(self) -> None:
+        if self.run_.analyze:
+            self.backend.synchronize()
 
     def _placed(self, stage: Stage, batch: IntArray) -> dict[str, Boxes]:
         """The boxes of each layer; those that go by one footprint are one object."""
@@ -349,6 +359,7 @@ class _Group:
                 maps[node.name] = node.operator.evaluate(
                     self.backend, self.network.parameters, inputs, step.kernel, step.disposable[0]
                 )
+                self._awaited()
                 for name in step.releases:
                     maps.pop(name, None)
                 area = node.shape.size.area * count

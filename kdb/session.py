@@ -212,7 +212,8 @@ class Session:
             found, several = self._checked(asked, arguments)
             if several and len(found) != 1:
                 raise BindError(f"EXPLAIN ANALYZE runs one image; {len(found)} are given")
-            step = self._heat_map(asked, arguments, *found[0])
+            task = replace(self._task(asked, arguments, *found[0]), analyze=True)
+            step = evaluation.run(self._engine, task, self.progress)
             heat_map, planned = step.heat_map, step.planned
             _save(heat_map, asked, found)
             wall, tuned = heat_map.stats.seconds["execute"], self._bind(asked, arguments).tuned

@@ -157,6 +157,24 @@ def test_selections(data: st.DataObject, size: Size, channels: int, n: int, seed
     assert np.array_equal(K.expand(thin, size, channels), np.broadcast_to(thin, x.shape))
 
 
+def test_small_verbs() -> None:
+    rng = np.random.default_rng(0)
+    view, where = normal(rng, 6, 7, 4), Boxes(np.array([[0, 2], [3, 4]]), Size(3, 3))
+    out, expected = np.zeros((2, 5, 5, 4), np.float32), np.zeros((2, 5, 5, 4), np.float32)
+    colour = np.float32([1, -2, 3, 0.5])
+    K.replace(view, where, colour, out[:, 1:4, 2:])
+    CPU.replace(view, where, colour, expected[:, 1:4, 2:])
+    close(out, expected)
+    x = normal(rng, 2, 3, 3, 4)
+    assert K.all_finite(x) and not any(K.all_finite(x * np.float32(bad)) for bad in (np.nan, np.inf))
+    assert np.array_equal(K.constant(Weight(view)), view[None])
+    for backend in (K, GpuBackend(EmulatedDevice(has_torch=True))):
+        found = backend.framework(lambda maps: maps[0].double().sum((1, 2)), [x])
+        close(found, x.sum((1, 2))[:, None, None])
+    assert K.download(K.fetch(x)()).dtype == np.float32
+    close(BF16.fetch(BF16.delta(x))(), x, "bf16")
+
+
 # --- windows -----------------------------------------------------------------------------------------------------
 
 

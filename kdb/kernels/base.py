@@ -172,6 +172,9 @@ class Backend(Protocol):
     def running(self) -> AbstractContextManager[None]:
         """Around all other verbs, in the thread that calls them."""
 
+    def synchronize(self) -> None:
+        """Wait for all that was asked of a device, as a clock must."""
+
     def upload(self, array: FloatArray) -> Array:
         """A host's array as the backend's own."""
 

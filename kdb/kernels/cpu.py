@@ -82,6 +82,9 @@ class CpuBackend:
         """Nothing: threads are the executor's."""
         return nullcontext()
 
+    def synchronize(self) -> None:
+        """All is done when it is asked for."""
+
     def upload(self, array: FloatArray) -> FloatArray:
         """The same."""
         return array

@@ -93,6 +93,10 @@ class GpuBackend:
         """The device's memory pool and stream."""
         return self.device.running()
 
+    def synchronize(self) -> None:
+        """The device's."""
+        self.device.synchronize()
+
     def upload(self, array: FloatArray) -> Array:
         """In the device's memory."""
         return self.device.upload(np.ascontiguousarray(array, dtype=np.float32))

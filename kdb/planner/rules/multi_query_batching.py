@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from kdb.operators.base import ELEMENT
 from kdb.planner.partition import partition, work_by_axis
 from kdb.planner.plan import LogicalPlan
 from kdb.planner.rules.base import Context, Rule
@@ -31,7 +32,10 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
 
 
 def _device_batch(plan: LogicalPlan, context: Context) -> int:
-    """The size at which all batches together are expected to take least: launches against longer extents."""
+    """The size at which all batches together are expected to take least: launches against longer extents.
+
+    Of those whose largest delta does not fill a worker's buffer: some of them are alive at a time.
+    """
     n, network = len(plan.positions), plan.network
     work, members = work_by_axis(plan), np.arange(n)
 
@@ -39,6 +43,10 @@ def _device_batch(plan: LogicalPlan, context: Context) -> int:
         parts = -(-n // size)
         batched = replace(plan, batches=tuple(partition(plan.positions, work, members, parts)))
         extents, each = batched.extents(), batched.mean_batch
+        cells = ((node, extents[node.name]) for node in network.nodes[: plan.cut])
+        largest = max(node.shape.channels * extent.area for node, extent in cells if extent is not None)
+        if size > DEVICE_BATCHES[0] and ELEMENT * largest * each > context.buffer_bytes // 2:
+            return float("inf")
         choices = (context.costs.delta(network, node, extents, each) for node in network.nodes[1 : plan.cut])
         return len(batched.batches) * sum(choice.seconds for choice in choices if choice is not None)
 

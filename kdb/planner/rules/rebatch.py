@@ -10,7 +10,7 @@ from kdb.planner.rules.base import Context, Rule
 
 FULL_BATCH_BYTES = 48 << 20
 """Of the largest layer evaluated in full, per batch: beyond, arrays cost more to move than batching saves."""
-DEVICE_FULL_BATCH_BYTES = 1 << 30
+DEVICE_FULL_BATCH_BYTES = 256 << 20
 """On a device, whose memory is what bounds them."""
 
 
