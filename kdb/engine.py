@@ -175,7 +175,8 @@ class Engine:
         key = (identity, network.digest, plan.backend.name, image.shape, digest)
 
         def compute(wanted: Collection[str]) -> MaterializedViews:
-            with limited_pools(plan.threads), computing(plan.threads), plan.backend.running():
+            pools = limited_pools(plan.threads, plan.backend.host)
+            with pools, computing(plan.threads), plan.backend.running():
                 return materialize(network, image, plan.backend, wanted)
 
         return self.views.get(key, plan.views, compute)

@@ -94,7 +94,7 @@ class Executor:
             for i in range(count)
         ]
         try:
-            with limited_pools(each):
+            with limited_pools(each, plan.backend.host):
                 try:
                     for worker in workers:
                         worker.start()

@@ -16,8 +16,14 @@ def quiet() -> np.errstate:
 
 
 @contextmanager
-def limited_pools(threads: int) -> Iterator[None]:
-    """Around workers, in the thread that starts them: BLAS on so many threads; afterwards all as it was found."""
+def limited_pools(threads: int, computes: bool = True) -> Iterator[None]:
+    """Around workers, in the thread that starts them: BLAS on so many threads; afterwards all as it was found.
+
+    Nothing is done, and no time spent on it, where the host only launches and so ``computes`` nothing.
+    """
+    if not computes:
+        yield
+        return
     before = torch.get_num_threads()
     try:
         with threadpool_limits(limits=threads, user_api="blas"):

@@ -17,7 +17,8 @@ from kdb.geometry import Boxes, Size
 from kdb.kernels.base import Delta, Epilogue, Instruction, Sliding, Weight
 from kdb.kernels.cpu import CpuBackend
 from kdb.kernels.gpu import device as gpu
-from kdb.kernels.gpu.backend import MATHS, GpuBackend
+from kdb.kernels.gpu.backend import GpuBackend
+from kdb.kernels.gpu.memory import MATHS
 from kdb.session import Session
 from tests.test_gpu_kernels import TOLERANCE, normal
 

@@ -192,7 +192,7 @@ def test_settings_of_the_gpu(session: Session) -> None:
 
 
 def test_a_gpu_is_calibrated_at_every_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("LEAST_SECONDS", 0.0), ("TRIES", 1), ("WIDTHS", (32,)), ("BATCH", 1)):
+    for name, value in (("LEAST_SECONDS", 0.0), ("TRIES", 1), ("WIDTHS", (32,)), ("DENSE_WIDTHS", (32,)), ("BATCH", 1)):
         monkeypatch.setattr(calibration, name, value)
     for device in (RAW, WITH_TORCH):
         profile = calibration.measure_device(device)

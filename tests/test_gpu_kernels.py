@@ -13,7 +13,8 @@ from kdb.errors import DeviceError
 from kdb.geometry import Boxes, Size
 from kdb.kernels.base import Delta, Epilogue, Instruction, Margins, Program, Sliding, Weight
 from kdb.kernels.cpu import CpuBackend
-from kdb.kernels.gpu.backend import GpuBackend, bits
+from kdb.kernels.gpu.backend import GpuBackend
+from kdb.kernels.gpu.memory import bits
 from kdb.kernels.gpu.programs import REGISTERS, encode
 from kdb.kernels.gpu.source import INSTANCES, expressions, files, kernels, options, text
 from tests.emulation.device import EmulatedDevice, compiler
@@ -285,7 +286,21 @@ def test_dense(cells: int, inner: int, outer: int, seed: int, kernel: str) -> No
 
 # --- programs ----------------------------------------------------------------------------------------------------
 
-BOUNDED = ["add", "sub", "mul", "maximum", "minimum", "neg", "abs", "tanh", "sigmoid", "gelu", "leaky_relu", "softmax"]
+BOUNDED = [
+    "add",
+    "sub",
+    "mul",
+    "maximum",
+    "minimum",
+    "neg",
+    "abs",
+    "tanh",
+    "sigmoid",
+    "gelu",
+    "leaky_relu",
+    "softmax",
+    "log_softmax",
+]
 """Functions that may follow one another without leaving float32's range."""
 ARITY = {name: len(operands) for name, (operands, _) in CASES.items()}
 

@@ -167,7 +167,9 @@ class CupyDevice(Device):
             self._index = int(cupy.cuda.runtime.getDevice())
             properties = cupy.cuda.runtime.getDeviceProperties(self._index)
         except cupy.cuda.runtime.CUDARuntimeError as error:
-            raise DeviceError(f"no CUDA device can be used: {error}") from error
+            raise DeviceError(
+                f"no CUDA device can be used ({error}); without ON gpu the query runs on the CPU"
+            ) from error
         self.title = properties["name"].decode()
         self.name = f"cuda:{self._index}"
         self._modules: dict[str, Any] = {}
