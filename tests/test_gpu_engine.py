@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,18 @@ from benchmarks.oracle import SIGNAL_BOUND
 from kdb import calibration
 from kdb.errors import DeviceError
 from kdb.executor import _Group
+from kdb.geometry import Size
 from kdb.heatmap import HeatMap
 from kdb.kernels.base import Delta
 from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
+from kdb.operators.convolution import Convolution
 from kdb.operators.locationwise import LocationWise
-from kdb.planner.cost import GPU_PROFILE
-from kdb.planner.plan import FUSED, Step
+from kdb.planner.cost import GPU_PROFILE, CostModel
+from kdb.planner.lower import lower
+from kdb.planner.optimize import optimize
+from kdb.planner.plan import FUSED, LogicalPlan, Step
+from kdb.planner.rules import Context
 from kdb.session import Session
 from tests.emulation.device import EmulatedDevice, NullDevice, compiler
 
@@ -140,6 +146,22 @@ def test_activations_are_fused_into_what_they_read() -> None:
     apart = Run(backend=GpuBackend(WITH_TORCH), off=("cut_over",), allowed="direct")
     problem.assert_exact(apart.logits(problem))
     assert sum(step.kernel == FUSED for stage in apart.plan.stages for step in stage.steps) == 2  # behind the sums
+
+
+def test_a_kernel_is_chosen_by_what_its_fusion_saves() -> None:
+    """torch's convolution is the quicker one alone, and the slower one with the activation behind it."""
+    problem, backend = blocks(), GpuBackend(WITH_TORCH)
+    rates = {kind: tuple((width, 1e12) for width, _ in points) for kind, points in GPU_PROFILE.rates.items()}
+    rates |= {kind: ((1, 1.2e12),) for kind in rates if kind.startswith("direct")}
+    profile = replace(GPU_PROFILE, rates=rates, call=0.0, bandwidth=1e11)
+    naive = LogicalPlan.naive(problem.network, problem.positions, Size(*problem.patch))
+    context = Context(CostModel(profile, backend), batch_size=16)
+    logical, _ = optimize(naive, context, {"cut_over": False})
+    (stage, *_) = lower(logical, context).stages
+    kernels = {step.node.name: step.kernel for step in stage.steps if isinstance(step.node.operator, Convolution)}
+    fused = {step.node.name for step in stage.steps if step.epilogue and step.node.name in kernels}
+    assert fused and {name for name, kernel in kernels.items() if kernel == "gemm"} == fused
+    assert {kernel for name, kernel in kernels.items() if name not in fused} == {"direct"}
 
 
 # --- queries -----------------------------------------------------------------------------------------------------

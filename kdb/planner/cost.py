@@ -17,6 +17,7 @@ from kdb.geometry import Part, Size
 from kdb.kernels.base import Backend, Sliding
 from kdb.network import Network, Node
 from kdb.operators.base import ELEMENT, Shape, Work
+from kdb.operators.locationwise import LocationWise
 from kdb.planner.plan import Core
 
 Rates = tuple[tuple[int, float], ...]
@@ -104,6 +105,14 @@ class Choice(NamedTuple):
     seconds: float
 
 
+def fusable(network: Network, node: Node) -> Node | None:
+    """The location-wise layer that a kernel of ``node`` may compute in the same pass: its only reader."""
+    if not node.operator.takes_epilogue:
+        return None
+    readers = network.readers(node.name)
+    return readers[0] if len(readers) == 1 and isinstance(readers[0].operator, LocationWise) else None
+
+
 class CostModel:
     """Compares kernels on one backend; ``allowed`` restricts convolutions to one of them where it can.
 
@@ -121,12 +130,14 @@ class CostModel:
         self._first = backend.convolution_kernels(Sliding((3, 3)), 1)[0]
         self._known: dict[Hashable, Choice] = {}
 
-    def _best(self, kernels: Sequence[str], works: Sequence[Work], n: int) -> Choice:
+    def _best(self, kernels: Sequence[str], works: Sequence[Work], n: int, saved: Mapping[str, float]) -> Choice:
+        """The kernel that takes least, less what it saves elsewhere; its own seconds."""
         choices = [Choice(kernel, work, self._seconds(work, n)) for kernel, work in zip(kernels, works, strict=True)]
         # gemm, say, is also gemm.bf16 where the precision calls for that.
         asked = [choice for choice in choices if choice.kernel.partition(".")[0] == self.allowed] or choices
-        least = min(choice.seconds for choice in asked)
-        return next(choice for choice in asked if choice.seconds <= TIE * least)
+        totals = [choice.seconds - saved.get(choice.kernel, 0.0) for choice in asked]
+        bound = min(totals) + (TIE - 1) * abs(min(totals))
+        return next(choice for choice, total in zip(asked, totals, strict=True) if total <= bound)
 
     def _seconds(self, work: Work, n: int) -> float:
         if work.kind.startswith("direct."):
@@ -142,11 +153,21 @@ class CostModel:
         if not kernels or extent is None:
             return None
         shapes, inputs = network.input_shapes(node), tuple(extents[source] for source in node.inputs)
-        key = (node.operator, *shapes, inputs, extent, n)
+        behind = None if self.backend.host else fusable(network, node)
+        key = (node.operator, *shapes, inputs, extent, n, behind and behind.operator)
         if key not in self._known:
             works = [node.operator.delta_work(kernel, shapes, inputs, node.shape, extent) for kernel in kernels]
-            self._known[key] = self._best(kernels, works, n)
+            self._known[key] = self._best(kernels, works, n, self._saved(kernels, behind, node.shape, extent, n))
         return self._known[key]
+
+    def _saved(
+        self, kernels: Sequence[str], behind: Node | None, shape: Shape, extent: Size, n: int
+    ) -> Mapping[str, float]:
+        """By kernel, the seconds of the layer ``behind`` where it computes that too."""
+        if behind is None or not isinstance(behind.operator, LocationWise):
+            return {}
+        seconds = self._seconds(behind.operator.delta_work("delta", [shape], [extent], shape, extent), n)
+        return {kernel: seconds for kernel in kernels if self.backend.fuses(kernel, behind.operator.program)}
 
     def ring(self, network: Network, node: Node, kernel: str, cores: Sequence[Core]) -> float:
         """Seconds of all batches where ``kernel`` computes the ring around their cores and those are filled in."""
@@ -171,7 +192,7 @@ class CostModel:
         key = (node.operator, *shapes, n)
         if key not in self._known:
             works = [node.operator.full_work(kernel, shapes, node.shape) for kernel in kernels]
-            self._known[key] = self._best(kernels, works, n)
+            self._known[key] = self._best(kernels, works, n, {})
         return self._known[key]
 
     def materialize(self, shape: Shape, n: int) -> float:

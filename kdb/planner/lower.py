@@ -8,7 +8,7 @@ from kdb.geometry import Size
 from kdb.kernels.base import Backend
 from kdb.network import Network, Node
 from kdb.operators.locationwise import LocationWise
-from kdb.planner.cost import Choice, CostModel
+from kdb.planner.cost import Choice, CostModel, fusable
 from kdb.planner.plan import FUSED, LogicalPlan, PhysicalPlan, Stage, Step
 from kdb.planner.rules import Context
 
@@ -78,20 +78,14 @@ def _read_after(plan: LogicalPlan, bound: int) -> tuple[str, ...]:
 def _fused(
     choices: Sequence[tuple[Node, Choice, bool]], keeps: Sequence[str], network: Network, backend: Backend
 ) -> dict[str, Node]:
-    """By the names of layers, the location-wise layers that their kernels compute too: each one's only reader."""
-    chosen = {node.name: (node, choice) for node, choice, _ in choices}
-    fused = {}
-    for node, _, _ in choices:
-        source = node.inputs[0] if node.inputs else ""
-        if not isinstance(node.operator, LocationWise) or source not in chosen or source in keeps:
+    """By the names of layers, the location-wise layers that their kernels compute too."""
+    names, fused = {node.name for node, _, _ in choices}, {}
+    for node, choice, _ in choices:
+        behind = None if node.name in keeps else fusable(network, node)
+        if behind is None or behind.name not in names or not isinstance(behind.operator, LocationWise):
             continue
-        producer, choice = chosen[source]
-        if (
-            producer.operator.takes_epilogue
-            and len(network.readers(source)) == 1
-            and backend.fuses(choice.kernel, node.operator.program)
-        ):
-            fused[source] = node
+        if backend.fuses(choice.kernel, behind.operator.program):
+            fused[node.name] = behind
     return fused
 
 
