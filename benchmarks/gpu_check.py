@@ -13,6 +13,7 @@ import gc
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -24,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+import kdb
 from benchmarks import photos, verify
 from benchmarks.algorithm1 import Algorithm1
 from benchmarks.baselines import captum_seconds
@@ -35,6 +37,7 @@ from kdb.frontends.torch_export import trace
 from kdb.heatmap import HeatMap
 from kdb.session import Session
 
+ROOT = Path(__file__).resolve().parents[1]
 PATCH, STRIDE, PHOTO = (16, 16), 4, "chelsea"
 COUNTS = (16, 64, 256, 1024)
 SIDES = (4, 8, 16, 32)
@@ -149,11 +152,11 @@ def subject(name: str) -> Subject:
 
 
 def tests(check: Check) -> None:
-    """Those marked gpu."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
+    """Those marked gpu; by file, since to collect the others takes more than is installed where there is a GPU."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_gpu_device.py"]
     begun = time.perf_counter()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=max(min(check.left, 150), 1))
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=max(min(check.left, 150), 1))
         last = (done.stdout.strip() or done.stderr.strip() or "no output").splitlines()
         print("\n".join(last[-30:]), flush=True)
         row = (f"exit {done.returncode}", last[-1])
@@ -166,7 +169,11 @@ def exact(check: Check) -> None:
     """Logits of all classes at scattered positions, against the module in float64 on the device."""
     rows: list[Sequence[object]] = []
     for name in check.networks:
-        looked_at = subject(name)
+        try:
+            looked_at = subject(name)
+        except kdb.Error as error:  # the trained one comes with an extra
+            print(f"{name} is left out: {error}", flush=True)
+            continue
         free = looked_at.of.size[0] - PATCH[0], looked_at.of.size[1] - PATCH[1]
         for where, positions in (("scattered", verify.scattered(free, 26, 0)), ("cluster", verify.cluster(free))):
             for kernels in ("auto", "native"):
@@ -380,13 +387,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.rehearse:
         # One network, a coarse lattice, and a report that is not taken for one.
         check = Check(("squeezenet1_1",), ("squeezenet1_1",), "cpu", options.minutes, options.out, 16, (4,), (16,))
+    failed = []
     for name in options.only.split(",") if options.only else SECTIONS:
         if check.left <= 0:
             print(f"no time left for {name}", flush=True)
             continue
-        SECTIONS[name](check)
+        try:
+            SECTIONS[name](check)
+        except Exception:  # a machine with a GPU is lent for minutes: the other sections are still worth having
+            failed.append(name)
+            traceback.print_exc()
     judged = check.figures.get("Exactness", [])
-    return 0 if all(row["verdict"] == "exact" for row in judged) else 1
+    return 1 if failed or any(row["verdict"] != "exact" for row in judged) else 0
 
 
 if __name__ == "__main__":
