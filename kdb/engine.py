@@ -144,11 +144,11 @@ class Engine:
             yield Context(costs, threads, size, room, threshold=threshold, hold=hold)
         device = None if asked == "cpu" else gpu.found() if asked == "auto" else gpu.opened()
         if device is not None:
-            limit = self.settings["memory_limit"]
-            device.limit_memory(None if limit is None else limit << 20)
+            megabytes = self.settings["memory_limit"]
+            limit = None if megabytes is None else megabytes << 20
             profile = self._profile(calibration.device_machine(device), GPU_PROFILE)
-            costs = CostModel(profile, GpuBackend(device, native, precision), allowed, positions)
-            room = DEVICE_BUFFER_BYTES if limit is None else min(DEVICE_BUFFER_BYTES, (limit << 20) // 8)
+            costs = CostModel(profile, GpuBackend(device, native, precision, limit), allowed, positions)
+            room = DEVICE_BUFFER_BYTES if limit is None else min(DEVICE_BUFFER_BYTES, limit // 8)
             yield Context(
                 costs, 1, batch_size or preset.device_batch_size, room, DEVICE_BUFFER_POSITIONS, threshold, hold
             )

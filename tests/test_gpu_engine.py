@@ -81,7 +81,7 @@ def test_reduced_precision_is_relative_to_the_deltas(device: EmulatedDevice, pre
     logits, truth = run.logits(problem), problem.truth[0]
     assert any(step.kernel.endswith(precision) for stage in run.plan.stages for step in stage.steps)
     worst = np.abs(logits - truth).max(axis=0) / np.ptp(truth, axis=0)
-    assert worst.max() < bound
+    assert 2e-5 < worst.max() < bound, "rounded, and no more than that"
     np.testing.assert_allclose(logits[-1], truth[-1], rtol=0, atol=1e-5 * np.abs(truth).max())  # views stay float32
 
 
@@ -189,7 +189,8 @@ def heat_map(db: Session, query: str) -> HeatMap:
 
 def test_a_query_on_the_gpu(session: Session) -> None:
     cpu, gpu_ = heat_map(session, f"{QUERY} ON cpu"), heat_map(session, f"{QUERY} ON gpu")
-    np.testing.assert_allclose(gpu_.values, cpu.values, rtol=0, atol=1e-5)
+    assert np.ptp(cpu.values) > 1e-3
+    np.testing.assert_allclose(gpu_.values, cpu.values, rtol=0, atol=1e-3 * np.ptp(cpu.values))
     assert gpu_.exact and "gemm" in gpu_.stats.kernels
     assert "backend emulated, threads 1" in session.explain(f"{QUERY} ON gpu")
     assert "backend emulated" in session.explain(QUERY), "it is expected to take less time"
@@ -202,13 +203,10 @@ def test_a_query_on_the_gpu(session: Session) -> None:
 
 
 def test_settings_of_the_gpu(session: Session) -> None:
-    session.execute("SET memory_limit = 512")
-    session.explain(f"{QUERY} ON gpu")
-    assert RAW.limit == 512 << 20
-    session.execute("RESET memory_limit")
-    session.execute("SET batch_size = 16")
-    session.explain(f"{QUERY} ON gpu")
-    assert RAW.limit is None
+    for megabytes in ("auto", 512, "auto"):  # the last plan is the first one again, and the limit that of the setting
+        session.execute(f"SET memory_limit = {megabytes}")
+        heat_map(session, f"{QUERY} ON gpu")
+        assert RAW.limit == (None if megabytes == "auto" else 512 << 20)
     session.execute("SET preset = krypton")
     assert "recompute" in session.explain(f"{QUERY} ON gpu")
 

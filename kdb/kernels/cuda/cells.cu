@@ -7,11 +7,9 @@ template <typename T, int V>
 __global__ void occlude(T* out, int height, int width, int channels, const int* boxes, const float* image,
                         int map_height, int map_width, const int* at, int patch_height, int patch_width,
                         const float* replacement, int replacement_width, int aligned, const float* mask) {
-    int index = blockIdx.x * blockDim.x + threadIdx.x, i = blockIdx.y;
-    int packs = channels / V;
-    if (index >= height * width * packs) return;
-    int c = index % packs * V, cell = index / packs;
-    int y = cell / width + origin(boxes, i, 0), x = cell % width + origin(boxes, i, 1);
+    Place place = place_of<V>(height, width, channels, boxes);
+    if (place.none) return;
+    int i = place.i, c = place.c, y = place.y, x = place.x;
     int row = y - origin(at, i, 0), column = x - origin(at, i, 1);
     Pack<V> value = filled<V>(0);
     bool inside = (unsigned)row < (unsigned)patch_height && (unsigned)column < (unsigned)patch_width;
@@ -21,7 +19,7 @@ __global__ void occlude(T* out, int height, int width, int channels, const int* 
         Pack<V> before = read<V>(image + ((long long)y * map_width + x) * channels + c);
         for (int j = 0; j < V; ++j) value.at[j] = (after.at[j] - before.at[j]) * (mask ? mask[c + j] : 1.0f);
     }
-    write<V>(out + ((long long)i * height * width + cell) * channels + c, value);
+    write<V>(out + place.number * channels + c, value);
 }
 
 // A program of up to three arrays of ``total`` numbers, whose last axis is the channels.
@@ -46,37 +44,34 @@ __global__ void product_delta(T* out, int height, int width, int channels, const
                               const T* a, const int* a_at, int a_height, int a_width,
                               const T* b, const int* b_at, int b_height, int b_width,
                               const float* view_a, const float* view_b, int map_width) {
-    int index = blockIdx.x * blockDim.x + threadIdx.x, i = blockIdx.y;
-    int packs = channels / V;
-    if (index >= height * width * packs) return;
-    int c = index % packs * V, cell = index / packs;
-    int y = cell / width + origin(boxes, i, 0), x = cell % width + origin(boxes, i, 1);
-    long long place = ((long long)y * map_width + x) * channels + c;
+    Place place = place_of<V>(height, width, channels, boxes);
+    if (place.none) return;
+    int i = place.i, c = place.c, y = place.y, x = place.x;
+    long long there = ((long long)y * map_width + x) * channels + c;
     Pack<V> da = filled<V>(0), db = filled<V>(0), value = filled<V>(0);
     if (accumulate<V>(da, a, a_at, a_height, a_width, channels, i, y, x, c)) {
-        Pack<V> other = read<V>(view_b + place);
+        Pack<V> other = read<V>(view_b + there);
         for (int j = 0; j < V; ++j) value.at[j] = da.at[j] * other.at[j];
     }
     if (accumulate<V>(db, b, b_at, b_height, b_width, channels, i, y, x, c)) {
-        Pack<V> mine = read<V>(view_a + place);
+        Pack<V> mine = read<V>(view_a + there);
         for (int j = 0; j < V; ++j) value.at[j] += (mine.at[j] + da.at[j]) * db.at[j];
     }
-    write<V>(out + ((long long)i * height * width + cell) * channels + c, value);
+    write<V>(out + place.number * channels + c, value);
 }
 
 // x[i, rows[i]][:, columns[i]], zero where an index lies outside of x [n, x_height, x_width, channels].
 template <typename T, int V>
 __global__ void take_cells(T* out, int height, int width, int channels, const T* x, int x_height, int x_width,
                            const int* rows, const int* columns) {
-    int index = blockIdx.x * blockDim.x + threadIdx.x, i = blockIdx.y;
-    int packs = channels / V;
-    if (index >= height * width * packs) return;
-    int c = index % packs * V, cell = index / packs;
+    Place place = place_of<V>(height, width, channels, nullptr);
+    if (place.none) return;
+    int i = place.i, c = place.c, cell = place.cell;
     int row = rows[i * height + cell / width], column = columns[i * width + cell % width];
     Pack<V> value = filled<V>(0);
     if ((unsigned)row < (unsigned)x_height && (unsigned)column < (unsigned)x_width)
         value = read<V>(x + (((long long)i * x_height + row) * x_width + column) * channels + c);
-    write<V>(out + ((long long)i * height * width + cell) * channels + c, value);
+    write<V>(out + place.number * channels + c, value);
 }
 
 // x[..., order] of ``cells`` cells.

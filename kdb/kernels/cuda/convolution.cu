@@ -198,11 +198,9 @@ __global__ void depthwise(T* out, int height, int width, int channels, int multi
                           int kernel_y, int kernel_x, int stride_y, int stride_x, int dilation_y, int dilation_x,
                           int top, int left, const float* view, const float* result, int map_width,
                           const int* program, int length, const float* table) {
-    int index = blockIdx.x * blockDim.x + threadIdx.x, i = blockIdx.y;
-    int packs = channels / V;
-    if (index >= height * width * packs) return;
-    int c = index % packs * V, cell = index / packs;
-    int y = cell / width + origin(boxes, i, 0), x = cell % width + origin(boxes, i, 1);
+    Place place = place_of<V>(height, width, channels, boxes);
+    if (place.none) return;
+    int i = place.i, c = place.c, y = place.y, x = place.x;
     Pack<V> sum = filled<V>(0);
     for (int ky = 0; ky < kernel_y; ++ky)
         for (int kx = 0; kx < kernel_x; ++kx) {
@@ -213,10 +211,10 @@ __global__ void depthwise(T* out, int height, int width, int channels, int multi
             Pack<V> weight = read<V>(weights + (ky * kernel_x + kx) * channels + c);
             for (int j = 0; j < V; ++j) sum.at[j] += weight.at[j] * value.at[j];
         }
-    long long place = ((long long)y * map_width + x) * channels;
+    long long there = ((long long)y * map_width + x) * channels;
     for (int j = 0; j < V; ++j) {
         if (bias) sum.at[j] += bias[c + j];
-        if (program) sum.at[j] = epilogue(sum.at[j], view, result, place, program, length, table, channels, c + j);
+        if (program) sum.at[j] = epilogue(sum.at[j], view, result, there, program, length, table, channels, c + j);
     }
-    write<V>(out + ((long long)i * height * width + cell) * channels + c, sum);
+    write<V>(out + place.number * channels + c, sum);
 }

@@ -113,6 +113,26 @@ __device__ __forceinline__ bool accumulate(Pack<V>& sum, const T* values, const 
     return true;
 }
 
+// ---- where a thread is: V channels from c of cell ``cell`` of position ``i``, which lies at (y, x) of the map
+
+struct Place {
+    int i, c, cell, y, x;
+    bool none;  // past the last
+    long long number;  // of the cell, over all positions
+};
+
+template <int V>
+__device__ __forceinline__ Place place_of(int height, int width, int channels, const int* boxes) {
+    int index = blockIdx.x * blockDim.x + threadIdx.x, packs = channels / V;
+    Place at;
+    at.i = blockIdx.y, at.none = index >= height * width * packs;
+    at.c = index % packs * V, at.cell = index / packs;
+    at.y = at.cell / width + (at.none ? 0 : origin(boxes, at.i, 0));
+    at.x = at.cell % width + (at.none ? 0 : origin(boxes, at.i, 1));
+    at.number = (long long)at.i * height * width + at.cell;
+    return at;
+}
+
 // ---- tensor cores: d += a b for a [16, K] and b [K, 8], a warp's lanes each holding the parts that the ISA names
 
 #ifdef EMULATED

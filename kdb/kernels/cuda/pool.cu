@@ -9,11 +9,9 @@ __global__ void max_pool(T* out, int height, int width, int channels, const int*
                          const float* view, int map_height, int map_width, const float* result, int result_width,
                          int kernel_y, int kernel_x, int stride_y, int stride_x, int dilation_y, int dilation_x,
                          int top, int left) {
-    int index = blockIdx.x * blockDim.x + threadIdx.x, i = blockIdx.y;
-    int packs = channels / V;
-    if (index >= height * width * packs) return;
-    int c = index % packs * V, cell = index / packs;
-    int y = cell / width + origin(boxes, i, 0), x = cell % width + origin(boxes, i, 1);
+    Place place = place_of<V>(height, width, channels, boxes);
+    if (place.none) return;
+    int i = place.i, c = place.c, y = place.y, x = place.x;
     Pack<V> most = filled<V>(-infinity());
     for (int ky = 0; ky < kernel_y; ++ky) {
         int row = y * stride_y - top + ky * dilation_y;
@@ -32,7 +30,7 @@ __global__ void max_pool(T* out, int height, int width, int channels, const int*
         Pack<V> before = read<V>(result + ((long long)y * result_width + x) * channels + c);
         for (int j = 0; j < V; ++j) most.at[j] -= before.at[j];
     }
-    write<V>(out + ((long long)i * height * width + cell) * channels + c, most);
+    write<V>(out + place.number * channels + c, most);
 }
 
 // The sum over each window of the delta, over the divisor [., result_width] at the output's own place.
@@ -42,11 +40,9 @@ __global__ void average_pool(T* out, int height, int width, int channels, const 
                              const float* divisors, int result_width,
                              int kernel_y, int kernel_x, int stride_y, int stride_x, int dilation_y, int dilation_x,
                              int top, int left) {
-    int index = blockIdx.x * blockDim.x + threadIdx.x, i = blockIdx.y;
-    int packs = channels / V;
-    if (index >= height * width * packs) return;
-    int c = index % packs * V, cell = index / packs;
-    int y = cell / width + origin(boxes, i, 0), x = cell % width + origin(boxes, i, 1);
+    Place place = place_of<V>(height, width, channels, boxes);
+    if (place.none) return;
+    int i = place.i, c = place.c, y = place.y, x = place.x;
     Pack<V> sum = filled<V>(0);
     for (int ky = 0; ky < kernel_y; ++ky)
         for (int kx = 0; kx < kernel_x; ++kx)
@@ -54,7 +50,7 @@ __global__ void average_pool(T* out, int height, int width, int channels, const 
                           x * stride_x - left + kx * dilation_x, c);
     float divisor = divisors[(long long)y * result_width + x];
     for (int j = 0; j < V; ++j) sum.at[j] /= divisor;
-    write<V>(out + ((long long)i * height * width + cell) * channels + c, sum);
+    write<V>(out + place.number * channels + c, sum);
 }
 
 // The sum over each map [cells, channels], over ``count``.  A block has 32 channels of one position, 8 threads to each;

@@ -15,11 +15,9 @@ __global__ void superimpose(U* out, int pitch, int first, int height, int width,
                             const T* b, const int* b_at, int b_height, int b_width,
                             const float* view, int map_height, int map_width, float outside, int mode,
                             const float* result, const int* program, int length, const float* table) {
-    int index = blockIdx.x * blockDim.x + threadIdx.x, i = blockIdx.y;
-    int packs = channels / V;
-    if (index >= height * width * packs) return;
-    int c = index % packs * V, cell = index / packs;
-    int y = cell / width + origin(frames, i, 0), x = cell % width + origin(frames, i, 1);
+    Place place = place_of<V>(height, width, channels, frames);
+    if (place.none) return;
+    int i = place.i, c = place.c, y = place.y, x = place.x;
     Pack<V> value = filled<V>(0);
     bool covered = accumulate<V>(value, a, a_at, a_height, a_width, channels, i, y, x, c);
     covered |= accumulate<V>(value, b, b_at, b_height, b_width, channels, i, y, x, c);
@@ -28,14 +26,14 @@ __global__ void superimpose(U* out, int pitch, int first, int height, int width,
     } else if ((unsigned)y >= (unsigned)map_height || (unsigned)x >= (unsigned)map_width) {
         value = filled<V>(outside);
     } else {
-        long long place = ((long long)y * map_width + x) * channels;
+        long long there = ((long long)y * map_width + x) * channels;
         if (mode == EPILOGUE) {
             for (int j = 0; j < V; ++j)
-                value.at[j] = epilogue(value.at[j], view, result, place, program, length, table, channels, c + j);
+                value.at[j] = epilogue(value.at[j], view, result, there, program, length, table, channels, c + j);
         } else {
-            Pack<V> before = read<V>(view + place + c);
+            Pack<V> before = read<V>(view + there + c);
             for (int j = 0; j < V; ++j) value.at[j] = mode == LESS ? value.at[j] - before.at[j] : value.at[j] + before.at[j];
         }
     }
-    write<V>(out + ((long long)i * height * width + cell) * pitch + first + c, value);
+    write<V>(out + place.number * pitch + first + c, value);
 }

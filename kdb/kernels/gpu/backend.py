@@ -16,7 +16,10 @@ from kdb.kernels.gpu.windows import Windows
 
 
 class GpuBackend(Windows):
-    """Verbs on a device's arrays.  ``native`` leaves torch's convolutions out; ``precision`` is that of deltas."""
+    """Verbs on a device's arrays.  ``native`` leaves torch's convolutions out; ``precision`` is that of deltas.
+
+    ``memory_limit`` is in bytes of the device's memory, None for all there is.
+    """
 
     host = False
 

@@ -172,6 +172,7 @@ class CupyDevice(Device):
             ) from error
         self.title = properties["name"].decode()
         self.name = f"cuda:{self._index}"
+        self._limit: int | None = None
         self._modules: dict[str, Any] = {}
         self._functions: dict[tuple[str, Types], Any] = {}
         self._pool: Any = self._torch_pool() if self.has_torch else cupy.cuda.MemoryPool()
@@ -183,6 +184,9 @@ class CupyDevice(Device):
 
     def limit_memory(self, limit: int | None) -> None:
         """At most so many bytes of the device's memory, for torch and CuPy together; None: all there is."""
+        if limit == self._limit:
+            return
+        self._limit = limit
         if self.has_torch:
             total = int(self._cupy.cuda.runtime.memGetInfo()[1])
             share = 1.0 if limit is None else min(limit / total, 1.0)
@@ -232,9 +236,8 @@ class CupyDevice(Device):
         copied = self._cupy.cuda.Event()
         copied.record()
 
-        def wait() -> npt.NDArray[Any]:
+        def wait(source: Array = array) -> npt.NDArray[Any]:  # which is to be kept until it is copied
             copied.synchronize()
-            assert array is not None, "kept until it is copied"
             return np.array(host)
 
         return wait

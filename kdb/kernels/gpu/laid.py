@@ -56,10 +56,9 @@ class Laid(Cells):
             encoding = self._encoding(epilogue.program, 1, epilogue.parameters, count)
         assert encoding is not None, "only what fuses is given"
         a, b = (*deltas, None, None)[:2]
-        written = "float" if out.dtype == np.float32 else "bf16"
         v = packs_of(first, count, pitch)
         self.device.launch(
-            "superimpose", (stored or self._stored, written, v), self._grid(out, v, count),
+            "superimpose", (stored or self._stored, stored_as(out), v), self._grid(out, v, count),
             out=out, pitch=pitch, first=first, height=out.shape[1], width=out.shape[2], channels=count,
             frames=self._at(frames), **self._laid("a", a), **self._laid("b", b),
             view=view, map_height=0 if view is None else view.shape[0], map_width=0 if view is None else view.shape[1],

@@ -11,7 +11,7 @@ import torch
 
 from kdb.geometry import Boxes, Size
 from kdb.kernels.base import Array, Delta, FloatArray, Parameters, Program, Weight
-from kdb.kernels.gpu.device import Device, blocks
+from kdb.kernels.gpu.device import DTYPES, Device, blocks
 from kdb.kernels.gpu.programs import encode
 
 MATHS = {"fp32": ("float", "F32"), "tf32": ("float", "TF32"), "bf16": ("bf16", "BF16")}
@@ -47,8 +47,10 @@ def stored_as(x: Array) -> str:
 class Memory:
     """Arrays of a device, and the arguments that launches have in common."""
 
-    def __init__(self, device: Device, native: bool = False, precision: str = "fp32") -> None:
-        self.device, self.precision = device, precision
+    def __init__(
+        self, device: Device, native: bool = False, precision: str = "fp32", memory_limit: int | None = None
+    ) -> None:
+        self.device, self.precision, self._limit = device, precision, memory_limit
         self.native = native or not device.has_torch
         self.name = f"{'native ' if native else ''}{device.name}"
         self._stored, _ = MATHS[precision]
@@ -56,7 +58,8 @@ class Memory:
         self._encodings: dict[tuple[Program, int], tuple[Array, tuple[str, ...]] | None] = {}
 
     def running(self) -> AbstractContextManager[None]:
-        """The device's memory pool and stream."""
+        """The device's memory pool and stream, the memory limited."""
+        self.device.limit_memory(self._limit)
         return self.device.running()
 
     def synchronize(self) -> None:
@@ -87,8 +90,7 @@ class Memory:
         return self.device.upload(boxes.origins.astype(np.int32)) if boxes.origins.any() else None
 
     def _empty(self, n: int, extent: Sequence[int], channels: int, stored: str) -> Array:
-        dtype = np.float32 if stored == "float" else np.uint16
-        return self.device.empty((n, *extent, channels), dtype)
+        return self.device.empty((n, *extent, channels), DTYPES[stored])
 
     def empty(self, n: int, extent: Size, channels: int) -> Array:
         """float32 [n, h, w, C]."""

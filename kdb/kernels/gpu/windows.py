@@ -36,7 +36,7 @@ class Windows(Laid):
     ) -> Array:
         """In float32, of whole maps."""
         if kernel == "direct":
-            return self._direct(x, weight, bias, sliding, groups, margins, "fp32")
+            return library.convolve(self.device, x, weight, bias, sliding, groups, margins, "fp32")
         n, height, width, _ = x.shape
         y, x_ = sliding.windows(margins)
         out = Size(y.output_length(height), x_.output_length(width))
@@ -59,22 +59,10 @@ class Windows(Laid):
             return self._gemm(delta, boxes, weight, None, sliding, groups, padding, self.precision, epilogue)
         frames = boxes.read_in(*sliding.windows(padding))
         margins = delta.boxes.margins(frames)
-        # cuDNN pads by itself where both sides take as much.
-        if margins is not None and margins[:2] == margins[2:]:
-            return self._direct(delta.values, weight, None, sliding, groups, margins, self.precision)
-        return self._direct(self.embed(delta, frames), weight, None, sliding, groups, NO_MARGINS, self.precision)
-
-    def _direct(
-        self,
-        x: Array,
-        weight: Weight,
-        bias: Weight | None,
-        sliding: Sliding,
-        groups: int,
-        margins: Margins,
-        precision: str,
-    ) -> Array:
-        return library.convolve(self.device, x, weight, bias, sliding, groups, margins, precision)
+        x = delta.values
+        if margins is None or margins[:2] != margins[2:]:  # cuDNN pads by itself where both sides take as much
+            x, margins = self.embed(delta, frames), NO_MARGINS
+        return library.convolve(self.device, x, weight, None, sliding, groups, margins, self.precision)
 
     def _gemm(
         self,
