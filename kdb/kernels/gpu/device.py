@@ -271,6 +271,15 @@ class CupyDevice(Device):
             self._functions[name, types] = function
         return function
 
+    def compiled(self, name: str, types: Types) -> dict[str, int]:
+        """What the compiler made of an instance: registers a thread, bytes spilled to local memory, shared bytes."""
+        function = self._function(name, types)
+        return {
+            "registers": int(function.num_regs),
+            "local bytes": int(function.local_size_bytes),
+            "shared bytes": int(function.shared_size_bytes),
+        }
+
     def _launch(self, name: str, types: Types, grid: Dim, block: int, arguments: Sequence[Any]) -> None:
         self._function(name, types)(grid, (block, 1, 1), tuple(arguments))
 

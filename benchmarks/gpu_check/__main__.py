@@ -1,0 +1,173 @@
+"""The command: runs each section in a process of its own, keeps what it prints, and goes on when it fails."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import torch
+
+from benchmarks import verify
+from benchmarks.gpu_check.check import Check, Report
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A section: its name, the function (module:function) of (Check, Rows, network) that it runs, its limit in seconds.
+
+    ``each`` names the networks that it runs for, a process each: "compared", "others" (those not compared), or "" for
+    a section that is of no network.
+    """
+
+    name: str
+    where: str
+    limit: float
+    each: str = ""
+
+    def jobs(self, check: Check) -> list[tuple[str, str]]:
+        """(section, network) for each process."""
+        if not self.each:
+            return [(self.name, "")]
+        others = tuple(name for name in check.networks if name not in check.compared)
+        return [(f"{self.name} {name}", name) for name in (check.compared if self.each == "compared" else others)]
+
+
+PARTS = (
+    Part("start", "benchmarks.gpu_check.start:start", 60),
+    Part("first tests", "benchmarks.gpu_check.device_tests:first", 60),
+    Part("ceilings", "benchmarks.gpu_check.ceilings:ceilings", 40),
+    Part("calibrate", "benchmarks.gpu_check.calibrate:calibrate", 60),
+    Part("maps", "benchmarks.gpu_check.maps:maps", 80, "compared"),
+    Part("exact", "benchmarks.gpu_check.exact:exact", 45, "compared"),
+    Part("other tests", "benchmarks.gpu_check.device_tests:other", 90),
+    Part("exact others", "benchmarks.gpu_check.exact:exact", 45, "others"),
+    Part("counts", "benchmarks.gpu_check.maps:counts", 60, "compared"),
+    Part("memory", "benchmarks.gpu_check.memory:memory", 45, "compared"),
+    Part("rivals", "benchmarks.gpu_check.rivals:rivals", 60, "compared"),
+    Part("patches", "benchmarks.gpu_check.maps:patches", 60, "compared"),
+)
+"""In the order of their weight: what a run that is cut off leaves out is at the end."""
+
+
+def run(check: Check, parts: Sequence[Part]) -> bool:
+    """Run the parts until time is up; whether all that began ended well."""
+    well = True
+    with _prepared(check):
+        for part in parts:
+            for section, network in part.jobs(check):
+                if check.left <= 0:
+                    print(f"no time left for {section}", flush=True)
+                    continue
+                outcome = _section(check, section, part, network)
+                well &= outcome == "done"
+    return well
+
+
+def _section(check: Check, section: str, part: Part, network: str) -> str:
+    print(f"{section}:", flush=True)
+    Report(check.out).begin(section)
+    begun, limit = time.perf_counter(), min(part.limit, max(check.left, 1))
+    arguments = [sys.executable, "-m", "benchmarks.gpu_check.child", part.where, section, network, check.as_json()]
+    with (check.out / "gpu-output.log").open("a", encoding="utf-8") as log:
+        # A group of its own, so that what it started in its turn ends with it.
+        child = subprocess.Popen(
+            arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
+        outcome = _watched(child, log, section, limit)
+    Report(check.out).end(section, outcome, time.perf_counter() - begun)
+    print(f"  {outcome}, {time.perf_counter() - begun:.1f} s", flush=True)
+    return outcome
+
+
+def _watched(child: subprocess.Popen[str], log: IO[str], section: str, limit: float) -> str:
+    """Pass on what the child prints until it ends, or until its time is up; how it ended."""
+    log.write(f"==== {section}\n")
+    alarm = time.monotonic() + limit
+    assert child.stdout is not None
+    os.set_blocking(child.stdout.fileno(), False)
+    try:
+        while True:
+            ended = child.poll() is not None
+            with contextlib.suppress(BlockingIOError, TypeError):  # TypeError: nothing to read yet (Python 3.11)
+                while text := child.stdout.read():
+                    sys.stdout.write(text)
+                    sys.stdout.flush()
+                    log.write(text)
+                    log.flush()
+            if ended:
+                break
+            if time.monotonic() > alarm:
+                return f"broken off after {limit:.0f} s"
+            time.sleep(0.05)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    return "done" if child.returncode == 0 else f"failed (exit status {child.returncode})"
+
+
+@contextlib.contextmanager
+def _prepared(check: Check) -> Iterator[None]:
+    """Beside the first sections, which use one core: the networks are calibrated, for the later ones to find."""
+    if check.device != "cuda":
+        yield
+        return
+    command = [sys.executable, "-m", "benchmarks.gpu_check.subject", check.as_json()]
+    child = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    )
+    try:
+        yield
+    finally:
+        child.kill()
+        child.wait()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command: 0 where every section that began ended well, and all that was compared is exact."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_check", description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=6.5, help="after which all ends (%(default)s)")
+    names = ", ".join(part.name for part in PARTS)
+    parser.add_argument("--only", metavar="SECTIONS", help=f"of {names}; comma-separated; others' rows are kept")
+    parser.add_argument("--networks", help="for exactness, comma-separated; the ten of make verify by default")
+    parser.add_argument("--compared", default="resnet18,vgg16,inception_v3", help="for speed (%(default)s)")
+    parser.add_argument("--rehearse", action="store_true", help="on the CPU: small, and its figures mean nothing")
+    parser.add_argument("--out", type=Path, help="folder for gpu.md and gpu.json (docs/benchmarks)")
+    options = parser.parse_args(arguments)
+    if not options.rehearse and not torch.cuda.is_available():
+        raise SystemExit("torch sees no CUDA device; --rehearse runs this on the CPU")
+    if options.rehearse and options.out is None:
+        raise SystemExit("a rehearsal needs --out: its report is not to be taken for one")
+    chosen = tuple(options.only.split(",")) if options.only else tuple(part.name for part in PARTS)
+    if unknown := set(chosen) - {part.name for part in PARTS}:
+        raise SystemExit(f"unknown section {', '.join(unknown)}; there are {names}")
+    parts = [part for part in PARTS if part.name in chosen]
+    out: Path = (options.out or verify.DOCS).resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as work:
+        until = time.time() + options.minutes * 60
+        if options.rehearse:  # one network, a coarse lattice, few positions
+            one = ("squeezenet1_1",)
+            check = Check("cpu", (*one, "alexnet"), one, out, Path(work), until, 48, (4,), (16,), rounds=1, judged=4)
+        else:
+            networks = verify.chosen_networks(options.networks, verify.NETWORKS)
+            compared = verify.chosen_networks(options.compared, verify.NETWORKS)
+            check = Check("cuda", networks, compared, out, Path(work), until)
+        well = run(check, parts)
+    return 0 if well and all(row["verdict"] == "exact" for row in Report(out).rows("Exactness")) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

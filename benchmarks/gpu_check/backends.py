@@ -1,0 +1,33 @@
+"""The backends that a check looks at: every precision, with all kernels and with kdb's own alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks.gpu_check.check import Check
+from benchmarks.gpu_check.full_inference import PRECISIONS
+from kdb.kernels.base import Backend
+from kdb.kernels.cpu import CpuBackend
+from kdb.kernels.gpu import device as gpu
+from kdb.kernels.gpu.backend import GpuBackend
+
+OWN = {"auto": "all", "native": "own"}
+"""What ``SET kernels`` takes, and how rows call it."""
+
+
+def precisions(check: Check) -> tuple[str, ...]:
+    """Those that a device has: no CPU has tf32."""
+    return tuple(each for each in PRECISIONS if check.device == "cuda" or each != "tf32")
+
+
+def backends(check: Check) -> Iterator[tuple[str, Backend]]:
+    """Each with its name."""
+    for precision in precisions(check):
+        for kernels, shown in OWN.items():
+            native = kernels == "native"
+            backend: Backend
+            if check.device == "cuda":
+                backend = GpuBackend(gpu.opened(), native, precision)
+            else:
+                backend = CpuBackend(native, reduced=precision == "bf16")
+            yield f"{precision}, {shown}", backend

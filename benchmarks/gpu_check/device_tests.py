@@ -1,0 +1,41 @@
+"""The tests that need a device: the raw kernels first, whole plans and queries later."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+
+from benchmarks.gpu_check.check import Check, Rows
+
+FIRST = "convolutions or functions"
+FILE = "tests/test_gpu_device.py"
+
+
+def first(check: Check, rows: Rows, network: str) -> None:
+    """Kernels, launched one by one."""
+    _run(rows, FIRST)
+
+
+def other(check: Check, rows: Rows, network: str) -> None:
+    """All others."""
+    _run(rows, f"not ({FIRST})")
+
+
+def _run(rows: Rows, chosen: str) -> None:
+    """What pytest prints passes through to whoever reads this process."""
+    begun = time.perf_counter()
+    # By file, since to collect the others takes more than is installed where there is a GPU.
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", "-k", chosen, FILE]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert child.stdout is not None
+    last = ""
+    for line in child.stdout:
+        print(line, end="", flush=True)
+        last = line.strip() or last
+    status = child.wait()
+    summary = re.sub(r"^=+ | =+$", "", last)
+    rows("Tests", chosen=chosen, exit_status=status, summary=summary, seconds=time.perf_counter() - begun)
+    if status:
+        raise SystemExit(status)

@@ -1,0 +1,82 @@
+"""What is there; whether the kernels compile, and with how many registers; one convolution a precision."""
+
+from __future__ import annotations
+
+import platform
+import time
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+import torch
+
+from benchmarks.gpu_check.backends import backends
+from benchmarks.gpu_check.check import Check, Rows
+from kdb.geometry import Boxes, Size
+from kdb.kernels.base import Backend, Delta, Sliding, Weight
+from kdb.kernels.cpu import CpuBackend
+from kdb.kernels.gpu import device as gpu
+from kdb.kernels.gpu.device import CupyDevice
+from kdb.kernels.gpu.source import INSTANCES, kernels
+
+
+def start(check: Check, rows: Rows, network: str) -> None:
+    """The section."""
+    _versions(check, rows)
+    if check.device == "cuda":
+        _registers(rows)
+    for label, backend in backends(check):
+        _convolution(rows, label, backend)
+
+
+def _versions(check: Check, rows: Rows) -> None:
+    for name in ("torch", "torchvision", "numpy", "cupy-cuda13x", "cupy-cuda12x", "lark", "kdb"):
+        try:
+            rows("Versions", what=name, version=version(name))
+        except PackageNotFoundError:
+            continue
+    rows("Versions", what="Python", version=platform.python_version())
+    if check.device == "cuda":
+        properties = torch.cuda.get_device_properties(0)
+        rows("Versions", what="device", version=properties.name)
+        rows("Versions", what="compute capability", version=f"{properties.major}.{properties.minor}")
+        rows("Versions", what="memory GiB", version=f"{properties.total_memory / 2**30:.0f}")
+        rows("Versions", what="CUDA of torch", version=str(torch.version.cuda))
+        cudnn = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
+        rows("Versions", what="cuDNN", version=cudnn)
+
+
+def _registers(rows: Rows) -> None:
+    """Of every instance; a source is compiled with its first."""
+    device = gpu.opened()
+    assert isinstance(device, CupyDevice)
+    for name, instances in INSTANCES.items():
+        for types in instances:
+            begun = time.perf_counter()
+            found = device.compiled(name, types)
+            seconds = time.perf_counter() - begun
+            rows("Kernels", kernel=kernels()[name].expression(types), **found, compile_s=seconds)
+
+
+def _convolution(rows: Rows, label: str, backend: Backend) -> None:
+    """128 channels, 3 x 3, on deltas of 16 x 16: against numpy in fp32."""
+    rng, n, channels, extent = np.random.default_rng(0), 64, 128, Size(16, 16)
+    weight = Weight((rng.standard_normal((channels, channels, 3, 3)) / 34).astype(np.float32))
+    values = rng.standard_normal((n, *extent, channels)).astype(np.float32)
+    at, sliding, padding = Boxes(rng.integers(0, 9, (n, 2)), extent), Sliding((3, 3)), (1, 1, 1, 1)
+    out = Boxes(np.maximum(at.origins - 1, 0), Size(18, 18))
+    expected = CpuBackend(native=True).convolve_delta(Delta(at, values), out, weight, sliding, 1, padding, "taps")
+    kernel = backend.delta_kernels(sliding, 1)[-1 if label.endswith("bf16, all") else 0]
+    with backend.running(), torch.inference_mode():
+        delta = Delta(at, backend.delta(values))
+        seconds = []
+        for _ in range(5):
+            begun = time.perf_counter()
+            found = backend.convolve_delta(delta, out, weight, sliding, 1, padding, kernel)
+            backend.synchronize()
+            seconds.append(time.perf_counter() - begun)
+        error = float(np.abs(backend.download(found) - expected).max() / np.abs(expected).max())
+    flops = 2 * n * 18 * 18 * 9 * channels**2
+    rows(
+        "One convolution", backend=label, kernel=kernel, error=error, first_ms=seconds[0] * 1e3,
+        then_ms=min(seconds[1:]) * 1e3, TFLOP_per_s=flops / min(seconds[1:]) / 1e12,
+    )  # fmt: skip
