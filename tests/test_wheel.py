@@ -63,3 +63,11 @@ def test_the_command_line_is_declared(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (entry_points,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
         assert "kdb = kdb.cli:main" in archive.read(entry_points).decode()
+
+
+def test_the_license_travels_along(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (text,) = (name for name in archive.namelist() if name.endswith(".dist-info/licenses/LICENSE"))
+        assert archive.read(text) == (ROOT / "LICENSE").read_bytes()
+        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        assert "License-Expression: Apache-2.0\n" in archive.read(metadata).decode().replace("\r", "")
