@@ -27,7 +27,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     build = "import sys, hatchling.build as b; print(b.build_wheel(sys.argv[1]))"
     _run([sys.executable, "-c", build, str(folder)], ROOT)
-    (built,) = folder.glob("kdb-*.whl")
+    (built,) = folder.glob("kdb_occlusion-*.whl")
     return built
 
 
