@@ -8,7 +8,7 @@ STAMP = $(VENV)/installed
 BIN = $(VENV)/bin
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test verify coverage bench bench-approx gpu-check figures style wheel clean
+.PHONY: demo test verify coverage bench bench-approx gpu-check figures index style wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -36,6 +36,10 @@ gpu-check:
 
 figures: $(STAMP)
 	$(BIN)/python -m benchmarks.figures
+
+# The list of decisions, from their pages.
+index:
+	$(PYTHON) docs/decisions/index.py
 
 style: $(STAMP)
 	$(BIN)/python -m ruff check .

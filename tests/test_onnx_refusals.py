@@ -186,7 +186,7 @@ def test_weights_outside_the_folder_are_not_read(location: str, tmp_path: Path) 
 def test_without_onnx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(classifier(node("Relu", "d", "y")), tmp_path)
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ModelError, match=r"pip install 'kdb\[onnx\]'"):
+    with pytest.raises(ModelError, match=r"pip install 'kdb-occlusion\[onnx\]'"):
         load(path)
 
 

@@ -68,7 +68,7 @@ def test_only_deltas_are_rounded_and_only_where_it_is_permitted() -> None:
     assert "bf16" not in convolution.evaluation_kernels(reduced)
 
 
-@pytest.mark.skipif("efficientnet_lite0" not in efficientnet_lite.available(), reason="kdb[demo] is not installed")
+@pytest.mark.skipif("efficientnet_lite0" not in efficientnet_lite.available(), reason="the extra demo is not installed")
 def test_a_trained_network_keeps_its_map() -> None:
     query = "OCCLUDE $image WITH patch(32, 32) STRIDE 16 USING efficientnet_lite0"
     db, image = kdb.connect(), {"image": photos.photo("chelsea")}

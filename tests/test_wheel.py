@@ -1,9 +1,11 @@
-"""The wheel stands alone: built, unpacked and imported from elsewhere it still finds its grammar."""
+"""The wheel stands alone: unpacked and imported from elsewhere it finds its grammar, and a type checker its types."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import sysconfig
+import venv
 import zipfile
 from pathlib import Path
 
@@ -19,6 +21,35 @@ assert kdb.parser.__file__.startswith(sys.argv[1]), kdb.parser.__file__
 print(kdb.parser.parse("OCCLUDE 'cat.png' WITH patch(16, 16) STRIDE 4 USING resnet18"))
 """
 
+TYPED = """
+from typing import assert_type
+
+import kdb
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+with kdb.connect("study.kdb") as db:
+    assert_type(db, kdb.Session)
+    found = db.execute("OCCLUDE $img USING resnet18", {"img": "cat.png"})
+    assert_type(found, kdb.HeatMap | kdb.HeatMaps | kdb.Table)
+    assert isinstance(found, kdb.HeatMap)
+    assert_type(found.values, NDArray[np.float32])
+    assert_type(found.label, str | tuple[str, ...])
+    assert_type(found.exact, bool)
+    print(found.baseline, found.positions.shape, found.upsample().max(), found.save("heat.npz").name)
+    for hm in db.stream("OCCLUDE 'cat.png' USING resnet18"):
+        assert_type(hm, kdb.HeatMap)
+assert_type(kdb.occlude("cat.png", "resnet18", patch=(8, 8), stride=4), kdb.HeatMap | kdb.HeatMaps)
+occlusion = kdb.captum.Occlusion(torch.nn.Identity())
+assert_type(occlusion.why_not(torch.zeros(1, 3, 8, 8)), str | None)
+assert_type(kdb.__version__, str)
+try:
+    print(db.explain("OCCLUDE cat USING resnet18"))
+except kdb.ParseError as error:
+    assert_type(error.line, int)
+"""
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -27,7 +58,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     build = "import sys, hatchling.build as b; print(b.build_wheel(sys.argv[1]))"
     _run([sys.executable, "-c", build, str(folder)], ROOT)
-    (built,) = folder.glob("kdb-*.whl")
+    (built,) = folder.glob("kdb_occlusion-*.whl")
     return built
 
 
@@ -63,3 +94,55 @@ def test_the_command_line_is_declared(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (entry_points,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
         assert "kdb = kdb.cli:main" in archive.read(entry_points).decode()
+
+
+def test_the_license_travels_along(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (text,) = (name for name in archive.namelist() if name.endswith(".dist-info/licenses/LICENSE"))
+        assert archive.read(text) == (ROOT / "LICENSE").read_bytes()
+        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        assert "License-Expression: Apache-2.0\n" in archive.read(metadata).decode().replace("\r", "")
+
+
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment that has the wheel, and otherwise what this one has."""
+    pytest.importorskip("mypy", reason="mypy, of the dev extra, is not installed")
+    folder = tmp_path_factory.mktemp("user")
+    venv.create(folder, symlinks=True)
+    paths = sysconfig.get_paths(vars={"base": str(folder), "platbase": str(folder)})
+    packages = Path(paths["purelib"])
+    zipfile.ZipFile(wheel).extractall(packages)
+    (packages / "host.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    return Path(paths["scripts"]) / "python"
+
+
+def _mypy(python: Path, program: str, folder: Path) -> tuple[int, list[str]]:
+    """mypy's exit status and lines on a program, strict and without a configuration."""
+    (folder / "program.py").write_text(program)
+    options = ["--strict", "--config-file=", f"--cache-dir={python.parent}", f"--python-executable={python}"]
+    command = [sys.executable, "-m", "mypy", *options, "program.py"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    return done.returncode, done.stdout.splitlines()
+
+
+@pytest.mark.slow
+def test_a_users_program_is_type_checked(python: Path, tmp_path: Path) -> None:
+    status, lines = _mypy(python, TYPED, tmp_path)
+    assert status == 0, lines
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mistake", "code"),
+    [
+        ("kdb.oclude", "attr-defined"),
+        ("kdb.connect(3)", "arg-type"),
+        ("kdb.connect().execute('SHOW RULES').label", "union-attr"),
+        ("kdb.occlude('cat.png', 'resnet18', score=1)", "arg-type"),
+    ],
+)
+def test_a_users_mistake_is_found(mistake: str, code: str, python: Path, tmp_path: Path) -> None:
+    status, lines = _mypy(python, f"import kdb\n{mistake}\n", tmp_path)
+    assert status == 1
+    assert any(line.startswith("program.py:2: error:") and line.endswith(f"[{code}]") for line in lines), lines

@@ -160,7 +160,7 @@ class CupyDevice(Device):
             import cupy
             import cupyx
         except ImportError as error:
-            raise DeviceError("a GPU needs CuPy: pip install 'kdb[gpu]'") from error
+            raise DeviceError("a GPU needs CuPy: pip install 'kdb-occlusion[gpu]'") from error
         self._cupy: Any = cupy
         self._pinned: Any = cupyx.empty_pinned
         try:

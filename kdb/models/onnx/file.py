@@ -50,7 +50,7 @@ def read(path: Path) -> Graph:
     try:
         onnx = import_module("onnx")
     except ImportError as error:
-        raise ModelError("an ONNX file needs onnx; pip install 'kdb[onnx]'") from error
+        raise ModelError("an ONNX file needs onnx; pip install 'kdb-occlusion[onnx]'") from error
     try:
         return _graph(_model(onnx, path), onnx)
     except ModelError:
