@@ -211,6 +211,16 @@ def test_settings_of_the_gpu(session: Session) -> None:
     assert "recompute" in session.explain(f"{QUERY} ON gpu")
 
 
+def test_a_batch_is_bounded_by_what_a_grid_has(session: Session) -> None:
+    for setting in ("batch_size = 100000", "rule.share_duplicates = off"):
+        session.execute(f"SET {setting}")
+    engine, network = session._engine, blocks().network
+    positions = np.random.default_rng(0).integers(0, 35, (70000, 2))
+    plan = engine.plan(network, positions, Size(5, 5), device="gpu").physical.logical
+    assert len(plan.batches) == 2 and max(len(batch) for batch in plan.batches) <= gpu.MOST_POSITIONS
+    assert plan.full_batch is None or plan.full_batch <= gpu.MOST_POSITIONS
+
+
 def test_a_gpu_is_calibrated_at_every_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("LEAST_SECONDS", 0.0), ("TRIES", 1), ("WIDTHS", (32,)), ("DENSE_WIDTHS", (32,)), ("BATCH", 1)):
         monkeypatch.setattr(calibration, name, value)

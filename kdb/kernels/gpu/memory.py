@@ -11,7 +11,7 @@ import torch
 
 from kdb.geometry import Boxes, Size
 from kdb.kernels.base import Array, Delta, FloatArray, Parameters, Program, Weight
-from kdb.kernels.gpu.device import DTYPES, Device, blocks
+from kdb.kernels.gpu.device import DTYPES, Device, spread
 from kdb.kernels.gpu.programs import encode
 
 MATHS = {"fp32": ("float", "F32"), "tf32": ("float", "TF32"), "bf16": ("bf16", "BF16")}
@@ -135,7 +135,7 @@ class Memory:
     def _grid(out: Array, v: str, channels: int | None = None) -> tuple[int, int, int]:
         """A thread for each ``v`` channels of a cell, a row of blocks for each position."""
         n, height, width, all_channels = out.shape
-        return blocks(height * width * ((channels or all_channels) // int(v))), n, 1
+        return spread(height * width * ((channels or all_channels) // int(v))), n, 1
 
     def _laid(self, name: str, delta: Delta | None) -> dict[str, Any]:
         """A delta as the four arguments called after ``name``."""
