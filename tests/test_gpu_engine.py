@@ -135,6 +135,30 @@ def test_launches_are_few(kernel: str, most: int, monkeypatch: pytest.MonkeyPatc
     assert layers["add"] == 1, "with the activation behind it"
 
 
+@pytest.mark.parametrize("kernel", ["gemm", "direct", "recompute"])
+def test_a_batchs_boxes_are_uploaded_in_one_copy(kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = NullDevice(has_torch=kernel == "direct")
+    run = Run(backend=GpuBackend(device), off=("cut_over",), batch=4, allowed=kernel)
+    uploads: list[list[np.ndarray]] = []
+    upload, stage = device.upload, _Group._delta_stage
+
+    def uploaded(array: np.ndarray) -> np.ndarray:
+        if uploads:
+            uploads[-1].append(array)
+        return upload(array)
+
+    def staged(*arguments: Any) -> Any:
+        uploads.append([])
+        return stage(*arguments)
+
+    monkeypatch.setattr(device, "upload", uploaded)
+    monkeypatch.setattr(_Group, "_delta_stage", staged)
+    run.logits(blocks())
+    assert len(uploads) == 4 and kernel in {step.kernel for step in run.plan.stages[0].steps}
+    for arrays in uploads[1:]:  # the first batch's are of weights and programs too
+        assert [array.dtype for array in arrays] == [np.int32] and arrays[0].shape[1:] == (4, 2)
+
+
 def test_activations_are_fused_into_what_they_read() -> None:
     problem = blocks()
     run = Run(backend=GpuBackend(RAW), off=("cut_over",))
