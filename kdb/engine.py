@@ -149,9 +149,9 @@ class Engine:
             profile = self._profile(calibration.device_machine(device), GPU_PROFILE)
             costs = CostModel(profile, GpuBackend(device, native, precision, limit), allowed, positions)
             room = DEVICE_BUFFER_BYTES if limit is None else min(DEVICE_BUFFER_BYTES, limit // 8)
-            yield Context(
-                costs, 1, batch_size or preset.device_batch_size, room, DEVICE_BUFFER_POSITIONS, threshold, hold
-            )
+            size = batch_size or preset.device_batch_size
+            size = None if size is None else min(size, gpu.MOST_POSITIONS)
+            yield Context(costs, 1, size, room, DEVICE_BUFFER_POSITIONS, threshold, hold)
 
     def _plan(self, naive: LogicalPlan, context: Context) -> Planned:
         start = time.perf_counter()

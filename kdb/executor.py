@@ -11,8 +11,9 @@ import queue
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 
@@ -246,7 +247,7 @@ class _Group:
         boxes = footprint.boxes(batch, source.shape.size)
         updates = Boxes(logical.positions[batch], logical.patch)
         placed = self._placed(stage, batch)
-        self.backend.announce([boxes, updates, *placed.values()])
+        self.backend.announce(chain((boxes, updates), placed.values(), self._derived(stage, placed)))
         values = self._source_delta(boxes, updates)
         if logical.drop_null:
             changed = (values != 0).any(axis=(1, 2, 3))
@@ -294,6 +295,14 @@ class _Group:
                 known[id(footprint), size] = footprint.boxes(batch, size)
             placed[step.node.name] = known[id(footprint), size]
         return placed
+
+    @staticmethod
+    def _derived(stage: Stage, placed: Mapping[str, Boxes]) -> Iterator[Boxes]:
+        """The boxes that kernels derive from those of their layers."""
+        for step in stage.steps:
+            frames = step.node.operator.frames(step.kernel, placed[step.node.name])
+            if frames is not None:
+                yield frames
 
     def _source_delta(self, boxes: Boxes, updates: Boxes) -> Array:
         """``fill - image[B]``; a patch clipped by the far edge keeps what is inside, zero elsewhere in its box."""

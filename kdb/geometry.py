@@ -290,6 +290,11 @@ class Boxes:
     def __len__(self) -> int:
         return len(self.origins)
 
+    @cached_property
+    def places(self) -> bytes:
+        """The origins as a value, equal where they are; empty where all are (0, 0)."""
+        return self.origins.tobytes() if self.origins.any() else b""
+
     @classmethod
     def whole(cls, n: int, size: Size) -> Boxes:
         """``n`` boxes that cover a map of ``size``."""

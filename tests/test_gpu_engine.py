@@ -135,6 +135,30 @@ def test_launches_are_few(kernel: str, most: int, monkeypatch: pytest.MonkeyPatc
     assert layers["add"] == 1, "with the activation behind it"
 
 
+@pytest.mark.parametrize("kernel", ["gemm", "direct", "recompute"])
+def test_a_batchs_boxes_are_uploaded_in_one_copy(kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = NullDevice(has_torch=kernel == "direct")
+    run = Run(backend=GpuBackend(device), off=("cut_over",), batch=4, allowed=kernel)
+    uploads: list[list[np.ndarray]] = []
+    upload, stage = device.upload, _Group._delta_stage
+
+    def uploaded(array: np.ndarray) -> np.ndarray:
+        if uploads:
+            uploads[-1].append(array)
+        return upload(array)
+
+    def staged(*arguments: Any) -> Any:
+        uploads.append([])
+        return stage(*arguments)
+
+    monkeypatch.setattr(device, "upload", uploaded)
+    monkeypatch.setattr(_Group, "_delta_stage", staged)
+    run.logits(blocks())
+    assert len(uploads) == 4 and kernel in {step.kernel for step in run.plan.stages[0].steps}
+    for arrays in uploads[1:]:  # the first batch's are of weights and programs too
+        assert [array.dtype for array in arrays] == [np.int32] and arrays[0].shape[1:] == (4, 2)
+
+
 def test_activations_are_fused_into_what_they_read() -> None:
     problem = blocks()
     run = Run(backend=GpuBackend(RAW), off=("cut_over",))
@@ -209,6 +233,16 @@ def test_settings_of_the_gpu(session: Session) -> None:
         assert RAW.limit == (None if megabytes == "auto" else 512 << 20)
     session.execute("SET preset = krypton")
     assert "recompute" in session.explain(f"{QUERY} ON gpu")
+
+
+def test_a_batch_is_bounded_by_what_a_grid_has(session: Session) -> None:
+    for setting in ("batch_size = 100000", "rule.share_duplicates = off"):
+        session.execute(f"SET {setting}")
+    engine, network = session._engine, blocks().network
+    positions = np.random.default_rng(0).integers(0, 35, (70000, 2))
+    plan = engine.plan(network, positions, Size(5, 5), device="gpu").physical.logical
+    assert len(plan.batches) == 2 and max(len(batch) for batch in plan.batches) <= gpu.MOST_POSITIONS
+    assert plan.full_batch is None or plan.full_batch <= gpu.MOST_POSITIONS
 
 
 def test_a_gpu_is_calibrated_at_every_precision(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,11 @@ from kdb.geometry import Boxes, Size
 from kdb.kernels.base import Delta, Epilogue, Instruction, Margins, Program, Sliding, Weight
 from kdb.kernels.cpu import CpuBackend
 from kdb.kernels.gpu.backend import GpuBackend
+from kdb.kernels.gpu.device import MOST_BLOCKS, THREADS, Device, spread
 from kdb.kernels.gpu.memory import bits
 from kdb.kernels.gpu.programs import REGISTERS, encode
 from kdb.kernels.gpu.source import INSTANCES, expressions, files, kernels, options, text
-from tests.emulation.device import EmulatedDevice, compiler
+from tests.emulation.device import EmulatedDevice, NullDevice, compiler
 from tests.test_kernels import CASES, PARAMETERS, inputs
 
 CPU = CpuBackend(native=True)
@@ -387,6 +388,30 @@ def test_arguments_are_checked_before_anything_is_launched() -> None:
         assert DEVICE.launches.total() == before
     with pytest.raises(DeviceError, match="not compiled"):
         DEVICE.launch("mean", ("double",), (1, 1, 1), **good, **numbers)
+
+
+@pytest.mark.parametrize("device", [DEVICE, NullDevice()], ids=["emulated", "null"])
+def test_grids_that_cuda_does_not_take_are_refused(device: Device) -> None:
+    arrays = {"out": np.zeros((1, 1, 1, 4), np.float32), "x": np.zeros((1, 2, 2, 4), np.float32)}
+    for axis, most in enumerate((2**31 - 1, 65535, 65535)):
+        grid = [1, 1, 1]
+        grid[axis] = most + 1
+        before = device.launches.total()
+        with pytest.raises(DeviceError, match=f"mean: {most + 1:,} blocks along {'xyz'[axis]} are more than the {most:,}"):
+            device.launch("mean", ("float",), (grid[0], grid[1], grid[2]), **arrays, cells=4, channels=4, count=4)
+        assert device.launches.total() == before
+
+
+def test_more_places_are_resampled_than_a_grid_has_rows() -> None:
+    x, one = normal(np.random.default_rng(0), MOST_BLOCKS[1] + 5, 1, 2, 1), Weight(np.ones((1, 1), np.float32))
+    mean = Weight(np.full((1, 2), 0.5, np.float32))
+    close(K.resample(x, one, mean), CPU.resample(x, one, mean))
+
+
+def test_what_an_int_cannot_count_is_refused() -> None:
+    assert spread(2**31 - 1 - THREADS) * THREADS <= 2**31 - 1
+    with pytest.raises(DeviceError, match="more than a kernel can count"):
+        spread(2**31 - THREADS)
 
 
 def test_every_kernel_has_instances_and_a_source() -> None:

@@ -7,7 +7,7 @@ sliced by position, reshaped, and copied.  Kernels get ready boxes and do no geo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -187,8 +187,8 @@ class Backend(Protocol):
     def fetch(self, array: Array) -> Callable[[], FloatArray]:
         """Begin to download; the function that is returned waits until the array is there."""
 
-    def announce(self, boxes: Sequence[Boxes]) -> None:
-        """All boxes that a batch's layers are about to use: a device takes them in one copy."""
+    def announce(self, boxes: Iterable[Boxes]) -> None:
+        """All boxes that a batch's layers are about to use: a device takes them in one copy, a host looks at none."""
 
     def empty(self, n: int, extent: Size, channels: int) -> Array:
         """An array [n, h, w, C] that is still to be written to."""

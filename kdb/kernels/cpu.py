@@ -6,7 +6,7 @@ in the calling thread, on as many threads as that thread's BLAS is allowed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -101,7 +101,7 @@ class CpuBackend:
         """It is there."""
         return lambda: array
 
-    def announce(self, boxes: Sequence[Boxes]) -> None:
+    def announce(self, boxes: Iterable[Boxes]) -> None:
         """Nothing to prepare."""
 
     def empty(self, n: int, extent: Size, channels: int) -> FloatArray:

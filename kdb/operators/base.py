@@ -138,6 +138,10 @@ class Operator:
         """The delta rule: ``T(v + d) - T(v)`` inside ``update.boxes``, [n, h, w, C]."""
         raise NotImplementedError
 
+    def frames(self, kernel: str, boxes: Boxes) -> Boxes | None:
+        """Boxes that ``kernel`` derives from those of the output, where it uses any: for a backend to prepare."""
+        return None
+
     def kernels(self, k: Backend) -> tuple[str, ...]:
         """The physical operators that compute the delta rule on this backend; they compete by cost."""
         return ("delta",)

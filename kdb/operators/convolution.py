@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from kdb.geometry import Footprint, Size
+from kdb.geometry import Boxes, Footprint, Size
 from kdb.kernels.base import NO_MARGINS, Array, Backend, Margins, Parameters, Sliding
 from kdb.kernels.tiling import tiling
 from kdb.operators.base import ELEMENT, Operator, Reads, Shape, Update, Work
@@ -69,6 +69,11 @@ class Convolution(Operator):
     def kernels(self, k: Backend) -> tuple[str, ...]:
         """The backend's own, then Algorithm 1."""
         return (*k.delta_kernels(self.sliding, self.groups), RECOMPUTE)
+
+    def frames(self, kernel: str, boxes: Boxes) -> Boxes | None:
+        """The read-in context, where zeros are laid around the delta or it is laid on the view."""
+        derives = kernel == RECOMPUTE or kernel.startswith("direct")
+        return boxes.read_in(*self.sliding.windows(self.padding)) if derives else None
 
     def evaluation_kernels(self, k: Backend) -> tuple[str, ...]:
         """The backend's own."""

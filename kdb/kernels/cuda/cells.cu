@@ -67,7 +67,7 @@ __global__ void take_cells(T* out, int height, int width, int channels, const T*
     Place place = place_of<V>(height, width, channels, nullptr);
     if (place.none) return;
     int i = place.i, c = place.c, cell = place.cell;
-    int row = rows[i * height + cell / width], column = columns[i * width + cell % width];
+    int row = rows[(long long)i * height + cell / width], column = columns[(long long)i * width + cell % width];
     Pack<V> value = filled<V>(0);
     if ((unsigned)row < (unsigned)x_height && (unsigned)column < (unsigned)x_width)
         value = read<V>(x + (((long long)i * x_height + row) * x_width + column) * channels + c);

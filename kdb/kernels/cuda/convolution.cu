@@ -104,11 +104,11 @@ struct Sums<F32> {
     }
 };
 
-// out [n, height, width, groups * outer] of values [n, box_height, box_width, groups * inner] and weights
+// out [n, height, width, groups * outer], whose ``rows`` are its n * height * width cells, of values [n, box_height, box_width, groups * inner] and weights
 // [groups, outer, kernel_y, kernel_x, inner].  With a program, f(view + y) - f(view) of the result y at the boxes.
 template <typename T, int MATH, int V>
 __global__ void __launch_bounds__(THREADS)
-convolve(T* out, int n, int height, int width, const int* boxes,
+convolve(T* out, int rows, int height, int width, const int* boxes,
          const T* values, const int* at, int box_height, int box_width,
          const T* weights, const float* bias, int inner, int outer,
          int kernel_y, int kernel_x, int stride_y, int stride_x, int dilation_y, int dilation_x, int top, int left,
@@ -120,14 +120,15 @@ convolve(T* out, int n, int height, int width, const int* boxes,
     __shared__ __align__(16) S b[2][COLUMNS][WIDTH];
 
     int group = blockIdx.z, channels = inner * gridDim.z, pitch = outer * gridDim.z;
-    int depth = kernel_y * kernel_x * inner, area = height * width, rows = n * area;
+    int depth = kernel_y * kernel_x * inner, area = height * width;
 
     // Each thread stages half a row of a, of one output cell, and a quarter of a row of b, of one output channel.
     int a_row = threadIdx.x / 2, a_first = threadIdx.x % 2 * 8;
     int b_row = threadIdx.x / 4, b_first = threadIdx.x % 4 * 4;
     int cell = blockIdx.x * ROWS + a_row, channel = blockIdx.y * COLUMNS + b_row;
+    bool real = (unsigned)cell < (unsigned)rows;  // beyond the last rows a number may pass INT_MAX
     int position = cell / area, first_y = 0, first_x = 0;
-    if (cell < rows) {
+    if (real) {
         first_y = (origin(boxes, position, 0) + cell % area / width) * stride_y - top - origin(at, position, 0);
         first_x = (origin(boxes, position, 1) + cell % width) * stride_x - left - origin(at, position, 1);
     }
@@ -140,7 +141,7 @@ convolve(T* out, int n, int height, int width, const int* boxes,
         for (int part = 0; part < 8 / V; ++part) {
             int k = start + a_first + part * V, tap = k / inner;
             int y = first_y + tap / kernel_x * dilation_y, x = first_x + tap % kernel_x * dilation_x;
-            bool there = cell < rows && k < depth && (unsigned)y < (unsigned)box_height && (unsigned)x < (unsigned)box_width;
+            bool there = real && k < depth && (unsigned)y < (unsigned)box_height && (unsigned)x < (unsigned)box_width;
             a_next[part] = there ? read<V>(source + ((long long)y * box_width + x) * channels + k - tap * inner) : filled<V>(0);
         }
         #pragma unroll
@@ -172,7 +173,7 @@ convolve(T* out, int n, int height, int width, const int* boxes,
     #pragma unroll
     for (int i = 0; i < sums.HIGH; ++i) {
         int to = blockIdx.x * ROWS + sums.row(i);
-        if (to >= rows) continue;
+        if ((unsigned)to >= (unsigned)rows) continue;
         long long place = 0;
         if (program) {
             int p = to / area, y = origin(boxes, p, 0) + to % area / width, x = origin(boxes, p, 1) + to % width;

@@ -75,13 +75,17 @@ __global__ void mean(T* out, const T* x, int cells, int channels, float count) {
     }
 }
 
-// out[o, i, b] = sum over a of matrix[i, a] x[o, a, b]: one axis of ``length`` cells resampled to ``count``.
+// out[o, i, b] = sum over a of matrix[i, a] x[o, a, b]: one axis of ``length`` cells resampled to ``count``.  A grid has
+// fewer rows of blocks than there may be ``outer`` places, so that each takes several.
 template <typename T>
-__global__ void resample(T* out, const float* matrix, const T* x, int count, int length, int inner) {
-    int index = blockIdx.x * blockDim.x + threadIdx.x, o = blockIdx.y;
+__global__ void resample(T* out, const float* matrix, const T* x, int outer, int count, int length, int inner) {
+    int index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= count * inner) return;
     int row = index / inner, b = index % inner;
-    float sum = 0;
-    for (int a = 0; a < length; ++a) sum += matrix[row * length + a] * widened(x[((long long)o * length + a) * inner + b]);
-    narrow(sum, out[(long long)o * count * inner + index]);
+    for (int o = blockIdx.y; o < outer; o += gridDim.y) {
+        float sum = 0;
+        for (int a = 0; a < length; ++a)
+            sum += matrix[row * length + a] * widened(x[((long long)o * length + a) * inner + b]);
+        narrow(sum, out[(long long)o * count * inner + index]);
+    }
 }

@@ -5,7 +5,6 @@ A device also owns memory.  Its arrays are of a library like numpy: CuPy's on a 
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +33,12 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 """Of arrays, by what a pointer is to; numpy has no bf16, so that arrays hold its bits."""
 
 Dim = tuple[int, int, int]
+
+INT_MAX = 2**31 - 1
+MOST_BLOCKS: Dim = (INT_MAX, 65535, 65535)
+"""Of a grid along x, y and z: the same for every CUDA device."""
+MOST_POSITIONS = MOST_BLOCKS[1]
+"""Of a batch, since kernels have a row of blocks for each."""
 
 
 class Device(ABC):
@@ -92,7 +97,8 @@ class Device(ABC):
         """One launch of an instance on ``grid`` blocks of ``block`` threads.
 
         ``arguments`` are by the names of the declaration: arrays of its types, C-contiguous, None for a null pointer;
-        numbers are cast.  Raises DeviceError for whatever does not fit it, before anything is launched.
+        numbers are cast.  Raises DeviceError for whatever does not fit it, and for a grid that CUDA does not take, before
+        anything is launched.
         """
         checks = _checks(name, types)
         if arguments.keys() != checks.keys():
@@ -100,6 +106,9 @@ class Device(ABC):
             raise DeviceError(f"{name} takes other arguments: {odd}")
         if not all(grid):
             return
+        for axis, count, most in zip("xyz", grid, MOST_BLOCKS, strict=True):
+            if count > most:
+                raise DeviceError(f"{name}: {count:,} blocks along {axis} are more than the {most:,} that a grid has")
         passed = [check(arguments[own]) for own, check in checks.items()]
         self.launches[name] += 1
         self._launch(name, types, grid, block, passed)
@@ -145,7 +154,14 @@ def _whole(what: str, bits: type[np.signedinteger[Any]], value: Any) -> Any:
 
 def blocks(threads: int) -> int:
     """Blocks of THREADS that so many threads take."""
-    return math.ceil(threads / THREADS)
+    return -(-threads // THREADS)
+
+
+def spread(threads: int) -> int:
+    """The same for kernels that number the threads along x by an int.  Raises DeviceError where one is too small."""
+    if threads > INT_MAX - THREADS:
+        raise DeviceError(f"{threads:,} numbers of one position are more than a kernel can count")
+    return blocks(threads)
 
 
 class CupyDevice(Device):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 
 from kdb.geometry import Boxes, Size
 from kdb.kernels.base import Array, Delta, FloatArray, Parameters, Program, Weight
-from kdb.kernels.gpu.device import DTYPES, Device, blocks
+from kdb.kernels.gpu.device import DTYPES, Device, spread
 from kdb.kernels.gpu.programs import encode
 
 MATHS = {"fp32": ("float", "F32"), "tf32": ("float", "TF32"), "bf16": ("bf16", "BF16")}
@@ -54,7 +54,7 @@ class Memory:
         self.native = native or not device.has_torch
         self.name = f"{'native ' if native else ''}{device.name}"
         self._stored, _ = MATHS[precision]
-        self._origins: dict[int, tuple[Boxes, Array]] = {}
+        self._origins: dict[bytes, Array] = {}
         self._encodings: dict[tuple[Program, int], tuple[Array, tuple[str, ...]] | None] = {}
 
     def running(self) -> AbstractContextManager[None]:
@@ -74,20 +74,23 @@ class Memory:
         """In the device's memory, at the precision of deltas."""
         return self.device.upload(bits(array)) if self._stored == "bf16" else self.upload(array)
 
-    def announce(self, boxes: Sequence[Boxes]) -> None:
-        """One copy for all of a batch; those of the batch before are forgotten."""
-        distinct = list({id(each): each for each in boxes if each.origins.any()}.values())
+    def announce(self, boxes: Iterable[Boxes]) -> None:
+        """One copy for all of a batch; those of the batch before are forgotten.
+
+        They are known by their value, since verbs derive anew what an operator has announced.
+        """
+        distinct = {each.places: each.origins for each in boxes if each.places}
         self._origins.clear()
         if distinct:
-            laid = self.device.upload(np.stack([each.origins for each in distinct]).astype(np.int32))
-            self._origins.update((id(each), (each, laid[i])) for i, each in enumerate(distinct))
+            laid = self.device.upload(np.stack(list(distinct.values())).astype(np.int32))
+            self._origins.update((places, laid[i]) for i, places in enumerate(distinct))
 
     def _at(self, boxes: Boxes) -> Array | None:
         """Origins int32 [n, 2] on the device; None where all are (0, 0)."""
-        known = self._origins.get(id(boxes))
-        if known is not None:
-            return known[1]
-        return self.device.upload(boxes.origins.astype(np.int32)) if boxes.origins.any() else None
+        if not boxes.places:
+            return None
+        known = self._origins.get(boxes.places)
+        return self.device.upload(boxes.origins.astype(np.int32)) if known is None else known
 
     def _empty(self, n: int, extent: Sequence[int], channels: int, stored: str) -> Array:
         return self.device.empty((n, *extent, channels), DTYPES[stored])
@@ -135,7 +138,7 @@ class Memory:
     def _grid(out: Array, v: str, channels: int | None = None) -> tuple[int, int, int]:
         """A thread for each ``v`` channels of a cell, a row of blocks for each position."""
         n, height, width, all_channels = out.shape
-        return blocks(height * width * ((channels or all_channels) // int(v))), n, 1
+        return spread(height * width * ((channels or all_channels) // int(v))), n, 1
 
     def _laid(self, name: str, delta: Delta | None) -> dict[str, Any]:
         """A delta as the four arguments called after ``name``."""

@@ -9,7 +9,7 @@ import numpy as np
 from kdb.geometry import Boxes, Size
 from kdb.kernels.base import NO_MARGINS, Array, Delta, Epilogue, FloatArray, Instruction, Margins, Sliding, Weight
 from kdb.kernels.gpu import library
-from kdb.kernels.gpu.device import blocks
+from kdb.kernels.gpu.device import MOST_BLOCKS, spread
 from kdb.kernels.gpu.laid import LESS, Laid
 from kdb.kernels.gpu.memory import MATHS, NO_PROGRAM, Encoding, bits, extent_of, packs_of, stored_as
 
@@ -110,7 +110,7 @@ class Windows(Laid):
 
         grid = -(-n * height * width // ROWS), -(-outer // COLUMNS), groups
         self.device.launch(
-            "convolve", (stored, math, packs_of(inner)), grid, n=n, inner=inner, outer=outer,
+            "convolve", (stored, math, packs_of(inner)), grid, rows=n * height * width, inner=inner, outer=outer,
             weights=self._form(weight, f"rows/{stored}", rows), **common,
         )  # fmt: skip
         return out
@@ -222,8 +222,8 @@ class Windows(Laid):
             (out, between, columns, wide, width, n * tall, channels),
         ):
             self.device.launch(
-                "resample", (stored_as(x),), (blocks(count * inner), outer, 1), out=to, x=of,
-                matrix=self._form(matrix, "matrix", lambda m: m), count=count, length=length, inner=inner,
+                "resample", (stored_as(x),), (spread(count * inner), min(outer, MOST_BLOCKS[1]), 1), out=to, x=of,
+                matrix=self._form(matrix, "matrix", lambda m: m), outer=outer, count=count, length=length, inner=inner,
             )  # fmt: skip
         return out
 
