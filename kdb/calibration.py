@@ -39,7 +39,10 @@ from kdb.threads import computing, limited_pools
 FORMAT = 2
 """Of the kept file; raised whenever an operator counts its work differently, or a kernel changes its speed."""
 
-BATCH = 48
+BATCH, MOST_POSITIONS, MOST_BYTES = 48, 1 << 15, 1 << 30
+"""Positions that a layer is timed on at first; how many at most, and how large their deltas may be."""
+LEAST_BATCH_SECONDS = 1e-3
+"""Of a call on a GPU: less is launching rather than computing."""
 WIDTHS, DENSE_WIDTHS = (32, 64, 128, 256, 512), (256, 1024, 4096)
 LEAST_SECONDS, TRIES = 0.02, 5
 """That one try of a measurement takes; the best try counts."""
@@ -108,7 +111,7 @@ def measure(threads: int) -> CostProfile:
     with limited_pools(1):
         clock = partial(_seconds, threads=threads)
         call = 8 * clock(lambda: np.add(small, small))  # with what Python does around it
-        return _measured("measured", [backend], clock, call, CostProfile())
+        return _measured("measured", [backend], clock, call, CostProfile(), 0.0)
 
 
 def measure_device(device: Device) -> CostProfile:
@@ -130,11 +133,13 @@ def measure_device(device: Device) -> CostProfile:
     with computing(1), device.running():
         tiny = backends[0].upload(np.zeros((1, 1, 1, 4), np.float32))
         call = clock(lambda: backends[0].add(tiny, tiny, True))
-        return _measured(device.title, backends, clock, call, GPU_PROFILE)
+        return _measured(device.title, backends, clock, call, GPU_PROFILE, LEAST_BATCH_SECONDS)
 
 
-def _measured(name: str, backends: Sequence[Backend], clock: Clock, call: float, default: CostProfile) -> CostProfile:
-    """Every kernel of the ``backends``; ``call`` are the seconds of one that does nothing."""
+def _measured(
+    name: str, backends: Sequence[Backend], clock: Clock, call: float, default: CostProfile, least: float
+) -> CostProfile:
+    """Every kernel of the ``backends``, on batches that take ``least`` seconds; ``call`` are those of an empty call."""
     rng = np.random.default_rng(0)
     bandwidth = _bandwidth(backends[0], clock)
     points: dict[str, list[tuple[int, float]]] = {}
@@ -143,20 +148,25 @@ def _measured(name: str, backends: Sequence[Backend], clock: Clock, call: float,
         shape = Shape(layer.channels, *layer.extent)
         out = layer.operator.output_shape([shape])
         weight = _weight(layer.operator, layer.channels, rng)
-        boxes, produced = Boxes.whole(BATCH, shape.size), Boxes.whole(BATCH, out.size)
         values = rng.standard_normal((BATCH, *layer.extent, layer.channels)).astype(np.float32)
-        delta = Delta(boxes, backend.delta(values))
         for kernel in layer.operator.kernels(backend):
             if kernel == RECOMPUTE:  # the library's, and passes over arrays
                 continue
-            update = Update([delta], [None], None, produced, [shape], kernel)
             work = layer.operator.delta_work(kernel, [shape], [shape.size], out, out.size)
-            seconds = clock(partial(layer.operator.delta, backend, {"w": weight}, update))
+            n, most = BATCH, min(MOST_POSITIONS, MOST_BYTES * BATCH // values.nbytes)
+            while True:
+                given = backend.delta(np.resize(values, (n, *values.shape[1:])))
+                delta = Delta(Boxes.whole(n, shape.size), given)
+                update = Update([delta], [None], None, Boxes.whole(n, out.size), [shape], kernel)
+                seconds = clock(partial(layer.operator.delta, backend, {"w": weight}, update))
+                if seconds >= least or n >= most:
+                    break
+                n = min(n * 2 ** math.ceil(math.log2(least / seconds)), most)
             if work.derived:
                 derived += work.derived
                 deriving += _deriving(backend, layer.operator, weight, update)
             # What is charged apart is taken off; by half at most, lest noise make a rate of it.
-            rate = BATCH * work.macs / max(seconds - work.calls * call - work.weights / bandwidth, seconds / 2)
+            rate = n * work.macs / max(seconds - work.calls * call - work.weights / bandwidth, seconds / 2)
             points.setdefault(work.kind, []).append((work.width, rate))
     rates: dict[str, Rates] = {kind: tuple(sorted(found)) for kind, found in points.items()}
     derivation = derived / deriving if deriving else default.derivation

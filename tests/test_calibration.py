@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import kdb
 from kdb import calibration
+from kdb.kernels.cpu import CpuBackend
 from kdb.planner.cost import CostProfile
 
 
@@ -33,3 +37,24 @@ def test_calibrate_measures_every_kind_of_work_and_is_kept(monkeypatch: pytest.M
 def test_rates_between_two_widths() -> None:
     profile = CostProfile(rates={"k": ((64, 1e9), (256, 3e9))})
     assert [profile.rate("k", width) for width in (1, 64, 128, 256, 999)] == [1e9, 1e9, 2e9, 3e9, 3e9]
+
+
+def test_a_device_is_timed_on_batches_that_take_a_millisecond(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock on which a position of any convolution takes five microseconds, after ten of launching."""
+    monkeypatch.setattr(calibration, "WIDTHS", (32,))
+    monkeypatch.setattr(calibration, "DENSE_WIDTHS", (32,))
+    timed: list[tuple[int, float]] = []
+
+    def clock(call: Any) -> float:
+        if not isinstance(call, partial):  # the bandwidth's
+            return 1e-3
+        positions = len(call.args[2].boxes)
+        timed.append((positions, 1e-5 + 5e-6 * positions))
+        return timed[-1][1]
+
+    profile = calibration._measured("m", [CpuBackend(native=True)], clock, 1e-5, CostProfile(), 1e-3)
+    assert all(seconds <= 4e-3 for _, seconds in timed)
+    # Whatever was too short is followed by a larger batch.
+    assert all(later > n for (n, seconds), (later, _) in pairwise(timed) if seconds < 1e-3)
+    assert timed[-1][1] >= 1e-3
+    assert profile.rate("taps.wide", 32) == pytest.approx(12 * 12 * 9 * 32 * 32 / 5e-6, rel=0.05)
