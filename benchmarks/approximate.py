@@ -39,7 +39,7 @@ from kdb.sampling.progressive import Goal
 from kdb.session import Session
 from kdb.settings import cores
 from kdb.similarity import ssim as similarity
-from kdb.threads import limited_pools
+from kdb.system.threads import limited_pools
 
 OBJECTS = ("astronaut", "camera", "chelsea", "coffee", "ihc", "motorcycle", "retina", "rocket")
 """Photographs of something."""

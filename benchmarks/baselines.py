@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from benchmarks.oracle import Positions, full_inference
-from kdb.allocation import retained
+from kdb.system.allocation import retained
 
 LAYOUTS = (torch.channels_last, torch.contiguous_format)
 TRIALS = 3

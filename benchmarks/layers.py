@@ -18,7 +18,7 @@ from kdb.operators.base import Shape, Update, Work
 from kdb.operators.convolution import Convolution
 from kdb.operators.locationwise import Dense
 from kdb.planner.plan import PhysicalPlan
-from kdb.threads import limited_pools
+from kdb.system.threads import limited_pools
 
 LEAST_SECONDS = 0.01
 """Of one turn of a kernel, which is launched as often as that takes."""

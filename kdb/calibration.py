@@ -23,7 +23,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kdb import cache
 from kdb.geometry import Boxes, Size
 from kdb.kernels.base import Backend, Delta, Instruction, Weight
 from kdb.kernels.cpu import CpuBackend
@@ -34,7 +33,8 @@ from kdb.operators.base import Operator, Shape, Update
 from kdb.operators.convolution import RECOMPUTE, Convolution
 from kdb.operators.locationwise import Dense, LocationWise
 from kdb.planner.cost import GPU_PROFILE, CostProfile, Rates
-from kdb.threads import computing, limited_pools
+from kdb.system import cache
+from kdb.system.threads import computing, limited_pools
 
 FORMAT = 2
 """Of the kept file; raised whenever an operator counts its work differently, or a kernel changes its speed."""

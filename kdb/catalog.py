@@ -20,11 +20,11 @@ from kdb import query
 from kdb.errors import BindError, ModelError, did_you_mean
 from kdb.frontends.activation import without_activation
 from kdb.frontends.kept import trace
-from kdb.interrupts import deferred
 from kdb.models import zoo
 from kdb.models.model import Model
 from kdb.network import Network
 from kdb.planner.bind import Arguments
+from kdb.system.interrupts import deferred
 
 PARAMETER_MODEL = "model"
 """What a module given by a parameter is called."""

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning, ParseError
-from kdb.interrupts import deferred
+from kdb.system.interrupts import deferred
 from kdb.version import __version__
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from kdb.planner.plan import LogicalPlan, PhysicalPlan
 from kdb.planner.presets import PRESETS, Preset
 from kdb.planner.rules import RULES, Context
 from kdb.settings import Settings, declared
-from kdb.threads import computing, limited_pools
+from kdb.system.threads import computing, limited_pools
 from kdb.views import MaterializedViews, ViewStore, materialize
 
 Progress = Callable[[int, int], None]

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdb import query
-from kdb.allocation import retained
 from kdb.catalog import TracedModel
 from kdb.engine import Engine, Planned, Progress
 from kdb.errors import ExecutionError, Interrupted
@@ -30,7 +29,8 @@ from kdb.preprocessing import Prepared
 from kdb.sampling.choose import course_of
 from kdb.sampling.course import Course, Estimate
 from kdb.scoring import Scorer, Scores
-from kdb.threads import quiet
+from kdb.system.allocation import retained
+from kdb.system.threads import quiet
 from kdb.version import __version__
 from kdb.views import MaterializedViews
 

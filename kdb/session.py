@@ -27,7 +27,6 @@ from kdb.evaluation import Task
 from kdb.geometry import Size
 from kdb.heatmap import HeatMap, HeatMaps, filled_in
 from kdb.images import SourceImage
-from kdb.interrupts import interruptible
 from kdb.parser import parse, parse_one
 from kdb.planner import bind
 from kdb.planner.bind import Arguments
@@ -38,6 +37,7 @@ from kdb.sampling.choose import DEFAULT_SSIM
 from kdb.settings import shown
 from kdb.sources import Found
 from kdb.study import Study
+from kdb.system.interrupts import interruptible
 from kdb.table import PlanText, Table
 
 Result = HeatMap | HeatMaps | Table

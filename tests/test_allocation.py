@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kdb import allocation
+from kdb.system import allocation
 
 
 class Library:

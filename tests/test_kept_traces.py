@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdb import cache
 from kdb.frontends import kept, torch_export
 from kdb.frontends.graph import CONSTANT_BYTES, Graph, Ref
 from kdb.frontends.kept import trace
@@ -25,6 +24,7 @@ from kdb.models import zoo
 from kdb.network import Network
 from kdb.operators.leaves import Opaque
 from kdb.session import Session
+from kdb.system import cache
 from tests.networks import modules
 
 SHAPE = (3, 12, 10)

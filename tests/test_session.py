@@ -24,8 +24,8 @@ from benchmarks import photos
 from benchmarks.calibrated import calibrate
 from kdb.errors import BindError, Error, ExecutionError, Interrupted, ModelError, ParseError
 from kdb.heatmap import HeatMap, HeatMaps
-from kdb.interrupts import deferred
 from kdb.session import Session
+from kdb.system.interrupts import deferred
 
 SIDE = 32
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]

@@ -14,9 +14,9 @@ from torch import nn
 
 import kdb
 from kdb.heatmap import HeatMap
-from kdb.interrupts import interruptible
 from kdb.render import colour_scale, coloured
 from kdb.similarity import image_ssim, ssim
+from kdb.system.interrupts import interruptible
 from kdb.tuning import IMAGES, TAUS, Tuning, sample
 
 SPEEDUP = np.linspace(1, 4, len(TAUS))

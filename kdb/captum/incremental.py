@@ -15,7 +15,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from kdb.allocation import retained
 from kdb.captum.arguments import Question, Target, Told, Windows
 from kdb.engine import Engine
 from kdb.errors import ExecutionError, ModelError
@@ -23,12 +22,13 @@ from kdb.executor import Occlusion
 from kdb.frontends.check import agree
 from kdb.frontends.kept import trace
 from kdb.geometry import IntArray, Size
-from kdb.interrupts import deferred
 from kdb.kernels.base import Array
 from kdb.models.model import fingerprint, weights_digest
 from kdb.network import Network
 from kdb.planner.plan import PhysicalPlan
-from kdb.threads import quiet
+from kdb.system.allocation import retained
+from kdb.system.interrupts import deferred
+from kdb.system.threads import quiet
 from kdb.views import MaterializedViews
 
 TRACES_KEPT = 4

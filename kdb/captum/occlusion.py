@@ -21,7 +21,7 @@ from kdb.captum.incremental import Traced, Traces, Work
 from kdb.engine import Engine, default_settings
 from kdb.errors import BindError, Error, ExecutionError, FullInferenceWarning, ModelError
 from kdb.frontends.check import first_line
-from kdb.interrupts import interruptible
+from kdb.system.interrupts import interruptible
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
-from kdb import cache
 from kdb.frontends.graph import Graph
 from kdb.frontends.walk import walk
 from kdb.kernels.base import Tail
 from kdb.network import Network
 from kdb.operators.leaves import Opaque
+from kdb.system import cache
 from kdb.version import __version__
 
 FORMAT = 1

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kdb import cache
 from kdb.kernels.gpu.device import Device, Dim
 from kdb.kernels.gpu.source import INSTANCES, Types, kernels, options, text
+from kdb.system import cache
 
 HEADER = Path(__file__).with_name("emulation.h")
 FLAGS = ("-std=c++17", "-O2", "-U_FORTIFY_SOURCE", "-shared", "-fPIC", "-Wno-unknown-pragmas", "-ffp-contract=off")

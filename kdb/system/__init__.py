@@ -1,0 +1,1 @@
+"""The host beneath: threads, freed memory, Ctrl-C, and files that are kept between processes."""
