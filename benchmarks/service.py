@@ -23,13 +23,13 @@ from benchmarks.experiment import PATCH, Experiment, Map, Setting
 from benchmarks.memory import PHOTO
 from benchmarks.timing import Estimate, Seconds, Timing, interleave, markdown_table, write_json, write_markdown
 from benchmarks.verify import DOCS, Ints, chosen_networks, load, scattered
-from kdb import query
 from kdb.catalog import Catalog
 from kdb.engine import Engine, default_settings
 from kdb.geometry import Size
 from kdb.heatmap import HeatMap
+from kdb.language import syntax as query
+from kdb.language.parser import parse_one
 from kdb.models import zoo
-from kdb.parser import parse_one
 from kdb.planner import bind
 from kdb.planner.bind import Arguments
 from kdb.planner.explain import explain, render

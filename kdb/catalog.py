@@ -16,10 +16,10 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from kdb import query
 from kdb.errors import BindError, ModelError, did_you_mean
 from kdb.frontends.activation import without_activation
 from kdb.frontends.kept import trace
+from kdb.language import syntax as query
 from kdb.models import zoo
 from kdb.models.model import Model
 from kdb.network import Network

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdb import query
 from kdb.catalog import TracedModel
 from kdb.engine import Engine, Planned, Progress
 from kdb.errors import ExecutionError, Interrupted
@@ -24,6 +23,7 @@ from kdb.executor import Measured, Occlusion
 from kdb.geometry import IntArray, Size
 from kdb.heatmap import HeatMap, Score, Stats
 from kdb.kernels.base import Array
+from kdb.language import syntax as query
 from kdb.planner.bind import Arguments, Selection, fill_pixels, is_uniform, permissions
 from kdb.preprocessing import Prepared
 from kdb.sampling.choose import course_of

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from kdb import query
 from kdb.errors import BindError
+from kdb.language import syntax as query
 from kdb.models.model import Model
 from kdb.planner.bind import Arguments
 

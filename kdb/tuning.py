@@ -15,12 +15,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from kdb import query
 from kdb.catalog import TracedModel
 from kdb.engine import Engine, Progress
 from kdb.errors import BindError, Interrupted
 from kdb.evaluation import Task, run
 from kdb.heatmap import HeatMap
+from kdb.language import syntax as query
 from kdb.planner.bind import Arguments
 from kdb.render import colour_scale, coloured
 from kdb.similarity import WINDOW, image_ssim

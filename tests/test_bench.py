@@ -24,8 +24,8 @@ from benchmarks.baselines import Naive
 from benchmarks.experiment import Experiment, ceiling
 from benchmarks.memory import Peak
 from benchmarks.service import Explain, Scale
-from kdb import query
-from kdb.parser import parse_one
+from kdb.language import syntax as query
+from kdb.language.parser import parse_one
 
 SMALL = "squeezenet1_1"
 SIZE = (64, 64)

@@ -28,8 +28,8 @@ from torch import nn
 
 import kdb
 from benchmarks import photos
+from kdb.language.parser import parse
 from kdb.models import architectures
-from kdb.parser import parse
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]

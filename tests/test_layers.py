@@ -25,19 +25,19 @@ ENGINE = (*CORE, "kdb.kernels", "kdb.frontends", "kdb.planner", "kdb.views", "kd
 LAYERS: dict[str, tuple[str, ...]] = {
     "kdb.errors": (),
     "kdb.geometry": (),
-    "kdb.query": ("kdb.errors",),
-    "kdb.parser": ("kdb.errors", "kdb.query"),
+    "kdb.language.syntax": ("kdb.errors",),
+    "kdb.language.parser": ("kdb.errors", "kdb.language.syntax"),
     "kdb.kernels.base": LEAVES,  # the protocol, which operators are written against; the backends stand beside them
     "kdb.kernels.tiling": ("kdb.kernels.base",),
     "kdb.kernels": (*LEAVES, "kdb.kernels.base", "kdb.kernels.tiling"),
     "kdb.operators": (*LEAVES, "kdb.kernels.base", "kdb.kernels.tiling"),
     "kdb.network": (*LEAVES, "kdb.kernels.base", "kdb.operators"),
-    "kdb.sampling": ("kdb.errors", "kdb.geometry", "kdb.query", "kdb.similarity"),
+    "kdb.sampling": ("kdb.errors", "kdb.geometry", "kdb.language.syntax", "kdb.similarity"),
     "kdb.similarity": (),
-    "kdb.scoring": ("kdb.errors", "kdb.query", "kdb.models", "kdb.planner"),
+    "kdb.scoring": ("kdb.errors", "kdb.language.syntax", "kdb.models", "kdb.planner"),
     "kdb.system.cache": (),
     "kdb.frontends": (*CORE, "kdb.system.cache", "kdb.version"),
-    "kdb.planner": (*CORE, "kdb.query", "kdb.kernels", "kdb.sampling", "kdb.table"),
+    "kdb.planner": (*CORE, "kdb.language.syntax", "kdb.kernels", "kdb.sampling", "kdb.table"),
     "kdb.views": (*CORE, "kdb.kernels", "kdb.planner"),
     "kdb.executor": (*CORE, "kdb.kernels", "kdb.planner", "kdb.views", "kdb.system.interrupts", "kdb.system.threads"),
     "kdb.heatmap": (*LEAVES, "kdb.render", "kdb.table"),
@@ -51,22 +51,37 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "kdb.system.threads": (),
     "kdb.system.allocation": (),
     "kdb.settings": ("kdb.errors",),
-    "kdb.catalog": ("kdb.query", *CORE, "kdb.frontends", "kdb.planner", "kdb.models", "kdb.system.interrupts"),
+    "kdb.catalog": (
+        "kdb.language.syntax",
+        *CORE,
+        "kdb.frontends",
+        "kdb.planner",
+        "kdb.models",
+        "kdb.system.interrupts",
+    ),
     "kdb.calibration": (*CORE, "kdb.system.cache", "kdb.kernels", "kdb.planner", "kdb.system.threads"),
     "kdb.engine": ("kdb.calibration", *ENGINE, "kdb.settings", "kdb.system.threads"),
     "kdb.evaluation": (
-        *("kdb.query", *ENGINE, *RESULTS, "kdb.sampling", "kdb.scoring", "kdb.catalog", "kdb.engine"),
+        *("kdb.language.syntax", *ENGINE, *RESULTS, "kdb.sampling", "kdb.scoring", "kdb.catalog", "kdb.engine"),
         *("kdb.system.allocation", "kdb.system.threads", "kdb.version"),
     ),
     "kdb.describe": (*CORE, "kdb.planner", "kdb.preprocessing", "kdb.table", "kdb.models", "kdb.catalog"),
     "kdb.tuning": (
-        *("kdb.query", "kdb.errors", "kdb.planner", "kdb.catalog", "kdb.engine", "kdb.evaluation"),
+        *("kdb.language.syntax", "kdb.errors", "kdb.planner", "kdb.catalog", "kdb.engine", "kdb.evaluation"),
         *("kdb.heatmap", "kdb.render", "kdb.similarity", "kdb.table"),
     ),
     "kdb.study": ("kdb.errors", "kdb.catalog", "kdb.tuning"),
-    "kdb.sources": ("kdb.query", "kdb.errors", "kdb.heatmap", "kdb.images", "kdb.planner"),
+    "kdb.sources": ("kdb.language.syntax", "kdb.errors", "kdb.heatmap", "kdb.images", "kdb.planner"),
     "kdb.session": (
-        *("kdb.query", "kdb.parser", *ENGINE, *RESULTS, "kdb.models", "kdb.describe", "kdb.calibration"),
+        *(
+            "kdb.language.syntax",
+            "kdb.language.parser",
+            *ENGINE,
+            *RESULTS,
+            "kdb.models",
+            "kdb.describe",
+            "kdb.calibration",
+        ),
         *("kdb.settings", "kdb.catalog", "kdb.engine", "kdb.evaluation", "kdb.system.interrupts", "kdb.sampling"),
         *("kdb.sources", "kdb.study", "kdb.tuning"),
     ),
@@ -85,7 +100,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "kdb.shortcut": ("kdb.errors", "kdb.heatmap", "kdb.images", "kdb.planner", "kdb.preprocessing", "kdb.session"),
     "kdb.cli": (
         "kdb.errors",
-        "kdb.parser",
+        "kdb.language.parser",
         "kdb.session",
         "kdb.heatmap",
         "kdb.table",
@@ -98,7 +113,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
 
 # A third party's module, and the only part of kdb that may import it.
 ONLY_IN: dict[str, tuple[str, ...]] = {
-    "lark": ("kdb.parser",),
+    "lark": ("kdb.language.parser",),
     "torch.export": ("kdb.frontends",),
     "torch.fx": ("kdb.frontends",),
     "onnx": ("kdb.models.onnx",),
@@ -241,9 +256,9 @@ def test_the_table_itself_goes_down_only() -> None:
 @pytest.mark.parametrize(
     ("source", "module", "expected"),
     [
-        ("import os, kdb.query as q", "kdb.x", ["os", "kdb.query"]),
+        ("import os, kdb.language.syntax as q", "kdb.x", ["os", "kdb.language.syntax"]),
         ("from kdb.planner import cost", "kdb.x", ["kdb.planner.cost"]),
-        ("from . import query", "kdb.x", ["kdb.query"]),
+        ("from . import query", "kdb.x", ["kdb.language.syntax"]),
         ("from ..geometry import Box", "kdb.planner.cost", ["kdb.geometry.Box"]),
         ("def f():\n    import lark", "kdb.x", ["lark"]),
         ("if TYPE_CHECKING:\n    import lark\nelse:\n    import os", "kdb.x", ["os"]),
@@ -257,13 +272,13 @@ def test_imports_are_found(source: str, module: str, expected: list[str]) -> Non
 
 def test_relative_imports_of_a_package_start_at_the_package() -> None:
     found = imports_of("from . import cost\nfrom ..query import Query", "kdb.planner", package=True)
-    assert [each.imported for each in found] == ["kdb.planner.cost", "kdb.query.Query"]
+    assert [each.imported for each in found] == ["kdb.planner.cost", "kdb.language.syntax.Query"]
 
 
 @pytest.mark.parametrize(
     ("source", "module"),
     [
-        ("import kdb.query", "kdb.geometry"),
+        ("import kdb.language.syntax", "kdb.geometry"),
         ("from kdb import planner", "kdb.heatmap"),
         ("def f():\n    from kdb.session import Session", "kdb.executor"),
         ("import kdb", "kdb.operators.conv"),
@@ -281,8 +296,8 @@ def test_an_import_upwards_is_caught(source: str, module: str) -> None:
         ("from torch import export", "kdb.session", 1),
         ("from torch import export", "kdb.frontends.trace", 0),
         ("import torch\ntorch.export.export(m)", "kdb.session", 1),
-        ("from lark import Lark", "kdb.query", 1),
-        ("import larkspur", "kdb.query", 0),
+        ("from lark import Lark", "kdb.language.syntax", 1),
+        ("import larkspur", "kdb.language.syntax", 0),
     ],
 )
 def test_a_misplaced_third_party_is_caught(source: str, module: str, count: int) -> None:

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdb import parser
 from kdb.errors import ParseError
-from kdb.parser import keywords, parse, parse_one
-from kdb.query import (
+from kdb.language import parser
+from kdb.language.parser import keywords, parse, parse_one
+from kdb.language.syntax import (
     AllClasses,
     Approximate,
     At,

@@ -17,9 +17,9 @@ from skimage.metrics import structural_similarity
 from torch import nn
 
 import kdb
-from kdb import query
 from kdb.errors import BindError
 from kdb.heatmap import HeatMap
+from kdb.language import syntax as query
 from kdb.sampling import kriging, lattice
 from kdb.sampling.course import Course, Estimate, Everything
 from kdb.sampling.drill_down import DrillDown, coarse_steps

@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PARSE = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import kdb.parser
-assert kdb.parser.__file__.startswith(sys.argv[1]), kdb.parser.__file__
-print(kdb.parser.parse("OCCLUDE 'cat.png' WITH patch(16, 16) STRIDE 4 USING resnet18"))
+import kdb.language.parser
+assert kdb.language.parser.__file__.startswith(sys.argv[1]), kdb.language.parser.__file__
+print(kdb.language.parser.parse("OCCLUDE 'cat.png' WITH patch(16, 16) STRIDE 4 USING resnet18"))
 """
 
 TYPED = """

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from kdb import query
 from kdb.errors import BindError, did_you_mean
 from kdb.geometry import IntArray, Size, lattice
+from kdb.language import syntax as query
 from kdb.sampling import drill_down
 
 FloatArray = npt.NDArray[np.float32]

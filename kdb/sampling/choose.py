@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kdb import query
+from kdb.language import syntax as query
 from kdb.sampling.course import Course, Everything
 from kdb.sampling.drill_down import DrillDown, coarse_steps
 from kdb.sampling.multi_fidelity import MultiFidelity

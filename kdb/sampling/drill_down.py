@@ -9,9 +9,9 @@ import math
 
 import numpy as np
 
-from kdb import query
 from kdb.errors import BindError
 from kdb.geometry import IntArray, Size
+from kdb.language import syntax as query
 from kdb.sampling.course import Estimate, Scores
 
 

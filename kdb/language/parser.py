@@ -1,4 +1,4 @@
-"""Query text -> the syntax tree of ``kdb.query``.
+"""Query text -> the syntax tree of ``kdb.language.syntax``.
 
 The grammar is ``grammar/kdb.lark``; this module alone imports lark, builds the tree, and turns every failure into
 a :class:`kdb.errors.ParseError` that says where and what was expected.  It looks nothing up: whether a model, a
@@ -22,8 +22,8 @@ from lark.exceptions import UnexpectedInput, UnexpectedToken, VisitError
 from lark.lark import PostLex
 from lark.tree import Meta
 
-from kdb import query
 from kdb.errors import ParseError
+from kdb.language import syntax as query
 
 Names = Callable[[], Iterable[str]]
 """Names to be suggested, asked for only when one is."""

@@ -1,0 +1,1 @@
+"""From text to a frozen syntax tree; nothing is looked up."""
