@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 import kdb
-from kdb.images import load_image
+from kdb.images.reading import load_image
 from kdb.models import zoo
 from kdb.models.model import Model
 

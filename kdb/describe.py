@@ -9,9 +9,9 @@ import numpy as np
 from kdb.catalog import TracedModel
 from kdb.errors import BindError
 from kdb.geometry import Size
+from kdb.images.preprocessing import Preprocessing
 from kdb.operators.leaves import Opaque, Source
 from kdb.planner.plan import Geometry
-from kdb.preprocessing import Preprocessing
 from kdb.table import Table
 
 FEW = 5

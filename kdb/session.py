@@ -18,7 +18,7 @@ from threading import RLock
 from types import TracebackType
 from typing import Any
 
-from kdb import calibration, evaluation, images, sources, tuning
+from kdb import calibration, evaluation, sources, tuning
 from kdb.catalog import Catalog, CreatedModel, TracedModel
 from kdb.describe import describe
 from kdb.engine import Engine, Progress, default_settings
@@ -26,7 +26,8 @@ from kdb.errors import BindError, did_you_mean
 from kdb.evaluation import Task
 from kdb.geometry import Size
 from kdb.heatmap import HeatMap, HeatMaps, filled_in
-from kdb.images import SourceImage
+from kdb.images import reading as images
+from kdb.images.reading import SourceImage
 from kdb.language import syntax as query
 from kdb.language.parser import parse, parse_one
 from kdb.planner import bind

@@ -9,9 +9,9 @@ from typing import Any, get_args
 
 from kdb.errors import BindError
 from kdb.heatmap import HeatMap, HeatMaps, Score
-from kdb.images import array_of
+from kdb.images.preprocessing import choice
+from kdb.images.reading import array_of
 from kdb.planner.bind import GRAYS
-from kdb.preprocessing import choice
 from kdb.session import Session
 
 

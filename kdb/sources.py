@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdb import images
 from kdb.errors import BindError, ExecutionError, did_you_mean
 from kdb.heatmap import check_template, file_format, files_of_several, filled_in, followed
-from kdb.images import SourceImage
+from kdb.images import reading as images
+from kdb.images.reading import SourceImage
 from kdb.language import syntax as query
 from kdb.planner.bind import Arguments
 

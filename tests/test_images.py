@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageOps
 
 from kdb.errors import BindError, ExecutionError
-from kdb.images import SourceImage, expand_sources, load_image
+from kdb.images.reading import SourceImage, expand_sources, load_image
 
 sides = st.integers(1, 17)
 colour8 = st.tuples(sides, sides).flatmap(lambda size: hnp.arrays(np.uint8, (*size, 3)))

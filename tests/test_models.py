@@ -24,12 +24,12 @@ import kdb
 from benchmarks.photos import photo as load_photo
 from kdb.catalog import Catalog
 from kdb.errors import BindError, ExecutionError, ModelError
-from kdb.images import SourceImage, load_image
+from kdb.images.preprocessing import Preprocessing
+from kdb.images.reading import SourceImage, load_image
 from kdb.models import efficientnet_lite, zoo
 from kdb.models.model import Model, check_finite
 from kdb.models.torchvision_compat import import_torchvision
 from kdb.models.zoo import make_model, resolve
-from kdb.preprocessing import Preprocessing
 
 sides = st.integers(1, 40)
 images = hnp.arrays(np.uint8, st.tuples(sides, sides, st.just(3))).map(load_image)
@@ -164,7 +164,9 @@ def test_the_digest_tells_preprocessings_apart() -> None:
 
 
 def test_images_and_preprocessing_do_not_import_torch() -> None:
-    code = "import sys, kdb.images, kdb.preprocessing, kdb.models.model; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, kdb.images.reading, kdb.images.preprocessing, kdb.models.model; sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from kdb.errors import BindError, ModelError, did_you_mean
+from kdb.images.preprocessing import as_size
 from kdb.models import efficientnet_lite, zoo
 from kdb.models.torchvision_compat import import_torchvision
-from kdb.preprocessing import as_size
 
 
 def input_size(arch: str) -> tuple[int, int]:

@@ -11,9 +11,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from kdb.errors import ModelError
+from kdb.images.preprocessing import Preprocessing
 from kdb.models.model import Model
 from kdb.models.torchvision_compat import import_torchvision
-from kdb.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from torch import nn

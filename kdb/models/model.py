@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from kdb.errors import BindError, ModelError
-from kdb.preprocessing import Preprocessing
+from kdb.images.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import torch

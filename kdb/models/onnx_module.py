@@ -16,13 +16,13 @@ import torch
 from torch import nn
 
 from kdb.errors import ModelError
+from kdb.images.preprocessing import choice
 from kdb.models.model import Model
 from kdb.models.onnx import file
 from kdb.models.onnx.graph import Array, Graph, as_tensor, unique_name
 from kdb.models.onnx.plan import Call, Plan, plan
 from kdb.models.onnx.rewrite import without_activation
 from kdb.models.zoo import make_model
-from kdb.preprocessing import choice
 
 _CHANNELS = (1, 2, 3, 4)
 """What an axis of an image may count, rather than its rows or columns."""

@@ -25,10 +25,10 @@ import torch
 from torch import nn
 
 from kdb.errors import BindError, ModelError, did_you_mean, looked_in
+from kdb.images.preprocessing import Preprocessing, as_size, choice
 from kdb.models import efficientnet_lite
 from kdb.models.model import ACTIVATIONS, Model, check_finite
 from kdb.models.torchvision_compat import import_torchvision
-from kdb.preprocessing import Preprocessing, as_size, choice
 
 RESOLVE_OPTIONS = ("weights", "input", "input_size", "resize")
 _PREPROCESSING_KEYWORDS = ("mean", "std", "scale", "channels", "n_channels", "resize")

@@ -1,7 +1,7 @@
 """From an image to a model's input: the resize onto its grid, and the normalisation of what lies on the grid.
 
 The two are apart because a patch is laid on the grid's pixels, 0 to 255, before they are normalised.  Not a reader of
-images (:mod:`kdb.images`) and not an importer of any deep learning library.
+images (:mod:`kdb.images.reading`) and not an importer of any deep learning library.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from kdb.errors import BindError, ExecutionError, did_you_mean
-from kdb.images import Pixels, SourceImage
+from kdb.images.reading import Pixels, SourceImage
 
 CHANNELS = ("RGB", "BGR")
 RESIZES = ("bilinear", "stretch", "crop")

@@ -1,7 +1,7 @@
 """Any image, brought to one form: float32 [H, W, 3], RGB, 0 to 255; arrays may have other channels.
 
 Knows files (through Pillow and, for DICOM, pydicom), ``PIL.Image`` objects and arrays.  Knows nothing of models:
-resizing and normalisation belong to :mod:`kdb.preprocessing`.  Colour profiles are not applied.
+resizing and normalisation belong to :mod:`kdb.images.preprocessing`.  Colour profiles are not applied.
 """
 
 from __future__ import annotations
