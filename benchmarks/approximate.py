@@ -30,7 +30,7 @@ from kdb.evaluation import LOW_FIDELITY
 from kdb.frontends.torch_export import trace
 from kdb.geometry import IntArray, Size
 from kdb.heatmap import HeatMap
-from kdb.language import syntax as query
+from kdb.language import syntax
 from kdb.network import Network
 from kdb.sampling.course import Course, Estimate
 from kdb.sampling.drill_down import DrillDown, coarse_steps
@@ -149,7 +149,7 @@ def drilled(maps: dict[str, Maps], costs: Costs, names: Sequence[str], what: str
     """The paper's drill-down."""
     rows: list[list[object]] = []
     for ratio, speedup in DRILL_DOWNS:
-        steps = coarse_steps(query.DrillDown(ratio, speedup), (STRIDE, STRIDE))
+        steps = coarse_steps(syntax.DrillDown(ratio, speedup), (STRIDE, STRIDE))
         found, shares, macs = [], [], []
         for each in (maps[name] for name in names):
             rows_, columns = each.exact.shape

@@ -27,7 +27,7 @@ from kdb.catalog import Catalog
 from kdb.engine import Engine, default_settings
 from kdb.geometry import Size
 from kdb.heatmap import HeatMap
-from kdb.language import syntax as query
+from kdb.language import syntax
 from kdb.language.parser import parse_one
 from kdb.models import zoo
 from kdb.planner import bind
@@ -87,7 +87,7 @@ class Explain:
     def __call__(self) -> str:
         """The plan as text."""
         asked = parse_one(self.text)
-        assert isinstance(asked, query.Occlude)
+        assert isinstance(asked, syntax.Occlude)
         bind.check(asked)
         engine = Engine(default_settings())
         engine.settings.set("threads", self.threads)

@@ -19,7 +19,7 @@ import numpy as np
 from kdb.errors import BindError, ModelError, did_you_mean
 from kdb.frontends.activation import without_activation
 from kdb.frontends.kept import trace
-from kdb.language import syntax as query
+from kdb.language import syntax
 from kdb.models import zoo
 from kdb.models.model import Model
 from kdb.network import Network
@@ -145,7 +145,7 @@ class Catalog:
         found += [(name, "built in", zoo.default_preprocessing(name)) for name in built_in]
         return created + [(name, origin, "x".join(map(str, wanted.input_shape))) for name, origin, wanted in found]
 
-    def find(self, ref: query.ModelRef, arguments: Arguments) -> Model:
+    def find(self, ref: syntax.ModelRef, arguments: Arguments) -> Model:
         """The model that a query names: registered here, else a bundled one, torchvision's or timm's.
 
         Raises BindError for an unknown name or option, ModelError where it cannot be loaded.

@@ -24,7 +24,7 @@ from kdb.geometry import IntArray, Size
 from kdb.heatmap import HeatMap, Score, Stats
 from kdb.images.preprocessing import Prepared
 from kdb.kernels.base import Array
-from kdb.language import syntax as query
+from kdb.language import syntax
 from kdb.planner.bind import Arguments, Selection, fill_pixels, is_uniform, permissions
 from kdb.sampling.choose import course_of
 from kdb.sampling.course import Course, Estimate
@@ -44,7 +44,7 @@ JUDGED = 128
 class Task:
     """An OCCLUDE query bound to a model, a set of positions and one prepared image, called ``source``."""
 
-    asked: query.Occlude
+    asked: syntax.Occlude
     traced: TracedModel
     selection: Selection
     prepared: Prepared
@@ -71,14 +71,16 @@ class Step:
     note: str
 
 
-def first_round(engine: Engine, asked: query.Occlude, traced: TracedModel, selection: Selection) -> tuple[Planned, str]:
+def first_round(
+    engine: Engine, asked: syntax.Occlude, traced: TracedModel, selection: Selection
+) -> tuple[Planned, str]:
     """The plan of a query's first round, and a note on its course; no pixel is looked at."""
     course = _course(engine, asked, traced, selection)
     return _plan(engine, asked, traced, selection.positions[course.propose()], course.low_fidelity), course.note
 
 
 def _course(
-    engine: Engine, asked: query.Occlude, traced: TracedModel, selection: Selection, anytime: bool = False
+    engine: Engine, asked: syntax.Occlude, traced: TracedModel, selection: Selection, anytime: bool = False
 ) -> Course:
     def gain() -> float:
         some = selection.positions[:: max(len(selection.positions) // JUDGED, 1)]
@@ -89,7 +91,7 @@ def _course(
     return course_of(asked, shape, cells, engine.settings["seed"], anytime, gain)
 
 
-def _plan(engine: Engine, asked: query.Occlude, traced: TracedModel, positions: IntArray, low: bool) -> Planned:
+def _plan(engine: Engine, asked: syntax.Occlude, traced: TracedModel, positions: IntArray, low: bool) -> Planned:
     """Of one round, at ``low`` fidelity or as it is asked."""
     patch = Size(asked.patch.height, asked.patch.width)
     threshold = None if asked.threshold is None else asked.threshold.tau
@@ -251,7 +253,7 @@ class _Evaluation:
             label=labels if several else labels[0],
             score=score,
             patch=(task.patch.height, task.patch.width),
-            stride=None if isinstance(task.asked.region, query.At) else task.asked.stride or query.DEFAULT_STRIDE,
+            stride=None if isinstance(task.asked.region, syntax.At) else task.asked.stride or syntax.DEFAULT_STRIDE,
             image=task.prepared.image,
             source=task.source,
             source_box=task.prepared.source_box,

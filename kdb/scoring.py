@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import special
 
 from kdb.errors import BindError
-from kdb.language import syntax as query
+from kdb.language import syntax
 from kdb.models.model import Model
 from kdb.planner.bind import Arguments
 
@@ -24,7 +24,7 @@ class Scorer:
     """
 
     def __init__(
-        self, asked: query.Occlude, model: Model, activation: str, baseline: Scores, arguments: Arguments
+        self, asked: syntax.Occlude, model: Model, activation: str, baseline: Scores, arguments: Arguments
     ) -> None:
         self.kind, self._activation = asked.score, activation
         self.classes, self.has_axis = _classes(asked.classes, model, baseline, arguments)
@@ -55,22 +55,22 @@ def activate(logits: Scores, activation: str) -> Scores:
 
 
 def _classes(
-    spec: query.ClassSpec, model: Model, baseline: Scores, arguments: Arguments
+    spec: syntax.ClassSpec, model: Model, baseline: Scores, arguments: Arguments
 ) -> tuple[tuple[int, ...], bool]:
     """Indices of the classes asked for, and whether the map has a class axis; ties in TOP go to the lower index."""
     count = len(baseline)
 
-    def index(ref: int | str | query.Parameter) -> int:
-        return model.resolve_class(arguments[ref] if isinstance(ref, query.Parameter) else ref, count)
+    def index(ref: int | str | syntax.Parameter) -> int:
+        return model.resolve_class(arguments[ref] if isinstance(ref, syntax.Parameter) else ref, count)
 
-    if isinstance(spec, query.ClassOf):
+    if isinstance(spec, syntax.ClassOf):
         return (index(spec.ref),), False
-    if isinstance(spec, query.Classes):
+    if isinstance(spec, syntax.Classes):
         return tuple(index(ref) for ref in spec.refs), True
-    if isinstance(spec, query.AllClasses):
+    if isinstance(spec, syntax.AllClasses):
         return tuple(range(count)), True
     best: Sequence[int] = np.argsort(-baseline, kind="stable").tolist()
-    if isinstance(spec, query.TopClasses):
+    if isinstance(spec, syntax.TopClasses):
         if spec.k > count:
             raise BindError(f"TOP {spec.k} of {count} classes: '{model.name}' has no more")
         return tuple(best[: spec.k]), True

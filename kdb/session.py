@@ -28,7 +28,7 @@ from kdb.geometry import Size
 from kdb.heatmap import HeatMap, HeatMaps, filled_in
 from kdb.images import reading as images
 from kdb.images.reading import SourceImage
-from kdb.language import syntax as query
+from kdb.language import syntax
 from kdb.language.parser import parse, parse_one
 from kdb.planner import bind
 from kdb.planner.bind import Arguments
@@ -94,11 +94,11 @@ class Session:
         Other statements may run between two maps.  Whoever has seen enough stops iterating.
         """
         asked = parse_one(text, self._catalog.names)
-        if not isinstance(asked, query.Occlude):
+        if not isinstance(asked, syntax.Occlude):
             raise BindError("only OCCLUDE has heat maps to stream")
         return self._stream(asked, Arguments(parameters))
 
-    def _stream(self, asked: query.Occlude, arguments: Arguments) -> Iterator[HeatMap]:
+    def _stream(self, asked: syntax.Occlude, arguments: Arguments) -> Iterator[HeatMap]:
         with self._lock, interruptible():
             found = self._checked(asked, arguments)[0]
             if len(found) != 1:
@@ -121,11 +121,11 @@ class Session:
         if format not in FORMATS:
             raise BindError(f"unknown format '{format}'{did_you_mean(format, FORMATS)}; there are {', '.join(FORMATS)}")
         statement = parse_one(text, self._catalog.names)
-        if isinstance(statement, query.Explain):
+        if isinstance(statement, syntax.Explain):
             statement = statement.query
-        if not isinstance(statement, query.Occlude):
+        if not isinstance(statement, syntax.Occlude):
             raise BindError("only OCCLUDE has a plan to explain")
-        return str(self._run(query.Explain(statement, analyze, format), Arguments(parameters)))
+        return str(self._run(syntax.Explain(statement, analyze, format), Arguments(parameters)))
 
     def register_model(self, name: str, module: object, **keywords: object) -> None:
         """Give an ``nn.Module`` that maps [N, C, H, W] to logits [N, K] a name for this session.
@@ -175,7 +175,7 @@ class Session:
 
     # ---- statements
 
-    def _run(self, statement: query.Statement, arguments: Arguments) -> Result:
+    def _run(self, statement: syntax.Statement, arguments: Arguments) -> Result:
         with self._lock, interruptible():
             return self._statement(statement, arguments)
 
@@ -184,7 +184,7 @@ class Session:
         raise NotImplementedError(type(statement).__name__)
 
     @_statement.register
-    def _occlude(self, asked: query.Occlude, arguments: Arguments) -> Result:
+    def _occlude(self, asked: syntax.Occlude, arguments: Arguments) -> Result:
         found, several = self._checked(asked, arguments)
         if not several:
             heat_map = self._heat_map(asked, arguments, *found[0]).heat_map
@@ -203,7 +203,7 @@ class Session:
         return heat_maps
 
     @_statement.register
-    def _explain(self, statement: query.Explain, arguments: Arguments) -> Result:
+    def _explain(self, statement: syntax.Explain, arguments: Arguments) -> Result:
         asked = statement.query
         bind.check(asked)
         if not statement.analyze:
@@ -225,18 +225,18 @@ class Session:
         return PlanText(("plan",), tuple((line,) for line in render(explained, statement.format).split("\n")))
 
     @_statement.register
-    def _set(self, statement: query.SetOption, arguments: Arguments) -> Result:
+    def _set(self, statement: syntax.SetOption, arguments: Arguments) -> Result:
         value = arguments.plain(statement.value)
         self.settings.set(statement.name, value)
         self._study.keep_setting(statement.name.lower(), value)
         return self._setting(statement.name)
 
     @_statement.register
-    def _reset(self, statement: query.ResetOption, arguments: Arguments) -> Result:
+    def _reset(self, statement: syntax.ResetOption, arguments: Arguments) -> Result:
         if statement.name.lower() == "all":
             self.settings.reset_all()
             self._study.forget_setting()
-            return self._show_settings(query.ShowSettings(), arguments)
+            return self._show_settings(syntax.ShowSettings(), arguments)
         self.settings.reset(statement.name)
         self._study.forget_setting(statement.name.lower())
         return self._setting(statement.name)
@@ -245,21 +245,21 @@ class Session:
         return Table(("setting", "value"), ((name.lower(), shown(self.settings[name.lower()])),))
 
     @_statement.register
-    def _show_settings(self, statement: query.ShowSettings, arguments: Arguments) -> Result:
+    def _show_settings(self, statement: syntax.ShowSettings, arguments: Arguments) -> Result:
         rows = tuple((s.name, shown(value), shown(s.default), s.summary) for s, value in self.settings)
         return Table(("setting", "value", "default", "meaning"), rows)
 
     @_statement.register
-    def _show_rules(self, statement: query.ShowRules, arguments: Arguments) -> Result:
+    def _show_rules(self, statement: syntax.ShowRules, arguments: Arguments) -> Result:
         rows = tuple((r.name, shown(self.settings[f"rule.{r.name}"]), r.exact, r.summary) for r in RULES)
         return Table(("rule", "switch", "exact", "meaning"), rows)
 
     @_statement.register
-    def _show_models(self, statement: query.ShowModels, arguments: Arguments) -> Result:
+    def _show_models(self, statement: syntax.ShowModels, arguments: Arguments) -> Result:
         return Table(("model", "from", "input"), tuple(self._catalog.listed()))
 
     @_statement.register
-    def _calibrate(self, statement: query.Calibrate, arguments: Arguments) -> Result:
+    def _calibrate(self, statement: syntax.Calibrate, arguments: Arguments) -> Result:
         rows: list[tuple[object, ...]] = []
         for i, (machine, profile) in enumerate(self._engine.calibrate().items()):
             self._study.keep_profile(machine, calibration.encoded(profile))
@@ -268,7 +268,7 @@ class Session:
         return Table(("work", "width", "Gmac/s"), tuple(rows))
 
     @_statement.register
-    def _create_model(self, statement: query.CreateModel, arguments: Arguments) -> Result:
+    def _create_model(self, statement: syntax.CreateModel, arguments: Arguments) -> Result:
         options = {key: arguments.plain(value) for key, value in statement.options}
         model = self._catalog.create(statement.name, statement.path, options, statement.replace)
         dimensions = "x".join(map(str, model.input_shape))
@@ -277,25 +277,25 @@ class Session:
         return Table(("created", "from", "input"), ((model.name, model.weights_note, dimensions),))
 
     @_statement.register
-    def _describe_model(self, statement: query.DescribeModel, arguments: Arguments) -> Result:
+    def _describe_model(self, statement: syntax.DescribeModel, arguments: Arguments) -> Result:
         traced = self._catalog.traced(self._catalog.find(statement.model, arguments))
-        size, patch = traced.network.source.shape.size, statement.patch or query.Patch()
+        size, patch = traced.network.source.shape.size, statement.patch or syntax.Patch()
         asked = Size(patch.height, patch.width)
         return describe(traced, asked if statement.patch else Size(*map(min, asked, size)))
 
     @_statement.register
-    def _drop_model(self, statement: query.DropModel, arguments: Arguments) -> Result:
+    def _drop_model(self, statement: syntax.DropModel, arguments: Arguments) -> Result:
         self._catalog.drop(statement.name)
         self._study.forget_model(statement.name)
         return Table(("dropped",), ((statement.name,),))
 
     @_statement.register
-    def _tune(self, statement: query.Tune, arguments: Arguments) -> Result:
+    def _tune(self, statement: syntax.Tune, arguments: Arguments) -> Result:
         ssim = DEFAULT_SSIM if statement.ssim is None else statement.ssim
-        asked = query.Occlude(
+        asked = syntax.Occlude(
             statement.source, statement.model, statement.patch, statement.stride, score=statement.score
         )
-        bind.check(replace(asked, threshold=query.Threshold(auto=True, ssim=ssim)))
+        bind.check(replace(asked, threshold=syntax.Threshold(auto=True, ssim=ssim)))
         found, _ = sources.find(statement.source, arguments, self._images)
         # All images are read before the first map is made: one that is broken is told at once.
         tasks = [self._task(asked, arguments, *found[i]) for i in tuning.sample(len(found), self.settings["seed"])]
@@ -310,7 +310,7 @@ class Session:
 
     # ---- OCCLUDE
 
-    def _bind(self, asked: query.Occlude, arguments: Arguments) -> _Bound:
+    def _bind(self, asked: syntax.Occlude, arguments: Arguments) -> _Bound:
         """All that planning needs."""
         model = self._catalog.find(asked.model, arguments)
         patch = Size(asked.patch.height, asked.patch.width)
@@ -324,9 +324,9 @@ class Session:
             raise tuning.untuned(asked)
         ssim = DEFAULT_SSIM if asked.threshold.ssim is None else asked.threshold.ssim
         tau = tuned.tau(ssim)
-        return _Bound(replace(asked, threshold=query.Threshold(tau)), traced, selection, tuned.note(tau, ssim))
+        return _Bound(replace(asked, threshold=syntax.Threshold(tau)), traced, selection, tuned.note(tau, ssim))
 
-    def _checked(self, asked: query.Occlude, arguments: Arguments) -> tuple[list[Found], bool]:
+    def _checked(self, asked: syntax.Occlude, arguments: Arguments) -> tuple[list[Found], bool]:
         """The query's images, and whether they are several by form, once all is checked that can be without them."""
         bind.check(asked)
         if asked.into is not None:
@@ -337,12 +337,12 @@ class Session:
         return found, several
 
     def _heat_map(
-        self, asked: query.Occlude, arguments: Arguments, source: str | None, load: Callable[[], SourceImage]
+        self, asked: syntax.Occlude, arguments: Arguments, source: str | None, load: Callable[[], SourceImage]
     ) -> evaluation.Step:
         return evaluation.run(self._engine, self._task(asked, arguments, source, load), self.progress)
 
     def _task(
-        self, asked: query.Occlude, arguments: Arguments, source: str | None, load: Callable[[], SourceImage]
+        self, asked: syntax.Occlude, arguments: Arguments, source: str | None, load: Callable[[], SourceImage]
     ) -> Task:
         image = load()  # before the model, which takes longer to fail
         start = time.perf_counter()
@@ -356,13 +356,13 @@ class Session:
 class _Bound:
     """A query with its model, traced, and its positions; ``tuned`` says where its threshold comes from, if tuned."""
 
-    asked: query.Occlude
+    asked: syntax.Occlude
     traced: TracedModel
     selection: bind.Selection
     tuned: str = ""
 
 
-def _save(heat_map: HeatMap, asked: query.Occlude, found: Sequence[Found]) -> None:
+def _save(heat_map: HeatMap, asked: syntax.Occlude, found: Sequence[Found]) -> None:
     """Write the map of the only image where the query says, if it says."""
     if asked.into is not None:
         heat_map.save(filled_in(asked.into, sources.names(found)[0]))

@@ -11,7 +11,7 @@ from kdb.errors import BindError, ExecutionError, did_you_mean
 from kdb.heatmap import check_template, file_format, files_of_several, filled_in, followed
 from kdb.images import reading as images
 from kdb.images.reading import SourceImage
-from kdb.language import syntax as query
+from kdb.language import syntax
 from kdb.planner.bind import Arguments
 
 Found = tuple[str | None, Callable[[], SourceImage]]
@@ -23,14 +23,16 @@ def names(found: Sequence[Found]) -> list[str]:
     return [name or f"image {i}" for i, (name, _) in enumerate(found)]
 
 
-def find(source: query.Source, arguments: Arguments, registered: Mapping[str, SourceImage]) -> tuple[list[Found], bool]:
+def find(
+    source: syntax.Source, arguments: Arguments, registered: Mapping[str, SourceImage]
+) -> tuple[list[Found], bool]:
     """The images that ``source`` names, and whether they are several by form, be it only one.
 
     Raises BindError for a name that is neither a parameter's nor registered, and for an empty list.
     """
-    if isinstance(source, query.Text):
+    if isinstance(source, syntax.Text):
         return _from_value(source.value, None)
-    if isinstance(source, query.Parameter):
+    if isinstance(source, syntax.Parameter):
         return _from_value(arguments[source], source.name)
     if source.text in arguments.named:
         return _from_value(arguments.named[source.text], source.text)

@@ -20,7 +20,7 @@ from kdb.engine import Engine, Progress
 from kdb.errors import BindError, Interrupted
 from kdb.evaluation import Task, run
 from kdb.heatmap import HeatMap
-from kdb.language import syntax as query
+from kdb.language import syntax
 from kdb.planner.bind import Arguments
 from kdb.render import colour_scale, coloured
 from kdb.similarity import WINDOW, image_ssim
@@ -124,19 +124,19 @@ def sample(count: int, seed: int) -> list[int]:
     return sorted(chosen.tolist())
 
 
-def subject(asked: query.Occlude, traced: TracedModel, arguments: Arguments) -> Subject:
+def subject(asked: syntax.Occlude, traced: TracedModel, arguments: Arguments) -> Subject:
     """What a tuning for this query would be of."""
     fill = str(asked.patch.fill)
     if asked.patch.fill.parameter is not None:  # known by what it holds, not by what it is called
         pixels = np.ascontiguousarray(arguments[asked.patch.fill.parameter])
         fill = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
     patch = asked.patch.height, asked.patch.width
-    return Subject(traced.identity, patch, asked.stride or query.DEFAULT_STRIDE, fill, asked.score)
+    return Subject(traced.identity, patch, asked.stride or syntax.DEFAULT_STRIDE, fill, asked.score)
 
 
-def untuned(asked: query.Occlude) -> BindError:
+def untuned(asked: syntax.Occlude) -> BindError:
     """The error for a query whose threshold was never tuned."""
-    statement = query.Tune(asked.model, query.Text("images/*.png"), asked.patch, asked.stride, asked.score)
+    statement = syntax.Tune(asked.model, syntax.Text("images/*.png"), asked.patch, asked.stride, asked.score)
     return BindError(
         f"THRESHOLD AUTO: '{asked.model}' is not tuned for this patch, stride, fill and score; first run\n"
         f"  {statement}\non images like those that it is asked about"
@@ -174,7 +174,7 @@ def measure(engine: Engine, tasks: Sequence[Task], progress: Progress | None = N
 
 def _at(task: Task, tau: float) -> Task:
     """The task with that threshold; at 1 without one, since it is exact."""
-    return task if tau == 1 else replace(task, asked=replace(task.asked, threshold=query.Threshold(tau)))
+    return task if tau == 1 else replace(task, asked=replace(task.asked, threshold=syntax.Threshold(tau)))
 
 
 def _told(progress: Progress | None, finished: int, total: int, done: int, _: int) -> None:

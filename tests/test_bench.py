@@ -24,7 +24,7 @@ from benchmarks.baselines import Naive
 from benchmarks.experiment import Experiment, ceiling
 from benchmarks.memory import Peak
 from benchmarks.service import Explain, Scale
-from kdb.language import syntax as query
+from kdb.language import syntax
 from kdb.language.parser import parse_one
 
 SMALL = "squeezenet1_1"
@@ -43,10 +43,10 @@ class TestExperiment:
     ) -> None:
         described = Experiment(SMALL, stride, scattered, patch, precision)
         asked = parse_one(described.text(SMALL, experiment.TOP))
-        assert isinstance(asked, query.Occlude)
+        assert isinstance(asked, syntax.Occlude)
         assert ((asked.patch.height, asked.patch.width), asked.precision) == (patch, precision)
         assert asked.stride == (None if scattered else (stride, stride))
-        assert isinstance(asked.region, query.At) == bool(scattered)
+        assert isinstance(asked.region, syntax.At) == bool(scattered)
         assert ("bf16" in described.what) == (precision == "bf16")
         assert described.count((40, 50)) == (
             scattered or len(range(0, 41 - patch[0], stride)) * len(range(0, 51 - patch[1], stride))

@@ -19,7 +19,7 @@ from torch import nn
 import kdb
 from kdb.errors import BindError
 from kdb.heatmap import HeatMap
-from kdb.language import syntax as query
+from kdb.language import syntax
 from kdb.sampling import kriging, lattice
 from kdb.sampling.course import Course, Estimate, Everything
 from kdb.sampling.drill_down import DrillDown, coarse_steps
@@ -205,12 +205,12 @@ class TestDrillDown:
 
     @pytest.mark.parametrize(("ratio", "speedup", "steps"), [(0.25, 3, 3), (0.1, 5, 3), (0.4, 2, 3), (0.1, 9, 9)])
     def test_equation_31(self, ratio: float, speedup: float, steps: int) -> None:
-        assert coarse_steps(query.DrillDown(ratio, speedup), (4, 4)) == (steps, steps)
+        assert coarse_steps(syntax.DrillDown(ratio, speedup), (4, 4)) == (steps, steps)
         assert steps == round(math.sqrt(speedup / (1 - ratio * speedup)))
 
     def test_equation_32(self) -> None:
         with pytest.raises(BindError, match="at most 4 times"):
-            coarse_steps(query.DrillDown(0.25, 4), (4, 4))
+            coarse_steps(syntax.DrillDown(0.25, 4), (4, 4))
 
 
 class Net(nn.Module):

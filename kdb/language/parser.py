@@ -23,13 +23,13 @@ from lark.lark import PostLex
 from lark.tree import Meta
 
 from kdb.errors import ParseError
-from kdb.language import syntax as query
+from kdb.language import syntax
 
 Names = Callable[[], Iterable[str]]
 """Names to be suggested, asked for only when one is."""
 
 
-def parse(text: str, models: Names = tuple) -> query.Script:
+def parse(text: str, models: Names = tuple) -> syntax.Script:
     """The statements of a script, in order; empty statements are skipped.
 
     Raises:
@@ -38,7 +38,7 @@ def parse(text: str, models: Names = tuple) -> query.Script:
     return tuple(statement for _, statement in _parse(text, models))
 
 
-def parse_one(text: str, models: Names = tuple) -> query.Statement:
+def parse_one(text: str, models: Names = tuple) -> syntax.Statement:
     """The one statement of the text.
 
     Raises:
@@ -73,7 +73,7 @@ class _WholeWords(PostLex):
 def grammar() -> str:
     """The grammar's text: the copy in the installed package, else the repository's own."""
     packaged = resources.files("kdb") / "grammar" / "kdb.lark"
-    source = packaged if packaged.is_file() else Path(__file__).resolve().parent.parent / "grammar" / "kdb.lark"
+    source = packaged if packaged.is_file() else Path(__file__).resolve().parents[2] / "grammar" / "kdb.lark"
     return source.read_text(encoding="utf-8")
 
 
@@ -82,7 +82,7 @@ def _lark() -> Lark:
     return Lark(grammar(), parser="lalr", postlex=_WholeWords(), propagate_positions=True, maybe_placeholders=True)
 
 
-def _parse(text: str, models: Names) -> list[tuple[int, query.Statement]]:
+def _parse(text: str, models: Names) -> list[tuple[int, syntax.Statement]]:
     """The statements, each with the offset of its first character."""
     try:
         return _Build().transform(_lark().parse(text))
@@ -136,7 +136,7 @@ def _fields(clauses: Iterable[Tree[Any]]) -> dict[str, Any]:
 
 
 @v_args(inline=True)
-class _Build(Transformer[Token, list[tuple[int, query.Statement]]]):
+class _Build(Transformer[Token, list[tuple[int, syntax.Statement]]]):
     """Builds the nodes bottom up, from left to right; one instance a script, since it counts the ``?``.
 
     Rules without a method stay trees: the clauses, which ``_fields`` reads.  Any method may raise ``_Refusal``.
@@ -146,70 +146,70 @@ class _Build(Transformer[Token, list[tuple[int, query.Statement]]]):
         super().__init__()
         self._placeholders = 0
 
-    def start(self, *statements: tuple[int, query.Statement]) -> list[tuple[int, query.Statement]]:
+    def start(self, *statements: tuple[int, syntax.Statement]) -> list[tuple[int, syntax.Statement]]:
         return list(statements)
 
     @v_args(inline=True, meta=True)
-    def statement(self, meta: Meta, node: query.Statement) -> tuple[int, query.Statement]:
+    def statement(self, meta: Meta, node: syntax.Statement) -> tuple[int, syntax.Statement]:
         return meta.start_pos, node
 
     @v_args(inline=True, meta=True)
-    def occlude(self, meta: Meta, source: query.Source, *clauses: Tree[Any]) -> query.Occlude:
+    def occlude(self, meta: Meta, source: syntax.Source, *clauses: Tree[Any]) -> syntax.Occlude:
         fields = _fields(clauses)
         if "model" not in fields:
             raise _Refusal("USING is required: it names the model, as in USING resnet18", meta.end_pos, ["USING"])
-        return query.Occlude(source, **fields)
+        return syntax.Occlude(source, **fields)
 
-    def explain(self, analyze: bool | None, format: str | None, occlude: query.Occlude) -> query.Explain:
-        return query.Explain(occlude, bool(analyze), format or "text")
+    def explain(self, analyze: bool | None, format: str | None, occlude: syntax.Occlude) -> syntax.Explain:
+        return syntax.Explain(occlude, bool(analyze), format or "text")
 
-    def tune(self, model: query.ModelRef, source: query.Source, *clauses: Tree[Any]) -> query.Tune:
-        return query.Tune(model, source, **_fields(clauses))
+    def tune(self, model: syntax.ModelRef, source: syntax.Source, *clauses: Tree[Any]) -> syntax.Tune:
+        return syntax.Tune(model, source, **_fields(clauses))
 
     def create_model(
-        self, or_replace: bool | None, name: str, path: str, options: query.Options | None
-    ) -> query.CreateModel:
-        return query.CreateModel(name, path, options or (), bool(or_replace))
+        self, or_replace: bool | None, name: str, path: str, options: syntax.Options | None
+    ) -> syntax.CreateModel:
+        return syntax.CreateModel(name, path, options or (), bool(or_replace))
 
-    def patch(self, height: int, width: int, fill: query.Fill | query.Parameter | None) -> query.Patch:
-        if isinstance(fill, query.Parameter):
-            fill = query.Fill("parameter", parameter=fill)
-        return query.Patch(height, width, fill or query.Fill())
+    def patch(self, height: int, width: int, fill: syntax.Fill | syntax.Parameter | None) -> syntax.Patch:
+        if isinstance(fill, syntax.Parameter):
+            fill = syntax.Fill("parameter", parameter=fill)
+        return syntax.Patch(height, width, fill or syntax.Fill())
 
-    def named_fill(self, kind: Token) -> query.Fill:
-        return query.Fill(kind.lower())
+    def named_fill(self, kind: Token) -> syntax.Fill:
+        return syntax.Fill(kind.lower())
 
-    def rgb(self, *channels: float) -> query.Fill:
-        return query.Fill("rgb", channels)
+    def rgb(self, *channels: float) -> syntax.Fill:
+        return syntax.Fill("rgb", channels)
 
-    def blur(self, sigma: float) -> query.Fill:
-        return query.Fill("blur", (sigma,))
+    def blur(self, sigma: float) -> syntax.Fill:
+        return syntax.Fill("blur", (sigma,))
 
     def stride(self, y: int, x: int | None = None) -> tuple[int, int]:
         return y, y if x is None else x
 
-    def class_list(self, *refs: int | str | query.Parameter) -> query.Classes:
-        return query.Classes(refs)
+    def class_list(self, *refs: int | str | syntax.Parameter) -> syntax.Classes:
+        return syntax.Classes(refs)
 
-    def approximate(self, ssim: float | None, guaranteed: bool | None, refine: float | None) -> query.Approximate:
-        return query.Approximate(ssim, bool(guaranteed), refine)
+    def approximate(self, ssim: float | None, guaranteed: bool | None, refine: float | None) -> syntax.Approximate:
+        return syntax.Approximate(ssim, bool(guaranteed), refine)
 
-    def auto_threshold(self, ssim: float | None) -> query.Threshold:
-        return query.Threshold(None, True, ssim)
+    def auto_threshold(self, ssim: float | None) -> syntax.Threshold:
+        return syntax.Threshold(None, True, ssim)
 
-    def drill_down(self, ratio: float | None, speedup: float | None) -> query.DrillDown:
+    def drill_down(self, ratio: float | None, speedup: float | None) -> syntax.DrillDown:
         written: dict[str, Any] = {"ratio": ratio, "speedup": speedup}
-        return query.DrillDown(**{field: value for field, value in written.items() if value is not None})
+        return syntax.DrillDown(**{field: value for field, value in written.items() if value is not None})
 
-    def coarse_drill_down(self, ratio: float | None, stride: int) -> query.DrillDown:
+    def coarse_drill_down(self, ratio: float | None, stride: int) -> syntax.DrillDown:
         return replace(self.drill_down(ratio, None), speedup=None, coarse_stride=stride)
 
-    def model(self, name: str | query.Parameter, options: query.Options | None) -> query.ModelRef:
-        if isinstance(name, query.Parameter):
-            return query.ModelRef("", options or (), name)
-        return query.ModelRef(name, options or ())
+    def model(self, name: str | syntax.Parameter, options: syntax.Options | None) -> syntax.ModelRef:
+        if isinstance(name, syntax.Parameter):
+            return syntax.ModelRef("", options or (), name)
+        return syntax.ModelRef(name, options or ())
 
-    def options(self, *options: tuple[int, str, query.Value]) -> query.Options:
+    def options(self, *options: tuple[int, str, syntax.Value]) -> syntax.Options:
         seen: set[str] = set()
         for start, key, _ in options:
             if key in seen:
@@ -218,21 +218,21 @@ class _Build(Transformer[Token, list[tuple[int, query.Statement]]]):
         return tuple((key, value) for _, key, value in options)
 
     @v_args(inline=True, meta=True)
-    def option(self, meta: Meta, key: str, value: query.Value) -> tuple[int, str, query.Value]:
+    def option(self, meta: Meta, key: str, value: syntax.Value) -> tuple[int, str, syntax.Value]:
         return meta.start_pos, key, value
 
-    def values(self, *values: query.Scalar) -> tuple[query.Scalar, ...]:
+    def values(self, *values: syntax.Scalar) -> tuple[syntax.Scalar, ...]:
         return values
 
-    def bare_value(self, token: Token) -> query.Scalar:
+    def bare_value(self, token: Token) -> syntax.Scalar:
         return {"true": True, "false": False}.get(token.lower(), str(token))
 
-    def named_parameter(self, token: Token) -> query.Parameter:
-        return query.Parameter(name=token[1:])
+    def named_parameter(self, token: Token) -> syntax.Parameter:
+        return syntax.Parameter(name=token[1:])
 
-    def placeholder(self) -> query.Parameter:
+    def placeholder(self) -> syntax.Parameter:
         self._placeholders += 1
-        return query.Parameter(index=self._placeholders - 1)
+        return syntax.Parameter(index=self._placeholders - 1)
 
     def whole(self, token: Token) -> int:
         number = _number(token)
@@ -268,24 +268,24 @@ class _Build(Transformer[Token, list[tuple[int, query.Statement]]]):
     def _true(self) -> bool:
         return True
 
-    drop_model = query.DropModel
-    describe_model = query.DescribeModel
-    set_option = query.SetOption
-    reset_option = query.ResetOption
-    show_models = query.ShowModels
-    show_settings = query.ShowSettings
-    show_rules = query.ShowRules
-    calibrate = query.Calibrate
-    text = query.Text
-    bare = query.Name
-    box = query.Box
-    mask = query.Mask
-    at = query.At
-    predicted = query.Predicted
-    class_of = query.ClassOf
-    top_classes = query.TopClasses
-    all_classes = query.AllClasses
-    threshold = query.Threshold
+    drop_model = syntax.DropModel
+    describe_model = syntax.DescribeModel
+    set_option = syntax.SetOption
+    reset_option = syntax.ResetOption
+    show_models = syntax.ShowModels
+    show_settings = syntax.ShowSettings
+    show_rules = syntax.ShowRules
+    calibrate = syntax.Calibrate
+    text = syntax.Text
+    bare = syntax.Name
+    box = syntax.Box
+    mask = syntax.Mask
+    at = syntax.At
+    predicted = syntax.Predicted
+    class_of = syntax.ClassOf
+    top_classes = syntax.TopClasses
+    all_classes = syntax.AllClasses
+    threshold = syntax.Threshold
     format = score = precision = device = _lower
     exact = guaranteed = analyze = or_replace = _true
 
@@ -351,7 +351,7 @@ def _syntax_refusal(text: str, error: UnexpectedInput, models: Names) -> _Refusa
 def _not_a_name(found: str, offset: int, known: Iterable[str] = ()) -> _Refusal:
     """For what lacks its quotes, and the lexer may cut, as images/*.png at the star; or misspells a ``known`` name."""
     close = get_close_matches(found, list(known), n=1, cutoff=0.8)
-    suggestion = str(query.ModelRef(close[0])) if close else query.quote(found)
+    suggestion = str(syntax.ModelRef(close[0])) if close else query.quote(found)
     return _Refusal(f"{_shown(found)} is not a name", offset, ["a name", "a quoted string"], suggestion)
 
 

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from kdb.errors import BindError, did_you_mean
 from kdb.geometry import IntArray, Size, lattice
-from kdb.language import syntax as query
+from kdb.language import syntax
 from kdb.sampling import drill_down
 
 FloatArray = npt.NDArray[np.float32]
@@ -33,7 +33,7 @@ class Arguments:
         self.named: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
         self._placed: Sequence[Any] = given if isinstance(given, Sequence) else ()
 
-    def __getitem__(self, parameter: query.Parameter) -> Any:
+    def __getitem__(self, parameter: syntax.Parameter) -> Any:
         """Its value; raises BindError where none was given."""
         if parameter.name is not None:
             if parameter.name not in self.named:
@@ -45,21 +45,21 @@ class Arguments:
             raise BindError(f"no value was given for the parameter ? number {parameter.index + 1}")
         return self._placed[parameter.index]
 
-    def plain(self, value: query.Value) -> Any:
+    def plain(self, value: syntax.Value) -> Any:
         """An option's value with parameters replaced by what they hold."""
         if isinstance(value, tuple):
             return tuple(self.plain(item) for item in value)
-        return self[value] if isinstance(value, query.Parameter) else value
+        return self[value] if isinstance(value, syntax.Parameter) else value
 
 
-def check(asked: query.Occlude) -> None:
+def check(asked: syntax.Occlude) -> None:
     """Refuse what contradicts itself or is out of range, in that order: raises BindError."""
     granted = permissions(asked)
     if asked.exact and granted:
         raise BindError(f"EXACT contradicts {granted[0]}, which is permission to approximate")
     if asked.drill_down is not None and asked.region is not None:
         raise BindError("DRILL DOWN chooses positions itself, so it cannot stand beside WITHIN or AT")
-    if isinstance(asked.region, query.At) and asked.stride is not None:
+    if isinstance(asked.region, syntax.At) and asked.stride is not None:
         raise BindError("AT names the positions, so it excludes STRIDE")
     for other in ("APPROXIMATE", "BUDGET"):
         if asked.drill_down is not None and other in granted:
@@ -67,7 +67,7 @@ def check(asked: query.Occlude) -> None:
     _check_ranges(asked)
 
 
-def permissions(asked: query.Occlude) -> list[str]:
+def permissions(asked: syntax.Occlude) -> list[str]:
     """The clauses that permit an approximation."""
     clauses = {
         "APPROXIMATE": asked.approximate,
@@ -79,10 +79,10 @@ def permissions(asked: query.Occlude) -> list[str]:
     return [name for name, clause in clauses.items() if clause is not None]
 
 
-def _check_ranges(asked: query.Occlude) -> None:
+def _check_ranges(asked: syntax.Occlude) -> None:
     sizes = [("patch", size) for size in (asked.patch.height, asked.patch.width)]
     sizes += [("STRIDE", step) for step in asked.stride or ()]
-    if isinstance(asked.classes, query.TopClasses):
+    if isinstance(asked.classes, syntax.TopClasses):
         sizes.append(("TOP", asked.classes.k))
     if asked.drill_down is not None and asked.drill_down.coarse_stride is not None:
         sizes.append(("COARSE STRIDE", asked.drill_down.coarse_stride))
@@ -121,7 +121,7 @@ class Selection:
         return self.grid.reshape(-1, 2)[self.cells]
 
 
-def select(asked: query.Occlude, size: Size, arguments: Arguments) -> Selection:
+def select(asked: syntax.Occlude, size: Size, arguments: Arguments) -> Selection:
     """The positions that the query evaluates on an input grid of ``size``.
 
     Raises BindError for a patch larger than the grid, positions off it, a mask of another size, an empty region.
@@ -131,28 +131,28 @@ def select(asked: query.Occlude, size: Size, arguments: Arguments) -> Selection:
         raise BindError(
             f"a patch of {patch.height} x {patch.width} is larger than the input of {size.height} x {size.width} pixels"
         )
-    if isinstance(asked.region, query.At):
+    if isinstance(asked.region, syntax.At):
         positions = _points(arguments[asked.region.parameter], patch, size)
         return Selection(positions, np.arange(len(positions)))
     # A stride beyond the grid takes one step; cut, so that any whole number fits an int64.
-    sy, sx = (min(step, length) for step, length in zip(asked.stride or query.DEFAULT_STRIDE, size, strict=True))
+    sy, sx = (min(step, length) for step, length in zip(asked.stride or syntax.DEFAULT_STRIDE, size, strict=True))
     axes = np.meshgrid(lattice(size.height, patch.height, sy), lattice(size.width, patch.width, sx), indexing="ij")
     grid = np.stack(axes, axis=-1)
     corners = grid.reshape(-1, 2)
-    if isinstance(asked.region, query.Box):
+    if isinstance(asked.region, syntax.Box):
         box = asked.region
         low = np.array([min(box.y, size.height), min(box.x, size.width)])
         high = np.array([min(box.y + box.height, size.height), min(box.x + box.width, size.width)])
         inside = ((corners >= low) & (corners + patch <= high)).all(axis=1)
         where = f"wholly in box({box.y}, {box.x}, {box.height}, {box.width})"
-    elif isinstance(asked.region, query.Mask):
+    elif isinstance(asked.region, syntax.Mask):
         mask = _mask(arguments[asked.region.parameter], size)
         centres = corners + np.array(patch) // 2
         inside = mask[centres[:, 0], centres[:, 1]]
         where = "with its centre pixel in the mask"
     else:
         if asked.drill_down is not None:
-            drill_down.check(asked.drill_down, asked.stride or query.DEFAULT_STRIDE, size)
+            drill_down.check(asked.drill_down, asked.stride or syntax.DEFAULT_STRIDE, size)
         return Selection(grid, np.arange(len(corners)))
     if not inside.any():
         raise BindError(f"no position of the {patch.height} x {patch.width} patch at stride {sy}, {sx} lies {where}")
@@ -190,7 +190,7 @@ def _mask(value: Any, size: Size) -> npt.NDArray[np.bool_]:
     return mask
 
 
-def check_fill(fill: query.Fill, patch: Size, channels: int, arguments: Arguments) -> None:
+def check_fill(fill: syntax.Fill, patch: Size, channels: int, arguments: Arguments) -> None:
     """Refuse a fill that is no picture of the patch's size and the image's ``channels``, before any image is read."""
     if fill.kind == "rgb" and channels != 3:
         raise BindError(f"FILL rgb(..) needs three channels, and the model takes {channels}; give FILL $patch")
@@ -202,12 +202,12 @@ def check_fill(fill: query.Fill, patch: Size, channels: int, arguments: Argument
         raise BindError(f"FILL takes {expected}; got {value.dtype} {list(value.shape)}")
 
 
-def is_uniform(fill: query.Fill) -> bool:
+def is_uniform(fill: syntax.Fill) -> bool:
     """Whether the patch is sure to be of one colour, whatever the image and the parameters."""
     return fill.kind != "blur" and fill.parameter is None
 
 
-def fill_pixels(fill: query.Fill, patch: Size, image: FloatArray, arguments: Arguments) -> tuple[FloatArray, bool]:
+def fill_pixels(fill: syntax.Fill, patch: Size, image: FloatArray, arguments: Arguments) -> tuple[FloatArray, bool]:
     """What covers ``image`` [H, W, C], pixels 0-255: [h, w, C], or [H, W, C] and True where it is aligned with it."""
     if fill.kind == "blur":
         sigma = fill.args[0]

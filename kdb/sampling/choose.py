@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kdb.language import syntax as query
+from kdb.language import syntax
 from kdb.sampling.course import Course, Everything
 from kdb.sampling.drill_down import DrillDown, coarse_steps
 from kdb.sampling.multi_fidelity import MultiFidelity
@@ -22,7 +22,7 @@ WORTH_IT = 1.2
 
 
 def course_of(
-    asked: query.Occlude,
+    asked: syntax.Occlude,
     shape: tuple[int, ...],
     cells: int,
     seed: int,
@@ -42,7 +42,7 @@ def course_of(
     rows, columns = shape
     important = 1 if asked.score.endswith("drop") else -1
     if asked.drill_down is not None:
-        steps = coarse_steps(asked.drill_down, asked.stride or query.DEFAULT_STRIDE)
+        steps = coarse_steps(asked.drill_down, asked.stride or syntax.DEFAULT_STRIDE)
         return DrillDown(rows, columns, steps, asked.drill_down.ratio, important)
     goal = _goal(asked, cells) or (Goal() if anytime else None)
     if goal is None:
@@ -51,7 +51,7 @@ def course_of(
     return sampled(rows, columns, goal, important, seed)
 
 
-def _goal(asked: query.Occlude, cells: int) -> Goal | None:
+def _goal(asked: syntax.Occlude, cells: int) -> Goal | None:
     """What sampling is to reach; None where all is to be evaluated at once."""
     approximate = asked.approximate
     if approximate is None:

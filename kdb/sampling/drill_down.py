@@ -11,11 +11,11 @@ import numpy as np
 
 from kdb.errors import BindError
 from kdb.geometry import IntArray, Size
-from kdb.language import syntax as query
+from kdb.language import syntax
 from kdb.sampling.course import Estimate, Scores
 
 
-def coarse_steps(asked: query.DrillDown, stride: tuple[int, int]) -> tuple[int, int]:
+def coarse_steps(asked: syntax.DrillDown, stride: tuple[int, int]) -> tuple[int, int]:
     """The coarse stride S1 over the fine one S2, for y and x.
 
     By equation 31, ``S1 / S2 = sqrt(t / (1 - r t))``, to the nearest whole number, at least 1; or as it was asked for.
@@ -39,7 +39,7 @@ def coarse_steps(asked: query.DrillDown, stride: tuple[int, int]) -> tuple[int, 
     return steps
 
 
-def check(asked: query.DrillDown, stride: tuple[int, int], size: Size) -> None:
+def check(asked: syntax.DrillDown, stride: tuple[int, int], size: Size) -> None:
     """Raise BindError unless there is a coarse stride, smaller than the input grid of ``size`` (equation 32)."""
     steps = coarse_steps(asked, stride)
     for step, fine, length in zip(steps, stride, size, strict=True):
