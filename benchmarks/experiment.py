@@ -24,7 +24,7 @@ from benchmarks.memory import PHOTO
 from benchmarks.oracle import Exactness, exactness, float32_logits, oracle_logits
 from benchmarks.timing import Estimate, Seconds, Timing, interleave
 from benchmarks.verify import IntArray, Ints, Subject, load, sample, scattered
-from kdb.heatmap import HeatMap
+from kdb.results.maps import HeatMap
 
 PATCH = (16, 16)
 FILL, FILL_VALUE = "gray", 128

@@ -15,7 +15,7 @@ from pathlib import Path
 import kdb
 from benchmarks import photos
 from benchmarks.timing import markdown_table
-from kdb.heatmap import HeatMap
+from kdb.results.maps import HeatMap
 
 PHOTO = "chelsea"
 PEAK_LIMIT, PEAK_GROWTH = 3e9, 1.1

@@ -26,13 +26,13 @@ from benchmarks.verify import DOCS, Ints, chosen_networks, load, scattered
 from kdb.catalog import Catalog
 from kdb.engine import Engine, default_settings
 from kdb.geometry import Size
-from kdb.heatmap import HeatMap
 from kdb.language import syntax
 from kdb.language.parser import parse_one
 from kdb.models import zoo
 from kdb.planner import bind
 from kdb.planner.bind import Arguments
 from kdb.planner.explain import explain, render
+from kdb.results.maps import HeatMap
 from kdb.session import connect
 from kdb.settings import cores
 

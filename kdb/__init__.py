@@ -24,10 +24,10 @@ from kdb.version import __version__
 
 if TYPE_CHECKING:
     from kdb import captum
-    from kdb.heatmap import HeatMap, HeatMaps
+    from kdb.results.maps import HeatMap, HeatMaps
+    from kdb.results.tables import Table
     from kdb.session import Session, connect
     from kdb.shortcut import occlude
-    from kdb.table import Table
 
 __all__ = [
     "BindError",
@@ -48,12 +48,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "HeatMap": "kdb.heatmap",
-    "HeatMaps": "kdb.heatmap",
+    "HeatMap": "kdb.results.maps",
+    "HeatMaps": "kdb.results.maps",
     "Session": "kdb.session",
     "connect": "kdb.session",
     "occlude": "kdb.shortcut",
-    "Table": "kdb.table",
+    "Table": "kdb.results.tables",
 }
 
 

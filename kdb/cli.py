@@ -27,7 +27,7 @@ from kdb.system.interrupts import deferred
 from kdb.version import __version__
 
 if TYPE_CHECKING:
-    from kdb.heatmap import HeatMap
+    from kdb.results.maps import HeatMap
     from kdb.session import Result, Session
 
 PROMPT, MORE = "kdb> ", "...> "
@@ -121,7 +121,7 @@ class Client:
 
     def show(self, result: Result) -> int:
         """Print a result; 1 where an image of several failed."""
-        from kdb.heatmap import HeatMap, HeatMaps
+        from kdb.results.maps import HeatMap, HeatMaps
 
         status = 0
         if isinstance(result, HeatMap):

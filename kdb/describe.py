@@ -12,7 +12,7 @@ from kdb.geometry import Size
 from kdb.images.preprocessing import Preprocessing
 from kdb.operators.leaves import Opaque, Source
 from kdb.planner.plan import Geometry
-from kdb.table import Table
+from kdb.results.tables import Table
 
 FEW = 5
 """Labels shown."""

@@ -21,11 +21,11 @@ from kdb.engine import Engine, Planned, Progress
 from kdb.errors import ExecutionError, Interrupted
 from kdb.executor import Measured, Occlusion
 from kdb.geometry import IntArray, Size
-from kdb.heatmap import HeatMap, Score, Stats
 from kdb.images.preprocessing import Prepared
 from kdb.kernels.base import Array
 from kdb.language import syntax
 from kdb.planner.bind import Arguments, Selection, fill_pixels, is_uniform, permissions
+from kdb.results.maps import HeatMap, Score, Stats
 from kdb.sampling.choose import course_of
 from kdb.sampling.course import Course, Estimate
 from kdb.scoring import Scorer, Scores

@@ -25,7 +25,6 @@ from kdb.engine import Engine, Progress, default_settings
 from kdb.errors import BindError, did_you_mean
 from kdb.evaluation import Task
 from kdb.geometry import Size
-from kdb.heatmap import HeatMap, HeatMaps, filled_in
 from kdb.images import reading as images
 from kdb.images.reading import SourceImage
 from kdb.language import syntax
@@ -35,12 +34,13 @@ from kdb.planner.bind import Arguments
 from kdb.planner.cost import CostProfile
 from kdb.planner.explain import FORMATS, explain, render
 from kdb.planner.rules import RULES
+from kdb.results.maps import HeatMap, HeatMaps, filled_in
+from kdb.results.tables import PlanText, Table
 from kdb.sampling.choose import DEFAULT_SSIM
 from kdb.settings import shown
 from kdb.sources import Found
 from kdb.study import Study
 from kdb.system.interrupts import interruptible
-from kdb.table import PlanText, Table
 
 Result = HeatMap | HeatMaps | Table
 Parameters = Mapping[str, Any] | Sequence[Any] | None

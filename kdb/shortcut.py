@@ -8,10 +8,10 @@ from numbers import Real
 from typing import Any, get_args
 
 from kdb.errors import BindError
-from kdb.heatmap import HeatMap, HeatMaps, Score
 from kdb.images.preprocessing import choice
 from kdb.images.reading import array_of
 from kdb.planner.bind import GRAYS
+from kdb.results.maps import HeatMap, HeatMaps, Score
 from kdb.session import Session
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from kdb.errors import BindError, ExecutionError, did_you_mean
-from kdb.heatmap import check_template, file_format, files_of_several, filled_in, followed
 from kdb.images import reading as images
 from kdb.images.reading import SourceImage
 from kdb.language import syntax
 from kdb.planner.bind import Arguments
+from kdb.results.maps import check_template, file_format, files_of_several, filled_in, followed
 
 Found = tuple[str | None, Callable[[], SourceImage]]
 """An image that a query names: what it is called, and how it is read."""

@@ -19,12 +19,12 @@ from kdb.catalog import TracedModel
 from kdb.engine import Engine, Progress
 from kdb.errors import BindError, Interrupted
 from kdb.evaluation import Task, run
-from kdb.heatmap import HeatMap
 from kdb.language import syntax
 from kdb.planner.bind import Arguments
-from kdb.render import colour_scale, coloured
+from kdb.results.maps import HeatMap
+from kdb.results.render import colour_scale, coloured
+from kdb.results.tables import Table
 from kdb.similarity import WINDOW, image_ssim
-from kdb.table import Table
 
 TAUS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
 """The paper's; at 1 a map is exact."""

@@ -22,7 +22,7 @@ from benchmarks import photos
 from kdb import cli
 from kdb.cli import Client, ProgressBar, shell, summary
 from kdb.errors import Interrupted
-from kdb.heatmap import HeatMap, HeatMaps
+from kdb.results.maps import HeatMap, HeatMaps
 from kdb.session import Session
 
 

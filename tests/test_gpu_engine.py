@@ -21,7 +21,6 @@ from kdb import calibration
 from kdb.errors import DeviceError
 from kdb.executor import _Group
 from kdb.geometry import Size
-from kdb.heatmap import HeatMap
 from kdb.kernels.base import Delta
 from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
@@ -32,6 +31,7 @@ from kdb.planner.lower import lower
 from kdb.planner.optimize import optimize
 from kdb.planner.plan import FUSED, LogicalPlan, Step
 from kdb.planner.rules import Context
+from kdb.results.maps import HeatMap
 from kdb.session import Session
 from tests.emulation.device import EmulatedDevice, NullDevice, compiler
 

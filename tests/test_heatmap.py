@@ -25,9 +25,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning
-from kdb.heatmap import FORMAT, HeatMap, HeatMaps, Stats, file_format, write_beside
-from kdb.render import MAX_PANELS, colour_scale, draw
-from kdb.table import Table
+from kdb.results.maps import FORMAT, HeatMap, HeatMaps, Stats, file_format, write_beside
+from kdb.results.render import MAX_PANELS, colour_scale, draw
+from kdb.results.tables import Table
 
 STATS = Stats(
     naive_macs=900, executed_macs=300, positions=9, evaluated=9, seconds={"views": 0.1}, kernels={"direct": 3}
@@ -478,7 +478,7 @@ def test_nothing_is_imported_before_it_is_needed_and_pyplot_never() -> None:
     program = """
 import sys
 import numpy as np
-from kdb.heatmap import HeatMap, Stats
+from kdb.results.maps import HeatMap, Stats
 assert not {"matplotlib", "pandas", "xarray"} & set(sys.modules), "imported too early"
 hm = HeatMap(values=np.zeros((1, 1), np.float32), positions=np.zeros((1, 1, 2), np.int64), baseline=0.5, class_index=0,
     label="a", score="drop", patch=(2, 2), stride=(1, 1), image=np.zeros((2, 2, 3), np.uint8), source=None,

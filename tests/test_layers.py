@@ -19,7 +19,13 @@ ROOT = Path(__file__).resolve().parents[1]
 # covers everything beneath it, and the longest prefix that fits a module is its row.
 LEAVES = ("kdb.errors", "kdb.geometry")
 CORE = (*LEAVES, "kdb.kernels.base", "kdb.kernels.tiling", "kdb.operators", "kdb.network")
-RESULTS = ("kdb.heatmap", "kdb.render", "kdb.table", "kdb.images.reading", "kdb.images.preprocessing")
+RESULTS = (
+    "kdb.results.maps",
+    "kdb.results.render",
+    "kdb.results.tables",
+    "kdb.images.reading",
+    "kdb.images.preprocessing",
+)
 ENGINE = (*CORE, "kdb.kernels", "kdb.frontends", "kdb.planner", "kdb.views", "kdb.executor")
 
 LAYERS: dict[str, tuple[str, ...]] = {
@@ -37,12 +43,12 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "kdb.scoring": ("kdb.errors", "kdb.language.syntax", "kdb.models", "kdb.planner"),
     "kdb.system.cache": (),
     "kdb.frontends": (*CORE, "kdb.system.cache", "kdb.version"),
-    "kdb.planner": (*CORE, "kdb.language.syntax", "kdb.kernels", "kdb.sampling", "kdb.table"),
+    "kdb.planner": (*CORE, "kdb.language.syntax", "kdb.kernels", "kdb.sampling", "kdb.results.tables"),
     "kdb.views": (*CORE, "kdb.kernels", "kdb.planner"),
     "kdb.executor": (*CORE, "kdb.kernels", "kdb.planner", "kdb.views", "kdb.system.interrupts", "kdb.system.threads"),
-    "kdb.heatmap": (*LEAVES, "kdb.render", "kdb.table"),
-    "kdb.render": ("kdb.errors",),
-    "kdb.table": ("kdb.errors",),
+    "kdb.results.maps": (*LEAVES, "kdb.results.render", "kdb.results.tables"),
+    "kdb.results.render": ("kdb.errors",),
+    "kdb.results.tables": ("kdb.errors",),
     "kdb.images.reading": ("kdb.errors",),
     "kdb.images.preprocessing": ("kdb.errors", "kdb.images.reading"),
     "kdb.models": (*CORE, "kdb.frontends", "kdb.images.reading", "kdb.images.preprocessing"),
@@ -65,13 +71,20 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("kdb.language.syntax", *ENGINE, *RESULTS, "kdb.sampling", "kdb.scoring", "kdb.catalog", "kdb.engine"),
         *("kdb.system.allocation", "kdb.system.threads", "kdb.version"),
     ),
-    "kdb.describe": (*CORE, "kdb.planner", "kdb.images.preprocessing", "kdb.table", "kdb.models", "kdb.catalog"),
+    "kdb.describe": (
+        *CORE,
+        "kdb.planner",
+        "kdb.images.preprocessing",
+        "kdb.results.tables",
+        "kdb.models",
+        "kdb.catalog",
+    ),
     "kdb.tuning": (
         *("kdb.language.syntax", "kdb.errors", "kdb.planner", "kdb.catalog", "kdb.engine", "kdb.evaluation"),
-        *("kdb.heatmap", "kdb.render", "kdb.similarity", "kdb.table"),
+        *("kdb.results.maps", "kdb.results.render", "kdb.similarity", "kdb.results.tables"),
     ),
     "kdb.study": ("kdb.errors", "kdb.catalog", "kdb.tuning"),
-    "kdb.sources": ("kdb.language.syntax", "kdb.errors", "kdb.heatmap", "kdb.images.reading", "kdb.planner"),
+    "kdb.sources": ("kdb.language.syntax", "kdb.errors", "kdb.results.maps", "kdb.images.reading", "kdb.planner"),
     "kdb.session": (
         *(
             "kdb.language.syntax",
@@ -99,7 +112,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "kdb.shortcut": (
         "kdb.errors",
-        "kdb.heatmap",
+        "kdb.results.maps",
         "kdb.images.reading",
         "kdb.planner",
         "kdb.images.preprocessing",
@@ -109,13 +122,23 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "kdb.errors",
         "kdb.language.parser",
         "kdb.session",
-        "kdb.heatmap",
-        "kdb.table",
+        "kdb.results.maps",
+        "kdb.results.tables",
         "kdb.system.interrupts",
         "kdb.version",
     ),
     "kdb.__main__": ("kdb.cli",),
-    "kdb": (*("kdb.errors", "kdb.session", "kdb.shortcut", "kdb.captum", "kdb.heatmap", "kdb.table", "kdb.version"),),
+    "kdb": (
+        *(
+            "kdb.errors",
+            "kdb.session",
+            "kdb.shortcut",
+            "kdb.captum",
+            "kdb.results.maps",
+            "kdb.results.tables",
+            "kdb.version",
+        ),
+    ),
 }
 
 # A third party's module, and the only part of kdb that may import it.
@@ -126,7 +149,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "onnx": ("kdb.models.onnx",),
     "cupy": ("kdb.kernels.gpu",),
     "cupyx": ("kdb.kernels.gpu",),
-    "matplotlib": ("kdb.render",),
+    "matplotlib": ("kdb.results.render",),
     "torchvision": ("kdb.models.torchvision_compat",),
     "skimage": ("kdb.similarity",),
     "timm": ("kdb.models",),
@@ -286,7 +309,7 @@ def test_relative_imports_of_a_package_start_at_the_package() -> None:
     ("source", "module"),
     [
         ("import kdb.language.syntax", "kdb.geometry"),
-        ("from kdb import planner", "kdb.heatmap"),
+        ("from kdb import planner", "kdb.results.maps"),
         ("def f():\n    from kdb.session import Session", "kdb.executor"),
         ("import kdb", "kdb.operators.conv"),
         ("import kdb.errors", "kdb.unheard_of"),

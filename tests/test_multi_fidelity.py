@@ -14,9 +14,9 @@ from kdb.engine import Engine, default_settings
 from kdb.executor import Occlusion
 from kdb.frontends.torch_export import trace
 from kdb.geometry import Size
-from kdb.heatmap import HeatMap
 from kdb.kernels.base import Array
 from kdb.planner.rules.aggregates import gates
+from kdb.results.maps import HeatMap
 from kdb.sampling.multi_fidelity import COUPLES, MultiFidelity
 from kdb.sampling.progressive import Goal, Progressive
 from kdb.similarity import ssim

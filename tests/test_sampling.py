@@ -18,8 +18,8 @@ from torch import nn
 
 import kdb
 from kdb.errors import BindError
-from kdb.heatmap import HeatMap
 from kdb.language import syntax
+from kdb.results.maps import HeatMap
 from kdb.sampling import kriging, lattice
 from kdb.sampling.course import Course, Estimate, Everything
 from kdb.sampling.drill_down import DrillDown, coarse_steps

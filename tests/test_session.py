@@ -23,7 +23,7 @@ import kdb
 from benchmarks import photos
 from benchmarks.calibrated import calibrate
 from kdb.errors import BindError, Error, ExecutionError, Interrupted, ModelError, ParseError
-from kdb.heatmap import HeatMap, HeatMaps
+from kdb.results.maps import HeatMap, HeatMaps
 from kdb.session import Session
 from kdb.system.interrupts import deferred
 

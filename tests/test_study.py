@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 import kdb
 from kdb import calibration, study
 from kdb.catalog import CreatedModel
-from kdb.heatmap import HeatMap
 from kdb.models.torchvision_compat import import_torchvision
 from kdb.planner.cost import CostProfile
+from kdb.results.maps import HeatMap
 from kdb.study import Study
 from kdb.tuning import Subject, Tuning
 

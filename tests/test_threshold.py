@@ -15,12 +15,12 @@ from torch import nn
 
 import kdb
 from kdb.geometry import Size, Spans
-from kdb.heatmap import HeatMap
 from kdb.network import Network, ParameterStore
 from kdb.operators.base import Shape
 from kdb.operators.convolution import Convolution
 from kdb.operators.leaves import Source
 from kdb.planner.plan import Geometry
+from kdb.results.maps import HeatMap
 
 SIDE = 48
 IMAGE = np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8).repeat(4, 0).repeat(4, 1)

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import nn
 
 import kdb
-from kdb.heatmap import HeatMap
-from kdb.render import colour_scale, coloured
+from kdb.results.maps import HeatMap
+from kdb.results.render import colour_scale, coloured
 from kdb.similarity import image_ssim, ssim
 from kdb.system.interrupts import interruptible
 from kdb.tuning import IMAGES, TAUS, Tuning, sample

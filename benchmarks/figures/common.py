@@ -18,7 +18,7 @@ from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from benchmarks.experiment import FILL, Setting
 from benchmarks.timing import Estimate, Timing
 from benchmarks.verify import IntArray, Ints, lattice, occlude
-from kdb.heatmap import HeatMap
+from kdb.results.maps import HeatMap
 from kdb.session import Session
 
 Json = Mapping[str, Any]

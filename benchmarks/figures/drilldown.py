@@ -28,7 +28,7 @@ from benchmarks.figures.common import (
     read,
 )
 from benchmarks.timing import Seconds, interleave, markdown_table
-from kdb.heatmap import HeatMap
+from kdb.results.maps import HeatMap
 from kdb.session import Session
 
 TITLE = "Adaptive drill-down"

@@ -16,7 +16,7 @@ from benchmarks.experiment import BATCH, PATCH, Setting
 from benchmarks.figures.common import BLUE, GREY, ORANGE, Json, Scale, free_of, panels, prose, ratio_cell, read
 from benchmarks.timing import Seconds, interleave, markdown_table
 from benchmarks.verify import scattered
-from kdb.heatmap import HeatMap
+from kdb.results.maps import HeatMap
 from kdb.session import Session
 
 TITLE = "End to end"

@@ -16,8 +16,8 @@ from benchmarks.figures.common import Json, Scale, prose
 from benchmarks.figures.endtoend import SETTINGS
 from benchmarks.timing import markdown_table
 from benchmarks.verify import TRAINED
-from kdb.heatmap import HeatMap
-from kdb.render import colour_scale, coloured
+from kdb.results.maps import HeatMap
+from kdb.results.render import colour_scale, coloured
 from kdb.similarity import image_ssim, ssim
 
 TITLE = "Heat maps"

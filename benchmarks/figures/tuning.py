@@ -17,7 +17,7 @@ from benchmarks import photos
 from benchmarks.figures.common import BLACK, BLUE, ORANGE, Json, Scale, panels, prose
 from benchmarks.timing import markdown_table
 from benchmarks.verify import TRAINED
-from kdb.heatmap import HeatMap
+from kdb.results.maps import HeatMap
 from kdb.study import Study
 from kdb.tuning import Subject, Tuning
 

@@ -19,8 +19,8 @@ from benchmarks import photos, verify
 from benchmarks.calibrated import input_size
 from benchmarks.gpu_check.check import Check
 from benchmarks.gpu_check.full_inference import Prepared
-from kdb.heatmap import HeatMap
 from kdb.models.torchvision_compat import import_torchvision
+from kdb.results.maps import HeatMap
 from kdb.session import Session
 
 PATCH, PHOTO = (16, 16), "chelsea"

@@ -18,7 +18,7 @@ from kdb.planner.optimize import Applied
 from kdb.planner.plan import LogicalPlan, PhysicalPlan
 from kdb.planner.rules import incremental
 from kdb.planner.rules.aggregates import first_spread
-from kdb.table import Table
+from kdb.results.tables import Table
 
 FORMATS = ("text", "json", "dot")
 

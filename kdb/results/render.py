@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from kdb.errors import Error
-    from kdb.heatmap import HeatMap
+    from kdb.results.maps import HeatMap
 
 FRAME_COLUMNS = ("image", "class_index", "label", "y", "x", "score")
 

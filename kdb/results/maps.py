@@ -21,8 +21,8 @@ from typing import IO, TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from kdb import render
 from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning
+from kdb.results import render
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,1 @@
+"""What statements give: heat maps, tables, and the files and pictures of them."""
