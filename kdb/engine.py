@@ -17,7 +17,7 @@ from kdb import calibration
 from kdb.executor import Executor, Measured, Occlusion, Sink
 from kdb.geometry import IntArray, Size
 from kdb.kernels.base import Array
-from kdb.kernels.cpu import CpuBackend
+from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.network import Network

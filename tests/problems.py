@@ -18,7 +18,7 @@ from kdb.executor import Executor, Occlusion
 from kdb.frontends.torch_export import trace
 from kdb.geometry import Size, lattice
 from kdb.kernels.base import Backend
-from kdb.kernels.cpu import CpuBackend
+from kdb.kernels.cpu.backend import CpuBackend
 from kdb.network import Network
 from kdb.planner.cost import GPU_PROFILE, CostModel, CostProfile
 from kdb.planner.lower import lower

@@ -11,7 +11,7 @@ import pytest
 
 import kdb
 from kdb import calibration
-from kdb.kernels.cpu import CpuBackend
+from kdb.kernels.cpu.backend import CpuBackend
 from kdb.planner.cost import CostProfile
 
 

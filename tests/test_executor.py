@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from kdb.errors import ExecutionError, Interrupted
 from kdb.executor import Executor, Occlusion
 from kdb.frontends.torch_export import trace
-from kdb.kernels.cpu import CpuBackend
+from kdb.kernels.cpu.backend import CpuBackend
 from kdb.views import materialize
 
 

@@ -16,7 +16,7 @@ from benchmarks import photos
 from benchmarks.calibrated import calibrated
 from kdb.errors import ModelError
 from kdb.frontends.torch_export import trace
-from kdb.kernels.cpu import CpuBackend
+from kdb.kernels.cpu.backend import CpuBackend
 from kdb.network import Network
 from kdb.operators.leaves import Opaque
 from kdb.operators.pooling import GlobalMean

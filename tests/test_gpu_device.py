@@ -15,7 +15,7 @@ from test_kernels import CASES, PARAMETERS, inputs
 from benchmarks.oracle import SIGNAL_BOUND
 from kdb.geometry import Boxes, Size
 from kdb.kernels.base import Delta, Epilogue, Instruction, Sliding, Weight
-from kdb.kernels.cpu import CpuBackend
+from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.kernels.gpu.memory import MATHS

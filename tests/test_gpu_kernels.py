@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kdb.errors import DeviceError
 from kdb.geometry import Boxes, Size
 from kdb.kernels.base import Delta, Epilogue, Instruction, Margins, Program, Sliding, Weight
-from kdb.kernels.cpu import CpuBackend
+from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.kernels.gpu.device import MOST_BLOCKS, THREADS, Device, spread
 from kdb.kernels.gpu.memory import bits

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from kdb.geometry import Boxes, Size
-from kdb.kernels import boxed
 from kdb.kernels.base import NO_MARGINS, ROUNDED, Delta, Epilogue, Instruction, Sliding, Weight
-from kdb.kernels.cpu import CHUNK, CpuBackend, _chunks
+from kdb.kernels.cpu import boxed
+from kdb.kernels.cpu.backend import CHUNK, CpuBackend, _chunks
 from kdb.kernels.programs import FUNCTIONS, UFUNCS
 
 K, NATIVE = CpuBackend(), CpuBackend(native=True)

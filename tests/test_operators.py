@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from kdb.geometry import Boxes, Footprint, Part, Size, Spans
 from kdb.kernels.base import Delta, Instruction, Weight
-from kdb.kernels.cpu import CpuBackend
+from kdb.kernels.cpu.backend import CpuBackend
 from kdb.operators.base import Operator, Shape, Update, materialize
 from kdb.operators.cells import SelectCells
 from kdb.operators.combine import Add, Concatenate, Expand, Multiply

@@ -13,9 +13,9 @@ from skimage.metrics import structural_similarity
 
 import kdb
 from benchmarks import photos
-from kdb.kernels import library
 from kdb.kernels.base import Sliding, Weight
-from kdb.kernels.cpu import CpuBackend
+from kdb.kernels.cpu import library
+from kdb.kernels.cpu.backend import CpuBackend
 from kdb.models import efficientnet_lite
 
 BITS = 8

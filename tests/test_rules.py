@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kdb.errors import ExecutionError
 from kdb.geometry import Part, Size, lattice
 from kdb.kernels.base import Instruction
-from kdb.kernels.cpu import CpuBackend
+from kdb.kernels.cpu.backend import CpuBackend
 from kdb.network import Network, Node, ParameterStore
 from kdb.operators.base import Operator, Shape
 from kdb.operators.combine import Add, Concatenate, Expand, Multiply

@@ -10,9 +10,10 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from kdb.kernels import tiling, winograd
+from kdb.kernels import tiling
 from kdb.kernels.base import Sliding, Weight
-from kdb.kernels.cpu import CpuBackend
+from kdb.kernels.cpu import winograd
+from kdb.kernels.cpu.backend import CpuBackend
 
 
 @pytest.mark.parametrize(("taps", "m"), [(taps, m) for taps, tiles in tiling.TILES.items() for m in tiles])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from benchmarks.gpu_check.check import Check
 from benchmarks.gpu_check.full_inference import PRECISIONS
 from kdb.kernels.base import Backend
-from kdb.kernels.cpu import CpuBackend
+from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
 

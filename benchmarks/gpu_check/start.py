@@ -13,7 +13,7 @@ from benchmarks.gpu_check.backends import backends
 from benchmarks.gpu_check.check import Check, Rows
 from kdb.geometry import Boxes, Size
 from kdb.kernels.base import Backend, Delta, Sliding, Weight
-from kdb.kernels.cpu import CpuBackend
+from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.device import CupyDevice
 from kdb.kernels.gpu.source import INSTANCES, kernels

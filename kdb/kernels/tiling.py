@@ -1,6 +1,6 @@
 """How minimal filtering cuts an input into tiles: integers only, so that planning needs no kernel.
 
-See :mod:`kdb.kernels.winograd` for what is done with them.
+See :mod:`kdb.kernels.cpu.winograd` for what is done with them.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdb.geometry import Boxes, IntArray, Size
-from kdb.kernels import boxed, library, taps, tiling, winograd
+from kdb.kernels import tiling
 from kdb.kernels.base import (
     NO_MARGINS,
     Delta,
@@ -26,6 +26,7 @@ from kdb.kernels.base import (
     Tail,
     Weight,
 )
+from kdb.kernels.cpu import boxed, library, taps, winograd
 from kdb.kernels.programs import evaluate
 
 FloatArray = npt.NDArray[np.float32]

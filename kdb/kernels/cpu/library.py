@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kdb.kernels import taps
 from kdb.kernels.base import Margins, Sliding, Tail, Weight
+from kdb.kernels.cpu import taps
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdb.kernels.base import Margins, Product, Sliding, Weight
-from kdb.kernels.taps import padded
+from kdb.kernels.cpu.taps import padded
 from kdb.kernels.tiling import tiling
 
 FloatArray = npt.NDArray[np.float32]

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
 from kdb.geometry import Boxes, IntArray, Size
-from kdb.kernels import taps
 from kdb.kernels.base import Delta, Margins
+from kdb.kernels.cpu import taps
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -1,0 +1,1 @@
+"""The backend of the CPU: numpy, and torch's convolution as a competitor."""
