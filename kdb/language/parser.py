@@ -331,7 +331,7 @@ def _syntax_refusal(text: str, error: UnexpectedInput, models: Names) -> _Refusa
     if text[offset] == "'" and not isinstance(error, UnexpectedToken):
         return _Refusal("this string has no closing quote", offset)
     if double_quoted := _DOUBLE_QUOTED.match(text, offset):
-        return _Refusal("strings are in single quotes", offset, expected, query.quote(double_quoted[1]))
+        return _Refusal("strings are in single quotes", offset, expected, syntax.quote(double_quoted[1]))
 
     run = _RUN.match(text, _start(last) if last.type == "WORD" and last.end_pos == offset else offset)
     if run and run.start() < offset < run.end():
@@ -344,14 +344,14 @@ def _syntax_refusal(text: str, error: UnexpectedInput, models: Names) -> _Refusa
     known = {word.upper(): word for word in set(keywords()).intersection(expected)}
     close = get_close_matches(found[:40].upper(), sorted(known), n=1, cutoff=0.7)
     unquoted = token.type == "WORD" and "STRING" in accepted
-    suggestion = known[close[0]] if close else query.quote(found) if unquoted else None
+    suggestion = known[close[0]] if close else syntax.quote(found) if unquoted else None
     return _Refusal(f"did not expect {_shown(found)}", offset, expected, suggestion)
 
 
 def _not_a_name(found: str, offset: int, known: Iterable[str] = ()) -> _Refusal:
     """For what lacks its quotes, and the lexer may cut, as images/*.png at the star; or misspells a ``known`` name."""
     close = get_close_matches(found, list(known), n=1, cutoff=0.8)
-    suggestion = str(syntax.ModelRef(close[0])) if close else query.quote(found)
+    suggestion = str(syntax.ModelRef(close[0])) if close else syntax.quote(found)
     return _Refusal(f"{_shown(found)} is not a name", offset, ["a name", "a quoted string"], suggestion)
 
 
