@@ -36,9 +36,9 @@ from kdb.sampling.course import Course, Estimate
 from kdb.sampling.drill_down import DrillDown, coarse_steps
 from kdb.sampling.multi_fidelity import MultiFidelity
 from kdb.sampling.progressive import Goal
+from kdb.sampling.similarity import ssim as similarity
 from kdb.session import Session
 from kdb.settings import cores
-from kdb.similarity import ssim as similarity
 from kdb.system.threads import limited_pools
 
 OBJECTS = ("astronaut", "camera", "chelsea", "coffee", "ihc", "motorcycle", "retina", "rocket")

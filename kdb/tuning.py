@@ -24,7 +24,7 @@ from kdb.planner.bind import Arguments
 from kdb.results.maps import HeatMap
 from kdb.results.render import colour_scale, coloured
 from kdb.results.tables import Table
-from kdb.similarity import WINDOW, image_ssim
+from kdb.sampling.similarity import WINDOW, image_ssim
 
 TAUS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
 """The paper's; at 1 a map is exact."""

@@ -19,7 +19,7 @@ from kdb.planner.rules.aggregates import gates
 from kdb.results.maps import HeatMap
 from kdb.sampling.multi_fidelity import COUPLES, MultiFidelity
 from kdb.sampling.progressive import Goal, Progressive
-from kdb.similarity import ssim
+from kdb.sampling.similarity import ssim
 
 SIDE = 40
 

@@ -15,7 +15,7 @@ from torch import nn
 import kdb
 from kdb.results.maps import HeatMap
 from kdb.results.render import colour_scale, coloured
-from kdb.similarity import image_ssim, ssim
+from kdb.sampling.similarity import image_ssim, ssim
 from kdb.system.interrupts import interruptible
 from kdb.tuning import IMAGES, TAUS, Tuning, sample
 

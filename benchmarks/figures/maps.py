@@ -18,7 +18,7 @@ from benchmarks.timing import markdown_table
 from benchmarks.verify import TRAINED
 from kdb.results.maps import HeatMap
 from kdb.results.render import colour_scale, coloured
-from kdb.similarity import image_ssim, ssim
+from kdb.sampling.similarity import image_ssim, ssim
 
 TITLE = "Heat maps"
 PHOTOS = ("chelsea", "rocket", "coffee")

@@ -9,7 +9,7 @@ from kdb.sampling.course import Course, Everything
 from kdb.sampling.drill_down import DrillDown, coarse_steps
 from kdb.sampling.multi_fidelity import MultiFidelity
 from kdb.sampling.progressive import Goal, Progressive
-from kdb.similarity import WINDOW
+from kdb.sampling.similarity import WINDOW
 
 DEFAULT_SSIM = 0.9
 FEW_CELLS = 256

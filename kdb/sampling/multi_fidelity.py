@@ -20,7 +20,7 @@ from kdb.geometry import IntArray
 from kdb.sampling.course import Estimate, Scores
 from kdb.sampling.progressive import FEW, LEAST_DOUBT, SURE, Goal, Progressive
 from kdb.sampling.quality import lowest_ssim
-from kdb.similarity import WINDOW
+from kdb.sampling.similarity import WINDOW
 
 COUPLES = 32
 """Of cells that are evaluated both ways, at most."""

@@ -20,7 +20,7 @@ from kdb.geometry import IntArray
 from kdb.sampling import kriging, lattice
 from kdb.sampling.course import Estimate, Scores
 from kdb.sampling.quality import lowest_ssim
-from kdb.similarity import WINDOW
+from kdb.sampling.similarity import WINDOW
 
 SMOOTHING = 2.5
 """Standard deviation, in cells, of the kernel by which surpluses are smoothed."""

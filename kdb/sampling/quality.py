@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from kdb.similarity import WINDOW
+from kdb.sampling.similarity import WINDOW
 
 CONTRAST = 0.03
 
