@@ -19,10 +19,10 @@ from torch.nn import functional as F
 from kdb.engine import Engine
 from kdb.geometry import Boxes, Size
 from kdb.kernels.base import Program
-from kdb.network import Network, Node
 from kdb.operators.combine import Add, Concatenate
 from kdb.operators.convolution import Convolution
 from kdb.operators.locationwise import Affine, Dense, Flatten, LocationWise, SelectChannels
+from kdb.operators.network import Network, Node
 from kdb.operators.pooling import AveragePool, GlobalMean, MaxPool
 
 FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {

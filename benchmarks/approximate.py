@@ -30,7 +30,7 @@ from kdb.evaluation import LOW_FIDELITY
 from kdb.frontends.torch_export import trace
 from kdb.geometry import IntArray, Size
 from kdb.language import syntax
-from kdb.network import Network
+from kdb.operators.network import Network
 from kdb.results.maps import HeatMap
 from kdb.sampling.course import Course, Estimate
 from kdb.sampling.drill_down import DrillDown, coarse_steps

@@ -22,7 +22,7 @@ from kdb.frontends.kept import trace
 from kdb.language import syntax
 from kdb.models import zoo
 from kdb.models.model import Model
-from kdb.network import Network
+from kdb.operators.network import Network
 from kdb.planner.bind import Arguments
 from kdb.system.interrupts import deferred
 

@@ -20,7 +20,7 @@ from kdb.kernels.base import Array
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
-from kdb.network import Network
+from kdb.operators.network import Network
 from kdb.planner.cost import GPU_PROFILE, CostModel, CostProfile
 from kdb.planner.lower import lower
 from kdb.planner.optimize import Applied, Memo, optimize

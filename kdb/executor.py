@@ -20,9 +20,9 @@ import numpy as np
 from kdb.errors import Error, ExecutionError, Interrupted
 from kdb.geometry import Boxes, IntArray, Part, Size
 from kdb.kernels.base import Array, Delta, Epilogue
-from kdb.network import Node
 from kdb.operators.base import Update, materialize
 from kdb.operators.locationwise import LocationWise
+from kdb.operators.network import Node
 from kdb.planner.plan import FUSED, PhysicalPlan, Stage, Step
 from kdb.system.interrupts import deferred
 from kdb.system.threads import computing, limited_pools

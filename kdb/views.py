@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from kdb.errors import ExecutionError
 from kdb.kernels.base import Array, Backend
-from kdb.network import Network
 from kdb.operators.leaves import Source
+from kdb.operators.network import Network
 
 
 @dataclass(frozen=True, eq=False)

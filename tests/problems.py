@@ -19,7 +19,7 @@ from kdb.frontends.torch_export import trace
 from kdb.geometry import Size, lattice
 from kdb.kernels.base import Backend
 from kdb.kernels.cpu.backend import CpuBackend
-from kdb.network import Network
+from kdb.operators.network import Network
 from kdb.planner.cost import GPU_PROFILE, CostModel, CostProfile
 from kdb.planner.lower import lower
 from kdb.planner.optimize import optimize

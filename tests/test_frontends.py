@@ -17,8 +17,8 @@ from benchmarks.calibrated import calibrated
 from kdb.errors import ModelError
 from kdb.frontends.torch_export import trace
 from kdb.kernels.cpu.backend import CpuBackend
-from kdb.network import Network
 from kdb.operators.leaves import Opaque
+from kdb.operators.network import Network
 from kdb.operators.pooling import GlobalMean
 from kdb.views import materialize
 

@@ -21,8 +21,8 @@ from kdb.frontends.graph import CONSTANT_BYTES, Graph, Ref
 from kdb.frontends.kept import trace
 from kdb.frontends.walk import walk
 from kdb.models import zoo
-from kdb.network import Network
 from kdb.operators.leaves import Opaque
+from kdb.operators.network import Network
 from kdb.session import Session
 from kdb.system import cache
 from tests.networks import modules

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the bottom up. A row names a module or package and what of kdb it may import besides itself; a row's prefix
 # covers everything beneath it, and the longest prefix that fits a module is its row.
 LEAVES = ("kdb.errors", "kdb.geometry")
-CORE = (*LEAVES, "kdb.kernels.base", "kdb.kernels.tiling", "kdb.operators", "kdb.network")
+CORE = (*LEAVES, "kdb.kernels.base", "kdb.kernels.tiling", "kdb.operators", "kdb.operators.network")
 RESULTS = (
     "kdb.results.maps",
     "kdb.results.render",
@@ -37,7 +37,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "kdb.kernels.tiling": ("kdb.kernels.base",),
     "kdb.kernels": (*LEAVES, "kdb.kernels.base", "kdb.kernels.tiling"),
     "kdb.operators": (*LEAVES, "kdb.kernels.base", "kdb.kernels.tiling"),
-    "kdb.network": (*LEAVES, "kdb.kernels.base", "kdb.operators"),
+    "kdb.operators.network": (*LEAVES, "kdb.kernels.base", "kdb.operators"),
     "kdb.sampling": ("kdb.errors", "kdb.geometry", "kdb.language.syntax", "kdb.sampling.similarity"),
     "kdb.sampling.similarity": (),
     "kdb.scoring": ("kdb.errors", "kdb.language.syntax", "kdb.models", "kdb.planner"),
@@ -99,7 +99,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("kdb.sources", "kdb.study", "kdb.tuning"),
     ),
     "kdb.captum": (
-        *("kdb.errors", "kdb.geometry", "kdb.kernels.base", "kdb.network", "kdb.frontends", "kdb.models"),
+        *("kdb.errors", "kdb.geometry", "kdb.kernels.base", "kdb.operators.network", "kdb.frontends", "kdb.models"),
         *(
             "kdb.planner",
             "kdb.views",

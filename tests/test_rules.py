@@ -14,12 +14,12 @@ from kdb.errors import ExecutionError
 from kdb.geometry import Part, Size, lattice
 from kdb.kernels.base import Instruction
 from kdb.kernels.cpu.backend import CpuBackend
-from kdb.network import Network, Node, ParameterStore
 from kdb.operators.base import Operator, Shape
 from kdb.operators.combine import Add, Concatenate, Expand, Multiply
 from kdb.operators.convolution import Convolution
 from kdb.operators.leaves import Opaque, Source
 from kdb.operators.locationwise import Affine, Dense, Flatten, LocationWise
+from kdb.operators.network import Network, Node, ParameterStore
 from kdb.operators.pooling import GlobalMean, MaxPool, Pad
 from kdb.planner.cost import DEFAULT_RATES, CostModel, CostProfile
 from kdb.planner.lower import lower

@@ -15,10 +15,10 @@ from torch import nn
 
 import kdb
 from kdb.geometry import Size, Spans
-from kdb.network import Network, ParameterStore
 from kdb.operators.base import Shape
 from kdb.operators.convolution import Convolution
 from kdb.operators.leaves import Source
+from kdb.operators.network import Network, ParameterStore
 from kdb.planner.plan import Geometry
 from kdb.results.maps import HeatMap
 

@@ -20,9 +20,9 @@ from kdb.catalog import Catalog, TracedModel
 from kdb.engine import Engine, default_settings
 from kdb.geometry import IntArray, Size, Spans, Window
 from kdb.models import zoo
-from kdb.network import Network, Node
 from kdb.operators.convolution import Convolution
 from kdb.operators.leaves import Opaque
+from kdb.operators.network import Network, Node
 from kdb.planner.plan import Geometry
 
 TITLE = "What there is to gain"

@@ -32,7 +32,7 @@ from benchmarks.figures.common import (
 from benchmarks.timing import Seconds, interleave, markdown_table
 from benchmarks.verify import IntArray
 from kdb.frontends.torch_export import trace
-from kdb.network import Network
+from kdb.operators.network import Network
 from kdb.session import Session
 
 TITLE = "Speed by patch size"

@@ -39,8 +39,8 @@ from kdb.executor import Occlusion
 from kdb.frontends.torch_export import trace
 from kdb.geometry import Size
 from kdb.kernels.base import Array
-from kdb.network import Network
 from kdb.operators.locationwise import Flatten
+from kdb.operators.network import Network
 from kdb.planner.plan import Geometry
 from kdb.session import Session
 

@@ -24,7 +24,7 @@ from kdb.frontends.kept import trace
 from kdb.geometry import IntArray, Size
 from kdb.kernels.base import Array
 from kdb.models.model import fingerprint, weights_digest
-from kdb.network import Network
+from kdb.operators.network import Network
 from kdb.planner.plan import PhysicalPlan
 from kdb.system.allocation import retained
 from kdb.system.interrupts import deferred

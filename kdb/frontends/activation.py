@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kdb.network import Network
 from kdb.operators.locationwise import LocationWise
+from kdb.operators.network import Network
 
 # The softmax of logarithms of probabilities is that of the logits.
 _ACTIVATIONS = {"softmax": "softmax", "log_softmax": "softmax", "sigmoid": "sigmoid"}

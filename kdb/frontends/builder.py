@@ -14,12 +14,12 @@ from kdb.errors import ModelError
 from kdb.frontends.axes import Atom, Dim, Traced, Unsupported, length
 from kdb.geometry import IntArray
 from kdb.kernels.base import Instruction, Operand, Origin
-from kdb.network import Network, ParameterStore
 from kdb.operators.base import Operator, Shape
 from kdb.operators.cells import SelectCells
 from kdb.operators.combine import Concatenate
 from kdb.operators.leaves import Constant, Source
 from kdb.operators.locationwise import Flatten, LocationWise, SelectChannels
+from kdb.operators.network import Network, ParameterStore
 
 NCHW = ("n", "c", "y", "x")
 MOST_FOLDED = 16

@@ -18,8 +18,8 @@ import torch
 from kdb.frontends.graph import Graph
 from kdb.frontends.walk import walk
 from kdb.kernels.base import Tail
-from kdb.network import Network
 from kdb.operators.leaves import Opaque
+from kdb.operators.network import Network
 from kdb.system import cache
 from kdb.version import __version__
 

@@ -23,7 +23,7 @@ from kdb.frontends.check import check_independence, evaluating, examples, first_
 from kdb.frontends.graph import Call, Graph, Input, Ref
 from kdb.frontends.tail import make_tail, result_of
 from kdb.frontends.walk import walk
-from kdb.network import Network
+from kdb.operators.network import Network
 
 
 def trace(module: torch.nn.Module, shape: tuple[int, int, int]) -> Network:

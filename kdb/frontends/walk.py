@@ -19,9 +19,9 @@ from kdb.frontends.axes import Traced, Unsupported
 from kdb.frontends.builder import Builder
 from kdb.frontends.graph import Call, Graph, mapped
 from kdb.kernels.base import Tail
-from kdb.network import Network
 from kdb.operators.base import Shape
 from kdb.operators.leaves import Opaque
+from kdb.operators.network import Network
 
 
 class Symbol:

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from kdb.geometry import Part, Size
 from kdb.kernels.base import Backend, Sliding
-from kdb.network import Network, Node
 from kdb.operators.base import ELEMENT, Shape, Work
 from kdb.operators.locationwise import LocationWise
+from kdb.operators.network import Network, Node
 from kdb.planner.plan import Core
 
 Rates = tuple[tuple[int, float], ...]

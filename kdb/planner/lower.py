@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from kdb.geometry import Size
 from kdb.kernels.base import Backend
-from kdb.network import Network, Node
 from kdb.operators.locationwise import LocationWise
+from kdb.operators.network import Network, Node
 from kdb.planner.cost import Choice, CostModel, fusable
 from kdb.planner.plan import FUSED, LogicalPlan, PhysicalPlan, Stage, Step
 from kdb.planner.rules import Context

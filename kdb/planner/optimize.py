@@ -7,7 +7,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 
 from kdb.errors import ExecutionError
-from kdb.network import Network
+from kdb.operators.network import Network
 from kdb.planner.plan import LogicalPlan
 from kdb.planner.rules import RULES, Context, Rule
 

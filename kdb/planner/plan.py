@@ -11,9 +11,9 @@ import numpy as np
 
 from kdb.geometry import Boxes, Footprint, IntArray, Part, Size, Spans
 from kdb.kernels.base import Backend
-from kdb.network import Network, Node
 from kdb.operators.base import Work
 from kdb.operators.leaves import Source
+from kdb.operators.network import Network, Node
 
 
 class Geometry:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kdb.network import Network, Node
 from kdb.operators.combine import Expand
 from kdb.operators.leaves import Opaque
 from kdb.operators.locationwise import Flatten
+from kdb.operators.network import Network, Node
 from kdb.operators.pooling import AdaptiveAveragePool, GlobalMean
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 from kdb.kernels.base import Operand, Program
-from kdb.network import Network, Node
 from kdb.operators.locationwise import LocationWise
+from kdb.operators.network import Network, Node
 from kdb.operators.pooling import MaxPool
 
 SAFE = 1e-2

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kdb.network import Network
+from kdb.operators.network import Network
 from kdb.planner.plan import LogicalPlan
 from kdb.planner.rules.aggregates import gates
 from kdb.planner.rules.base import Context, Rule

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from kdb.kernels.base import Instruction, Operand, Program
-from kdb.network import Network, Node
 from kdb.operators.base import Operator
 from kdb.operators.combine import Add, Multiply
 from kdb.operators.locationwise import Affine, LocationWise
+from kdb.operators.network import Network, Node
 from kdb.planner.plan import LogicalPlan
 from kdb.planner.rules.base import Context, Rule
 from kdb.planner.rules.rewriting import rewritten

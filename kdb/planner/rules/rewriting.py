@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kdb.kernels.base import Origin
-from kdb.network import Network
 from kdb.operators.base import Operator
+from kdb.operators.network import Network
 
 Layer = tuple[str, Operator, tuple[str, ...]]
 
