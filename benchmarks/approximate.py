@@ -26,11 +26,11 @@ from benchmarks.experiment import Experiment, Setting
 from benchmarks.timing import machine, markdown_table, write_json, write_markdown
 from benchmarks.verify import DOCS, TRAINED, load, scattered
 from kdb.engine import Engine, default_settings
-from kdb.evaluation import LOW_FIDELITY
 from kdb.frontends.torch_export import trace
 from kdb.geometry import IntArray, Size
 from kdb.language import syntax
 from kdb.operators.network import Network
+from kdb.queries.evaluation import LOW_FIDELITY
 from kdb.results.maps import HeatMap
 from kdb.sampling.course import Course, Estimate
 from kdb.sampling.drill_down import DrillDown, coarse_steps

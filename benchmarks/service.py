@@ -29,9 +29,9 @@ from kdb.geometry import Size
 from kdb.language import syntax
 from kdb.language.parser import parse_one
 from kdb.models import zoo
-from kdb.planner import bind
-from kdb.planner.bind import Arguments
 from kdb.planner.explain import explain, render
+from kdb.queries import bind
+from kdb.queries.bind import Arguments
 from kdb.results.maps import HeatMap
 from kdb.session import connect
 from kdb.settings import cores

@@ -23,7 +23,7 @@ from kdb.language import syntax
 from kdb.models import zoo
 from kdb.models.model import Model
 from kdb.operators.network import Network
-from kdb.planner.bind import Arguments
+from kdb.queries.bind import Arguments
 from kdb.system.interrupts import deferred
 
 PARAMETER_MODEL = "model"

@@ -18,27 +18,27 @@ from threading import RLock
 from types import TracebackType
 from typing import Any
 
-from kdb import calibration, evaluation, sources, tuning
+from kdb import calibration, tuning
 from kdb.catalog import Catalog, CreatedModel, TracedModel
 from kdb.describe import describe
 from kdb.engine import Engine, Progress, default_settings
 from kdb.errors import BindError, did_you_mean
-from kdb.evaluation import Task
 from kdb.geometry import Size
 from kdb.images import reading as images
 from kdb.images.reading import SourceImage
 from kdb.language import syntax
 from kdb.language.parser import parse, parse_one
-from kdb.planner import bind
-from kdb.planner.bind import Arguments
 from kdb.planner.cost import CostProfile
 from kdb.planner.explain import FORMATS, explain, render
 from kdb.planner.rules import RULES
+from kdb.queries import bind, evaluation, sources
+from kdb.queries.bind import Arguments
+from kdb.queries.evaluation import Task
+from kdb.queries.sources import Found
 from kdb.results.maps import HeatMap, HeatMaps, filled_in
 from kdb.results.tables import PlanText, Table
 from kdb.sampling.choose import DEFAULT_SSIM
 from kdb.settings import shown
-from kdb.sources import Found
 from kdb.study import Study
 from kdb.system.interrupts import interruptible
 

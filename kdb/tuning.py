@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from kdb.catalog import TracedModel
 from kdb.engine import Engine, Progress
 from kdb.errors import BindError, Interrupted
-from kdb.evaluation import Task, run
 from kdb.language import syntax
-from kdb.planner.bind import Arguments
+from kdb.queries.bind import Arguments
+from kdb.queries.evaluation import Task, run
 from kdb.results.maps import HeatMap
 from kdb.results.render import colour_scale, coloured
 from kdb.results.tables import Table
@@ -146,7 +146,7 @@ def untuned(asked: syntax.Occlude) -> BindError:
 def measure(engine: Engine, tasks: Sequence[Task], progress: Progress | None = None) -> Tuning:
     """The exact map of each task's image, and for each of ``TAUS`` its SSIM to it and the work.
 
-    Raises BindError where there is no image or maps have no SSIM, and whatever :func:`kdb.evaluation.run` raises.
+    Raises BindError where there is no image or maps have no SSIM, and whatever :func:`kdb.queries.evaluation.run` raises.
     """
     if not tasks:
         raise BindError("no image to tune on")

@@ -40,7 +40,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "kdb.operators.network": (*LEAVES, "kdb.kernels.base", "kdb.operators"),
     "kdb.sampling": ("kdb.errors", "kdb.geometry", "kdb.language.syntax", "kdb.sampling.similarity"),
     "kdb.sampling.similarity": (),
-    "kdb.scoring": ("kdb.errors", "kdb.language.syntax", "kdb.models", "kdb.planner"),
+    "kdb.queries.scoring": ("kdb.errors", "kdb.language.syntax", "kdb.models", "kdb.planner"),
     "kdb.system.cache": (),
     "kdb.frontends": (*CORE, "kdb.system.cache", "kdb.version"),
     "kdb.planner": (*CORE, "kdb.language.syntax", "kdb.kernels", "kdb.sampling", "kdb.results.tables"),
@@ -67,8 +67,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "kdb.calibration": (*CORE, "kdb.system.cache", "kdb.kernels", "kdb.planner", "kdb.system.threads"),
     "kdb.engine": ("kdb.calibration", *ENGINE, "kdb.settings", "kdb.system.threads"),
-    "kdb.evaluation": (
-        *("kdb.language.syntax", *ENGINE, *RESULTS, "kdb.sampling", "kdb.scoring", "kdb.catalog", "kdb.engine"),
+    "kdb.queries.evaluation": (
+        *("kdb.language.syntax", *ENGINE, *RESULTS, "kdb.sampling", "kdb.queries.scoring", "kdb.catalog", "kdb.engine"),
         *("kdb.system.allocation", "kdb.system.threads", "kdb.version"),
     ),
     "kdb.describe": (
@@ -80,11 +80,17 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "kdb.catalog",
     ),
     "kdb.tuning": (
-        *("kdb.language.syntax", "kdb.errors", "kdb.planner", "kdb.catalog", "kdb.engine", "kdb.evaluation"),
+        *("kdb.language.syntax", "kdb.errors", "kdb.planner", "kdb.catalog", "kdb.engine", "kdb.queries.evaluation"),
         *("kdb.results.maps", "kdb.results.render", "kdb.sampling.similarity", "kdb.results.tables"),
     ),
     "kdb.study": ("kdb.errors", "kdb.catalog", "kdb.tuning"),
-    "kdb.sources": ("kdb.language.syntax", "kdb.errors", "kdb.results.maps", "kdb.images.reading", "kdb.planner"),
+    "kdb.queries.sources": (
+        "kdb.language.syntax",
+        "kdb.errors",
+        "kdb.results.maps",
+        "kdb.images.reading",
+        "kdb.planner",
+    ),
     "kdb.session": (
         *(
             "kdb.language.syntax",
@@ -95,8 +101,15 @@ LAYERS: dict[str, tuple[str, ...]] = {
             "kdb.describe",
             "kdb.calibration",
         ),
-        *("kdb.settings", "kdb.catalog", "kdb.engine", "kdb.evaluation", "kdb.system.interrupts", "kdb.sampling"),
-        *("kdb.sources", "kdb.study", "kdb.tuning"),
+        *(
+            "kdb.settings",
+            "kdb.catalog",
+            "kdb.engine",
+            "kdb.queries.evaluation",
+            "kdb.system.interrupts",
+            "kdb.sampling",
+        ),
+        *("kdb.queries.sources", "kdb.study", "kdb.tuning"),
     ),
     "kdb.captum": (
         *("kdb.errors", "kdb.geometry", "kdb.kernels.base", "kdb.operators.network", "kdb.frontends", "kdb.models"),

@@ -24,11 +24,11 @@ from kdb.geometry import IntArray, Size
 from kdb.images.preprocessing import Prepared
 from kdb.kernels.base import Array
 from kdb.language import syntax
-from kdb.planner.bind import Arguments, Selection, fill_pixels, is_uniform, permissions
+from kdb.queries.bind import Arguments, Selection, fill_pixels, is_uniform, permissions
+from kdb.queries.scoring import Scorer, Scores
 from kdb.results.maps import HeatMap, Score, Stats
 from kdb.sampling.choose import course_of
 from kdb.sampling.course import Course, Estimate
-from kdb.scoring import Scorer, Scores
 from kdb.system.allocation import retained
 from kdb.system.threads import quiet
 from kdb.version import __version__

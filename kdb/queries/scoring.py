@@ -11,7 +11,7 @@ from scipy import special
 from kdb.errors import BindError
 from kdb.language import syntax
 from kdb.models.model import Model
-from kdb.planner.bind import Arguments
+from kdb.queries.bind import Arguments
 
 Scores = npt.NDArray[np.float64]
 

@@ -1,0 +1,1 @@
+"""One query on one image: its clauses checked, its images found, its positions evaluated."""
