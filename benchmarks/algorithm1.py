@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdb.engine import Engine
+from kdb.execution.engine import Engine
 from kdb.geometry import Boxes, Size
 from kdb.kernels.base import Program
 from kdb.operators.combine import Add, Concatenate

@@ -25,7 +25,8 @@ from benchmarks import photos
 from benchmarks.experiment import Experiment, Setting
 from benchmarks.timing import machine, markdown_table, write_json, write_markdown
 from benchmarks.verify import DOCS, TRAINED, load, scattered
-from kdb.engine import Engine, default_settings
+from kdb.execution.engine import Engine, default_settings
+from kdb.execution.settings import cores
 from kdb.frontends.torch_export import trace
 from kdb.geometry import IntArray, Size
 from kdb.language import syntax
@@ -38,7 +39,6 @@ from kdb.sampling.multi_fidelity import MultiFidelity
 from kdb.sampling.progressive import Goal
 from kdb.sampling.similarity import ssim as similarity
 from kdb.session import Session
-from kdb.settings import cores
 from kdb.system.threads import limited_pools
 
 OBJECTS = ("astronaut", "camera", "chelsea", "coffee", "ihc", "motorcycle", "retina", "rocket")

@@ -33,7 +33,7 @@ from benchmarks.experiment import (
 from benchmarks.memory import PHOTO, Peak, memory_table, modest, peak
 from benchmarks.timing import markdown_table, write_json, write_markdown
 from benchmarks.verify import DOCS, Ints, chosen_networks
-from kdb.settings import cores
+from kdb.execution.settings import cores
 
 HEADERS = (
     "network",

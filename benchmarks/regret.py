@@ -25,13 +25,13 @@ from benchmarks.timing import markdown_table, write_json, write_markdown
 from benchmarks.verify import DOCS, Ints, chosen_networks, lattice
 from kdb import calibration
 from kdb.catalog import Catalog
-from kdb.engine import Engine, default_settings
+from kdb.execution.engine import Engine, default_settings
+from kdb.execution.settings import cores
 from kdb.geometry import Size
 from kdb.models import zoo
 from kdb.operators.convolution import Convolution
 from kdb.planner.cost import CostProfile
 from kdb.planner.plan import PhysicalPlan
-from kdb.settings import cores
 
 NETWORKS = ("vgg16", "resnet18", "inception_v3", "densenet121", "mobilenet_v2")
 STRIDE = 4

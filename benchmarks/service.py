@@ -24,7 +24,8 @@ from benchmarks.memory import PHOTO
 from benchmarks.timing import Estimate, Seconds, Timing, interleave, markdown_table, write_json, write_markdown
 from benchmarks.verify import DOCS, Ints, chosen_networks, load, scattered
 from kdb.catalog import Catalog
-from kdb.engine import Engine, default_settings
+from kdb.execution.engine import Engine, default_settings
+from kdb.execution.settings import cores
 from kdb.geometry import Size
 from kdb.language import syntax
 from kdb.language.parser import parse_one
@@ -34,7 +35,6 @@ from kdb.queries import bind
 from kdb.queries.bind import Arguments
 from kdb.results.maps import HeatMap
 from kdb.session import connect
-from kdb.settings import cores
 
 NETWORKS = ("vgg16", "resnet18", "inception_v3", "densenet121", "mobilenet_v2")
 SCALED = ("vgg16", "resnet18")

@@ -23,7 +23,7 @@ import torch
 from scipy import stats
 
 from kdb.calibration import processor
-from kdb.settings import cores
+from kdb.execution.settings import cores
 
 CONFIDENCE = 0.95
 

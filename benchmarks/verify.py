@@ -26,10 +26,10 @@ from benchmarks import photos
 from benchmarks.calibrated import calibrated, input_size
 from benchmarks.oracle import RANGE_BOUND, SCALE_BOUND, SIGNAL_BOUND, Exactness, exactness, full_inference
 from benchmarks.timing import markdown_table, write_json, write_markdown
+from kdb.execution.settings import KERNELS
 from kdb.models import zoo
 from kdb.results.maps import HeatMap
 from kdb.session import Session
-from kdb.settings import KERNELS
 
 Ints = tuple[int, int]
 IntArray = NDArray[np.int64]

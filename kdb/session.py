@@ -21,8 +21,9 @@ from typing import Any
 from kdb import calibration, tuning
 from kdb.catalog import Catalog, CreatedModel, TracedModel
 from kdb.describe import describe
-from kdb.engine import Engine, Progress, default_settings
 from kdb.errors import BindError, did_you_mean
+from kdb.execution.engine import Engine, Progress, default_settings
+from kdb.execution.settings import shown
 from kdb.geometry import Size
 from kdb.images import reading as images
 from kdb.images.reading import SourceImage
@@ -38,7 +39,6 @@ from kdb.queries.sources import Found
 from kdb.results.maps import HeatMap, HeatMaps, filled_in
 from kdb.results.tables import PlanText, Table
 from kdb.sampling.choose import DEFAULT_SSIM
-from kdb.settings import shown
 from kdb.study import Study
 from kdb.system.interrupts import interruptible
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdb.catalog import TracedModel
-from kdb.engine import Engine, Progress
 from kdb.errors import BindError, Interrupted
+from kdb.execution.engine import Engine, Progress
 from kdb.language import syntax
 from kdb.queries.bind import Arguments
 from kdb.queries.evaluation import Task, run

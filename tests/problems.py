@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from benchmarks import photos
 from benchmarks.calibrated import calibrate
 from benchmarks.oracle import SIGNAL_BOUND, exactness, float32_logits, oracle_logits, relative_range
-from kdb.executor import Executor, Occlusion
+from kdb.execution.executor import Executor, Occlusion
+from kdb.execution.views import MaterializedViews, materialize
 from kdb.frontends.torch_export import trace
 from kdb.geometry import Size, lattice
 from kdb.kernels.base import Backend
@@ -26,7 +27,6 @@ from kdb.planner.optimize import optimize
 from kdb.planner.plan import LogicalPlan, PhysicalPlan
 from kdb.planner.presets import PRESETS
 from kdb.planner.rules import Context
-from kdb.views import MaterializedViews, materialize
 
 Ints = tuple[int, int]
 

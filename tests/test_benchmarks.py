@@ -24,7 +24,7 @@ from benchmarks.oracle import (
     oracle_logits,
     relative_range,
 )
-from kdb.engine import Engine, default_settings
+from kdb.execution.engine import Engine, default_settings
 from kdb.frontends.torch_export import trace
 
 MEAN_COLOUR = torch.zeros(3)

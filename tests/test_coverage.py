@@ -20,7 +20,7 @@ from benchmarks.oracle import Exactness
 from benchmarks.roster import Entry
 from benchmarks.verify import Subject
 from kdb.catalog import Catalog
-from kdb.engine import Engine, default_settings
+from kdb.execution.engine import Engine, default_settings
 from kdb.models import zoo
 
 SIDE = 64

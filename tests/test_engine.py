@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from benchmarks.calibrated import calibrate
 from benchmarks.oracle import SIGNAL_BOUND
-from kdb.executor import Executor
+from kdb.execution.executor import Executor
 from kdb.geometry import lattice
 from kdb.planner.plan import Core
 from kdb.planner.rules import RULES

@@ -13,10 +13,10 @@ from problems import Problem, Run, everything, images, on_a_lattice, scattered
 from torch import Tensor, nn
 
 from kdb.errors import ExecutionError, Interrupted
-from kdb.executor import Executor, Occlusion
+from kdb.execution.executor import Executor, Occlusion
+from kdb.execution.views import materialize
 from kdb.frontends.torch_export import trace
 from kdb.kernels.cpu.backend import CpuBackend
-from kdb.views import materialize
 
 
 @pytest.fixture

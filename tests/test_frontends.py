@@ -15,12 +15,12 @@ from torch.nn import functional as F
 from benchmarks import photos
 from benchmarks.calibrated import calibrated
 from kdb.errors import ModelError
+from kdb.execution.views import materialize
 from kdb.frontends.torch_export import trace
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.operators.leaves import Opaque
 from kdb.operators.network import Network
 from kdb.operators.pooling import GlobalMean
-from kdb.views import materialize
 
 TOLERANCE = 1e-5
 """Relative to the largest output: a hundred or so float32 roundings."""

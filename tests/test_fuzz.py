@@ -16,7 +16,7 @@ from torch import nn
 import kdb
 from kdb import catalog
 from kdb.calibration import CostProfile
-from kdb.engine import Engine
+from kdb.execution.engine import Engine
 from kdb.frontends import torch_export
 
 QUERIES = (

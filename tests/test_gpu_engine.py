@@ -19,7 +19,7 @@ from benchmarks.calibrated import calibrate
 from benchmarks.oracle import SIGNAL_BOUND
 from kdb import calibration
 from kdb.errors import DeviceError
-from kdb.executor import _Group
+from kdb.execution.executor import _Group
 from kdb.geometry import Size
 from kdb.kernels.base import Delta
 from kdb.kernels.gpu import device as gpu

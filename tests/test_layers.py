@@ -26,7 +26,7 @@ RESULTS = (
     "kdb.images.reading",
     "kdb.images.preprocessing",
 )
-ENGINE = (*CORE, "kdb.kernels", "kdb.frontends", "kdb.planner", "kdb.views", "kdb.executor")
+ENGINE = (*CORE, "kdb.kernels", "kdb.frontends", "kdb.planner", "kdb.execution.views", "kdb.execution.executor")
 
 LAYERS: dict[str, tuple[str, ...]] = {
     "kdb.errors": (),
@@ -44,8 +44,15 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "kdb.system.cache": (),
     "kdb.frontends": (*CORE, "kdb.system.cache", "kdb.version"),
     "kdb.planner": (*CORE, "kdb.language.syntax", "kdb.kernels", "kdb.sampling", "kdb.results.tables"),
-    "kdb.views": (*CORE, "kdb.kernels", "kdb.planner"),
-    "kdb.executor": (*CORE, "kdb.kernels", "kdb.planner", "kdb.views", "kdb.system.interrupts", "kdb.system.threads"),
+    "kdb.execution.views": (*CORE, "kdb.kernels", "kdb.planner"),
+    "kdb.execution.executor": (
+        *CORE,
+        "kdb.kernels",
+        "kdb.planner",
+        "kdb.execution.views",
+        "kdb.system.interrupts",
+        "kdb.system.threads",
+    ),
     "kdb.results.maps": (*LEAVES, "kdb.results.render", "kdb.results.tables"),
     "kdb.results.render": ("kdb.errors",),
     "kdb.results.tables": ("kdb.errors",),
@@ -56,7 +63,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "kdb.system.interrupts": ("kdb.errors",),
     "kdb.system.threads": (),
     "kdb.system.allocation": (),
-    "kdb.settings": ("kdb.errors",),
+    "kdb.execution.settings": ("kdb.errors",),
     "kdb.catalog": (
         "kdb.language.syntax",
         *CORE,
@@ -66,9 +73,17 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "kdb.system.interrupts",
     ),
     "kdb.calibration": (*CORE, "kdb.system.cache", "kdb.kernels", "kdb.planner", "kdb.system.threads"),
-    "kdb.engine": ("kdb.calibration", *ENGINE, "kdb.settings", "kdb.system.threads"),
+    "kdb.execution.engine": ("kdb.calibration", *ENGINE, "kdb.execution.settings", "kdb.system.threads"),
     "kdb.queries.evaluation": (
-        *("kdb.language.syntax", *ENGINE, *RESULTS, "kdb.sampling", "kdb.queries.scoring", "kdb.catalog", "kdb.engine"),
+        *(
+            "kdb.language.syntax",
+            *ENGINE,
+            *RESULTS,
+            "kdb.sampling",
+            "kdb.queries.scoring",
+            "kdb.catalog",
+            "kdb.execution.engine",
+        ),
         *("kdb.system.allocation", "kdb.system.threads", "kdb.version"),
     ),
     "kdb.describe": (
@@ -80,7 +95,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "kdb.catalog",
     ),
     "kdb.tuning": (
-        *("kdb.language.syntax", "kdb.errors", "kdb.planner", "kdb.catalog", "kdb.engine", "kdb.queries.evaluation"),
+        *(
+            "kdb.language.syntax",
+            "kdb.errors",
+            "kdb.planner",
+            "kdb.catalog",
+            "kdb.execution.engine",
+            "kdb.queries.evaluation",
+        ),
         *("kdb.results.maps", "kdb.results.render", "kdb.sampling.similarity", "kdb.results.tables"),
     ),
     "kdb.study": ("kdb.errors", "kdb.catalog", "kdb.tuning"),
@@ -102,9 +124,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
             "kdb.calibration",
         ),
         *(
-            "kdb.settings",
+            "kdb.execution.settings",
             "kdb.catalog",
-            "kdb.engine",
+            "kdb.execution.engine",
             "kdb.queries.evaluation",
             "kdb.system.interrupts",
             "kdb.sampling",
@@ -115,9 +137,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("kdb.errors", "kdb.geometry", "kdb.kernels.base", "kdb.operators.network", "kdb.frontends", "kdb.models"),
         *(
             "kdb.planner",
-            "kdb.views",
-            "kdb.executor",
-            "kdb.engine",
+            "kdb.execution.views",
+            "kdb.execution.executor",
+            "kdb.execution.engine",
             "kdb.system.allocation",
             "kdb.system.interrupts",
             "kdb.system.threads",
@@ -323,7 +345,7 @@ def test_relative_imports_of_a_package_start_at_the_package() -> None:
     [
         ("import kdb.language.syntax", "kdb.geometry"),
         ("from kdb import planner", "kdb.results.maps"),
-        ("def f():\n    from kdb.session import Session", "kdb.executor"),
+        ("def f():\n    from kdb.session import Session", "kdb.execution.executor"),
         ("import kdb", "kdb.operators.conv"),
         ("import kdb.errors", "kdb.unheard_of"),
     ],

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import kdb
-from kdb.engine import Engine, default_settings
-from kdb.executor import Occlusion
+from kdb.execution.engine import Engine, default_settings
+from kdb.execution.executor import Occlusion
 from kdb.frontends.torch_export import trace
 from kdb.geometry import Size
 from kdb.kernels.base import Array

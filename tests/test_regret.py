@@ -22,7 +22,7 @@ from benchmarks.layers import HOPELESS, Launch, Layer, kernel_seconds, layers, t
 from benchmarks.regret import Contest
 from kdb import calibration
 from kdb.calibration import busy_seconds
-from kdb.engine import Engine, default_settings
+from kdb.execution.engine import Engine, default_settings
 from kdb.geometry import Boxes, Size
 from kdb.operators.convolution import Convolution
 from kdb.operators.locationwise import Dense

@@ -639,7 +639,7 @@ class TestMistakes:
     def test_a_script_is_parsed_before_anything_runs(self, db: Session) -> None:
         with pytest.raises(ParseError):
             db.execute("SET threads = 1; OCCLUDE")
-        assert db.settings["threads"] == kdb.settings.cores()
+        assert db.settings["threads"] == kdb.execution.settings.cores()
 
 
 class TestInterruption:

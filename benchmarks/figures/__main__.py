@@ -14,7 +14,7 @@ import torch
 from benchmarks.figures import bounds, drilldown, endtoend, lesion, maps, patches, sweep, threshold, tuning
 from benchmarks.figures.common import QUICK, Json, Part, Scale, prose, save
 from benchmarks.timing import write_json
-from kdb.settings import cores
+from kdb.execution.settings import cores
 
 PARTS: dict[str, Part] = {
     "bounds": bounds,

@@ -17,7 +17,7 @@ from benchmarks.figures.common import BLUE, GREEN, GREY, ORANGE, STRIDE, Json, S
 from benchmarks.timing import markdown_table
 from benchmarks.verify import lattice
 from kdb.catalog import Catalog, TracedModel
-from kdb.engine import Engine, default_settings
+from kdb.execution.engine import Engine, default_settings
 from kdb.geometry import IntArray, Size, Spans, Window
 from kdb.models import zoo
 from kdb.operators.convolution import Convolution

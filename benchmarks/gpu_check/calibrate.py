@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from benchmarks.gpu_check.check import PROFILE, Check, Rows
 from kdb import calibration
+from kdb.execution.settings import cores
 from kdb.kernels.gpu import device as gpu
-from kdb.settings import cores
 
 
 def calibrate(check: Check, rows: Rows, network: str) -> None:

@@ -9,7 +9,7 @@ from benchmarks.baselines import captum_seconds
 from benchmarks.gpu_check.check import Check, Rows
 from benchmarks.gpu_check.full_inference import permitted
 from benchmarks.gpu_check.subject import PATCH, IntArray, Subject, clock, subject
-from kdb.engine import Engine, default_settings
+from kdb.execution.engine import Engine, default_settings
 from kdb.frontends.torch_export import trace
 
 TIMED = 512

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from kdb.captum.arguments import Question, Target, Told, Windows
-from kdb.engine import Engine
 from kdb.errors import ExecutionError, ModelError
-from kdb.executor import Occlusion
+from kdb.execution.engine import Engine
+from kdb.execution.executor import Occlusion
+from kdb.execution.views import MaterializedViews
 from kdb.frontends.check import agree
 from kdb.frontends.kept import trace
 from kdb.geometry import IntArray, Size
@@ -29,7 +30,6 @@ from kdb.planner.plan import PhysicalPlan
 from kdb.system.allocation import retained
 from kdb.system.interrupts import deferred
 from kdb.system.threads import quiet
-from kdb.views import MaterializedViews
 
 TRACES_KEPT = 4
 """Of inputs of different sizes."""

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from kdb.captum import full, incremental
 from kdb.captum.arguments import Question, Target, Told, bind_baselines, bind_inputs, bind_output, bind_windows
 from kdb.captum.incremental import Traced, Traces, Work
-from kdb.engine import Engine, default_settings
 from kdb.errors import BindError, Error, ExecutionError, FullInferenceWarning, ModelError
+from kdb.execution.engine import Engine, default_settings
 from kdb.frontends.check import first_line
 from kdb.system.interrupts import interruptible
 

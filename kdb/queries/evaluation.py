@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdb.catalog import TracedModel
-from kdb.engine import Engine, Planned, Progress
 from kdb.errors import ExecutionError, Interrupted
-from kdb.executor import Measured, Occlusion
+from kdb.execution.engine import Engine, Planned, Progress
+from kdb.execution.executor import Measured, Occlusion
+from kdb.execution.views import MaterializedViews
 from kdb.geometry import IntArray, Size
 from kdb.images.preprocessing import Prepared
 from kdb.kernels.base import Array
@@ -32,7 +33,6 @@ from kdb.sampling.course import Course, Estimate
 from kdb.system.allocation import retained
 from kdb.system.threads import quiet
 from kdb.version import __version__
-from kdb.views import MaterializedViews
 
 LOW_FIDELITY = 0.8
 """The projective field threshold of low fidelity: on photographs it leaves an SSIM of .975 to .995."""

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from kdb import calibration
-from kdb.executor import Executor, Measured, Occlusion, Sink
+from kdb.execution.executor import Executor, Measured, Occlusion, Sink
+from kdb.execution.settings import Settings, declared
+from kdb.execution.views import MaterializedViews, ViewStore, materialize
 from kdb.geometry import IntArray, Size
 from kdb.kernels.base import Array
 from kdb.kernels.cpu.backend import CpuBackend
@@ -27,9 +29,7 @@ from kdb.planner.optimize import Applied, Memo, optimize
 from kdb.planner.plan import LogicalPlan, PhysicalPlan
 from kdb.planner.presets import PRESETS, Preset
 from kdb.planner.rules import RULES, Context
-from kdb.settings import Settings, declared
 from kdb.system.threads import computing, limited_pools
-from kdb.views import MaterializedViews, ViewStore, materialize
 
 Progress = Callable[[int, int], None]
 """Told (positions finished, positions in all) now and then, in the thread that called."""

@@ -18,6 +18,7 @@ from itertools import chain
 import numpy as np
 
 from kdb.errors import Error, ExecutionError, Interrupted
+from kdb.execution.views import MaterializedViews
 from kdb.geometry import Boxes, IntArray, Part, Size
 from kdb.kernels.base import Array, Delta, Epilogue
 from kdb.operators.base import Update, materialize
@@ -26,7 +27,6 @@ from kdb.operators.network import Node
 from kdb.planner.plan import FUSED, PhysicalPlan, Stage, Step
 from kdb.system.interrupts import deferred
 from kdb.system.threads import computing, limited_pools
-from kdb.views import MaterializedViews
 
 
 @dataclass(frozen=True, eq=False)
