@@ -23,13 +23,13 @@ from benchmarks.experiment import PATCH, Experiment, Map, Setting
 from benchmarks.memory import PHOTO
 from benchmarks.timing import Estimate, Seconds, Timing, interleave, markdown_table, write_json, write_markdown
 from benchmarks.verify import DOCS, Ints, chosen_networks, load, scattered
-from kdb.catalog import Catalog
 from kdb.execution.engine import Engine, default_settings
 from kdb.execution.settings import cores
 from kdb.geometry import Size
 from kdb.language import syntax
 from kdb.language.parser import parse_one
 from kdb.models import zoo
+from kdb.models.catalog import Catalog
 from kdb.planner.explain import explain, render
 from kdb.queries import bind
 from kdb.queries.bind import Arguments

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdb.catalog import TracedModel
 from kdb.errors import BindError
 from kdb.geometry import Size
 from kdb.images.preprocessing import Preprocessing
+from kdb.models.catalog import TracedModel
 from kdb.operators.leaves import Opaque, Source
 from kdb.planner.plan import Geometry
 from kdb.results.tables import Table

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import astuple
 from typing import Any
 
-from kdb.catalog import CreatedModel
 from kdb.errors import BindError, ExecutionError
+from kdb.models.catalog import CreatedModel
 from kdb.tuning import Subject, Tuning
 
 SCHEMA = 1

@@ -15,10 +15,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from kdb.catalog import TracedModel
 from kdb.errors import BindError, Interrupted
 from kdb.execution.engine import Engine, Progress
 from kdb.language import syntax
+from kdb.models.catalog import TracedModel
 from kdb.queries.bind import Arguments
 from kdb.queries.evaluation import Task, run
 from kdb.results.maps import HeatMap

@@ -19,9 +19,9 @@ from benchmarks.figures.bounds import speedups
 from benchmarks.oracle import Exactness
 from benchmarks.roster import Entry
 from benchmarks.verify import Subject
-from kdb.catalog import Catalog
 from kdb.execution.engine import Engine, default_settings
 from kdb.models import zoo
+from kdb.models.catalog import Catalog
 
 SIDE = 64
 EXACT = Exactness(1e-6, 1e-5, 1e-5, 0.1, 0.1)

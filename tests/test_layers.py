@@ -64,7 +64,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "kdb.system.threads": (),
     "kdb.system.allocation": (),
     "kdb.execution.settings": ("kdb.errors",),
-    "kdb.catalog": (
+    "kdb.models.catalog": (
         "kdb.language.syntax",
         *CORE,
         "kdb.frontends",
@@ -81,7 +81,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
             *RESULTS,
             "kdb.sampling",
             "kdb.queries.scoring",
-            "kdb.catalog",
+            "kdb.models.catalog",
             "kdb.execution.engine",
         ),
         *("kdb.system.allocation", "kdb.system.threads", "kdb.version"),
@@ -92,20 +92,20 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "kdb.images.preprocessing",
         "kdb.results.tables",
         "kdb.models",
-        "kdb.catalog",
+        "kdb.models.catalog",
     ),
     "kdb.tuning": (
         *(
             "kdb.language.syntax",
             "kdb.errors",
             "kdb.planner",
-            "kdb.catalog",
+            "kdb.models.catalog",
             "kdb.execution.engine",
             "kdb.queries.evaluation",
         ),
         *("kdb.results.maps", "kdb.results.render", "kdb.sampling.similarity", "kdb.results.tables"),
     ),
-    "kdb.study": ("kdb.errors", "kdb.catalog", "kdb.tuning"),
+    "kdb.study": ("kdb.errors", "kdb.models.catalog", "kdb.tuning"),
     "kdb.queries.sources": (
         "kdb.language.syntax",
         "kdb.errors",
@@ -125,7 +125,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         ),
         *(
             "kdb.execution.settings",
-            "kdb.catalog",
+            "kdb.models.catalog",
             "kdb.execution.engine",
             "kdb.queries.evaluation",
             "kdb.system.interrupts",

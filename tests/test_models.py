@@ -22,11 +22,11 @@ from torch import nn
 
 import kdb
 from benchmarks.photos import photo as load_photo
-from kdb.catalog import Catalog
 from kdb.errors import BindError, ExecutionError, ModelError
 from kdb.images.preprocessing import Preprocessing
 from kdb.images.reading import SourceImage, load_image
 from kdb.models import efficientnet_lite, zoo
+from kdb.models.catalog import Catalog
 from kdb.models.model import Model, check_finite
 from kdb.models.torchvision_compat import import_torchvision
 from kdb.models.zoo import make_model, resolve

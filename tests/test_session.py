@@ -428,7 +428,7 @@ class TestSources:
         self, db: Session, image: np.ndarray, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Whatever it matches; the model is not even looked up."""
-        monkeypatch.setattr("kdb.catalog.Catalog.find", lambda *_: pytest.fail("computed"))
+        monkeypatch.setattr("kdb.models.catalog.Catalog.find", lambda *_: pytest.fail("computed"))
         Image.fromarray(image).save(tmp_path / "a.png")
         text = f"'{tmp_path}/*.png' STRIDE 16 USING small INTO '{tmp_path}/heat.npz'"
         with pytest.raises(ExecutionError, match=r"put \{stem\} into its name"):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import kdb
 from kdb import calibration, study
-from kdb.catalog import CreatedModel
+from kdb.models.catalog import CreatedModel
 from kdb.models.torchvision_compat import import_torchvision
 from kdb.planner.cost import CostProfile
 from kdb.results.maps import HeatMap

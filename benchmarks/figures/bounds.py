@@ -16,10 +16,10 @@ import kdb
 from benchmarks.figures.common import BLUE, GREEN, GREY, ORANGE, STRIDE, Json, Scale, panels, prose
 from benchmarks.timing import markdown_table
 from benchmarks.verify import lattice
-from kdb.catalog import Catalog, TracedModel
 from kdb.execution.engine import Engine, default_settings
 from kdb.geometry import IntArray, Size, Spans, Window
 from kdb.models import zoo
+from kdb.models.catalog import Catalog, TracedModel
 from kdb.operators.convolution import Convolution
 from kdb.operators.leaves import Opaque
 from kdb.operators.network import Network, Node

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdb.catalog import TracedModel
 from kdb.errors import ExecutionError, Interrupted
 from kdb.execution.engine import Engine, Planned, Progress
 from kdb.execution.executor import Measured, Occlusion
@@ -25,6 +24,7 @@ from kdb.geometry import IntArray, Size
 from kdb.images.preprocessing import Prepared
 from kdb.kernels.base import Array
 from kdb.language import syntax
+from kdb.models.catalog import TracedModel
 from kdb.queries.bind import Arguments, Selection, fill_pixels, is_uniform, permissions
 from kdb.queries.scoring import Scorer, Scores
 from kdb.results.maps import HeatMap, Score, Stats
