@@ -23,13 +23,13 @@ from benchmarks.experiment import PATCH
 from benchmarks.layers import Layer, kernel_seconds, layers
 from benchmarks.timing import markdown_table, write_json, write_markdown
 from benchmarks.verify import DOCS, Ints, chosen_networks, lattice
-from kdb import calibration
 from kdb.execution.engine import Engine, default_settings
 from kdb.execution.settings import cores
 from kdb.geometry import Size
 from kdb.models import zoo
 from kdb.models.catalog import Catalog
 from kdb.operators.convolution import Convolution
+from kdb.planner import calibration
 from kdb.planner.cost import CostProfile
 from kdb.planner.plan import PhysicalPlan
 

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from scipy import stats
 
-from kdb.calibration import processor
 from kdb.execution.settings import cores
+from kdb.planner.calibration import processor
 
 CONFIDENCE = 0.95
 

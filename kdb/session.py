@@ -18,7 +18,7 @@ from threading import RLock
 from types import TracebackType
 from typing import Any
 
-from kdb import calibration, tuning
+from kdb import tuning
 from kdb.describe import describe
 from kdb.errors import BindError, did_you_mean
 from kdb.execution.engine import Engine, Progress, default_settings
@@ -29,6 +29,7 @@ from kdb.images.reading import SourceImage
 from kdb.language import syntax
 from kdb.language.parser import parse, parse_one
 from kdb.models.catalog import Catalog, CreatedModel, TracedModel
+from kdb.planner import calibration
 from kdb.planner.cost import CostProfile
 from kdb.planner.explain import FORMATS, explain, render
 from kdb.planner.rules import RULES

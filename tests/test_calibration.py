@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import kdb
-from kdb import calibration
 from kdb.kernels.cpu.backend import CpuBackend
+from kdb.planner import calibration
 from kdb.planner.cost import CostProfile
 
 

@@ -17,7 +17,7 @@ import pytest
 import torch.export
 
 import kdb
-from kdb import calibration
+from kdb.planner import calibration
 
 FOLDER = Path(__file__).resolve().parent / "data" / "first_version"
 QUERY = "OCCLUDE $image WITH patch(6, 6) STRIDE 3 USING first FOR CLASS 'dog'"

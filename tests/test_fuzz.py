@@ -14,10 +14,10 @@ from PIL import Image
 from torch import nn
 
 import kdb
-from kdb.calibration import CostProfile
 from kdb.execution.engine import Engine
 from kdb.frontends import torch_export
 from kdb.models import catalog
+from kdb.planner.calibration import CostProfile
 
 QUERIES = (
     "OCCLUDE $image WITH patch(4, 4) FILL gray STRIDE 4 USING m FOR CLASS 1 SCORE logit",

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from benchmarks.calibrated import calibrate
 from benchmarks.oracle import SIGNAL_BOUND
-from kdb import calibration
 from kdb.errors import DeviceError
 from kdb.execution.executor import _Group
 from kdb.geometry import Size
@@ -26,6 +25,7 @@ from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.operators.convolution import Convolution
 from kdb.operators.locationwise import LocationWise
+from kdb.planner import calibration
 from kdb.planner.cost import GPU_PROFILE, CostModel
 from kdb.planner.lower import lower
 from kdb.planner.optimize import optimize

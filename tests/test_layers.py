@@ -72,8 +72,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "kdb.models",
         "kdb.system.interrupts",
     ),
-    "kdb.calibration": (*CORE, "kdb.system.cache", "kdb.kernels", "kdb.planner", "kdb.system.threads"),
-    "kdb.execution.engine": ("kdb.calibration", *ENGINE, "kdb.execution.settings", "kdb.system.threads"),
+    "kdb.planner.calibration": (*CORE, "kdb.system.cache", "kdb.kernels", "kdb.planner", "kdb.system.threads"),
+    "kdb.execution.engine": ("kdb.planner.calibration", *ENGINE, "kdb.execution.settings", "kdb.system.threads"),
     "kdb.queries.evaluation": (
         *(
             "kdb.language.syntax",
@@ -121,7 +121,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
             *RESULTS,
             "kdb.models",
             "kdb.describe",
-            "kdb.calibration",
+            "kdb.planner.calibration",
         ),
         *(
             "kdb.execution.settings",

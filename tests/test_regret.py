@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 from benchmarks import regret
 from benchmarks.layers import HOPELESS, Launch, Layer, kernel_seconds, layers, typical_batch
 from benchmarks.regret import Contest
-from kdb import calibration
-from kdb.calibration import busy_seconds
 from kdb.execution.engine import Engine, default_settings
 from kdb.geometry import Boxes, Size
 from kdb.operators.convolution import Convolution
 from kdb.operators.locationwise import Dense
+from kdb.planner import calibration
+from kdb.planner.calibration import busy_seconds
 from kdb.planner.cost import CostProfile
 from kdb.planner.plan import PhysicalPlan
 

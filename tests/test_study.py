@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kdb
-from kdb import calibration, study
+from kdb import study
 from kdb.models.catalog import CreatedModel
 from kdb.models.torchvision_compat import import_torchvision
+from kdb.planner import calibration
 from kdb.planner.cost import CostProfile
 from kdb.results.maps import HeatMap
 from kdb.study import Study

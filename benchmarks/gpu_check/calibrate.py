@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from benchmarks.gpu_check.check import PROFILE, Check, Rows
-from kdb import calibration
 from kdb.execution.settings import cores
 from kdb.kernels.gpu import device as gpu
+from kdb.planner import calibration
 
 
 def calibrate(check: Check, rows: Rows, network: str) -> None:

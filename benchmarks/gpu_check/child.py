@@ -7,8 +7,8 @@ import sys
 from importlib import import_module
 
 from benchmarks.gpu_check.check import PROFILE, Check, Rows
-from kdb import calibration
 from kdb.kernels.gpu import device as gpu
+from kdb.planner import calibration
 
 
 def main(where: str, section: str, network: str, given: str) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from kdb import calibration
 from kdb.execution.executor import Executor, Measured, Occlusion, Sink
 from kdb.execution.settings import Settings, declared
 from kdb.execution.views import MaterializedViews, ViewStore, materialize
@@ -23,6 +22,7 @@ from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.operators.network import Network
+from kdb.planner import calibration
 from kdb.planner.cost import GPU_PROFILE, CostModel, CostProfile
 from kdb.planner.lower import lower
 from kdb.planner.optimize import Applied, Memo, optimize

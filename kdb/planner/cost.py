@@ -1,6 +1,6 @@
 """What work costs: a profile of rates, and the estimates that rules and lowering compare.
 
-The profile is data, so that plans are reproducible: golden tests pass a fixed one.  :mod:`kdb.calibration` measures
+The profile is data, so that plans are reproducible: golden tests pass a fixed one.  :mod:`kdb.planner.calibration` measures
 that of a machine.
 """
 
