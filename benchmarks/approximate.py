@@ -38,7 +38,7 @@ from kdb.sampling.drill_down import DrillDown, coarse_steps
 from kdb.sampling.multi_fidelity import MultiFidelity
 from kdb.sampling.progressive import Goal
 from kdb.sampling.similarity import ssim as similarity
-from kdb.session import Session
+from kdb.session.session import Session
 from kdb.system.threads import limited_pools
 
 OBJECTS = ("astronaut", "camera", "chelsea", "coffee", "ihc", "motorcycle", "retina", "rocket")

@@ -30,7 +30,7 @@ from benchmarks.oracle import RANGE_BOUND, SCALE_BOUND, SIGNAL_BOUND, Exactness
 from benchmarks.roster import Entry, entries
 from benchmarks.timing import markdown_table, write_json, write_markdown
 from benchmarks.verify import DOCS, Case, Subject, Truth, check, load
-from kdb.session import Session
+from kdb.session.session import Session
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "build" / "coverage"

@@ -34,7 +34,7 @@ from kdb.planner.explain import explain, render
 from kdb.queries import bind
 from kdb.queries.bind import Arguments
 from kdb.results.maps import HeatMap
-from kdb.session import connect
+from kdb.session.session import connect
 
 NETWORKS = ("vgg16", "resnet18", "inception_v3", "densenet121", "mobilenet_v2")
 SCALED = ("vgg16", "resnet18")

@@ -29,7 +29,7 @@ from benchmarks.timing import markdown_table, write_json, write_markdown
 from kdb.execution.settings import KERNELS
 from kdb.models import zoo
 from kdb.results.maps import HeatMap
-from kdb.session import Session
+from kdb.session.session import Session
 
 Ints = tuple[int, int]
 IntArray = NDArray[np.int64]

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from kdb import captum
     from kdb.results.maps import HeatMap, HeatMaps
     from kdb.results.tables import Table
-    from kdb.session import Session, connect
-    from kdb.shortcut import occlude
+    from kdb.session.session import Session, connect
+    from kdb.session.shortcut import occlude
 
 __all__ = [
     "BindError",
@@ -50,9 +50,9 @@ __all__ = [
 _HOMES = {
     "HeatMap": "kdb.results.maps",
     "HeatMaps": "kdb.results.maps",
-    "Session": "kdb.session",
-    "connect": "kdb.session",
-    "occlude": "kdb.shortcut",
+    "Session": "kdb.session.session",
+    "connect": "kdb.session.session",
+    "occlude": "kdb.session.shortcut",
     "Table": "kdb.results.tables",
 }
 

@@ -28,7 +28,7 @@ from kdb.version import __version__
 
 if TYPE_CHECKING:
     from kdb.results.maps import HeatMap
-    from kdb.session import Result, Session
+    from kdb.session.session import Result, Session
 
 PROMPT, MORE = "kdb> ", "...> "
 
@@ -261,7 +261,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _arguments(argv)
         with deferred():
-            from kdb.session import connect
+            from kdb.session.session import connect
 
         client = Client(connect(arguments.study), sys.stdout, sys.stderr)
         if arguments.query is not None:

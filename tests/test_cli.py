@@ -23,7 +23,7 @@ from kdb import cli
 from kdb.cli import Client, ProgressBar, shell, summary
 from kdb.errors import Interrupted
 from kdb.results.maps import HeatMap, HeatMaps
-from kdb.session import Session
+from kdb.session.session import Session
 
 
 def run(*arguments: str, stdin: str | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import kdb
-from kdb.session import Session
+from kdb.session.session import Session
 
 GOLDEN = Path(__file__).parent / "golden"
 

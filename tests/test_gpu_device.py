@@ -19,7 +19,7 @@ from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.kernels.gpu.memory import MATHS
-from kdb.session import Session
+from kdb.session.session import Session
 from tests.test_gpu_kernels import TOLERANCE, normal
 
 pytestmark = pytest.mark.gpu

@@ -32,7 +32,7 @@ from kdb.planner.optimize import optimize
 from kdb.planner.plan import FUSED, LogicalPlan, Step
 from kdb.planner.rules import Context
 from kdb.results.maps import HeatMap
-from kdb.session import Session
+from kdb.session.session import Session
 from tests.emulation.device import EmulatedDevice, NullDevice, compiler
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no g++ to compile the kernels with")

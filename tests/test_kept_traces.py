@@ -23,7 +23,7 @@ from kdb.frontends.walk import walk
 from kdb.models import zoo
 from kdb.operators.leaves import Opaque
 from kdb.operators.network import Network
-from kdb.session import Session
+from kdb.session.session import Session
 from kdb.system import cache
 from tests.networks import modules
 

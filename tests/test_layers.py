@@ -86,7 +86,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         ),
         *("kdb.system.allocation", "kdb.system.threads", "kdb.version"),
     ),
-    "kdb.describe": (
+    "kdb.session.describe": (
         *CORE,
         "kdb.planner",
         "kdb.images.preprocessing",
@@ -94,7 +94,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "kdb.models",
         "kdb.models.catalog",
     ),
-    "kdb.tuning": (
+    "kdb.session.tuning": (
         *(
             "kdb.language.syntax",
             "kdb.errors",
@@ -105,7 +105,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         ),
         *("kdb.results.maps", "kdb.results.render", "kdb.sampling.similarity", "kdb.results.tables"),
     ),
-    "kdb.study": ("kdb.errors", "kdb.models.catalog", "kdb.tuning"),
+    "kdb.session.study": ("kdb.errors", "kdb.models.catalog", "kdb.session.tuning"),
     "kdb.queries.sources": (
         "kdb.language.syntax",
         "kdb.errors",
@@ -113,14 +113,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "kdb.images.reading",
         "kdb.planner",
     ),
-    "kdb.session": (
+    "kdb.session.session": (
         *(
             "kdb.language.syntax",
             "kdb.language.parser",
             *ENGINE,
             *RESULTS,
             "kdb.models",
-            "kdb.describe",
+            "kdb.session.describe",
             "kdb.planner.calibration",
         ),
         *(
@@ -131,7 +131,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
             "kdb.system.interrupts",
             "kdb.sampling",
         ),
-        *("kdb.queries.sources", "kdb.study", "kdb.tuning"),
+        *("kdb.queries.sources", "kdb.session.study", "kdb.session.tuning"),
     ),
     "kdb.captum": (
         *("kdb.errors", "kdb.geometry", "kdb.kernels.base", "kdb.operators.network", "kdb.frontends", "kdb.models"),
@@ -145,18 +145,18 @@ LAYERS: dict[str, tuple[str, ...]] = {
             "kdb.system.threads",
         ),
     ),
-    "kdb.shortcut": (
+    "kdb.session.shortcut": (
         "kdb.errors",
         "kdb.results.maps",
         "kdb.images.reading",
         "kdb.planner",
         "kdb.images.preprocessing",
-        "kdb.session",
+        "kdb.session.session",
     ),
     "kdb.cli": (
         "kdb.errors",
         "kdb.language.parser",
-        "kdb.session",
+        "kdb.session.session",
         "kdb.results.maps",
         "kdb.results.tables",
         "kdb.system.interrupts",
@@ -166,8 +166,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "kdb": (
         *(
             "kdb.errors",
-            "kdb.session",
-            "kdb.shortcut",
+            "kdb.session.session",
+            "kdb.session.shortcut",
             "kdb.captum",
             "kdb.results.maps",
             "kdb.results.tables",
@@ -345,7 +345,7 @@ def test_relative_imports_of_a_package_start_at_the_package() -> None:
     [
         ("import kdb.language.syntax", "kdb.geometry"),
         ("from kdb import planner", "kdb.results.maps"),
-        ("def f():\n    from kdb.session import Session", "kdb.execution.executor"),
+        ("def f():\n    from kdb.session.session import Session", "kdb.execution.executor"),
         ("import kdb", "kdb.operators.conv"),
         ("import kdb.errors", "kdb.unheard_of"),
     ],
@@ -357,10 +357,10 @@ def test_an_import_upwards_is_caught(source: str, module: str) -> None:
 @pytest.mark.parametrize(
     ("source", "module", "count"),
     [
-        ("import torch.export", "kdb.session", 1),
-        ("from torch import export", "kdb.session", 1),
+        ("import torch.export", "kdb.session.session", 1),
+        ("from torch import export", "kdb.session.session", 1),
         ("from torch import export", "kdb.frontends.trace", 0),
-        ("import torch\ntorch.export.export(m)", "kdb.session", 1),
+        ("import torch\ntorch.export.export(m)", "kdb.session.session", 1),
         ("from lark import Lark", "kdb.language.syntax", 1),
         ("import larkspur", "kdb.language.syntax", 0),
     ],

@@ -24,7 +24,7 @@ from benchmarks import photos
 from benchmarks.calibrated import calibrate
 from kdb.errors import BindError, Error, ExecutionError, Interrupted, ModelError, ParseError
 from kdb.results.maps import HeatMap, HeatMaps
-from kdb.session import Session
+from kdb.session.session import Session
 from kdb.system.interrupts import deferred
 
 SIDE = 32
@@ -220,7 +220,7 @@ class TestValues:
 
 
 class TestSettings:
-    @pytest.mark.parametrize("rule", [rule.name for rule in kdb.session.RULES])
+    @pytest.mark.parametrize("rule", [rule.name for rule in kdb.session.session.RULES])
     def test_each_rule_on_and_off_gives_the_same_answer(self, db: Session, rule: str) -> None:
         query = "OCCLUDE cat WITH patch(7, 5) STRIDE 3 USING small SCORE logit"
         on = db.execute(query)

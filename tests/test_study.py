@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kdb
-from kdb import study
 from kdb.models.catalog import CreatedModel
 from kdb.models.torchvision_compat import import_torchvision
 from kdb.planner import calibration
 from kdb.planner.cost import CostProfile
 from kdb.results.maps import HeatMap
-from kdb.study import Study
-from kdb.tuning import Subject, Tuning
+from kdb.session import study
+from kdb.session.study import Study
+from kdb.session.tuning import Subject, Tuning
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 

@@ -16,8 +16,8 @@ import kdb
 from kdb.results.maps import HeatMap
 from kdb.results.render import colour_scale, coloured
 from kdb.sampling.similarity import image_ssim, ssim
+from kdb.session.tuning import IMAGES, TAUS, Tuning, sample
 from kdb.system.interrupts import interruptible
-from kdb.tuning import IMAGES, TAUS, Tuning, sample
 
 SPEEDUP = np.linspace(1, 4, len(TAUS))
 

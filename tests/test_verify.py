@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from benchmarks import photos, verify
 from benchmarks.verify import Case, Subject, Truth
 from kdb.geometry import lattice as rows_or_columns
-from kdb.session import Session
+from kdb.session.session import Session
 
 SIZE = (96, 80)
 NETWORKS = ("squeezenet1_1", "resnet18", "mobilenet_v2")

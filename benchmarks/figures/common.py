@@ -19,7 +19,7 @@ from benchmarks.experiment import FILL, Setting
 from benchmarks.timing import Estimate, Timing
 from benchmarks.verify import IntArray, Ints, lattice, occlude
 from kdb.results.maps import HeatMap
-from kdb.session import Session
+from kdb.session.session import Session
 
 Json = Mapping[str, Any]
 

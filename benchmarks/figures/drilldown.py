@@ -29,7 +29,7 @@ from benchmarks.figures.common import (
 )
 from benchmarks.timing import Seconds, interleave, markdown_table
 from kdb.results.maps import HeatMap
-from kdb.session import Session
+from kdb.session.session import Session
 
 TITLE = "Adaptive drill-down"
 FRACTIONS = (0.1, 0.25, 0.4)

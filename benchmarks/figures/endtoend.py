@@ -17,7 +17,7 @@ from benchmarks.figures.common import BLUE, GREY, ORANGE, Json, Scale, free_of, 
 from benchmarks.timing import Seconds, interleave, markdown_table
 from benchmarks.verify import scattered
 from kdb.results.maps import HeatMap
-from kdb.session import Session
+from kdb.session.session import Session
 
 TITLE = "End to end"
 SETTINGS = {"OCT": (0.1, 5), "Chest X-Ray": (0.4, 2), "ImageNet": (0.25, 3)}

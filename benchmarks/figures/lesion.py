@@ -33,7 +33,7 @@ from benchmarks.figures.common import (
 from benchmarks.timing import Seconds, interleave, markdown_table
 from benchmarks.verify import IntArray
 from kdb.planner.rules import RULES
-from kdb.session import Session
+from kdb.session.session import Session
 
 TITLE = "What each rule is worth"
 KERNELS = ("direct", "taps", "native", "recompute")

@@ -33,7 +33,7 @@ from benchmarks.timing import Seconds, interleave, markdown_table
 from benchmarks.verify import IntArray
 from kdb.frontends.torch_export import trace
 from kdb.operators.network import Network
-from kdb.session import Session
+from kdb.session.session import Session
 
 TITLE = "Speed by patch size"
 FEWER = 4

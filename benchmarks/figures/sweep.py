@@ -32,7 +32,7 @@ from benchmarks.figures.common import (
 )
 from benchmarks.timing import Seconds, interleave, markdown_table
 from benchmarks.verify import IntArray, Ints
-from kdb.session import Session
+from kdb.session.session import Session
 
 TITLE = "Speed by number of positions"
 CANDIDATES = ("kdb", "krypton", "naive")

@@ -42,7 +42,7 @@ from kdb.kernels.base import Array
 from kdb.operators.locationwise import Flatten
 from kdb.operators.network import Network
 from kdb.planner.plan import Geometry
-from kdb.session import Session
+from kdb.session.session import Session
 
 TITLE = "Projective field thresholding"
 SIDE = 16

@@ -18,8 +18,8 @@ from benchmarks.figures.common import BLACK, BLUE, ORANGE, Json, Scale, panels, 
 from benchmarks.timing import markdown_table
 from benchmarks.verify import TRAINED
 from kdb.results.maps import HeatMap
-from kdb.study import Study
-from kdb.tuning import Subject, Tuning
+from kdb.session.study import Study
+from kdb.session.tuning import Subject, Tuning
 
 TITLE = "Tuning the threshold"
 TARGET = 0.9

@@ -21,7 +21,7 @@ from benchmarks.gpu_check.check import Check
 from benchmarks.gpu_check.full_inference import Prepared
 from kdb.models.torchvision_compat import import_torchvision
 from kdb.results.maps import HeatMap
-from kdb.session import Session
+from kdb.session.session import Session
 
 PATCH, PHOTO = (16, 16), "chelsea"
 IntArray = NDArray[np.int64]

@@ -16,7 +16,7 @@ from typing import Any
 
 from kdb.errors import BindError, ExecutionError
 from kdb.models.catalog import CreatedModel
-from kdb.tuning import Subject, Tuning
+from kdb.session.tuning import Subject, Tuning
 
 SCHEMA = 1
 """Of the tables below; raise it when they change, and keep reading older ones."""

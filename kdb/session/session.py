@@ -18,8 +18,6 @@ from threading import RLock
 from types import TracebackType
 from typing import Any
 
-from kdb import tuning
-from kdb.describe import describe
 from kdb.errors import BindError, did_you_mean
 from kdb.execution.engine import Engine, Progress, default_settings
 from kdb.execution.settings import shown
@@ -40,7 +38,9 @@ from kdb.queries.sources import Found
 from kdb.results.maps import HeatMap, HeatMaps, filled_in
 from kdb.results.tables import PlanText, Table
 from kdb.sampling.choose import DEFAULT_SSIM
-from kdb.study import Study
+from kdb.session import tuning
+from kdb.session.describe import describe
+from kdb.session.study import Study
 from kdb.system.interrupts import interruptible
 
 Result = HeatMap | HeatMaps | Table
@@ -372,6 +372,6 @@ def _save(heat_map: HeatMap, asked: syntax.Occlude, found: Sequence[Found]) -> N
 def connect(path: str | os.PathLike[str] | None = None, *, progress: Progress | None = None) -> Session:
     """A new session, in memory or with the study file at ``path``, which is made where there is none.
 
-    A study keeps created models, settings, tunings and calibrations; see :class:`kdb.study.Study`, also for errors.
+    A study keeps created models, settings, tunings and calibrations; see :class:`kdb.session.study.Study`, also for errors.
     """
     return Session(progress, path)

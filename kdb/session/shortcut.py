@@ -12,7 +12,7 @@ from kdb.images.preprocessing import choice
 from kdb.images.reading import array_of
 from kdb.queries.bind import GRAYS
 from kdb.results.maps import HeatMap, HeatMaps, Score
-from kdb.session import Session
+from kdb.session.session import Session
 
 
 def occlude(
@@ -40,7 +40,7 @@ def occlude(
     ``within`` a box (y, x, height, width) or a bool mask [H, W].  With ``ssim`` the map is approximate, of that
     expected similarity to the exact one.
 
-    Raises what :meth:`kdb.session.Session.execute` raises.
+    Raises what :meth:`kdb.session.session.Session.execute` raises.
     """
     arguments: dict[str, Any] = {"image": image, "model": model, "fill": fill, "at": at, "within": within}
     options = dict(model_options)
