@@ -27,12 +27,12 @@ from kdb.execution.engine import Engine, default_settings
 from kdb.execution.settings import cores
 from kdb.geometry import Size
 from kdb.language import syntax
+from kdb.language.arguments import Arguments
 from kdb.language.parser import parse_one
 from kdb.models import zoo
 from kdb.models.catalog import Catalog
 from kdb.planner.explain import explain, render
 from kdb.queries import bind
-from kdb.queries.bind import Arguments
 from kdb.results.maps import HeatMap
 from kdb.session.session import connect
 

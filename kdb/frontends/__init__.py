@@ -1,1 +1,1 @@
-"""Frontends: a model as its users keep it -> a :class:`kdb.operators.network.Network`.  The only importers of torch.export."""
+"""From a torch module to a Network of operators; the only importers of torch.export."""

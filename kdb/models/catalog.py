@@ -20,10 +20,10 @@ from kdb.errors import BindError, ModelError, did_you_mean
 from kdb.frontends.activation import without_activation
 from kdb.frontends.kept import trace
 from kdb.language import syntax
+from kdb.language.arguments import Arguments
 from kdb.models import zoo
 from kdb.models.model import Model
 from kdb.operators.network import Network
-from kdb.queries.bind import Arguments
 from kdb.system.interrupts import deferred
 
 PARAMETER_MODEL = "model"

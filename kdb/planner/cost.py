@@ -1,7 +1,7 @@
 """What work costs: a profile of rates, and the estimates that rules and lowering compare.
 
-The profile is data, so that plans are reproducible: golden tests pass a fixed one.  :mod:`kdb.planner.calibration` measures
-that of a machine.
+The profile is data, so that plans are reproducible: golden tests pass a fixed one.  :mod:`kdb.planner.calibration`
+measures that of a machine.
 """
 
 from __future__ import annotations

@@ -24,8 +24,9 @@ from kdb.geometry import IntArray, Size
 from kdb.images.preprocessing import Prepared
 from kdb.kernels.base import Array
 from kdb.language import syntax
+from kdb.language.arguments import Arguments
 from kdb.models.catalog import TracedModel
-from kdb.queries.bind import Arguments, Selection, fill_pixels, is_uniform, permissions
+from kdb.queries.bind import Selection, fill_pixels, is_uniform, permissions
 from kdb.queries.scoring import Scorer, Scores
 from kdb.results.maps import HeatMap, Score, Stats
 from kdb.sampling.choose import course_of

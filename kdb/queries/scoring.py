@@ -10,8 +10,8 @@ from scipy import special
 
 from kdb.errors import BindError
 from kdb.language import syntax
+from kdb.language.arguments import Arguments
 from kdb.models.model import Model
-from kdb.queries.bind import Arguments
 
 Scores = npt.NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from kdb.errors import BindError, ExecutionError, did_you_mean
 from kdb.images import reading as images
 from kdb.images.reading import SourceImage
 from kdb.language import syntax
-from kdb.queries.bind import Arguments
+from kdb.language.arguments import Arguments
 from kdb.results.maps import check_template, file_format, files_of_several, filled_in, followed
 
 Found = tuple[str | None, Callable[[], SourceImage]]

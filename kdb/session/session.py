@@ -25,6 +25,7 @@ from kdb.geometry import Size
 from kdb.images import reading as images
 from kdb.images.reading import SourceImage
 from kdb.language import syntax
+from kdb.language.arguments import Arguments
 from kdb.language.parser import parse, parse_one
 from kdb.models.catalog import Catalog, CreatedModel, TracedModel
 from kdb.planner import calibration
@@ -32,7 +33,6 @@ from kdb.planner.cost import CostProfile
 from kdb.planner.explain import FORMATS, explain, render
 from kdb.planner.rules import RULES
 from kdb.queries import bind, evaluation, sources
-from kdb.queries.bind import Arguments
 from kdb.queries.evaluation import Task
 from kdb.queries.sources import Found
 from kdb.results.maps import HeatMap, HeatMaps, filled_in
@@ -372,6 +372,7 @@ def _save(heat_map: HeatMap, asked: syntax.Occlude, found: Sequence[Found]) -> N
 def connect(path: str | os.PathLike[str] | None = None, *, progress: Progress | None = None) -> Session:
     """A new session, in memory or with the study file at ``path``, which is made where there is none.
 
-    A study keeps created models, settings, tunings and calibrations; see :class:`kdb.session.study.Study`, also for errors.
+    A study keeps created models, settings, tunings and calibrations; :class:`kdb.session.study.Study` says what it
+    raises.
     """
     return Session(progress, path)

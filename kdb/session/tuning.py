@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from kdb.errors import BindError, Interrupted
 from kdb.execution.engine import Engine, Progress
 from kdb.language import syntax
+from kdb.language.arguments import Arguments
 from kdb.models.catalog import TracedModel
-from kdb.queries.bind import Arguments
 from kdb.queries.evaluation import Task, run
 from kdb.results.maps import HeatMap
 from kdb.results.render import colour_scale, coloured
@@ -146,7 +146,7 @@ def untuned(asked: syntax.Occlude) -> BindError:
 def measure(engine: Engine, tasks: Sequence[Task], progress: Progress | None = None) -> Tuning:
     """The exact map of each task's image, and for each of ``TAUS`` its SSIM to it and the work.
 
-    Raises BindError where there is no image or maps have no SSIM, and whatever :func:`kdb.queries.evaluation.run` raises.
+    Raises BindError where there is no image or maps have no SSIM, and whatever evaluating a query raises.
     """
     if not tasks:
         raise BindError("no image to tune on")

@@ -1,0 +1,37 @@
+"""The values that a script's parameters stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kdb.errors import BindError, did_you_mean
+from kdb.language import syntax
+
+
+class Arguments:
+    """The values of a script's parameters: a mapping for ``$name`` and bare names, a sequence for ``?``."""
+
+    def __init__(self, given: Mapping[str, Any] | Sequence[Any] | None = None) -> None:
+        if given is not None and (isinstance(given, str) or not isinstance(given, Mapping | Sequence)):
+            raise BindError(f"parameters are a dict or a list, not {type(given).__name__}")
+        self.named: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
+        self._placed: Sequence[Any] = given if isinstance(given, Sequence) else ()
+
+    def __getitem__(self, parameter: syntax.Parameter) -> Any:
+        """Its value; raises BindError where none was given."""
+        if parameter.name is not None:
+            if parameter.name not in self.named:
+                hint = did_you_mean(parameter.name, self.named)
+                raise BindError(f"no value was given for the parameter ${parameter.name}{hint}")
+            return self.named[parameter.name]
+        assert parameter.index is not None
+        if parameter.index >= len(self._placed):
+            raise BindError(f"no value was given for the parameter ? number {parameter.index + 1}")
+        return self._placed[parameter.index]
+
+    def plain(self, value: syntax.Value) -> Any:
+        """An option's value with parameters replaced by what they hold."""
+        if isinstance(value, tuple):
+            return tuple(self.plain(item) for item in value)
+        return self[value] if isinstance(value, syntax.Parameter) else value
