@@ -17,7 +17,7 @@ from benchmarks.calibrated import calibrate
 from benchmarks.oracle import SIGNAL_BOUND
 from kdb.execution.executor import Executor
 from kdb.geometry import lattice
-from kdb.planner.plan import Core
+from kdb.planner.footprints import Core
 from kdb.planner.rules import RULES
 
 # --- random networks ---------------------------------------------------------------------------------------------

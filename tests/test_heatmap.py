@@ -25,7 +25,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning
-from kdb.results.maps import FORMAT, HeatMap, HeatMaps, Stats, file_format, write_beside
+from kdb.results.files import file_format, write_beside
+from kdb.results.maps import FORMAT, HeatMap, HeatMaps, Stats
 from kdb.results.render import MAX_PANELS, colour_scale, draw
 from kdb.results.tables import Table
 

@@ -19,7 +19,7 @@ from kdb.operators.base import Shape
 from kdb.operators.convolution import Convolution
 from kdb.operators.leaves import Source
 from kdb.operators.network import Network, ParameterStore
-from kdb.planner.plan import Geometry
+from kdb.planner.footprints import Geometry
 from kdb.results.maps import HeatMap
 
 SIDE = 48

@@ -23,7 +23,7 @@ from kdb.models.catalog import Catalog, TracedModel
 from kdb.operators.convolution import Convolution
 from kdb.operators.leaves import Opaque
 from kdb.operators.network import Network, Node
-from kdb.planner.plan import Geometry
+from kdb.planner.footprints import Geometry
 
 TITLE = "What there is to gain"
 NETWORKS = (

@@ -41,7 +41,7 @@ from kdb.geometry import Size
 from kdb.kernels.base import Array
 from kdb.operators.locationwise import Flatten
 from kdb.operators.network import Network
-from kdb.planner.plan import Geometry
+from kdb.planner.footprints import Geometry
 from kdb.session.session import Session
 
 TITLE = "Projective field thresholding"

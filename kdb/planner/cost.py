@@ -18,7 +18,7 @@ from kdb.kernels.base import Backend, Sliding
 from kdb.operators.base import ELEMENT, Shape, Work
 from kdb.operators.locationwise import LocationWise
 from kdb.operators.network import Network, Node
-from kdb.planner.plan import Core
+from kdb.planner.footprints import Core
 
 Rates = tuple[tuple[int, float], ...]
 """Multiply-adds a second at some widths, in the order of the widths."""

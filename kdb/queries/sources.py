@@ -12,7 +12,7 @@ from kdb.images import reading as images
 from kdb.images.reading import SourceImage
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
-from kdb.results.maps import check_template, file_format, files_of_several, filled_in, followed
+from kdb.results.files import check_template, file_format, files_of_several, filled_in, followed
 
 Found = tuple[str | None, Callable[[], SourceImage]]
 """An image that a query names: what it is called, and how it is read."""

@@ -11,7 +11,7 @@ from kdb.geometry import Size
 from kdb.images.preprocessing import Preprocessing
 from kdb.models.catalog import TracedModel
 from kdb.operators.leaves import Opaque, Source
-from kdb.planner.plan import Geometry
+from kdb.planner.footprints import Geometry
 from kdb.results.tables import Table
 
 FEW = 5

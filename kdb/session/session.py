@@ -35,7 +35,8 @@ from kdb.planner.rules import RULES
 from kdb.queries import bind, evaluation, sources
 from kdb.queries.evaluation import Task
 from kdb.queries.sources import Found
-from kdb.results.maps import HeatMap, HeatMaps, filled_in
+from kdb.results.files import filled_in
+from kdb.results.maps import HeatMap, HeatMaps
 from kdb.results.tables import PlanText, Table
 from kdb.sampling.choose import DEFAULT_SSIM
 from kdb.session import tuning

@@ -1,0 +1,164 @@
+"""Where each layer changes: footprints of a set of positions, and the boxes of their batches; integers alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from kdb.geometry import Boxes, Footprint, IntArray, Part, Size, Spans
+from kdb.operators.leaves import Source
+from kdb.operators.network import Network, Node
+
+
+class Geometry:
+    """The footprint of every layer for a set of positions: computed once a plan, without pixels."""
+
+    def __init__(
+        self,
+        network: Network,
+        positions: IntArray,
+        patch: Size,
+        bounded: bool = False,
+        threshold: float = 1.0,
+        held: frozenset[str] = frozenset(),
+    ) -> None:
+        self.network, self.positions, self.patch = network, positions, patch
+        self.bounded, self.threshold, self.held = bounded, threshold, held
+        self._batched: Batched | None = None
+        self.footprints: dict[str, Footprint | None] = {}
+        for node in network:
+            if isinstance(node.operator, Source):
+                self.footprints[node.name] = _updates(positions, patch, node.shape.size, bounded)
+            elif node.name in held:
+                self.footprints[node.name] = None
+            else:
+                inputs = [self.footprints[source] for source in node.inputs]
+                footprint = node.operator.project(inputs, network.input_shapes(node), node.shape)
+                if footprint is not None and node.operator.windowed and threshold < 1:
+                    footprint = self._thresholded(footprint, node.shape.size)
+                self.footprints[node.name] = footprint
+
+    def _thresholded(self, footprint: Footprint, size: Size) -> Footprint:
+        """At most the share ``threshold`` of each axis, at least a cell, about the patch's own centre (eq. 24, 25)."""
+        source = self.footprints[self.network.source.name]
+        assert source is not None, "the source changes at every position"
+        image, axes = self.network.source.shape.size, []
+        for axis, (spans, own) in enumerate(((footprint.y, source.y), (footprint.x, source.x))):
+            centres = (own.start + own.stop) / 2 * (size[axis] / image[axis])
+            if spans.shared is not own.shared:  # unions have a span for each position
+                centres = centres if own.shared is None else centres[own.shared]
+            axes.append(spans.cropped(max(round(self.threshold * size[axis]), 1), centres))
+        return replace(footprint, y=axes[0], x=axes[1])
+
+    def boxes(self, node: Node, members: IntArray) -> Boxes | None:
+        """Uniform boxes of a batch in one layer; None where nothing changes."""
+        footprint = self.footprints[node.name]
+        return None if footprint is None else footprint.boxes(members, node.shape.size)
+
+    @cached_property
+    def enclosed(self) -> dict[str, Footprint]:
+        """For each layer of which it is known: the cells that read the patch alone, at every position."""
+        source = self.network.source.name
+        patch = self.footprints[source]
+        assert patch is not None, "the source changes at every position"
+        inside = {source: patch}
+        for node in self.network.nodes[1:]:
+            cells = node.operator.enclosed([inside.get(name) for name in node.inputs])
+            if cells is not None:
+                inside[node.name] = cells
+        return inside
+
+    def core(self, node: Node, members: IntArray, boxes: Boxes) -> Part | None:
+        """The part of a batch's ``boxes`` that reads the patch alone, whichever of its ``members`` it belongs to."""
+        inside = self.enclosed.get(node.name)
+        return None if inside is None else inside.core(members, boxes)
+
+    def batched(self, batches: tuple[IntArray, ...]) -> Batched:
+        """What ``batches`` make of it; kept until others are asked about."""
+        if self._batched is None or self._batched.batches is not batches:
+            self._batched = Batched(self, batches)
+        return self._batched
+
+
+class Batched:
+    """How large the boxes of each batch are, in every layer."""
+
+    def __init__(self, geometry: Geometry, batches: tuple[IntArray, ...]) -> None:
+        self.batches = batches
+        self.means: dict[str, Size | None] = {}
+        """The extent of a batch's boxes, averaged over the batches and rounded."""
+        self.areas: dict[str, int] = {}
+        """Cells of the boxes of all positions."""
+        self._geometry = geometry
+        self._cores: dict[str, tuple[Core, ...]] = {}
+        counts = np.array([len(batch) for batch in batches])
+        batch, members = np.repeat(np.arange(len(batches)), counts), np.concatenate(batches)
+        # Many layers share a footprint (activations, 1x1 kernels), and all of them, as a rule, which spans are whose.
+        known: dict[tuple[int, Size], tuple[Size, int]] = {}
+        present: dict[int, tuple[IntArray, IntArray]] = {}
+
+        def longest(spans: Spans) -> IntArray:
+            """Of each batch."""
+            if id(spans.shared) not in present:
+                which, width = spans.of(members), len(spans.start)
+                # Each span once a batch, however many of its positions have it.
+                batch_of, distinct = np.divmod(np.unique(batch * width + which), width)
+                present[id(spans.shared)] = distinct, np.searchsorted(batch_of, np.arange(len(batches)))
+            distinct, starts = present[id(spans.shared)]
+            longest: IntArray = np.maximum.reduceat(spans.lengths[distinct], starts)
+            return np.maximum(longest, 1)
+
+        def measured(footprint: Footprint, size: Size) -> tuple[Size, int]:
+            heights, widths = longest(footprint.y), longest(footprint.x)
+            areas = heights * widths
+            # The area is what counts: a square mean of the areas, at the mean aspect.
+            area, aspect = float(np.mean(areas)), float(np.mean(heights) / np.mean(widths))
+            rows = min(max(round((area * aspect) ** 0.5), 1), size.height)
+            return Size(rows, min(max(round(area / rows), 1), size.width)), int(areas @ counts)
+
+        for node in geometry.network:
+            footprint = geometry.footprints[node.name]
+            if footprint is None:
+                self.means[node.name], self.areas[node.name] = None, 0
+                continue
+            key = (id(footprint), node.shape.size)
+            if key not in known:
+                known[key] = measured(footprint, node.shape.size)
+            self.means[node.name], self.areas[node.name] = known[key]
+
+    def cores(self, node: Node) -> tuple[Core, ...]:
+        """Of each batch, in a layer that positions change."""
+        if node.name not in self._cores:
+            cores = []
+            for batch in self.batches:
+                boxes = self._geometry.boxes(node, batch)
+                assert boxes is not None
+                cores.append(Core(len(batch), boxes.extent, self._geometry.core(node, batch, boxes)))
+            self._cores[node.name] = tuple(cores)
+        return self._cores[node.name]
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The part of a batch of ``positions`` boxes of ``extent`` that reads the patch alone; None if none does."""
+
+    positions: int
+    extent: Size
+    part: Part | None
+
+    @property
+    def area(self) -> int:
+        """Cells of all positions."""
+        return self.positions * self.part.extent.area if self.part else 0
+
+
+def _updates(positions: IntArray, patch: Size, image: Size, bounded: bool) -> Footprint:
+    """The patch at each position, clipped at the image's far edges."""
+    spans = []
+    for axis in (0, 1):
+        places, shared = np.unique(positions[:, axis], return_inverse=True)
+        spans.append(Spans(places, np.minimum(places + patch[axis], image[axis]), shared.reshape(-1)))
+    y, x = spans
+    return Footprint(y, x, bounded)

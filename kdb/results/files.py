@@ -1,0 +1,85 @@
+"""The files that results are written to: formats by extension, names out of templates, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO
+
+from kdb.errors import ExecutionError
+
+FilePath = str | os.PathLike[str]
+
+STEM = "{stem}"
+"""In the name of a file to be written: its source's file name without folder and extension."""
+
+FILE_FORMATS = ("npz", "png", "jpg", "jpeg", "pdf", "svg")
+
+
+def file_format(path: FilePath) -> str:
+    """The format that ``path``'s extension names, one of ``FILE_FORMATS``; ``ExecutionError`` for any other."""
+    extension = Path(path).suffix.lower().removeprefix(".")
+    if extension not in FILE_FORMATS:
+        supported = ", ".join(f".{name}" for name in FILE_FORMATS)
+        raise ExecutionError(f"cannot save a heat map as {os.fspath(path)!r}: the extension must be one of {supported}")
+    return extension
+
+
+def check_template(template: str) -> None:
+    """Refuse a file name with a placeholder other than ``{stem}`` by an ``ExecutionError``."""
+    for placeholder in re.findall(r"\{[^{}]*\}", template):
+        if placeholder != STEM:
+            raise ExecutionError(
+                f"{placeholder} in {template!r} stands for nothing; there is {STEM}, the image's file name without "
+                "folder and extension"
+            )
+
+
+def filled_in(template: str, source: str) -> str:
+    """The file that ``template`` names for the heat map of ``source``."""
+    return template.replace(STEM, Path(source).stem)
+
+
+def files_of_several(template: str, sources: Sequence[str]) -> list[str]:
+    """A file for the heat map of each source; ``ExecutionError`` where ``template`` does not give each its own."""
+    check_template(template)
+    if STEM not in template:
+        raise ExecutionError(f"several heat maps cannot share the file {template!r}; put {STEM} into its name")
+    paths = [filled_in(template, source) for source in sources]
+    taken: dict[str, str] = {}
+    for path, source in zip(paths, sources, strict=True):
+        file_format(path)
+        if path in taken:
+            raise ExecutionError(f"the heat maps of {taken[path]!r} and {source!r} would both go to {path!r}")
+        taken[path] = source
+    return paths
+
+
+def followed(path: FilePath) -> Path:
+    """The file that is written for ``path``: where it is a link, what it leads to, there or not."""
+    return Path(os.path.realpath(path) if os.path.islink(path) else path)
+
+
+def write_beside(path: FilePath, write: Callable[[IO[bytes]], None]) -> Path:
+    """Have ``write`` fill a new file beside ``path``, then rename it: readers see the old file or the whole new one.
+
+    Where ``path`` is a link, the file it leads to is written and the link stays.  ``ExecutionError`` with the path and
+    the reason where that fails; the file beside is then removed.
+    """
+    path = Path(path)
+    target = followed(path)
+    beside = target.with_name(f".kdb-{secrets.token_hex(8)}.tmp")
+    try:
+        try:
+            with open(beside, "xb") as file:
+                write(file)
+            os.replace(beside, target)
+        finally:
+            beside.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ExecutionError(f"cannot write {str(path)!r}: {reason}") from error
+    return path
