@@ -1,180 +1,35 @@
-"""Imports go down only: the layers of the code as a table, and every import of ``kdb`` held against it.
+"""Imports go down only: the folders of kdb on their floors, and every import held against them.
 
-An import counts wherever it stands, inside a function too; those under ``if TYPE_CHECKING:`` do not run and do not
-count.  Modules that do not exist are ignored, modules that no row names are not.
+``python -m tests.test_layers`` prints the floors, and what each folder imports.  An import counts wherever it stands,
+inside a function too; those under ``if TYPE_CHECKING:`` do not run and do not count.
 """
 
 from __future__ import annotations
 
 import ast
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import networkx
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# From the bottom up. A row names a module or package and what of kdb it may import besides itself; a row's prefix
-# covers everything beneath it, and the longest prefix that fits a module is its row.
-LEAVES = ("kdb.errors", "kdb.geometry")
-CORE = (*LEAVES, "kdb.kernels.base", "kdb.kernels.tiling", "kdb.operators", "kdb.operators.network")
-RESULTS = (
-    "kdb.results.maps",
-    "kdb.results.render",
-    "kdb.results.tables",
-    "kdb.images.reading",
-    "kdb.images.preprocessing",
+FACE = ("__init__", "__main__", "cli")
+FLOORS: tuple[tuple[str, ...], ...] = (
+    FACE,
+    ("session",),
+    ("queries", "captum"),
+    ("execution", "models"),
+    ("planner", "frontends"),
+    ("operators", "sampling"),
+    ("kernels",),
+    ("language", "images", "results", "system"),
+    ("errors", "geometry", "version"),
 )
-ENGINE = (*CORE, "kdb.kernels", "kdb.frontends", "kdb.planner", "kdb.execution.views", "kdb.execution.executor")
-
-LAYERS: dict[str, tuple[str, ...]] = {
-    "kdb.errors": (),
-    "kdb.geometry": (),
-    "kdb.language.syntax": ("kdb.errors",),
-    "kdb.language.parser": ("kdb.errors", "kdb.language.syntax"),
-    "kdb.kernels.base": LEAVES,  # the protocol, which operators are written against; the backends stand beside them
-    "kdb.kernels.tiling": ("kdb.kernels.base",),
-    "kdb.kernels": (*LEAVES, "kdb.kernels.base", "kdb.kernels.tiling"),
-    "kdb.operators": (*LEAVES, "kdb.kernels.base", "kdb.kernels.tiling"),
-    "kdb.operators.network": (*LEAVES, "kdb.kernels.base", "kdb.operators"),
-    "kdb.sampling": ("kdb.errors", "kdb.geometry", "kdb.language.syntax", "kdb.sampling.similarity"),
-    "kdb.sampling.similarity": (),
-    "kdb.queries.scoring": ("kdb.errors", "kdb.language.syntax", "kdb.models", "kdb.planner"),
-    "kdb.system.cache": (),
-    "kdb.frontends": (*CORE, "kdb.system.cache", "kdb.version"),
-    "kdb.planner": (*CORE, "kdb.language.syntax", "kdb.kernels", "kdb.sampling", "kdb.results.tables"),
-    "kdb.execution.views": (*CORE, "kdb.kernels", "kdb.planner"),
-    "kdb.execution.executor": (
-        *CORE,
-        "kdb.kernels",
-        "kdb.planner",
-        "kdb.execution.views",
-        "kdb.system.interrupts",
-        "kdb.system.threads",
-    ),
-    "kdb.results.maps": (*LEAVES, "kdb.results.render", "kdb.results.tables"),
-    "kdb.results.render": ("kdb.errors",),
-    "kdb.results.tables": ("kdb.errors",),
-    "kdb.images.reading": ("kdb.errors",),
-    "kdb.images.preprocessing": ("kdb.errors", "kdb.images.reading"),
-    "kdb.models": (*CORE, "kdb.frontends", "kdb.images.reading", "kdb.images.preprocessing"),
-    "kdb.version": (),
-    "kdb.system.interrupts": ("kdb.errors",),
-    "kdb.system.threads": (),
-    "kdb.system.allocation": (),
-    "kdb.execution.settings": ("kdb.errors",),
-    "kdb.models.catalog": (
-        "kdb.language.syntax",
-        *CORE,
-        "kdb.frontends",
-        "kdb.planner",
-        "kdb.models",
-        "kdb.system.interrupts",
-    ),
-    "kdb.planner.calibration": (*CORE, "kdb.system.cache", "kdb.kernels", "kdb.planner", "kdb.system.threads"),
-    "kdb.execution.engine": ("kdb.planner.calibration", *ENGINE, "kdb.execution.settings", "kdb.system.threads"),
-    "kdb.queries.evaluation": (
-        *(
-            "kdb.language.syntax",
-            *ENGINE,
-            *RESULTS,
-            "kdb.sampling",
-            "kdb.queries.scoring",
-            "kdb.models.catalog",
-            "kdb.execution.engine",
-        ),
-        *("kdb.system.allocation", "kdb.system.threads", "kdb.version"),
-    ),
-    "kdb.session.describe": (
-        *CORE,
-        "kdb.planner",
-        "kdb.images.preprocessing",
-        "kdb.results.tables",
-        "kdb.models",
-        "kdb.models.catalog",
-    ),
-    "kdb.session.tuning": (
-        *(
-            "kdb.language.syntax",
-            "kdb.errors",
-            "kdb.planner",
-            "kdb.models.catalog",
-            "kdb.execution.engine",
-            "kdb.queries.evaluation",
-        ),
-        *("kdb.results.maps", "kdb.results.render", "kdb.sampling.similarity", "kdb.results.tables"),
-    ),
-    "kdb.session.study": ("kdb.errors", "kdb.models.catalog", "kdb.session.tuning"),
-    "kdb.queries.sources": (
-        "kdb.language.syntax",
-        "kdb.errors",
-        "kdb.results.maps",
-        "kdb.images.reading",
-        "kdb.planner",
-    ),
-    "kdb.session.session": (
-        *(
-            "kdb.language.syntax",
-            "kdb.language.parser",
-            *ENGINE,
-            *RESULTS,
-            "kdb.models",
-            "kdb.session.describe",
-            "kdb.planner.calibration",
-        ),
-        *(
-            "kdb.execution.settings",
-            "kdb.models.catalog",
-            "kdb.execution.engine",
-            "kdb.queries.evaluation",
-            "kdb.system.interrupts",
-            "kdb.sampling",
-        ),
-        *("kdb.queries.sources", "kdb.session.study", "kdb.session.tuning"),
-    ),
-    "kdb.captum": (
-        *("kdb.errors", "kdb.geometry", "kdb.kernels.base", "kdb.operators.network", "kdb.frontends", "kdb.models"),
-        *(
-            "kdb.planner",
-            "kdb.execution.views",
-            "kdb.execution.executor",
-            "kdb.execution.engine",
-            "kdb.system.allocation",
-            "kdb.system.interrupts",
-            "kdb.system.threads",
-        ),
-    ),
-    "kdb.session.shortcut": (
-        "kdb.errors",
-        "kdb.results.maps",
-        "kdb.images.reading",
-        "kdb.planner",
-        "kdb.images.preprocessing",
-        "kdb.session.session",
-    ),
-    "kdb.cli": (
-        "kdb.errors",
-        "kdb.language.parser",
-        "kdb.session.session",
-        "kdb.results.maps",
-        "kdb.results.tables",
-        "kdb.system.interrupts",
-        "kdb.version",
-    ),
-    "kdb.__main__": ("kdb.cli",),
-    "kdb": (
-        *(
-            "kdb.errors",
-            "kdb.session.session",
-            "kdb.session.shortcut",
-            "kdb.captum",
-            "kdb.results.maps",
-            "kdb.results.tables",
-            "kdb.version",
-        ),
-    ),
-}
+"""Folders and loose modules, from the top down; each may import those on lower floors, and none on its own."""
 
 # A third party's module, and the only part of kdb that may import it.
 ONLY_IN: dict[str, tuple[str, ...]] = {
@@ -215,10 +70,15 @@ def within(module: str, prefix: str) -> bool:
     return module == prefix or module.startswith(prefix + ".")
 
 
-def layer_of(module: str, layers: dict[str, tuple[str, ...]] = LAYERS) -> str | None:
-    """The row a module belongs to; the package's own row ``kdb`` covers only ``kdb/__init__.py``."""
-    rows = [row for row in layers if (module == row if row == "kdb" else within(module, row))]
-    return max(rows, key=len, default=None)
+def room(module: str) -> str:
+    """The folder or loose module of kdb that a module, or a name in one, is of; those of the face are one."""
+    first = module.split(".")[1] if "." in module else FACE[0]
+    return FACE[0] if first in FACE else first
+
+
+def floor(name: str) -> int | None:
+    """The floor's number, from the top; None for a room that has none."""
+    return next((i for i, names in enumerate(FLOORS) if name in names), None)
 
 
 def _runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
@@ -268,19 +128,27 @@ def all_imports(root: Path = ROOT) -> list[Import]:
 
 
 def upward(found: list[Import]) -> list[str]:
-    """Imports between parts of kdb that the table does not allow."""
+    """Imports between rooms that do not go down."""
     wrong = []
     for each in found:
-        if not within(each.imported, "kdb"):
+        if not within(each.imported, "kdb") or room(each.importer) == room(each.imported):
             continue
-        row, target = layer_of(each.importer), layer_of(each.imported) or "kdb"  # else a name of kdb/__init__.py
-        if target == row:
-            continue
-        if row is None:
-            wrong.append(f"{each}, but no layer names {each.importer}")
-        elif target not in LAYERS[row]:
-            wrong.append(f"{each}, but {row} may import only {', '.join(LAYERS[row]) or 'nothing'} of kdb")
+        own, other = floor(room(each.importer)), floor(room(each.imported)) or 0  # else it is a name of kdb/__init__.py
+        if own is None or other <= own:
+            wrong.append(str(each))
     return wrong
+
+
+def circles(found: list[Import]) -> list[list[str]]:
+    """Modules that import one another, directly or not."""
+    modules = {each.importer for each in found}
+    graph = networkx.DiGraph()
+    for each in found:
+        # "from a.b import c" is of the module a.b.c where there is one, else of a.b.
+        target = next((name for name in (each.imported, each.imported.rpartition(".")[0]) if name in modules), None)
+        if target is not None and target != each.importer:
+            graph.add_edge(each.importer, target)
+    return [sorted(circle) for circle in networkx.strongly_connected_components(graph) if len(circle) > 1]
 
 
 def misplaced(found: list[Import]) -> list[str]:
@@ -293,29 +161,25 @@ def misplaced(found: list[Import]) -> list[str]:
     ]
 
 
-def test_every_module_belongs_to_a_layer() -> None:
-    modules = {each.importer for each in all_imports()}
-    assert {module for module in modules if layer_of(module) is None} == set()
+def test_every_folder_has_a_floor() -> None:
+    entries = {
+        path.stem for path in (ROOT / "kdb").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert entries == {name for names in FLOORS for name in names}
 
 
 def test_imports_go_down_only() -> None:
     assert upward(all_imports()) == []
 
 
+def test_no_modules_import_one_another() -> None:
+    assert circles(all_imports()) == []
+    found = [Import("kdb.a", "kdb.b.thing", "", 1), Import("kdb.b", "kdb.c", "", 1), Import("kdb.c", "kdb.a.x", "", 1)]
+    assert circles(found) == [["kdb.a", "kdb.b", "kdb.c"]]
+
+
 def test_third_parties_are_imported_in_one_place() -> None:
     assert misplaced(all_imports()) == []
-
-
-def test_the_table_itself_goes_down_only() -> None:
-    """No two layers reach each other, so the table cannot be edited into a cycle."""
-
-    def reachable(row: str, seen: frozenset[str] = frozenset()) -> frozenset[str]:
-        for below in LAYERS[row]:
-            if below not in seen:
-                seen = reachable(below, seen | {below})
-        return seen
-
-    assert [row for row in LAYERS if row in reachable(row)] == []
 
 
 @pytest.mark.parametrize(
@@ -323,7 +187,7 @@ def test_the_table_itself_goes_down_only() -> None:
     [
         ("import os, kdb.language.syntax as q", "kdb.x", ["os", "kdb.language.syntax"]),
         ("from kdb.planner import cost", "kdb.x", ["kdb.planner.cost"]),
-        ("from . import query", "kdb.x", ["kdb.language.syntax"]),
+        ("from . import query", "kdb.x", ["kdb.query"]),
         ("from ..geometry import Box", "kdb.planner.cost", ["kdb.geometry.Box"]),
         ("def f():\n    import lark", "kdb.x", ["lark"]),
         ("if TYPE_CHECKING:\n    import lark\nelse:\n    import os", "kdb.x", ["os"]),
@@ -336,8 +200,8 @@ def test_imports_are_found(source: str, module: str, expected: list[str]) -> Non
 
 
 def test_relative_imports_of_a_package_start_at_the_package() -> None:
-    found = imports_of("from . import cost\nfrom ..query import Query", "kdb.planner", package=True)
-    assert [each.imported for each in found] == ["kdb.planner.cost", "kdb.language.syntax.Query"]
+    found = imports_of("from . import cost\nfrom ..language import Query", "kdb.planner", package=True)
+    assert [each.imported for each in found] == ["kdb.planner.cost", "kdb.language.Query"]
 
 
 @pytest.mark.parametrize(
@@ -346,8 +210,9 @@ def test_relative_imports_of_a_package_start_at_the_package() -> None:
         ("import kdb.language.syntax", "kdb.geometry"),
         ("from kdb import planner", "kdb.results.maps"),
         ("def f():\n    from kdb.session.session import Session", "kdb.execution.executor"),
-        ("import kdb", "kdb.operators.conv"),
-        ("import kdb.errors", "kdb.unheard_of"),
+        ("import kdb", "kdb.operators.convolution"),
+        ("from kdb.sampling import lattice", "kdb.operators.base"),
+        ("import kdb.errors", "kdb.unheard_of.x"),
     ],
 )
 def test_an_import_upwards_is_caught(source: str, module: str) -> None:
@@ -367,3 +232,18 @@ def test_an_import_upwards_is_caught(source: str, module: str) -> None:
 )
 def test_a_misplaced_third_party_is_caught(source: str, module: str, count: int) -> None:
     assert len(misplaced(imports_of(source, module))) == count
+
+
+def main() -> None:
+    """Print the floors from the top down, and what each room imports."""
+    below: dict[str, set[str]] = defaultdict(set)
+    for each in all_imports():
+        if within(each.imported, "kdb") and room(each.importer) != room(each.imported):
+            below[room(each.importer)].add(room(each.imported))
+    for number, names in enumerate(FLOORS):
+        for name in names if names != FACE else FACE[:1]:
+            print(f"{len(FLOORS) - number}  {name if names != FACE else 'kdb'}: {', '.join(sorted(below[name]))}")
+
+
+if __name__ == "__main__":
+    main()
