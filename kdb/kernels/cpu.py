@@ -27,6 +27,7 @@ from kdb.kernels.base import (
     Weight,
 )
 from kdb.kernels.programs import evaluate
+from kdb.threads import NewThreads, Threads
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -56,6 +57,7 @@ class CpuBackend:
         self.name = "numpy" if native else "cpu"
         self.native = native
         self.reduced = reduced
+        self.threads: Threads = NewThreads()
         self._product: Product = np.matmul if native else library.multiply
 
     def convolution_kernels(self, sliding: Sliding, groups: int) -> tuple[str, ...]:
