@@ -4,7 +4,7 @@
     |-- ParseError              the text is not a query: line, column, caret, what was expected
     |-- BindError               the query is well formed but names or combines things wrongly
     |-- ModelError              a model cannot be found, loaded or traced
-    |-- DeviceError             ON gpu where there is none, or a device that refuses what it is given
+    |-- DeviceError             ON gpu where there is none, or a device that fails or refuses what it is given
     |-- ExecutionError          a bound query failed while it ran (unreadable image, NaN, unwritable file)
     `-- Interrupted             Ctrl-C, also a KeyboardInterrupt; carries the partial heat map
 
@@ -65,7 +65,7 @@ class ModelError(Error):
 
 
 class DeviceError(Error):
-    """A GPU is asked for where there is none that can be used, or it refuses what it is given."""
+    """A GPU is asked for where there is none that can be used, or it fails, or it refuses what it is given."""
 
 
 class ExecutionError(Error):

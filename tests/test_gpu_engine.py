@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -17,8 +21,8 @@ from torch import Tensor, nn
 
 from benchmarks.calibrated import calibrate
 from benchmarks.oracle import SIGNAL_BOUND
-from kdb.errors import DeviceError
-from kdb.execution.executor import _Group
+from kdb.errors import DeviceError, Interrupted
+from kdb.execution.executor import Executor, _Group
 from kdb.geometry import Size
 from kdb.kernels.base import Delta
 from kdb.kernels.gpu import device as gpu
@@ -195,6 +199,10 @@ def test_a_kernel_is_chosen_by_what_its_fusion_saves() -> None:
 def session(monkeypatch: pytest.MonkeyPatch) -> Session:
     monkeypatch.setattr(gpu, "opened", lambda: RAW)
     monkeypatch.setattr(gpu, "found", lambda: RAW)
+    return prepared()
+
+
+def prepared() -> Session:
     db = Session()
     db.register_model("small", blocks().module, input_size=(40, 40))
     rng = np.random.default_rng(0)
@@ -224,6 +232,116 @@ def test_a_query_on_the_gpu(session: Session) -> None:
     reduced = heat_map(session, f"{QUERY} PRECISION bf16 ON gpu")
     assert not reduced.exact and "gemm.bf16" in reduced.stats.kernels
     np.testing.assert_allclose(reduced.values, cpu.values, rtol=0, atol=0.05 * np.ptp(cpu.values))
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Of every launch."""
+    seen: list[int] = []
+    launch = RAW._launch
+
+    def launched(*arguments: Any) -> None:
+        seen.append(threading.get_ident())
+        launch(*arguments)
+
+    monkeypatch.setattr(RAW, "_launch", launched)
+    return seen
+
+
+def test_all_work_is_done_in_the_devices_thread(session: Session, threads: list[int]) -> None:
+    before = torch.get_num_threads()
+    for _ in range(2):
+        heat_map(session, f"{QUERY} ON gpu")
+        session._engine.views.clear()
+    assert len(threads) > 20 and len(set(threads)) == 1 and threading.get_ident() not in threads
+    assert torch.get_num_threads() == before
+    other = threading.Thread(target=lambda: threads.append(torch.get_num_threads()))
+    other.start()
+    other.join()
+    assert threads[-1] == before, "what a new thread begins with"
+
+
+def test_queries_of_two_threads_take_turns(session: Session, threads: list[int]) -> None:
+    expected, found = heat_map(session, f"{QUERY} ON gpu").values, list[np.ndarray]()
+
+    def query(db: Session) -> None:
+        found.extend(heat_map(db, f"{QUERY} ON gpu").values for _ in range(2))
+
+    callers = [threading.Thread(target=query, args=(prepared(),), daemon=True) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+    assert len(found) == 4 and all(np.array_equal(values, expected) for values in found)
+    assert len(set(threads)) == 1
+
+
+def test_what_fails_on_the_device_reaches_the_caller(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> None:
+        raise DeviceError("the device is on fire")
+
+    heat_map(session, f"{QUERY} ON gpu")
+    with monkeypatch.context() as patch:
+        patch.setattr(RAW, "_launch", fail)
+        with pytest.raises(DeviceError, match="on fire"):
+            session.execute(f"{QUERY} ON gpu")  # while it runs
+        session._engine.views.clear()
+        with pytest.raises(DeviceError, match="on fire"):
+            session.execute(f"{QUERY} ON gpu")  # while views are materialized
+    heat_map(session, f"{QUERY} ON gpu")
+
+
+def test_an_interruption_stops_the_devices_worker() -> None:
+    def progress(finished: int) -> None:
+        raise KeyboardInterrupt
+
+    problem, run = blocks(), Run(backend=GpuBackend(RAW), batch=1, off=("rebatch",))
+    run.logits(problem)
+    delivered: list[int] = []
+
+    def sink(members: np.ndarray, values: np.ndarray) -> None:
+        delivered.extend(members)
+        time.sleep(0.05)
+
+    with pytest.raises(Interrupted):
+        Executor(1).run(run.plan, run.views, problem.occlusion, sink, progress)
+    count = len(delivered)
+    assert RAW.threads.call(lambda: 3) == 3
+    assert count < len(problem.positions) and len(delivered) == count
+
+
+def test_an_interruption_while_views_are_materialized(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    launch, launches = RAW._launch, list[str]()
+
+    def interrupted(name: str, *arguments: Any) -> None:
+        launches.append(name)
+        if len(launches) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.3)  # until the caller has been told
+        launch(name, *arguments)
+
+    heat_map(session, f"{QUERY} ON gpu")
+    session._engine.views.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(RAW, "_launch", interrupted)
+        with pytest.raises(Interrupted):
+            session.execute(f"{QUERY} ON gpu")
+    assert len(launches) == 2 and not len(session._engine.views), "it stops at the next layer"
+    heat_map(session, f"{QUERY} ON gpu")
+
+
+def test_convolutions_are_told_what_they_may_round_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, bool]] = []
+    convolution = torch._convolution
+    for precision in ("fp32", "tf32", "bf16"):
+
+        def told(x: Tensor, *rest: Any, allow_tf32: bool, _precision: str = precision, **more: Any) -> Tensor:
+            seen.append((_precision, allow_tf32))
+            return convolution(x, *rest, allow_tf32=allow_tf32, **more)
+
+        monkeypatch.setattr(torch, "_convolution", told)
+        Run(backend=GpuBackend(NullDevice(True), precision=precision), off=("cut_over",)).logits(blocks())
+    assert set(seen) == {("fp32", False), ("tf32", False), ("tf32", True), ("bf16", False)}
 
 
 def test_settings_of_the_gpu(session: Session) -> None:

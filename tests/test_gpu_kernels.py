@@ -397,9 +397,8 @@ def test_grids_that_cuda_does_not_take_are_refused(device: Device) -> None:
         grid = [1, 1, 1]
         grid[axis] = most + 1
         before = device.launches.total()
-        with pytest.raises(
-            DeviceError, match=f"mean: {most + 1:,} blocks along {'xyz'[axis]} are more than the {most:,}"
-        ):
+        said = f"mean: {most + 1:,} blocks along {'xyz'[axis]} are more than the {most:,}"
+        with pytest.raises(DeviceError, match=said):
             device.launch("mean", ("float",), (grid[0], grid[1], grid[2]), **arrays, cells=4, channels=4, count=4)
         assert device.launches.total() == before
 

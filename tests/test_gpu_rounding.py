@@ -59,10 +59,17 @@ def child(done, later, uses):
         exec(each)
     before = state()
     if uses:
-        with rounding.kept():
-            for tf32 in (False, True, True, False, True):
-                rounding.permit(tf32)
-                assert rounding.permitted() == (tf32,) * 3, (done, tf32)
+        with rounding.products_kept():
+            for tf32 in (False, True, True):
+                rounding.permit_products(tf32)
+                assert rounding.permitted()[1] == tf32, (done, tf32)
+                with rounding.rounding(not tf32):
+                    assert rounding.permitted() == (not tf32, not tf32), (done, tf32)
+                    assert (b.cudnn.rnn.fp32_precision == "tf32") != tf32
+                assert rounding.permitted()[1] == tf32, (done, tf32)
+        assert state() == before, (done, before, state())
+        with rounding.rounding(True), rounding.rounding(False):
+            assert rounding.permitted() == (False, False)
         assert state() == before, (done, before, state())
     exec(later)
     return state()
@@ -94,35 +101,60 @@ def test_all_is_left_as_it_was_found_and_goes_on_to_follow_what_it_followed() ->
     assert ended.stdout == f"all {len(DONE) * len(LATER)}\n", ended.stderr[-2000:]
 
 
+class Older:
+    """Products before torch 2.9: one precision behind both of the older ways."""
+
+    precision = "highest"
+
+    @property
+    def allow_tf32(self) -> bool:
+        return self.precision != "highest"
+
+    @allow_tf32.setter
+    def allow_tf32(self, allowed: bool) -> None:
+        self.precision = "high" if allowed else "highest"
+
+
 def test_the_older_way_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As of a torch before 2.9."""
+    products, cudnn = Older(), torch.backends.cudnn
     monkeypatch.setattr(rounding, "NEWER", False)
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    first = cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    monkeypatch.setattr(rounding, "_PRODUCTS", products)
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: products.precision)
+    monkeypatch.setattr(
+        torch, "set_float32_matmul_precision", lambda precision: setattr(products, "precision", precision)
+    )
+    first = cudnn.allow_tf32
     try:
         for allowed, precision in itertools.product((False, True), ("highest", "high", "medium")):
-            cudnn.allow_tf32 = allowed
-            torch.set_float32_matmul_precision(precision)
-            with rounding.kept():
-                for tf32 in (False, True, False):
-                    rounding.permit(tf32)
-                    assert (cudnn.allow_tf32, matmul.allow_tf32) == rounding.permitted()[1:] == (tf32, tf32)
-            assert (cudnn.allow_tf32, torch.get_float32_matmul_precision()) == (allowed, precision)
+            cudnn.allow_tf32, products.precision = allowed, precision
+            with rounding.products_kept():
+                for tf32 in (False, True):
+                    rounding.permit_products(tf32)
+                    assert (cudnn.allow_tf32, products.allow_tf32) == rounding.permitted() == (allowed, tf32)
+                    with rounding.rounding(not tf32):
+                        assert (cudnn.allow_tf32, products.allow_tf32) == rounding.permitted() == (not tf32, not tf32)
+            assert (cudnn.allow_tf32, products.precision) == (allowed, precision)
     finally:
-        cudnn.allow_tf32 = first[0]
-        torch.set_float32_matmul_precision(first[1])
+        cudnn.allow_tf32 = first
 
 
 def test_permitting_what_is_permitted_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    with rounding.kept():
-        rounding.permit(True)
-        monkeypatch.setattr(rounding, "_CUDA", _Refusing())
-        rounding.permit(True)
-        with pytest.raises(AssertionError, match="fp32_precision is written"):
-            rounding.permit(False)
-        monkeypatch.undo()
+    with rounding.products_kept():
+        for tf32 in (True, False):
+            rounding.permit_products(tf32)
+            monkeypatch.setattr(rounding, "_PRODUCTS", _Refusing(rounding._PRODUCTS))
+            rounding.permit_products(tf32)
+            with pytest.raises(AssertionError, match="is written"):
+                rounding.permit_products(not tf32)
+            monkeypatch.undo()
 
 
 class _Refusing:
+    def __init__(self, level: object) -> None:
+        self.__dict__["level"] = level
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.level, name)
+
     def __setattr__(self, name: str, value: object) -> None:
         raise AssertionError(f"{name} is written")

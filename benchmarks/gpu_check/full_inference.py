@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.baselines import LAYOUTS, fold_batch_norms
-from kdb.kernels.gpu import rounding
+from kdb.kernels.gpu.rounding import rounding
 
 BATCHES = (128, 256, 512)
 PRECISIONS = ("fp32", "tf32", "bf16")
@@ -31,8 +31,7 @@ def permitted(precision: str) -> Iterator[None]:
     cudnn = torch.backends.cudnn
     before, cudnn.benchmark = cudnn.benchmark, True
     try:
-        with rounding.kept():
-            rounding.permit(precision == "tf32")
+        with rounding(precision == "tf32"):
             yield
     finally:
         cudnn.benchmark = before

@@ -175,9 +175,12 @@ class Engine:
         key = (identity, network.digest, plan.backend.name, image.shape, digest)
 
         def compute(wanted: Collection[str]) -> MaterializedViews:
-            pools = limited_pools(plan.threads, plan.backend.host)
-            with pools, computing(plan.threads), plan.backend.running():
-                return materialize(network, image, plan.backend, wanted)
+            def work() -> MaterializedViews:
+                with computing(plan.threads), plan.backend.running():
+                    return materialize(network, image, plan.backend, wanted)
+
+            with limited_pools(plan.threads, plan.backend.host):
+                return plan.backend.threads.call(work)
 
         return self.views.get(key, plan.views, compute)
 

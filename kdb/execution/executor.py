@@ -1,8 +1,9 @@
 """Runs a physical plan: workers take groups of batches through its stages; nothing is planned here.
 
-Each worker computes on one thread, unless the plan has fewer groups than threads.  A group's batches pass the delta
-stage one after another, their results are gathered in the worker's own buffer, and the later stages run on that; so
-results depend on the plan alone, never on timing, and memory on workers and groups, never on the number of positions.
+Each worker computes on one thread, unless the plan has fewer groups than threads; a device's only worker on the thread
+that is the device's.  A group's batches pass the delta stage one after another, their results are gathered in the
+worker's own buffer, and the later stages run on that; so results depend on the plan alone, never on timing, and memory
+on workers and groups, never on the number of positions.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -26,7 +28,7 @@ from kdb.operators.locationwise import LocationWise
 from kdb.operators.network import Node
 from kdb.planner.plan import FUSED, PhysicalPlan, Stage, Step
 from kdb.system.interrupts import deferred
-from kdb.system.threads import computing, limited_pools
+from kdb.system.threads import Task, computing, limited_pools
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,17 +85,19 @@ class Executor:
         Raises Interrupted on Ctrl-C, once the workers have stopped between two batches, and ExecutionError for
         whatever goes wrong in one of them.
         """
-        with plan.backend.running():
-            state = _Run(plan, views, occlusion, sink, analyze)
+
+        def prepared() -> _Run:
+            with plan.backend.running():
+                return _Run(plan, views, occlusion, sink, analyze)
+
+        state = plan.backend.threads.call(prepared)
         groups: queue.SimpleQueue[tuple[int, ...]] = queue.SimpleQueue()
         for group in plan.logical.groups:
             groups.put(group)
         count = min(self.threads, len(plan.logical.groups))
         each = plan.threads_per_group
-        workers = [
-            threading.Thread(target=state.work, args=(groups, each), name=f"kdb-worker-{i}", daemon=True)
-            for i in range(count)
-        ]
+        work = partial(state.work, groups, each)
+        workers = [plan.backend.threads.task(work, f"kdb-worker-{i}") for i in range(count)]
         try:
             with limited_pools(each, plan.backend.host):
                 try:
@@ -105,8 +109,7 @@ class Executor:
                     with deferred():
                         state.stop.set()
                         for worker in workers:
-                            if worker.ident is not None:
-                                worker.join()
+                            worker.end()
         except KeyboardInterrupt as error:
             raise Interrupted("interrupted") from error
         if state.error is not None:
@@ -116,7 +119,7 @@ class Executor:
         return state.measured
 
     @staticmethod
-    def _wait(workers: Sequence[threading.Thread], state: _Run, progress: Callable[[int], None] | None) -> None:
+    def _wait(workers: Sequence[Task], state: _Run, progress: Callable[[int], None] | None) -> None:
         # Not by joining: a join that Ctrl-C breaks off takes a running thread for an ended one (Python 3.11).
         for _ in workers:
             ended = False

@@ -6,10 +6,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 
-from kdb.errors import ExecutionError
+from kdb.errors import DeviceError, ExecutionError
 from kdb.kernels.base import Array, Backend
 from kdb.operators.leaves import Source
 from kdb.operators.network import Network
+from kdb.system.threads import checkpoint
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,7 @@ def materialize(network: Network, image: Array, backend: Backend, wanted: Collec
     alive: dict[str, Array] = {}
     kept: dict[str, Array] = {}
     for i, node in enumerate(network):
+        checkpoint()
         if isinstance(node.operator, Source):
             value = image
         else:
@@ -44,6 +46,8 @@ def materialize(network: Network, image: Array, backend: Backend, wanted: Collec
             inputs = [alive[source] for source in node.inputs]
             try:
                 value = node.operator.evaluate(backend, network.parameters, inputs, kernel, False)
+            except DeviceError:
+                raise
             except Exception as error:  # a library's own complaint says little without the layer
                 shapes = ", ".join(map(str, network.input_shapes(node)))
                 raise ExecutionError(f"layer {node.name} ({node.operator.label}) fails on {shapes}: {error}") from error

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from kdb.geometry import Boxes, IntArray, Size, Window
+
+if TYPE_CHECKING:
+    from kdb.system.threads import Threads
 
 Array = Any  # an array of the backend's own library
 
@@ -153,6 +156,8 @@ class Backend(Protocol):
     name: str
     host: bool
     """Whether arrays lie in the host's memory, so that looking at one waits for nothing, and slices can be filled."""
+    threads: Threads
+    """Where all verbs are to be called."""
 
     def convolution_kernels(self, sliding: Sliding, groups: int) -> tuple[str, ...]:
         """The kernels this backend has for such a :meth:`convolve`, the most general first."""

@@ -34,7 +34,7 @@ from kdb.operators.convolution import RECOMPUTE, Convolution
 from kdb.operators.locationwise import Dense, LocationWise
 from kdb.planner.cost import GPU_PROFILE, CostProfile, Rates
 from kdb.system import cache
-from kdb.system.threads import computing, limited_pools
+from kdb.system.threads import checkpoint, computing, limited_pools
 
 FORMAT = 2
 """Of the kept file; raised whenever an operator counts its work differently, or a kernel changes its speed."""
@@ -120,6 +120,7 @@ def measure_device(device: Device) -> CostProfile:
 
     def clock(call: Callable[[], object]) -> float:
         def several(repeats: int) -> float:
+            checkpoint()
             start = time.perf_counter()
             for _ in range(repeats):
                 call()
@@ -130,10 +131,14 @@ def measure_device(device: Device) -> CostProfile:
         repeats = max(math.ceil(LEAST_SECONDS / several(1)), 1)
         return min(several(repeats) for _ in range(TRIES))
 
-    with computing(1), device.running():
-        tiny = backends[0].upload(np.zeros((1, 1, 1, 4), np.float32))
-        call = clock(lambda: backends[0].add(tiny, tiny, True))
-        return _measured(device.title, backends, clock, call, GPU_PROFILE, LEAST_BATCH_SECONDS)
+    def work() -> CostProfile:
+        with computing(1), device.running():
+            tiny = backends[0].upload(np.zeros((1, 1, 1, 4), np.float32))
+            call = clock(lambda: backends[0].add(tiny, tiny, True))
+            return _measured(device.title, backends, clock, call, GPU_PROFILE, LEAST_BATCH_SECONDS)
+
+    with limited_pools(1, computes=False):
+        return device.threads.call(work)
 
 
 def _measured(

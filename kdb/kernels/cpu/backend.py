@@ -28,6 +28,7 @@ from kdb.kernels.base import (
 )
 from kdb.kernels.cpu import boxed, library, taps, winograd
 from kdb.kernels.programs import evaluate
+from kdb.system.threads import NewThreads, Threads
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -57,6 +58,7 @@ class CpuBackend:
         self.name = "numpy" if native else "cpu"
         self.native = native
         self.reduced = reduced
+        self.threads: Threads = NewThreads()
         self._product: Product = np.matmul if native else library.multiply
 
     def convolution_kernels(self, sliding: Sliding, groups: int) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import torch
 
 from kdb.kernels.base import Array, Program, Sliding, Tail
 from kdb.kernels.gpu.programs import encode
+from kdb.kernels.gpu.rounding import rounding
 from kdb.kernels.gpu.windows import Windows
 
 
@@ -39,7 +40,8 @@ class GpuBackend(Windows):
     def framework(self, tail: Tail, inputs: Sequence[Array]) -> Array:
         """On the device where torch runs there, otherwise on the host."""
         if self.device.has_torch:
-            y = tail([self.device.tensor(x) for x in inputs])
+            with rounding(tf32=False):
+                y = tail([self.device.tensor(x) for x in inputs])
             return self.device.array(y.float().reshape(len(y), 1, 1, -1))
         y = tail([torch.from_numpy(self.download(x)) for x in inputs])
         return self.upload(y.float().numpy().reshape(len(y), 1, 1, -1))

@@ -5,11 +5,12 @@ A device also owns memory.  Its arrays are of a library like numpy: CuPy's on a 
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cache, partial
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import cache, cached_property, partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -20,7 +21,9 @@ import torch.utils.dlpack
 
 from kdb.errors import DeviceError
 from kdb.kernels.base import Array
+from kdb.kernels.gpu import rounding
 from kdb.kernels.gpu.source import INSTANCES, Types, expressions, kernels, options, text
+from kdb.system.threads import Worker
 
 THREADS = 256
 """Of a block, where the kernel does not say otherwise."""
@@ -84,10 +87,20 @@ class Device(ABC):
     def has_torch(self) -> bool:
         """Whether torch computes on this device."""
 
+    @cached_property
+    def threads(self) -> Worker:
+        """The thread of all work on this device: cuDNN's plans for convolutions, say, are kept by thread."""
+        return Worker(f"kdb-{self.name}", self.ordered)
+
+    def ordered(self) -> AbstractContextManager[None]:
+        """Around work, in the thread that asks for it: after what it has launched, before what it will launch."""
+        return nullcontext()
+
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Around launches, in the thread that makes them."""
-        yield
+        """Around launches, in their thread; torch's permission to round to tf32 is set back afterwards."""
+        with rounding.products_kept():
+            yield
 
     @abstractmethod
     def limit_memory(self, limit: int | None) -> None:
@@ -97,7 +110,7 @@ class Device(ABC):
         """One launch of an instance on ``grid`` blocks of ``block`` threads.
 
         ``arguments`` are by the names of the declaration: arrays of its types, C-contiguous, None for a null pointer;
-        numbers are cast.  Raises DeviceError for whatever does not fit it, and for a grid that CUDA does not take, before
+        numbers are cast.  Raises DeviceError for whatever does not fit it, or a grid that CUDA does not take, before
         anything is launched.
         """
         checks = _checks(name, types)
@@ -178,6 +191,9 @@ class CupyDevice(Device):
         except ImportError as error:
             raise DeviceError("a GPU needs CuPy: pip install 'kdb-occlusion[gpu]'") from error
         self._cupy: Any = cupy
+        runtime, driver = cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError
+        torchs = getattr(torch, "AcceleratorError", None)  # from 2.8 on
+        self._failures: tuple[type[Exception], ...] = (runtime, driver, *((torchs,) if torchs else ()))
         self._pinned: Any = cupyx.empty_pinned
         try:
             self._index = int(cupy.cuda.runtime.getDevice())
@@ -216,21 +232,62 @@ class CupyDevice(Device):
         def malloc(size: int, device: int) -> int:
             return int(torch.cuda.caching_allocator_alloc(max(size, 1), device))
 
-        def free(pointer: int, device: int) -> None:
-            torch.cuda.caching_allocator_delete(pointer)  # type: ignore[no-untyped-call]
+        # What is freed as the interpreter ends finds neither torch nor names: then the process gives all back at once.
+        delete: Any = torch.cuda.caching_allocator_delete
+
+        def free(pointer: int, device: int, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+            if not ending():
+                delete(pointer)
 
         return self._cupy.cuda.PythonFunctionAllocator(malloc, free)
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """The pool, the legacy default stream (torch's own), and torch's permission to round set back afterwards."""
-        cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-        before = cudnn.allow_tf32, matmul.allow_tf32
+        """The pool, and the default stream for CuPy and torch alike, whatever stream was current for either.
+
+        Raises DeviceError where CUDA fails.
+        """
+        cuda = self._cupy.cuda
         try:
-            with self._cupy.cuda.Device(self._index), self._cupy.cuda.using_allocator(self._pool.malloc):
+            with ExitStack() as stack:
+                stack.enter_context(super().running())
+                stack.enter_context(cuda.Device(self._index))
+                stack.enter_context(cuda.using_allocator(self._pool.malloc))
+                stack.enter_context(self.ordered())
+                stack.enter_context(cuda.Stream.null)
+                if self.has_torch:
+                    stack.enter_context(torch.cuda.stream(torch.cuda.default_stream(self._index)))
                 yield
+        except Exception as error:
+            failure = next((e for e in (error, error.__cause__) if isinstance(e, self._failures)), None)
+            if failure is None:
+                raise
+            beyond = "; it takes no more work from this process, which has to be started anew" if self._lost() else ""
+            raise DeviceError(f"{self.title} failed: {failure}{beyond}") from error
+
+    def _lost(self) -> bool:
+        """Whether every call fails from now on, as it does after an access to what is not there."""
+        try:
+            self._cupy.cuda.runtime.deviceSynchronize()
+        except self._failures:
+            return True
+        return False
+
+    @contextmanager
+    def ordered(self) -> Iterator[None]:
+        """The default stream waits for torch's current one, if that is another, and that in the end for it."""
+        if not self.has_torch:
+            yield
+            return
+        own, current = torch.cuda.default_stream(self._index), torch.cuda.current_stream(self._index)
+        if own == current:
+            yield
+            return
+        own.wait_stream(current)
+        try:
+            yield
         finally:
-            cudnn.allow_tf32, matmul.allow_tf32 = before
+            current.wait_stream(own)
 
     def empty(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Array:
         """CuPy's."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 
 from kdb.kernels.base import Array, FloatArray, Margins, Sliding, Weight
+from kdb.kernels.gpu import rounding
 from kdb.kernels.gpu.device import Device
 
 
@@ -25,15 +26,6 @@ def _form(device: Device, weight: Weight, precision: str, like: torch.Tensor) ->
     return tensor
 
 
-def _permit(precision: str) -> None:
-    """What cuDNN and cuBLAS may round to; the device's ``running`` sets it back."""
-    permitted = precision == "tf32"
-    if torch.backends.cudnn.allow_tf32 != permitted:
-        torch.backends.cudnn.allow_tf32 = permitted
-    if torch.backends.cuda.matmul.allow_tf32 != permitted:
-        torch.backends.cuda.matmul.allow_tf32 = permitted
-
-
 def convolve(
     device: Device,
     x: Array,
@@ -45,7 +37,6 @@ def convolve(
     precision: str,
 ) -> Array:
     """Convolution [n, h, w, in] -> [n, h', w', out], kept as x is; margins that differ are laid around x first."""
-    _permit(precision)
     device.launches["torch.conv2d"] += 1
     tensor = device.tensor(x).permute(0, 3, 1, 2)
     top, left, bottom, right = margins
@@ -53,21 +44,29 @@ def convolve(
         tensor, top, left = torch.nn.functional.pad(tensor, (left, right, top, bottom)), 0, 0
     # A single tap has no dilation; given one, some of torch's kernels fail on maps one cell wide.
     gap_y, gap_x = (1 if taps == 1 else gap for taps, gap in zip(sliding.kernel, sliding.dilation, strict=True))
-    y = torch.nn.functional.conv2d(
+    cudnn = torch.backends.cudnn
+    # What torch.nn.functional.conv2d calls, with a permission of its own instead of the process's.
+    y: torch.Tensor = torch._convolution(
         tensor,
         _form(device, weight, precision, tensor),
         None if bias is None else _form(device, bias, precision, tensor),
-        stride=sliding.stride,
-        padding=(top, left),
-        dilation=(gap_y, gap_x),
+        sliding.stride,
+        (top, left),
+        (gap_y, gap_x),
+        transposed=False,
+        output_padding=(0, 0),
         groups=groups,
+        benchmark=cudnn.benchmark,
+        deterministic=cudnn.deterministic or torch.are_deterministic_algorithms_enabled(),
+        cudnn_enabled=cudnn.enabled,
+        allow_tf32=precision == "tf32",
     )
     return device.array(y.permute(0, 2, 3, 1))
 
 
 def dense(device: Device, x: Array, weight: Weight, bias: Weight | None, precision: str) -> Array:
     """``x W^T + b`` over the channels of [n, h, w, in], kept as x is."""
-    _permit(precision)
+    rounding.permit_products(precision == "tf32")
     device.launches["torch.linear"] += 1
     tensor = device.tensor(x)
     y = torch.nn.functional.linear(

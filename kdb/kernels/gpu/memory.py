@@ -13,6 +13,7 @@ from kdb.geometry import Boxes, Size
 from kdb.kernels.base import Array, Delta, FloatArray, Parameters, Program, Weight
 from kdb.kernels.gpu.device import DTYPES, Device, spread
 from kdb.kernels.gpu.programs import encode
+from kdb.system.threads import Threads
 
 MATHS = {"fp32": ("float", "F32"), "tf32": ("float", "TF32"), "bf16": ("bf16", "BF16")}
 """How deltas are kept and multiplied, by the query's precision."""
@@ -51,6 +52,7 @@ class Memory:
         self, device: Device, native: bool = False, precision: str = "fp32", memory_limit: int | None = None
     ) -> None:
         self.device, self.precision, self._limit = device, precision, memory_limit
+        self.threads: Threads = device.threads
         self.native = native or not device.has_torch
         self.name = f"{'native ' if native else ''}{device.name}"
         self._stored, _ = MATHS[precision]

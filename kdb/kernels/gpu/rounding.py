@@ -1,9 +1,13 @@
 """torch's permission for cuDNN and cuBLAS to round float32 operands to tf32: read, given, and left as it was found.
 
+A convolution takes its permission as an argument (see ``library``), so that this is about matrix products, and about
+models' own layers.
+
 torch has two ways to say it.  From 2.9 on an operation has its ``fp32_precision``, and one that says nothing follows
-that of CUDA, which follows that of all devices.  The older ``allow_tf32`` raises there where the two disagree.  So the
+that of CUDA, which follows that of all devices.  The older ``allow_tf32`` raises there while the two disagree.  So the
 newer one alone is used where there is one: it can be read whatever was used before, and the older one's own state stays
-as it is.
+as it is.  The permission is the process's, so that nothing is written which holds already, and nothing for longer than
+it must: torch.export, in another thread, reads the older one.
 """
 
 from __future__ import annotations
@@ -19,53 +23,74 @@ NEWER = hasattr(torch.backends.cudnn, "conv")
 
 _EVERYWHERE: Any = torch.backends
 _CUDA: Any = torch.backends.cudnn
-_OPERATIONS: tuple[Any, ...] = (_CUDA.conv, _CUDA.rnn, torch.backends.cuda.matmul) if NEWER else ()
+_PRODUCTS: Any = torch.backends.cuda.matmul
+_OPERATIONS: tuple[Any, ...] = (_CUDA.conv, _CUDA.rnn, _PRODUCTS) if NEWER else ()
 """What holds for all devices, for CUDA, and for each of its operations."""
 
 
-def permitted() -> tuple[bool, bool, bool]:
-    """Whether convolutions, recurrent layers and matrix products may round now."""
+def permitted() -> tuple[bool, bool]:
+    """Whether (cuDNN, in convolutions and recurrent layers, cuBLAS, in matrix products) may round now.
+
+    Where convolutions and recurrent layers differ, it is the convolutions'.
+    """
     if NEWER:
-        conv, rnn, product = _OPERATIONS
-        return conv.fp32_precision == "tf32", rnn.fp32_precision == "tf32", product.fp32_precision == "tf32"
-    cudnn = torch.backends.cudnn.allow_tf32
-    return cudnn, cudnn, torch.backends.cuda.matmul.allow_tf32
+        conv, _, products = _OPERATIONS
+        return conv.fp32_precision == "tf32", products.fp32_precision == "tf32"
+    return torch.backends.cudnn.allow_tf32, _PRODUCTS.allow_tf32
 
 
-def permit(tf32: bool) -> None:
-    """Let all of them round, or none; nothing is written where it is so already.  For :func:`kept` to set back."""
-    if permitted() == (tf32, tf32, tf32):
-        return
+def permit_products(tf32: bool) -> None:
+    """Let matrix products round, or not; nothing is written where it is so already.  Inside of ``products_kept``."""
     if not NEWER:
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
-        return
-    wanted = "tf32" if tf32 else "ieee"
-    _CUDA.fp32_precision = wanted
-    for operation in _OPERATIONS:
-        if operation.fp32_precision != wanted:  # it has one of its own
-            operation.fp32_precision = wanted
+        if _PRODUCTS.allow_tf32 != tf32:
+            _PRODUCTS.allow_tf32 = tf32
+    elif (_PRODUCTS.fp32_precision == "tf32") != tf32:
+        _PRODUCTS.fp32_precision = "tf32" if tf32 else "ieee"
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Around what permits: afterwards all is as it was found, in every thread, by both of torch's ways."""
+def products_kept() -> Iterator[None]:
+    """Around ``permit_products``: afterwards products may do what they might before."""
     if not NEWER:
-        before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+        before = torch.get_float32_matmul_precision()
         try:
             yield
         finally:
-            torch.backends.cudnn.allow_tf32 = before[0]
-            torch.set_float32_matmul_precision(before[1])
+            torch.set_float32_matmul_precision(before)
         return
-    above = _own(_CUDA, _EVERYWHERE, _EVERYWHERE.fp32_precision)
-    own = [_own(operation, _CUDA, above) for operation in _OPERATIONS]
+    own = _own(_PRODUCTS, _CUDA, _own(_CUDA, _EVERYWHERE, _EVERYWHERE.fp32_precision))
     try:
         yield
     finally:
-        _CUDA.fp32_precision = above
-        for operation, value in zip(_OPERATIONS, own, strict=True):
-            if value != "none":  # otherwise it follows CUDA's, and was never written to
-                operation.fp32_precision = value
+        _PRODUCTS.fp32_precision = own
+
+
+@contextmanager
+def rounding(tf32: bool) -> Iterator[None]:
+    """Inside, convolutions, recurrent layers and products may all round, or none; afterwards all is as it was found."""
+    with products_kept():
+        if not NEWER:
+            cudnn = torch.backends.cudnn.allow_tf32
+            torch.backends.cudnn.allow_tf32 = _PRODUCTS.allow_tf32 = tf32
+            try:
+                yield
+            finally:
+                torch.backends.cudnn.allow_tf32 = cudnn
+            return
+        above = _own(_CUDA, _EVERYWHERE, _EVERYWHERE.fp32_precision)
+        own = [_own(operation, _CUDA, above) for operation in _OPERATIONS]
+        wanted = "tf32" if tf32 else "ieee"
+        try:
+            _CUDA.fp32_precision = wanted
+            for operation in _OPERATIONS:
+                if operation.fp32_precision != wanted:  # it has one of its own
+                    operation.fp32_precision = wanted
+            yield
+        finally:
+            _CUDA.fp32_precision = above
+            for operation, value in zip(_OPERATIONS, own, strict=True):
+                if value != "none":  # otherwise it follows CUDA's, and was not written to
+                    operation.fp32_precision = value
 
 
 def _own(level: Any, above: Any, kept: str) -> str:
