@@ -10,7 +10,7 @@ import time
 from benchmarks.gpu_check.check import Check, Rows
 
 FIRST = "convolutions or functions"
-FILE = "tests/test_gpu_device.py"
+FILE = "tests/kernels/test_gpu_device.py"
 
 
 def first(check: Check, rows: Rows, network: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from benchmarks import same_plans
 from benchmarks.checkout import Checkout
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 STAND_IN = """
 import json

@@ -15,8 +15,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from problems import Problem, Run, images, on_a_lattice, scattered
-from test_engine import problems
 from torch import Tensor, nn
 
 from benchmarks.calibrated import calibrate
@@ -38,6 +36,8 @@ from kdb.planner.rules import Context
 from kdb.results.maps import HeatMap
 from kdb.session.session import Session
 from tests.emulation.device import EmulatedDevice, NullDevice, compiler
+from tests.execution.test_engine import problems
+from tests.problems import Problem, Run, images, on_a_lattice, scattered
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no g++ to compile the kernels with")
 

@@ -16,13 +16,13 @@ import torch
 from captum.attr import Occlusion as Reference
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from networks import Branches, Residual, modules
 from torch import Tensor, nn
 
 import kdb
 from kdb.captum import Occlusion
 from kdb.captum.arguments import Windows
 from kdb.errors import BindError, FullInferenceWarning, Interrupted, ModelError
+from tests.networks import Branches, Residual, modules
 
 Call = tuple[nn.Module, Tensor, dict[str, Any]]
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from problems import Problem, Run, everything, images, on_a_lattice, scattered
 from torch import Tensor, nn
 
 from kdb.errors import ExecutionError, Interrupted
@@ -17,6 +16,7 @@ from kdb.execution.executor import Executor, Occlusion
 from kdb.execution.views import materialize
 from kdb.frontends.torch_export import trace
 from kdb.kernels.cpu.backend import CpuBackend
+from tests.problems import Problem, Run, everything, images, on_a_lattice, scattered
 
 
 @pytest.fixture

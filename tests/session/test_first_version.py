@@ -19,7 +19,7 @@ import torch.export
 import kdb
 from kdb.planner import calibration
 
-FOLDER = Path(__file__).resolve().parent / "data" / "first_version"
+FOLDER = Path(__file__).resolve().parents[1] / "data" / "first_version"
 QUERY = "OCCLUDE $image WITH patch(6, 6) STRIDE 3 USING first FOR CLASS 'dog'"
 TRACED = "OCCLUDE $image STRIDE 16 USING squeezenet1_1 (weights = 'random', input = (64, 64))"
 CREATE = "CREATE MODEL first FROM 'model.onnx' (mean = 0.5, std = 0.25, labels = ('cat', 'dog', 'fish'))"

@@ -8,9 +8,6 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
-from problems import Problem, Run, on_a_lattice, scattered
-from test_engine import problems
-from test_kernels import CASES, PARAMETERS, inputs
 
 from benchmarks.oracle import SIGNAL_BOUND
 from kdb.geometry import Boxes, Size
@@ -20,7 +17,10 @@ from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.kernels.gpu.memory import MATHS
 from kdb.session.session import Session
-from tests.test_gpu_kernels import TOLERANCE, normal
+from tests.execution.test_engine import problems
+from tests.kernels.test_gpu_kernels import TOLERANCE, normal
+from tests.kernels.test_kernels import CASES, PARAMETERS, inputs
+from tests.problems import Problem, Run, on_a_lattice, scattered
 
 pytestmark = pytest.mark.gpu
 

@@ -265,7 +265,7 @@ assert "kdb.frontends.torch_export" not in sys.modules
 
 def test_a_second_process_exports_nothing(folder: Path) -> None:
     plan = Session().explain(QUERY)
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", SECOND], cwd=root, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.rstrip() == plan.rstrip()

@@ -110,7 +110,7 @@ def test_a_keras_network_stays_incremental(tmp_path: Path, photo: np.ndarray) ->
 
 def test_a_file_that_keras_wrote(photo: np.ndarray) -> None:
     """By tf2onnx; see data/keras_export.py."""
-    path = Path(__file__).parent / "data" / "keras.onnx"
+    path = Path(__file__).parents[1] / "data" / "keras.onnx"
     db = kdb.connect()
     db.execute(f"CREATE MODEL net FROM '{path}' (scale = 1)")
     assert db.explain("OCCLUDE $image USING net", {"image": None}).count("opaque") == 0

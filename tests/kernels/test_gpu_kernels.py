@@ -19,7 +19,7 @@ from kdb.kernels.gpu.memory import bits
 from kdb.kernels.gpu.programs import REGISTERS, encode
 from kdb.kernels.gpu.source import INSTANCES, expressions, files, kernels, options, text
 from tests.emulation.device import EmulatedDevice, NullDevice, compiler
-from tests.test_kernels import CASES, PARAMETERS, inputs
+from tests.kernels.test_kernels import CASES, PARAMETERS, inputs
 
 CPU = CpuBackend(native=True)
 DEVICE = EmulatedDevice()

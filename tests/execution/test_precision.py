@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import on_a_lattice
 from skimage.metrics import structural_similarity
 
 import kdb
@@ -17,6 +16,7 @@ from kdb.kernels.base import Sliding, Weight
 from kdb.kernels.cpu import library
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.models import efficientnet_lite
+from tests.problems import on_a_lattice
 
 BITS = 8
 """Of bfloat16's mantissa: a rounding is off by 2**-9 at most, relative to the number."""

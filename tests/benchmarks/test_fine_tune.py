@@ -12,7 +12,7 @@ from PIL import Image
 
 import kdb
 
-SCRIPT = Path(__file__).parent.parent / "examples" / "fine_tune.py"
+SCRIPT = Path(__file__).parents[2] / "examples" / "fine_tune.py"
 
 
 def test_a_folder_becomes_a_model(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from benchmarks import old_and_new
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow

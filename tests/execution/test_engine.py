@@ -9,8 +9,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
-from networks import modules
-from problems import Ints, Problem, Run, everything, images, on_a_lattice, scattered
 from torch import Tensor, nn
 
 from benchmarks.calibrated import calibrate
@@ -19,6 +17,8 @@ from kdb.execution.executor import Executor
 from kdb.geometry import lattice
 from kdb.planner.footprints import Core
 from kdb.planner.rules import RULES
+from tests.networks import modules
+from tests.problems import Ints, Problem, Run, everything, images, on_a_lattice, scattered
 
 # --- random networks ---------------------------------------------------------------------------------------------
 

@@ -240,7 +240,7 @@ def test_save_and_load_a_file(tmp_path: Path) -> None:
 
 
 def test_every_key_of_the_npz_is_in_the_documentation() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "heatmap-files.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "heatmap-files.md").read_text(encoding="utf-8")
     with np.load(io.BytesIO(saved(small())), allow_pickle=False) as file:
         assert [key for key in file.files if f"| `{key}` |" not in page] == []
         assert int(file["format"]) == FORMAT
@@ -488,7 +488,7 @@ hm = HeatMap(values=np.zeros((1, 1), np.float32), positions=np.zeros((1, 1, 2), 
 hm._repr_png_()
 assert "matplotlib" in sys.modules and "matplotlib.pyplot" not in sys.modules, "pyplot"
 """
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -43,7 +43,7 @@ def test_a_section_that_crashes_hangs_or_raises_ends_only_itself(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     check = Check("cpu", ("a", "b"), ("a",), tmp_path, tmp_path, time.time() + 300)
-    where = "tests.gpu_check_sections"
+    where = "tests.benchmarks.gpu_check_sections"
     parts = [
         command.Part("crash", f"{where}:crashes", 60),
         command.Part("hang", f"{where}:hangs", 10),

@@ -167,7 +167,7 @@ def test_images_and_preprocessing_do_not_import_torch() -> None:
     code = (
         "import sys, kdb.images.reading, kdb.images.preprocessing, kdb.models.model; sys.exit('torch' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
 
 
 # --- classes ---------------------------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """Whether one finds one's way: where newcomers' questions are answered, and that docs/architecture.md names the place.
 
 ``tests/data/questions.json`` has questions, each with the symbol in the code that answers it, so that code may move.
-``python -m tests.test_architecture answers.json`` counts how many of somebody's answers are right: a JSON object of
-numbers of questions, from 1 on, to folders or files relative to the repository, as ``{"1": "kdb/planner/rules"}``.
+``python -m tests.project.test_architecture answers.json`` counts how many of somebody's answers are right: a JSON
+object of numbers of questions, from 1 on, to folders or files relative to the repository, as
+``{"1": "kdb/planner/rules"}``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 QUESTIONS: list[dict[str, str]] = json.loads((ROOT / "tests" / "data" / "questions.json").read_text())
 
 

@@ -1,7 +1,7 @@
 """Imports go down only: the folders of kdb on their floors, and every import held against them.
 
-``python -m tests.test_layers`` prints the floors, and what each folder imports.  An import counts wherever it stands,
-inside a function too; those under ``if TYPE_CHECKING:`` do not run and do not count.
+``python -m tests.project.test_layers`` prints the floors, and what each folder imports.  An import counts wherever it
+stands, inside a function too; those under ``if TYPE_CHECKING:`` do not run and do not count.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import networkx
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 FACE = ("__init__", "__main__", "cli")
 FLOORS: tuple[tuple[str, ...], ...] = (
