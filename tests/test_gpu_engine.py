@@ -37,6 +37,7 @@ from kdb.planner.optimize import optimize
 from kdb.planner.plan import FUSED, LogicalPlan, Step
 from kdb.planner.rules import Context
 from kdb.session import Session
+from kdb.threads import _current
 from tests.emulation.device import EmulatedDevice, NullDevice, compiler
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no g++ to compile the kernels with")
@@ -317,7 +318,7 @@ def test_an_interruption_while_views_are_materialized(session: Session, monkeypa
         launches.append(name)
         if len(launches) == 2:
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.3)  # until the caller has been told
+            assert _current.turn.stop.wait(10)  # until the caller has been told
         launch(name, *arguments)
 
     heat_map(session, f"{QUERY} ON gpu")
