@@ -10,6 +10,7 @@ from contextlib import contextmanager, redirect_stderr
 from functools import partial
 from io import StringIO
 from operator import attrgetter
+from threading import Lock
 from typing import Any
 
 import torch
@@ -51,10 +52,14 @@ def traced(module: torch.nn.Module, shape: tuple[int, int, int]) -> tuple[Networ
         raise ModelError(f"the model cannot be translated: {type(error).__name__}: {first_line(error)}") from error
 
 
+_alone = Lock()
+"""Held while a model is exported: torch's exporter, like warnings and the log, has one state for all threads."""
+
+
 def _export(module: torch.nn.Module, example: torch.Tensor) -> ExportedProgram:
     batch = Dim("batch", min=1)
     try:
-        with _silent(), torch.no_grad():
+        with _alone, _silent(), torch.no_grad():
             program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},), strict=False)
             decomposed: ExportedProgram = program.run_decompositions(_decompositions())
             return decomposed

@@ -115,6 +115,8 @@ class Worker:
         with self._around():
             try:
                 turn.start()
+                while not turn.future.done():  # the system may tell another thread of Ctrl-C, which wakes no one
+                    wait([turn.future], timeout=0.1)
                 result: T = turn.future.result()
                 return result
             except BaseException:

@@ -35,6 +35,7 @@ from kdb.planner.plan import FUSED, LogicalPlan, Step
 from kdb.planner.rules import Context
 from kdb.results.maps import HeatMap
 from kdb.session.session import Session
+from kdb.system.threads import _current
 from tests.emulation.device import EmulatedDevice, NullDevice, compiler
 from tests.execution.test_engine import problems
 from tests.problems import Problem, Run, images, on_a_lattice, scattered
@@ -317,7 +318,7 @@ def test_an_interruption_while_views_are_materialized(session: Session, monkeypa
         launches.append(name)
         if len(launches) == 2:
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.3)  # until the caller has been told
+            assert _current.turn.stop.wait(10)  # until the caller has been told
         launch(name, *arguments)
 
     heat_map(session, f"{QUERY} ON gpu")

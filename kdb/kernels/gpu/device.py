@@ -263,7 +263,8 @@ class CupyDevice(Device):
             if failure is None:
                 raise
             beyond = "; it takes no more work from this process, which has to be started anew" if self._lost() else ""
-            raise DeviceError(f"{self.title} failed: {failure}{beyond}") from error
+            said = str(failure).partition("\n")[0]
+            raise DeviceError(f"{self.title} failed: {said}{beyond}") from error
 
     def _lost(self) -> bool:
         """Whether every call fails from now on, as it does after an access to what is not there."""
