@@ -21,8 +21,8 @@ from kdb.geometry import Boxes, Size
 from kdb.kernels.base import Program
 from kdb.operators.combine import Add, Concatenate
 from kdb.operators.convolution import Convolution
-from kdb.operators.locationwise import Affine, Dense, Flatten, LocationWise, SelectChannels
 from kdb.operators.network import Network, Node
+from kdb.operators.pointwise import Affine, Dense, Flatten, Pointwise, SelectChannels
 from kdb.operators.pooling import AveragePool, GlobalMean, MaxPool
 
 FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {
@@ -129,7 +129,7 @@ class Algorithm1:
             shape = network.input_shapes(node)[0]._replace(channels=1)
             counts = torch.from_numpy(operator.divisors(shape).array[..., 0]).to(self._device)
             return sums / _context(counts[None], None, boxes, 1.0)
-        if isinstance(operator, LocationWise):
+        if isinstance(operator, Pointwise):
             return self._program(network, operator.program, x)
         if isinstance(operator, Affine):
             scale, shift = self._weight(network, operator.scale), self._weight(network, operator.shift)

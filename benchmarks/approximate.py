@@ -1,6 +1,6 @@
 """Approximate maps of a trained network on photographs: how good they are, what was said of that, what they cost.
 
-Each photograph has its exact map and one of low fidelity.  Courses are followed on them, since what they propose
+Each photograph has its exact map and one of low fidelity.  Strategies are followed on them, since what they propose
 depends on scores alone, and every round is planned, so that multiply-adds are those of the plans; so many seeds cost no
 inference.  Seconds are those of queries.
 """
@@ -33,11 +33,11 @@ from kdb.language import syntax
 from kdb.operators.network import Network
 from kdb.queries.evaluation import LOW_FIDELITY
 from kdb.results.maps import HeatMap
-from kdb.sampling.course import Course, Estimate
 from kdb.sampling.drill_down import DrillDown, coarse_steps
 from kdb.sampling.multi_fidelity import MultiFidelity
 from kdb.sampling.progressive import Goal
 from kdb.sampling.similarity import ssim as similarity
+from kdb.sampling.strategy import Estimate, Strategy
 from kdb.session.session import Session
 from kdb.system.threads import limited_pools
 
@@ -57,7 +57,7 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Run:
-    """A course that was followed to its end.
+    """A strategy that was followed to its end.
 
     ``exact`` and ``low`` are the shares of the map that it evaluated at each fidelity, ``expected`` what it said of its
     SSIM.
@@ -92,7 +92,7 @@ class Costs:
     def of(self, positions: IntArray, low: bool = False) -> int:
         """Of one round."""
         threshold = LOW_FIDELITY if low else None
-        plan = self._engine.plan(self.network, positions, PATCH, uniform=True, threshold=threshold, hold=low)
+        plan = self._engine.plan(self.network, positions, PATCH, uniform=True, threshold=threshold, freeze=low)
         return plan.physical.planned_macs
 
     def naive(self, positions: int) -> int:
@@ -100,22 +100,22 @@ class Costs:
         return self.network.macs * positions
 
 
-def followed(course: Course, maps: Maps, costs: Costs) -> tuple[Estimate, dict[bool, int], int]:
-    """The last estimate of a course on maps that are known, cells by whether fidelity was low, and multiply-adds."""
+def followed(strategy: Strategy, maps: Maps, costs: Costs) -> tuple[Estimate, dict[bool, int], int]:
+    """The last estimate of a strategy on maps that are known, cells by whether fidelity was low, and multiply-adds."""
     macs, cells_of = costs.network.macs, {False: 0, True: 0}  # one full inference makes the views
-    while len(cells := course.propose()):
-        low = course.low_fidelity
-        course.take(cells, (maps.low if low else maps.exact).reshape(1, -1)[:, cells])
+    while len(cells := strategy.propose()):
+        low = strategy.low_fidelity
+        strategy.take(cells, (maps.low if low else maps.exact).reshape(1, -1)[:, cells])
         macs += costs.of(maps.positions[cells], low)
         cells_of[low] += len(cells)
-    return course.estimate(), cells_of, macs
+    return strategy.estimate(), cells_of, macs
 
 
 def sampled(photo: str, maps: Maps, costs: Costs, seed: int, ssim: float, guaranteed: bool) -> Run:
-    """The course of a query for ``ssim``."""
+    """The strategy of a query for ``ssim``."""
     rows, columns = maps.exact.shape
-    course = MultiFidelity(rows, columns, Goal(ssim, guaranteed), -1, seed)
-    estimate, cells, macs = followed(course, maps, costs)
+    strategy = MultiFidelity(rows, columns, Goal(ssim, guaranteed), -1, seed)
+    estimate, cells, macs = followed(strategy, maps, costs)
     achieved = similarity(estimate.values[0].reshape(rows, columns), maps.exact)
     exact, low = (cells[fidelity] / maps.exact.size for fidelity in (False, True))
     return Run(photo, seed, ssim, guaranteed, exact, low, macs, achieved, estimate.ssim or 0.0)
@@ -224,7 +224,7 @@ def cost_on_vgg16(share: float = 0.16) -> dict[str, Any]:
 
 
 def _maps(db: Session, name: str) -> tuple[HeatMap, Maps, float]:
-    """A photograph's exact map, what courses are told of it, and the seconds that the exact one took."""
+    """A photograph's exact map, what strategies are told of it, and the seconds that the exact one took."""
     exact, low = _text(), _text(f"THRESHOLD {LOW_FIDELITY}")  # the network has no gates
     start = time.perf_counter()
     found = db.execute(exact, {"image": photos.photo(name)})
@@ -247,7 +247,7 @@ def _courses(task: tuple[str, Maps, Network, Sequence[int]]) -> list[Run]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.approximate", description=__doc__.partition("\n")[0])
-    parser.add_argument("--seeds", type=int, default=10, help="courses a photograph")
+    parser.add_argument("--seeds", type=int, default=10, help="strategies a photograph")
     parser.add_argument("--photos", nargs="*", default=photos.NAMES, choices=photos.NAMES, help="by default all")
     parser.add_argument("--out", type=Path, default=DOCS, help="folder for the report")
     options = parser.parse_args(arguments)
@@ -272,7 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ProcessPoolExecutor(cores(), get_context("spawn")) as pool:
         for each in pool.map(_courses, [(name, maps[name], network, range(options.seeds)) for name in maps]):
             runs += each
-            print(f"{each[0].photo:12} {len(each)} courses", flush=True)
+            print(f"{each[0].photo:12} {len(each)} strategies", flush=True)
     costs = Costs(network)
     groups = {"objects": [n for n in OBJECTS if n in exact], "textures": [n for n in TEXTURES if n in exact]}
     groups = {what: names for what, names in groups.items() if names}
@@ -293,7 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     write_markdown(options.out / "approximate.md", "Approximate maps", tables)
     records = [asdict(run) for run in runs]
-    write_json(options.out / "approximate.json", {"machine": machine(), "courses": records, "vgg16": vgg16})
+    write_json(options.out / "approximate.json", {"machine": machine(), "strategies": records, "vgg16": vgg16})
     print("\n".join(f"\n{title}\n{text}" for title, text in tables.items()))
     return 0
 
@@ -305,8 +305,8 @@ of scikit-image: {", ".join(OBJECTS)} (objects); {", ".join(TEXTURES)} (textures
 - met: runs, a photograph and a seed each, whose SSIM to the exact map is at least what was asked for.
 - evaluated exactly, approximately: of the positions; approximately is with boxes of at most {LOW_FIDELITY:g} of a map,
   in fp32; queries may multiply in bfloat16 too.
-- fewer multiply-adds: full inference at all positions over the plans of all rounds, audits, couples and the views
-  included.
+- fewer multiply-adds: full inference at all positions over the plans of all rounds, with held-out samples, pairs and
+  the views.
 - SSIM, lowest: achieved, on average and at worst. Expected, off by: `hm.ssim_estimate` less that, on average."""
 
 

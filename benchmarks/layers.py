@@ -14,8 +14,8 @@ from kdb.geometry import Boxes, IntArray
 from kdb.kernels.base import Array, Backend, Delta, FloatArray
 from kdb.operators.base import Shape, Update, Work
 from kdb.operators.convolution import Convolution
-from kdb.operators.locationwise import Dense
 from kdb.operators.network import Node
+from kdb.operators.pointwise import Dense
 from kdb.planner.calibration import busy_seconds
 from kdb.planner.plan import PhysicalPlan
 from kdb.system.threads import limited_pools

@@ -21,8 +21,8 @@ from kdb.geometry import IntArray, Size, Spans, Window
 from kdb.models import zoo
 from kdb.models.catalog import Catalog, TracedModel
 from kdb.operators.convolution import Convolution
-from kdb.operators.leaves import Opaque
 from kdb.operators.network import Network, Node
+from kdb.operators.sources import Opaque
 from kdb.planner.footprints import Geometry
 
 TITLE = "What there is to gain"

@@ -39,8 +39,8 @@ from kdb.execution.executor import Occlusion
 from kdb.frontends.torch_export import trace
 from kdb.geometry import Size
 from kdb.kernels.base import Array
-from kdb.operators.locationwise import Flatten
 from kdb.operators.network import Network
+from kdb.operators.pointwise import Flatten
 from kdb.planner.footprints import Geometry
 from kdb.session.session import Session
 

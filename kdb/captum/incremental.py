@@ -21,7 +21,7 @@ from kdb.execution.engine import Engine
 from kdb.execution.executor import Occlusion
 from kdb.execution.views import MaterializedViews
 from kdb.frontends.check import agree
-from kdb.frontends.kept import trace
+from kdb.frontends.trace_cache import trace
 from kdb.geometry import IntArray, Size
 from kdb.kernels.base import Array
 from kdb.models.model import fingerprint, weights_digest

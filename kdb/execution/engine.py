@@ -97,7 +97,7 @@ class Engine:
         precision: str = "fp32",
         uniform: bool = False,
         threshold: float | None = None,
-        hold: bool = False,
+        freeze: bool = False,
         device: str = "cpu",
     ) -> Planned:
         """The physical plan; no pixel is looked at.  Recent plans are kept: the images of a glob share one.
@@ -107,29 +107,29 @@ class Engine:
         ``device`` is cpu, gpu, or auto: a GPU where there is one and it is expected to take less time.  Raises
         DeviceError where there is none and gpu is asked for.
         ``uniform`` promises a patch of one colour; ``threshold`` permits boxes of that share of a map at most,
-        ``hold`` gates that keep the unmodified image's values.
+        ``freeze`` gates that keep the unmodified image's values.
         """
         chosen = tuple((setting.name, value) for setting, value in self.settings)
         digest = hashlib.sha256(positions.tobytes()).digest()
-        key = (id(network), digest, patch, precision, uniform, threshold, hold, device, chosen)
-        held = self._plans.get(key)
-        if held is None:
+        key = (id(network), digest, patch, precision, uniform, threshold, freeze, device, chosen)
+        found = self._plans.get(key)
+        if found is None:
             # Kept with its network: as long as it is, no other object takes that id.
             naive = LogicalPlan.naive(network, positions, patch, self._preset.bounded, uniform)
-            contexts = self._contexts(device, precision, threshold, hold, len(positions))
+            contexts = self._contexts(device, precision, threshold, freeze, len(positions))
             planned = min((self._plan(naive, context) for context in contexts), key=lambda p: p.physical.seconds)
-            held = self._plans[key] = network, planned
+            found = self._plans[key] = network, planned
             if len(self._plans) > PLANS_KEPT:
                 self._plans.popitem(last=False)
         self._plans.move_to_end(key)
-        return held[1]
+        return found[1]
 
     @property
     def _preset(self) -> Preset:
         return PRESETS[self.settings["preset"]]
 
     def _contexts(
-        self, asked: str, precision: str, threshold: float | None, hold: bool, positions: int
+        self, asked: str, precision: str, threshold: float | None, freeze: bool, positions: int
     ) -> Iterator[Context]:
         """The surroundings to plan in, one for each device that comes into question."""
         preset = self._preset
@@ -141,7 +141,7 @@ class Engine:
             backend = CpuBackend(native, reduced=precision == "bf16")
             costs = CostModel(self.profile(threads), backend, allowed, positions)
             size, room = batch_size or preset.batch_size, BUFFER_BYTES // threads
-            yield Context(costs, threads, size, room, threshold=threshold, hold=hold)
+            yield Context(costs, threads, size, room, threshold=threshold, freeze=freeze)
         device = None if asked == "cpu" else gpu.found() if asked == "auto" else gpu.opened()
         if device is not None:
             megabytes = self.settings["memory_limit"]
@@ -151,7 +151,7 @@ class Engine:
             room = DEVICE_BUFFER_BYTES if limit is None else min(DEVICE_BUFFER_BYTES, limit // 8)
             size = batch_size or preset.device_batch_size
             size = None if size is None else min(size, gpu.MOST_POSITIONS)
-            yield Context(costs, 1, size, room, DEVICE_BUFFER_POSITIONS, threshold, hold)
+            yield Context(costs, 1, size, room, DEVICE_BUFFER_POSITIONS, threshold, freeze)
 
     def _plan(self, naive: LogicalPlan, context: Context) -> Planned:
         start = time.perf_counter()

@@ -24,8 +24,8 @@ from kdb.execution.views import MaterializedViews
 from kdb.geometry import Boxes, IntArray, Part, Size
 from kdb.kernels.base import Array, Delta, Epilogue
 from kdb.operators.base import Update, materialize
-from kdb.operators.locationwise import LocationWise
 from kdb.operators.network import Node
+from kdb.operators.pointwise import Pointwise
 from kdb.planner.plan import FUSED, PhysicalPlan, Stage, Step
 from kdb.system.interrupts import deferred
 from kdb.system.threads import Task, computing, limited_pools
@@ -277,7 +277,7 @@ class _Group:
         for name in stage.keeps:
             delta = deltas.pop(name)
             readers = [node.operator for node in self.network.readers(name)]
-            delta.disposable = not any(operator.aliases for operator in (self.network[name].operator, *readers))
+            delta.donate = not any(operator.aliases for operator in (self.network[name].operator, *readers))
             crossing[name] = materialize(self.backend, views[name], delta, self.network[name].shape.size)
         self.measured.stages[stage.name] += time.perf_counter() - start
         return batch, crossing
@@ -316,9 +316,9 @@ class _Group:
     def _apply(self, step: Step, deltas: Mapping[str, Delta], batch: IntArray, boxes: Boxes) -> Delta:
         node, views = step.node, self.run_.views
         inputs = [deltas.get(name) for name in node.inputs]
-        for delta, disposable in zip(inputs, step.disposable, strict=True):
+        for delta, donate in zip(inputs, step.donate, strict=True):
             if delta is not None:
-                delta.disposable = disposable
+                delta.donate = donate
         reads = node.operator.reads(step.kernel, [delta is not None for delta in inputs])
         update = Update(
             inputs,
@@ -339,7 +339,7 @@ class _Group:
     def _epilogue(self, node: Node) -> Epilogue:
         """What a location-wise layer makes of its input's delta."""
         operator, views = node.operator, self.run_.views
-        assert isinstance(operator, LocationWise), "only those fuse"
+        assert isinstance(operator, Pointwise), "only those fuse"
         result = views[node.name] if operator.rounded else None
         return Epilogue(operator.program, self.network.parameters, views[node.inputs[0]], result)
 
@@ -369,7 +369,7 @@ class _Group:
                 node, count = step.node, min(size, n - first)
                 inputs = [self._map(maps, name, count) for name in node.inputs]
                 maps[node.name] = node.operator.evaluate(
-                    self.backend, self.network.parameters, inputs, step.kernel, step.disposable[0]
+                    self.backend, self.network.parameters, inputs, step.kernel, step.donate[0]
                 )
                 self._awaited()
                 for name in step.releases:

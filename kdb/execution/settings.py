@@ -14,6 +14,9 @@ from kdb.errors import BindError, did_you_mean
 
 KERNELS = ("auto", "native", "direct", "gemm", "taps", "winograd", "recompute")
 
+RENAMED = {"rule.hold_context": "rule.freeze_context", "rule.merge_location_wise": "rule.merge_pointwise"}
+"""Settings by the names they had in earlier versions, as studies and scripts may still call them."""
+
 _SWITCH = {"on": True, "true": True, "off": False, "false": False}
 
 
@@ -108,7 +111,7 @@ class Settings:
         self._values = {name: setting.default for name, setting in self._settings.items()}
 
     def _find(self, name: str) -> Setting:
-        found = self._settings.get(name.lower())
+        found = self._settings.get(RENAMED.get(name.lower(), name.lower()))
         if found is None:
             hint = did_you_mean(name.lower(), self._settings) or "; SHOW SETTINGS lists them"
             raise BindError(f"unknown setting '{name}'{hint}")

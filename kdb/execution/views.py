@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from kdb.errors import DeviceError, ExecutionError
 from kdb.kernels.base import Array, Backend
-from kdb.operators.leaves import Source
 from kdb.operators.network import Network
+from kdb.operators.sources import Source
 from kdb.system.threads import checkpoint
 
 

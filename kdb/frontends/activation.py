@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kdb.operators.locationwise import LocationWise
 from kdb.operators.network import Network
+from kdb.operators.pointwise import Pointwise
 
 # The softmax of logarithms of probabilities is that of the logits.
 _ACTIVATIONS = {"softmax": "softmax", "log_softmax": "softmax", "sigmoid": "sigmoid"}
@@ -17,7 +17,7 @@ def without_activation(network: Network) -> tuple[Network, str | None]:
     The network as it is, and None, where it ends in none of them.
     """
     last = network.output
-    if not isinstance(last.operator, LocationWise):
+    if not isinstance(last.operator, Pointwise):
         return network, None
     *before, function = last.operator.program
     activation = _ACTIVATIONS.get(function.function)

@@ -15,11 +15,11 @@ from kdb.frontends.axes import Atom, Dim, Traced, Unsupported, length
 from kdb.geometry import IntArray
 from kdb.kernels.base import Instruction, Operand, Origin
 from kdb.operators.base import Operator, Shape
-from kdb.operators.cells import SelectCells
 from kdb.operators.combine import Concatenate
-from kdb.operators.leaves import Constant, Source
-from kdb.operators.locationwise import Flatten, LocationWise, SelectChannels
+from kdb.operators.indexing import SelectCells
 from kdb.operators.network import Network, ParameterStore
+from kdb.operators.pointwise import Flatten, Pointwise, SelectChannels
+from kdb.operators.sources import Constant, Source
 
 NCHW = ("n", "c", "y", "x")
 MOST_FOLDED = 16
@@ -63,10 +63,10 @@ class Builder:
         """Append a layer that keeps the shape of ``value``; its output is laid out as ``value`` is."""
         return replace(value, name=self.emit(operator, *inputs))
 
-    def location_wise(self, function: str, value: Traced, *operands: float | str) -> Traced:
+    def pointwise(self, function: str, value: Traced, *operands: float | str) -> Traced:
         """Append ``f(value, *operands)``."""
         numbers: list[Operand] = [o if isinstance(o, str) else float(o) for o in operands]
-        return self.like(LocationWise((Instruction(function, (0, *numbers)),)), value, value.name)
+        return self.like(Pointwise((Instruction(function, (0, *numbers)),)), value, value.name)
 
     def weight(self, tensor: torch.Tensor, what: str, columns: IntArray | None = None) -> str:
         """Keep a parameter as float32, over the tensor's memory where it can be; its name is derived from the layer's.

@@ -21,9 +21,9 @@ from torch.fx.experimental import symbolic_shapes
 from kdb.errors import ModelError
 from kdb.frontends.axes import BATCH
 from kdb.frontends.check import check_independence, evaluating, examples, first_line, logits_of
+from kdb.frontends.fallback import make_tail, result_of
 from kdb.frontends.graph import Call, Graph, Input, Ref
-from kdb.frontends.tail import make_tail, result_of
-from kdb.frontends.walk import walk
+from kdb.frontends.translate import walk
 from kdb.operators.network import Network
 
 
@@ -36,7 +36,7 @@ def trace(module: torch.nn.Module, shape: tuple[int, int, int]) -> Network:
 
 
 def traced(module: torch.nn.Module, shape: tuple[int, int, int]) -> tuple[Network, Graph]:
-    """The same, with the graph that :func:`kdb.frontends.walk.walk` made the network of."""
+    """The same, with the graph that :func:`kdb.frontends.translate.walk` made the network of."""
     with evaluating(module):
         images = examples(module, (BATCH.length, *shape))
         logits = logits_of(module, images)

@@ -122,16 +122,16 @@ Tail = Callable[[Sequence[Any]], Any]
 class Delta:
     """``new - view`` of one layer for a batch: zero outside ``boxes``, ``values`` [n, h, w, C] inside.
 
-    ``disposable`` grants the memory of ``values`` to whoever reads it: nobody else will.
+    ``donate`` grants the memory of ``values`` to whoever reads it: nobody else will.
     """
 
     boxes: Boxes
     values: Array
-    disposable: bool = False
+    donate: bool = False
 
     def own(self) -> Array:
         """The values in memory that may be written over."""
-        return self.values if self.disposable else self.values.copy()
+        return self.values if self.donate else self.values.copy()
 
     def fills(self, boxes: Boxes) -> bool:
         """Whether it lies in ``boxes`` and nothing of them is left."""
@@ -233,8 +233,8 @@ class Backend(Protocol):
     def product_delta(self, x: Delta | None, y: Delta | None, view_x: Array, view_y: Array, boxes: Boxes) -> Array:
         """``dx y + x dy + dx dy`` over ``boxes``; the view of one operand is read where the other changes."""
 
-    def location_wise_delta(self, delta: Delta, epilogue: Epilogue) -> Array:
-        """The epilogue of a delta; it may take the memory of one that is disposable."""
+    def pointwise_delta(self, delta: Delta, epilogue: Epilogue) -> Array:
+        """The epilogue of a delta; it may take the memory of one that is donate."""
 
     def replace(self, view: Array, boxes: Boxes, value: Array, out: Array) -> None:
         """``value - view[B]`` into ``out`` [n, h, w, C]: the delta of cells that become ``value`` [C]."""
@@ -307,14 +307,14 @@ class Backend(Protocol):
 
     # Cell by cell.
 
-    def location_wise(self, x: Array, program: Program, parameters: Parameters, overwrite: bool) -> Array:
-        """``f(x)``; ``overwrite`` grants the memory of ``x``."""
+    def pointwise(self, x: Array, program: Program, parameters: Parameters, donate: bool) -> Array:
+        """``f(x)``; ``donate`` grants the memory of ``x``."""
 
-    def add(self, x: Array, y: Array, overwrite: bool) -> Array:
-        """``x + y``; ``overwrite`` grants the memory of ``x``."""
+    def add(self, x: Array, y: Array, donate: bool) -> Array:
+        """``x + y``; ``donate`` grants the memory of ``x``."""
 
-    def multiply(self, x: Array, y: Array, overwrite: bool) -> Array:
-        """``x * y``; ``overwrite`` grants the memory of ``x``."""
+    def multiply(self, x: Array, y: Array, donate: bool) -> Array:
+        """``x * y``; ``donate`` grants the memory of ``x``."""
 
     def concatenate(self, parts: Sequence[Array]) -> Array:
         """Stack along the channels."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from kdb.errors import BindError, ModelError, did_you_mean
 from kdb.frontends.activation import without_activation
-from kdb.frontends.kept import trace
+from kdb.frontends.trace_cache import trace
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models import zoo

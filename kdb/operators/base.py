@@ -83,6 +83,8 @@ class Operator:
     """A frozen description of one layer; subclasses add its parameters as fields, weights by name."""
 
     label: ClassVar[str] = "operator"
+    first_name: ClassVar[str] = ""
+    """The name of the class in the first version, where that was another: digests in users' files are of it."""
     aliases: ClassVar[bool] = False
     """Whether the output may share the input's memory, so that neither may be written over."""
     windowed: ClassVar[bool] = False
@@ -97,6 +99,12 @@ class Operator:
         return tuple(
             (f.name, _text(getattr(self, f.name))) for f in fields(self) if f.name not in self.weights_fields()
         )
+
+    @property
+    def signature(self) -> str:
+        """What digests of networks are made of: the class and its fields, as the first version wrote them."""
+        own = type(self).__qualname__
+        return (self.first_name or own) + repr(self).removeprefix(own)
 
     def weights_fields(self) -> tuple[str, ...]:
         """The fields that name weights."""
@@ -130,8 +138,8 @@ class Operator:
         """What the output is where it reads ``value`` [1, 1, 1, C] alone: [1, 1, 1, C']; see :meth:`enclosed`."""
         return self.evaluate(k, parameters, [value], self.evaluation_kernels(k)[0], False)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
-        """The value T(inputs) on maps [n, H, W, C]; ``reuse`` grants the memory of the first input."""
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
+        """The value T(inputs) on maps [n, H, W, C]; ``donate`` grants the memory of the first input."""
         raise NotImplementedError
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:

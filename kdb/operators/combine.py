@@ -31,10 +31,10 @@ class Add(Operator):
         """That of both."""
         return _same_shape(inputs)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
         """``x + y``."""
         x, y = inputs
-        return k.add(x, y, reuse)
+        return k.add(x, y, donate)
 
     def kernels(self, k: Backend) -> tuple[str, ...]:
         """The backend's verb."""
@@ -61,10 +61,10 @@ class Multiply(Operator):
         """That of both."""
         return _same_shape(inputs)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
         """``x * y``."""
         x, y = inputs
-        return k.multiply(x, y, reuse)
+        return k.multiply(x, y, donate)
 
     def reads(self, kernel: str, changed: Sequence[bool]) -> Reads:
         """Each operand's view, where the other one changes."""
@@ -94,7 +94,7 @@ class Concatenate(Operator):
             raise ValueError(f"cannot stack maps of {', '.join(map(str, inputs))}")
         return Shape(sum(shape.channels for shape in inputs), *inputs[0].size)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
         """The stack."""
         return k.concatenate(inputs)
 
@@ -128,7 +128,7 @@ class Expand(Operator):
         """The whole map, unless only channels are repeated."""
         return inputs[0] if shapes[0].size == shape.size else whole_map(inputs, shape)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
         """Repeated."""
         return k.expand(inputs[0], self.shape.size, self.shape.channels)
 

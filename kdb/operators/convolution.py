@@ -83,7 +83,7 @@ class Convolution(Operator):
         """Only Algorithm 1 reads views: the context from its input's, and its own to subtract."""
         return Reads((kernel == RECOMPUTE,), kernel == RECOMPUTE)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
         """Convolution with bias over the padded map."""
         bias = None if self.bias is None else parameters[self.bias]
         return k.convolve(inputs[0], parameters[self.weight], bias, self.sliding, self.groups, self.padding, kernel)

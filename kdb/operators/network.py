@@ -11,7 +11,7 @@ import networkx as nx
 
 from kdb.kernels.base import Origin, Weight
 from kdb.operators.base import Operator, Shape
-from kdb.operators.leaves import Source
+from kdb.operators.sources import Source
 
 
 class ParameterStore(Mapping[str, Weight]):
@@ -147,7 +147,7 @@ class Network:
     @cached_property
     def digest(self) -> str:
         """Hex digest of the graph's structure; weights are digested by the model they come from."""
-        text = "\n".join(f"{node.name}={node.operator!r}({','.join(node.inputs)})" for node in self.nodes)
+        text = "\n".join(f"{node.name}={node.operator.signature}({','.join(node.inputs)})" for node in self.nodes)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def verify(self) -> None:

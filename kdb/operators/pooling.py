@@ -60,7 +60,7 @@ class MaxPool(_Pool):
     label: ClassVar[str] = "max_pool"
     windowed: ClassVar[bool] = True
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
         """Over the map with minus infinity around it."""
         return k.max_pool(inputs[0], self.sliding, self.padding, Size(*self.size))
 
@@ -108,7 +108,7 @@ class AveragePool(_Pool):
         """As all windows; nowhere if the divisor is another than the number of cells."""
         return None if self.divisor is not None else _Pool.enclosed(self, inputs)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
         """Sum over the zero-padded map, over the divisors."""
         _, height, width, _ = inputs[0].shape
         return k.average_pool(inputs[0], self.sliding, self.padding, self.divisors(Shape(1, height, width)))
@@ -156,7 +156,7 @@ class GlobalMean(Operator):
         """The one cell there is."""
         return whole_map(inputs, shape)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
         """``sum(x) / HW``."""
         return k.mean(inputs[0], inputs[0].shape[1] * inputs[0].shape[2])
 
@@ -192,7 +192,7 @@ class AdaptiveAveragePool(Operator):
         """Everything."""
         return whole_map(inputs, shape)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
         """A product with one matrix of weights an axis."""
         rows, columns = (_adaptive(o, n) for o, n in zip(self.size, inputs[0].shape[1:3], strict=True))
         return k.resample(inputs[0], rows, columns)
@@ -232,7 +232,7 @@ class Pad(Operator):
         """The same boxes, further in."""
         return None if inputs[0] is None else inputs[0].shifted(self.padding[0], self.padding[1])
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
         """The map with its margins."""
         return k.pad(inputs[0], self.padding, self.value)
 

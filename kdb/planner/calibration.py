@@ -31,7 +31,7 @@ from kdb.kernels.gpu.device import Device
 from kdb.kernels.gpu.memory import MATHS
 from kdb.operators.base import Operator, Shape, Update
 from kdb.operators.convolution import RECOMPUTE, Convolution
-from kdb.operators.locationwise import Dense, LocationWise
+from kdb.operators.pointwise import Dense, Pointwise
 from kdb.planner.cost import GPU_PROFILE, CostProfile, Rates
 from kdb.system import cache
 from kdb.system.threads import checkpoint, computing, limited_pools
@@ -180,12 +180,12 @@ def _measured(
 
 def _bandwidth(backend: Backend, clock: Clock) -> float:
     """Bytes a second as an activation's delta rule moves them, by its own count."""
-    relu = LocationWise((Instruction("maximum", (0, 0.0)),))
+    relu = Pointwise((Instruction("maximum", (0, 0.0)),))
     shape, extent = Shape(64, 56, 56), Size(12, 12)
     boxes = Boxes(np.full((BATCH, 2), 7), extent)
     view = backend.upload(np.zeros((56, 56, 64), np.float32))
     values = backend.delta(np.zeros((BATCH, *extent, 64), np.float32))
-    update = Update([Delta(boxes, values, disposable=True)], [view], None, boxes, [shape], "delta")
+    update = Update([Delta(boxes, values, donate=True)], [view], None, boxes, [shape], "delta")
     work = relu.delta_work("delta", [shape], [extent], shape, extent)
     return BATCH * work.bytes / clock(lambda: relu.delta(backend, {}, update))
 

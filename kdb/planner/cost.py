@@ -16,8 +16,8 @@ from typing import NamedTuple
 from kdb.geometry import Part, Size
 from kdb.kernels.base import Backend, Sliding
 from kdb.operators.base import ELEMENT, Shape, Work
-from kdb.operators.locationwise import LocationWise
 from kdb.operators.network import Network, Node
+from kdb.operators.pointwise import Pointwise
 from kdb.planner.footprints import Core
 
 Rates = tuple[tuple[int, float], ...]
@@ -110,7 +110,7 @@ def fusable(network: Network, node: Node) -> Node | None:
     if not node.operator.takes_epilogue:
         return None
     readers = network.readers(node.name)
-    return readers[0] if len(readers) == 1 and isinstance(readers[0].operator, LocationWise) else None
+    return readers[0] if len(readers) == 1 and isinstance(readers[0].operator, Pointwise) else None
 
 
 class CostModel:
@@ -164,7 +164,7 @@ class CostModel:
         self, kernels: Sequence[str], behind: Node | None, shape: Shape, extent: Size, n: int
     ) -> Mapping[str, float]:
         """By kernel, the seconds of the layer ``behind`` where it computes that too."""
-        if behind is None or not isinstance(behind.operator, LocationWise):
+        if behind is None or not isinstance(behind.operator, Pointwise):
             return {}
         seconds = self._seconds(behind.operator.delta_work("delta", [shape], [extent], shape, extent), n)
         return {kernel: seconds for kernel in kernels if self.backend.fuses(kernel, behind.operator.program)}

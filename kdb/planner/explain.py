@@ -13,7 +13,7 @@ from typing import Any
 
 from kdb.geometry import Size
 from kdb.operators.base import ELEMENT
-from kdb.operators.leaves import Opaque
+from kdb.operators.sources import Opaque
 from kdb.planner.optimize import Applied
 from kdb.planner.plan import LogicalPlan, PhysicalPlan
 from kdb.planner.rules import incremental
@@ -61,13 +61,13 @@ class LayerLine:
 class Explanation:
     """All that EXPLAIN tells; ``measured_seconds`` is None unless the plan was run.
 
-    ``course`` says how a map comes about of which only a part is evaluated, ``tuned`` where the threshold comes from;
-    both are empty for others.  ``held`` counts gates that keep the unmodified image's values.  From ``cut`` on
+    ``strategy`` says how a map comes about of which only a part is evaluated, ``tuned`` where the threshold comes from;
+    both are empty for others.  ``frozen`` counts gates that keep the unmodified image's values.  From ``cut`` on
     layers are evaluated in full, ``because`` of what; both are None where deltas go all the way.
     """
 
     query: str
-    course: str
+    strategy: str
     positions: int
     distinct: int
     batches: int
@@ -85,7 +85,7 @@ class Explanation:
     bounded: bool
     threshold: float
     tuned: str
-    held: int
+    frozen: int
     outside: tuple[str, ...]
     rules: tuple[RuleLine, ...]
     layers: tuple[LayerLine, ...]
@@ -136,7 +136,7 @@ def explain(
     asked = logical.positions if logical.duplicates is None else logical.duplicates
     return Explanation(
         query=text,
-        course=note,
+        strategy=note,
         positions=len(asked),
         distinct=n,
         batches=len(logical.batches),
@@ -154,7 +154,7 @@ def explain(
         bounded=logical.bounded,
         threshold=logical.threshold,
         tuned=tuned,
-        held=len([name for name in logical.held if logical.network[name].operator.label == "expand"]),
+        frozen=len([name for name in logical.frozen if logical.network[name].operator.label == "expand"]),
         outside=tuple(node.operator.because for node in logical.network if isinstance(node.operator, Opaque)),
         rules=tuple(
             RuleLine(a.rule.name, a.fired, a.reason, round(a.seconds * 1e3, 3), not a.rule.exact) for a in history
@@ -175,7 +175,7 @@ def _why_in_full(logical: LogicalPlan, history: Sequence[Applied]) -> str | None
     node = rest[0]
     if isinstance(node.operator, Opaque):
         return "it is outside the vocabulary"
-    spread = first_spread(network, logical.held)
+    spread = first_spread(network, logical.frozen)
     if spread < len(network) and not any(
         _fills(extents[each.name], each.shape.size) for each in network.nodes[logical.cut : spread]
     ):
@@ -217,15 +217,15 @@ def _text(e: Explanation) -> str:
         + ("" if e.measured_seconds is None else f", {e.measured_seconds:.3g} measured"),
     ]
     head += [f"outside the vocabulary, evaluated in full by torch: {because}" for because in e.outside]
-    if e.course:
-        head.append(f"approximate: {e.course}")
+    if e.strategy:
+        head.append(f"approximate: {e.strategy}")
     if e.threshold < 1:
         head.append(
             f"approximate: boxes take at most {e.threshold:g} of a map on either axis (equations 23 to 29)"
             + (f"; {e.tuned}" if e.tuned else "")
         )
-    if e.held:
-        head.append(f"approximate: {e.held} gates by the whole map keep the unmodified image's values")
+    if e.frozen:
+        head.append(f"approximate: {e.frozen} gates by the whole map keep the unmodified image's values")
     if e.bounded:
         head.append("boxes by the paper's upper bound (equations 15, 16 and 33)")
     if e.cut is not None:

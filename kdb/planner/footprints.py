@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from kdb.geometry import Boxes, Footprint, IntArray, Part, Size, Spans
-from kdb.operators.leaves import Source
 from kdb.operators.network import Network, Node
+from kdb.operators.sources import Source
 
 
 class Geometry:
@@ -22,16 +22,16 @@ class Geometry:
         patch: Size,
         bounded: bool = False,
         threshold: float = 1.0,
-        held: frozenset[str] = frozenset(),
+        frozen: frozenset[str] = frozenset(),
     ) -> None:
         self.network, self.positions, self.patch = network, positions, patch
-        self.bounded, self.threshold, self.held = bounded, threshold, held
+        self.bounded, self.threshold, self.frozen = bounded, threshold, frozen
         self._batched: Batched | None = None
         self.footprints: dict[str, Footprint | None] = {}
         for node in network:
             if isinstance(node.operator, Source):
                 self.footprints[node.name] = _updates(positions, patch, node.shape.size, bounded)
-            elif node.name in held:
+            elif node.name in frozen:
                 self.footprints[node.name] = None
             else:
                 inputs = [self.footprints[source] for source in node.inputs]

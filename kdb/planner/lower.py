@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from kdb.geometry import Size
 from kdb.kernels.base import Backend
-from kdb.operators.locationwise import LocationWise
 from kdb.operators.network import Network, Node
+from kdb.operators.pointwise import Pointwise
 from kdb.planner.cost import Choice, CostModel, fusable
 from kdb.planner.plan import FUSED, LogicalPlan, PhysicalPlan, Stage, Step
 from kdb.planner.rules import Context
@@ -82,7 +82,7 @@ def _fused(
     names, fused = {node.name for node, _, _ in choices}, {}
     for node, choice, _ in choices:
         behind = None if node.name in keeps else fusable(network, node)
-        if behind is None or behind.name not in names or not isinstance(behind.operator, LocationWise):
+        if behind is None or behind.name not in names or not isinstance(behind.operator, Pointwise):
             continue
         if backend.fuses(choice.kernel, behind.operator.program):
             fused[node.name] = behind
@@ -97,7 +97,7 @@ def _steps(
     costs: CostModel,
     fused: Mapping[str, Node],
 ) -> tuple[Step, ...]:
-    """Steps with liveness: an input is disposable at its last reader, unless it is kept or shares memory."""
+    """Steps with liveness: an input is donate at its last reader, unless it is kept or shares memory."""
     network = plan.network
     last: dict[str, int] = {}
     for i, (node, _, _) in enumerate(choices):
@@ -110,9 +110,7 @@ def _steps(
     steps = []
     for i, (node, choice, incremental) in enumerate(choices):
         repeated = len(set(node.inputs)) < len(node.inputs)
-        disposable = tuple(
-            last[s] == i and not shares(s) and not repeated and extents[s] is not None for s in node.inputs
-        )
+        donate = tuple(last[s] == i and not shares(s) and not repeated and extents[s] is not None for s in node.inputs)
         releases = tuple(s for s in dict.fromkeys(node.inputs) if last[s] == i and s not in keeps)
         extent = (extents[node.name] or node.shape.size) if incremental else node.shape.size
         interior = incremental and node.name in plan.interior
@@ -129,7 +127,7 @@ def _steps(
                 extent=extent,
                 work=choice.work,
                 seconds=seconds,
-                disposable=disposable,
+                donate=donate,
                 releases=releases,
                 interior=interior,
                 epilogue=fused.get(node.name),

@@ -26,7 +26,7 @@ class LogicalPlan:
     ``bounded`` boxes are the paper's upper bound instead of the exact ones.  A patch that is ``uniform`` is of one
     colour; in the ``interior`` layers what reads it alone is its constant, and only the ring around that is computed.
     Boxes take at most the share ``threshold`` of a map on either axis: 1, unless the query permits less.  Layers that
-    are ``held`` keep the value that they have on the unmodified image.
+    are ``frozen`` keep the value that they have on the unmodified image.
     """
 
     network: Network
@@ -42,7 +42,7 @@ class LogicalPlan:
     uniform: bool = False
     interior: frozenset[str] = frozenset()
     threshold: float = 1.0
-    held: frozenset[str] = frozenset()
+    frozen: frozenset[str] = frozenset()
     _geometries: list[Geometry] = field(default_factory=list, repr=False)
     """The last geometry computed, handed on from plan to plan: most rules leave it as it is."""
 
@@ -59,10 +59,10 @@ class LogicalPlan:
     @property
     def geometry(self) -> Geometry:
         """Footprints of all layers."""
-        asked = self.patch, self.bounded, self.threshold, self.held
+        asked = self.patch, self.bounded, self.threshold, self.frozen
         for last in self._geometries:
             same = last.network is self.network and last.positions is self.positions
-            if same and (last.patch, last.bounded, last.threshold, last.held) == asked:
+            if same and (last.patch, last.bounded, last.threshold, last.frozen) == asked:
                 return last
         self._geometries[:] = [Geometry(self.network, self.positions, *asked)]
         return self._geometries[0]
@@ -103,8 +103,8 @@ class LogicalPlan:
             batches = np.fromiter(chain.from_iterable(self.groups), np.int64)
             if not _enumerate(batches, len(self.batches)):
                 raise ValueError("the groups do not partition the batches")
-        if self.network.output.name in self.held or not self.held <= {node.name for node in self.network}:
-            raise ValueError("what is held is no layer before the output")
+        if self.network.output.name in self.frozen or not self.frozen <= {node.name for node in self.network}:
+            raise ValueError("what is frozen is no layer before the output")
         if not 0 < self.threshold <= 1:
             raise ValueError(f"{self.threshold} is no share of a map")
         if self.interior and not self.uniform:
@@ -132,7 +132,7 @@ class Step:
     extent: Size
     work: Work
     seconds: float
-    disposable: tuple[bool, ...]
+    donate: tuple[bool, ...]
     releases: tuple[str, ...]
     interior: bool = False
     epilogue: Node | None = None

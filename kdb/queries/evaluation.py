@@ -1,6 +1,6 @@
 """One OCCLUDE query on one image, from bound clauses to the heat map: rounds of positions, scored as they come.
 
-An exact query has one round; one that permits an approximation has as many as its course (:mod:`kdb.sampling`)
+An exact query has one round; one that permits an approximation has as many as its strategy (:mod:`kdb.sampling`)
 proposes, each with a plan of its own over the same views.
 """
 
@@ -29,8 +29,8 @@ from kdb.models.catalog import TracedModel
 from kdb.queries.bind import Selection, fill_pixels, is_uniform, permissions
 from kdb.queries.scoring import Scorer, Scores
 from kdb.results.maps import HeatMap, Score, Stats
-from kdb.sampling.choose import course_of
-from kdb.sampling.course import Course, Estimate
+from kdb.sampling.choose import strategy_of
+from kdb.sampling.strategy import Estimate, Strategy
 from kdb.system.allocation import retained
 from kdb.system.threads import quiet
 from kdb.version import __version__
@@ -64,7 +64,7 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A heat map, the plan of its first round, what all rounds so far measured, and a note on their course."""
+    """A heat map, the plan of its first round, what all rounds so far measured, and a note on their strategy."""
 
     heat_map: HeatMap
     planned: Planned
@@ -75,21 +75,21 @@ class Step:
 def first_round(
     engine: Engine, asked: syntax.Occlude, traced: TracedModel, selection: Selection
 ) -> tuple[Planned, str]:
-    """The plan of a query's first round, and a note on its course; no pixel is looked at."""
-    course = _course(engine, asked, traced, selection)
-    return _plan(engine, asked, traced, selection.positions[course.propose()], course.low_fidelity), course.note
+    """The plan of a query's first round, and a note on its strategy; no pixel is looked at."""
+    strategy = _strategy(engine, asked, traced, selection)
+    return _plan(engine, asked, traced, selection.positions[strategy.propose()], strategy.low_fidelity), strategy.note
 
 
-def _course(
+def _strategy(
     engine: Engine, asked: syntax.Occlude, traced: TracedModel, selection: Selection, anytime: bool = False
-) -> Course:
+) -> Strategy:
     def gain() -> float:
         some = selection.positions[:: max(len(selection.positions) // JUDGED, 1)]
         low, full = (_plan(engine, asked, traced, some, low).physical for low in (True, False))
         return full.seconds / low.seconds
 
     shape, cells = selection.grid.shape[:-1], len(selection.cells)
-    return course_of(asked, shape, cells, engine.settings["seed"], anytime, gain)
+    return strategy_of(asked, shape, cells, engine.settings["seed"], anytime, gain)
 
 
 def _plan(engine: Engine, asked: syntax.Occlude, traced: TracedModel, positions: IntArray, low: bool) -> Planned:
@@ -113,7 +113,7 @@ def run(engine: Engine, task: Task, progress: Progress | None = None) -> Step:
 
 
 def stream(engine: Engine, task: Task, progress: Progress | None = None, anytime: bool = False) -> Iterator[Step]:
-    """The heat map after each round of its course: an exact one has one, a sampled one many.
+    """The heat map after each round of its strategy: an exact one has one, a sampled one many.
 
     ``anytime`` samples where the query permits no approximation too, until all is evaluated: the last map is exact.
     Raises what :func:`run` does.
@@ -136,7 +136,7 @@ class _Evaluation:
         self._measured, self._finished, self._last = Measured(), 0, 0.0
         self._planned: Planned | None = None
         self._scorer: Scorer | None = None
-        self._course: Course | None = None
+        self._strategy: Strategy | None = None
         self._cells = np.zeros(0, np.int64)
         self._anytime = anytime
 
@@ -148,24 +148,24 @@ class _Evaluation:
     def more(self) -> bool:
         """Whether there is another round, and time for one as long as the last."""
         budget = self._task.asked.budget_seconds
-        if self._course is not None and budget is not None and self._clock + self._last > budget:
+        if self._strategy is not None and budget is not None and self._clock + self._last > budget:
             return False
         self._cells = self._proposed()
         return len(self._cells) > 0
 
     def _proposed(self) -> IntArray:
-        if self._course is None:
+        if self._strategy is None:
             task = self._task
-            self._course = _course(self._engine, task.asked, task.traced, task.selection, self._anytime)
-        return self._course.propose()
+            self._strategy = _strategy(self._engine, task.asked, task.traced, task.selection, self._anytime)
+        return self._strategy.propose()
 
     def round(self) -> None:
-        """Plan and evaluate what the course proposed."""
+        """Plan and evaluate what the strategy proposed."""
         begun = time.perf_counter()
         task, engine = self._task, self._engine
-        assert self._course is not None
+        assert self._strategy is not None
         planned = _plan(
-            engine, task.asked, task.traced, task.selection.positions[self._cells], self._course.low_fidelity
+            engine, task.asked, task.traced, task.selection.positions[self._cells], self._strategy.low_fidelity
         )
         self._planned = self._planned or planned
         self._seconds["plan"] += time.perf_counter() - begun
@@ -208,8 +208,8 @@ class _Evaluation:
             interrupted = stopped
         self._seconds["execute"] += time.perf_counter() - start
         self._finished += len(self._cells)
-        assert self._course is not None
-        self._course.take(self._cells, found if logical.duplicates is None else found[:, logical.duplicates])
+        assert self._strategy is not None
+        self._strategy.take(self._cells, found if logical.duplicates is None else found[:, logical.duplicates])
         if interrupted is not None:
             step = self.step(complete=False)
             done, total = int(step.heat_map.evaluated.sum()), len(self._task.selection.cells)
@@ -222,9 +222,9 @@ class _Evaluation:
 
     def step(self, complete: bool = True) -> Step:
         """The map as it is now."""
-        assert self._course is not None and self._planned is not None
-        heat_map = self._heat_map(self._course.estimate(), complete)
-        return Step(heat_map, self._planned, self._measured, self._course.note)
+        assert self._strategy is not None and self._planned is not None
+        heat_map = self._heat_map(self._strategy.estimate(), complete)
+        return Step(heat_map, self._planned, self._measured, self._strategy.note)
 
     def _heat_map(self, estimate: Estimate, complete: bool) -> HeatMap:
         """All that has come in, on the grid that was asked for."""

@@ -1,35 +1,35 @@
-"""Which course a query permits."""
+"""Which strategy a query permits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from kdb.language import syntax
-from kdb.sampling.course import Course, Everything
 from kdb.sampling.drill_down import DrillDown, coarse_steps
 from kdb.sampling.multi_fidelity import MultiFidelity
 from kdb.sampling.progressive import Goal, Progressive
 from kdb.sampling.similarity import WINDOW
+from kdb.sampling.strategy import Everything, Strategy
 
 DEFAULT_SSIM = 0.9
 FEW_CELLS = 256
-"""Of smaller maps most cells are evaluated before a handful of audits can tell how good they are."""
+"""Of smaller maps most cells are evaluated before a handful of held-out samples can tell how good they are."""
 NEARLY_EXACT = 0.99
 """From here on sampling evaluates nine cells of ten, in more and smaller batches: an exact map costs no more."""
 
 WORTH_IT = 1.2
-"""From this gain on cells are evaluated approximately: couples, which are evaluated both ways, have to be paid for."""
+"""From this gain on cells are evaluated approximately: pairs, which are evaluated both ways, have to be paid for."""
 
 
-def course_of(
+def strategy_of(
     asked: syntax.Occlude,
     shape: tuple[int, ...],
     cells: int,
     seed: int,
     anytime: bool = False,
     gain: Callable[[], float] = lambda: 1.0,
-) -> Course:
-    """The course for ``cells`` positions, the ``shape`` of whose grid is (rows, cols), or (n,) after AT.
+) -> Strategy:
+    """The strategy for ``cells`` positions, the ``shape`` of whose grid is (rows, cols), or (n,) after AT.
 
     Positions that do not fill a grid, and grids without a window of SSIM's, are evaluated at once.  So is a query that
     permits nothing else, unless it is ``anytime``.  ``gain`` tells how many times as fast positions are evaluated

@@ -12,7 +12,7 @@ import numpy as np
 from kdb.errors import BindError
 from kdb.geometry import IntArray, Size
 from kdb.language import syntax
-from kdb.sampling.course import Estimate, Scores
+from kdb.sampling.strategy import Estimate, Scores
 
 
 def coarse_steps(asked: syntax.DrillDown, stride: tuple[int, int]) -> tuple[int, int]:
@@ -51,7 +51,7 @@ def check(asked: syntax.DrillDown, stride: tuple[int, int], size: Size) -> None:
 
 
 class DrillDown:
-    """The course of one map of ``rows`` x ``columns`` cells, coarse ones ``step`` (y, x) apart.
+    """The strategy of one map of ``rows`` x ``columns`` cells, coarse ones ``step`` (y, x) apart.
 
     ``ratio`` is the share of the coarse cells whose whole regions are evaluated; all others' cells take the coarse
     score.  ``important`` is 1 where a large score makes a cell important, -1 where a small one does.

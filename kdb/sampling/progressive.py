@@ -1,10 +1,10 @@
 """Progressive sampling: evaluate nested lattices, coarse to fine and rough regions first, until the map is good enough.
 
-What is not evaluated is predicted by kriging.  How good the map is follows from three things.  The *surplus* of a cell
+What is not evaluated is predicted by kriging.  How good the map is follows from three things.  The *residual* of a cell
 is what its prediction, just before it was evaluated, was off by.  Squared, over the kriging variance to the power ROUGH
 and smoothed, it tells how rough the map is hereabouts; times the variance that kriging gives a cell now, this is the
-error to expect there.  Last, *audits*: cells at random that are evaluated at once but withheld from the fit, so that
-their errors are those of cells that are not evaluated; they correct the scale of the rest.
+error to expect there.  Last, *held-out samples*: cells at random that are evaluated at once but withheld from the fit,
+so that their errors are those of cells that are not evaluated; they correct the scale of the rest.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from scipy import ndimage
 
 from kdb.geometry import IntArray
 from kdb.sampling import kriging, lattice
-from kdb.sampling.course import Estimate, Scores
 from kdb.sampling.quality import lowest_ssim
 from kdb.sampling.similarity import WINDOW
+from kdb.sampling.strategy import Estimate, Scores
 
 SMOOTHING = 2.5
-"""Standard deviation, in cells, of the kernel by which surpluses are smoothed."""
+"""Standard deviation, in cells, of the kernel by which residuals are smoothed."""
 ROUGH = 0.5
 """Errors squared grow with the kriging variance to this power: maps are rougher than its covariance has them."""
-DOUBT = 13.0
-"""Standard deviation of the logarithm of the errors' scale, as surpluses alone give it, over the square root of the
+UNCERTAINTY = 13.0
+"""Standard deviation of the logarithm of the errors' scale, as residuals alone give it, over the square root of the
 number of cells: .15 to .25 on maps of 53 x 53 of photographs."""
-LEAST_DOUBT = 2.4
-"""The same by audits, at the least, over the square root of their number: errors are heavy-tailed."""
+LEAST_UNCERTAINTY = 2.4
+"""The same by held-out samples, at the least, over the square root of their number: errors are heavy-tailed."""
 FEW = 8
-"""With fewer audits left their errors say nothing."""
-SURE = 1.645
+"""With fewer held-out samples left their errors say nothing."""
+Z_SCORE = 1.645
 """Standard errors that a guaranteed estimate is lowered by: one in twenty is missed."""
 SHARE = 20
-"""One cell in so many is an audit, and a round is as many."""
-AUDITS = 32
+"""One cell in so many is a held-out sample, and a round is as many."""
+HELD_OUT = 32
 """At the least: fewer do not tell nineteen maps of twenty."""
 MARGIN = 0.05
 """Of the map's cells: those whose predicted rank lies so close behind a region's limit are evaluated with it."""
@@ -56,7 +56,7 @@ class Goal:
 
 
 class Progressive:
-    """The course of one map of ``rows`` x ``columns`` cells; cells are numbered by rows.
+    """The strategy of one map of ``rows`` x ``columns`` cells; cells are numbered by rows.
 
     ``important`` is 1 where a large score makes a cell important, as of a drop, and -1 where a small one does.
     """
@@ -70,15 +70,15 @@ class Progressive:
         self._levels = lattice.levels(rows, columns).reshape(-1)
         self._round = max(n // SHARE, 1)
         others = np.flatnonzero(self._levels > 0)
-        audits = min(max(self._round, AUDITS), len(others))
-        chosen = np.random.default_rng(seed).choice(others, audits, replace=False)
-        self._audits = np.zeros(n, bool)
-        self._audits[chosen] = True
+        held_out = min(max(self._round, HELD_OUT), len(others))
+        chosen = np.random.default_rng(seed).choice(others, held_out, replace=False)
+        self._held_out = np.zeros(n, bool)
+        self._held_out[chosen] = True
         self._proposed = np.zeros(n, bool)
         self._fitted = np.zeros(n, bool)
-        """Evaluated and no audit."""
+        """Evaluated and no held-out sample."""
         self._values: Scores | None = None
-        self._surpluses: Scores | None = None
+        self._residuals: Scores | None = None
         """Squared, over the variance to the power ROUGH; NaN where there is none."""
         self._state: _State | None = None
 
@@ -86,20 +86,20 @@ class Progressive:
     def note(self) -> str:
         """The rounds, and when they end."""
         goal, cells = self._goal, len(self._cells)
-        first, audits = int((self._audits | (self._levels == 0)).sum()), int(self._audits.sum())
+        first, held_out = int((self._held_out | (self._levels == 0)).sum()), int(self._held_out.sum())
         until = "all are evaluated, or the time is up"
         if goal.ssim is not None:
-            until = f"an SSIM of {goal.ssim:g} is expected" + (", less its doubt" if goal.guaranteed else "")
+            until = f"an SSIM of {goal.ssim:g} is expected" + (", less its uncertainty" if goal.guaranteed else "")
         refined = f"; then the top {100 * goal.refine:g}%" if goal.refine else ""
         return (
-            f"sampled, {first} of {cells:,} positions first as below, {audits} of them audits, then {self._round} "
+            f"sampled, {first} of {cells:,} positions first as below, {held_out} of them held out, then {self._round} "
             f"a round where errors are the largest, until {until}{refined}; the rest by kriging"
         )
 
     def propose(self) -> IntArray:
-        """The coarsest lattice and the audits; then a round of the coarsest level that is not complete."""
+        """The coarsest lattice and the held-out samples; then a round of the coarsest level that is not complete."""
         if not self._proposed.any():
-            cells = np.flatnonzero(self._audits | (self._levels == 0))
+            cells = np.flatnonzero(self._held_out | (self._levels == 0))
         elif self._good_enough():
             cells = self._to_refine()
         else:
@@ -108,33 +108,33 @@ class Progressive:
         return cells
 
     def take(self, cells: IntArray, scores: Scores) -> None:
-        """Keep the scores, and the surpluses that they show; cells of NaN stay unknown."""
+        """Keep the scores, and the residuals that they show; cells of NaN stay unknown."""
         reached = np.isfinite(scores).all(axis=0)
         cells, scores = cells[reached], scores[:, reached]
         if self._values is None:
             self._values = np.full((len(scores), len(self._cells)), np.nan)
-            self._surpluses = self._values.copy()
-        assert self._surpluses is not None
-        fresh = cells[~self._audits[cells]]
+            self._residuals = self._values.copy()
+        assert self._residuals is not None
+        fresh = cells[~self._held_out[cells]]
         if self.begun and len(fresh):
             state = self._now
-            error = scores[:, ~self._audits[cells]] - state.predicted[:, fresh]
-            self._surpluses[:, fresh] = error**2 / state.variance[fresh] ** ROUGH
+            error = scores[:, ~self._held_out[cells]] - state.predicted[:, fresh]
+            self._residuals[:, fresh] = error**2 / state.variance[fresh] ** ROUGH
         self._values[:, cells] = scores
         self._fitted[fresh] = True
         self._state = None
 
     def estimate(self) -> Estimate:
-        """Kriged from all that is evaluated, audits too; only what is evaluated before the coarsest lattice is."""
+        """Kriged from all that is evaluated, held-out samples too; before the coarsest lattice is, that alone."""
         if self.begun:
             return self._now.estimate()
         values = np.full((1, len(self._cells)), np.nan) if self._values is None else self._values
         return Estimate(values, np.asarray(np.isfinite(values).all(axis=0)))
 
     @property
-    def audits(self) -> IntArray:
+    def held_out(self) -> IntArray:
         """The cells that are withheld from the fit."""
-        return np.flatnonzero(self._audits)
+        return np.flatnonzero(self._held_out)
 
     @property
     def coarsest(self) -> IntArray:
@@ -142,18 +142,18 @@ class Progressive:
         return np.flatnonzero(self._levels == 0)
 
     @property
-    def doubt(self) -> NDArray[np.float64]:
+    def uncertainty(self) -> NDArray[np.float64]:
         """Standard deviation of the logarithm of :meth:`variances`, [classes], once these are known."""
-        return self._now.doubt
+        return self._now.uncertainty
 
     @property
     def values(self) -> Scores:
         """Those of :meth:`estimate` alone."""
         return self._now.values if self.begun else self.estimate().values
 
-    def variances(self, sure: float) -> Scores | None:
+    def variances(self, z_score: float) -> Scores | None:
         """Of the errors, [classes, n], at ``sure`` standard errors above what is expected; None where unknown."""
-        return self._now.variances(sure) if self.begun else None
+        return self._now.variances(z_score) if self.begun else None
 
     @property
     def begun(self) -> bool:
@@ -164,7 +164,7 @@ class Progressive:
         wanted = self._goal.ssim
         if wanted is None:
             return False
-        ssim = self._now.ssim(SURE if self._goal.guaranteed else 0.0)
+        ssim = self._now.ssim(Z_SCORE if self._goal.guaranteed else 0.0)
         return ssim is not None and ssim >= wanted
 
     def _next(self) -> IntArray:
@@ -191,8 +191,8 @@ class Progressive:
     @property
     def _now(self) -> _State:
         if self._state is None:
-            assert self._values is not None and self._surpluses is not None
-            self._state = _State(self._cells, self._shape, self._values, self._surpluses, self._fitted, self._audits)
+            assert self._values is not None and self._residuals is not None
+            self._state = _State(self._cells, self._shape, self._values, self._residuals, self._fitted, self._held_out)
         return self._state
 
 
@@ -204,12 +204,12 @@ class _State:
         cells: NDArray[np.int64],
         shape: tuple[int, int],
         values: Scores,
-        surpluses: Scores,
+        residuals: Scores,
         fitted: NDArray[np.bool_],
-        audits: NDArray[np.bool_],
+        held_out: NDArray[np.bool_],
     ) -> None:
         self._cells, self._shape, self._values = cells, shape, values
-        self._surpluses, self._fitted, self._audits = surpluses, fitted.copy(), audits
+        self._residuals, self._fitted, self._held_out = residuals, fitted.copy(), held_out
         self._evaluated: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(axis=0))
 
     def _kriged(self, known: NDArray[np.bool_]) -> tuple[Scores, NDArray[np.float64]]:
@@ -227,18 +227,18 @@ class _State:
 
     @property
     def predicted(self) -> Scores:
-        """[classes, n], audits withheld."""
+        """[classes, n], held-out samples withheld."""
         return self._withheld[0]
 
     @property
     def variance(self) -> NDArray[np.float64]:
-        """Of kriging with audits withheld, [n]."""
+        """Of kriging with held-out samples withheld, [n]."""
         return self._withheld[1]
 
     @cached_property
     def _field(self) -> Scores | None:
-        """The smoothed surpluses, [classes, n]; None where there are none yet."""
-        known = np.isfinite(self._surpluses[0])
+        """The smoothed residuals, [classes, n]; None where there are none yet."""
+        known = np.isfinite(self._residuals[0])
         if not known.any():
             return None
 
@@ -248,7 +248,7 @@ class _State:
             return np.asarray(ndimage.gaussian_filter(stacked, sigma, mode="constant")).reshape(numbers.shape)
 
         weights = np.maximum(smooth(known.astype(np.float64)[None]), 1e-12)
-        return np.asarray(smooth(np.where(known, self._surpluses, 0.0)) / weights)
+        return np.asarray(smooth(np.where(known, self._residuals, 0.0)) / weights)
 
     @cached_property
     def roughness(self) -> NDArray[np.float64]:
@@ -275,45 +275,46 @@ class _State:
 
     @cached_property
     def _scales(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """By audits, each class's factor on its errors' variance, and the standard deviation of its logarithm.
+        """Each class's factor on its errors' variance, by held-out samples, and its logarithm's standard deviation.
 
-        What surpluses say (1, with DOUBT) and what audits say (their mean squared error over what was expected of it,
-        with its own standard error) are averaged, weighted by their precisions.  Where the two are farther apart than
-        DOUBT explains, as where a lattice falls in step with the network's own strides, surpluses are worth less.
+        What residuals say (1, with UNCERTAINTY) and what held-out samples say (their mean squared error over what was
+        expected of it, with its own standard error) are averaged, weighted by their precisions.  Where the two are
+        farther apart than UNCERTAINTY explains, as where a lattice falls in step with the network's own strides,
+        residuals are worth less.
         """
         assert self._field is not None
-        audits = np.flatnonzero(self._audits & self._evaluated & ~self._fitted)
+        held_out = np.flatnonzero(self._held_out & self._evaluated & ~self._fitted)
         classes = len(self._values)
-        least = DOUBT / np.sqrt(len(self._cells))
-        if len(audits) < FEW:
+        least = UNCERTAINTY / np.sqrt(len(self._cells))
+        if len(held_out) < FEW:
             return np.ones(classes), np.full(classes, least)
-        found = (self._values[:, audits] - self.predicted[:, audits]) ** 2
-        expected = self._field[:, audits] * self.variance[audits] ** ROUGH
+        found = (self._values[:, held_out] - self.predicted[:, held_out]) ** 2
+        expected = self._field[:, held_out] * self.variance[held_out] ** ROUGH
         found, expected = (np.maximum(each, 1e-300) for each in (found, expected))
         ratio = found.mean(axis=1) / expected.mean(axis=1)
-        misfit = np.sqrt(np.mean((found - ratio[:, None] * expected) ** 2, axis=1) / len(audits)) / found.mean(axis=1)
-        doubt = np.maximum(misfit, LEAST_DOUBT / np.sqrt(len(audits)))
-        prior = np.maximum(least**2, np.log(ratio) ** 2 - doubt**2)
-        trust = prior / (prior + doubt**2)
-        return ratio**trust, np.sqrt(trust) * doubt
+        misfit = np.sqrt(np.mean((found - ratio[:, None] * expected) ** 2, axis=1) / len(held_out)) / found.mean(axis=1)
+        uncertainty = np.maximum(misfit, LEAST_UNCERTAINTY / np.sqrt(len(held_out)))
+        prior = np.maximum(least**2, np.log(ratio) ** 2 - uncertainty**2)
+        trust = prior / (prior + uncertainty**2)
+        return ratio**trust, np.sqrt(trust) * uncertainty
 
     @property
-    def doubt(self) -> NDArray[np.float64]:
+    def uncertainty(self) -> NDArray[np.float64]:
         """About the variances, [classes]."""
         return np.zeros(len(self._values)) if self._field is None else self._scales[1]
 
-    def variances(self, sure: float) -> Scores | None:
+    def variances(self, z_score: float) -> Scores | None:
         """Of the errors, [classes, n], at ``sure`` standard errors above what is expected."""
         if self._evaluated.all():
             return np.zeros_like(self._values)
         if self._field is None:
             return None
-        scale, doubt = self._scales
-        return np.asarray((scale * np.exp(sure * doubt))[:, None] * self._field * self._final[1] ** ROUGH)
+        scale, uncertainty = self._scales
+        return np.asarray((scale * np.exp(z_score * uncertainty))[:, None] * self._field * self._final[1] ** ROUGH)
 
-    def ssim(self, sure: float = 0.0) -> float | None:
+    def ssim(self, z_score: float = 0.0) -> float | None:
         """The lowest over the classes; None where nothing is known of the errors, or the map has no window."""
-        variances = self.variances(sure)
+        variances = self.variances(z_score)
         if variances is None or min(self._shape) < WINDOW:
             return None
         return lowest_ssim(self._final[0], variances, self._shape, self._spans)
@@ -322,4 +323,4 @@ class _State:
         """The map from all that is evaluated."""
         variances = self.variances(0.0)
         error = None if variances is None else np.sqrt(variances)
-        return Estimate(self._final[0], self._evaluated, error, self.ssim(), self.ssim(SURE))
+        return Estimate(self._final[0], self._evaluated, error, self.ssim(), self.ssim(Z_SCORE))

@@ -10,7 +10,7 @@ from kdb.errors import BindError
 from kdb.geometry import Size
 from kdb.images.preprocessing import Preprocessing
 from kdb.models.catalog import TracedModel
-from kdb.operators.leaves import Opaque, Source
+from kdb.operators.sources import Opaque, Source
 from kdb.planner.footprints import Geometry
 from kdb.results.tables import Table
 

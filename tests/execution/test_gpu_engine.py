@@ -26,7 +26,7 @@ from kdb.kernels.base import Delta
 from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.operators.convolution import Convolution
-from kdb.operators.locationwise import LocationWise
+from kdb.operators.pointwise import Pointwise
 from kdb.planner import calibration
 from kdb.planner.cost import GPU_PROFILE, CostModel
 from kdb.planner.lower import lower
@@ -136,7 +136,7 @@ def test_launches_are_few(kernel: str, most: int, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(_Group, "_apply", counted)
     run.logits(problem)
     assert len(run.plan.logical.batches) == 1
-    assert layers["convolution"] + layers.get("location_wise", 0) <= most, layers
+    assert layers["convolution"] + layers.get("pointwise", 0) <= most, layers
     assert layers["add"] == 1, "with the activation behind it"
 
 
@@ -170,7 +170,7 @@ def test_activations_are_fused_into_what_they_read() -> None:
     problem.assert_exact(run.logits(problem))
     (stage,) = (stage for stage in run.plan.stages if stage.name == "deltas")
     fused = [step for step in stage.steps if step.kernel == FUSED]
-    assert len(fused) == 5 and all(isinstance(step.node.operator, LocationWise) for step in fused)
+    assert len(fused) == 5 and all(isinstance(step.node.operator, Pointwise) for step in fused)
     assert [step.epilogue for step in stage.steps if step.epilogue] == [step.node for step in fused]
     apart = Run(backend=GpuBackend(WITH_TORCH), off=("cut_over",), allowed="direct")
     problem.assert_exact(apart.logits(problem))

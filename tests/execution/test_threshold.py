@@ -17,8 +17,8 @@ import kdb
 from kdb.geometry import Size, Spans
 from kdb.operators.base import Shape
 from kdb.operators.convolution import Convolution
-from kdb.operators.leaves import Source
 from kdb.operators.network import Network, ParameterStore
+from kdb.operators.sources import Source
 from kdb.planner.footprints import Geometry
 from kdb.results.maps import HeatMap
 

@@ -18,9 +18,9 @@ from kdb.errors import ModelError
 from kdb.execution.views import materialize
 from kdb.frontends.torch_export import trace
 from kdb.kernels.cpu.backend import CpuBackend
-from kdb.operators.leaves import Opaque
 from kdb.operators.network import Network
 from kdb.operators.pooling import GlobalMean
+from kdb.operators.sources import Opaque
 
 TOLERANCE = 1e-5
 """Relative to the largest output: a hundred or so float32 roundings."""

@@ -67,13 +67,13 @@ def test_functions(function: str) -> None:
     where = Boxes.whole(1, Size(3, 4))
     epilogue = Epilogue(program, PARAMETERS, values[0], None)
     with k.running():
-        found = k.location_wise(k.upload(values), program, PARAMETERS, False)
-        close(k.download(found), CPU.location_wise(values, program, PARAMETERS, False))
+        found = k.pointwise(k.upload(values), program, PARAMETERS, False)
+        close(k.download(found), CPU.pointwise(values, program, PARAMETERS, False))
         on_device = Epilogue(program, PARAMETERS, k.upload(values[0]), None)
         delta = values[1:] - values[0]
-        found = k.location_wise_delta(Delta(where, k.upload(delta)), on_device)
-        close(k.download(found), CPU.location_wise_delta(Delta(where, delta), epilogue), "tf32")
-        nothing = k.location_wise_delta(Delta(where, k.upload(np.zeros_like(delta))), on_device)
+        found = k.pointwise_delta(Delta(where, k.upload(delta)), on_device)
+        close(k.download(found), CPU.pointwise_delta(Delta(where, delta), epilogue), "tf32")
+        nothing = k.pointwise_delta(Delta(where, k.upload(np.zeros_like(delta))), on_device)
         assert not k.download(nothing).any()
 
 

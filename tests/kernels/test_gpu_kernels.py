@@ -262,8 +262,8 @@ def convolution(
     epilogue, scale = None, float(np.abs(expected).max())
     if fused:
         program = (Instruction("maximum", (0, 0.0)), Instruction("minimum", (1, 1.0)))
-        epilogue = Epilogue(program, {}, view, CPU.location_wise(view, program, {}, False))
-        expected = CPU.location_wise_delta(Delta(where, expected), epilogue)
+        epilogue = Epilogue(program, {}, view, CPU.pointwise(view, program, {}, False))
+        expected = CPU.pointwise_delta(Delta(where, expected), epilogue)
         assert k.fuses(name, program)
     DEVICE.launches.clear()
     found = k.convolve_delta(mine, where, weight, sliding, groups, padding, name, epilogue)
@@ -344,20 +344,20 @@ def check_program(
     data: st.DataObject, program: Program, parameters: dict[str, Weight], view: np.ndarray, x: np.ndarray, k: GpuBackend
 ) -> None:
     """Of maps; of deltas, with and without the stored result; and zero stays zero."""
-    expected = CPU.location_wise(x, program, parameters, False)
+    expected = CPU.pointwise(x, program, parameters, False)
     before = x.copy()
-    close(K.location_wise(x, program, parameters, False), expected)
+    close(K.pointwise(x, program, parameters, False), expected)
     assert np.array_equal(x, before)
     where = data.draw(boxes(Size(*view.shape[:2]), len(x)))
     target = x[:, : where.extent.height, : where.extent.width]  # where the view is to go
     raw, values = kept(target - view_at(view, where), k)
-    exact = CPU.location_wise_delta(Delta(where, values), Epilogue(program, parameters, view, None))
-    scale = max(np.abs(CPU.location_wise(a, program, parameters, False)).max() for a in (view[None], target.copy(), x))
-    stored = CPU.location_wise(view[None], program, parameters, False)[0] if data.draw(st.booleans()) else None
-    found = k.location_wise_delta(Delta(where, raw), Epilogue(program, parameters, view, stored))
+    exact = CPU.pointwise_delta(Delta(where, values), Epilogue(program, parameters, view, None))
+    scale = max(np.abs(CPU.pointwise(a, program, parameters, False)).max() for a in (view[None], target.copy(), x))
+    stored = CPU.pointwise(view[None], program, parameters, False)[0] if data.draw(st.booleans()) else None
+    found = k.pointwise_delta(Delta(where, raw), Epilogue(program, parameters, view, stored))
     tolerance = TOLERANCE["fp32" if k is K else "bf16"]
     np.testing.assert_allclose(k.download(found), exact, rtol=0, atol=tolerance * max(scale, 1))
-    nothing = k.location_wise_delta(Delta(where, np.zeros_like(raw)), Epilogue(program, parameters, view, None))
+    nothing = k.pointwise_delta(Delta(where, np.zeros_like(raw)), Epilogue(program, parameters, view, None))
     assert not k.download(nothing).any()
 
 
@@ -366,7 +366,7 @@ def test_programs_of_many_live_values_are_cut_in_pieces() -> None:
     program += tuple(Instruction("mul", (len(program) + i, i + 1)) for i in range(REGISTERS))
     assert encode(program) is None and not K.fuses("gemm", program)
     x = normal(np.random.default_rng(0), 2, 3, 3, 4) / 8
-    close(K.location_wise(x, program, {}, False), CPU.location_wise(x, program, {}, False))
+    close(K.pointwise(x, program, {}, False), CPU.pointwise(x, program, {}, False))
 
 
 # --- launches ----------------------------------------------------------------------------------------------------

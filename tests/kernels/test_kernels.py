@@ -293,17 +293,17 @@ def test_functions(function: str) -> None:
     program, x = (Instruction(function, operands),), inputs(function, 3)
     wanted = expected(torch.tensor(x).double()).numpy()
     before = x.copy()
-    found = K.location_wise(x, program, PARAMETERS, overwrite=False)
+    found = K.pointwise(x, program, PARAMETERS, donate=False)
     close(found, wanted)
     assert np.array_equal(x, before) and not np.shares_memory(x, found)
-    assert np.array_equal(K.location_wise(x, program, PARAMETERS, overwrite=True), found)
+    assert np.array_equal(K.pointwise(x, program, PARAMETERS, donate=True), found)
 
 
-@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("donate", [False, True])
 @pytest.mark.parametrize(
     ("function", "stored"), [(f, False) for f in CASES] + [(f, True) for f in CASES if f in ROUNDED]
 )
-def test_deltas_of_functions(function: str, stored: bool, overwrite: bool) -> None:
+def test_deltas_of_functions(function: str, stored: bool, donate: bool) -> None:
     operands, expected = CASES[function]
     program, n = (Instruction(function, operands),), 4
     view, where = np.abs(inputs(function, 8)).reshape(12, 8, C), boxes([(0, 0), (9, 4), (3, 2), (3, 2)], (3, 4))
@@ -311,14 +311,14 @@ def test_deltas_of_functions(function: str, stored: bool, overwrite: bool) -> No
     values[2] = 0
     old = torch.tensor(np.stack([view[y : y + 3, x : x + 4] for y, x in where.origins])).double()
     wanted = (expected(old + torch.tensor(values).double()) - expected(old)).numpy()
-    result = K.location_wise(view[None], program, PARAMETERS, False)[0] if stored else None
+    result = K.pointwise(view[None], program, PARAMETERS, False)[0] if stored else None
     view.setflags(write=False)
     given_values = values.copy()
-    found = K.location_wise_delta(Delta(where, given_values, overwrite), Epilogue(program, PARAMETERS, view, result))
+    found = K.pointwise_delta(Delta(where, given_values, donate), Epilogue(program, PARAMETERS, view, result))
     scale = max(np.abs(expected(old).numpy()).max(), np.abs(wanted).max())
     np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-6 * max(scale, 1))
     assert not found[2].any()
-    assert np.shares_memory(found, given_values) if overwrite else np.array_equal(given_values, values)
+    assert np.shares_memory(found, given_values) if donate else np.array_equal(given_values, values)
 
 
 PROGRAM = (
@@ -332,11 +332,11 @@ PROGRAM = (
 
 
 @given(st.integers(1, 5), st.booleans())
-def test_registers_live_as_long_as_they_are_read(n: int, overwrite: bool) -> None:
+def test_registers_live_as_long_as_they_are_read(n: int, donate: bool) -> None:
     x = normal(n, n, 2, 3, C)
     t = torch.tensor(x).double()
     inner = t * torch.sigmoid(t) + SCALE - torch.sigmoid(t)
-    close(K.location_wise(x, PROGRAM, PARAMETERS, overwrite), (inner.exp() + inner).numpy(), 1e-5)
+    close(K.pointwise(x, PROGRAM, PARAMETERS, donate), (inner.exp() + inner).numpy(), 1e-5)
 
 
 def test_chunks_do_not_show() -> None:
@@ -344,16 +344,16 @@ def test_chunks_do_not_show() -> None:
     side = math.isqrt(CHUNK // (2 * C))
     n = 7
     x, program = normal(0, n, side, side, C), (*PROGRAM[:1], Instruction("normalize", (1, 1e-5)))
-    found = K.location_wise(x, program, PARAMETERS, False)
+    found = K.pointwise(x, program, PARAMETERS, False)
     assert [len(range(*part.indices(n))) for part in _chunks(x)] == [2, 2, 2, 1]
     view, where = normal(1, side + 2, side, C), boxes([(i % 3, 0) for i in range(n)], (side, side))
-    deltas = K.location_wise_delta(Delta(where, x), Epilogue(program, PARAMETERS, view, None))
+    deltas = K.pointwise_delta(Delta(where, x), Epilogue(program, PARAMETERS, view, None))
     for i in range(n):
         one = slice(i, i + 1)
-        assert np.array_equal(found[one], K.location_wise(x[one], program, PARAMETERS, False))
+        assert np.array_equal(found[one], K.pointwise(x[one], program, PARAMETERS, False))
         single = Boxes(where.origins[one], where.extent)
         assert np.array_equal(
-            deltas[one], K.location_wise_delta(Delta(single, x[one]), Epilogue(program, PARAMETERS, view, None))
+            deltas[one], K.pointwise_delta(Delta(single, x[one]), Epilogue(program, PARAMETERS, view, None))
         )
 
 

@@ -19,9 +19,9 @@ from kdb.models.onnx.operators import OPERATORS
 from kdb.models.onnx_module import LoadedOnnx, load, onnx_model
 from kdb.models.torchvision_compat import import_torchvision
 from kdb.models.zoo import resolve
-from kdb.operators.leaves import Opaque
-from kdb.operators.locationwise import SelectChannels
 from kdb.operators.network import Network
+from kdb.operators.pointwise import SelectChannels
+from kdb.operators.sources import Opaque
 from tests.onnx_files import HEAD, by_runtime, classifier, close, exported, keras_like, model, node, outputs, saved
 
 

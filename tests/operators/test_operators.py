@@ -18,12 +18,12 @@ from kdb.geometry import Boxes, Footprint, Part, Size, Spans
 from kdb.kernels.base import Delta, Instruction, Weight
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.operators.base import Operator, Shape, Update, materialize
-from kdb.operators.cells import SelectCells
 from kdb.operators.combine import Add, Concatenate, Expand, Multiply
 from kdb.operators.convolution import Convolution
-from kdb.operators.leaves import Constant, Opaque, Source
-from kdb.operators.locationwise import Affine, Dense, Flatten, LocationWise, SelectChannels
+from kdb.operators.indexing import SelectCells
+from kdb.operators.pointwise import Affine, Dense, Flatten, Pointwise, SelectChannels
 from kdb.operators.pooling import AdaptiveAveragePool, AveragePool, GlobalMean, MaxPool, Pad
+from kdb.operators.sources import Constant, Opaque, Source
 
 TOLERANCE = 2e-5
 """Relative to the output's largest value: float32 sums of at most a few hundred terms about 1."""
@@ -104,7 +104,7 @@ def elementwise(draw: Draw) -> Case:
     order = tuple(draw(st.lists(st.integers(0, 3), min_size=1, max_size=6)))
     start = draw(st.integers(0, 3))
     operators = [
-        case(LocationWise(program), shape, a=(4,), b=(4,)),
+        case(Pointwise(program), shape, a=(4,), b=(4,)),
         case(Affine("a", "b"), shape, a=(4,), b=(4,)),
         case(SelectChannels(order), shape),
         case(SelectChannels(tuple(range(start, 4))), shape),
@@ -162,7 +162,7 @@ class Situation:
     case: Case
     n: int
     seed: int
-    disposable: bool
+    donate: bool
 
     def __post_init__(self) -> None:
         draw = np.random.default_rng(self.seed)
@@ -201,7 +201,7 @@ class Situation:
                     for i, (y, x), (bottom, right) in zip(members, boxes.origins, ends, strict=True)
                 ]
             )
-            found.append(Delta(boxes, values, self.disposable))
+            found.append(Delta(boxes, values, self.donate))
         return found
 
     def evaluate(self, k: CpuBackend, maps: Sequence[np.ndarray], kernel: str | None = None) -> np.ndarray:
@@ -230,7 +230,7 @@ class Situation:
         values = operator.delta(k, self.case.weights, Update(inputs, views, view, boxes, self.case.shapes, kernel))
         assert values.shape == (len(index), *boxes.extent, shape.channels) and values.dtype == np.float32
         for d, was in zip(inputs, before, strict=True):
-            if d is not None and not d.disposable:
+            if d is not None and not d.donate:
                 assert np.array_equal(d.values, was), "wrote into memory that was not granted"
                 assert operator.aliases or not np.shares_memory(values, d.values), "shares memory that was not granted"
         return Delta(boxes, values)
@@ -340,16 +340,16 @@ def test_a_delta_of_zero_stays_zero(situation: Situation) -> None:
 
 @settings(max_examples=200)
 @given(situations, st.booleans())
-def test_kernels_agree_and_write_only_where_they_may(situation: Situation, reuse: bool) -> None:
+def test_kernels_agree_and_write_only_where_they_may(situation: Situation, donate: bool) -> None:
     operator, reference = situation.case.operator, situation.evaluate(BACKENDS[1], situation.maps)
     for k in BACKENDS:
         for kernel in operator.evaluation_kernels(k):
             inputs = [each.copy() for each in situation.maps]
-            values = operator.evaluate(k, situation.case.weights, inputs, kernel, reuse)
+            values = operator.evaluate(k, situation.case.weights, inputs, kernel, donate)
             assert values.shape == (situation.n, *situation.case.shape.size, situation.case.shape.channels)
             close(values, reference, np.abs(reference).max())
             for i, (each, was) in enumerate(zip(inputs, situation.maps, strict=True)):
-                if i or not reuse:
+                if i or not donate:
                     assert np.array_equal(each, was)
                     assert operator.aliases or not np.shares_memory(values, each)
 
@@ -457,5 +457,5 @@ def test_parameters_are_text_and_name_no_weight() -> None:
     mirrored = SelectCells((1, 0, 1, 2, 1), (0, 2, 4))
     assert mirrored.params() == (("rows", "5 chosen"), ("columns", "0:5:2"))
     assert SelectCells((3, 4), (2,)).params() == (("rows", "3:5"), ("columns", "2:3"))
-    assert LocationWise(PROGRAMS["norm"]).weights() == ("a", "b")
+    assert Pointwise(PROGRAMS["norm"]).weights() == ("a", "b")
     assert Size(2, 3).area == 6 and str(Shape(1, 2, 3)) == "1x2x3"

@@ -17,10 +17,10 @@ from kdb.kernels.cpu.backend import CpuBackend
 from kdb.operators.base import Operator, Shape
 from kdb.operators.combine import Add, Concatenate, Expand, Multiply
 from kdb.operators.convolution import Convolution
-from kdb.operators.leaves import Opaque, Source
-from kdb.operators.locationwise import Affine, Dense, Flatten, LocationWise
 from kdb.operators.network import Network, Node, ParameterStore
+from kdb.operators.pointwise import Affine, Dense, Flatten, Pointwise
 from kdb.operators.pooling import GlobalMean, MaxPool, Pad
+from kdb.operators.sources import Opaque, Source
 from kdb.planner.cost import DEFAULT_RATES, CostModel, CostProfile
 from kdb.planner.lower import lower
 from kdb.planner.optimize import optimize
@@ -36,7 +36,7 @@ from kdb.planner.rules import (
     fold_padding,
     incremental,
     incremental_aggregate,
-    merge_location_wise,
+    merge_pointwise,
     multi_query_batching,
     null_deltas,
     projective_field,
@@ -51,8 +51,8 @@ CONTEXT = Context(CostModel(PROFILE, CpuBackend()))
 
 Layer = tuple[str, Operator, tuple[str, ...]]
 
-RELU = LocationWise((Instruction("maximum", (0, 0.0)),))
-SIGMOID = LocationWise((Instruction("sigmoid", (0,)),))
+RELU = Pointwise((Instruction("maximum", (0, 0.0)),))
+SIGMOID = Pointwise((Instruction("sigmoid", (0,)),))
 CONV = Convolution("w", "b", 4, (3, 3), padding=(1, 1, 1, 1))
 
 
@@ -141,7 +141,7 @@ def test_padding_by_another_value_is_not_folded(chained: list[tuple[str, Operato
 def test_fold_batch_norm(linear: Convolution | Dense, bias: str | None) -> None:
     before = network(*chain(("linear", replace(linear, bias=bias)), ("norm", Affine("a", "c")), ("relu", RELU)))
     after = fired(fold_batch_norm.RULE, plan(before)).network
-    assert layers(after)[1:] == [("norm", linear.label, ("image",)), ("relu", "location_wise", ("norm",))]
+    assert layers(after)[1:] == [("norm", linear.label, ("image",)), ("relu", "pointwise", ("norm",))]
     equal(before, after)
 
 
@@ -175,7 +175,7 @@ def test_merge_location_wise() -> None:
         ("silu", Multiply(), ("norm", "gate")),
         ("relu", RELU, ("silu",)),
     )
-    after = fired(merge_location_wise.RULE, plan(before)).network
+    after = fired(merge_pointwise.RULE, plan(before)).network
     assert [node.name for node in after] == ["image", "conv", "relu"]
     program = after["relu"].operator.program  # type: ignore[attr-defined]
     assert [instruction.function for instruction in program] == ["mul", "add", "sigmoid", "mul", "maximum"]
@@ -186,9 +186,9 @@ def test_merge_location_wise() -> None:
 @pytest.mark.parametrize("join", [Add(), Multiply()])
 @pytest.mark.parametrize("operands", [("image", "g"), ("g", "image"), ("f", "g"), ("g", "f"), ("f", "f")])
 def test_joins_of_one_map_are_merged(join: Operator, operands: tuple[str, str]) -> None:
-    f = LocationWise((Instruction("mul", (0, "a")), Instruction("tanh", (1,)), Instruction("add", (2, 0))))
+    f = Pointwise((Instruction("mul", (0, "a")), Instruction("tanh", (1,)), Instruction("add", (2, 0))))
     before = network(("f", f, ("image",)), ("g", SIGMOID, ("image",)), ("join", join, operands))
-    after = fired(merge_location_wise.RULE, plan(before)).network
+    after = fired(merge_pointwise.RULE, plan(before)).network
     assert [(node.name, node.inputs) for node in after] == [("image", ()), ("join", ("image",))]
     equal(before, after)
 
@@ -231,15 +231,15 @@ def test_what_others_read_is_not_merged() -> None:
         ("conv", CONV, ("relu",)),
         ("add", Add(), ("conv", "gate")),
     )
-    assert merge_location_wise.apply(plan(read_twice), CONTEXT) == reason
+    assert merge_pointwise.apply(plan(read_twice), CONTEXT) == reason
     gated = network(
         ("gate", SIGMOID, ("image",)),
         ("silu", Multiply(), ("image", "gate")),
         ("conv", CONV, ("gate",)),
         ("add", Add(), ("conv", "silu")),
     )
-    assert merge_location_wise.apply(plan(gated), CONTEXT) == reason
-    assert merge_location_wise.apply(plan(network(("twice", Add(), ("image", "image")))), CONTEXT) == reason
+    assert merge_pointwise.apply(plan(gated), CONTEXT) == reason
+    assert merge_pointwise.apply(plan(network(("twice", Add(), ("image", "image")))), CONTEXT) == reason
 
 
 # --- rules on plans ----------------------------------------------------------------------------------------------
@@ -460,7 +460,7 @@ def test_memory_is_granted_only_at_the_last_reading_and_freed_there() -> None:
     )
     for cut in (1, len(net)):
         steps = {s.node.name: s for stage in lower(plan(net, cut=cut), CONTEXT).stages for s in stage.steps}
-        granted = {name: step.disposable for name, step in steps.items()}
+        granted = {name: step.donate for name, step in steps.items()}
         assert granted == {
             "conv": (True,), "relu": (False,), "twice": (False, False), "mean": (False,), "gate": (False,),
             "scaled": (False, True), "sum": (True, True),

@@ -1,4 +1,4 @@
-"""Held context: gates keep the unmodified image's values in plans, and courses know what that costs them."""
+"""Held context: gates keep the unmodified image's values in plans, and strategies know what that costs them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kdb.geometry import Size
 from kdb.kernels.base import Array
 from kdb.planner.rules.aggregates import gates
 from kdb.results.maps import HeatMap
-from kdb.sampling.multi_fidelity import COUPLES, MultiFidelity
+from kdb.sampling.multi_fidelity import PAIRS, MultiFidelity
 from kdb.sampling.progressive import Goal, Progressive
 from kdb.sampling.similarity import ssim
 
@@ -76,8 +76,8 @@ class TestTheRule:
         positions = rng.integers(0, SIDE - max(patch) + 1, (9, 2))
         traced = trace(module, (3, SIDE, SIDE))
         engine = Engine(default_settings())
-        plan = engine.plan(traced, positions, Size(*patch), hold=True).physical
-        assert plan.logical.held
+        plan = engine.plan(traced, positions, Size(*patch), freeze=True).physical
+        assert plan.logical.frozen
         views, _ = engine.materialize(plan, "net", image)
         found = np.empty((9, 4))
 
@@ -112,14 +112,14 @@ class TestTheRule:
     )
     def test_where_it_does_not_fire(self, module: nn.Module, why: str) -> None:
         planned = Engine(default_settings()).plan(
-            trace(module.eval(), (3, 16, 16)), np.array([[0, 0]]), Size(4, 4), hold=True
+            trace(module.eval(), (3, 16, 16)), np.array([[0, 0]]), Size(4, 4), freeze=True
         )
-        assert not planned.physical.logical.held
+        assert not planned.physical.logical.frozen
         (reason,) = (each.reason for each in planned.history if each.rule.name == "hold_context")
         assert why in reason
 
 
-# ---- the course
+# ---- the strategy
 
 
 def smooth(seed: int, rows: int = 30, columns: int = 31) -> np.ndarray:
@@ -133,14 +133,14 @@ def smooth(seed: int, rows: int = 30, columns: int = 31) -> np.ndarray:
     return np.asarray(sum(bumps)).ravel()
 
 
-def followed(course: MultiFidelity, exact: np.ndarray, cheap: np.ndarray) -> dict[str, int]:
+def followed(strategy: MultiFidelity, exact: np.ndarray, cheap: np.ndarray) -> dict[str, int]:
     """Run it to its end; how many cells it had of each kind.  No cell twice of one kind."""
     seen = {True: np.zeros(exact.shape[1], bool), False: np.zeros(exact.shape[1], bool)}
-    while len(cells := course.propose()):
-        assert not seen[course.low_fidelity][cells].any()
-        seen[course.low_fidelity][cells] = True
-        course.take(cells, (cheap if course.low_fidelity else exact)[:, cells])
-        found = course.estimate()
+    while len(cells := strategy.propose()):
+        assert not seen[strategy.low_fidelity][cells].any()
+        seen[strategy.low_fidelity][cells] = True
+        strategy.take(cells, (cheap if strategy.low_fidelity else exact)[:, cells])
+        found = strategy.estimate()
         np.testing.assert_array_equal(found.evaluated, seen[False])
         np.testing.assert_array_equal(found.values[:, seen[False]], exact[:, seen[False]])
         if found.error is not None:
@@ -153,10 +153,10 @@ class TestTheCourse:
     @given(seed=st.integers(0, 99), slope=st.floats(0.3, 3), offset=st.floats(-2, 2))
     def test_a_line_is_seen_through(self, seed: int, slope: float, offset: float) -> None:
         exact = smooth(seed)[None]
-        course = MultiFidelity(30, 31, Goal(0.9), -1, seed)
-        counts = followed(course, exact, (exact - offset) / slope)
-        assert counts["exact"] <= 2 * COUPLES and counts["held"] < 930
-        found = course.estimate()
+        strategy = MultiFidelity(30, 31, Goal(0.9), -1, seed)
+        counts = followed(strategy, exact, (exact - offset) / slope)
+        assert counts["exact"] <= 2 * PAIRS and counts["held"] < 930
+        found = strategy.estimate()
         assert found.ssim is not None and found.ssim >= 0.9
         assert ssim(found.values.reshape(1, 30, 31), exact.reshape(1, 30, 31)) > 0.8
 
@@ -164,10 +164,10 @@ class TestTheCourse:
         expected, achieved = [], []
         for seed in range(10):
             exact, noise = smooth(seed)[None], np.random.default_rng(seed).normal(size=(1, 930))
-            course = MultiFidelity(30, 31, Goal(0.75), -1, seed)
+            strategy = MultiFidelity(30, 31, Goal(0.75), -1, seed)
             cheap = exact + 0.05 * np.ptp(exact) * noise
-            followed(course, exact, cheap)
-            found = course.estimate()
+            followed(strategy, exact, cheap)
+            found = strategy.estimate()
             assert found.ssim is not None and found.ssim >= 0.75
             expected.append(found.ssim)
             achieved.append(ssim(found.values.reshape(30, 31), exact.reshape(30, 31)))
@@ -175,30 +175,30 @@ class TestTheCourse:
 
     def test_what_leads_astray_is_given_up(self) -> None:
         exact, cheap = smooth(0)[None], smooth(1)[None]
-        course, plain = MultiFidelity(30, 31, Goal(0.9), -1, 0), Progressive(30, 31, Goal(0.9), -1, 0)
-        counts = followed(course, exact, cheap)
+        strategy, plain = MultiFidelity(30, 31, Goal(0.9), -1, 0), Progressive(30, 31, Goal(0.9), -1, 0)
+        counts = followed(strategy, exact, cheap)
         while len(cells := plain.propose()):
             plain.take(cells, exact[:, cells])
         assert counts["exact"] == plain.estimate().evaluated.sum(), "as if nothing had been held"
-        np.testing.assert_array_equal(course.estimate().values, plain.estimate().values)
+        np.testing.assert_array_equal(strategy.estimate().values, plain.estimate().values)
 
     def test_the_most_important_cells_are_exact(self) -> None:
         exact = smooth(3)[None]
-        course = MultiFidelity(30, 31, Goal(0.8, refine=0.1), -1, 0)
-        followed(course, exact, 2 * exact)
+        strategy = MultiFidelity(30, 31, Goal(0.8, refine=0.1), -1, 0)
+        followed(strategy, exact, 2 * exact)
         lowest = np.argsort(exact[0])[:93]
-        assert course.estimate().evaluated[lowest].mean() > 0.9
+        assert strategy.estimate().evaluated[lowest].mean() > 0.9
 
     def test_interrupted_rounds_leave_an_estimate(self) -> None:
         exact = smooth(3)[None]
-        course = MultiFidelity(30, 31, Goal(0.9), -1, 0)
+        strategy = MultiFidelity(30, 31, Goal(0.9), -1, 0)
         for hold, share in ((True, 1.0), (False, 0.05)):
-            cells = course.propose()
-            assert course.low_fidelity == hold
+            cells = strategy.propose()
+            assert strategy.low_fidelity == hold
             scores = exact[:, cells].copy()
             scores[:, int(share * len(cells)) :] = np.nan
-            course.take(cells, scores)
-            found = course.estimate()
+            strategy.take(cells, scores)
+            found = strategy.estimate()
             assert np.isfinite(found.values).all() and found.ssim is None and found.error is None
 
 
@@ -226,7 +226,7 @@ class TestQueries:
         exact, plain = self.asked(db, ""), self.asked(db, "APPROXIMATE TO SSIM 0.85")
         monkeypatch.setattr("kdb.sampling.choose.WORTH_IT", 0.0)  # so small a network gains no time
         held = self.asked(db, "APPROXIMATE TO SSIM 0.85")
-        assert held.evaluated.sum() <= 2 * COUPLES < plain.evaluated.sum()
+        assert held.evaluated.sum() <= 2 * PAIRS < plain.evaluated.sum()
         assert held.stats.executed_macs < plain.stats.executed_macs < exact.stats.executed_macs
         np.testing.assert_array_equal(held.values[held.evaluated], exact.values[held.evaluated])
         assert ssim(held.values, exact.values) > 0.75
@@ -237,9 +237,9 @@ class TestQueries:
         assert "approximate: 2 gates by the whole map keep the unmodified image's values" in plan
         assert "boxes take at most 0.8 of a map" in plan
         assert "evaluated approximately as below" in plan and "positions exactly too" in plan
-        db.execute("SET rule.hold_context = off; SET rule.projective_field = off")
+        db.execute("SET rule.freeze_context = off; SET rule.projective_field = off")
         assert "at most" not in db.explain(self.QUERY + "APPROXIMATE", {"image": self.IMAGE}).partition("\n\nrule")[0]
-        db.execute("RESET rule.hold_context; RESET rule.projective_field")
+        db.execute("RESET rule.freeze_context; RESET rule.projective_field")
         for other in (
             self.QUERY,
             self.QUERY.replace("gated", "plain") + "APPROXIMATE",

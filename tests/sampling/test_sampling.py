@@ -1,4 +1,4 @@
-"""Courses: which cells they propose, and what they say of the others.  Laws first, on maps made up; then queries."""
+"""Strategies: which cells they propose, and what they say of the others.  Laws first, on maps made up; then queries."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from kdb.errors import BindError
 from kdb.language import syntax
 from kdb.results.maps import HeatMap
 from kdb.sampling import kriging, lattice
-from kdb.sampling.course import Course, Estimate, Everything
 from kdb.sampling.drill_down import DrillDown, coarse_steps
 from kdb.sampling.progressive import Goal, Progressive
 from kdb.sampling.quality import expected_ssim
+from kdb.sampling.strategy import Estimate, Everything, Strategy
 
 sides = st.integers(7, 24)
 seeds = st.integers(0, 2**16)
@@ -36,14 +36,14 @@ def smooth(rows: int, columns: int, seed: int, sigma: float = 1.5, classes: int 
     return gaussian_filter(noise, (0, sigma, sigma), mode="nearest").reshape(classes, -1)
 
 
-def followed(course: Course, truth: NDArray[np.float64]) -> list[Estimate]:
-    """The map after each round of a course whose scores are ``truth`` [classes, n]; no cell is proposed twice."""
+def followed(strategy: Strategy, truth: NDArray[np.float64]) -> list[Estimate]:
+    """The map after each round of a strategy whose scores are ``truth`` [classes, n]; no cell is proposed twice."""
     seen, maps = np.zeros(truth.shape[1], bool), []
-    while len(cells := course.propose()):
+    while len(cells := strategy.propose()):
         assert not seen[cells].any() and len(np.unique(cells)) == len(cells)
         seen[cells] = True
-        course.take(cells, truth[:, cells])
-        maps.append(course.estimate())
+        strategy.take(cells, truth[:, cells])
+        maps.append(strategy.estimate())
         assert (maps[-1].evaluated == seen).all()
         assert (maps[-1].values[:, seen] == truth[:, seen]).all()
     return maps
@@ -148,26 +148,26 @@ class TestProgressive:
         assert refined.evaluated[best].mean() > 0.95 > plain.evaluated[best].mean()
 
     def test_what_was_not_reached_stays_unknown(self) -> None:
-        course, truth = Progressive(20, 20, Goal(), 1), smooth(20, 20, 1)
+        strategy, truth = Progressive(20, 20, Goal(), 1), smooth(20, 20, 1)
         for _ in range(3):
-            cells = course.propose()
-            course.take(cells, truth[:, cells])
-        cells = course.propose()
+            cells = strategy.propose()
+            strategy.take(cells, truth[:, cells])
+        cells = strategy.propose()
         scores = truth[:, cells].copy()
         scores[:, 5:] = np.nan
-        course.take(cells, scores)
-        found = course.estimate()
+        strategy.take(cells, scores)
+        found = strategy.estimate()
         assert found.evaluated[cells[:5]].all() and not found.evaluated[cells[5:]].any()
         assert np.isfinite(found.values).all()
 
     @pytest.mark.parametrize("reached", [0, 1, 5, 60])
     def test_nothing_is_estimated_before_the_coarsest_lattice_is_there(self, reached: int) -> None:
-        course, truth = Progressive(30, 30, Goal(0.9), 1), smooth(30, 30, 1)
-        cells = course.propose()
+        strategy, truth = Progressive(30, 30, Goal(0.9), 1), smooth(30, 30, 1)
+        cells = strategy.propose()
         scores = truth[:, cells].copy()
         scores[:, reached:] = np.nan
-        course.take(cells, scores)
-        found = course.estimate()
+        strategy.take(cells, scores)
+        found = strategy.estimate()
         assert found.evaluated.sum() == reached and (np.isfinite(found.values[0]) == found.evaluated).all()
         assert found.ssim is None and found.error is None
 
@@ -269,8 +269,8 @@ class TestQueries:
             db.execute("RESET seed")
 
     def test_guaranteed_costs_more(self, db: kdb.Session) -> None:
-        plain, sure = asked("APPROXIMATE TO SSIM 0.9", db), asked("APPROXIMATE TO SSIM 0.9 GUARANTEED", db)
-        assert plain.stats.evaluated <= sure.stats.evaluated
+        plain, z_score = asked("APPROXIMATE TO SSIM 0.9", db), asked("APPROXIMATE TO SSIM 0.9 GUARANTEED", db)
+        assert plain.stats.evaluated <= z_score.stats.evaluated
 
     @pytest.mark.parametrize(
         "clauses", ["APPROXIMATE TO SSIM 0.995", "DRILL DOWN 1 COARSE STRIDE 6", "BUDGET 600 SECONDS"]

@@ -1,4 +1,4 @@
-"""The instrument that judges approximate maps: courses on maps that are known, and what they cost."""
+"""The instrument that judges approximate maps: strategies on maps that are known, and what they cost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 from benchmarks.approximate import DRILL_DOWNS, Costs, Maps, drilled, followed, sampled, sampled_rows
 from kdb.frontends.torch_export import trace
-from kdb.sampling.course import Everything
+from kdb.sampling.strategy import Everything
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +40,8 @@ def test_a_course_is_followed_until_it_is_good_enough(costs: Costs, maps: Maps) 
     for run in runs:
         assert 0 < run.exact < 1 and 0 < run.low < 1 and run.expected >= 0.85
         assert costs.network.macs < run.macs < costs.naive(289)
-    plain, sure = (np.mean([run.exact + run.low for run in runs[i::2]]) for i in (0, 1))
-    assert plain <= sure
+    plain, z_score = (np.mean([run.exact + run.low for run in runs[i::2]]) for i in (0, 1))
+    assert plain <= z_score
     row = sampled_rows(runs, costs.naive(289), ["photo"], "one")[0]
     assert row[:3] == ["one", "TO SSIM 0.85", 3]
     assert row[3] == f"{np.mean([run.achieved >= 0.85 for run in runs[::2]]):.1%}"

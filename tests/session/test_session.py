@@ -719,6 +719,6 @@ def test_images_are_not_overwritten(
     for name in ("a.png", "b.png"):
         Image.fromarray(np.zeros((SIDE, SIDE, 3), np.uint8)).save(name)
     before = Path("a.png").read_bytes()
-    with pytest.raises(BindError, match="would overwrite"):
+    with pytest.raises(BindError, match="would donate"):
         db.execute(f"{form} '{source}' STRIDE 16 USING small INTO '{into}'")
     assert Path("a.png").read_bytes() == before

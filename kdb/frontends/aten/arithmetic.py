@@ -12,34 +12,34 @@ from kdb.frontends.builder import Builder, only_tensor
 from kdb.kernels.base import Instruction
 from kdb.operators.base import Operator, Shape
 from kdb.operators.combine import Add, Expand, Multiply
-from kdb.operators.locationwise import LocationWise
+from kdb.operators.pointwise import Pointwise
 
 
 def _unary(function: str, *defaults: float) -> Translator:
     def translate(b: Builder, shape: Ints, x: Traced, *arguments: float) -> Traced:
         operands = (*arguments, *defaults[len(arguments) :])[: len(defaults)]
-        return b.location_wise(function, x, *operands)
+        return b.pointwise(function, x, *operands)
 
     return translate
 
 
 def _program(*instructions: Instruction) -> Translator:
     def translate(b: Builder, shape: Ints, x: Traced, *ignored: Any) -> Traced:
-        return b.like(LocationWise(instructions), x, x.name)
+        return b.like(Pointwise(instructions), x, x.name)
 
     return translate
 
 
 def _relu(b: Builder, shape: Ints, x: Traced) -> Traced:
-    return b.location_wise("maximum", x, 0.0)
+    return b.pointwise("maximum", x, 0.0)
 
 
 def _clamp(b: Builder, shape: Ints, x: Traced, low: Any = None, high: Any = None) -> Traced:
     if isinstance(low, torch.Tensor | Traced) or isinstance(high, torch.Tensor | Traced):
         raise Unsupported("a clamp between tensors")
     if low is not None:
-        x = b.location_wise("maximum", x, low)
-    return x if high is None else b.location_wise("minimum", x, high)
+        x = b.pointwise("maximum", x, low)
+    return x if high is None else b.pointwise("minimum", x, high)
 
 
 def _hardtanh(b: Builder, shape: Ints, x: Traced, low: float = -1.0, high: float = 1.0) -> Traced:
@@ -47,15 +47,15 @@ def _hardtanh(b: Builder, shape: Ints, x: Traced, low: float = -1.0, high: float
 
 
 def _gelu(b: Builder, shape: Ints, x: Traced, *, approximate: str = "none") -> Traced:
-    return b.location_wise("gelu" if approximate == "none" else "gelu_tanh", x)
+    return b.pointwise("gelu" if approximate == "none" else "gelu_tanh", x)
 
 
 def _celu(b: Builder, shape: Ints, x: Traced, alpha: float = 1.0) -> Traced:
-    return b.location_wise("elu", x, alpha, 1.0, 1 / alpha)
+    return b.pointwise("elu", x, alpha, 1.0, 1 / alpha)
 
 
 def _silu(b: Builder, shape: Ints, x: Traced) -> Traced:
-    return b.like(LocationWise((Instruction("sigmoid", (0,)), Instruction("mul", (0, 1)))), x, x.name)
+    return b.like(Pointwise((Instruction("sigmoid", (0,)), Instruction("mul", (0, 1)))), x, x.name)
 
 
 def _softplus(b: Builder, shape: Ints, x: Traced, beta: float = 1.0, threshold: float = 20.0) -> Traced:
@@ -65,7 +65,7 @@ def _softplus(b: Builder, shape: Ints, x: Traced, beta: float = 1.0, threshold: 
         Instruction("softplus", (1,)),
         Instruction("div", (2, float(beta))),
     )
-    return b.like(LocationWise(program), x, x.name)
+    return b.like(Pointwise(program), x, x.name)
 
 
 def _prelu(b: Builder, shape: Ints, x: Traced, slope: Any) -> Traced:
@@ -80,14 +80,14 @@ def _prelu(b: Builder, shape: Ints, x: Traced, slope: Any) -> Traced:
         Instruction("mul", (2, operand)),
         Instruction("add", (1, 3)),
     )
-    return b.like(LocationWise(program), x, x.name)
+    return b.like(Pointwise(program), x, x.name)
 
 
 def _power(b: Builder, shape: Ints, x: Any, exponent: Any) -> Traced:
     only_tensor([x])
     if not isinstance(exponent, int | float):
         raise Unsupported("a computed exponent")
-    return b.location_wise("pow", x, exponent)
+    return b.pointwise("pow", x, exponent)
 
 
 def _binary(function: str, joined: type[Operator]) -> Translator:
@@ -99,26 +99,26 @@ def _binary(function: str, joined: type[Operator]) -> Translator:
         if isinstance(y, torch.Tensor) and alpha != 1:
             y, alpha = y * alpha, 1
         if not isinstance(x, Traced) and alpha != 1:
-            y, alpha = b.location_wise("mul", y, alpha), 1
+            y, alpha = b.pointwise("mul", y, alpha), 1
         if isinstance(x, Traced) and isinstance(y, Traced):
             if function == "div":
-                y = b.location_wise("reciprocal", y)
+                y = b.pointwise("reciprocal", y)
             sign = -alpha if function == "sub" else alpha
-            return join(b, joined(), x, y if sign == 1 else b.location_wise("mul", y, sign))
+            return join(b, joined(), x, y if sign == 1 else b.pointwise("mul", y, sign))
         if isinstance(x, Traced):
             return _with_constant(b, function, x, y if alpha == 1 else y * alpha)
         if function in ("add", "mul"):
             return _with_constant(b, function, y, x)
         if function == "sub":  # x - y = -y + x
-            return _with_constant(b, "add", b.location_wise("neg", y), x)
-        return _with_constant(b, "mul", b.location_wise("reciprocal", y), x)
+            return _with_constant(b, "add", b.pointwise("neg", y), x)
+        return _with_constant(b, "mul", b.pointwise("reciprocal", y), x)
 
     return translate
 
 
 def _rsub(b: Builder, shape: Ints, x: Any, y: Any, alpha: float = 1) -> Traced:
     only_tensor([x])
-    return _with_constant(b, "add", b.location_wise("mul", x, -alpha), y)
+    return _with_constant(b, "add", b.pointwise("mul", x, -alpha), y)
 
 
 def _with_constant(b: Builder, function: str, x: Traced, y: Any) -> Traced:
@@ -126,7 +126,7 @@ def _with_constant(b: Builder, function: str, x: Traced, y: Any) -> Traced:
     if isinstance(y, torch.Tensor) and y.numel() == 1 and y.ndim <= len(x.dims):
         y = float(y)
     if isinstance(y, int | float):
-        return b.location_wise(function, x, float(y))
+        return b.pointwise(function, x, float(y))
     if not isinstance(y, torch.Tensor) or y.ndim > len(x.dims):
         raise Unsupported("arithmetic with a constant that has more dimensions")
     x = b.aligned(x)
@@ -135,7 +135,7 @@ def _with_constant(b: Builder, function: str, x: Traced, y: Any) -> Traced:
         raise Unsupported("arithmetic that broadcasts the image")
     varying = {role for n, role in zip(sizes, x.roles, strict=True) if n > 1}
     if varying <= {"c"}:
-        return b.location_wise(function, x, b.weight(y.reshape(-1), "operand"))
+        return b.pointwise(function, x, b.weight(y.reshape(-1), "operand"))
     if "n" in varying or function not in ("add", "sub", "mul", "div"):
         raise Unsupported("arithmetic along the batch")
     y = {"sub": torch.neg, "div": torch.reciprocal}.get(function, torch.clone)(y.reshape(sizes))

@@ -15,7 +15,7 @@ from kdb.frontends.builder import NCHW, Builder, only_tensor
 from kdb.kernels.base import Instruction, Margins
 from kdb.operators.base import Shape
 from kdb.operators.convolution import Convolution
-from kdb.operators.locationwise import Affine, Dense, LocationWise
+from kdb.operators.pointwise import Affine, Dense, Pointwise
 from kdb.operators.pooling import AdaptiveAveragePool, AveragePool, GlobalMean, MaxPool, Pad
 
 
@@ -148,7 +148,7 @@ def _layer_norm(
         program.append(Instruction("mul", (len(program), b.weight(weight, "weight"))))
     if bias is not None:
         program.append(Instruction("add", (len(program), b.weight(bias, "bias"))))
-    return b.like(LocationWise(tuple(program)), x, x.name), None, None
+    return b.like(Pointwise(tuple(program)), x, x.name), None, None
 
 
 def _softmax(function: str) -> Translator:
@@ -156,7 +156,7 @@ def _softmax(function: str) -> Translator:
         x = b.aligned(x)
         if x.roles[dim] != "c":
             raise Unsupported("a softmax along another axis")
-        return b.location_wise(function, x)
+        return b.pointwise(function, x)
 
     return translate
 

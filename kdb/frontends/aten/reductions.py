@@ -15,7 +15,7 @@ from kdb.frontends.axes import Traced, Unsupported, length
 from kdb.frontends.builder import Builder
 from kdb.kernels.base import Instruction
 from kdb.operators.combine import Add
-from kdb.operators.locationwise import Dense, LocationWise
+from kdb.operators.pointwise import Dense, Pointwise
 from kdb.operators.pooling import GlobalMean, MaxPool
 
 
@@ -52,7 +52,7 @@ def _mean(b: Builder, shape: Ints, x: Traced, dims: Ints | None, keepdim: bool =
         return _without(_weighted(b, x, 1 / length(x.channels)), axes, keepdim)
     if over == "factor":
         count = length(tuple(atom for axis in axes for atom in x.dims[axis]))
-        return b.location_wise("mul", _added(b, x, axes, keepdim), 1 / count)
+        return b.pointwise("mul", _added(b, x, axes, keepdim), 1 / count)
     return _without(x, axes, keepdim)
 
 
@@ -60,7 +60,7 @@ def _sum(b: Builder, shape: Ints, x: Traced, dims: Ints | None, keepdim: bool = 
     axes = _axes(x, dims)
     over = _over(x, axes)
     if over == "map":
-        return b.location_wise("mul", _mean(b, shape, x, axes, keepdim), b.shape(x.name).size.area)
+        return b.pointwise("mul", _mean(b, shape, x, axes, keepdim), b.shape(x.name).size.area)
     if over == "factor":
         return _added(b, x, axes, keepdim)
     return _without(_weighted(b, x, 1.0) if over == "channels" else x, axes, keepdim)
@@ -90,13 +90,13 @@ def _variance(
 ) -> Traced:
     axes = _axes(x, dims)
     count = length(tuple(atom for axis in axes for atom in x.dims[axis]))
-    opposite = b.location_wise("neg", _mean(b, shape, x, axes, True))
+    opposite = b.pointwise("neg", _mean(b, shape, x, axes, True))
     squares = _squared(b, join(b, Add(), x, opposite))
-    return b.location_wise("mul", _mean(b, shape, squares, axes, keepdim), count / max(count - correction, 0))
+    return b.pointwise("mul", _mean(b, shape, squares, axes, keepdim), count / max(count - correction, 0))
 
 
 def _squared(b: Builder, x: Traced) -> Traced:
-    return b.like(LocationWise((Instruction("mul", (0, 0)),)), x, x.name)
+    return b.like(Pointwise((Instruction("mul", (0, 0)),)), x, x.name)
 
 
 def _norm(
@@ -110,7 +110,7 @@ def _norm(
 ) -> Traced:
     if order != 2:
         raise Unsupported("a norm of another order than 2")
-    return b.location_wise("sqrt", _sum(b, shape, _squared(b, x), dims, keepdim))
+    return b.pointwise("sqrt", _sum(b, shape, _squared(b, x), dims, keepdim))
 
 
 def _maximum(b: Builder, shape: Ints, x: Traced, dims: Ints | None = None, keepdim: bool = False) -> Traced:

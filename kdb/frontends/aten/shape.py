@@ -13,9 +13,9 @@ from kdb.frontends.aten.types import Ints, Translator
 from kdb.frontends.axes import BATCH, Atom, Traced, Unsupported, length
 from kdb.frontends.builder import Builder, only_tensor
 from kdb.operators.base import Shape
-from kdb.operators.cells import SelectCells
 from kdb.operators.combine import Concatenate, Expand
-from kdb.operators.locationwise import SelectChannels
+from kdb.operators.indexing import SelectCells
+from kdb.operators.pointwise import SelectChannels
 
 
 def _concatenate(b: Builder, shape: Ints, parts: Sequence[Any], dim: int = 0) -> Traced:

@@ -151,7 +151,7 @@ class CpuBackend:
     def superimposed(self, view: FloatArray, delta: Delta, frames: Boxes, outside: float = 0.0) -> FloatArray:
         """``view + d`` over the frames."""
         values: FloatArray
-        if delta.disposable and delta.boxes.covers(Size(*view.shape[:2])) and delta.fills(frames):
+        if delta.donate and delta.boxes.covers(Size(*view.shape[:2])) and delta.fills(frames):
             values = delta.values
             values += view
             return values
@@ -167,7 +167,7 @@ class CpuBackend:
         """The sum of deltas."""
         assert epilogue is None, "nothing fuses here"
         # Begin with one that fills the union and whose memory may be taken; the others are added where they lie.
-        first, *rest = sorted(deltas, key=lambda d: (not d.fills(boxes), not d.disposable))
+        first, *rest = sorted(deltas, key=lambda d: (not d.fills(boxes), not d.donate))
         values = first.own() if first.fills(boxes) else boxed.embed(first.values, first.boxes, boxes)
         for other in rest:
             boxed.superimpose(values, boxes, other.values, other.boxes)
@@ -201,14 +201,14 @@ class CpuBackend:
         assert values is not None, "one operand changes"
         return values
 
-    def location_wise_delta(self, delta: Delta, epilogue: Epilogue) -> FloatArray:
+    def pointwise_delta(self, delta: Delta, epilogue: Epilogue) -> FloatArray:
         """``f(view[B] + d) - f(view[B])``, a cache-sized chunk at a time.
 
         Without the result both by one kernel on one layout, so that zero stays zero.
         """
         program, parameters, view, result = epilogue
         values, boxes = delta.values, delta.boxes
-        out: FloatArray = values if delta.disposable else np.empty_like(values)
+        out: FloatArray = values if delta.donate else np.empty_like(values)
         for chunk in _chunks(values):
             after, part = out[chunk], Boxes(boxes.origins[chunk], boxes.extent)
             before = boxed.gather(view, part)
@@ -378,22 +378,22 @@ class CpuBackend:
             y += bias.array
         return y
 
-    def location_wise(self, x: FloatArray, program: Program, parameters: Parameters, overwrite: bool) -> FloatArray:
+    def pointwise(self, x: FloatArray, program: Program, parameters: Parameters, donate: bool) -> FloatArray:
         """``f(x)``, a cache-sized chunk at a time."""
-        out = x if overwrite else np.empty_like(x)
+        out = x if donate else np.empty_like(x)
         for chunk in _chunks(x):
             part = x[chunk]
-            evaluate(program, part, parameters, part if overwrite else out[chunk])
+            evaluate(program, part, parameters, part if donate else out[chunk])
         return out
 
-    def add(self, x: FloatArray, y: FloatArray, overwrite: bool) -> FloatArray:
+    def add(self, x: FloatArray, y: FloatArray, donate: bool) -> FloatArray:
         """``x + y``."""
-        sums: FloatArray = np.add(x, y, out=x if overwrite else None)
+        sums: FloatArray = np.add(x, y, out=x if donate else None)
         return sums
 
-    def multiply(self, x: FloatArray, y: FloatArray, overwrite: bool) -> FloatArray:
+    def multiply(self, x: FloatArray, y: FloatArray, donate: bool) -> FloatArray:
         """``x * y``."""
-        products: FloatArray = np.multiply(x, y, out=x if overwrite else None)
+        products: FloatArray = np.multiply(x, y, out=x if donate else None)
         return products
 
     def concatenate(self, parts: Sequence[FloatArray]) -> FloatArray:

@@ -101,4 +101,4 @@ def within(delta: Delta, frames: Boxes) -> Delta:
     part = delta.boxes.meeting(frames)
     if part is None or part.extent == delta.boxes.extent:
         return delta
-    return Delta(delta.boxes.part(part), delta.values[part.slices].copy(), disposable=True)
+    return Delta(delta.boxes.part(part), delta.values[part.slices].copy(), donate=True)

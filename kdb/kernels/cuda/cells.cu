@@ -24,7 +24,7 @@ __global__ void occlude(T* out, int height, int width, int channels, const int* 
 
 // A program of up to three arrays of ``total`` numbers, whose last axis is the channels.
 template <typename T, typename U, int V>
-__global__ void location_wise(U* out, const T* a, const T* b, const T* c, long long total, int channels,
+__global__ void pointwise(U* out, const T* a, const T* b, const T* c, long long total, int channels,
                               const int* program, int length, const float* table) {
     long long first = ((long long)blockIdx.x * blockDim.x + threadIdx.x) * V;
     if (first >= total) return;

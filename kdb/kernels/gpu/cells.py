@@ -17,7 +17,7 @@ class Cells(Memory):
     """The verbs of ``cells.cu`` and ``channels.cu`` on whole arrays."""
 
     def _combine(self, out: Array, program: Program, inputs: Sequence[Array], parameters: Parameters) -> None:
-        """One launch of ``location_wise``: a program of arrays of one shape."""
+        """One launch of ``pointwise``: a program of arrays of one shape."""
         channels = out.shape[-1]
         encoding = self._encoding(program, max(len(inputs), 1), parameters, channels)
         assert encoding is not None, "only pieces that the interpreter takes are given"
@@ -25,14 +25,14 @@ class Cells(Memory):
         assert a is not None, "at least one input"
         v = packs_of(channels)
         self.device.launch(
-            "location_wise", (stored_as(a), stored_as(out), v), (blocks(out.size // int(v)), 1, 1),
+            "pointwise", (stored_as(a), stored_as(out), v), (blocks(out.size // int(v)), 1, 1),
             out=out, a=a, b=b, c=c, total=out.size, channels=channels, **encoding,
         )  # fmt: skip
 
-    def location_wise(self, x: Array, program: Program, parameters: Parameters, overwrite: bool) -> Array:
+    def pointwise(self, x: Array, program: Program, parameters: Parameters, donate: bool) -> Array:
         """One launch, or one for each piece between functions over channels."""
         if self._encoding(program, 1, parameters, x.shape[-1]) is not None:
-            out = x if overwrite else self.device.empty(x.shape, x.dtype)
+            out = x if donate else self.device.empty(x.shape, x.dtype)
             self._combine(out, program, [x], parameters)
             return out
         values: dict[int, Array] = {0: x}
@@ -56,15 +56,15 @@ class Cells(Memory):
             out=out, x=values[first], channels=out.shape[-1], eps=eps,
         )  # fmt: skip
 
-    def add(self, x: Array, y: Array, overwrite: bool) -> Array:
+    def add(self, x: Array, y: Array, donate: bool) -> Array:
         """One launch."""
-        out = x if overwrite else self.device.empty(x.shape, x.dtype)
+        out = x if donate else self.device.empty(x.shape, x.dtype)
         self._combine(out, (Instruction("add", (0, 1)),), [x, y], {})
         return out
 
-    def multiply(self, x: Array, y: Array, overwrite: bool) -> Array:
+    def multiply(self, x: Array, y: Array, donate: bool) -> Array:
         """One launch."""
-        out = x if overwrite else self.device.empty(x.shape, x.dtype)
+        out = x if donate else self.device.empty(x.shape, x.dtype)
         self._combine(out, (Instruction("mul", (0, 1)),), [x, y], {})
         return out
 

@@ -107,13 +107,13 @@ class Laid(Cells):
         )  # fmt: skip
         return out
 
-    def location_wise_delta(self, delta: Delta, epilogue: Epilogue) -> Array:
+    def pointwise_delta(self, delta: Delta, epilogue: Epilogue) -> Array:
         """One launch; of functions over channels some, on whole arrays."""
         program, parameters, view, _ = epilogue
         if encode(program) is not None:
             return self.union([delta], delta.boxes, epilogue)
-        after = self.location_wise(self.superimposed(view, delta, delta.boxes), program, parameters, True)
-        before = self.location_wise(self.gather(view, delta.boxes), program, parameters, True)
+        after = self.pointwise(self.superimposed(view, delta, delta.boxes), program, parameters, True)
+        before = self.pointwise(self.gather(view, delta.boxes), program, parameters, True)
         out = self._empty(len(after), after.shape[1:3], after.shape[-1], self._stored)
         self._combine(out, (Instruction("sub", (0, 1)),), [after, before], {})
         return out

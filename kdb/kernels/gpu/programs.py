@@ -14,7 +14,7 @@ from kdb.kernels.programs import FUNCTIONS
 
 OVER_CHANNELS = ("normalize", "softmax", "log_softmax")
 """Functions that read all channels of a location; each is a kernel of its own."""
-POINTWISE = tuple(name for name in FUNCTIONS if name not in OVER_CHANNELS)
+INTERPRETED = tuple(name for name in FUNCTIONS if name not in OVER_CHANNELS)
 """Functions of the interpreter; their places are their numbers."""
 WORDS, REGISTERS = 8, 8
 """As in ``programs.cuh``."""
@@ -62,7 +62,7 @@ def encode(program: Program, inputs: int = 1) -> Encoded | None:
         places[inputs + i] = free[0]
         kinds = sum(kind << 2 * j for j, (kind, _) in enumerate(operands))
         words[i, : 3 + len(operands)] = (
-            POINTWISE.index(instruction.function),
+            INTERPRETED.index(instruction.function),
             free[0],
             kinds,
             *(w for _, w in operands),

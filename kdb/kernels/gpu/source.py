@@ -12,7 +12,7 @@ from functools import cache
 from importlib import resources
 from itertools import product
 
-from kdb.kernels.gpu.programs import POINTWISE
+from kdb.kernels.gpu.programs import INTERPRETED
 
 Types = tuple[str, ...]
 """Arguments of a template, as C++ writes them."""
@@ -24,7 +24,7 @@ _WIDTHS = ("1", "4")
 INSTANCES: Mapping[str, tuple[Types, ...]] = {
     "superimpose": tuple((*types, v) for types, v in product(_CONVERTED, _WIDTHS)),
     "occlude": tuple(product(_STORED, _WIDTHS)),
-    "location_wise": tuple((*types, v) for types, v in product((*_CONVERTED[:2], ("float", "bf16")), _WIDTHS)),
+    "pointwise": tuple((*types, v) for types, v in product((*_CONVERTED[:2], ("float", "bf16")), _WIDTHS)),
     "product_delta": tuple(product(_STORED, _WIDTHS)),
     "take_cells": tuple(product(_STORED, _WIDTHS)),
     "take_channels": tuple((stored,) for stored in _STORED),
@@ -99,7 +99,7 @@ def kernels() -> Mapping[str, Kernel]:
 
 def options() -> tuple[str, ...]:
     """The compiler's: the language, and the numbers of the functions in programs."""
-    return ("-std=c++17", *(f"-DFUNCTION_{name}={number}" for number, name in enumerate(POINTWISE)))
+    return ("-std=c++17", *(f"-DFUNCTION_{name}={number}" for number, name in enumerate(INTERPRETED)))
 
 
 def expressions(file: str) -> list[str]:

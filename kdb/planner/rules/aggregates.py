@@ -5,31 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kdb.operators.combine import Expand
-from kdb.operators.leaves import Opaque
-from kdb.operators.locationwise import Flatten
 from kdb.operators.network import Network, Node
+from kdb.operators.pointwise import Flatten
 from kdb.operators.pooling import AdaptiveAveragePool, GlobalMean
+from kdb.operators.sources import Opaque
 
 
-def first_aggregate(network: Network, held: frozenset[str] = frozenset()) -> int:
-    """Index of the first layer, but for those ``held``, that gathers the whole map; the number of layers if none."""
+def first_aggregate(network: Network, frozen: frozenset[str] = frozenset()) -> int:
+    """Index of the first layer, but for those ``frozen``, that gathers the whole map; the number of layers if none."""
     kinds = (GlobalMean, AdaptiveAveragePool, Flatten)
-    return _first(network, lambda node: isinstance(node.operator, kinds) and node.name not in held)
+    return _first(network, lambda node: isinstance(node.operator, kinds) and node.name not in frozen)
 
 
-def first_opaque(network: Network, held: frozenset[str] = frozenset()) -> int:
-    """Index of the first layer, but for those ``held``, without a delta rule; the number of layers if none."""
-    return _first(network, lambda node: isinstance(node.operator, Opaque) and node.name not in held)
+def first_opaque(network: Network, frozen: frozenset[str] = frozenset()) -> int:
+    """Index of the first layer, but for those ``frozen``, without a delta rule; the number of layers if none."""
+    return _first(network, lambda node: isinstance(node.operator, Opaque) and node.name not in frozen)
 
 
-def first_spread(network: Network, held: frozenset[str] = frozenset()) -> int:
-    """Index of the first layer, but for those ``held``, that brings what changed to every cell.
+def first_spread(network: Network, frozen: frozenset[str] = frozenset()) -> int:
+    """Index of the first layer, but for those ``frozen``, that brings what changed to every cell.
 
     A gate by means over the map, or whatever it is that lies outside the vocabulary; the number of layers if none does.
     """
 
     def spreads(node: Node) -> bool:
-        return node.name not in held and (_is_gate(network, node) or isinstance(node.operator, Opaque))
+        return node.name not in frozen and (_is_gate(network, node) or isinstance(node.operator, Opaque))
 
     return _first(network, spreads)
 

@@ -14,7 +14,7 @@ class Context:
     """The planner's surroundings: costs, worker threads, and the user's choices (None: the planner's).
 
     ``buffer_bytes`` bounds what one worker gathers between stages; ``buffer_positions`` does so in positions.
-    ``threshold`` is the projective field threshold that the query permits; ``hold`` is whether context may be held.
+    ``threshold`` is the projective field threshold that the query permits; ``freeze`` is whether context may be frozen.
     """
 
     costs: CostModel
@@ -23,7 +23,7 @@ class Context:
     buffer_bytes: int = 256 << 20
     buffer_positions: int = 256
     threshold: float | None = None
-    hold: bool = False
+    freeze: bool = False
 
 
 @dataclass(frozen=True)

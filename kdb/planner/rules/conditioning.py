@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 from kdb.kernels.base import Operand, Program
-from kdb.operators.locationwise import LocationWise
 from kdb.operators.network import Network, Node
+from kdb.operators.pointwise import Pointwise
 from kdb.operators.pooling import MaxPool
 
 SAFE = 1e-2
@@ -26,7 +26,7 @@ def ill_conditioned(network: Network) -> Node | None:
     least: dict[str, float] = {}  # of each layer's numbers, so far as that is known
     for node in network:
         least[node.name] = -math.inf
-        if isinstance(node.operator, LocationWise):
+        if isinstance(node.operator, Pointwise):
             found = _least_of(node.operator.program, least[node.inputs[0]])
             if found is None and node.shape.size.area > 1:
                 return node

@@ -14,7 +14,7 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     """Move the cut from the source to the first aggregate, unless a layer would magnify the rounding of deltas."""
     if (node := ill_conditioned(plan.network)) is not None:
         return f"{node.name} takes a logarithm, root or quotient of what may be near zero, where rounding is magnified"
-    cut = min(first_aggregate(plan.network, plan.held), first_opaque(plan.network, plan.held))
+    cut = min(first_aggregate(plan.network, plan.frozen), first_opaque(plan.network, plan.frozen))
     if cut <= 1:
         return f"the first layer has no delta rule: {plan.network.nodes[1].operator.label}"
     return replace(plan, cut=cut)

@@ -13,9 +13,9 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     """Move the cut past the aggregates, to the first layer without a delta rule."""
     if plan.cut <= 1:
         return "the plan is not incremental"
-    if plan.cut < first_aggregate(plan.network, plan.held):
+    if plan.cut < first_aggregate(plan.network, plan.frozen):
         return "no aggregate is reached"
-    cut = first_opaque(plan.network, plan.held)
+    cut = first_opaque(plan.network, plan.frozen)
     return replace(plan, cut=cut) if cut > plan.cut else "nothing aggregates the map"
 
 

@@ -10,7 +10,7 @@ import torch
 
 from kdb.errors import ModelError
 from kdb.frontends.axes import BATCH, Traced, length
-from kdb.frontends.walk import Symbol
+from kdb.frontends.translate import Symbol
 from kdb.kernels.base import Tail
 
 Copies = dict[torch.fx.Node, torch.fx.Node]

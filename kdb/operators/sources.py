@@ -45,7 +45,7 @@ class Constant(Operator):
         """Nowhere."""
         return None
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
         """One copy serves every position: [1, H, W, C]."""
         return k.constant(parameters[self.value])
 
@@ -83,7 +83,7 @@ class Opaque(Operator):
         """The framework's own."""
         return ("framework",)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
         """The tail."""
         return k.framework(self.tail, inputs)
 

@@ -20,8 +20,8 @@ from kdb.frontends.builder import Builder
 from kdb.frontends.graph import Call, Graph, mapped
 from kdb.kernels.base import Tail
 from kdb.operators.base import Shape
-from kdb.operators.leaves import Opaque
 from kdb.operators.network import Network
+from kdb.operators.sources import Opaque
 
 
 class Symbol:

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from kdb.frontends.graph import Graph
-from kdb.frontends.walk import walk
+from kdb.frontends.translate import walk
 from kdb.kernels.base import Tail
-from kdb.operators.leaves import Opaque
 from kdb.operators.network import Network
+from kdb.operators.sources import Opaque
 from kdb.system import cache
 from kdb.version import __version__
 

@@ -1,7 +1,7 @@
 """Context freezing: gates by the whole map keep the values that they have on the unmodified image.
 
 A squeeze-and-excitation layer multiplies every cell by a function of the map's mean, so that a change anywhere is a
-change everywhere, be it a small one.  Held, deltas stay where the patch's own windows lead.
+change everywhere, be it a small one.  Frozen, deltas stay where the patch's own windows lead.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from kdb.planner.rules.base import Context, Rule
 
 
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
-    """Hold every gate, and what feeds gates alone."""
-    if not context.hold:
+    """Freeze every gate, and what feeds gates alone."""
+    if not context.freeze:
         return "the query does not permit it, or it is not worth it"
-    held = gates(plan.network)
-    if not held:
+    frozen = gates(plan.network)
+    if not frozen:
         return "nothing brings the map's mean to every cell"
-    if not _reaches_output(plan.network, held):
+    if not _reaches_output(plan.network, frozen):
         return "no change would reach the output"
-    return replace(plan, held=held)
+    return replace(plan, frozen=frozen)
 
 
-def _reaches_output(network: Network, held: frozenset[str]) -> bool:
+def _reaches_output(network: Network, frozen: frozenset[str]) -> bool:
     changed = {network.source.name}
     for node in network.nodes[1:]:
-        if node.name not in held and not changed.isdisjoint(node.inputs):
+        if node.name not in frozen and not changed.isdisjoint(node.inputs):
             changed.add(node.name)
     return network.output.name in changed
 

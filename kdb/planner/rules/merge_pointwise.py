@@ -5,8 +5,8 @@ from __future__ import annotations
 from kdb.kernels.base import Instruction, Operand, Program
 from kdb.operators.base import Operator
 from kdb.operators.combine import Add, Multiply
-from kdb.operators.locationwise import Affine, LocationWise
 from kdb.operators.network import Network, Node
+from kdb.operators.pointwise import Affine, Pointwise
 from kdb.planner.plan import LogicalPlan
 from kdb.planner.rules.base import Context, Rule
 from kdb.planner.rules.rewriting import rewritten
@@ -36,7 +36,7 @@ def _next(network: Network) -> Network | None:
 
 def _program(node: Node) -> Program | None:
     """What a layer computes from its one input, if that is location-wise."""
-    if isinstance(node.operator, LocationWise):
+    if isinstance(node.operator, Pointwise):
         return node.operator.program
     if isinstance(node.operator, Affine):
         return (Instruction("mul", (0, node.operator.scale)), Instruction("add", (1, node.operator.shift)))
@@ -51,7 +51,7 @@ def _merge(network: Network, node: Node) -> tuple[Operator, tuple[str, ...]] | N
         if before is None or len(network.readers(sources[0].name)) != 1:
             return None
         program, _ = _inlined(own, before, len(before))
-        return LocationWise((*before, *program)), sources[0].inputs
+        return Pointwise((*before, *program)), sources[0].inputs
     if join is None:
         return None
     # f(x) . g(x): each operand is the root itself or a location-wise map of it that only this join reads.
@@ -62,7 +62,7 @@ def _merge(network: Network, node: Node) -> tuple[Operator, tuple[str, ...]] | N
             first, second = (part or () for part in parts)
             moved, last = _inlined(second, first, 0)
             left, right = len(first), last if second else 0
-            return LocationWise((*first, *moved, Instruction(join, (left, right)))), (root,)
+            return Pointwise((*first, *moved, Instruction(join, (left, right)))), (root,)
     return None
 
 

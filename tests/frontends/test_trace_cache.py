@@ -18,11 +18,11 @@ from torch.nn import functional as F
 
 from kdb.frontends import kept, torch_export
 from kdb.frontends.graph import CONSTANT_BYTES, Graph, Ref
-from kdb.frontends.kept import trace
-from kdb.frontends.walk import walk
+from kdb.frontends.trace_cache import trace
+from kdb.frontends.translate import walk
 from kdb.models import zoo
-from kdb.operators.leaves import Opaque
 from kdb.operators.network import Network
+from kdb.operators.sources import Opaque
 from kdb.session.session import Session
 from kdb.system import cache
 from tests.networks import modules

@@ -15,7 +15,7 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A map at some point of its course.
+    """A map at some point of its strategy.
 
     values      float64 [classes, n], at all cells
     evaluated   bool [n]: where the values are the model's own
@@ -33,7 +33,7 @@ class Estimate:
     assured: float | None = None
 
 
-class Course(Protocol):
+class Strategy(Protocol):
     """Proposes cells of a map of n cells until it is done; a cell is proposed once at most."""
 
     @property

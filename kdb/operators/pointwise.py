@@ -22,10 +22,11 @@ class _Pointwise(Operator):
 
 
 @dataclass(frozen=True, slots=True)
-class LocationWise(_Pointwise):
+class Pointwise(_Pointwise):
     """``f`` at each location, as a program over its channels: activations, layer norm or softmax over channels."""
 
     label: ClassVar[str] = "location_wise"
+    first_name: ClassVar[str] = "LocationWise"
 
     program: Program
 
@@ -41,9 +42,9 @@ class LocationWise(_Pointwise):
         """The same."""
         return inputs[0]
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
         """``f(x)``."""
-        return k.location_wise(inputs[0], self.program, parameters, reuse)
+        return k.pointwise(inputs[0], self.program, parameters, donate)
 
     @property
     def rounded(self) -> bool:
@@ -59,7 +60,7 @@ class LocationWise(_Pointwise):
         (d,) = update.inputs
         assert d is not None
         (view,) = update.input_views
-        return k.location_wise_delta(d, Epilogue(self.program, parameters, view, update.view))
+        return k.pointwise_delta(d, Epilogue(self.program, parameters, view, update.view))
 
     def delta_work(
         self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
@@ -91,16 +92,16 @@ class Affine(_Pointwise):
         """The same."""
         return inputs[0]
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
         """``a x + b``."""
         program = Instruction("mul", (0, self.scale)), Instruction("add", (1, self.shift))
-        return k.location_wise(inputs[0], program, parameters, reuse)
+        return k.pointwise(inputs[0], program, parameters, donate)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``a d``."""
         (d,) = update.inputs
         assert d is not None
-        return k.location_wise(d.values, (Instruction("mul", (0, self.scale)),), parameters, d.disposable)
+        return k.pointwise(d.values, (Instruction("mul", (0, self.scale)),), parameters, d.donate)
 
     def delta_work(
         self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
@@ -127,7 +128,7 @@ class SelectChannels(_Pointwise):
         """As many channels as are selected."""
         return Shape(len(self.order), *inputs[0].size)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
         """``x[order]``."""
         return k.take_channels(inputs[0], self.order)
 
@@ -153,7 +154,7 @@ class Flatten(Operator):
         """The one cell."""
         return whole_map(inputs, shape)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
         """The same memory."""
         return inputs[0].reshape(len(inputs[0]), 1, 1, -1)
 
@@ -183,7 +184,7 @@ class Dense(_Pointwise):
         """``out_channels`` at each location."""
         return Shape(self.out_channels, *inputs[0].size)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, reuse: bool) -> Array:
+    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
         """``x W^T + b``."""
         bias = None if self.bias is None else parameters[self.bias]
         return k.dense(inputs[0], parameters[self.weight], bias, kernel)
