@@ -337,7 +337,7 @@ class _Group:
         return Delta(boxes, node.operator.delta(self.backend, self.network.parameters, update))
 
     def _epilogue(self, node: Node) -> Epilogue:
-        """What a location-wise layer makes of its input's delta."""
+        """What a pointwise layer makes of its input's delta."""
         operator, views = node.operator, self.run_.views
         assert isinstance(operator, Pointwise), "only those fuse"
         result = views[node.name] if operator.rounded else None

@@ -1,4 +1,4 @@
-"""What every backend offers: the verbs that operators compute with, and the small language of location-wise maps.
+"""What every backend offers: the verbs that operators compute with, and the small language of pointwise maps.
 
 Arrays are the backend's own, float32, channels last and C-contiguous: a *map* is [n, height, width, channels] (a vector
 is a map of one cell), a *view* is [height, width, channels].  All arithmetic is a verb here; arrays themselves are only
@@ -29,7 +29,7 @@ is a constant, a ``str`` names a parameter that broadcasts over [..., channels].
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Instruction:
-    """One step of a location-wise program: ``function`` applied to ``operands``."""
+    """One step of a pointwise program: ``function`` applied to ``operands``."""
 
     function: str
     operands: tuple[Operand, ...]
@@ -46,7 +46,7 @@ class Instruction:
 
 
 Program = tuple[Instruction, ...]
-"""A location-wise function of one map, in single-assignment form; its value is the last register."""
+"""A pointwise function of one map, in single-assignment form; its value is the last register."""
 
 ROUNDED = frozenset({"add", "sub", "mul", "div", "neg", "abs", "maximum", "minimum", "sqrt", "reciprocal"})
 """Functions for which IEEE 754 leaves one result: the same in any layout, whatever lies beside an element."""
@@ -139,7 +139,7 @@ class Delta:
 
 
 class Epilogue(NamedTuple):
-    """``f(v[B] + d) - f(v[B])`` of a delta d: what a location-wise layer makes of it; zero stays zero.
+    """``f(v[B] + d) - f(v[B])`` of a delta d: what a pointwise layer makes of it; zero stays zero.
 
     ``view`` is v; ``result`` is ``f(v)`` where every function of the program is in ROUNDED, otherwise None.
     """

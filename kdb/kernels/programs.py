@@ -1,4 +1,4 @@
-"""The functions of location-wise programs, on numpy: each maps arrays [..., channels] to the same shape.
+"""The functions of pointwise programs, on numpy: each maps arrays [..., channels] to the same shape.
 
 A program is the readable form of what an activation, a normalization over channels or a gate by constants does at
 each location; a GPU backend writes the same vocabulary as one fused kernel.

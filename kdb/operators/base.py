@@ -51,7 +51,7 @@ class Update:
     shapes: Sequence[Shape]
     kernel: str
     epilogue: Epilogue | None = None
-    """Of the location-wise layer that the same pass computes, where the backend fuses it."""
+    """Of the pointwise layer that the same pass computes, where the backend fuses it."""
 
 
 class Reads(NamedTuple):
@@ -84,13 +84,15 @@ class Operator:
 
     label: ClassVar[str] = "operator"
     first_name: ClassVar[str] = ""
-    """The name of the class in the first version, where that was another: digests in users' files are of it."""
+    """The class's name in the first version, where that was another: digests in users' files are of it."""
+    first_label: ClassVar[str] = ""
+    """The label, likewise: layers without a name of their own are called by it."""
     aliases: ClassVar[bool] = False
     """Whether the output may share the input's memory, so that neither may be written over."""
     windowed: ClassVar[bool] = False
     """Whether an output reads a window of the input, so that boxes grow from input to output."""
     takes_epilogue: ClassVar[bool] = False
-    """Whether the delta rule may also compute the location-wise layer behind it, where its kernel does."""
+    """Whether the delta rule may also compute the pointwise layer behind it, where its kernel does."""
     divisible: ClassVar[bool] = False
     """Whether the delta rule also gives any part of the output's boxes, for the work of that part."""
 

@@ -147,7 +147,11 @@ class Network:
     @cached_property
     def digest(self) -> str:
         """Hex digest of the graph's structure; weights are digested by the model they come from."""
-        text = "\n".join(f"{node.name}={node.operator.signature}({','.join(node.inputs)})" for node in self.nodes)
+        names = {node.name: _first_name(node) for node in self.nodes}
+        text = "\n".join(
+            f"{names[node.name]}={node.operator.signature}({','.join(names[source] for source in node.inputs)})"
+            for node in self.nodes
+        )
         return hashlib.sha256(text.encode()).hexdigest()
 
     def verify(self) -> None:
@@ -162,6 +166,12 @@ class Network:
                 raise ValueError(f"layer {node.name} says {node.shape}, which its operator does not give")
             _check(node, not seen, self.parameters)
             seen[node.name] = node.shape
+
+
+def _first_name(node: Node) -> str:
+    """What the first version would have called a node: those without a name are called by their operator's label."""
+    label, mark, number = node.name.partition("#")
+    return (node.operator.first_label or label) + mark + number if label == node.operator.label else node.name
 
 
 def _check(node: Node, first: bool, parameters: ParameterStore) -> None:

@@ -25,8 +25,9 @@ class _Pointwise(Operator):
 class Pointwise(_Pointwise):
     """``f`` at each location, as a program over its channels: activations, layer norm or softmax over channels."""
 
-    label: ClassVar[str] = "location_wise"
+    label: ClassVar[str] = "pointwise"
     first_name: ClassVar[str] = "LocationWise"
+    first_label: ClassVar[str] = "location_wise"
 
     program: Program
 

@@ -106,7 +106,7 @@ class Choice(NamedTuple):
 
 
 def fusable(network: Network, node: Node) -> Node | None:
-    """The location-wise layer that a kernel of ``node`` may compute in the same pass: its only reader."""
+    """The pointwise layer that a kernel of ``node`` may compute in the same pass: its only reader."""
     if not node.operator.takes_epilogue:
         return None
     readers = network.readers(node.name)

@@ -78,7 +78,7 @@ def _read_after(plan: LogicalPlan, bound: int) -> tuple[str, ...]:
 def _fused(
     choices: Sequence[tuple[Node, Choice, bool]], keeps: Sequence[str], network: Network, backend: Backend
 ) -> dict[str, Node]:
-    """By the names of layers, the location-wise layers that their kernels compute too."""
+    """By the names of layers, the pointwise layers that their kernels compute too."""
     names, fused = {node.name for node, _, _ in choices}, {}
     for node, choice, _ in choices:
         behind = None if node.name in keeps else fusable(network, node)

@@ -136,7 +136,7 @@ class Step:
     releases: tuple[str, ...]
     interior: bool = False
     epilogue: Node | None = None
-    """The location-wise layer that the same pass computes; its own step does nothing."""
+    """The pointwise layer that the same pass computes; its own step does nothing."""
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ def test_any_cut_gives_the_same_answer(lattice_problem: Problem) -> None:
     few.positions = lattice_problem.positions[::9]
     few.truth = tuple(np.concatenate([each[:-1][::9], each[-1:]]) for each in lattice_problem.truth)  # type: ignore[misc]
     for problem in (shared, few):
-        for off in ((), ("merge_location_wise", "fold_batch_norm", "fold_padding")):
+        for off in ((), ("merge_pointwise", "fold_batch_norm", "fold_padding")):
             run = Run(batch=4, off=off)
             run.logits(problem)
             for cut in range(1, len(run.plan.logical.network) + 1):

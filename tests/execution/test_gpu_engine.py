@@ -59,7 +59,7 @@ def test_every_kind_of_layer(make: Callable[[], Problem], device: EmulatedDevice
 
 
 # The others rewrite networks, whatever runs them.
-@pytest.mark.parametrize("rule", ["incremental", "cut_over", "multi_query_batching", "rebatch", "merge_location_wise"])
+@pytest.mark.parametrize("rule", ["incremental", "cut_over", "multi_query_batching", "rebatch", "merge_pointwise"])
 def test_any_rule_may_be_switched_off(rule: str) -> None:
     problem = scattered()
     problem.assert_exact(Run(backend=GpuBackend(RAW), off=(rule,)).logits(problem))

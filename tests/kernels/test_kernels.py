@@ -243,7 +243,7 @@ def test_small_verbs() -> None:
         assert not K.all_finite(np.array([1, bad], np.float32))
 
 
-# --- location-wise programs --------------------------------------------------------------------------------------
+# --- pointwise programs --------------------------------------------------------------------------------------
 
 C = 5
 SCALE = torch.linspace(0.5, 2, C).double()

@@ -166,7 +166,7 @@ def test_batch_norm_is_not_folded_into_what_others_read() -> None:
     assert fold_batch_norm.apply(plan(behind), CONTEXT) == reason
 
 
-def test_merge_location_wise() -> None:
+def test_merge_pointwise() -> None:
     """Batch-norm, then silu as it arrives: one layer in the end."""
     before = network(
         ("conv", CONV, ("image",)),
@@ -224,7 +224,7 @@ def test_share_prefixes() -> None:
 
 
 def test_what_others_read_is_not_merged() -> None:
-    reason = "no location-wise layers to merge"
+    reason = "no pointwise layers to merge"
     read_twice = network(
         ("relu", RELU, ("image",)),
         ("gate", SIGMOID, ("relu",)),
@@ -386,7 +386,7 @@ def test_rules_are_applied_in_order_timed_and_explained() -> None:
     assert all(applied.seconds >= 0 and applied.rule.summary for applied in history)
     assert [node.name for node in after.network] == ["image", "conv", "relu", "mean", "dense"]
     assert len({rule.name for rule in RULES}) == len(RULES)
-    assert [rule.name for rule in RULES if not rule.exact] == ["hold_context", "projective_field"]
+    assert [rule.name for rule in RULES if not rule.exact] == ["freeze_context", "projective_field"]
 
 
 def broken(before: LogicalPlan, how: str) -> LogicalPlan:

@@ -115,7 +115,7 @@ class TestTheRule:
             trace(module.eval(), (3, 16, 16)), np.array([[0, 0]]), Size(4, 4), freeze=True
         )
         assert not planned.physical.logical.frozen
-        (reason,) = (each.reason for each in planned.history if each.rule.name == "hold_context")
+        (reason,) = (each.reason for each in planned.history if each.rule.name == "freeze_context")
         assert why in reason
 
 

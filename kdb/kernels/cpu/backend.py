@@ -33,7 +33,7 @@ from kdb.system.threads import NewThreads, Threads
 FloatArray = npt.NDArray[np.float32]
 
 CHUNK = 1 << 20
-"""Numbers that a location-wise layer handles at a time: three such arrays stay in a shared cache.
+"""Numbers that a pointwise layer handles at a time: three such arrays stay in a shared cache.
 
 Not fewer, for a core's own: each call hands the interpreter's lock on, and two workers that wait for each other's
 microseconds took three times as long with arrays of 256 KB, though one worker alone was faster so.

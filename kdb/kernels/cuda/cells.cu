@@ -1,4 +1,4 @@
-// Cell by cell: the source's delta, location-wise programs, products of deltas, selections.
+// Cell by cell: the source's delta, pointwise programs, products of deltas, selections.
 #include "programs.cuh"
 
 // (replacement - image) * mask in the update of ``patch_height`` x ``patch_width`` at ``at``, zero elsewhere in the boxes.

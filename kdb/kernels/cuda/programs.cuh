@@ -1,4 +1,4 @@
-// Location-wise programs, interpreted: every thread of a launch runs the same instructions, so that no branch diverges.
+// Pointwise programs, interpreted: every thread of a launch runs the same instructions, so that no branch diverges.
 //
 // An instruction is 8 words: function, where its result goes, kinds of its four operands (2 bits each), the operands,
 // and one that is left over.  The FUNCTION_ numbers come with the compiler's options, from the list the encoder uses.

@@ -1,4 +1,4 @@
-"""Cell by cell: location-wise functions, sums and products of maps, selections."""
+"""Cell by cell: pointwise functions, sums and products of maps, selections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Location-wise programs as the kernels' interpreter takes them: words of int32, registers given out by liveness."""
+"""Pointwise programs as the kernels' interpreter takes them: words of int32, registers given out by liveness."""
 
 from __future__ import annotations
 

@@ -34,4 +34,4 @@ def _reaches_output(network: Network, frozen: frozenset[str]) -> bool:
     return network.output.name in changed
 
 
-RULE = Rule("hold_context", "gates by the whole map keep the unmodified image's values", apply, exact=False)
+RULE = Rule("freeze_context", "gates by the whole map keep the unmodified image's values", apply, exact=False)

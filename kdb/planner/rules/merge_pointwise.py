@@ -1,4 +1,4 @@
-"""Location-wise layers over one map become one: silu arrives as sigmoid and mul, hard-swish as add, clamp, mul, div."""
+"""Pointwise layers over one map become one: silu arrives as sigmoid and mul, hard-swish as add, clamp, mul, div."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     network, merged = plan.network, 0
     while (step := _next(network)) is not None:
         network, merged = step, merged + 1
-    return plan.with_network(network) if merged else "no location-wise layers to merge"
+    return plan.with_network(network) if merged else "no pointwise layers to merge"
 
 
 def _next(network: Network) -> Network | None:
@@ -35,7 +35,7 @@ def _next(network: Network) -> Network | None:
 
 
 def _program(node: Node) -> Program | None:
-    """What a layer computes from its one input, if that is location-wise."""
+    """What a layer computes from its one input, if that is pointwise."""
     if isinstance(node.operator, Pointwise):
         return node.operator.program
     if isinstance(node.operator, Affine):
@@ -54,7 +54,7 @@ def _merge(network: Network, node: Node) -> tuple[Operator, tuple[str, ...]] | N
         return Pointwise((*before, *program)), sources[0].inputs
     if join is None:
         return None
-    # f(x) . g(x): each operand is the root itself or a location-wise map of it that only this join reads.
+    # f(x) . g(x): each operand is the root itself or a pointwise map of it that only this join reads.
     for root in {node.inputs[0], *sources[0].inputs, *sources[1].inputs}:
         parts = [() if s.name == root else _program(s) if s.inputs == (root,) else None for s in sources]
         private = all(s.name == root or len(network.readers(s.name)) == 1 for s in sources)
@@ -78,8 +78,8 @@ def _inlined(program: Program, before: Program, root: int) -> tuple[Program, int
 
 
 RULE = Rule(
-    "merge_location_wise",
-    "chains and joins of location-wise layers over one map become one layer",
+    "merge_pointwise",
+    "chains and joins of pointwise layers over one map become one layer",
     apply,
     on_network=True,
 )
