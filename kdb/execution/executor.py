@@ -23,10 +23,11 @@ from kdb.errors import Error, ExecutionError, Interrupted
 from kdb.execution.views import MaterializedViews
 from kdb.geometry import Boxes, IntArray, Part, Size
 from kdb.kernels.base import Array, Delta, Epilogue
+from kdb.kernels.kernel import FUSED
 from kdb.operators.base import Update, materialize
 from kdb.operators.network import Node
 from kdb.operators.pointwise import Pointwise
-from kdb.planner.plan import FUSED, PhysicalPlan, Stage, Step
+from kdb.planner.plan import PhysicalPlan, Stage, Step
 from kdb.system.interrupts import deferred
 from kdb.system.threads import Task, computing, limited_pools
 
@@ -264,7 +265,7 @@ class _Group:
                 values = self.backend.embed(Delta(left, values), boxes)
         deltas: dict[str, Delta] = {source.name: Delta(boxes, values)}
         for step in stage.steps:
-            if step.kernel == FUSED:
+            if step.kernel is FUSED:
                 deltas[step.node.name] = deltas.pop(step.node.inputs[0])
                 continue
             begun = time.perf_counter()

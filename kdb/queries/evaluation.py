@@ -283,7 +283,7 @@ class _Evaluation:
             positions=total,
             evaluated=self._measured.evaluated,
             seconds={**self._seconds, "total": self._clock, **stages},
-            kernels=dict(sorted(Counter(step.kernel for step in steps).items())),
+            kernels=dict(sorted(Counter(step.kernel.name for step in steps).items())),
         )
 
 
