@@ -99,7 +99,7 @@ class CostModel:
     def _best(self, kernels: Sequence[Kernel], works: Sequence[Work], n: int, saved: Mapping[Kernel, float]) -> Choice:
         """The kernel that takes least, less what it saves elsewhere; its own seconds."""
         choices = [Choice(kernel, work, self._seconds(work, n)) for kernel, work in zip(kernels, works, strict=True)]
-        asked = [choice for choice in choices if choice.kernel.setting == self.allowed] or choices
+        asked = [choice for choice in choices if self.allowed in (None, choice.kernel.setting)] or choices
         totals = [choice.seconds - saved.get(choice.kernel, 0.0) for choice in asked]
         bound = min(totals) + (TIE - 1) * abs(min(totals))
         return next(choice for choice, total in zip(asked, totals, strict=True) if total <= bound)

@@ -85,7 +85,7 @@ def test_reduced_precision_is_relative_to_the_deltas(device: EmulatedDevice, pre
     problem = on_a_lattice()
     run = Run(backend=GpuBackend(device, precision=precision), off=("cut_over",))
     logits, truth = run.logits(problem), problem.truth[0]
-    assert any(step.kernel.endswith(precision) for stage in run.plan.stages for step in stage.steps)
+    assert any(step.kernel.name.endswith(precision) for stage in run.plan.stages for step in stage.steps)
     worst = np.abs(logits - truth).max(axis=0) / np.ptp(truth, axis=0)
     assert 2e-5 < worst.max() < bound, "rounded, and no more than that"
     np.testing.assert_allclose(logits[-1], truth[-1], rtol=0, atol=1e-5 * np.abs(truth).max())  # views stay float32
