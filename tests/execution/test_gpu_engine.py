@@ -230,7 +230,7 @@ def test_a_query_on_the_gpu(session: Session) -> None:
     assert "backend emulated" in session.explain(QUERY), "it is expected to take less time"
     assert "backend cpu" in session.explain(f"{QUERY} ON cpu")
     session.execute("SET rule.cut_over = off")
-    assert FUSED in session.explain(f"{QUERY} ON gpu")
+    assert FUSED.name in session.explain(f"{QUERY} ON gpu")
     reduced = heat_map(session, f"{QUERY} PRECISION bf16 ON gpu")
     assert not reduced.exact and "gemm.bf16" in reduced.stats.kernels
     np.testing.assert_allclose(reduced.values, cpu.values, rtol=0, atol=0.05 * np.ptp(cpu.values))
