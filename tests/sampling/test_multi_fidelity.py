@@ -222,9 +222,9 @@ class TestQueries:
         return found
 
     def test_a_sampled_map_is_cheaper_at_two_fidelities(self, db: kdb.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("kdb.sampling.choose.WORTH_IT", np.inf)
+        monkeypatch.setattr("kdb.sampling.choose.MIN_GAIN", np.inf)
         exact, plain = self.asked(db, ""), self.asked(db, "APPROXIMATE TO SSIM 0.85")
-        monkeypatch.setattr("kdb.sampling.choose.WORTH_IT", 0.0)  # so small a network gains no time
+        monkeypatch.setattr("kdb.sampling.choose.MIN_GAIN", 0.0)  # so small a network gains no time
         held = self.asked(db, "APPROXIMATE TO SSIM 0.85")
         assert held.evaluated.sum() <= 2 * PAIRS < plain.evaluated.sum()
         assert held.stats.executed_macs < plain.stats.executed_macs < exact.stats.executed_macs
@@ -232,7 +232,7 @@ class TestQueries:
         assert ssim(held.values, exact.values) > 0.75
 
     def test_explain_says_so(self, db: kdb.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("kdb.sampling.choose.WORTH_IT", 0.0)
+        monkeypatch.setattr("kdb.sampling.choose.MIN_GAIN", 0.0)
         plan = db.explain(self.QUERY + "APPROXIMATE", {"image": self.IMAGE})
         assert "approximate: 2 gates by the whole map keep the unmodified image's values" in plan
         assert "boxes take at most 0.8 of a map" in plan

@@ -70,7 +70,7 @@ class TestKriging:
             return  # on a line, there is no trend to tell
         prediction = kriging.predict(known, wanted)
         plane = np.array([2.0, -3.0])
-        np.testing.assert_allclose(prediction.of((known @ plane + 1)[None])[0], wanted @ plane + 1, atol=1e-6)
+        np.testing.assert_allclose(prediction.apply((known @ plane + 1)[None])[0], wanted @ plane + 1, atol=1e-6)
         assert (prediction.variance >= 0).all()
 
     @given(seed=seeds)
@@ -80,7 +80,9 @@ class TestKriging:
         known, wanted = cells[: kriging.NEIGHBOURS], cells[kriging.NEIGHBOURS :]
         values = draw.normal(size=len(known))
         expected = RBFInterpolator(known.astype(float), values, kernel="cubic")(wanted.astype(float))
-        np.testing.assert_allclose(kriging.predict(known, wanted).of(values[None])[0], expected, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(
+            kriging.predict(known, wanted).apply(values[None])[0], expected, rtol=1e-6, atol=1e-6
+        )
 
     def test_what_is_farther_is_known_less(self) -> None:
         known = np.argwhere(lattice.levels(21, 21) == 0)
