@@ -35,7 +35,7 @@ from benchmarks.figures.common import (
 from benchmarks.timing import Seconds, interleave, markdown_table
 from benchmarks.verify import IntArray
 from kdb.execution.engine import Engine, default_settings
-from kdb.execution.executor import Occlusion
+from kdb.execution.stages import Occlusion
 from kdb.frontends.torch_export import trace
 from kdb.geometry import Size
 from kdb.kernels.base import Array

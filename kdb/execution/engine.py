@@ -13,8 +13,10 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from kdb.execution.executor import Executor, Measured, Occlusion, Sink
+from kdb.execution.executor import Executor, Sink
+from kdb.execution.measured import Measured
 from kdb.execution.settings import Settings, declared
+from kdb.execution.stages import Occlusion
 from kdb.execution.views import MaterializedViews, ViewStore, materialize
 from kdb.geometry import IntArray, Size
 from kdb.kernels.base import Array

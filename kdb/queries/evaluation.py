@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from kdb.errors import ExecutionError, Interrupted
 from kdb.execution.engine import Engine, Planned, Progress
-from kdb.execution.executor import Measured, Occlusion
+from kdb.execution.measured import Measured
+from kdb.execution.stages import Occlusion
 from kdb.execution.views import MaterializedViews
 from kdb.geometry import IntArray, Size
 from kdb.images.preprocessing import Prepared

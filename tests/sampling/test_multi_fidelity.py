@@ -11,7 +11,7 @@ from torch import nn
 
 import kdb
 from kdb.execution.engine import Engine, default_settings
-from kdb.execution.executor import Occlusion
+from kdb.execution.stages import Occlusion
 from kdb.frontends.torch_export import trace
 from kdb.geometry import Size
 from kdb.kernels.base import Array
