@@ -32,6 +32,7 @@ from kdb.planner import calibration
 from kdb.planner.cost import GPU_PROFILE, CostModel
 from kdb.planner.lower import lower
 from kdb.planner.optimize import optimize
+from kdb.planner.permissions import Permissions
 from kdb.planner.plan import FUSED, LogicalPlan, Step
 from kdb.planner.rules import Context
 from kdb.results.maps import HeatMap
@@ -360,7 +361,7 @@ def test_a_batch_is_bounded_by_what_a_grid_has(session: Session) -> None:
         session.execute(f"SET {setting}")
     engine, network = session._engine, blocks().network
     positions = np.random.default_rng(0).integers(0, 35, (70000, 2))
-    plan = engine.plan(network, positions, Size(5, 5), device="gpu").physical.logical
+    plan = engine.plan(network, positions, Size(5, 5), Permissions(device="gpu")).physical.logical
     assert len(plan.batches) == 2 and max(len(batch) for batch in plan.batches) <= gpu.MOST_POSITIONS
     assert plan.full_batch is None or plan.full_batch <= gpu.MOST_POSITIONS
 
