@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from kdb.geometry import Boxes, Footprint, Part, Size, Spans, Window, lattice
 
+pytestmark = pytest.mark.law
+
 Ints = tuple[int, int]
 
 

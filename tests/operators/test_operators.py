@@ -25,6 +25,8 @@ from kdb.operators.pointwise import Affine, Dense, Flatten, Pointwise, SelectCha
 from kdb.operators.pooling import AdaptiveAveragePool, AveragePool, GlobalMean, MaxPool, Pad
 from kdb.operators.sources import Constant, Opaque, Source
 
+pytestmark = pytest.mark.law
+
 TOLERANCE = 2e-5
 """Relative to the output's largest value: float32 sums of at most a few hundred terms about 1."""
 
