@@ -46,6 +46,8 @@ from kdb.planner.rules import (
     share_prefixes,
 )
 
+pytestmark = pytest.mark.law
+
 # The rules are judged on fixed rates, whatever the machine's are.
 PROFILE = CostProfile("fixed", dict.fromkeys(DEFAULT_RATES, ((1, 1e10),)), bandwidth=1e10, call=1e-6)
 CONTEXT = Context(CostModel(PROFILE, CpuBackend()))
