@@ -12,7 +12,7 @@ import torch
 from benchmarks.gpu_check.backends import backends
 from benchmarks.gpu_check.check import Check, Rows
 from kdb.geometry import Boxes, Size
-from kdb.kernels.base import Backend, Delta, Sliding, Weight
+from kdb.kernels.base import Backend, ConvolutionSpec, Delta, Sliding, Weight
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.device import CupyDevice
@@ -62,16 +62,17 @@ def _convolution(rows: Rows, label: str, backend: Backend) -> None:
     rng, n, channels, extent = np.random.default_rng(0), 64, 128, Size(16, 16)
     weight = Weight((rng.standard_normal((channels, channels, 3, 3)) / 34).astype(np.float32))
     values = rng.standard_normal((n, *extent, channels)).astype(np.float32)
-    at, sliding, padding = Boxes(rng.integers(0, 9, (n, 2)), extent), Sliding((3, 3)), (1, 1, 1, 1)
+    spec = ConvolutionSpec(weight, None, Sliding((3, 3)), 1, (1, 1, 1, 1))
+    at = Boxes(rng.integers(0, 9, (n, 2)), extent)
     out = Boxes(np.maximum(at.origins - 1, 0), Size(18, 18))
-    expected = CpuBackend(native=True).convolve_delta(Delta(at, values), out, weight, sliding, 1, padding, "taps")
-    kernel = backend.delta_kernels(sliding, 1)[-1 if label.endswith("bf16, all") else 0]
+    expected = CpuBackend(native=True).convolve_delta(Delta(at, values), out, spec, "taps")
+    kernel = backend.delta_kernels(spec.sliding, 1)[-1 if label.endswith("bf16, all") else 0]
     with backend.running(), torch.inference_mode():
         delta = Delta(at, backend.delta(values))
         seconds = []
         for _ in range(5):
             begun = time.perf_counter()
-            found = backend.convolve_delta(delta, out, weight, sliding, 1, padding, kernel)
+            found = backend.convolve_delta(delta, out, spec, kernel)
             backend.synchronize()
             seconds.append(time.perf_counter() - begun)
         error = float(np.abs(backend.download(found) - expected).max() / np.abs(expected).max())

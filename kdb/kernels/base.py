@@ -109,6 +109,35 @@ class Weight:
         return self._forms[name]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ConvolutionSpec:
+    """One convolution: ``weight`` [out, in / groups, kh, kw], ``bias`` [out] or None, window, groups, zero padding."""
+
+    weight: Weight
+    bias: Weight | None
+    sliding: Sliding
+    groups: int = 1
+    padding: Margins = NO_MARGINS
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the output."""
+        return len(self.weight.array)
+
+    @property
+    def windows(self) -> tuple[Window, Window]:
+        """The window along (y, x), with its padding."""
+        return self.sliding.windows(self.padding)
+
+    def padded(self, padding: Margins) -> ConvolutionSpec:
+        """The same convolution with other zeros around its input."""
+        return ConvolutionSpec(self.weight, self.bias, self.sliding, self.groups, padding)
+
+    def linear(self, padding: Margins) -> ConvolutionSpec:
+        """The convolution without its bias, as deltas take it, with other zeros around its input."""
+        return ConvolutionSpec(self.weight, None, self.sliding, self.groups, padding)
+
+
 Product = Callable[[FloatArray, FloatArray, FloatArray], object]
 """``product(a, b, out)`` writes the matrix product, as ``numpy.matmul`` does; stacks of matrices are [k, m, n]."""
 
@@ -241,43 +270,15 @@ class Backend(Protocol):
 
     # Sliding windows and matrices, of whole maps and of deltas.
 
-    def convolve(
-        self,
-        x: Array,
-        weight: Weight,
-        bias: Weight | None,
-        sliding: Sliding,
-        groups: int,
-        margins: Margins,
-        kernel: str,
-    ) -> Array:
-        """Convolution of [n, h, w, C] with zeros around it; ``weight`` is [out, in / groups, kh, kw]."""
+    def convolve(self, x: Array, spec: ConvolutionSpec, kernel: str) -> Array:
+        """The convolution of x [n, h, w, in]: [n, h', w', out]."""
 
     def convolve_delta(
-        self,
-        delta: Delta,
-        boxes: Boxes,
-        weight: Weight,
-        sliding: Sliding,
-        groups: int,
-        padding: Margins,
-        kernel: str,
-        epilogue: Epilogue | None = None,
+        self, delta: Delta, boxes: Boxes, spec: ConvolutionSpec, kernel: str, epilogue: Epilogue | None = None
     ) -> Array:
         """``W * d`` over the output's ``boxes``."""
 
-    def recompute(
-        self,
-        delta: Delta,
-        boxes: Boxes,
-        view: Array,
-        result: Array,
-        weight: Weight,
-        bias: Weight | None,
-        sliding: Sliding,
-        groups: int,
-        padding: Margins,
-    ) -> Array:
+    def recompute(self, delta: Delta, boxes: Boxes, view: Array, result: Array, spec: ConvolutionSpec) -> Array:
         """The paper's Algorithm 1, less the output's view: ``W * (view + d) + b - result[B]``."""
 
     def max_pool(self, x: Array, sliding: Sliding, padding: Margins, size: Size) -> Array:

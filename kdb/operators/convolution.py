@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from kdb.geometry import Boxes, Footprint, Size
-from kdb.kernels.base import NO_MARGINS, Array, Backend, Margins, Parameters, Sliding
+from kdb.kernels.base import NO_MARGINS, Array, Backend, ConvolutionSpec, Margins, Parameters, Sliding
 from kdb.kernels.tiling import tiling
 from kdb.operators.base import ELEMENT, Operator, Reads, Shape, Update, Work
 
@@ -45,6 +45,11 @@ class Convolution(Operator):
     def sliding(self) -> Sliding:
         """The kernel as the backend takes it."""
         return Sliding(self.kernel, self.stride, self.dilation)
+
+    def spec(self, parameters: Parameters) -> ConvolutionSpec:
+        """The convolution with its weights, as kernels take it."""
+        bias = None if self.bias is None else parameters[self.bias]
+        return ConvolutionSpec(parameters[self.weight], bias, self.sliding, self.groups, self.padding)
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """Equation 9, per axis."""
@@ -85,19 +90,17 @@ class Convolution(Operator):
 
     def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
         """Convolution with bias over the padded map."""
-        bias = None if self.bias is None else parameters[self.bias]
-        return k.convolve(inputs[0], parameters[self.weight], bias, self.sliding, self.groups, self.padding, kernel)
+        return k.convolve(inputs[0], self.spec(parameters), kernel)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``W * d``, or Algorithm 1."""
         (d,) = update.inputs
         assert d is not None
-        weight, boxes, sliding = parameters[self.weight], update.boxes, self.sliding
+        spec = self.spec(parameters)
         if update.kernel == RECOMPUTE:
-            bias = None if self.bias is None else parameters[self.bias]
             (view,) = update.input_views
-            return k.recompute(d, boxes, view, update.view, weight, bias, sliding, self.groups, self.padding)
-        return k.convolve_delta(d, boxes, weight, sliding, self.groups, self.padding, update.kernel, update.epilogue)
+            return k.recompute(d, update.boxes, view, update.view, spec)
+        return k.convolve_delta(d, update.boxes, spec, update.kernel, update.epilogue)
 
     def macs(self, shapes: Sequence[Shape], shape: Shape, area: int) -> int:
         """Equation 10: (C_in / g) kh kw for each output."""

@@ -12,7 +12,7 @@ from skimage.metrics import structural_similarity
 
 import kdb
 from benchmarks import photos
-from kdb.kernels.base import Sliding, Weight
+from kdb.kernels.base import ConvolutionSpec, Sliding, Weight
 from kdb.kernels.cpu import library
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.models import efficientnet_lite
@@ -44,9 +44,8 @@ def test_convolutions(
     wanted = F.conv2d(padded, torch.tensor(w).double(), shift, stride, 0, 1, groups).permute(0, 2, 3, 1).numpy()
     sizes = F.conv2d(padded.abs(), torch.tensor(w).double().abs(), None, stride, 0, 1, groups).permute(0, 2, 3, 1)
     backend = CpuBackend(reduced=True)
-    found = backend.convolve(
-        x, Weight(w), Weight(b) if bias else None, Sliding(kernel, stride), groups, margins, "bf16"
-    )
+    spec = ConvolutionSpec(Weight(w), Weight(b) if bias else None, Sliding(kernel, stride), groups, margins)
+    found = backend.convolve(x, spec, "bf16")
     # Two roundings a product, one of the bias, and one or two of the sum.
     allowed = 1.5 * 2.0**-BITS * (sizes.numpy() + np.abs(wanted) + (np.abs(b) if bias else 0)) + 1e-6
     assert found.dtype == np.float32 and (np.abs(found - wanted) <= allowed).all()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kdb.errors import DeviceError
 from kdb.geometry import Boxes, Size
-from kdb.kernels.base import Delta, Epilogue, Instruction, Margins, Program, Sliding, Weight
+from kdb.kernels.base import ConvolutionSpec, Delta, Epilogue, Instruction, Margins, Program, Sliding, Weight
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.kernels.gpu.device import MOST_BLOCKS, THREADS, Device, spread
@@ -248,15 +248,13 @@ def convolution(
     (size, sliding, padding, out), (groups, inner, outer) = problem, grouped
     rng = np.random.default_rng(seed)
     weight, bias = Weight(normal(rng, groups * outer, inner, *sliding.kernel)), Weight(normal(rng, groups * outer))
+    spec = ConvolutionSpec(weight, bias, sliding, groups, padding)
     x = normal(rng, n, *size, groups * inner)
-    close(
-        k.convolve(x, weight, bias, sliding, groups, padding, "gemm"),
-        CPU.convolve(x, weight, bias, sliding, groups, padding, "taps"),
-    )
+    close(k.convolve(x, spec, "gemm"), CPU.convolve(x, spec, "taps"))
     where, at = data.draw(boxes(out, n)), data.draw(boxes(size, n))
     raw, values = kept(normal(rng, n, *at.extent, groups * inner), k)
     mine, theirs = Delta(at, raw), Delta(at, values)
-    expected = CPU.convolve_delta(theirs, where, weight, sliding, groups, padding, "taps")
+    expected = CPU.convolve_delta(theirs, where, spec, "taps")
     view, result = normal(rng, *out, groups * outer), normal(rng, *out, groups * outer)
     (name,) = k.delta_kernels(sliding, groups)
     epilogue, scale = None, float(np.abs(expected).max())
@@ -266,10 +264,10 @@ def convolution(
         expected = CPU.pointwise_delta(Delta(where, expected), epilogue)
         assert k.fuses(name, program)
     DEVICE.launches.clear()
-    found = k.convolve_delta(mine, where, weight, sliding, groups, padding, name, epilogue)
+    found = k.convolve_delta(mine, where, spec, name, epilogue)
     assert DEVICE.launches.total() == 1
     close(found, expected, k.precision, scale)
-    arguments = where, x[0], result, weight, bias, sliding, groups, padding
+    arguments = where, x[0], result, spec
     close(k.recompute(mine, *arguments), CPU.recompute(theirs, *arguments), "fp32" if k is not BF16 else "bf16")
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from kdb.geometry import Boxes, Size
-from kdb.kernels.base import NO_MARGINS, ROUNDED, Delta, Epilogue, Instruction, Sliding, Weight
+from kdb.kernels.base import NO_MARGINS, ROUNDED, ConvolutionSpec, Delta, Epilogue, Instruction, Sliding, Weight
 from kdb.kernels.cpu import boxed
 from kdb.kernels.cpu.backend import CHUNK, CpuBackend, _chunks
 from kdb.kernels.programs import FUNCTIONS, UFUNCS
@@ -77,10 +77,11 @@ def test_convolutions(
         padded, torch.tensor(w).double(), None if b is None else torch.tensor(b).double(),
         sliding.stride, 0, sliding.dilation, groups,
     )  # fmt: skip
-    weight, before = Weight(w), x.copy()
+    spec = ConvolutionSpec(Weight(w), None if b is None else Weight(b), sliding, groups, margins)
+    before = x.copy()
     for backend in (K, NATIVE):
         for kernel in backend.convolution_kernels(sliding, groups):
-            found = backend.convolve(x, weight, None if b is None else Weight(b), sliding, groups, margins, kernel)
+            found = backend.convolve(x, spec, kernel)
             close(found, nhwc(wanted), 1e-4 if kernel == "winograd" else 1e-5)
     assert np.array_equal(x, before)
 
@@ -94,10 +95,11 @@ def test_the_native_backend_has_no_foreign_kernel() -> None:
 
 def test_a_convolution_takes_what_is_not_contiguous_and_may_not_be_written() -> None:
     view, weight = normal(0, 6, 5, 4), Weight(normal(1, 3, 4, 2, 2))
+    spec = ConvolutionSpec(weight, None, Sliding((2, 2)), 1, (1, 0, 0, 1))
     repeated = np.broadcast_to(view, (3, *view.shape))
     for kernel in K.convolution_kernels(Sliding((2, 2)), 1):
-        found = K.convolve(repeated, weight, None, Sliding((2, 2)), 1, (1, 0, 0, 1), kernel)
-        alone = K.convolve(view[None].copy(), weight, None, Sliding((2, 2)), 1, (1, 0, 0, 1), kernel)
+        found = K.convolve(repeated, spec, kernel)
+        alone = K.convolve(view[None].copy(), spec, kernel)
         close(found, np.repeat(alone, 3, axis=0))
 
 
@@ -372,6 +374,5 @@ def test_what_the_library_gets_wrong_is_kept_from_it(
     for seed in range(20):  # garbage is not the same each time
         x, w = normal(seed, 2, *size, channels), normal(1, 6, channels, *kernel)
         wanted = F.conv2d(F.pad(nchw(x), (1, 1, 1, 1)), torch.tensor(w).double(), None, stride, 0, dilation)
-        close(
-            K.convolve(x, Weight(w), None, Sliding(kernel, stride, dilation), 1, (1, 1, 1, 1), "direct"), nhwc(wanted)
-        )
+        spec = ConvolutionSpec(Weight(w), None, Sliding(kernel, stride, dilation), 1, (1, 1, 1, 1))
+        close(K.convolve(x, spec, "direct"), nhwc(wanted))

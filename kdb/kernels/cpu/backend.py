@@ -16,6 +16,7 @@ from kdb.geometry import Boxes, IntArray, Size
 from kdb.kernels import tiling
 from kdb.kernels.base import (
     NO_MARGINS,
+    ConvolutionSpec,
     Delta,
     Epilogue,
     Margins,
@@ -225,75 +226,46 @@ class CpuBackend:
         """``value - view[B]`` into ``out`` [n, h, w, C]."""
         boxed.replace(view, boxes, value, out)
 
-    def convolve(
-        self,
-        x: FloatArray,
-        weight: Weight,
-        bias: Weight | None,
-        sliding: Sliding,
-        groups: int,
-        margins: Margins = NO_MARGINS,
-        kernel: str = "taps",
-    ) -> FloatArray:
-        """Convolution [n, h, w, in] -> [n, h', w', out] with zeros around x."""
+    def convolve(self, x: FloatArray, spec: ConvolutionSpec, kernel: str = "taps") -> FloatArray:
+        """The convolution of x [n, h, w, in]: [n, h', w', out]."""
         if kernel in ("direct", "bf16"):
-            return library.convolve(x, weight, bias, sliding, groups, margins, reduced=kernel == "bf16")
-        if kernel == "winograd":
-            y = winograd.convolve(x, weight, sliding, margins, self._product)
-        else:
-            y = taps.convolve(x, weight, sliding, groups, margins, self._product)
-        if bias is not None:
-            y += bias.array
+            return library.convolve(x, spec, reduced=kernel == "bf16")
+        own = winograd if kernel == "winograd" else taps
+        y: FloatArray = own.convolve(x, spec, self._product)
+        if spec.bias is not None:
+            y += spec.bias.array
         return y
 
     def convolve_delta(
-        self,
-        delta: Delta,
-        boxes: Boxes,
-        weight: Weight,
-        sliding: Sliding,
-        groups: int,
-        padding: Margins,
-        kernel: str,
-        epilogue: Epilogue | None = None,
+        self, delta: Delta, boxes: Boxes, spec: ConvolutionSpec, kernel: str, epilogue: Epilogue | None = None
     ) -> FloatArray:
         """``W * d``: the convolution of the delta with the zeros around it that the boxes read."""
         assert epilogue is None, "nothing fuses here"
-        frames = boxes.read_in(*sliding.windows(padding))
+        frames = boxes.read_in(*spec.windows)
         delta = boxed.within(delta, frames)
         margins = delta.boxes.margins(frames)
         if margins is None and kernel == "winograd":
-            return self._whole(delta, boxes, weight, sliding, padding)
+            return self._whole(delta, boxes, spec)
         x = delta.values if margins is not None else boxed.embed(delta.values, delta.boxes, frames)
-        return self.convolve(x, weight, None, sliding, groups, margins or NO_MARGINS, kernel)
+        return self.convolve(x, spec.linear(margins or NO_MARGINS), kernel)
 
-    def _whole(self, delta: Delta, boxes: Boxes, weight: Weight, sliding: Sliding, padding: Margins) -> FloatArray:
+    def _whole(self, delta: Delta, boxes: Boxes, spec: ConvolutionSpec) -> FloatArray:
         """``W * d`` where positions lie differently in their boxes: of the whole delta, then laid into each box.
 
         Laid into frames first, as other kernels want it, the delta would be as large as they are: more tiles.
         """
-        reach = np.array(sliding.kernel) - 1
+        reach = np.array(spec.sliding.kernel) - 1
         y, x = (int(cells) for cells in reach)
-        values = self.convolve(delta.values, weight, None, sliding, 1, (y, x, y, x), "winograd")
+        values = self.convolve(delta.values, spec.linear((y, x, y, x)), "winograd")
         extent = Size(delta.boxes.extent.height + y, delta.boxes.extent.width + x)
-        return boxed.embed(values, Boxes(delta.boxes.origins + padding[:2] - reach, extent), boxes)
+        return boxed.embed(values, Boxes(delta.boxes.origins + spec.padding[:2] - reach, extent), boxes)
 
     def recompute(
-        self,
-        delta: Delta,
-        boxes: Boxes,
-        view: FloatArray,
-        result: FloatArray,
-        weight: Weight,
-        bias: Weight | None,
-        sliding: Sliding,
-        groups: int,
-        padding: Margins,
+        self, delta: Delta, boxes: Boxes, view: FloatArray, result: FloatArray, spec: ConvolutionSpec
     ) -> FloatArray:
         """Algorithm 1: read in, superimpose, convolve; less the view."""
-        context = self._context(delta, boxes, view, sliding, padding, 0.0)
-        kernel = self.convolution_kernels(sliding, groups)[0]
-        y = self.convolve(context, weight, bias, sliding, groups, NO_MARGINS, kernel)
+        context = self._context(delta, boxes, view, spec.sliding, spec.padding, 0.0)
+        y = self.convolve(context, spec.padded(NO_MARGINS), self.convolution_kernels(spec.sliding, spec.groups)[0])
         y -= boxed.gather(result, boxes)
         return y
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
-from kdb.kernels.base import Margins, Product, Sliding, Weight
+from kdb.kernels.base import NO_MARGINS, ConvolutionSpec, Margins, Product, Sliding
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -112,12 +112,11 @@ def _multiply(x: FloatArray, by_tap: FloatArray, product: Product) -> FloatArray
     return multiplied(rows, by_tap, product).transpose(1, 0, 2).reshape(n, height, width, groups * outer)
 
 
-def convolve(
-    x: FloatArray, weight: Weight, sliding: Sliding, groups: int, margins: Margins, product: Product = np.matmul
-) -> FloatArray:
-    """Convolution without bias: x [n, h, w, in], weight [out, in / groups, kh, kw] -> [n, h', w', out]."""
+def convolve(x: FloatArray, spec: ConvolutionSpec, product: Product = np.matmul) -> FloatArray:
+    """Convolution of x [n, h, w, in], its bias left out: [n, h', w', out]."""
+    weight, sliding, groups, margins = spec.weight, spec.sliding, spec.groups, spec.padding
     outputs = output_extent(x, sliding, margins)
-    channels = weight.array.shape[0]
+    channels = spec.out_channels
     if groups == 1 and x.shape[-1] <= NARROW and sliding.taps > 1:
         columns = _copied_windows(padded(x, margins), sliding, outputs)
         matrix = weight.form("columns", lambda w: np.ascontiguousarray(w.transpose(2, 3, 1, 0).reshape(-1, len(w))))
@@ -134,8 +133,8 @@ def convolve(
 
 def reduce_windows(function: np.ufunc, x: FloatArray, sliding: Sliding) -> FloatArray:
     """``function`` reduced over each window of x [n, h, w, C] -> [n, h', w', C]."""
-    outputs = output_extent(x, sliding, (0, 0, 0, 0))
-    taps = _taps(x, sliding, (0, 0, 0, 0), outputs)
+    outputs = output_extent(x, sliding, NO_MARGINS)
+    taps = _taps(x, sliding, NO_MARGINS, outputs)
     out = np.array(next(taps)[1])
     for _, rows, _ in taps:
         function(out, rows, out=out)

@@ -18,7 +18,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from kdb.kernels.base import Margins, Product, Sliding, Weight
+from kdb.kernels.base import ConvolutionSpec, Product
 from kdb.kernels.cpu.taps import padded
 from kdb.kernels.tiling import tiling
 
@@ -70,10 +70,9 @@ def _transformed(weight: FloatArray, inputs: tuple[int, int]) -> FloatArray:
     return (np.kron(gy, gx) @ flipped.astype(np.float64)).astype(np.float32).reshape(-1, inner, outer)
 
 
-def convolve(
-    x: FloatArray, weight: Weight, sliding: Sliding, margins: Margins, product: Product = np.matmul
-) -> FloatArray:
-    """Convolution without bias: x [n, h, w, in], weight [out, in, kh, kw] -> [n, h', w', out]."""
+def convolve(x: FloatArray, spec: ConvolutionSpec, product: Product = np.matmul) -> FloatArray:
+    """Convolution of x [n, h, w, in], its bias left out: [n, h', w', out]."""
+    weight, sliding, margins = spec.weight, spec.sliding, spec.padding
     ry, rx = sliding.kernel
     # More margin than a kernel reaches over gives outputs of zero; they are rare, so they are padded and computed.
     reach = (ry - 1, rx - 1, ry - 1, rx - 1)
@@ -82,7 +81,7 @@ def convolve(
     top, left, bottom, right = (margin - more for margin, more in zip(margins, excess, strict=True))
 
     n, height, width, inner = x.shape
-    outer = weight.array.shape[0]
+    outer = spec.out_channels
     plan = tiling(height, width, sliding.kernel, inner, outer)
     (my, mx), (ty, tx) = plan.inputs, plan.counts
     py, px = my + ry - 1, mx + rx - 1

@@ -7,7 +7,18 @@ from typing import Any
 import numpy as np
 
 from kdb.geometry import Boxes, Size
-from kdb.kernels.base import NO_MARGINS, Array, Delta, Epilogue, FloatArray, Instruction, Margins, Sliding, Weight
+from kdb.kernels.base import (
+    NO_MARGINS,
+    Array,
+    ConvolutionSpec,
+    Delta,
+    Epilogue,
+    FloatArray,
+    Instruction,
+    Margins,
+    Sliding,
+    Weight,
+)
 from kdb.kernels.gpu import library
 from kdb.kernels.gpu.device import MOST_BLOCKS, spread
 from kdb.kernels.gpu.laid import LESS, Laid
@@ -24,64 +35,39 @@ class Windows(Laid):
         """``direct`` is torch's, of cuDNN; ``gemm`` the implicit matrix product of ``convolution.cu``."""
         return ("gemm",) if self.native else ("direct", "gemm")
 
-    def convolve(
-        self,
-        x: Array,
-        weight: Weight,
-        bias: Weight | None,
-        sliding: Sliding,
-        groups: int,
-        margins: Margins,
-        kernel: str,
-    ) -> Array:
+    def convolve(self, x: Array, spec: ConvolutionSpec, kernel: str) -> Array:
         """In float32, of whole maps."""
         if kernel == "direct":
-            return library.convolve(self.device, x, weight, bias, sliding, groups, margins, "fp32")
+            return library.convolve(self.device, x, spec, "fp32")
         n, height, width, _ = x.shape
-        y, x_ = sliding.windows(margins)
+        y, x_ = spec.windows
         out = Size(y.output_length(height), x_.output_length(width))
         delta = Delta(Boxes.whole(n, Size(height, width)), x)
-        return self._gemm(delta, Boxes.whole(n, out), weight, bias, sliding, groups, margins, "fp32", None)
+        return self._gemm(delta, Boxes.whole(n, out), spec, "fp32", None)
 
     def convolve_delta(
-        self,
-        delta: Delta,
-        boxes: Boxes,
-        weight: Weight,
-        sliding: Sliding,
-        groups: int,
-        padding: Margins,
-        kernel: str,
-        epilogue: Epilogue | None = None,
+        self, delta: Delta, boxes: Boxes, spec: ConvolutionSpec, kernel: str, epilogue: Epilogue | None = None
     ) -> Array:
         """One launch of ``gemm``, with the epilogue; torch's after another one that lays zeros around, if it must."""
         if kernel.startswith("gemm"):
-            return self._gemm(delta, boxes, weight, None, sliding, groups, padding, self.precision, epilogue)
-        frames = boxes.read_in(*sliding.windows(padding))
+            return self._gemm(delta, boxes, spec.linear(spec.padding), self.precision, epilogue)
+        frames = boxes.read_in(*spec.windows)
         margins = delta.boxes.margins(frames)
         x = delta.values
         if margins is None or margins[:2] != margins[2:]:  # cuDNN pads by itself where both sides take as much
             x, margins = self.embed(delta, frames), NO_MARGINS
-        return library.convolve(self.device, x, weight, None, sliding, groups, margins, self.precision)
+        return library.convolve(self.device, x, spec.linear(margins), self.precision)
 
     def _gemm(
-        self,
-        delta: Delta,
-        boxes: Boxes,
-        weight: Weight,
-        bias: Weight | None,
-        sliding: Sliding,
-        groups: int,
-        padding: Margins,
-        precision: str,
-        epilogue: Epilogue | None,
+        self, delta: Delta, boxes: Boxes, spec: ConvolutionSpec, precision: str, epilogue: Epilogue | None
     ) -> Array:
+        weight, bias, groups, padding = spec.weight, spec.bias, spec.groups, spec.padding
         stored, math = MATHS[precision]
         outer, inner, *_ = weight.array.shape
         outer //= groups
         out = self._empty(len(boxes), boxes.extent, groups * outer, stored)
         n, height, width, channels = out.shape
-        (kernel_y, kernel_x), (stride_y, stride_x), (dilation_y, dilation_x) = sliding
+        (kernel_y, kernel_x), (stride_y, stride_x), (dilation_y, dilation_x) = spec.sliding
         encoding: Encoding | None = NO_PROGRAM
         if epilogue is not None:
             encoding = self._encoding(epilogue.program, 1, epilogue.parameters, channels)
@@ -115,22 +101,10 @@ class Windows(Laid):
         )  # fmt: skip
         return out
 
-    def recompute(
-        self,
-        delta: Delta,
-        boxes: Boxes,
-        view: Array,
-        result: Array,
-        weight: Weight,
-        bias: Weight | None,
-        sliding: Sliding,
-        groups: int,
-        padding: Margins,
-    ) -> Array:
+    def recompute(self, delta: Delta, boxes: Boxes, view: Array, result: Array, spec: ConvolutionSpec) -> Array:
         """Three launches: the context, the convolution in float32, the view taken off."""
-        context = self.superimposed(view, delta, boxes.read_in(*sliding.windows(padding)))
-        kernel = self.convolution_kernels(sliding, groups)[0]
-        y = self.convolve(context, weight, bias, sliding, groups, NO_MARGINS, kernel)
+        context = self.superimposed(view, delta, boxes.read_in(*spec.windows))
+        y = self.convolve(context, spec.padded(NO_MARGINS), self.convolution_kernels(spec.sliding, spec.groups)[0])
         out = self._empty(len(boxes), boxes.extent, y.shape[-1], self._stored)
         if self._stored == "float":
             self._superimpose(out, boxes, [Delta(boxes, y)], result, LESS)
@@ -235,7 +209,6 @@ class Windows(Laid):
         *cells, inner = x.shape
         row = Boxes.whole(1, Size(1, int(np.prod(cells))))
         filters = weight.form("as filters", lambda w: Weight(w[:, :, None, None]))
-        one = Sliding((1, 1))
         laid = Delta(row, x.reshape(1, 1, -1, inner))
-        out = self._gemm(laid, row, filters, bias, one, 1, NO_MARGINS, precision, None)
+        out = self._gemm(laid, row, ConvolutionSpec(filters, bias, Sliding((1, 1))), precision, None)
         return out.reshape(*cells, -1)
