@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from benchmarks import photos
 from benchmarks.calibrated import calibrate
 from benchmarks.oracle import SIGNAL_BOUND, exactness, float32_logits, oracle_logits, relative_range
-from kdb.execution.executor import Executor, Occlusion
+from kdb.execution.executor import Executor
+from kdb.execution.stages import Occlusion
 from kdb.execution.views import MaterializedViews, materialize
 from kdb.frontends.torch_export import trace
 from kdb.geometry import Size, lattice

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -83,8 +84,9 @@ def _section(check: Check, section: str, part: Part, network: str) -> str:
     with (check.out / "gpu-output.log").open("a", encoding="utf-8") as log:
         # A group of its own, so that what it started in its turn ends with it.
         child = subprocess.Popen(
-            arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-        )
+            arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            start_new_session=True,
+        )  # fmt: skip
         outcome = _watched(child, log, section, limit)
     Report(check.out).end(section, outcome, time.perf_counter() - begun)
     print(f"  {outcome}, {time.perf_counter() - begun:.1f} s", flush=True)
@@ -93,29 +95,29 @@ def _section(check: Check, section: str, part: Part, network: str) -> str:
 
 def _watched(child: subprocess.Popen[str], log: IO[str], section: str, limit: float) -> str:
     """Pass on what the child prints until it ends, or until its time is up; how it ended."""
-    log.write(f"==== {section}\n")
-    alarm = time.monotonic() + limit
+
+    def pass_on(printed: IO[str]) -> None:
+        for line in printed:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            log.write(line)
+            log.flush()
+
     assert child.stdout is not None
-    os.set_blocking(child.stdout.fileno(), False)
+    log.write(f"==== {section}\n")
+    reader = threading.Thread(target=pass_on, args=(child.stdout,), daemon=True)
+    reader.start()
     try:
-        while True:
-            ended = child.poll() is not None
-            with contextlib.suppress(BlockingIOError, TypeError):  # TypeError: nothing to read yet (Python 3.11)
-                while text := child.stdout.read():
-                    sys.stdout.write(text)
-                    sys.stdout.flush()
-                    log.write(text)
-                    log.flush()
-            if ended:
-                break
-            if time.monotonic() > alarm:
-                return f"broken off after {limit:.0f} s"
-            time.sleep(0.05)
+        status = child.wait(limit)
+        outcome = "done" if status == 0 else f"failed (exit status {status})"
+    except subprocess.TimeoutExpired:
+        outcome = f"broken off after {limit:.0f} s"
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
-    return "done" if child.returncode == 0 else f"failed (exit status {child.returncode})"
+        reader.join()
+    return outcome
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -34,6 +34,7 @@ class Subject:
     check: Check
     of: verify.Subject
     db: Session
+    _prepared: dict[str, Prepared] = field(default_factory=dict, repr=False)
 
     def query(self, clause: str, patch: tuple[int, int] = PATCH, precision: str = "fp32") -> str:
         """Every class's logits, black patches."""
@@ -68,8 +69,10 @@ class Subject:
         return clock(partial(self.run, text, positions))
 
     def prepared(self, precision: str) -> Prepared:
-        """The module as full inference runs it at a precision."""
-        return Prepared(self.of.module, precision, self.check.device)
+        """The module as full inference runs it at a precision, prepared once."""
+        if precision not in self._prepared:
+            self._prepared[precision] = Prepared(self.of.module, precision, self.check.device)
+        return self._prepared[precision]
 
     def free(self, patch: tuple[int, int] = PATCH) -> tuple[int, int]:
         """The last (y, x) that a patch can have."""

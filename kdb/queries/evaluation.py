@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from kdb.errors import ExecutionError, Interrupted
 from kdb.execution.engine import Engine, Planned, Progress
-from kdb.execution.executor import Measured, Occlusion
+from kdb.execution.measured import Measured
+from kdb.execution.stages import Occlusion
 from kdb.execution.views import MaterializedViews
 from kdb.geometry import IntArray, Size
 from kdb.images.preprocessing import Prepared
@@ -26,6 +27,7 @@ from kdb.kernels.base import Array
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models.catalog import TracedModel
+from kdb.planner.permissions import Permissions
 from kdb.queries.bind import Selection, fill_pixels, is_uniform, permissions
 from kdb.queries.scoring import Scorer, Scores
 from kdb.results.maps import HeatMap, Score, Stats
@@ -96,12 +98,20 @@ def _plan(engine: Engine, asked: syntax.Occlude, traced: TracedModel, positions:
     """Of one round, at ``low`` fidelity or as it is asked."""
     patch = Size(asked.patch.height, asked.patch.width)
     threshold = None if asked.threshold is None else asked.threshold.tau
-    precision = asked.precision
-    if low:  # permissions all: what is faster the planner takes
-        threshold = LOW_FIDELITY if threshold is None else threshold
-        precision = "bf16" if precision == "fp32" else precision
-    uniform = is_uniform(asked.patch.fill)
-    return engine.plan(traced.network, positions, patch, precision, uniform, threshold, low, asked.device)
+    permitted = Permissions(asked.precision, threshold, device=asked.device)
+    if low:
+        permitted = low_fidelity(permitted)
+    return engine.plan(traced.network, positions, patch, permitted, uniform=is_uniform(asked.patch.fill))
+
+
+def low_fidelity(permitted: Permissions) -> Permissions:
+    """Permissions for a round of low fidelity: everything is permitted, and the planner takes what is faster."""
+    return replace(
+        permitted,
+        threshold=LOW_FIDELITY if permitted.threshold is None else permitted.threshold,
+        precision="bf16" if permitted.precision == "fp32" else permitted.precision,
+        freeze_context=True,
+    )
 
 
 def run(engine: Engine, task: Task, progress: Progress | None = None) -> Step:

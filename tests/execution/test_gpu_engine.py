@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from benchmarks.calibrated import calibrate
 from benchmarks.oracle import SIGNAL_BOUND
 from kdb.errors import DeviceError, Interrupted
-from kdb.execution.executor import Executor, _Group
+from kdb.execution.executor import Executor
+from kdb.execution.stages import DeltaStage
 from kdb.geometry import Size
 from kdb.kernels.base import Delta
 from kdb.kernels.gpu import device as gpu
@@ -32,6 +33,7 @@ from kdb.planner import calibration
 from kdb.planner.cost import CostModel, data_sheet_profile
 from kdb.planner.lower import lower
 from kdb.planner.optimize import optimize
+from kdb.planner.permissions import Permissions
 from kdb.planner.plan import LogicalPlan, Step
 from kdb.planner.rules import Context
 from kdb.results.maps import HeatMap
@@ -124,17 +126,17 @@ def test_launches_are_few(kernel: str, most: int, monkeypatch: pytest.MonkeyPatc
     """Of a convolution and the activation behind it, for a batch; those of the paper's own plan beside them."""
     device = NullDevice(has_torch=kernel == "direct")
     run = Run(backend=GpuBackend(device), off=("cut_over",), batch=16, allowed=kernel)
-    problem, layers, apply = blocks(), dict[str, int](), _Group._apply
+    problem, layers, apply = blocks(), dict[str, int](), DeltaStage._apply
 
-    def counted(group: _Group, step: Step, *arguments: Any) -> Delta:
+    def counted(stage: DeltaStage, step: Step, *arguments: Any) -> Delta:
         before = device.launches.total()
-        delta = apply(group, step, *arguments)
+        delta = apply(stage, step, *arguments)
         layers[step.node.operator.label] = max(
             device.launches.total() - before, layers.get(step.node.operator.label, 0)
         )
         return delta
 
-    monkeypatch.setattr(_Group, "_apply", counted)
+    monkeypatch.setattr(DeltaStage, "_apply", counted)
     run.logits(problem)
     assert len(run.plan.logical.batches) == 1
     assert layers["convolution"] + layers.get("pointwise", 0) <= most, layers
@@ -146,7 +148,7 @@ def test_a_batchs_boxes_are_uploaded_in_one_copy(kernel: str, monkeypatch: pytes
     device = NullDevice(has_torch=kernel == "direct")
     run = Run(backend=GpuBackend(device), off=("cut_over",), batch=4, allowed=kernel)
     uploads: list[list[np.ndarray]] = []
-    upload, stage = device.upload, _Group._delta_stage
+    upload, stage = device.upload, DeltaStage.run
 
     def uploaded(array: np.ndarray) -> np.ndarray:
         if uploads:
@@ -158,7 +160,7 @@ def test_a_batchs_boxes_are_uploaded_in_one_copy(kernel: str, monkeypatch: pytes
         return stage(*arguments)
 
     monkeypatch.setattr(device, "upload", uploaded)
-    monkeypatch.setattr(_Group, "_delta_stage", staged)
+    monkeypatch.setattr(DeltaStage, "run", staged)
     run.logits(blocks())
     assert len(uploads) == 4 and kernel in {step.kernel.name for step in run.plan.stages[0].steps}
     for arrays in uploads[1:]:  # the first batch's are of weights and programs too
@@ -360,7 +362,7 @@ def test_a_batch_is_bounded_by_what_a_grid_has(session: Session) -> None:
         session.execute(f"SET {setting}")
     engine, network = session._engine, blocks().network
     positions = np.random.default_rng(0).integers(0, 35, (70000, 2))
-    plan = engine.plan(network, positions, Size(5, 5), device="gpu").physical.logical
+    plan = engine.plan(network, positions, Size(5, 5), Permissions(device="gpu")).physical.logical
     assert len(plan.batches) == 2 and max(len(batch) for batch in plan.batches) <= gpu.MOST_POSITIONS
     assert plan.full_batch is None or plan.full_batch <= gpu.MOST_POSITIONS
 

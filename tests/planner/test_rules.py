@@ -25,6 +25,7 @@ from kdb.planner.cost import CostModel, CostProfile
 from kdb.planner.lower import lower
 from kdb.planner.optimize import optimize
 from kdb.planner.partition import partition, work_by_axis
+from kdb.planner.permissions import Permissions
 from kdb.planner.plan import LogicalPlan
 from kdb.planner.rules import (
     RULES,
@@ -44,6 +45,8 @@ from kdb.planner.rules import (
     share_duplicates,
     share_prefixes,
 )
+
+pytestmark = pytest.mark.law
 
 # The rules are judged on fixed rates, whatever the machine's are.
 PROFILE = CostProfile("fixed", dict.fromkeys(CostProfile().rates, ((1, 1e10),)), bandwidth=1e10, call=1e-6)
@@ -360,12 +363,15 @@ def test_rebatch() -> None:
 
 
 def test_projective_field() -> None:
+    def permitting(threshold: float) -> Context:
+        return replace(CONTEXT, permissions=Permissions(threshold=threshold))
+
     before = plan(network(*chain(("conv", CONV), ("again", CONV), *HEAD)), cut=3)
-    assert fired(projective_field.RULE, before, replace(CONTEXT, threshold=0.25)).threshold == 0.25
+    assert fired(projective_field.RULE, before, permitting(0.25)).threshold == 0.25
     assert projective_field.apply(before, CONTEXT) == "the query permits no THRESHOLD"
-    assert projective_field.apply(before, replace(CONTEXT, threshold=1.0)) == "boxes may take the whole map"
+    assert projective_field.apply(before, permitting(1.0)) == "boxes may take the whole map"
     naive = replace(before, cut=1)
-    assert projective_field.apply(naive, replace(CONTEXT, threshold=0.25)) == "the plan is not incremental"
+    assert projective_field.apply(naive, permitting(0.25)) == "the plan is not incremental"
 
 
 def test_null_deltas() -> None:
