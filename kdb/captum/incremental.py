@@ -177,7 +177,7 @@ class _Drops:
         self, plan: PhysicalPlan, views: MaterializedViews, output: Tensor, target: Target, channels: int
     ) -> None:
         self.shape, self.target = output.shape, target
-        logits = plan.backend.download(views[plan.logical.network.output.name]).reshape(1, -1)
+        logits = plan.backend.memory.download(views[plan.logical.network.output.name]).reshape(1, -1)
         if not agree(output.reshape(1, -1), torch.from_numpy(logits)):
             raise ModelError("the model gives other outputs than its trace, as if it had been changed since")
         self.baseline = self._explained(logits)

@@ -184,4 +184,4 @@ def whole_map(inputs: Sequence[Footprint | None], shape: Shape) -> Footprint | N
 
 def materialize(k: Backend, view: Array, delta: Delta, size: Size) -> Array:
     """``v + d`` over the whole map: [n, H, W, C]."""
-    return k.superimposed(view, delta, Boxes.whole(len(delta.boxes), size))
+    return k.deltas.superimposed(view, delta, Boxes.whole(len(delta.boxes), size))

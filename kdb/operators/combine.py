@@ -38,7 +38,7 @@ class Add(Operator):
     ) -> Array:
         """``x + y``."""
         x, y = inputs
-        return k.add(x, y, donate)
+        return k.maps.add(x, y, donate)
 
     def kernels(self, k: Backend) -> tuple[Kernel, ...]:
         """The backend's, which may fuse."""
@@ -46,7 +46,7 @@ class Add(Operator):
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``dx + dy``, laid into the union box."""
-        return k.union([d for d in update.inputs if d is not None], update.boxes, update.epilogue)
+        return k.deltas.union([d for d in update.inputs if d is not None], update.boxes, update.epilogue)
 
     def delta_work(
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
@@ -70,7 +70,7 @@ class Multiply(Operator):
     ) -> Array:
         """``x * y``."""
         x, y = inputs
-        return k.multiply(x, y, donate)
+        return k.maps.multiply(x, y, donate)
 
     def reads(self, kernel: Kernel, changed: Sequence[bool]) -> Reads:
         """Each operand's view, where the other one changes."""
@@ -79,7 +79,7 @@ class Multiply(Operator):
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``dx y + x dy + dx dy``."""
         (x, y), (view_x, view_y) = update.inputs, update.input_views
-        return k.product_delta(x, y, view_x, view_y, update.boxes)
+        return k.deltas.product(x, y, view_x, view_y, update.boxes)
 
     def delta_work(
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
@@ -104,11 +104,11 @@ class Concatenate(Operator):
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
         """The stack."""
-        return k.concatenate(inputs)
+        return k.maps.concatenate(inputs)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """The stack of the deltas in the union box; zero for operands that do not change."""
-        return k.stack(update.inputs, [shape.channels for shape in update.shapes], update.boxes)
+        return k.deltas.stack(update.inputs, [shape.channels for shape in update.shapes], update.boxes)
 
     def delta_work(
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
@@ -140,7 +140,7 @@ class Expand(Operator):
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
         """Repeated."""
-        return k.expand(inputs[0], self.shape.size, self.shape.channels)
+        return k.maps.expand(inputs[0], self.shape.size, self.shape.channels)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """The delta, repeated alike."""
@@ -148,5 +148,5 @@ class Expand(Operator):
         assert d is not None
         values = d.values
         if update.shapes[0].size != self.shape.size:  # a map of one row, say, of which only some columns change
-            values = k.embed(d, Boxes.whole(len(d.boxes), update.shapes[0].size))
-        return k.expand(values, update.boxes.extent, self.shape.channels)
+            values = k.deltas.embed(d, Boxes.whole(len(d.boxes), update.shapes[0].size))
+        return k.maps.expand(values, update.boxes.extent, self.shape.channels)

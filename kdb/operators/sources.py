@@ -54,7 +54,7 @@ class Constant(Operator):
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
         """One copy serves every position: [1, H, W, C]."""
-        return k.constant(parameters[self.value])
+        return k.memory.constant(parameters[self.value])
 
 
 @dataclass(frozen=True, slots=True)

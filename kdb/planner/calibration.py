@@ -28,7 +28,7 @@ from kdb.kernels.base import Backend, Delta, Instruction, Weight
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.kernels.gpu.device import Device
-from kdb.kernels.gpu.memory import MATHS
+from kdb.kernels.gpu.launcher import MATHS
 from kdb.kernels.kernel import DELTA
 from kdb.kernels.work import Rates
 from kdb.operators.base import Operator, Shape, Update
@@ -135,8 +135,8 @@ def measure_device(device: Device) -> CostProfile:
 
     def work() -> CostProfile:
         with computing(1), device.running():
-            tiny = backends[0].upload(np.zeros((1, 1, 1, 4), np.float32))
-            call = clock(lambda: backends[0].add(tiny, tiny, True))
+            tiny = backends[0].memory.upload(np.zeros((1, 1, 1, 4), np.float32))
+            call = clock(lambda: backends[0].maps.add(tiny, tiny, True))
             return _measured(device.title, backends, clock, call, data_sheet_profile(), LEAST_BATCH_SECONDS)
 
     with limited_pools(1, computes=False):
@@ -162,7 +162,7 @@ def _measured(
             work = layer.operator.delta_work(kernel, [shape], [shape.size], out, out.size)
             n, most = BATCH, min(MOST_POSITIONS, MOST_BYTES * BATCH // values.nbytes)
             while True:
-                given = backend.delta(np.resize(values, (n, *values.shape[1:])))
+                given = backend.memory.upload_delta(np.resize(values, (n, *values.shape[1:])))
                 delta = Delta(Boxes.whole(n, shape.size), given)
                 update = Update([delta], [None], None, Boxes.whole(n, out.size), [shape], kernel)
                 seconds = clock(partial(layer.operator.delta, backend, {"w": weight}, update))
@@ -185,8 +185,8 @@ def _bandwidth(backend: Backend, clock: Clock) -> float:
     relu = Pointwise((Instruction("maximum", (0, 0.0)),))
     shape, extent = Shape(64, 56, 56), Size(12, 12)
     boxes = Boxes(np.full((BATCH, 2), 7), extent)
-    view = backend.upload(np.zeros((56, 56, 64), np.float32))
-    values = backend.delta(np.zeros((BATCH, *extent, 64), np.float32))
+    view = backend.memory.upload(np.zeros((56, 56, 64), np.float32))
+    values = backend.memory.upload_delta(np.zeros((BATCH, *extent, 64), np.float32))
     update = Update([Delta(boxes, values, donate=True)], [view], None, boxes, [shape], DELTA)
     work = relu.delta_work(DELTA, [shape], [extent], shape, extent)
     return BATCH * work.bytes / clock(lambda: relu.delta(backend, {}, update))

@@ -190,7 +190,7 @@ class _Evaluation:
     def _evaluate(self, planned: Planned, views: MaterializedViews) -> None:
         logical = planned.physical.logical
         if self._scorer is None:
-            logits = planned.physical.backend.download(views[logical.network.output.name])
+            logits = planned.physical.backend.memory.download(views[logical.network.output.name])
             baseline = np.asarray(logits, np.float64).reshape(-1)
             traced = self._task.traced
             self._scorer = Scorer(self._task.asked, traced.model, traced.activation, baseline, self._task.arguments)

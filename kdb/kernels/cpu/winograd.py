@@ -95,7 +95,7 @@ def convolve(x: FloatArray, spec: ConvolutionSpec, product: Product = np.matmul)
     (my, mx), (ty, tx) = plan.inputs, plan.counts
     py, px = my + ry - 1, mx + rx - 1
     reaches = -(-py // my) - 1, -(-px // mx) - 1  # tiles further on, to which a tile's outputs reach
-    at_points = weight.form(f"winograd/{my}x{mx}", lambda w: _transformed(w, plan.inputs))
+    at_points = weight.layout(f"winograd/{my}x{mx}", lambda w: _transformed(w, plan.inputs))
     evaluate, interpolate = _kronecker(plan.inputs, sliding.kernel)
 
     out = np.empty((n, height + top + bottom - ry + 1, width + left + right - rx + 1, outer), np.float32)
