@@ -82,14 +82,14 @@ class Sliding(NamedTuple):
 FloatArray = npt.NDArray[np.float32]
 
 Origin = FloatArray | Callable[[], FloatArray]
-"""An array, or how to come by it."""
+"""An array, or a function that computes it."""
 
 
 class Weight:
-    """One parameter, and the layouts that kernels derived from it, kept.
+    """One parameter, and the layouts that kernels have derived from it.
 
-    What rules make of weights is computed when it is first read: a plan needs no numbers.  Two threads may both derive
-    an array or a layout; either serves.
+    Weights that a rule rewrites are computed when they are first read, since planning needs no values.  Two threads
+    may derive the same array or layout at once; either result serves.
     """
 
     def __init__(self, origin: Origin) -> None:
@@ -98,14 +98,14 @@ class Weight:
 
     @property
     def array(self) -> FloatArray:
-        """The numbers."""
+        """The parameter's values, computed when they are first read."""
         origin = self._origin
         if not isinstance(origin, np.ndarray):
             origin = self._origin = origin()  # and whatever it was derived from is let go
         return origin
 
     def layout(self, name: str, derive: Callable[[FloatArray], Any]) -> Any:
-        """The layout ``name``, derived at the first call."""
+        """The layout ``name``, which ``derive`` computes at the first call."""
         if name not in self._layouts:
             self._layouts[name] = derive(self.array)
         return self._layouts[name]
@@ -146,7 +146,7 @@ Product = Callable[[FloatArray, FloatArray, FloatArray], object]
 Parameters = Mapping[str, Weight]
 
 Tail = Callable[[Sequence[Any]], Any]
-"""The rest of a model: torch tensors [n, H, W, C] in, logits [n, K] out; in float32, deterministic."""
+"""The rest of a model, float32 and deterministic: torch tensors [n, H, W, C] in, logits [n, K] out."""
 
 
 @dataclass(eq=False)
@@ -165,12 +165,14 @@ class Delta:
         return self.values if self.donate else self.values.copy()
 
     def fills(self, boxes: Boxes) -> bool:
-        """Whether it lies in ``boxes`` and nothing of them is left."""
+        """Whether its boxes are exactly ``boxes``."""
         return self.boxes.extent == boxes.extent and bool((self.boxes.origins == boxes.origins).all())
 
 
 class Epilogue(NamedTuple):
-    """``f(v[B] + d) - f(v[B])`` of a delta d: what a pointwise layer makes of it; zero stays zero.
+    """The delta rule of a pointwise layer, applied to a delta d as it is computed: ``f(v[B] + d) - f(v[B])``.
+
+    Where d is zero so is the result.
 
     ``view`` is v; ``result`` is ``f(v)`` where every function of the program is in ROUNDED, otherwise None.
     """
@@ -188,7 +190,7 @@ class Memory(Protocol):
         """A float32 array of the host as an array of the device."""
 
     def upload_delta(self, array: FloatArray) -> Array:
-        """The same as deltas are stored, which may be in fewer bits."""
+        """A float32 array of the host as a delta's values on the device, which may be stored in fewer bits."""
 
     def download(self, array: Array) -> FloatArray:
         """An array of the device as a float32 array of the host, once it is computed."""

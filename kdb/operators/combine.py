@@ -30,7 +30,7 @@ class Add(Operator):
     takes_epilogue: ClassVar[bool] = True
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """That of both."""
+        """The shape of both inputs."""
         return _same_shape(inputs)
 
     def evaluate(
@@ -51,7 +51,7 @@ class Add(Operator):
     def delta_work(
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
-        """One pass."""
+        """One pass over the union box."""
         return Work("elementwise", 0, 2 * ELEMENT * extent.area * shape.channels)
 
 
@@ -62,7 +62,7 @@ class Multiply(Operator):
     label: ClassVar[str] = "multiply"
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """That of both."""
+        """The shape of both inputs."""
         return _same_shape(inputs)
 
     def evaluate(
@@ -103,7 +103,7 @@ class Concatenate(Operator):
     def evaluate(
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
-        """The stack."""
+        """The inputs stacked."""
         return k.maps.concatenate(inputs)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
@@ -139,7 +139,7 @@ class Expand(Operator):
     def evaluate(
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
-        """Repeated."""
+        """The input repeated up to the shape."""
         return k.maps.expand(inputs[0], self.shape.size, self.shape.channels)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:

@@ -50,7 +50,7 @@ class SelectCells(Operator):
         return k.maps.take_cells(inputs[0], rows, columns)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
-        """Linear: the same of the delta, zero elsewhere."""
+        """The selection from the delta with zeros around it, since selection is linear."""
         (d,) = update.inputs
         assert d is not None
 

@@ -41,7 +41,7 @@ class Pointwise(_Pointwise):
         return tuple(o for instruction in self.program for o in instruction.operands if isinstance(o, str))
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """The same."""
+        """The input's shape."""
         return inputs[0]
 
     def evaluate(
@@ -89,11 +89,11 @@ class Affine(_Pointwise):
     shift: str
 
     def weights_fields(self) -> tuple[str, ...]:
-        """Both."""
+        """Scale and shift."""
         return ("scale", "shift")
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """The same."""
+        """The input's shape."""
         return inputs[0]
 
     def evaluate(
@@ -112,7 +112,7 @@ class Affine(_Pointwise):
     def delta_work(
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
-        """One pass."""
+        """One pass over the delta."""
         return Work("elementwise", 0, 2 * ELEMENT * extent.area * shape.channels)
 
 
@@ -165,7 +165,7 @@ class Flatten(Operator):
     def evaluate(
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
-        """The same memory."""
+        """The input's memory, seen as vectors."""
         return inputs[0].reshape(len(inputs[0]), 1, 1, -1)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:

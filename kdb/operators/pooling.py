@@ -19,7 +19,7 @@ from kdb.kernels.work import ELEMENT, Work
 from kdb.operators.base import Operator, Reads, Shape, Update, whole_map
 
 RECOMPUTE = Kernel("recompute")
-"""Algorithm 1 with a maximum."""
+"""The kernel of max-pooling: Algorithm 1 with a maximum in place of the convolution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class _Pool(Operator):
         return None if inputs[0] is None else inputs[0].enclosed(*self.sliding.windows(self.padding))
 
     def constant(self, k: Backend, parameters: Parameters, value: Array) -> Array:
-        """The same: it is the maximum and the mean of its copies."""
+        """``value`` itself, which is the maximum and the mean of its copies."""
         return value
 
     def full_work(self, kernel: Kernel, shapes: Sequence[Shape], shape: Shape) -> Work:
@@ -200,7 +200,7 @@ class AdaptiveAveragePool(Operator):
         return Shape(inputs[0].channels, *self.size)
 
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
-        """Everything."""
+        """The whole output, if anything changes."""
         return whole_map(inputs, shape)
 
     def evaluate(
@@ -211,7 +211,7 @@ class AdaptiveAveragePool(Operator):
         return k.windows.resample(inputs[0], rows, columns)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
-        """Linear: the same of the delta, zero elsewhere."""
+        """The pool of the delta with zeros around it, since the pool is linear."""
         (d,) = update.inputs
         assert d is not None
         whole = k.deltas.embed(d, Boxes.whole(len(d.boxes), update.shapes[0].size))
@@ -242,7 +242,7 @@ class Pad(Operator):
         return Shape(inputs[0].channels, inputs[0].height + top + bottom, inputs[0].width + left + right)
 
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
-        """The same boxes, further in."""
+        """The input's boxes, shifted by the margins."""
         return None if inputs[0] is None else inputs[0].shifted(self.padding[0], self.padding[1])
 
     def evaluate(

@@ -1,8 +1,7 @@
-"""Measures a machine for the cost model: each kernel on a few layers of several widths, all threads busy, in seconds.
+"""Measures the rates of a machine for the cost model, by timing each kernel on a few layers of several widths.
 
-A GPU likewise, its queue full.
-
-What is timed is the operator's own delta rule, so that a rate means what the operator counts.
+On a CPU all threads are busy meanwhile, on a GPU its queue is full.  What is timed is the operator's own delta rule, so
+that a rate means what the kernel counts as its work.
 """
 
 from __future__ import annotations
@@ -39,20 +38,20 @@ from kdb.system import cache
 from kdb.system.threads import checkpoint, computing, limited_pools
 
 FORMAT = 2
-"""Of the kept file; raised whenever an operator counts its work differently, or a kernel changes its speed."""
+"""The version of stored profiles; raised whenever a kernel counts its work differently or changes its speed."""
 
 BATCH, MOST_POSITIONS, MOST_BYTES = 48, 1 << 15, 1 << 30
-"""Positions that a layer is timed on at first; how many at most, and how large their deltas may be."""
+"""Positions that a layer is timed on at first, at most, and the largest size of their deltas."""
 LEAST_BATCH_SECONDS = 1e-3
-"""Of a call on a GPU: less is launching rather than computing."""
+"""The least time of a call that is timed on a GPU; shorter ones measure launching rather than computing."""
 WIDTHS, DENSE_WIDTHS = (32, 64, 128, 256, 512), (256, 1024, 4096)
 LEAST_SECONDS, TRIES = 0.02, 5
-"""That one try of a measurement takes; the best try counts."""
+"""The least time of one try of a measurement, and the number of tries, of which the best counts."""
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer to be timed: its operator, the input's channels and the extent of its delta."""
+    """A layer to time: its operator, the input's channels and the extent of the input's delta."""
 
     operator: Operator
     channels: int
@@ -60,7 +59,7 @@ class _Layer:
 
 
 def _layers() -> Iterator[_Layer]:
-    """Deltas as they are met in the middle of a network: small boxes, and larger ones where there are few channels."""
+    """Layers with deltas as in the middle of a network: small boxes, and larger ones where there are few channels."""
 
     def convolution(inner: int, outer: int, taps: int, groups: int = 1) -> Operator:
         margin = taps // 2
@@ -77,7 +76,7 @@ def _layers() -> Iterator[_Layer]:
 
 
 def busy_seconds(call: Callable[[], object], threads: int, repeats: int = 1) -> float:
-    """Of one call on one thread, while ``threads`` workers do the same: they share caches, memory and power."""
+    """Seconds of one call while ``threads`` workers make the same call, sharing caches, memory and power."""
     ready = threading.Barrier(threads + 1)
 
     def work() -> None:
@@ -97,14 +96,14 @@ def busy_seconds(call: Callable[[], object], threads: int, repeats: int = 1) -> 
 
 
 def _seconds(call: Callable[[], object], threads: int) -> float:
-    """The best try, of as many calls as a clock needs."""
+    """Seconds of one call, by the best of several tries of as many calls as a clock needs."""
     busy_seconds(call, threads)
     repeats = max(math.ceil(LEAST_SECONDS / busy_seconds(call, threads)), 1)
     return min(busy_seconds(call, threads, repeats) for _ in range(TRIES))
 
 
 Clock = Callable[[Callable[[], object]], float]
-"""Seconds that one of several equal calls takes."""
+"""Measures the seconds of one call by making it several times."""
 
 
 def measure(threads: int) -> CostProfile:
@@ -146,7 +145,9 @@ def measure_device(device: Device) -> CostProfile:
 def _measured(
     name: str, backends: Sequence[Backend], clock: Clock, call: float, default: CostProfile, least: float
 ) -> CostProfile:
-    """Every kernel of the ``backends``, on batches that take ``least`` seconds; ``call`` are those of an empty call."""
+    """A profile of all timed kernels of the ``backends``.
+
+    Batches grow until a call takes ``least`` seconds; ``call`` is the seconds of a call that computes nothing."""
     rng = np.random.default_rng(0)
     bandwidth = _bandwidth(backends[0], clock)
     points: dict[str, list[tuple[int, float]]] = {}
@@ -181,7 +182,7 @@ def _measured(
 
 
 def _bandwidth(backend: Backend, clock: Clock) -> float:
-    """Bytes a second as an activation's delta rule moves them, by its own count."""
+    """Bytes a second that an activation's delta rule moves, by its own count of them."""
     relu = Pointwise((Instruction("maximum", (0, 0.0)),))
     shape, extent = Shape(64, 56, 56), Size(12, 12)
     boxes = Boxes(np.full((BATCH, 2), 7), extent)
@@ -193,7 +194,7 @@ def _bandwidth(backend: Backend, clock: Clock) -> float:
 
 
 def _deriving(backend: Backend, operator: Operator, weight: Weight, update: Update) -> float:
-    """Seconds that the first call takes with a weight, over those of the second."""
+    """Seconds of deriving a weight's layout: what the first call with a weight takes more than the second."""
     over = []
     for _ in range(2):
         fresh = {"w": Weight(weight.array)}
@@ -214,7 +215,7 @@ def _weight(operator: Operator, channels: int, rng: np.random.Generator) -> Weig
 
 
 def processor() -> str:
-    """The processor's name, as the system tells it."""
+    """The processor's name according to the operating system."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -225,13 +226,13 @@ def processor() -> str:
 
 @lru_cache
 def machine(threads: int) -> str:
-    """A name for this machine at so many threads: of processor, cores, and the libraries' versions."""
+    """The key of this machine's stored profile: a digest of processor, cores, ``threads`` and library versions."""
     parts = (FORMAT, platform.machine(), processor(), os.cpu_count(), threads, torch.__version__, np.__version__)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def device_machine(device: Device) -> str:
-    """A name for a GPU, likewise."""
+    """The key of a GPU's stored profile: a digest of its name and library versions."""
     parts = (FORMAT, device.title, device.has_torch, torch.__version__)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
@@ -241,23 +242,23 @@ def _file(machine: str) -> Path:
 
 
 def keep(profile: CostProfile, machine: str) -> None:
-    """Keep the profile of what is so named for later processes, where anything can be kept."""
+    """Store a profile under the key ``machine`` for later processes, if the cache folder can be written to."""
     cache.write(_file(machine), encoded(profile).encode())
 
 
 def kept(machine: str) -> CostProfile | None:
-    """The profile that was measured on what is so named, if there is one to be trusted."""
+    """The profile stored under the key ``machine``; None if there is none, or it is damaged or outdated."""
     data = cache.read(_file(machine))
     return None if data is None else decoded(data)
 
 
 def encoded(profile: CostProfile) -> str:
-    """A profile as text."""
+    """A profile as JSON."""
     return json.dumps(asdict(profile))
 
 
 def decoded(data: str | bytes) -> CostProfile | None:
-    """What :func:`encoded` wrote; None where it is damaged or lacks a kind of work that is costed today."""
+    """The profile that :func:`encoded` wrote; None if it is damaged or lacks a kind of work that is costed today."""
     try:
         found = json.loads(data)
         rates = {str(kind): tuple((int(w), float(r)) for w, r in points) for kind, points in found["rates"].items()}

@@ -60,7 +60,7 @@ class CpuDeltas:
         return boxed.embed(delta.values, delta.boxes, frames)
 
     def union(self, deltas: Sequence[Delta], boxes: Boxes, epilogue: Epilogue | None = None) -> FloatArray:
-        """The sum of deltas."""
+        """The sum of deltas over ``boxes``, which cover all of theirs."""
         assert epilogue is None, "nothing fuses here"
         # Begin with one that fills the union and whose memory may be taken; the others are added where they lie.
         first, *rest = sorted(deltas, key=lambda d: (not d.fills(boxes), not d.donate))
@@ -70,7 +70,7 @@ class CpuDeltas:
         return values
 
     def stack(self, deltas: Sequence[Delta | None], channels: Sequence[int], boxes: Boxes) -> FloatArray:
-        """Deltas laid out where they are stacked."""
+        """Deltas over ``boxes``, stacked along the channels; None stands for zeros."""
         values, first = np.empty((len(boxes), *boxes.extent, sum(channels)), np.float32), 0
         for delta, count in zip(deltas, channels, strict=True):
             part = values[..., first : first + count]
@@ -84,7 +84,7 @@ class CpuDeltas:
     def product(
         self, x: Delta | None, y: Delta | None, view_x: FloatArray, view_y: FloatArray, boxes: Boxes
     ) -> FloatArray:
-        """``dx y + (x + dx) dy``."""
+        """``dx y + (x + dx) dy`` over ``boxes``."""
         values: FloatArray | None = None
         if x is not None:
             values = boxed.embed(x.values, x.boxes, boxes) * boxed.gather(view_y, boxes)

@@ -30,7 +30,7 @@ NARROW = 16
 
 
 def output_extent(x: FloatArray, sliding: Sliding, margins: Margins) -> tuple[int, int]:
-    """Windows that fit over x [n, h, w, C] with its margins, (y, x)."""
+    """How many windows fit over x [n, h, w, C] with its margins, along (y, x)."""
     top, left, bottom, right = margins
     reach = [(k - 1) * g + 1 for k, g in zip(sliding.kernel, sliding.dilation, strict=True)]
     height = (x.shape[1] + top + bottom - reach[0]) // sliding.stride[0] + 1

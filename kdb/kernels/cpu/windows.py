@@ -28,7 +28,7 @@ class CpuWindows:
     def max_pool_delta(
         self, delta: Delta, boxes: Boxes, view: FloatArray, result: FloatArray, sliding: Sliding, padding: Margins
     ) -> FloatArray:
-        """Algorithm 1 with a maximum."""
+        """``max(view + d) - result[B]``: the context read in, the delta superimposed, the maximum, less the view."""
         context = boxed.context(delta, view, boxes.read_in(*sliding.windows(padding)), -np.inf)
         y = self._maximum(context, sliding)
         y -= boxed.gather(result, boxes)
@@ -50,7 +50,7 @@ class CpuWindows:
     def average_pool_delta(
         self, delta: Delta, boxes: Boxes, sliding: Sliding, padding: Margins, divisors: Weight
     ) -> FloatArray:
-        """The same of the delta, the divisors read at the absolute position."""
+        """``sum(d) / divisors[B]``, the divisors read at each box's place in the map."""
         frames = boxes.read_in(*sliding.windows(padding))
         y = self._sum(boxed.embed(delta.values, delta.boxes, frames), sliding)
         counts = divisors.array
@@ -73,7 +73,7 @@ class CpuWindows:
         return means.reshape(n, 1, 1, channels)
 
     def resample(self, x: FloatArray, rows: Weight, columns: Weight) -> FloatArray:
-        """A product with one matrix an axis."""
+        """``rows x columns^T`` for each channel, by one product for each axis."""
         n, _, width, channels = x.shape
         (height, _), (wide, _) = rows.array.shape, columns.array.shape
         y = (rows.array @ x.reshape(n, -1, width * channels)).reshape(n * height, width, channels)
@@ -82,7 +82,7 @@ class CpuWindows:
 
 
 def _margins(x: FloatArray, sliding: Sliding, padding: Margins, size: Size) -> Margins:
-    """What is missing around x for ``size`` windows: after it more or less than the padding, as they round."""
+    """The margins around x that ``size`` windows need; at the far edges they differ from the padding as sizes round."""
     frames = Boxes.whole(len(x), size).read_in(*sliding.windows(padding))
     top, left, _, _ = padding
     return top, left, frames.extent.height - top - x.shape[1], frames.extent.width - left - x.shape[2]

@@ -113,10 +113,10 @@ def convolve(x: FloatArray, spec: ConvolutionSpec, product: Product = np.matmul)
         product(evaluate, tiles.reshape(my * mx, -1), values.reshape(plan.points, -1))
         product(values, at_points, products)
         product(interpolate, products.reshape(plan.points, -1), outputs.reshape(plan.points, -1))
-        laid = outputs.reshape(py, px, count, ty, tx, outer)
+        by_tile = outputs.reshape(py, px, count, ty, tx, outer)
         whole[...] = 0
         for i, j in np.ndindex(reaches[0] + 1, reaches[1] + 1):
-            landing = laid[i * my : (i + 1) * my, j * mx : (j + 1) * mx]
+            landing = by_tile[i * my : (i + 1) * my, j * mx : (j + 1) * mx]
             rows, columns = landing.shape[:2]
             whole[:, i : i + ty, :rows, j : j + tx, :columns].transpose(AXES)[...] += landing
         flat = whole.reshape(count, (ty + reaches[0]) * my, (tx + reaches[1]) * mx, outer)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 ROWS, COLUMNS = 128, 64
-"""Of the product that a block of ``convolution.cu`` computes."""
+"""The size of the product that one block of ``convolution.cu`` computes."""
 
 
 def product(
@@ -27,7 +27,7 @@ def product(
     precision: str,
     epilogue: Epilogue | None = None,
 ) -> Array:
-    """The convolution over ``boxes``, its bias or its epilogue added: [n, h, w, out]."""
+    """The convolution of ``delta`` over ``boxes`` with bias and epilogue, in one launch: [n, h, w, out]."""
     weight, bias, groups, padding = spec.weight, spec.bias, spec.groups, spec.padding
     stored, math = MATHS[precision]
     outer, inner, *_ = weight.array.shape
@@ -71,7 +71,7 @@ def product(
 
 
 class Gemm(GpuConvolution):
-    """One launch, with the epilogue if there is one."""
+    """Convolution as a matrix product that never lays out its windows, fused with the epilogue if there is one."""
 
     share = 0.3
     slowdown = 0.5  # thin layers wait for memory, whatever multiplies

@@ -20,7 +20,7 @@ MATHS = {"fp32": ("float", "F32"), "tf32": ("float", "TF32"), "bf16": ("bf16", "
 """How deltas are stored and multiplied, by the query's precision."""
 
 Encoding = dict[str, Any]
-"""A program's arguments of a launch."""
+"""The arguments of a launch that stand for a pointwise program."""
 
 NO_PROGRAM: Encoding = {"program": None, "length": 0, "table": None}
 
@@ -64,7 +64,7 @@ class Launcher:
         return self.device.empty((n, *extent, channels), DTYPES[stored])
 
     def empty_delta(self, n: int, extent: Sequence[int], channels: int) -> Array:
-        """The same, as deltas are stored."""
+        """An array [n, h, w, C] for deltas, stored as the precision says, that is still to be written to."""
         return self.empty(n, extent, channels, self.stored)
 
     def announce(self, boxes: Iterable[Boxes]) -> None:
@@ -120,7 +120,7 @@ class Launcher:
 
     @staticmethod
     def grid(out: Array, v: str, channels: int | None = None) -> tuple[int, int, int]:
-        """A thread for each ``v`` channels of a cell, a row of blocks for each position."""
+        """The grid with a thread for each ``v`` channels of a cell and a row of blocks for each position."""
         n, height, width, all_channels = out.shape
         return spread(height * width * ((channels or all_channels) // int(v))), n, 1
 

@@ -22,7 +22,7 @@ class GpuMemory:
         return self._device.upload(np.ascontiguousarray(array, dtype=np.float32))
 
     def upload_delta(self, array: FloatArray) -> Array:
-        """The same, rounded to bf16 where deltas are stored so."""
+        """A float32 array of the host in the device's memory, rounded to bf16 where deltas are stored in it."""
         return self._device.upload(bits(array)) if self._launcher.stored == "bf16" else self.upload(array)
 
     def download(self, array: Array) -> FloatArray:

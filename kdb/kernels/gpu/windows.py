@@ -48,7 +48,7 @@ class GpuWindows:
         return out
 
     def _like(self, delta: Delta, boxes: Boxes) -> Array:
-        """Over other boxes, stored as the delta is."""
+        """An array for values over ``boxes``, stored as the delta is."""
         return self._device.empty((len(boxes), *boxes.extent, delta.values.shape[-1]), delta.values.dtype)
 
     def _pool(
