@@ -10,7 +10,7 @@ from typing import Any, get_args
 from kdb.errors import BindError
 from kdb.images.preprocessing import choice
 from kdb.images.reading import array_of
-from kdb.queries.bind import GRAYS
+from kdb.queries.fill import GRAYS
 from kdb.results.maps import HeatMap, HeatMaps, Score
 from kdb.session.session import Session
 

@@ -23,6 +23,7 @@ import kdb
 from benchmarks import photos
 from benchmarks.calibrated import calibrate
 from kdb.errors import BindError, Error, ExecutionError, Interrupted, ModelError, ParseError
+from kdb.planner.rules import RULES
 from kdb.results.maps import HeatMap, HeatMaps
 from kdb.session.session import Session
 from kdb.system.interrupts import deferred
@@ -220,7 +221,7 @@ class TestValues:
 
 
 class TestSettings:
-    @pytest.mark.parametrize("rule", [rule.name for rule in kdb.session.session.RULES])
+    @pytest.mark.parametrize("rule", [rule.name for rule in RULES])
     def test_each_rule_on_and_off_gives_the_same_answer(self, db: Session, rule: str) -> None:
         query = "OCCLUDE cat WITH patch(7, 5) STRIDE 3 USING small SCORE logit"
         on = db.execute(query)
@@ -719,6 +720,6 @@ def test_images_are_not_overwritten(
     for name in ("a.png", "b.png"):
         Image.fromarray(np.zeros((SIDE, SIDE, 3), np.uint8)).save(name)
     before = Path("a.png").read_bytes()
-    with pytest.raises(BindError, match="would donate"):
+    with pytest.raises(BindError, match="would overwrite"):
         db.execute(f"{form} '{source}' STRIDE 16 USING small INTO '{into}'")
     assert Path("a.png").read_bytes() == before
