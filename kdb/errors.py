@@ -3,6 +3,7 @@
     Error                       anything kdb refuses or fails at
     |-- ParseError              the text is not a query: line, column, caret, what was expected
     |-- BindError               the query is well formed but names or combines things wrongly
+    |   |-- UnknownName         it names a model that does not exist; carries the name
     |-- ModelError              a model cannot be found, loaded or traced
     |-- DeviceError             ON gpu where there is none, or a device that fails or refuses what it is given
     |-- ExecutionError          a bound query failed while it ran (unreadable image, NaN, unwritable file)
@@ -58,6 +59,14 @@ class ParseError(Error):
 
 class BindError(Error):
     """The query is well formed, but something it names does not exist, or its clauses contradict."""
+
+
+class UnknownName(BindError):
+    """Something is named that does not exist; ``name`` is what was written."""
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
 
 
 class ModelError(Error):
