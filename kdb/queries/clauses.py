@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from kdb.errors import BindError
+from kdb.errors import ClauseError
 from kdb.language import syntax
 
 
 def check(query: syntax.Occlude) -> None:
-    """Raise BindError where clauses contradict one another, or else where one is out of range."""
+    """Raise ClauseError where clauses contradict one another, or else where one is out of range."""
     permitting = approximations(query)
     if query.exact and permitting:
-        raise BindError(f"EXACT contradicts {permitting[0]}, which is permission to approximate")
+        raise ClauseError("{EXACT} contradicts {other}, which is permission to approximate", other=permitting[0])
     if query.drill_down is not None and query.region is not None:
-        raise BindError("DRILL DOWN chooses positions itself, so it cannot stand beside WITHIN or AT")
+        raise ClauseError("{DRILL DOWN} chooses positions itself, so it cannot stand beside {WITHIN} or {AT}")
     if isinstance(query.region, syntax.At) and query.stride is not None:
-        raise BindError("AT names the positions, so it excludes STRIDE")
+        raise ClauseError("{AT} names the positions, so it excludes {STRIDE}")
     for other in ("APPROXIMATE", "BUDGET"):
         if query.drill_down is not None and other in permitting:
-            raise BindError(f"DRILL DOWN chooses what is evaluated, and so does {other}: give one of them")
+            raise ClauseError(
+                "{DRILL DOWN} chooses what is evaluated, and so does {other}: give one of them", other=other
+            )
     _check_ranges(query)
 
 
@@ -42,7 +44,7 @@ def _check_ranges(query: syntax.Occlude) -> None:
         sizes.append(("COARSE STRIDE", query.drill_down.coarse_stride))
     for name, size in sizes:
         if size < 1:
-            raise BindError(f"{name} takes whole numbers from 1; not {size}")
+            raise ClauseError(f"{{{name}}} takes whole numbers from 1; not {size}")
     fractions: list[tuple[str, float | None, float]] = [("BUDGET", query.budget_seconds, float("inf"))]
     if query.threshold is not None:
         fractions += [("THRESHOLD", query.threshold.tau, 1), ("TO SSIM", query.threshold.ssim, 1)]
@@ -52,8 +54,10 @@ def _check_ranges(query: syntax.Occlude) -> None:
         fractions += [("DRILL DOWN", query.drill_down.ratio, 1), ("SPEEDUP", query.drill_down.speedup, float("inf"))]
     for name, value, most in fractions:
         if value is not None and not 0 < value <= most:
-            raise BindError(f"{name} takes a number above 0{'' if most == float('inf') else f', at most {most:g}'}")
+            raise ClauseError(
+                f"{{{name}}} takes a number above 0{'' if most == float('inf') else f', at most {most:g}'}"
+            )
     if query.patch.fill.kind == "rgb" and not all(0 <= value <= 255 for value in query.patch.fill.args):
-        raise BindError("rgb takes three numbers from 0 to 255")
+        raise ClauseError("{FILL} rgb(..) takes three numbers from 0 to 255")
     if query.patch.fill.kind == "blur" and not 0 < query.patch.fill.args[0] <= 1000:
-        raise BindError("blur takes a standard deviation in pixels, above 0 and at most 1000")
+        raise ClauseError("{FILL} blur(..) takes a standard deviation in pixels, above 0 and at most 1000")

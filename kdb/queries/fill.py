@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from kdb.errors import BindError
+from kdb.errors import ClauseError
 from kdb.geometry import Size
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
@@ -19,13 +19,17 @@ GRAYS = {"black": 0.0, "gray": 128.0, "white": 255.0}
 def check_fill(fill: syntax.Fill, patch: Size, channels: int, arguments: Arguments) -> None:
     """Raise BindError for a fill that does not have the patch's size or the image's number of ``channels``."""
     if fill.kind == "rgb" and channels != 3:
-        raise BindError(f"FILL rgb(..) needs three channels, and the model takes {channels}; give FILL $patch")
+        raise ClauseError(f"{{FILL rgb}} needs three channels, and the model takes {channels}; give {{FILL $patch}}")
     if fill.parameter is None:
         return
     value = arguments.array(fill.parameter)
     if value.dtype != np.uint8 or value.shape not in (tuple(patch), (*patch, channels)):
-        expected = f"a uint8 array [{patch.height}, {patch.width}, {channels}], the patch's size"
-        raise BindError(f"FILL takes {expected}; got {value.dtype} {list(value.shape)}")
+        raise ClauseError(
+            "{FILL} takes a uint8 array [{patch.height}, {patch.width}, {channels}], the patch's size; got {given}",
+            patch=patch,
+            channels=channels,
+            given=f"{value.dtype} {list(value.shape)}",
+        )
 
 
 def is_uniform(fill: syntax.Fill) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kdb.errors import BindError
+from kdb.errors import BindError, ClauseError
 from kdb.geometry import IntArray, Size, lattice
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
@@ -55,25 +55,28 @@ def select(query: syntax.Occlude, size: Size, arguments: Arguments) -> Selection
         low = np.array([min(box.y, size.height), min(box.x, size.width)])
         high = np.array([min(box.y + box.height, size.height), min(box.x + box.width, size.width)])
         inside = ((corners >= low) & (corners + patch <= high)).all(axis=1)
-        where = f"wholly in box({box.y}, {box.x}, {box.height}, {box.width})"
+        where = f"wholly in the box ({box.y}, {box.x}, {box.height}, {box.width}) of {{WITHIN}}"
     elif isinstance(query.region, syntax.Mask):
         mask = _mask(arguments.array(query.region.parameter), size)
         centres = corners + np.array(patch) // 2
         inside = mask[centres[:, 0], centres[:, 1]]
-        where = "with its centre pixel in the mask"
+        where = "with its centre pixel in the mask of {WITHIN}"
     else:
         if query.drill_down is not None:
             drill_down.check(query.drill_down, query.stride or syntax.DEFAULT_STRIDE, size)
         return Selection(grid, np.arange(len(corners)))
     if not inside.any():
-        raise BindError(f"no position of the {patch.height} x {patch.width} patch at stride {sy}, {sx} lies {where}")
+        raise ClauseError(
+            f"no position of the {patch.height} x {patch.width} patch at {{STRIDE}} ({sy}, {sx}) lies {where}"
+        )
     return Selection(grid, np.flatnonzero(inside))
 
 
 def _points(points: npt.NDArray[Any], patch: Size, size: Size) -> IntArray:
     if points.ndim != 2 or points.shape[1] != 2 or points.dtype.kind not in "iu" or not len(points):
-        raise BindError(
-            f"AT takes an int array [n, 2] of (y, x), n at least 1; got {points.dtype} {list(points.shape)}"
+        raise ClauseError(
+            "{AT} takes an int array [n, 2] of (y, x), n at least 1; got {given}",
+            given=f"{points.dtype} {list(points.shape)}",
         )
     points = points.astype(np.int64)
     outside = ((points < 0) | (points + patch > size)).any(axis=1)
@@ -87,6 +90,9 @@ def _points(points: npt.NDArray[Any], patch: Size, size: Size) -> IntArray:
 
 def _mask(mask: npt.NDArray[Any], size: Size) -> npt.NDArray[np.bool_]:
     if mask.dtype != np.bool_ or mask.shape != tuple(size):
-        expected = f"a bool array [{size.height}, {size.width}], the model's input"
-        raise BindError(f"mask takes {expected}; got {mask.dtype} {list(mask.shape)}")
+        raise ClauseError(
+            "the mask of {WITHIN} is a bool array [{size.height}, {size.width}], the model's input; got {given}",
+            size=size,
+            given=f"{mask.dtype} {list(mask.shape)}",
+        )
     return mask

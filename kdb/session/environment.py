@@ -22,7 +22,7 @@ class Environment:
     ``on_progress`` is called with (positions finished, positions in all) while a map is computed.
     """
 
-    def __init__(self, study: Study, on_progress: Progress | None) -> None:
+    def __init__(self, study: Study, on_progress: Progress | None = None) -> None:
         self.study, self.on_progress = study, on_progress
         self.settings = default_settings()
         self.catalog = Catalog()

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 import kdb
-from kdb.errors import BindError
+from kdb.errors import BindError, ClauseError
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.language.parser import parse_one
@@ -129,3 +129,9 @@ class TestABoundQuery:
     def test_contradictions_are_refused_before_the_model_is_looked_for(self) -> None:
         with pytest.raises(BindError, match="EXACT contradicts THRESHOLD"):
             self.bind("mean USING nothing EXACT THRESHOLD 0.5")
+
+
+def test_a_clause_error_calls_clauses_by_other_names() -> None:
+    error = ClauseError("{DRILL DOWN} takes {given}, not {STRIDE}", given="{4}")
+    assert str(error) == "DRILL DOWN takes {4}, not STRIDE"
+    assert error.said_with({"STRIDE": "stride"}) == "DRILL DOWN takes {4}, not stride"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import threading
 import time
@@ -474,13 +475,30 @@ class TestSources:
             {"ssim": 90},
             {"ssim": "high"},
             {"at": [(0, 0)], "stride": 4},
+            {"at": [(0.5, 0)]},
+            {"at": [(0, 0)], "within": (0, 0, 9, 9)},
+            {"stride": 0},
+            {"stride": -1},
+            {"patch": -1},
+            {"within": (0, 0, 4, 4)},
+            {"within": np.ones((3, 3), bool)},
+            {"fill": np.zeros((2, 2, 3), np.uint8)},
         ],
+        ids=str,
     )
     def test_the_one_call_form_refuses_in_its_own_words(
         self, module: nn.Module, image: np.ndarray, wrong: dict[str, Any]
     ) -> None:
-        with pytest.raises(BindError):
+        with pytest.raises(BindError, match=next(iter(wrong))) as caught:
             kdb.occlude(image, module, **wrong)
+        assert not re.search("AT|FILL|STRIDE|WITHIN", str(caught.value))
+
+    def test_the_one_call_form_finds_a_keyword_that_was_meant(self, module: nn.Module, image: np.ndarray) -> None:
+        for wrong, meant in [("strides", "stride"), ("inputsize", "input_size"), ("targets", "target")]:
+            with pytest.raises(BindError, match=f"no keyword '{wrong}'; did you mean '{meant}'"):
+                kdb.occlude(image, module, **{wrong: 4})
+        with pytest.raises(BindError, match="no keyword 'weights'; those of the model are input, "):
+            kdb.occlude(image, module, weights="random")
 
 
 class TestExplain:
