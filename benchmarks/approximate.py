@@ -32,7 +32,7 @@ from kdb.geometry import IntArray, Size
 from kdb.language import syntax
 from kdb.operators.network import Network
 from kdb.planner.permissions import Permissions
-from kdb.queries.evaluation import LOW_FIDELITY
+from kdb.queries.planning import LOW_FIDELITY
 from kdb.results.maps import HeatMap
 from kdb.sampling.drill_down import DrillDown, coarse_steps
 from kdb.sampling.multi_fidelity import MultiFidelity

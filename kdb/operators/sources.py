@@ -58,6 +58,7 @@ class Opaque(Operator):
     """
 
     label: ClassVar[str] = "opaque"
+    has_delta_rule: ClassVar[bool] = False
 
     because: str
     shape: Shape
