@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 import platform
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
@@ -36,8 +38,10 @@ from kdb.planner.cost import GPU_PROFILE, CostProfile, Rates
 from kdb.system import cache
 from kdb.system.threads import checkpoint, computing, limited_pools
 
+log = logging.getLogger(__name__)
+
 FORMAT = 2
-"""Of the kept file; raised whenever an operator counts its work differently, or a kernel changes its speed."""
+"""Version of the stored profile; raise it when an operator counts its work differently or a kernel's speed changes."""
 
 BATCH, MOST_POSITIONS, MOST_BYTES = 48, 1 << 15, 1 << 30
 """Positions that a layer is timed on at first; how many at most, and how large their deltas may be."""
@@ -175,7 +179,7 @@ def _measured(
             points.setdefault(work.kind, []).append((work.width, rate))
     rates: dict[str, Rates] = {kind: tuple(sorted(found)) for kind, found in points.items()}
     derivation = derived / deriving if deriving else default.derivation
-    return CostProfile(name, {**default.rates, **rates}, bandwidth, derivation, call)
+    return CostProfile(name, {**default.rates, **rates}, bandwidth, derivation, call, date.today().isoformat())
 
 
 def _bandwidth(backend: Backend, clock: Clock) -> float:
@@ -223,13 +227,13 @@ def processor() -> str:
 
 @lru_cache
 def machine(threads: int) -> str:
-    """A name for this machine at so many threads: of processor, cores, and the libraries' versions."""
+    """An identifier of this machine with ``threads`` workers: a hash of processor, cores and library versions."""
     parts = (FORMAT, platform.machine(), processor(), os.cpu_count(), threads, torch.__version__, np.__version__)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def device_machine(device: Device) -> str:
-    """A name for a GPU, likewise."""
+    """An identifier of a GPU and the library versions."""
     parts = (FORMAT, device.title, device.has_torch, torch.__version__)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
@@ -239,29 +243,34 @@ def _file(machine: str) -> Path:
 
 
 def keep(profile: CostProfile, machine: str) -> None:
-    """Keep the profile of what is so named for later processes, where anything can be kept."""
+    """Store the profile of ``machine`` in the cache folder."""
     cache.write(_file(machine), encoded(profile).encode())
 
 
 def kept(machine: str) -> CostProfile | None:
-    """The profile that was measured on what is so named, if there is one to be trusted."""
+    """The stored profile of ``machine``, or None."""
     data = cache.read(_file(machine))
-    return None if data is None else decoded(data)
+    found = None if data is None else decoded(data)
+    if data is not None and found is None:
+        log.warning("ignoring the damaged or outdated profile %s", _file(machine))
+    return found
 
 
 def encoded(profile: CostProfile) -> str:
-    """A profile as text."""
+    """A profile as JSON."""
     return json.dumps(asdict(profile))
 
 
 def decoded(data: str | bytes) -> CostProfile | None:
-    """What :func:`encoded` wrote; None where it is damaged or lacks a kind of work that is costed today."""
+    """The profile that :func:`encoded` wrote; None if the text is damaged or lacks a kind of work."""
     try:
         found = json.loads(data)
         rates = {str(kind): tuple((int(w), float(r)) for w, r in points) for kind, points in found["rates"].items()}
         numbers = [float(found[name]) for name in ("bandwidth", "derivation", "call")]
         sound = all(0 < n < math.inf for n in (*numbers, *(r for points in rates.values() for _, r in points)))
         complete = any(rates.keys() >= profile.rates.keys() for profile in (CostProfile(), GPU_PROFILE))
-        return CostProfile(str(found["name"]), rates, *numbers) if sound and complete and all(rates.values()) else None
+        if not (sound and complete and all(rates.values())):
+            return None
+        return CostProfile(str(found["name"]), rates, *numbers, str(found.get("measured", "")))
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
