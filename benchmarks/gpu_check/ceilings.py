@@ -36,12 +36,16 @@ def ceilings(check: Check, rows: Rows, network: str) -> None:
         )  # fmt: skip
         x = backend.upload(np.random.default_rng(0).standard_normal((8, 14, 14, 32)).astype(np.float32))
         spec = ConvolutionSpec(Weight(np.ones((32, 32, 3, 3), np.float32)), None, Sliding((3, 3)), 1, (1, 1, 1, 1))
-        kernel = backend.convolution_kernels(spec.sliding, 1)[0]
+        kernel = backend.kernels.convolution(spec.sliding, 1)[0]
 
         def ours() -> object:
-            return backend.convolve(x, spec, kernel)
+            return kernel.evaluate(backend, x, spec)
 
-        rows("Launches", what=f"a convolution through kdb ({kernel})", us_each=_queued(ours, backend.synchronize) * 1e6)
+        rows(
+            "Launches",
+            what=f"a convolution through kdb ({kernel.name})",
+            us_each=_queued(ours, backend.synchronize) * 1e6,
+        )
         channels_last = torch.randn(8, 32, 14, 14, device=check.device).contiguous(memory_format=torch.channels_last)
         filters = torch.ones(32, 32, 3, 3, device=check.device).contiguous(memory_format=torch.channels_last)
         theirs = _queued(lambda: F.conv2d(channels_last, filters, padding=1), lambda: _synchronize(check))

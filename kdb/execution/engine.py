@@ -26,7 +26,7 @@ from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.operators.network import Network
 from kdb.planner import calibration
-from kdb.planner.cost import GPU_PROFILE, CostModel, CostProfile
+from kdb.planner.cost import CostModel, CostProfile, data_sheet_profile
 from kdb.planner.lower import lower
 from kdb.planner.optimize import Applied, Memo, optimize
 from kdb.planner.permissions import EXACT, Permissions
@@ -150,7 +150,7 @@ class Engine:
         if device is not None:
             megabytes = self.settings["memory_limit"]
             limit = None if megabytes is None else megabytes << 20
-            profile = self._profile(calibration.device_machine(device), GPU_PROFILE)
+            profile = self._profile(calibration.device_machine(device), data_sheet_profile())
             costs = CostModel(profile, GpuBackend(device, native, permissions.precision, limit), allowed, positions)
             room = DEVICE_BUFFER_BYTES if limit is None else min(DEVICE_BUFFER_BYTES, limit // 8)
             size = batch_size or preset.device_batch_size

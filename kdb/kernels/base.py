@@ -18,6 +18,7 @@ import numpy.typing as npt
 from kdb.geometry import Boxes, IntArray, Size, Window
 
 if TYPE_CHECKING:
+    from kdb.kernels.kernel import Kernels
     from kdb.system.threads import Threads
 
 Array = Any  # an array of the backend's own library
@@ -183,25 +184,12 @@ class Backend(Protocol):
     """The verbs.  ``n`` is a batch of positions, each at its own place in the layer's map."""
 
     name: str
+    kernels: Kernels
+    """The physical operators that it has for convolutions, dense layers and sums."""
     host: bool
     """Whether arrays lie in the host's memory, so that looking at one waits for nothing, and slices can be filled."""
     threads: Threads
     """Where all verbs are to be called."""
-
-    def convolution_kernels(self, sliding: Sliding, groups: int) -> tuple[str, ...]:
-        """The kernels this backend has for such a :meth:`convolve`, the most general first."""
-
-    def delta_kernels(self, sliding: Sliding, groups: int) -> tuple[str, ...]:
-        """Those of :meth:`convolve_delta`, among them such that round to fewer bits where the query permits it.
-
-        For deltas alone: what they round is relative to the small delta, not to the activation.
-        """
-
-    def dense_kernels(self) -> tuple[str, ...]:
-        """Those of :meth:`dense` on deltas, likewise."""
-
-    def fuses(self, kernel: str, program: Program) -> bool:
-        """Whether this kernel, of :meth:`convolve_delta` or ``union``, takes such an epilogue."""
 
     def running(self) -> AbstractContextManager[None]:
         """Around all other verbs, in the thread that calls them."""
@@ -270,17 +258,6 @@ class Backend(Protocol):
 
     # Sliding windows and matrices, of whole maps and of deltas.
 
-    def convolve(self, x: Array, spec: ConvolutionSpec, kernel: str) -> Array:
-        """The convolution of x [n, h, w, in]: [n, h', w', out]."""
-
-    def convolve_delta(
-        self, delta: Delta, boxes: Boxes, spec: ConvolutionSpec, kernel: str, epilogue: Epilogue | None = None
-    ) -> Array:
-        """``W * d`` over the output's ``boxes``."""
-
-    def recompute(self, delta: Delta, boxes: Boxes, view: Array, result: Array, spec: ConvolutionSpec) -> Array:
-        """The paper's Algorithm 1, less the output's view: ``W * (view + d) + b - result[B]``."""
-
     def max_pool(self, x: Array, sliding: Sliding, padding: Margins, size: Size) -> Array:
         """Maximum over each window, minus infinity around the map; ``size`` is the output's."""
 
@@ -302,9 +279,6 @@ class Backend(Protocol):
 
     def resample(self, x: Array, rows: Weight, columns: Weight) -> Array:
         """``rows x columns^T`` for each channel; [h', h] and [w', w]."""
-
-    def dense(self, x: Array, weight: Weight, bias: Weight | None, kernel: str) -> Array:
-        """``x W^T + b`` over the channels of [n, h, w, in]; ``weight`` is [out, in], ``kernel`` "full" for fp32."""
 
     # Cell by cell.
 

@@ -13,6 +13,7 @@ from benchmarks.oracle import SIGNAL_BOUND
 from kdb.geometry import Boxes, Size
 from kdb.kernels.base import ConvolutionSpec, Delta, Epilogue, Instruction, Sliding, Weight
 from kdb.kernels.cpu.backend import CpuBackend
+from kdb.kernels.cpu.taps import TAPS
 from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.kernels.gpu.memory import MATHS
@@ -50,15 +51,15 @@ def test_convolutions(
     x = normal(rng, 3, 19, 23, groups * inner)
     where, at = Boxes(rng.integers(0, 4, (5, 2)), Size(4, 5)), Boxes(rng.integers(0, 9, (5, 2)), Size(9, 7))
     values = normal(rng, 5, 9, 7, groups * inner)
-    expected = CPU.convolve_delta(Delta(at, values), where, spec, "taps")
+    expected = TAPS.delta(CPU, spec, Delta(at, values), where)
     with k.running(), torch.inference_mode():
-        full = k.convolve(k.upload(x), spec, "gemm" if k.native else "direct")
-        close(k.download(full), CPU.convolve(x, spec, "taps"))
+        full = k.kernels.convolution(sliding, groups)[0].evaluate(k, k.upload(x), spec)
+        close(k.download(full), TAPS.evaluate(CPU, x, spec))
         raw = k.upload(values)
         if precision == "bf16":
             raw = k.union([Delta(at, k.device.array(k.device.tensor(raw).bfloat16()))], at)
-        name = k.delta_kernels(sliding, groups)[0]
-        found = k.convolve_delta(Delta(at, raw), where, spec, name)
+        kernel = k.kernels.convolution_deltas(sliding, groups)[0]
+        found = kernel.delta(k, spec, Delta(at, raw), where)
         close(k.download(found), expected, precision)
 
 

@@ -82,7 +82,7 @@ def test_the_tiling_covers_the_input_and_none_is_cheaper(x: int, y: int, kernel:
 
 def test_it_is_offered_where_it_applies() -> None:
     backend = CpuBackend()
-    assert "winograd" in backend.convolution_kernels(Sliding((3, 3)), 1)
+    assert winograd.WINOGRAD in backend.kernels.convolution(Sliding((3, 3)), 1)
     for sliding, groups in (
         (Sliding((3, 3), stride=(2, 2)), 1),
         (Sliding((3, 3), dilation=(2, 2)), 1),
@@ -91,4 +91,4 @@ def test_it_is_offered_where_it_applies() -> None:
         (Sliding((2, 2)), 1),
         (Sliding((11, 11)), 1),
     ):
-        assert "winograd" not in backend.convolution_kernels(sliding, groups)
+        assert winograd.WINOGRAD not in backend.kernels.convolution(sliding, groups)

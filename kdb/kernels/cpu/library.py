@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from kdb.kernels.base import ConvolutionSpec, Sliding, Tail, Weight
-from kdb.kernels.cpu import taps
+from kdb.kernels.cpu.boxed import padded
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -65,7 +65,7 @@ def convolve(x: FloatArray, spec: ConvolutionSpec, reduced: bool = False) -> Flo
     weight, bias, sliding = spec.weight, spec.bias, spec.sliding
     top, left, bottom, right = spec.padding
     if (top, left) != (bottom, right):
-        x, top, left = taps.padded(x, spec.padding), 0, 0
+        x, top, left = padded(x, spec.padding), 0, 0
     # A single tap has no dilation; given one, oneDNN crashes the process on maps one cell wide at stride 2.
     gy, gx = (1 if taps == 1 else gap for taps, gap in zip(sliding.kernel, sliding.dilation, strict=True))
     inputs, weights = _nchw(_own(x)), weight.form("torch", _weight) if not reduced else weight.form("bf16", _reduced)
