@@ -31,7 +31,8 @@ from kdb.frontends.torch_export import trace
 from kdb.geometry import IntArray, Size
 from kdb.language import syntax
 from kdb.operators.network import Network
-from kdb.queries.evaluation import LOW_FIDELITY
+from kdb.planner.permissions import Permissions
+from kdb.queries.planning import LOW_FIDELITY
 from kdb.results.maps import HeatMap
 from kdb.sampling.drill_down import DrillDown, coarse_steps
 from kdb.sampling.multi_fidelity import MultiFidelity
@@ -103,8 +104,8 @@ class Costs:
 
     def of(self, positions: IntArray, low: bool = False) -> int:
         """Multiply-adds of one round, at ``low`` fidelity or exact."""
-        threshold = LOW_FIDELITY if low else None
-        plan = self._engine.plan(self.network, positions, PATCH, uniform=True, threshold=threshold, freeze=low)
+        permitted = Permissions(threshold=LOW_FIDELITY if low else None, freeze_context=low)
+        plan = self._engine.plan(self.network, positions, PATCH, permitted, uniform=True)
         return plan.physical.planned_macs
 
     def naive(self, positions: int) -> int:

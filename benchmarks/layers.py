@@ -12,7 +12,9 @@ import numpy as np
 from benchmarks.timing import Seconds, interleave
 from kdb.geometry import Boxes, IntArray
 from kdb.kernels.base import Array, Backend, Delta, FloatArray
-from kdb.operators.base import Shape, Update, Work
+from kdb.kernels.kernel import Kernel
+from kdb.kernels.work import Work
+from kdb.operators.base import Shape, Update
 from kdb.operators.convolution import Convolution
 from kdb.operators.network import Node
 from kdb.operators.pointwise import Dense
@@ -48,12 +50,13 @@ class Layer:
     chosen: str
     launches: float
 
-    def kernels(self, backend: Backend) -> tuple[str, ...]:
-        """The kernels that compete for the layer."""
+    def kernels(self, backend: Backend) -> dict[str, Kernel]:
+        """The kernels that compete for the layer, by name."""
         operator = self.node.operator
-        return operator.kernels(backend) if self.incremental else operator.evaluation_kernels(backend)
+        competing = operator.kernels(backend) if self.incremental else operator.evaluation_kernels(backend)
+        return {kernel.name: kernel for kernel in competing}
 
-    def work(self, kernel: str) -> Work:
+    def work(self, kernel: Kernel) -> Work:
         """The work of ``kernel`` for one position, as the operator states it to the cost model."""
         if self.incremental:
             extents = self.inputs.extent, self.outputs.extent
@@ -84,12 +87,12 @@ def layers(plan: PhysicalPlan) -> list[Layer]:
                     Boxes.whole(positions_at_once[stage.name], each.shape.size) for each in (before, node)
                 )
             launches = count / len(outputs)
-            alike = replace(operator, weight="", bias=None), before.shape, node.shape, step.kernel
+            alike = replace(operator, weight="", bias=None), before.shape, node.shape, step.kernel.name
             key = (*alike, inputs.extent, outputs.extent, len(outputs), step.incremental)
             if key in found:
                 found[key] = replace(found[key], launches=found[key].launches + launches)
             else:
-                found[key] = Layer(node, before.shape, inputs, outputs, step.incremental, step.kernel, launches)
+                found[key] = Layer(node, before.shape, inputs, outputs, step.incremental, step.kernel.name, launches)
     return list(found.values())
 
 
@@ -123,7 +126,7 @@ class Launch:
         self.values = normal(len(layer.inputs), *layer.inputs.extent, layer.shape.channels)
         self.views = [normal(*shape.size, shape.channels) for shape in (layer.shape, layer.node.shape)]
 
-    def __call__(self, kernel: str) -> Array:
+    def __call__(self, kernel: Kernel) -> Array:
         """Launch the delta rule, or full evaluation, with a kernel; returns its output [n, h, w, C]."""
         layer, operator = self.layer, self.layer.node.operator
         if not layer.incremental:
@@ -139,18 +142,18 @@ def kernel_seconds(plan: PhysicalPlan, layer: Layer, rounds: int) -> dict[str, f
 
     All threads of the plan run the same launch at once.  The layouts of weights are prepared beforehand.
     """
-    launch = Launch(plan, layer)
+    launch, kernels = Launch(plan, layer), layer.kernels(plan.backend)
     first: dict[str, float] = {}
     with limited_pools(1):
-        for kernel in layer.kernels(plan.backend):
+        for name, kernel in kernels.items():
             launch(kernel)
-            first[kernel] = busy_seconds(partial(launch, kernel), plan.threads)
+            first[name] = busy_seconds(partial(launch, kernel), plan.threads)
         limit = HOPELESS * min(first.values())
 
-        def turn(kernel: str) -> Seconds:
-            repeats = math.ceil(LEAST_SECONDS / first[kernel])
-            return Seconds(busy_seconds(partial(launch, kernel), plan.threads, repeats))
+        def turn(name: str) -> Seconds:
+            repeats = math.ceil(LEAST_SECONDS / first[name])
+            return Seconds(busy_seconds(partial(launch, kernels[name]), plan.threads, repeats))
 
-        turns = {kernel: partial(turn, kernel) for kernel in first if first[kernel] <= limit or kernel == layer.chosen}
+        turns = {name: partial(turn, name) for name in first if first[name] <= limit or name == layer.chosen}
         timings = interleave(turns, rounds=rounds, warmups=0)
-    return first | {kernel: min(timing.seconds) for kernel, timing in timings.items()}
+    return first | {name: min(timing.seconds) for name, timing in timings.items()}

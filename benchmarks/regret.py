@@ -113,8 +113,8 @@ def contests(name: str, plan: PhysicalPlan, profile: CostProfile, rounds: int) -
     """Time all distinct layers of a network's plan, each kernel ``rounds`` times."""
     found = []
     for layer in layers(plan):
-        measured = kernel_seconds(plan, layer, rounds)
-        estimated = {kernel: profile.seconds(layer.work(kernel), len(layer.outputs)) for kernel in measured}
+        measured, kernels = kernel_seconds(plan, layer, rounds), layer.kernels(plan.backend)
+        estimated = {name: profile.seconds(layer.work(kernels[name]), len(layer.outputs)) for name in measured}
         found.append(Contest(name, layer, measured, estimated))
     return found
 

@@ -25,14 +25,14 @@ from benchmarks.timing import Estimate, Seconds, Timing, interleave, markdown_ta
 from benchmarks.verify import DOCS, Ints, chosen_networks, load, scattered
 from kdb.execution.engine import Engine, default_settings
 from kdb.execution.settings import cores
-from kdb.geometry import Size
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.language.parser import parse_one
 from kdb.models import zoo
 from kdb.models.catalog import Catalog
 from kdb.planner.explain import explain, render
-from kdb.queries import bind
+from kdb.queries import planning
+from kdb.queries.bind import bind
 from kdb.results.maps import HeatMap
 from kdb.session.session import connect
 
@@ -92,13 +92,10 @@ class Explain:
         """The plan as text."""
         query = parse_one(self.text)
         assert isinstance(query, syntax.Occlude)
-        bind.check(query)
         engine = Engine(default_settings())
         engine.settings.set("threads", self.threads)
-        model = self.catalog.find(query.model, self.arguments)
-        selection = bind.select(query, Size(*model.input_shape[1:]), self.arguments)
-        planned = engine.plan(self.catalog.traced(model).network, selection.positions, Size(*PATCH), uniform=True)
-        return render(explain(str(query), planned.physical, planned.history), "text")
+        planned, note = planning.first_round(engine, bind(query, self.arguments, self.catalog))
+        return render(explain(str(query), planned.physical, planned.history, note), "text")
 
 
 def explaining(name: str, scale: Scale) -> Row:

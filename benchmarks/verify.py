@@ -27,7 +27,7 @@ from benchmarks import photos
 from benchmarks.calibrated import calibrated, input_size
 from benchmarks.oracle import RANGE_BOUND, SCALE_BOUND, SIGNAL_BOUND, Exactness, exactness, full_inference
 from benchmarks.timing import markdown_table, write_json, write_markdown
-from kdb.execution.settings import KERNELS
+from kdb.execution.settings import kernels
 from kdb.models import zoo
 from kdb.results.maps import HeatMap
 from kdb.session.session import Session
@@ -403,7 +403,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns 0 if every case is exact, else 1."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.verify", description=__doc__.partition("\n")[0])
     parser.add_argument("--only", metavar="NAMES", help="these networks, comma-separated")
-    parser.add_argument("--kernels", choices=KERNELS, default="auto", help="as SET kernels takes them")
+    parser.add_argument("--kernels", choices=kernels(), default="auto", help="as SET kernels takes them")
     parser.add_argument("--positions", type=int, default=COMPARED, help="positions compared in each case (%(default)s)")
     parser.add_argument("--out", type=Path, help="folder for the report; docs/benchmarks for a full run")
     options = parser.parse_args(arguments)

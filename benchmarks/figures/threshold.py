@@ -35,13 +35,14 @@ from benchmarks.figures.common import (
 from benchmarks.timing import Seconds, interleave, markdown_table
 from benchmarks.verify import IntArray
 from kdb.execution.engine import Engine, default_settings
-from kdb.execution.executor import Occlusion
+from kdb.execution.stages import Occlusion
 from kdb.frontends.torch_export import trace
 from kdb.geometry import Size
 from kdb.kernels.base import Array
 from kdb.operators.network import Network
 from kdb.operators.pointwise import Flatten
 from kdb.planner.footprints import Geometry
+from kdb.planner.permissions import Permissions
 from kdb.session.session import Session
 
 TITLE = "Projective field thresholding"
@@ -74,7 +75,7 @@ def last_maps(network: Network, setting: Setting, positions: IntArray, tau: floa
     settings = default_settings()
     settings.set("rule.cut_over", "off")  # with deltas up to the output, the threshold applies to all layers
     engine = Engine(settings)
-    plan = engine.plan(network, positions, Size(SIDE, SIDE), threshold=tau).physical
+    plan = engine.plan(network, positions, Size(SIDE, SIDE), Permissions(threshold=tau)).physical
     image = np.ascontiguousarray(setting.normalised.permute(1, 2, 0).numpy())
     views, _ = engine.materialize(plan, "figure", image)
     found = np.empty((len(positions), network.output.shape.channels), np.float32)

@@ -15,7 +15,7 @@ from benchmarks.gpu_check.check import Check, Rows
 from benchmarks.gpu_check.full_inference import permitted
 from benchmarks.gpu_check.subject import clock
 from kdb.geometry import Size
-from kdb.kernels.base import Sliding, Weight
+from kdb.kernels.base import ConvolutionSpec, Sliding, Weight
 
 REPEATS = 20
 
@@ -35,13 +35,17 @@ def ceilings(check: Check, rows: Rows, network: str) -> None:
             us_each=_queued(lambda: backend.add(tiny, tiny, True), backend.synchronize) * 1e6,
         )  # fmt: skip
         x = backend.upload(np.random.default_rng(0).standard_normal((8, 14, 14, 32)).astype(np.float32))
-        weight = Weight(np.ones((32, 32, 3, 3), np.float32))
-        kernel = backend.convolution_kernels(Sliding((3, 3)), 1)[0]
+        spec = ConvolutionSpec(Weight(np.ones((32, 32, 3, 3), np.float32)), None, Sliding((3, 3)), 1, (1, 1, 1, 1))
+        kernel = backend.kernels.convolution(spec.sliding, 1)[0]
 
         def ours() -> object:
-            return backend.convolve(x, weight, None, Sliding((3, 3)), 1, (1, 1, 1, 1), kernel)
+            return kernel.evaluate(backend, x, spec)
 
-        rows("Launches", what=f"a convolution through kdb ({kernel})", us_each=_queued(ours, backend.synchronize) * 1e6)
+        rows(
+            "Launches",
+            what=f"a convolution through kdb ({kernel.name})",
+            us_each=_queued(ours, backend.synchronize) * 1e6,
+        )
         channels_last = torch.randn(8, 32, 14, 14, device=check.device).contiguous(memory_format=torch.channels_last)
         filters = torch.ones(32, 32, 3, 3, device=check.device).contiguous(memory_format=torch.channels_last)
         theirs = _queued(lambda: F.conv2d(channels_last, filters, padding=1), lambda: _synchronize(check))

@@ -12,8 +12,9 @@ import torch
 from benchmarks.gpu_check.backends import backends
 from benchmarks.gpu_check.check import Check, Rows
 from kdb.geometry import Boxes, Size
-from kdb.kernels.base import Backend, Delta, Sliding, Weight
+from kdb.kernels.base import Backend, ConvolutionSpec, Delta, Sliding, Weight
 from kdb.kernels.cpu.backend import CpuBackend
+from kdb.kernels.cpu.taps import TAPS
 from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.device import CupyDevice
 from kdb.kernels.gpu.source import INSTANCES, kernels
@@ -62,21 +63,23 @@ def _convolution(rows: Rows, label: str, backend: Backend) -> None:
     rng, n, channels, extent = np.random.default_rng(0), 64, 128, Size(16, 16)
     weight = Weight((rng.standard_normal((channels, channels, 3, 3)) / 34).astype(np.float32))
     values = rng.standard_normal((n, *extent, channels)).astype(np.float32)
-    at, sliding, padding = Boxes(rng.integers(0, 9, (n, 2)), extent), Sliding((3, 3)), (1, 1, 1, 1)
+    spec = ConvolutionSpec(weight, None, Sliding((3, 3)), 1, (1, 1, 1, 1))
+    at = Boxes(rng.integers(0, 9, (n, 2)), extent)
     out = Boxes(np.maximum(at.origins - 1, 0), Size(18, 18))
-    expected = CpuBackend(native=True).convolve_delta(Delta(at, values), out, weight, sliding, 1, padding, "taps")
-    kernel = backend.delta_kernels(sliding, 1)[-1 if label.endswith("bf16, all") else 0]
+    expected = TAPS.delta(CpuBackend(native=True), spec, Delta(at, values), out)
+    competing = [kernel for kernel in backend.kernels.convolution_deltas(spec.sliding, 1) if kernel.timed]
+    kernel = competing[-1 if label.endswith("bf16, all") else 0]
     with backend.running(), torch.inference_mode():
         delta = Delta(at, backend.delta(values))
         seconds = []
         for _ in range(5):
             begun = time.perf_counter()
-            found = backend.convolve_delta(delta, out, weight, sliding, 1, padding, kernel)
+            found = kernel.delta(backend, spec, delta, out)
             backend.synchronize()
             seconds.append(time.perf_counter() - begun)
         error = float(np.abs(backend.download(found) - expected).max() / np.abs(expected).max())
     flops = 2 * n * 18 * 18 * 9 * channels**2
     rows(
-        "One convolution", backend=label, kernel=kernel, error=error, first_ms=seconds[0] * 1e3,
+        "One convolution", backend=label, kernel=kernel.name, error=error, first_ms=seconds[0] * 1e3,
         then_ms=min(seconds[1:]) * 1e3, TFLOP_per_s=flops / min(seconds[1:]) / 1e12,
     )  # fmt: skip

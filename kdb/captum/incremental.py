@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from kdb.captum.arguments import Question, Target, Told, Windows
 from kdb.errors import ExecutionError, ModelError
 from kdb.execution.engine import Engine
-from kdb.execution.executor import Occlusion
+from kdb.execution.stages import Occlusion
 from kdb.execution.views import MaterializedViews
 from kdb.frontends.check import agree
 from kdb.frontends.trace_cache import trace

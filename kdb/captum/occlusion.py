@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import RLock
 from typing import Any
@@ -22,6 +22,7 @@ from kdb.errors import BindError, Error, ExecutionError, FullInferenceWarning, M
 from kdb.execution.engine import Engine, default_settings
 from kdb.frontends.check import first_line
 from kdb.system.interrupts import interruptible
+from kdb.system.progress import ProgressBar
 
 
 @dataclass(frozen=True)
@@ -114,14 +115,16 @@ class Occlusion:
         suited = self._suited(asked.inputs, asked.arguments, asked.output)
         if isinstance(suited, Traced):
             try:
-                found, work = incremental.attributions(self._engine, suited, asked, _bar(count, shown))
+                with _bar(count, shown) as tell:
+                    found, work = incremental.attributions(self._engine, suited, asked, tell)
                 return (found,), Report(count, time.perf_counter() - start, work)
             except (ModelError, ExecutionError) as error:
                 suited = str(error)
         if suited not in self._warned:
             self._warned.add(suited)
             warnings.warn(f"full inference for each window: {suited}", FullInferenceWarning, stacklevel=3)
-        maps = full.attributions(asked, batch, _bar(steps, shown))
+        with _bar(steps, shown) as tell:
+            maps = full.attributions(asked, batch, tell)
         return maps, Report(count, time.perf_counter() - start, why_not=suited)
 
     def why_not(self, inputs: Tensor | tuple[Tensor, ...], additional_forward_args: Any = None) -> str | None:
@@ -161,15 +164,15 @@ def _as_tuple(arguments: Any) -> tuple[Any, ...]:
     return () if arguments is None else arguments if isinstance(arguments, tuple) else (arguments,)
 
 
-def _bar(total: int, shown: bool) -> Told:
-    """A line on stderr that is drawn over itself."""
-    drawn = -1
-
-    def tell(done: int) -> None:
-        nonlocal drawn
-        if done != drawn:
-            drawn, end = done, "\n" if done == total else ""
-            percent = 100 * done // total
-            print(f"\rOcclusion attribution: {percent}%, {done} of {total} windows", end=end, file=sys.stderr)
-
-    return tell if shown else lambda done: None
+@contextmanager
+def _bar(total: int, shown: bool) -> Iterator[Told]:
+    """A callback that draws a progress bar on standard error, if ``shown``."""
+    if not shown:
+        yield lambda done: None
+        return
+    bar = ProgressBar("windows", delay=0.0, leave=True)
+    try:
+        bar(0, total)
+        yield lambda done: bar(done, total)
+    finally:
+        bar.close()
