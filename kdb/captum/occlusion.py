@@ -16,11 +16,20 @@ import torch
 from torch import Tensor, nn
 
 from kdb.captum import full, incremental
-from kdb.captum.arguments import Question, Target, Told, bind_baselines, bind_inputs, bind_output, bind_windows
-from kdb.captum.incremental import Traced, Traces, Work
+from kdb.captum.arguments import (
+    OnProgress,
+    Question,
+    Target,
+    bind_baselines,
+    bind_inputs,
+    bind_output,
+    bind_windows,
+)
 from kdb.errors import BindError, Error, ExecutionError, FullInferenceWarning, ModelError
 from kdb.execution.engine import Engine, default_settings
+from kdb.execution.occluder import Work
 from kdb.frontends.check import first_line
+from kdb.models.traces import TracedModule, Traces
 from kdb.system.interrupts import interruptible
 
 
@@ -101,27 +110,27 @@ class Occlusion:
         with self._lock, interruptible(), torch.no_grad():
             output = self._forward(tensors, arguments)
             chosen.select(output)  # what is wrong with the target is said now
-            asked = Question(self._forward, tensors, arguments, windows, covers, chosen, output)
-            maps, self.report = self._answer(asked, batch, show_progress)
+            question = Question(self._forward, tensors, arguments, windows, covers, chosen, output)
+            maps, self.report = self._answer(question, batch, show_progress)
         results = tuple(torch.from_numpy(each).float().to(x.device) for each, x in zip(maps, tensors, strict=True))
         return results if isinstance(inputs, tuple) else results[0]
 
-    def _answer(self, asked: Question, batch: int, shown: bool) -> tuple[Sequence[npt.NDArray[np.float64]], Report]:
+    def _answer(self, question: Question, batch: int, shown: bool) -> tuple[Sequence[npt.NDArray[np.float64]], Report]:
         """An attribution for each input, by the engine if that is possible."""
         start = time.perf_counter()
-        steps = sum(map(len, asked.windows))
-        count = steps * len(asked.inputs[0])
-        suited = self._suited(asked.inputs, asked.arguments, asked.output)
-        if isinstance(suited, Traced):
+        steps = sum(map(len, question.windows))
+        count = steps * len(question.inputs[0])
+        suited = self._suited(question.inputs, question.arguments, question.output)
+        if isinstance(suited, TracedModule):
             try:
-                found, work = incremental.attributions(self._engine, suited, asked, _bar(count, shown))
+                found, work = incremental.attributions(self._engine, suited, question, _bar(count, shown))
                 return (found,), Report(count, time.perf_counter() - start, work)
             except (ModelError, ExecutionError) as error:
                 suited = str(error)
         if suited not in self._warned:
             self._warned.add(suited)
             warnings.warn(f"full inference for each window: {suited}", FullInferenceWarning, stacklevel=3)
-        maps = full.attributions(asked, batch, _bar(steps, shown))
+        maps = full.attributions(question, batch, _bar(steps, shown))
         return maps, Report(count, time.perf_counter() - start, why_not=suited)
 
     def why_not(self, inputs: Tensor | tuple[Tensor, ...], additional_forward_args: Any = None) -> str | None:
@@ -132,12 +141,11 @@ class Occlusion:
         tensors, arguments = bind_inputs(inputs), _as_tuple(additional_forward_args)
         with self._lock, interruptible(), torch.no_grad():
             suited = self._suited(tensors, arguments, self._forward(tensors, arguments))
-        return None if isinstance(suited, Traced) else suited
+        return None if isinstance(suited, TracedModule) else suited
 
-    def _suited(self, inputs: tuple[Tensor, ...], arguments: tuple[Any, ...], output: Tensor) -> Traced | str:
+    def _suited(self, inputs: tuple[Tensor, ...], arguments: tuple[Any, ...], output: Tensor) -> TracedModule | str:
         """The model's trace, or why the engine cannot be used."""
-        why_not = incremental.unsuitable(self.forward_func, inputs, arguments)
-        why_not = why_not or incremental.unsuitable_output(output, inputs[0])
+        why_not = incremental.why_not(self.forward_func, inputs, arguments, output)
         if why_not is not None:
             return why_not
         assert self._traces is not None, "only modules are suitable"
@@ -161,15 +169,15 @@ def _as_tuple(arguments: Any) -> tuple[Any, ...]:
     return () if arguments is None else arguments if isinstance(arguments, tuple) else (arguments,)
 
 
-def _bar(total: int, shown: bool) -> Told:
-    """A line on stderr that is drawn over itself."""
+def _bar(total: int, shown: bool) -> OnProgress:
+    """A progress line on stderr, redrawn in place; nothing unless ``shown``."""
     drawn = -1
 
-    def tell(done: int) -> None:
+    def draw(done: int) -> None:
         nonlocal drawn
         if done != drawn:
             drawn, end = done, "\n" if done == total else ""
             percent = 100 * done // total
             print(f"\rOcclusion attribution: {percent}%, {done} of {total} windows", end=end, file=sys.stderr)
 
-    return tell if shown else lambda done: None
+    return draw if shown else lambda done: None
