@@ -16,7 +16,6 @@ import contextlib
 import os
 import signal
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning, ParseError
 from kdb.system.interrupts import deferred
+from kdb.system.progress import ProgressBar
 from kdb.version import __version__
 
 if TYPE_CHECKING:
@@ -50,43 +50,13 @@ WORDS = {"help": ".help", "quit": ".quit", "exit": ".quit"}
 SUMMARIZED = 20
 """Classes that a summary shows at most."""
 
-PROGRESS_AFTER = 2.0
-"""Seconds before a progress bar appears."""
-
-
-class ProgressBar:
-    """A line on a terminal that is drawn over itself; gone when the map is there."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._start = time.monotonic()
-        self._shown = False
-
-    def __call__(self, done: int, total: int) -> None:
-        """Draw ``done`` of ``total`` positions, once it has taken long enough to be worth a line."""
-        elapsed = time.monotonic() - self._start
-        if elapsed < PROGRESS_AFTER:
-            return
-        filled = round(30 * done / max(total, 1))
-        left = f", {elapsed * (total - done) / done:.0f} s left" if done else ""
-        self._stream.write(f"\r\x1b[K[{'#' * filled}{'.' * (30 - filled)}] {done}/{total} positions{left}")
-        self._stream.flush()
-        self._shown = True
-
-    def restart(self) -> None:
-        """Wipe the line and start the clock for the next map."""
-        if self._shown:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
-        self._start, self._shown = time.monotonic(), False
-
 
 class Client:
     """One session behind a command line: runs text, prints results and errors."""
 
     def __init__(self, session: Session, out: TextIO, err: TextIO) -> None:
         self.session, self.out, self.err = session, out, err
-        self.bar = ProgressBar(err) if err.isatty() else None
+        self.bar = ProgressBar("positions", err) if err.isatty() else None
         session.progress = self.bar
 
     def run(self, text: str) -> int:
@@ -100,24 +70,23 @@ class Client:
             results = self.session.run(text)
             status = 0
             while True:
-                self._restart_bar()
                 result = next(results, None)
                 if result is None:
                     return status
-                self._restart_bar()
+                self._close_bar()
                 status = max(status, self.show(result))
         except Interrupted as stopped:
-            self._restart_bar()
+            self._close_bar()
             print(stopped, file=self.err)
             return 130
         except Error as error:
-            self._restart_bar()
+            self._close_bar()
             print(f"{_kind(error)}: {error}", file=self.err)
             return 1
 
-    def _restart_bar(self) -> None:
+    def _close_bar(self) -> None:
         if self.bar is not None:
-            self.bar.restart()
+            self.bar.close()
 
     def show(self, result: Result) -> int:
         """Print a result; 1 where an image of several failed."""
@@ -128,6 +97,7 @@ class Client:
             print(summary(result), file=self.out)
         elif isinstance(result, HeatMaps):
             for source, outcome in zip(result.sources, result.outcomes(), strict=True):
+                self._close_bar()
                 if isinstance(outcome, Error):
                     print(f"{_kind(outcome)}: {outcome}", file=self.err)
                     status = 1

@@ -22,7 +22,7 @@ from kdb.geometry import Size, lattice
 from kdb.kernels.base import Backend
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.operators.network import Network
-from kdb.planner.cost import GPU_PROFILE, CostModel, CostProfile
+from kdb.planner.cost import CostModel, CostProfile, data_sheet_profile
 from kdb.planner.lower import lower
 from kdb.planner.optimize import optimize
 from kdb.planner.plan import LogicalPlan, PhysicalPlan
@@ -110,7 +110,7 @@ class Run:
         backend = self.backend or CpuBackend(self.native)
         preset = PRESETS[self.preset]
         allowed = self.allowed or (None if preset.kernels == "auto" else preset.kernels)
-        profile = CostProfile() if backend.host else GPU_PROFILE
+        profile = CostProfile() if backend.host else data_sheet_profile()
         context = Context(CostModel(profile, backend, allowed), self.threads, self.batch or preset.batch_size)
         plain = self.occlusion is None
         naive = LogicalPlan.naive(problem.network, problem.positions, Size(*problem.patch), preset.bounded, plain)

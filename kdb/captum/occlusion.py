@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import RLock
 from typing import Any
@@ -31,6 +31,7 @@ from kdb.execution.occluder import Work
 from kdb.frontends.check import first_line
 from kdb.models.traces import TracedModule, Traces
 from kdb.system.interrupts import interruptible
+from kdb.system.progress import ProgressBar
 
 
 @dataclass(frozen=True)
@@ -123,14 +124,16 @@ class Occlusion:
         suited = self._suited(question.inputs, question.arguments, question.output)
         if isinstance(suited, TracedModule):
             try:
-                found, work = incremental.attributions(self._engine, suited, question, _bar(count, shown))
+                with _bar(count, shown) as on_progress:
+                    found, work = incremental.attributions(self._engine, suited, question, on_progress)
                 return (found,), Report(count, time.perf_counter() - start, work)
             except (ModelError, ExecutionError) as error:
                 suited = str(error)
         if suited not in self._warned:
             self._warned.add(suited)
             warnings.warn(f"full inference for each window: {suited}", FullInferenceWarning, stacklevel=3)
-        maps = full.attributions(question, batch, _bar(steps, shown))
+        with _bar(steps, shown) as on_progress:
+            maps = full.attributions(question, batch, on_progress)
         return maps, Report(count, time.perf_counter() - start, why_not=suited)
 
     def why_not(self, inputs: Tensor | tuple[Tensor, ...], additional_forward_args: Any = None) -> str | None:
@@ -169,15 +172,15 @@ def _as_tuple(arguments: Any) -> tuple[Any, ...]:
     return () if arguments is None else arguments if isinstance(arguments, tuple) else (arguments,)
 
 
-def _bar(total: int, shown: bool) -> OnProgress:
-    """A progress line on stderr, redrawn in place; nothing unless ``shown``."""
-    drawn = -1
-
-    def draw(done: int) -> None:
-        nonlocal drawn
-        if done != drawn:
-            drawn, end = done, "\n" if done == total else ""
-            percent = 100 * done // total
-            print(f"\rOcclusion attribution: {percent}%, {done} of {total} windows", end=end, file=sys.stderr)
-
-    return draw if shown else lambda done: None
+@contextmanager
+def _bar(total: int, shown: bool) -> Iterator[OnProgress]:
+    """A callback that draws a progress bar on standard error, if ``shown``."""
+    if not shown:
+        yield lambda done: None
+        return
+    bar = ProgressBar("windows", delay=0.0, leave=True)
+    try:
+        bar(0, total)
+        yield lambda done: bar(done, total)
+    finally:
+        bar.close()

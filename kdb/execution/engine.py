@@ -7,6 +7,7 @@ and reads no files.
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
@@ -25,7 +26,7 @@ from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.operators.network import Network
 from kdb.planner import calibration
-from kdb.planner.cost import GPU_PROFILE, CostModel, CostProfile
+from kdb.planner.cost import CostModel, CostProfile, data_sheet_profile
 from kdb.planner.lower import lower
 from kdb.planner.optimize import Applied, Memo, optimize
 from kdb.planner.permissions import EXACT, Permissions
@@ -33,6 +34,8 @@ from kdb.planner.plan import LogicalPlan, PhysicalPlan
 from kdb.planner.presets import PRESETS, Preset
 from kdb.planner.rules import RULES, Context
 from kdb.system.threads import computing, limited_pools
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with (positions finished, positions in all) now and then, in the thread that called the engine."""
@@ -77,7 +80,8 @@ class Engine:
 
     def _profile(self, machine: str, default: CostProfile) -> CostProfile:
         if machine not in self._profiles:
-            self._profiles[machine] = self._kept(machine) or default
+            self._profiles[machine] = found = self._kept(machine) or default
+            log.debug("plans for machine %s are costed by the profile %r", machine, found.name)
         return self._profiles[machine]
 
     def calibrate(self) -> Mapping[str, CostProfile]:
@@ -146,7 +150,7 @@ class Engine:
         if device is not None:
             megabytes = self.settings["memory_limit"]
             limit = None if megabytes is None else megabytes << 20
-            profile = self._profile(calibration.device_machine(device), GPU_PROFILE)
+            profile = self._profile(calibration.device_machine(device), data_sheet_profile())
             costs = CostModel(profile, GpuBackend(device, native, permissions.precision, limit), allowed, positions)
             room = DEVICE_BUFFER_BYTES if limit is None else min(DEVICE_BUFFER_BYTES, limit // 8)
             size = batch_size or preset.device_batch_size

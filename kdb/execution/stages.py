@@ -14,10 +14,11 @@ from kdb.execution.measured import Measured, timed
 from kdb.execution.views import MaterializedViews
 from kdb.geometry import Boxes, IntArray, Part, Size
 from kdb.kernels.base import Array, Backend, Delta, Epilogue
+from kdb.kernels.kernel import FUSED
 from kdb.operators.base import Update, materialize
 from kdb.operators.network import Node
 from kdb.operators.pointwise import Pointwise
-from kdb.planner.plan import FUSED, PhysicalPlan, Stage, Step
+from kdb.planner.plan import PhysicalPlan, Stage, Step
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +102,7 @@ class DeltaStage:
                 values = self._backend.embed(Delta(left, values), boxes)
         deltas: dict[str, Delta] = {source.name: Delta(boxes, values)}
         for step in self._stage.steps:
-            if step.kernel == FUSED:
+            if step.kernel is FUSED:
                 deltas[step.node.name] = deltas.pop(step.node.inputs[0])
                 continue
             with timed(measured.layers, step.node.name):

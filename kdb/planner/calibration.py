@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 import platform
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
@@ -29,15 +31,19 @@ from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.kernels.gpu.device import Device
 from kdb.kernels.gpu.memory import MATHS
+from kdb.kernels.kernel import DELTA
+from kdb.kernels.work import Rates
 from kdb.operators.base import Operator, Shape, Update
-from kdb.operators.convolution import RECOMPUTE, Convolution
+from kdb.operators.convolution import Convolution
 from kdb.operators.pointwise import Dense, Pointwise
-from kdb.planner.cost import GPU_PROFILE, CostProfile, Rates
+from kdb.planner.cost import CostProfile, data_sheet_profile
 from kdb.system import cache
 from kdb.system.threads import checkpoint, computing, limited_pools
 
+log = logging.getLogger(__name__)
+
 FORMAT = 2
-"""Of the kept file; raised whenever an operator counts its work differently, or a kernel changes its speed."""
+"""Version of the stored profile; raise it when an operator counts its work differently or a kernel's speed changes."""
 
 BATCH, MOST_POSITIONS, MOST_BYTES = 48, 1 << 15, 1 << 30
 """Positions that a layer is timed on at first; how many at most, and how large their deltas may be."""
@@ -135,7 +141,7 @@ def measure_device(device: Device) -> CostProfile:
         with computing(1), device.running():
             tiny = backends[0].upload(np.zeros((1, 1, 1, 4), np.float32))
             call = clock(lambda: backends[0].add(tiny, tiny, True))
-            return _measured(device.title, backends, clock, call, GPU_PROFILE, LEAST_BATCH_SECONDS)
+            return _measured(device.title, backends, clock, call, data_sheet_profile(), LEAST_BATCH_SECONDS)
 
     with limited_pools(1, computes=False):
         return device.threads.call(work)
@@ -155,7 +161,7 @@ def _measured(
         weight = _weight(layer.operator, layer.channels, rng)
         values = rng.standard_normal((BATCH, *layer.extent, layer.channels)).astype(np.float32)
         for kernel in layer.operator.kernels(backend):
-            if kernel == RECOMPUTE:  # the library's, and passes over arrays
+            if not kernel.timed:
                 continue
             work = layer.operator.delta_work(kernel, [shape], [shape.size], out, out.size)
             n, most = BATCH, min(MOST_POSITIONS, MOST_BYTES * BATCH // values.nbytes)
@@ -175,7 +181,7 @@ def _measured(
             points.setdefault(work.kind, []).append((work.width, rate))
     rates: dict[str, Rates] = {kind: tuple(sorted(found)) for kind, found in points.items()}
     derivation = derived / deriving if deriving else default.derivation
-    return CostProfile(name, {**default.rates, **rates}, bandwidth, derivation, call)
+    return CostProfile(name, {**default.rates, **rates}, bandwidth, derivation, call, date.today().isoformat())
 
 
 def _bandwidth(backend: Backend, clock: Clock) -> float:
@@ -185,8 +191,8 @@ def _bandwidth(backend: Backend, clock: Clock) -> float:
     boxes = Boxes(np.full((BATCH, 2), 7), extent)
     view = backend.upload(np.zeros((56, 56, 64), np.float32))
     values = backend.delta(np.zeros((BATCH, *extent, 64), np.float32))
-    update = Update([Delta(boxes, values, donate=True)], [view], None, boxes, [shape], "delta")
-    work = relu.delta_work("delta", [shape], [extent], shape, extent)
+    update = Update([Delta(boxes, values, donate=True)], [view], None, boxes, [shape], DELTA)
+    work = relu.delta_work(DELTA, [shape], [extent], shape, extent)
     return BATCH * work.bytes / clock(lambda: relu.delta(backend, {}, update))
 
 
@@ -223,13 +229,13 @@ def processor() -> str:
 
 @lru_cache
 def machine(threads: int) -> str:
-    """A name for this machine at so many threads: of processor, cores, and the libraries' versions."""
+    """An identifier of this machine with ``threads`` workers: a hash of processor, cores and library versions."""
     parts = (FORMAT, platform.machine(), processor(), os.cpu_count(), threads, torch.__version__, np.__version__)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def device_machine(device: Device) -> str:
-    """A name for a GPU, likewise."""
+    """An identifier of a GPU and the library versions."""
     parts = (FORMAT, device.title, device.has_torch, torch.__version__)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
@@ -239,29 +245,35 @@ def _file(machine: str) -> Path:
 
 
 def keep(profile: CostProfile, machine: str) -> None:
-    """Keep the profile of what is so named for later processes, where anything can be kept."""
+    """Store the profile of ``machine`` in the cache folder."""
     cache.write(_file(machine), encoded(profile).encode())
 
 
 def kept(machine: str) -> CostProfile | None:
-    """The profile that was measured on what is so named, if there is one to be trusted."""
+    """The stored profile of ``machine``, or None."""
     data = cache.read(_file(machine))
-    return None if data is None else decoded(data)
+    found = None if data is None else decoded(data)
+    if data is not None and found is None:
+        log.warning("ignoring the damaged or outdated profile %s", _file(machine))
+    return found
 
 
 def encoded(profile: CostProfile) -> str:
-    """A profile as text."""
+    """A profile as JSON."""
     return json.dumps(asdict(profile))
 
 
 def decoded(data: str | bytes) -> CostProfile | None:
-    """What :func:`encoded` wrote; None where it is damaged or lacks a kind of work that is costed today."""
+    """The profile that :func:`encoded` wrote; None if the text is damaged or lacks a kind of work."""
     try:
         found = json.loads(data)
         rates = {str(kind): tuple((int(w), float(r)) for w, r in points) for kind, points in found["rates"].items()}
-        numbers = [float(found[name]) for name in ("bandwidth", "derivation", "call")]
-        sound = all(0 < n < math.inf for n in (*numbers, *(r for points in rates.values() for _, r in points)))
-        complete = any(rates.keys() >= profile.rates.keys() for profile in (CostProfile(), GPU_PROFILE))
-        return CostProfile(str(found["name"]), rates, *numbers) if sound and complete and all(rates.values()) else None
+        bandwidth, derivation, call = (float(found[name]) for name in ("bandwidth", "derivation", "call"))
+        sound = all(0 < n < math.inf for n in (bandwidth, derivation, call, *(r for points in rates.values() for _, r in points)))
+        complete = any(rates.keys() >= profile.rates.keys() for profile in (CostProfile(), data_sheet_profile()))
+        if not (sound and complete and all(rates.values())):
+            return None
+        measured = str(found.get("measured", ""))
+        return CostProfile(str(found["name"]), rates, bandwidth, derivation, call, measured)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

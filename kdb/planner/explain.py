@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from kdb.geometry import Size
-from kdb.operators.base import ELEMENT
+from kdb.kernels.work import ELEMENT
 from kdb.operators.sources import Opaque
 from kdb.planner.optimize import Applied
 from kdb.planner.plan import LogicalPlan, PhysicalPlan
@@ -121,7 +121,7 @@ def explain(
                     params=dict(node.operator.params()),
                     inputs=node.inputs,
                     stage=stage.name,
-                    kernel=step.kernel,
+                    kernel=step.kernel.name,
                     interior=step.interior,
                     box=step.extent,
                     map=node.shape.size,

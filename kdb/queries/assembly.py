@@ -80,7 +80,7 @@ def statistics(plan: PhysicalPlan, measured: Measured, positions: int, seconds: 
         positions=positions,
         evaluated=measured.evaluated,
         seconds={**seconds, **{f"{name} (threads)": value for name, value in measured.stages.items()}},
-        kernels=dict(sorted(Counter(step.kernel for step in steps).items())),
+        kernels=dict(sorted(Counter(step.kernel.name for step in steps).items())),
     )
 
 

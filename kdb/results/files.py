@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
 from kdb.errors import ExecutionError
+from kdb.system.files import write_atomically
 
 FilePath = str | os.PathLike[str]
 
@@ -63,22 +63,16 @@ def followed(path: FilePath) -> Path:
     return Path(os.path.realpath(path) if os.path.islink(path) else path)
 
 
-def write_beside(path: FilePath, write: Callable[[IO[bytes]], None]) -> Path:
-    """Have ``write`` fill a new file beside ``path``, then rename it: readers see the old file or the whole new one.
+def write_result(path: FilePath, write: Callable[[IO[bytes]], object]) -> Path:
+    """Let ``write`` fill the file at ``path`` atomically, and return the path.
 
-    Where ``path`` is a link, the file it leads to is written and the link stays.  ``ExecutionError`` with the path and
-    the reason where that fails; the file beside is then removed.
+    Where ``path`` is a link, the file it leads to is written and the link stays.
+
+    Raises ``ExecutionError`` with the path and the reason where that fails; an existing file is then left as it was.
     """
     path = Path(path)
-    target = followed(path)
-    beside = target.with_name(f".kdb-{secrets.token_hex(8)}.tmp")
     try:
-        try:
-            with open(beside, "xb") as file:
-                write(file)
-            os.replace(beside, target)
-        finally:
-            beside.unlink(missing_ok=True)
+        write_atomically(followed(path), write)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise ExecutionError(f"cannot write {str(path)!r}: {reason}") from error

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning
 from kdb.results import render
-from kdb.results.files import FilePath, file_format, files_of_several, write_beside
+from kdb.results.files import FilePath, file_format, files_of_several, write_result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -173,11 +173,11 @@ class HeatMap:
     def save(self, path: FilePath) -> Path:
         """Write a picture (png, jpg, jpeg, pdf, svg) or the data (npz), by extension, and return the path.
 
-        The file is written beside and renamed: on failure an ``ExecutionError`` is raised and nothing is left.
+        The file is written atomically; on failure an ``ExecutionError`` is raised and nothing is left.
         """
         extension = file_format(path)
         write = self._write_npz if extension == "npz" else partial(render.write, self, extension)
-        return write_beside(path, write)
+        return write_result(path, write)
 
     def _write_npz(self, file: IO[bytes]) -> None:
         facts = {field.name: getattr(self, field.name) for field in fields(self)}

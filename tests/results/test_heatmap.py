@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning
-from kdb.results.files import file_format, write_beside
+from kdb.results.files import file_format, write_result
 from kdb.results.maps import FORMAT, HeatMap, HeatMaps, Stats
 from kdb.results.render import MAX_PANELS, colour_scale, draw
 from kdb.results.tables import Table
@@ -325,7 +325,7 @@ def test_a_write_that_fails_half_way_keeps_the_old_file(tmp_path: Path, failure:
     path.write_bytes(b"old")
     expected = ExecutionError if isinstance(failure, OSError) else type(failure)
     with pytest.raises(expected, match="No space left" if isinstance(failure, OSError) else None):
-        write_beside(path, write)
+        write_result(path, write)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -646,7 +646,7 @@ class TestMistakes:
         with pytest.raises(ExecutionError, match="not finite"):
             db.execute("OCCLUDE $i USING later", {"i": image})
         db.register_model("wrong", nn.Conv2d(5, 2, 3), input_size=SIDE)
-        with pytest.raises(ModelError, match="the model takes 5 channels, and not images of 3 channels"):
+        with pytest.raises(ModelError, match="the model takes 5 channels, not images of 3 channels"):
             db.execute("OCCLUDE $i USING wrong", {"i": image})
 
     def test_nothing_is_written_when_a_query_fails(self, db: Session, tmp_path: Path) -> None:

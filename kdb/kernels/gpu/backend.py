@@ -10,10 +10,35 @@ from collections.abc import Sequence
 
 import torch
 
-from kdb.kernels.base import Array, Program, Sliding, Tail
+from kdb.kernels.base import Array, Program, Tail
+from kdb.kernels.gpu.dense import DENSE
+from kdb.kernels.gpu.device import Device
+from kdb.kernels.gpu.direct import DIRECT
+from kdb.kernels.gpu.gemm import GEMM
 from kdb.kernels.gpu.programs import encode
+from kdb.kernels.gpu.recompute import GpuRecompute
 from kdb.kernels.gpu.rounding import rounding
 from kdb.kernels.gpu.windows import Windows
+from kdb.kernels.kernel import Kernel, Kernels, SumKernel
+
+
+class Union(SumKernel):
+    """One launch of ``superimpose.cu``, with the epilogue if there is one."""
+
+    def fuses(self, program: Program) -> bool:
+        """Where the program is one that the kernels' interpreter takes."""
+        return encode(program) is not None
+
+
+KERNELS: tuple[Kernel, ...] = (
+    *DIRECT,
+    *GEMM,
+    GpuRecompute(DIRECT[0]),
+    GpuRecompute(GEMM[0]),
+    *DENSE,
+    Union("union"),
+)
+"""All kernels of a GPU, the most general of a kind first."""
 
 
 class GpuBackend(Windows):
@@ -24,18 +49,11 @@ class GpuBackend(Windows):
 
     host = False
 
-    def delta_kernels(self, sliding: Sliding, groups: int) -> tuple[str, ...]:
-        """The same at the precision of deltas."""
-        kernels = self.convolution_kernels(sliding, groups)
-        return kernels if self.precision == "fp32" else tuple(f"{kernel}.{self.precision}" for kernel in kernels)
-
-    def dense_kernels(self) -> tuple[str, ...]:
-        """At the precision of deltas."""
-        return ("delta",) if self.precision == "fp32" else (self.precision,)
-
-    def fuses(self, kernel: str, program: Program) -> bool:
-        """Kernels of our own do, where the program is one that the interpreter takes."""
-        return (kernel == "union" or kernel.startswith("gemm")) and encode(program) is not None
+    def __init__(
+        self, device: Device, native: bool = False, precision: str = "fp32", memory_limit: int | None = None
+    ) -> None:
+        super().__init__(device, native, precision, memory_limit)
+        self.kernels = Kernels(self, KERNELS)
 
     def framework(self, tail: Tail, inputs: Sequence[Array]) -> Array:
         """On the device where torch runs there, otherwise on the host."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from kdb.operators.base import ELEMENT
+from kdb.kernels.work import ELEMENT
 from kdb.planner.partition import partition, work_by_axis
 from kdb.planner.plan import LogicalPlan
 from kdb.planner.rules.base import Context, Rule

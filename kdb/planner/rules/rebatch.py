@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kdb.operators.base import ELEMENT
+from kdb.kernels.work import ELEMENT
 from kdb.planner.plan import LogicalPlan
 from kdb.planner.rules.base import Context, Rule
 
