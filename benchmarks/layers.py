@@ -1,4 +1,4 @@
-"""The distinct layers of a plan, as its workers run them, and the time that each takes by every kernel for it."""
+"""Times the distinct layers of a plan, as its workers run them, with every kernel that competes for them."""
 
 from __future__ import annotations
 
@@ -23,17 +23,23 @@ from kdb.planner.plan import PhysicalPlan
 from kdb.system.threads import limited_pools
 
 LEAST_SECONDS = 0.01
-"""Of one turn of a kernel, which is launched as often as that takes."""
+"""Least seconds of a kernel's turn, for which it is launched repeatedly."""
 HOPELESS = 3
-"""A kernel that takes so many times as long as the quickest at first gets no further turns."""
+"""A kernel whose first run takes this many times as long as the fastest one's is not timed further."""
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A convolution or dense layer of a plan, in one launch.
+    """One launch of a convolution or dense layer of a plan.
 
-    ``inputs`` and ``outputs`` are the boxes of a batch, whole maps where it is evaluated in full; ``chosen`` is the
-    plan's kernel, ``launches`` how many the positions take, over all layers of the plan that are alike.
+    Attributes:
+        node: the layer; the first one of those that are alike.
+        shape: of its input.
+        inputs: boxes of a batch's input; whole maps if the layer is evaluated in full.
+        outputs: boxes of a batch's output.
+        incremental: whether it computes deltas.
+        chosen: the plan's kernel.
+        launches: number of launches for all positions, over all layers of the plan that are alike.
     """
 
     node: Node
@@ -45,13 +51,13 @@ class Layer:
     launches: float
 
     def kernels(self, backend: Backend) -> dict[str, Kernel]:
-        """Those that compete for the layer, by name."""
+        """The kernels that compete for the layer, by name."""
         operator = self.node.operator
         competing = operator.kernels(backend) if self.incremental else operator.evaluation_kernels(backend)
         return {kernel.name: kernel for kernel in competing}
 
     def work(self, kernel: Kernel) -> Work:
-        """What the operator says that ``kernel`` does, for one position."""
+        """The work of ``kernel`` for one position, as the operator states it to the cost model."""
         if self.incremental:
             extents = self.inputs.extent, self.outputs.extent
             return self.node.operator.delta_work(kernel, [self.shape], extents[:1], self.node.shape, extents[1])
@@ -59,13 +65,13 @@ class Layer:
 
 
 def layers(plan: PhysicalPlan) -> list[Layer]:
-    """The distinct layers, in the order of the plan.
+    """The distinct convolution and dense layers, in the order of the plan.
 
-    Deltas are those of the plan's typical batch; dense layers of the head get as many positions as a group has.
+    Incremental layers get the boxes of the plan's typical batch; the head gets as many positions as a group has.
     """
     logical = plan.logical
     network, count, batch = logical.network, len(logical.positions), typical_batch(plan)
-    at_once = {"full": min(logical.full_batch, count), "head": round(count / len(logical.groups))}
+    positions_at_once = {"full": min(logical.full_batch, count), "head": round(count / len(logical.groups))}
     found: dict[Hashable, Layer] = {}
     for stage in plan.stages:
         for step in stage.steps:
@@ -75,9 +81,11 @@ def layers(plan: PhysicalPlan) -> list[Layer]:
             before = network[node.inputs[0]]
             if step.incremental:
                 inputs, outputs = (logical.geometry.boxes(each, batch) for each in (before, node))
-                assert inputs is not None and outputs is not None, "only layers that change have a step"
+                assert inputs is not None and outputs is not None, "an incremental step has an input that changes"
             else:
-                inputs, outputs = (Boxes.whole(at_once[stage.name], each.shape.size) for each in (before, node))
+                inputs, outputs = (
+                    Boxes.whole(positions_at_once[stage.name], each.shape.size) for each in (before, node)
+                )
             launches = count / len(outputs)
             alike = replace(operator, weight="", bias=None), before.shape, node.shape, step.kernel.name
             key = (*alike, inputs.extent, outputs.extent, len(outputs), step.incremental)
@@ -89,7 +97,10 @@ def layers(plan: PhysicalPlan) -> list[Layer]:
 
 
 def typical_batch(plan: PhysicalPlan) -> IntArray:
-    """The batch with the median of multiply-adds: boxes differ between batches, kernels are chosen by a mean."""
+    """The batch with the median of multiply-adds, int64 indices of positions.
+
+    Boxes differ between batches, and the planner chooses kernels by their mean.
+    """
     logical = plan.logical
     network = logical.network
     steps = [step for stage in plan.stages for step in stage.steps if step.incremental]
@@ -103,7 +114,7 @@ def typical_batch(plan: PhysicalPlan) -> IntArray:
 
 
 class Launch:
-    """Launches ``layer`` by a kernel, on random numbers; times depend on the shapes alone."""
+    """Launches ``layer`` on random numbers, as times depend on shapes alone."""
 
     def __init__(self, plan: PhysicalPlan, layer: Layer) -> None:
         self.backend, self.parameters, self.layer = plan.backend, plan.logical.network.parameters, layer
@@ -116,7 +127,7 @@ class Launch:
         self.views = [normal(*shape.size, shape.channels) for shape in (layer.shape, layer.node.shape)]
 
     def __call__(self, kernel: Kernel) -> Array:
-        """One launch: of the operator's delta rule, or of its evaluation in full; [n, h, w, C]."""
+        """Launch the delta rule, or full evaluation, with a kernel; returns its output [n, h, w, C]."""
         layer, operator = self.layer, self.layer.node.operator
         if not layer.incremental:
             return operator.evaluate(self.backend, self.parameters, [self.values], kernel, False)
@@ -127,9 +138,9 @@ class Launch:
 
 
 def kernel_seconds(plan: PhysicalPlan, layer: Layer, rounds: int) -> dict[str, float]:
-    """Seconds of one launch by each kernel that competes for the layer: the least of ``rounds``, taken in turns.
+    """Seconds of one launch by each kernel that competes for the layer: the least of ``rounds``, in turns.
 
-    All the plan's threads are busy with the same.  Weights are laid out before.
+    All threads of the plan run the same launch at once.  The layouts of weights are prepared beforehand.
     """
     launch, kernels = Launch(plan, layer), layer.kernels(plan.backend)
     first: dict[str, float] = {}

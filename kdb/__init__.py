@@ -4,11 +4,12 @@
     db = kdb.connect()
     hm = db.execute("OCCLUDE 'cat.png' WITH patch(16, 16) STRIDE 4 USING resnet18")
 
-Public names are imported when first used, so that ``import kdb`` is quick.
+Public names are imported when first used, so that ``import kdb`` is quick.  Log messages go to the logger ``kdb``.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from kdb.errors import (
@@ -46,6 +47,8 @@ __all__ = [
     "connect",
     "occlude",
 ]
+
+logging.getLogger("kdb").addHandler(logging.NullHandler())
 
 _HOMES = {  # the module of each name that is imported when first used
     "HeatMap": "kdb.results.maps",

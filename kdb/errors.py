@@ -3,6 +3,8 @@
     Error                       base of all
     |-- ParseError              the text is not a query: line, column, caret, what was expected
     |-- BindError               a well-formed query names something that does not exist, or clauses that contradict
+    |   |-- UnknownName         it names a model that does not exist; carries the name
+    |   |-- ClauseError         a clause is out of range, or does not fit the model or another clause
     |-- ModelError              a model cannot be found, loaded or traced
     |-- DeviceError             ON gpu without a usable GPU, or the GPU fails
     |-- ExecutionError          a bound query failed while it ran (unreadable image, NaN, unwritable file)
@@ -16,7 +18,7 @@ A user's mistake is never reported as an AssertionError, KeyError or the like.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -59,6 +61,37 @@ class ParseError(Error):
 
 class BindError(Error):
     """The query is well formed, but something that it names does not exist, or its clauses contradict."""
+
+
+class UnknownName(BindError):
+    """Something is named that does not exist; ``name`` is what was written."""
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class ClauseError(BindError):
+    """A clause of a query is out of range, or does not fit the model or another clause.
+
+    Clauses stand in braces in the ``template``, as in ``"{STRIDE} takes whole numbers from 1; not {given}"``; so do
+    ``values``.  In the message a clause is called by its name; :meth:`said_with` calls it by a keyword.
+    """
+
+    def __init__(self, template: str, **values: object) -> None:
+        self._template, self._values = template, values
+        super().__init__(self.said_with({}))
+
+    def said_with(self, keywords: Mapping[str, str]) -> str:
+        """The message with the clauses called by their ``keywords``; a clause without one keeps its name."""
+        return self._template.format_map(_Itself({**self._values, **keywords}))
+
+
+class _Itself(dict[str, object]):
+    """A dict in which a missing key is its own value."""
+
+    def __missing__(self, key: str) -> str:
+        return key
 
 
 class ModelError(Error):

@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
             print("to repeat it:")
             print(f"  HYPOTHESIS_PROFILE=fuzz {shlex.join(command(seed, *(failed or chosen.rest)))}")
             return 1
-    print(f"no failure in {rounds} rounds")
+    print(f"rounds: {rounds}, no failure")
     return 0
 
 

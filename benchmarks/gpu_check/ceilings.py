@@ -1,4 +1,4 @@
-"""What the device can do: memory, products, launches, and what a new shape costs cuDNN in an old and a new thread."""
+"""Limits of the device: memory bandwidth, matrix products, launches, and the first convolution of a new shape."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REPEATS = 20
 
 
 def ceilings(check: Check, rows: Rows, network: str) -> None:
-    """The section."""
+    """Measure all of these."""
     large = check.device == "cuda"
     with torch.inference_mode():
         _copy(check, rows, 2**30 if large else 2**26)
@@ -59,7 +59,7 @@ def _synchronize(check: Check) -> None:
 
 
 def _steady(check: Check, call: Callable[[], object]) -> float:
-    """The median of single calls, each waited for."""
+    """Median seconds of single calls, with synchronisation after each."""
 
     def waited() -> None:
         call()
@@ -70,7 +70,7 @@ def _steady(check: Check, call: Callable[[], object]) -> float:
 
 
 def _queued(call: Callable[[], object], synchronize: Callable[[], None], count: int = 500) -> float:
-    """Seconds each of many calls that nobody waits for between them."""
+    """Mean seconds of ``count`` calls, with synchronisation after the last one only."""
     for _ in range(10):
         call()
     synchronize()
@@ -82,13 +82,14 @@ def _queued(call: Callable[[], object], synchronize: Callable[[], None], count: 
 
 
 def _copy(check: Check, rows: Rows, count: int) -> None:
-    """Read and written bytes."""
+    """Report the bandwidth of a copy of ``count`` bytes; bytes read and written both count."""
     x = torch.randint(0, 255, (count,), dtype=torch.uint8, device=check.device)
     y = torch.empty_like(x)
     rows("Ceilings", what="copy, GB/s", value=2 * count / _steady(check, lambda: y.copy_(x)) / 1e9)
 
 
 def _product(check: Check, rows: Rows, precision: str, side: int) -> None:
+    """Report the rate of a product of two square matrices."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     a, b = (torch.randn(side, side, device=check.device).to(dtype) for _ in range(2))
     with permitted(precision):
@@ -97,7 +98,7 @@ def _product(check: Check, rows: Rows, precision: str, side: int) -> None:
 
 
 def _new_shapes(check: Check, rows: Rows, extent: Size) -> None:
-    """The first convolution of a shape, its second, and the shape's first one in another thread."""
+    """Report the time of a shape's first convolution, of its second, and of its first in another thread."""
     filters = torch.ones(32, 32, 3, 3, device=check.device)
     seconds: dict[str, list[float]] = {}
 

@@ -1,4 +1,4 @@
-"""What is there; whether the kernels compile, and with how many registers; one convolution a precision."""
+"""First checks: versions, the kernels' compilation and registers, and one convolution at each precision."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kdb.kernels.gpu.source import INSTANCES, kernels
 
 
 def start(check: Check, rows: Rows, network: str) -> None:
-    """The section."""
+    """Run all of these."""
     _versions(check, rows)
     if check.device == "cuda":
         _registers(rows)
@@ -47,7 +47,7 @@ def _versions(check: Check, rows: Rows) -> None:
 
 
 def _registers(rows: Rows) -> None:
-    """Of every instance; a source is compiled with its first."""
+    """Compile every kernel instance and report its registers; the first one of a source compiles the whole source."""
     device = gpu.opened()
     assert isinstance(device, CupyDevice)
     for name, instances in INSTANCES.items():
@@ -59,7 +59,7 @@ def _registers(rows: Rows) -> None:
 
 
 def _convolution(rows: Rows, label: str, backend: Backend) -> None:
-    """128 channels, 3 x 3, on deltas of 16 x 16: against numpy in fp32."""
+    """Run a 3 x 3 convolution of 128 channels on deltas of 16 x 16, and compare it with numpy in fp32."""
     rng, n, channels, extent = np.random.default_rng(0), 64, 128, Size(16, 16)
     weight = Weight((rng.standard_normal((channels, channels, 3, 3)) / 34).astype(np.float32))
     values = rng.standard_normal((n, *extent, channels)).astype(np.float32)

@@ -7,6 +7,7 @@ and reads no files.
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
@@ -33,6 +34,8 @@ from kdb.planner.plan import LogicalPlan, PhysicalPlan
 from kdb.planner.presets import PRESETS, Preset
 from kdb.planner.rules import RULES, Context
 from kdb.system.threads import computing, limited_pools
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with (positions finished, positions in all) now and then, in the thread that called the engine."""
@@ -73,7 +76,8 @@ class Engine:
 
     def _profile(self, machine: str, default: CostProfile) -> CostProfile:
         if machine not in self._profiles:
-            self._profiles[machine] = self._kept(machine) or default
+            self._profiles[machine] = found = self._kept(machine) or default
+            log.debug("plans for machine %s are costed by the profile %r", machine, found.name)
         return self._profiles[machine]
 
     def calibrate(self) -> Mapping[str, CostProfile]:

@@ -77,6 +77,12 @@ class Operator:
     """Whether the delta rule may also compute the pointwise layer behind it, where its kernel does."""
     divisible: ClassVar[bool] = False
     """Whether the delta rule also gives any part of the output's boxes, for the work of that part."""
+    has_delta_rule: ClassVar[bool] = True
+    """Whether there is a delta rule; without one, this layer and all after it are evaluated in full."""
+    gathers: ClassVar[bool] = False
+    """Whether an output reads cells from all over the map, as a mean does."""
+    broadcasts: ClassVar[bool] = False
+    """Whether the output may repeat one cell of the input all over a map."""
 
     def params(self) -> tuple[tuple[str, str], ...]:
         """Parameters in order, as text, for whoever renders a plan; weights are left out."""

@@ -122,6 +122,7 @@ class Expand(Operator):
     """A map repeated over the cells or channels of which it has one, up to ``shape``; takes no memory."""
 
     label: ClassVar[str] = "expand"
+    broadcasts: ClassVar[bool] = True
     aliases: ClassVar[bool] = True
 
     shape: Shape

@@ -152,6 +152,7 @@ class Flatten(Operator):
     """A map as one vector, in the memory order (y, x, channel): [C, H, W] -> [H W C, 1, 1]."""
 
     label: ClassVar[str] = "flatten"
+    gathers: ClassVar[bool] = True
     aliases: ClassVar[bool] = True
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:

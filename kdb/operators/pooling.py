@@ -156,6 +156,7 @@ class GlobalMean(Operator):
     """Mean over all cells, channel by channel: [C, H, W] -> [C, 1, 1]."""
 
     label: ClassVar[str] = "global_mean"
+    gathers: ClassVar[bool] = True
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """One cell."""
@@ -192,6 +193,7 @@ class AdaptiveAveragePool(Operator):
     """
 
     label: ClassVar[str] = "adaptive_average_pool"
+    gathers: ClassVar[bool] = True
 
     size: tuple[int, int]
 

@@ -65,6 +65,7 @@ class Opaque(Operator):
     """
 
     label: ClassVar[str] = "opaque"
+    has_delta_rule: ClassVar[bool] = False
 
     because: str
     shape: Shape

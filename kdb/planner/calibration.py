@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 import platform
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
@@ -37,8 +39,10 @@ from kdb.planner.cost import CostProfile, data_sheet_profile
 from kdb.system import cache
 from kdb.system.threads import checkpoint, computing, limited_pools
 
+log = logging.getLogger(__name__)
+
 FORMAT = 2
-"""The version of stored profiles; raised whenever a kernel counts its work differently or changes its speed."""
+"""Version of the stored profile; raise it when an operator counts its work differently or a kernel's speed changes."""
 
 BATCH, MOST_POSITIONS, MOST_BYTES = 48, 1 << 15, 1 << 30
 """Positions that a layer is timed on at first, at most, and the largest size of their deltas."""
@@ -178,7 +182,7 @@ def _measured(
             points.setdefault(work.kind, []).append((work.width, rate))
     rates: dict[str, Rates] = {kind: tuple(sorted(found)) for kind, found in points.items()}
     derivation = derived / deriving if deriving else default.derivation
-    return CostProfile(name, {**default.rates, **rates}, bandwidth, derivation, call)
+    return CostProfile(name, {**default.rates, **rates}, bandwidth, derivation, call, date.today().isoformat())
 
 
 def _bandwidth(backend: Backend, clock: Clock) -> float:
@@ -226,13 +230,13 @@ def processor() -> str:
 
 @lru_cache
 def machine(threads: int) -> str:
-    """The key of this machine's stored profile: a digest of processor, cores, ``threads`` and library versions."""
+    """An identifier of this machine with ``threads`` workers: a hash of processor, cores and library versions."""
     parts = (FORMAT, platform.machine(), processor(), os.cpu_count(), threads, torch.__version__, np.__version__)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def device_machine(device: Device) -> str:
-    """The key of a GPU's stored profile: a digest of its name and library versions."""
+    """An identifier of a GPU and the library versions."""
     parts = (FORMAT, device.title, device.has_torch, torch.__version__)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
@@ -242,14 +246,17 @@ def _file(machine: str) -> Path:
 
 
 def keep(profile: CostProfile, machine: str) -> None:
-    """Store a profile under the key ``machine`` for later processes, if the cache folder can be written to."""
+    """Store the profile of ``machine`` in the cache folder."""
     cache.write(_file(machine), encoded(profile).encode())
 
 
 def kept(machine: str) -> CostProfile | None:
-    """The profile stored under the key ``machine``; None if there is none, or it is damaged or outdated."""
+    """The stored profile of ``machine``, or None."""
     data = cache.read(_file(machine))
-    return None if data is None else decoded(data)
+    found = None if data is None else decoded(data)
+    if data is not None and found is None:
+        log.warning("ignoring the damaged or outdated profile %s", _file(machine))
+    return found
 
 
 def encoded(profile: CostProfile) -> str:
@@ -258,13 +265,19 @@ def encoded(profile: CostProfile) -> str:
 
 
 def decoded(data: str | bytes) -> CostProfile | None:
-    """The profile that :func:`encoded` wrote; None if it is damaged or lacks a kind of work that is costed today."""
+    """The profile that :func:`encoded` wrote; None if the text is damaged or lacks a kind of work."""
     try:
         found = json.loads(data)
         rates = {str(kind): tuple((int(w), float(r)) for w, r in points) for kind, points in found["rates"].items()}
-        numbers = [float(found[name]) for name in ("bandwidth", "derivation", "call")]
-        sound = all(0 < n < math.inf for n in (*numbers, *(r for points in rates.values() for _, r in points)))
+        bandwidth, derivation, call = (float(found[name]) for name in ("bandwidth", "derivation", "call"))
+        sound = all(
+            0 < n < math.inf
+            for n in (bandwidth, derivation, call, *(r for points in rates.values() for _, r in points))
+        )
         complete = any(rates.keys() >= profile.rates.keys() for profile in (CostProfile(), data_sheet_profile()))
-        return CostProfile(str(found["name"]), rates, *numbers) if sound and complete and all(rates.values()) else None
+        if not (sound and complete and all(rates.values())):
+            return None
+        measured = str(found.get("measured", ""))
+        return CostProfile(str(found["name"]), rates, bandwidth, derivation, call, measured)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -38,6 +38,8 @@ class CostProfile:
     bandwidth: float = 8.5e9
     derivation: float = 5e8
     call: float = 12e-6
+    measured: str = ""
+    """The day of the measurement, as in 2025-12-31; empty for a default, and for profiles of earlier versions."""
 
     def rate(self, kind: str, width: int) -> float:
         """Multiply-adds a second; between two measured widths it is linear in the logarithm of the width."""

@@ -66,8 +66,9 @@ def followed(path: FilePath) -> Path:
 def write_result(path: FilePath, write: Callable[[IO[bytes]], object]) -> Path:
     """Let ``write`` fill the file at ``path`` atomically, and return the path.
 
-    Where ``path`` is a link, the file it leads to is written and the link stays.  Raises ``ExecutionError`` with the path and
-    the reason where that fails; an existing file is then left as it was.
+    Where ``path`` is a link, the file it leads to is written and the link stays.
+
+    Raises ``ExecutionError`` with the path and the reason where that fails; an existing file is then left as it was.
     """
     path = Path(path)
     try:

@@ -16,7 +16,9 @@ class ProgressBar:
     ``done`` than before, begins a new bar.
     """
 
-    def __init__(self, unit: str, stream: TextIO | None = None, delay: float | None = None, leave: bool = False) -> None:
+    def __init__(
+        self, unit: str, stream: TextIO | None = None, delay: float | None = None, leave: bool = False
+    ) -> None:
         self._unit, self._stream, self._leave = unit, stream, leave
         self._delay = DELAY if delay is None else delay
         self._bar: Any = None

@@ -165,7 +165,7 @@ class TestRegret:
         assert regret.kernel_table(found).count("2.00 to 2.00") == 2
 
     def test_garbage_is_looked_through_again_afterwards(self) -> None:
-        with regret.little_garbage():
+        with regret.frozen_garbage():
             assert gc.get_freeze_count() > 0
         assert gc.get_freeze_count() == 0
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from kdb.frontends import torch_export, trace_cache
 from kdb.frontends.graph import CONSTANT_BYTES, Graph, Ref
 from kdb.frontends.trace_cache import trace
-from kdb.frontends.translate import walk
+from kdb.frontends.translate import translate
 from kdb.models import zoo
 from kdb.operators.network import Network
 from kdb.operators.sources import Opaque
@@ -62,7 +62,7 @@ def comes_back(module: nn.Module, shape: tuple[int, int, int] = SHAPE) -> None:
     text = graph.to_json()
     again = Graph.from_json(text)
     assert again == graph and again.to_json() == text
-    same(network, walk(again, again.state(module), shape, trace_cache._no_tail))
+    same(network, translate(again, again.state(module), shape, trace_cache._no_tail))
 
 
 @pytest.mark.parametrize("module", [small(), Constants().eval()], ids=["layers", "constants"])
@@ -191,7 +191,7 @@ def of_another_key(data: bytes, key: str) -> bytes:
     "damage", [truncated, flipped, unknown_weight, no_graph, of_another_key, lambda *_: b"", lambda *_: b"\xff\n\x00"]
 )
 def test_a_damaged_or_foreign_file_is_replaced(
-    damage: Callable[[bytes, str], bytes], folder: Path, exports: list[nn.Module]
+    damage: Callable[[bytes, str], bytes], folder: Path, exports: list[nn.Module], caplog: pytest.LogCaptureFixture
 ) -> None:
     module = small()
     first = trace(module, SHAPE, "recipe")
@@ -201,6 +201,8 @@ def test_a_damaged_or_foreign_file_is_replaced(
     assert path.read_bytes() != sound
     same(trace(module, SHAPE, "recipe"), first)
     assert len(exports) == 2 and path.read_bytes() == sound
+    warned = [each for each in caplog.records if each.name.startswith("kdb.")]
+    assert [each.levelname for each in warned] == ["WARNING"] and str(path) in warned[0].getMessage()
 
 
 def test_a_folder_that_cannot_be_written_breaks_nothing(

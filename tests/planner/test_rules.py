@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
@@ -45,6 +46,7 @@ from kdb.planner.rules import (
     share_duplicates,
     share_prefixes,
 )
+from kdb.planner.rules.aggregates import first_aggregate, first_opaque, first_spread, gates
 
 pytestmark = pytest.mark.law
 
@@ -284,6 +286,34 @@ def test_incremental_aggregate() -> None:
     opaque = network(*chain(("conv", CONV), ("tail", tail)))
     assert fired(incremental.RULE, plan(opaque)).cut == 2
     assert incremental_aggregate.apply(plan(opaque, cut=2), CONTEXT) == "no aggregate is reached"
+
+
+def test_where_the_cut_lies_follows_from_what_an_operator_says_of_itself() -> None:
+    """Rules name no kinds of operators here, so that a new one needs no edit in them."""
+
+    class Gathering(Operator):
+        gathers = True
+
+        def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+            return Shape(inputs[0].channels, 1, 1)
+
+    class Opaque(Gathering):
+        has_delta_rule = False
+
+    class Broadcasting(Operator):
+        broadcasts = True
+
+        def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+            return Shape(inputs[0].channels, 24, 24)
+
+    net = network(*chain(("conv", CONV), ("mean", Gathering()), ("gate", Broadcasting()), ("opaque", Opaque())))
+    found = (first_aggregate(net), first_spread(net), first_opaque(net))
+    assert [net.nodes[i].name for i in found] == ["mean", "gate", "opaque"]
+    assert gates(net) == {"mean", "gate", "conv"}, "the convolution feeds nothing but the gate"
+    frozen = frozenset({"mean", "gate"})
+    found = (first_aggregate(net, frozen), first_spread(net, frozen))
+    assert [net.nodes[i].name for i in found] == ["opaque", "opaque"]
+    assert first_opaque(net, frozenset({"opaque"})) == len(net)
 
 
 @pytest.mark.parametrize(

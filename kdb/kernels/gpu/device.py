@@ -93,7 +93,7 @@ class Device(ABC):
         return Worker(f"kdb-{self.name}", self.ordered)
 
     def ordered(self) -> AbstractContextManager[None]:
-        """Entered by the thread that asks for work, which comes after its earlier launches and before its later ones."""
+        """Entered by the thread that asks for work, which comes after its earlier launches, before its later ones."""
         return nullcontext()
 
     @contextmanager
