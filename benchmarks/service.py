@@ -94,7 +94,7 @@ class Explain:
         model = self.catalog.find(asked.model, self.arguments)
         selection = bind.select(asked, Size(*model.input_shape[1:]), self.arguments)
         planned = engine.plan(self.catalog.traced(model).network, selection.positions, Size(*PATCH), uniform=True)
-        return render(explain(str(asked), planned.physical, planned.history), "text")
+        return render(explain(str(asked), planned.physical, planned.history, planned.context), "text")
 
 
 def explaining(name: str, scale: Scale) -> Row:

@@ -118,6 +118,8 @@ def summary(heat_map: HeatMap) -> str:
     """A line or a few: each class with its baseline, and where hiding the image moves it most."""
     import numpy as np
 
+    from kdb.results.wording import compared
+
     values, indices, labels = heat_map.by_class()
     corners = heat_map.positions.reshape(-1, 2)
     baselines = np.ravel(heat_map.baseline)
@@ -138,7 +140,7 @@ def summary(heat_map: HeatMap) -> str:
     cost = f"{stats.evaluated} of {stats.positions} positions in {stats.seconds['total']:.1f} s"
     if heat_map.ssim_estimate is not None and not heat_map.exact:
         cost += f", approximate: SSIM {heat_map.ssim_estimate:.2f} expected"
-    return "\n".join([*lines, f"{cost}; full inference makes {stats.speedup:.3g} times the multiply-adds"])
+    return "\n".join([*lines, f"{cost}; {compared(stats.speedup)}"])
 
 
 def shell(client: Client, read: Callable[[str], str] = input) -> int:

@@ -46,11 +46,12 @@ DEVICE_BUFFER_BYTES, DEVICE_BUFFER_POSITIONS = 512 << 20, 1024
 
 @dataclass(frozen=True, eq=False)
 class Planned:
-    """A physical plan, what each rule did, and the seconds that planning took."""
+    """A physical plan, what each rule did, the seconds that planning took, and the context that it was planned in."""
 
     physical: PhysicalPlan
     history: tuple[Applied, ...]
     seconds: float
+    context: Context
 
 
 def default_settings() -> Settings:
@@ -163,7 +164,7 @@ class Engine:
         switches = {rule.name: self.settings[f"rule.{rule.name}"] and rule.name not in without for rule in RULES}
         logical, history = optimize(naive, context, switches, memo=self._rewritten)
         physical = lower(logical, context)
-        return Planned(physical, history, time.perf_counter() - start)
+        return Planned(physical, history, time.perf_counter() - start, context)
 
     def materialize(self, plan: PhysicalPlan, identity: str, image: Array) -> tuple[MaterializedViews, bool]:
         """The views that ``plan`` reads, of ``image`` [H, W, C] as the network takes it, and whether they were there.

@@ -271,6 +271,7 @@ def decoded(data: str | bytes) -> CostProfile | None:
         complete = any(rates.keys() >= profile.rates.keys() for profile in (CostProfile(), GPU_PROFILE))
         if not (sound and complete and all(rates.values())):
             return None
-        return CostProfile(str(found["name"]), rates, *numbers, str(found.get("measured", "")))
+        bandwidth, derivation, call = numbers
+        return CostProfile(str(found["name"]), rates, bandwidth, derivation, call, str(found.get("measured", "")))
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

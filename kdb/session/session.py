@@ -211,7 +211,7 @@ class Session:
         if not statement.analyze:
             bound = self._bind(asked, arguments)
             planned, note = evaluation.first_round(self._engine, bound.asked, bound.traced, bound.selection)
-            explained = explain(str(asked), planned.physical, planned.history, note, bound.tuned)
+            explained = explain(str(asked), planned.physical, planned.history, planned.context, note, bound.tuned)
         else:
             found, several = self._checked(asked, arguments)
             if several and len(found) != 1:
@@ -222,7 +222,14 @@ class Session:
             _save(heat_map, asked, found)
             wall, tuned = heat_map.stats.seconds["execute"], self._bind(asked, arguments).tuned
             explained = explain(
-                str(asked), planned.physical, planned.history, step.note, tuned, step.measured.layers, wall
+                str(asked),
+                planned.physical,
+                planned.history,
+                planned.context,
+                step.note,
+                tuned,
+                step.measured.layers,
+                wall,
             )
         return PlanText(("plan",), tuple((line,) for line in render(explained, statement.format).split("\n")))
 

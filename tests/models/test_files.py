@@ -331,7 +331,7 @@ class TestDescribe:
         # All 16 x 16 outputs against the 6 x 6 around a patch of 4 x 4, and the dense layer in both.
         full, some = 256 * 4 * 27 + 2048, 36 * 4 * 27 + 2048
         described = str(db.execute("DESCRIBE MODEL two WITH patch(4, 4)"))
-        assert f"equation 14, full inference makes {full / some:.3g} times" in described
+        assert f"at most {full / some:.1f} times less arithmetic than full inference (equation 14)" in described
         assert "patch 16 x 16" in str(db.execute("DESCRIBE MODEL two"))
 
     def test_a_model_that_is_partly_outside_the_vocabulary_has_no_bound(self, db: kdb.Session) -> None:
