@@ -161,7 +161,7 @@ class TestClient:
         first, second, more, _ = summary(hm).splitlines()
         likeliest = sorted(np.argsort(hm.baseline)[-2:])
         assert [first.split(" (")[1].split(")")[0], second.split(" (")[1].split(")")[0]] == [str(i) for i in likeliest]
-        assert more == f"and {len(hm.label) - 2} more classes, of smaller probability"
+        assert more == f"and {len(hm.label) - 2} more classes with a smaller probability"
 
 
 class TestProgress:

@@ -123,7 +123,10 @@ class Explanation:
 
     @property
     def peak_bytes(self) -> int:
-        """Expected peak memory: views and all workers' arrays, without weights and kernels' scratch memory."""
+        """Expected peak memory of the plan's arrays: views, and the values that all workers hold at a time.
+
+        Weights, layouts that kernels derive from them and kernels' scratch memory are not included.
+        """
         return self.view_bytes + self.workers * self.worker_bytes
 
 
@@ -311,7 +314,7 @@ def _summary(e: Explanation) -> list[str]:
     if e.planned_macs:
         speedup = compared(e.naive_macs / e.planned_macs, what="")
         arithmetic = f"{speedup}: {count(e.planned_macs)} of {count(e.naive_macs)} multiply-adds"
-    memory = f"{size(e.peak_bytes)} at most, beside the weights: {size(e.view_bytes)} of views, "
+    memory = f"{size(e.peak_bytes)} beside weights and scratch: {size(e.view_bytes)} of views, "
     memory += f"{size(e.worker_bytes)} in " + (f"each of {e.workers} workers" if e.workers > 1 else "one worker")
     return [
         f"positions   {e.positions:,}{distinct} in {_number(e.batches, 'batch', 'batches')} of up to {e.largest_batch}"
