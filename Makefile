@@ -3,18 +3,27 @@
 
 PYTHON = python3
 WORKERS = 2
+MINUTES = 5
 VENV = .venv
 STAMP = $(VENV)/installed
 BIN = $(VENV)/bin
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test verify coverage bench bench-approx gpu-check figures index style wheel clean
+.PHONY: demo test quick fuzz verify coverage bench bench-approx gpu-check figures index style wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
 
 test: style
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+# What holds of whatever is drawn, and of the imports.
+quick: $(STAMP)
+	$(BIN)/python -m pytest -n $(WORKERS) -m '(hypothesis or law) and not slow'
+
+# The same laws with fresh draws, again and again: for example make fuzz MINUTES=60.
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.fuzz $(MINUTES) -- -n $(WORKERS)
 
 verify: $(STAMP)
 	$(BIN)/python -m benchmarks.verify

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,17 +16,27 @@ from hypothesis import HealthCheck, settings
 settings.register_profile(
     "ci", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.register_profile("dev", deadline=None)
-# Every random draw is the same in CI; at one's desk HYPOTHESIS_PROFILE=dev looks further.
+settings.register_profile("fuzz", settings.get_profile("ci"), derandomize=False, max_examples=300)
+# Every random draw is the same from run to run; `make fuzz` draws others.
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marks; ``-m 'not slow'`` gives the quick run, the whole run leaves nothing out but ``gpu``."""
+    """Declare the marks; the whole run leaves nothing out but ``gpu``."""
     config.addinivalue_line("markers", "gpu: needs CuPy and a CUDA device; skipped where there is none")
-    config.addinivalue_line("markers", "slow: takes more than a few seconds")
+    config.addinivalue_line("markers", "law: goes with the tests of hypothesis, which `make quick` runs")
+    config.addinivalue_line("markers", "slow: takes more than five seconds of a core")
     # Two test processes share a small machine: more threads each would only wait for one another.
     torch.set_num_threads(1)
+    # A shell that starts the tests in the background has them ignore Ctrl-C, and what they start too.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is left when the time of `make fuzz` is over."""
+    if time.time() > float(os.environ.get("FUZZ_UNTIL", "inf")):
+        pytest.skip("the time is over")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,6 +18,8 @@ import numpy.typing as npt
 from kdb.geometry import Boxes, IntArray, Size, Window
 
 if TYPE_CHECKING:
+    from kdb.kernels.kernel import Kernels
+    from kdb.kernels.traits import DeviceTraits
     from kdb.system.threads import Threads
 
 Array = Any  # an array of the backend's own library
@@ -109,6 +111,35 @@ class Weight:
         return self._forms[name]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ConvolutionSpec:
+    """One convolution: ``weight`` [out, in / groups, kh, kw], ``bias`` [out] or None, window, groups, zero padding."""
+
+    weight: Weight
+    bias: Weight | None
+    sliding: Sliding
+    groups: int = 1
+    padding: Margins = NO_MARGINS
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the output."""
+        return len(self.weight.array)
+
+    @property
+    def windows(self) -> tuple[Window, Window]:
+        """The window along (y, x), with its padding."""
+        return self.sliding.windows(self.padding)
+
+    def padded(self, padding: Margins) -> ConvolutionSpec:
+        """The same convolution with other zeros around its input."""
+        return ConvolutionSpec(self.weight, self.bias, self.sliding, self.groups, padding)
+
+    def linear(self, padding: Margins) -> ConvolutionSpec:
+        """The convolution without its bias, as deltas take it, with other zeros around its input."""
+        return ConvolutionSpec(self.weight, None, self.sliding, self.groups, padding)
+
+
 Product = Callable[[FloatArray, FloatArray, FloatArray], object]
 """``product(a, b, out)`` writes the matrix product, as ``numpy.matmul`` does; stacks of matrices are [k, m, n]."""
 
@@ -154,25 +185,11 @@ class Backend(Protocol):
     """The verbs.  ``n`` is a batch of positions, each at its own place in the layer's map."""
 
     name: str
-    host: bool
-    """Whether arrays lie in the host's memory, so that looking at one waits for nothing, and slices can be filled."""
+    kernels: Kernels
+    """The physical operators that it has for convolutions, dense layers and sums."""
+    traits: DeviceTraits
     threads: Threads
     """Where all verbs are to be called."""
-
-    def convolution_kernels(self, sliding: Sliding, groups: int) -> tuple[str, ...]:
-        """The kernels this backend has for such a :meth:`convolve`, the most general first."""
-
-    def delta_kernels(self, sliding: Sliding, groups: int) -> tuple[str, ...]:
-        """Those of :meth:`convolve_delta`, among them such that round to fewer bits where the query permits it.
-
-        For deltas alone: what they round is relative to the small delta, not to the activation.
-        """
-
-    def dense_kernels(self) -> tuple[str, ...]:
-        """Those of :meth:`dense` on deltas, likewise."""
-
-    def fuses(self, kernel: str, program: Program) -> bool:
-        """Whether this kernel, of :meth:`convolve_delta` or ``union``, takes such an epilogue."""
 
     def running(self) -> AbstractContextManager[None]:
         """Around all other verbs, in the thread that calls them."""
@@ -241,45 +258,6 @@ class Backend(Protocol):
 
     # Sliding windows and matrices, of whole maps and of deltas.
 
-    def convolve(
-        self,
-        x: Array,
-        weight: Weight,
-        bias: Weight | None,
-        sliding: Sliding,
-        groups: int,
-        margins: Margins,
-        kernel: str,
-    ) -> Array:
-        """Convolution of [n, h, w, C] with zeros around it; ``weight`` is [out, in / groups, kh, kw]."""
-
-    def convolve_delta(
-        self,
-        delta: Delta,
-        boxes: Boxes,
-        weight: Weight,
-        sliding: Sliding,
-        groups: int,
-        padding: Margins,
-        kernel: str,
-        epilogue: Epilogue | None = None,
-    ) -> Array:
-        """``W * d`` over the output's ``boxes``."""
-
-    def recompute(
-        self,
-        delta: Delta,
-        boxes: Boxes,
-        view: Array,
-        result: Array,
-        weight: Weight,
-        bias: Weight | None,
-        sliding: Sliding,
-        groups: int,
-        padding: Margins,
-    ) -> Array:
-        """The paper's Algorithm 1, less the output's view: ``W * (view + d) + b - result[B]``."""
-
     def max_pool(self, x: Array, sliding: Sliding, padding: Margins, size: Size) -> Array:
         """Maximum over each window, minus infinity around the map; ``size`` is the output's."""
 
@@ -301,9 +279,6 @@ class Backend(Protocol):
 
     def resample(self, x: Array, rows: Weight, columns: Weight) -> Array:
         """``rows x columns^T`` for each channel; [h', h] and [w', w]."""
-
-    def dense(self, x: Array, weight: Weight, bias: Weight | None, kernel: str) -> Array:
-        """``x W^T + b`` over the channels of [n, h, w, in]; ``weight`` is [out, in], ``kernel`` "full" for fp32."""
 
     # Cell by cell.
 

@@ -24,7 +24,7 @@ from urllib.request import Request, urlopen
 import torch
 from torch import nn
 
-from kdb.errors import BindError, ModelError, did_you_mean, looked_in
+from kdb.errors import BindError, ModelError, UnknownName, did_you_mean, looked_in
 from kdb.images.preprocessing import Preprocessing, as_size, choice
 from kdb.models import efficientnet_lite
 from kdb.models.model import ACTIVATIONS, Model, check_finite
@@ -84,7 +84,7 @@ def resolve(name: str, options: Mapping[str, object] | None = None) -> Model:
             model = _from_torchvision(name, weights, options)
         else:
             hint = did_you_mean(name, known_names()) or "; kdb knows torchvision's classifiers and timm/NAME"
-            raise BindError(f"unknown model '{name}'{hint}")
+            raise UnknownName(f"unknown model '{name}'{hint}", name)
     check_finite(model.module.eval())
     model.recipe = recipe_of(name, options)
     return model
@@ -302,7 +302,8 @@ def timm_named(name: str) -> tuple[Any, str]:
     bare = name.removeprefix("timm/")
     known = [*timm.list_models(), *timm.list_pretrained()]
     if bare not in known:
-        raise BindError(f"unknown model '{name}'{did_you_mean(name, ('timm/' + other for other in known))}")
+        hint = did_you_mean(name, ("timm/" + other for other in known))
+        raise UnknownName(f"unknown model '{name}'{hint}", name)
     return timm, bare
 
 

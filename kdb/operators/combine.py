@@ -11,7 +11,9 @@ from typing import ClassVar
 
 from kdb.geometry import Boxes, Footprint, Size
 from kdb.kernels.base import Array, Backend, Parameters
-from kdb.operators.base import ELEMENT, Operator, Reads, Shape, Update, Work, whole_map
+from kdb.kernels.kernel import Kernel
+from kdb.kernels.work import ELEMENT, Work
+from kdb.operators.base import Operator, Reads, Shape, Update, whole_map
 
 
 def _same_shape(inputs: Sequence[Shape]) -> Shape:
@@ -31,21 +33,23 @@ class Add(Operator):
         """That of both."""
         return _same_shape(inputs)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
+    def evaluate(
+        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
+    ) -> Array:
         """``x + y``."""
         x, y = inputs
         return k.add(x, y, donate)
 
-    def kernels(self, k: Backend) -> tuple[str, ...]:
-        """The backend's verb."""
-        return ("union",)
+    def kernels(self, k: Backend) -> tuple[Kernel, ...]:
+        """The backend's, which may fuse."""
+        return k.kernels.sums
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``dx + dy``, laid into the union box."""
         return k.union([d for d in update.inputs if d is not None], update.boxes, update.epilogue)
 
     def delta_work(
-        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+        self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
         """One pass."""
         return Work("elementwise", 0, 2 * ELEMENT * extent.area * shape.channels)
@@ -61,12 +65,14 @@ class Multiply(Operator):
         """That of both."""
         return _same_shape(inputs)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
+    def evaluate(
+        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
+    ) -> Array:
         """``x * y``."""
         x, y = inputs
         return k.multiply(x, y, donate)
 
-    def reads(self, kernel: str, changed: Sequence[bool]) -> Reads:
+    def reads(self, kernel: Kernel, changed: Sequence[bool]) -> Reads:
         """Each operand's view, where the other one changes."""
         return Reads((changed[1], changed[0]))
 
@@ -76,7 +82,7 @@ class Multiply(Operator):
         return k.product_delta(x, y, view_x, view_y, update.boxes)
 
     def delta_work(
-        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+        self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
         """Two gathers and the products."""
         return Work("elementwise", 0, 8 * ELEMENT * extent.area * shape.channels, 5)
@@ -94,7 +100,9 @@ class Concatenate(Operator):
             raise ValueError(f"cannot stack maps of {', '.join(map(str, inputs))}")
         return Shape(sum(shape.channels for shape in inputs), *inputs[0].size)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
+    def evaluate(
+        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
+    ) -> Array:
         """The stack."""
         return k.concatenate(inputs)
 
@@ -103,7 +111,7 @@ class Concatenate(Operator):
         return k.stack(update.inputs, [shape.channels for shape in update.shapes], update.boxes)
 
     def delta_work(
-        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+        self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
         """Lay out where they are stacked."""
         return Work("elementwise", 0, 3 * ELEMENT * extent.area * shape.channels, 2 * len(shapes))
@@ -114,6 +122,7 @@ class Expand(Operator):
     """A map repeated over the cells or channels of which it has one, up to ``shape``; takes no memory."""
 
     label: ClassVar[str] = "expand"
+    broadcasts: ClassVar[bool] = True
     aliases: ClassVar[bool] = True
 
     shape: Shape
@@ -128,7 +137,9 @@ class Expand(Operator):
         """The whole map, unless only channels are repeated."""
         return inputs[0] if shapes[0].size == shape.size else whole_map(inputs, shape)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
+    def evaluate(
+        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
+    ) -> Array:
         """Repeated."""
         return k.expand(inputs[0], self.shape.size, self.shape.channels)
 

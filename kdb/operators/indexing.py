@@ -10,6 +10,7 @@ import numpy as np
 
 from kdb.geometry import Footprint, IntArray
 from kdb.kernels.base import Array, Backend, Parameters
+from kdb.kernels.kernel import Kernel
 from kdb.operators.base import Operator, Shape, Update
 
 
@@ -40,7 +41,9 @@ class SelectCells(Operator):
         y, x = inputs[0].y.read_by(np.array(self.rows)), inputs[0].x.read_by(np.array(self.columns))
         return Footprint(y, x, inputs[0].bounded)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
+    def evaluate(
+        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
+    ) -> Array:
         """``x[rows][:, columns]``."""
         n = len(inputs[0])
         rows, columns = (np.broadcast_to(np.array(cells), (n, len(cells))) for cells in (self.rows, self.columns))

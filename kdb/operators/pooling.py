@@ -14,7 +14,12 @@ import numpy as np
 
 from kdb.geometry import Boxes, Footprint, Size
 from kdb.kernels.base import Array, Backend, Delta, Margins, Parameters, Sliding, Weight
-from kdb.operators.base import ELEMENT, Operator, Reads, Shape, Update, Work, whole_map
+from kdb.kernels.kernel import FULL, Kernel
+from kdb.kernels.work import ELEMENT, Work
+from kdb.operators.base import Operator, Reads, Shape, Update, whole_map
+
+RECOMPUTE = Kernel("recompute")
+"""Algorithm 1 with a maximum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class _Pool(Operator):
         """The same: it is the maximum and the mean of its copies."""
         return value
 
-    def full_work(self, kernel: str, shapes: Sequence[Shape], shape: Shape) -> Work:
+    def full_work(self, kernel: Kernel, shapes: Sequence[Shape], shape: Shape) -> Work:
         """A pass over the output for each tap."""
         return Work("elementwise", 0, 2 * ELEMENT * shape.elements * self.sliding.taps, self.sliding.taps)
 
@@ -60,15 +65,17 @@ class MaxPool(_Pool):
     label: ClassVar[str] = "max_pool"
     windowed: ClassVar[bool] = True
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
+    def evaluate(
+        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
+    ) -> Array:
         """Over the map with minus infinity around it."""
         return k.max_pool(inputs[0], self.sliding, self.padding, Size(*self.size))
 
-    def kernels(self, k: Backend) -> tuple[str, ...]:
+    def kernels(self, k: Backend) -> tuple[Kernel, ...]:
         """Only Algorithm 1: a maximum is not linear."""
-        return ("recompute",)
+        return (RECOMPUTE,)
 
-    def reads(self, kernel: str, changed: Sequence[bool]) -> Reads:
+    def reads(self, kernel: Kernel, changed: Sequence[bool]) -> Reads:
         """The context, and its own view to subtract."""
         return Reads((True,), True)
 
@@ -80,7 +87,7 @@ class MaxPool(_Pool):
         return k.max_pool_delta(d, update.boxes, view, update.view, self.sliding, self.padding)
 
     def delta_work(
-        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+        self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
         """Context in, a pass for each tap, and the view."""
         cells = extent.area * shape.channels
@@ -108,7 +115,9 @@ class AveragePool(_Pool):
         """As all windows; nowhere if the divisor is another than the number of cells."""
         return None if self.divisor is not None else _Pool.enclosed(self, inputs)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
+    def evaluate(
+        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
+    ) -> Array:
         """Sum over the zero-padded map, over the divisors."""
         _, height, width, _ = inputs[0].shape
         return k.average_pool(inputs[0], self.sliding, self.padding, self.divisors(Shape(1, height, width)))
@@ -121,7 +130,7 @@ class AveragePool(_Pool):
         return k.average_pool_delta(d, update.boxes, self.sliding, self.padding, divisors)
 
     def delta_work(
-        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+        self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
         """A pass for each tap over the embedded delta."""
         cells = extent.area * shape.channels
@@ -147,6 +156,7 @@ class GlobalMean(Operator):
     """Mean over all cells, channel by channel: [C, H, W] -> [C, 1, 1]."""
 
     label: ClassVar[str] = "global_mean"
+    gathers: ClassVar[bool] = True
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """One cell."""
@@ -156,7 +166,9 @@ class GlobalMean(Operator):
         """The one cell there is."""
         return whole_map(inputs, shape)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
+    def evaluate(
+        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
+    ) -> Array:
         """``sum(x) / HW``."""
         return k.mean(inputs[0], inputs[0].shape[1] * inputs[0].shape[2])
 
@@ -167,7 +179,7 @@ class GlobalMean(Operator):
         return k.mean(d.values, update.shapes[0].size.area)
 
     def delta_work(
-        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+        self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
         """One pass over the delta."""
         return Work("elementwise", 0, ELEMENT * shape.channels * (extents[0] or shapes[0].size).area)
@@ -181,6 +193,7 @@ class AdaptiveAveragePool(Operator):
     """
 
     label: ClassVar[str] = "adaptive_average_pool"
+    gathers: ClassVar[bool] = True
 
     size: tuple[int, int]
 
@@ -192,7 +205,9 @@ class AdaptiveAveragePool(Operator):
         """Everything."""
         return whole_map(inputs, shape)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
+    def evaluate(
+        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
+    ) -> Array:
         """A product with one matrix of weights an axis."""
         rows, columns = (_adaptive(o, n) for o, n in zip(self.size, inputs[0].shape[1:3], strict=True))
         return k.resample(inputs[0], rows, columns)
@@ -202,7 +217,7 @@ class AdaptiveAveragePool(Operator):
         (d,) = update.inputs
         assert d is not None
         whole = k.embed(d, Boxes.whole(len(d.boxes), update.shapes[0].size))
-        return self.evaluate(k, parameters, [whole], "", False)
+        return self.evaluate(k, parameters, [whole], FULL, False)
 
 
 @lru_cache(maxsize=256)
@@ -232,7 +247,9 @@ class Pad(Operator):
         """The same boxes, further in."""
         return None if inputs[0] is None else inputs[0].shifted(self.padding[0], self.padding[1])
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
+    def evaluate(
+        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
+    ) -> Array:
         """The map with its margins."""
         return k.pad(inputs[0], self.padding, self.value)
 

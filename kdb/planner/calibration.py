@@ -31,10 +31,12 @@ from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.kernels.gpu.device import Device
 from kdb.kernels.gpu.memory import MATHS
+from kdb.kernels.kernel import DELTA
+from kdb.kernels.work import Rates
 from kdb.operators.base import Operator, Shape, Update
-from kdb.operators.convolution import RECOMPUTE, Convolution
+from kdb.operators.convolution import Convolution
 from kdb.operators.pointwise import Dense, Pointwise
-from kdb.planner.cost import GPU_PROFILE, CostProfile, Rates
+from kdb.planner.cost import CostProfile, data_sheet_profile
 from kdb.system import cache
 from kdb.system.threads import checkpoint, computing, limited_pools
 
@@ -139,7 +141,7 @@ def measure_device(device: Device) -> CostProfile:
         with computing(1), device.running():
             tiny = backends[0].upload(np.zeros((1, 1, 1, 4), np.float32))
             call = clock(lambda: backends[0].add(tiny, tiny, True))
-            return _measured(device.title, backends, clock, call, GPU_PROFILE, LEAST_BATCH_SECONDS)
+            return _measured(device.title, backends, clock, call, data_sheet_profile(), LEAST_BATCH_SECONDS)
 
     with limited_pools(1, computes=False):
         return device.threads.call(work)
@@ -159,7 +161,7 @@ def _measured(
         weight = _weight(layer.operator, layer.channels, rng)
         values = rng.standard_normal((BATCH, *layer.extent, layer.channels)).astype(np.float32)
         for kernel in layer.operator.kernels(backend):
-            if kernel == RECOMPUTE:  # the library's, and passes over arrays
+            if not kernel.timed:
                 continue
             work = layer.operator.delta_work(kernel, [shape], [shape.size], out, out.size)
             n, most = BATCH, min(MOST_POSITIONS, MOST_BYTES * BATCH // values.nbytes)
@@ -189,8 +191,8 @@ def _bandwidth(backend: Backend, clock: Clock) -> float:
     boxes = Boxes(np.full((BATCH, 2), 7), extent)
     view = backend.upload(np.zeros((56, 56, 64), np.float32))
     values = backend.delta(np.zeros((BATCH, *extent, 64), np.float32))
-    update = Update([Delta(boxes, values, donate=True)], [view], None, boxes, [shape], "delta")
-    work = relu.delta_work("delta", [shape], [extent], shape, extent)
+    update = Update([Delta(boxes, values, donate=True)], [view], None, boxes, [shape], DELTA)
+    work = relu.delta_work(DELTA, [shape], [extent], shape, extent)
     return BATCH * work.bytes / clock(lambda: relu.delta(backend, {}, update))
 
 
@@ -266,12 +268,15 @@ def decoded(data: str | bytes) -> CostProfile | None:
     try:
         found = json.loads(data)
         rates = {str(kind): tuple((int(w), float(r)) for w, r in points) for kind, points in found["rates"].items()}
-        numbers = [float(found[name]) for name in ("bandwidth", "derivation", "call")]
-        sound = all(0 < n < math.inf for n in (*numbers, *(r for points in rates.values() for _, r in points)))
-        complete = any(rates.keys() >= profile.rates.keys() for profile in (CostProfile(), GPU_PROFILE))
+        bandwidth, derivation, call = (float(found[name]) for name in ("bandwidth", "derivation", "call"))
+        sound = all(
+            0 < n < math.inf
+            for n in (bandwidth, derivation, call, *(r for points in rates.values() for _, r in points))
+        )
+        complete = any(rates.keys() >= profile.rates.keys() for profile in (CostProfile(), data_sheet_profile()))
         if not (sound and complete and all(rates.values())):
             return None
-        bandwidth, derivation, call = numbers
-        return CostProfile(str(found["name"]), rates, bandwidth, derivation, call, str(found.get("measured", "")))
+        measured = str(found.get("measured", ""))
+        return CostProfile(str(found["name"]), rates, bandwidth, derivation, call, measured)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

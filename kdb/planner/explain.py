@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from kdb.geometry import Size
-from kdb.operators.base import ELEMENT
+from kdb.kernels.work import ELEMENT
 from kdb.operators.network import Network
 from kdb.operators.sources import Opaque
-from kdb.planner.cost import GPU_PROFILE, CostProfile
+from kdb.planner.cost import CostProfile, data_sheet_profile
 from kdb.planner.optimize import Applied
 from kdb.planner.plan import LogicalPlan, PhysicalPlan, Stage
 from kdb.planner.rules import Context, incremental
@@ -161,7 +161,7 @@ def explain(
                     params=dict(node.operator.params()),
                     inputs=node.inputs,
                     stage=stage.name,
-                    kernel=step.kernel,
+                    kernel=step.kernel.name,
                     interior=step.interior,
                     box=step.extent,
                     map=node.shape.size,
@@ -211,7 +211,7 @@ def _rates(profile: CostProfile) -> str:
     """Where the rates of the cost model come from."""
     if profile.name == CostProfile().name:
         return "defaults; CALIBRATE measures those of this machine"
-    if profile.name == GPU_PROFILE.name:
+    if profile.name == data_sheet_profile().name:
         return f"those of an {profile.name}; CALIBRATE measures those of this GPU"
     return "measured on this machine" + (f" on {profile.measured}" if profile.measured else "")
 

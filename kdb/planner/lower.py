@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kdb.geometry import Size
-from kdb.kernels.base import Backend
+from kdb.kernels.kernel import FUSED
 from kdb.operators.network import Network, Node
 from kdb.operators.pointwise import Pointwise
 from kdb.planner.cost import Choice, CostModel, fusable
-from kdb.planner.plan import FUSED, LogicalPlan, PhysicalPlan, Stage, Step
+from kdb.planner.plan import LogicalPlan, PhysicalPlan, Stage, Step
 from kdb.planner.rules import Context
 
 
@@ -47,7 +47,7 @@ def lower(plan: LogicalPlan, context: Context) -> PhysicalPlan:
                 choice = context.costs.full(network, node, min(plan.full_batch, len(plan.positions)))
                 views |= {source for source in node.inputs if extents[source] is None}
             choices.append((node, choice, i == 0))
-        fused = _fused(choices, keeps, network, context.costs.backend) if i == 0 else {}
+        fused = _fused(choices, keeps, network) if i == 0 else {}
         steps = _steps(choices, keeps, extents, plan, context.costs, fused)
         stages.append(Stage(name, steps, keeps, batch))
     return PhysicalPlan(plan, context.costs.backend, tuple(stages), frozenset(views), context.threads)
@@ -75,16 +75,14 @@ def _read_after(plan: LogicalPlan, bound: int) -> tuple[str, ...]:
     return tuple(n.name for n in network.nodes[:bound] if n.name in read and footprints[n.name] is not None)
 
 
-def _fused(
-    choices: Sequence[tuple[Node, Choice, bool]], keeps: Sequence[str], network: Network, backend: Backend
-) -> dict[str, Node]:
+def _fused(choices: Sequence[tuple[Node, Choice, bool]], keeps: Sequence[str], network: Network) -> dict[str, Node]:
     """By the names of layers, the pointwise layers that their kernels compute too."""
     names, fused = {node.name for node, _, _ in choices}, {}
     for node, choice, _ in choices:
         behind = None if node.name in keeps else fusable(network, node)
         if behind is None or behind.name not in names or not isinstance(behind.operator, Pointwise):
             continue
-        if backend.fuses(choice.kernel, behind.operator.program):
+        if choice.kernel.fuses(behind.operator.program):
             fused[node.name] = behind
     return fused
 

@@ -1,4 +1,4 @@
-"""The coverage table in small: a plain network, one with gates, a transformer; rows that are kept; the command."""
+"""The coverage table in small: a plain network, one with gates, a transformer; rows that are stored; the command."""
 
 from __future__ import annotations
 
@@ -102,11 +102,11 @@ def test_timms_are_of_many_families() -> None:
 def test_rows_are_kept_until_the_code_changes(tmp_path: Path) -> None:
     rows = [row("vgg11"), Row(Entry("timm/broken", SIDE, False), problem="RuntimeError: no")]
     for each in rows:
-        assert coverage.kept(each.entry, "this", tmp_path) is None
-        coverage.keep(each, "this", tmp_path)
-        assert coverage.kept(each.entry, "this", tmp_path) == each
-        assert coverage.kept(each.entry, "other", tmp_path) is None
-        assert coverage.kept(replace(each.entry, side=SIDE + 1), "this", tmp_path) is None
+        assert coverage.stored(each.entry, "this", tmp_path) is None
+        coverage.store(each, "this", tmp_path)
+        assert coverage.stored(each.entry, "this", tmp_path) == each
+        assert coverage.stored(each.entry, "other", tmp_path) is None
+        assert coverage.stored(replace(each.entry, side=SIDE + 1), "this", tmp_path) is None
     assert len(list(tmp_path.iterdir())) == len(rows)
 
 
@@ -117,11 +117,13 @@ class TestCommand:
     def made_up(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         self.out, self.measured = tmp_path / "out", list[str]()
         self.rows = [row("vgg11"), row("timm/dla34"), row("vit_b_16", False)]
-        folder = tmp_path / "kept"
+        folder = tmp_path / "stored"
         monkeypatch.setattr(coverage, "entries", lambda: tuple(each.entry for each in self.rows))
         monkeypatch.setattr(coverage, "measure", self.measure)
-        monkeypatch.setattr(coverage, "keep", lambda found, digest, keep=coverage.keep: keep(found, digest, folder))
-        monkeypatch.setattr(coverage, "kept", lambda entry, digest, kept=coverage.kept: kept(entry, digest, folder))
+        monkeypatch.setattr(coverage, "store", lambda found, digest, store=coverage.store: store(found, digest, folder))
+        monkeypatch.setattr(
+            coverage, "stored", lambda entry, digest, stored=coverage.stored: stored(entry, digest, folder)
+        )
 
     def measure(self, entry: Entry) -> Row:
         self.measured.append(entry.name)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks.figures import __main__ as command
 from benchmarks.figures import bounds, common, endtoend, lesion, sweep
-from benchmarks.figures.common import QUICK, block, lattice_block
+from benchmarks.figures.common import QUICK, block, grid_block
 from benchmarks.figures.sweep import FullInference, Query, batches, spaced
 from benchmarks.timing import write_json
 from kdb.geometry import Spans, Window
@@ -75,7 +75,7 @@ class TestPositions:
         assert indices.min() >= 0 and indices.max() < math.prod(shape)
 
     def test_a_block_of_the_lattice_is_of_its_stride(self) -> None:
-        positions = lattice_block((208, 208), 4)
+        positions = grid_block((208, 208), 4)
         assert (positions - positions[0]).tolist() == [[0, 0], [0, 4], [4, 0], [4, 4]]
         assert not (positions % 4).any()
 

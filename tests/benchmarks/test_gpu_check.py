@@ -53,7 +53,7 @@ def test_a_section_that_crashes_hangs_or_raises_ends_only_itself(
     assert not command.run(check, parts)
     sections = Report(tmp_path).sections
     assert {name: section.outcome.split(" (")[0] for name, section in sections.items()} == {
-        "crash": "failed", "hang": "broken off after 10 s", "error": "failed", "well b": "done",
+        "crash": "failed", "hang": "stopped after 10 s", "error": "failed", "well b": "done",
     }  # fmt: skip
     found = tables(tmp_path)
     assert list(found) == ["Before the crash", "Before the hang", "Before the error", "Well"]

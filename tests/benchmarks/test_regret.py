@@ -60,7 +60,7 @@ class TestLayers:
         assert 1 < len(found) <= len(counted)
         positions = sum(layer.launches * len(layer.outputs) for layer in found)
         assert positions == pytest.approx(len(counted) * len(physical.logical.positions))
-        chosen = {(step.node.name, step.kernel) for step in counted}
+        chosen = {(step.node.name, step.kernel.name) for step in counted}
         assert all((layer.node.name, layer.chosen) in chosen for layer in found)
         if name == "resnet18":
             assert len(found) < len(counted), "blocks repeat themselves"
@@ -82,12 +82,12 @@ class TestLayers:
             launch, kernels = Launch(physical, layer), layer.kernels(physical.backend)
             assert layer.chosen in kernels
             # On random views, which are no views of one another, Algorithm 1 gives something else.
-            first, *others = (launch(kernel) for kernel in kernels if kernel != "recompute")
+            first, *others = (launch(kernel) for name, kernel in kernels.items() if name != "recompute")
             assert first.shape == (len(layer.outputs), *layer.outputs.extent, layer.node.shape.channels)
             for other in others:
                 np.testing.assert_allclose(other, first, atol=1e-4 * np.abs(first).max())
             if "recompute" in kernels and layer.incremental:
-                assert launch("recompute").shape == first.shape
+                assert launch(kernels["recompute"]).shape == first.shape
 
     def test_work_is_that_of_the_plan(self) -> None:
         """What is evaluated in full has no boxes that differ from batch to batch."""
@@ -96,7 +96,7 @@ class TestLayers:
         whole = [layer for layer in layers(physical) if not layer.incremental]
         assert whole
         for layer in whole:
-            assert layer.work(layer.chosen) == steps[layer.node.name].work
+            assert layer.work(layer.kernels(physical.backend)[layer.chosen]) == steps[layer.node.name].work
 
     @given(threads=st.integers(1, 3), repeats=st.integers(1, 4))
     def test_all_threads_are_busy_alike(self, threads: int, repeats: int) -> None:
@@ -120,8 +120,8 @@ class TestLayers:
 
         def timed(call: Any, threads: int, repeats: int = 1) -> float:
             (kernel,) = call.args
-            turns.append(kernel)
-            return 2.0 * HOPELESS if kernel == slow else 1 + 0.01 * len(turns)
+            turns.append(kernel.name)
+            return 2.0 * HOPELESS if kernel.name == slow else 1 + 0.01 * len(turns)
 
         monkeypatch.setattr("benchmarks.layers.busy_seconds", timed)
         found = kernel_seconds(physical, layer, rounds=3)
@@ -165,7 +165,7 @@ class TestRegret:
         assert regret.kernel_table(found).count("2.00 to 2.00") == 2
 
     def test_garbage_is_looked_through_again_afterwards(self) -> None:
-        with regret.little_garbage():
+        with regret.frozen_garbage():
             assert gc.get_freeze_count() > 0
         assert gc.get_freeze_count() == 0
 

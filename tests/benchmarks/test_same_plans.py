@@ -86,7 +86,7 @@ class TestSamePlans:
         assert found(plan, json.loads(json.dumps(plan))) == []
         assert found(plan, {**plan, "cut": "relu"}) == ["cut: None, now 'relu'"]
         assert found(plan, {**plan, "rules": [{"name": "a", "fired": False}]}) == ["rules[a].fired: True, now False"]
-        assert found(plan, {**plan, "boxes": [[1, 2]]}) == ["boxes: 2 of them, 1 now"]
+        assert found(plan, {**plan, "boxes": [[1, 2]]}) == ["boxes: 2 entries, now 1"]
         assert found(plan, {**plan, "boxes": [[1, 2], [3, 5]]}) == ["boxes[1][1]: 4, now 5"]
         assert found(plan, {**plan, "more": 0}) == ["more: None, now 0"]
 

@@ -145,13 +145,13 @@ class TestMatrix:
     @given(size=st.integers(4, 40), patch=st.integers(1, 4), stride=st.tuples(st.integers(1, 9), st.integers(1, 9)))
     def test_a_lattice_is_that_of_the_engine(self, size: int, patch: int, stride: tuple[int, int]) -> None:
         """Two definitions, one set of positions: the last one is there."""
-        points = verify.lattice((size - patch, size - patch), stride)
+        points = verify.grid((size - patch, size - patch), stride)
         ours = [rows_or_columns(size, patch, step) for step in stride]
         assert np.array_equal(points, np.stack(np.meshgrid(*ours, indexing="ij"), -1).reshape(-1, 2))
 
     @given(count=st.integers(1, 60))
     def test_a_sample_begins_with_the_corners(self, count: int) -> None:
-        points = verify.lattice((12, 20), (3, 4))
+        points = verify.grid((12, 20), (3, 4))
         chosen = verify.sample(points, count)
         assert len(chosen) == min(count, len(points)) == len(set(chosen.tolist()))
         if count >= 4:

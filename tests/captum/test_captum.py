@@ -480,8 +480,8 @@ SOUND: dict[str, Any] = {"inputs": drawn(2, 3, 8, 8), "sliding_window_shapes": (
     ],
     ids=str,
 )
-def test_a_mistake_is_a_bind_error(mistake: dict[str, Any]) -> None:
-    with pytest.raises(BindError):
+def test_a_mistake_is_a_bind_error_that_names_the_argument(mistake: dict[str, Any]) -> None:
+    with pytest.raises(BindError, match=next(iter(mistake))):
         Occlusion(network()).attribute(**(SOUND | mistake))
 
 

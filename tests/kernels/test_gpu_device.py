@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, assume, given, settings
 
 from benchmarks.oracle import SIGNAL_BOUND
 from kdb.geometry import Boxes, Size
-from kdb.kernels.base import Delta, Epilogue, Instruction, Sliding, Weight
+from kdb.kernels.base import ConvolutionSpec, Delta, Epilogue, Instruction, Sliding, Weight
 from kdb.kernels.cpu.backend import CpuBackend
+from kdb.kernels.cpu.taps import TAPS
 from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.kernels.gpu.memory import MATHS
@@ -46,18 +47,19 @@ def test_convolutions(
     k, rng = backend(native, precision), np.random.default_rng(0)
     padding = sliding.kernel[0] // 2, sliding.kernel[1] // 2, sliding.kernel[0] // 2, sliding.kernel[1] // 2
     weight, bias = Weight(normal(rng, groups * outer, inner, *sliding.kernel)), Weight(normal(rng, groups * outer))
+    spec = ConvolutionSpec(weight, bias, sliding, groups, padding)
     x = normal(rng, 3, 19, 23, groups * inner)
     where, at = Boxes(rng.integers(0, 4, (5, 2)), Size(4, 5)), Boxes(rng.integers(0, 9, (5, 2)), Size(9, 7))
     values = normal(rng, 5, 9, 7, groups * inner)
-    expected = CPU.convolve_delta(Delta(at, values), where, weight, sliding, groups, padding, "taps")
+    expected = TAPS.delta(CPU, spec, Delta(at, values), where)
     with k.running(), torch.inference_mode():
-        full = k.convolve(k.upload(x), weight, bias, sliding, groups, padding, "gemm" if k.native else "direct")
-        close(k.download(full), CPU.convolve(x, weight, bias, sliding, groups, padding, "taps"))
+        full = k.kernels.convolution(sliding, groups)[0].evaluate(k, k.upload(x), spec)
+        close(k.download(full), TAPS.evaluate(CPU, x, spec))
         raw = k.upload(values)
         if precision == "bf16":
             raw = k.union([Delta(at, k.device.array(k.device.tensor(raw).bfloat16()))], at)
-        name = k.delta_kernels(sliding, groups)[0]
-        found = k.convolve_delta(Delta(at, raw), where, weight, sliding, groups, padding, name)
+        kernel = k.kernels.convolution_deltas(sliding, groups)[0]
+        found = kernel.delta(k, spec, Delta(at, raw), where)
         close(k.download(found), expected, precision)
 
 

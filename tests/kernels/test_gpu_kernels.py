@@ -11,10 +11,14 @@ from hypothesis import strategies as st
 
 from kdb.errors import DeviceError
 from kdb.geometry import Boxes, Size
-from kdb.kernels.base import Delta, Epilogue, Instruction, Margins, Program, Sliding, Weight
+from kdb.kernels.base import ConvolutionSpec, Delta, Epilogue, Instruction, Margins, Program, Sliding, Weight
 from kdb.kernels.cpu.backend import CpuBackend
+from kdb.kernels.cpu.dense import DENSE
+from kdb.kernels.cpu.recompute import CpuRecompute
+from kdb.kernels.cpu.taps import TAPS
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.kernels.gpu.device import MOST_BLOCKS, THREADS, Device, spread
+from kdb.kernels.gpu.gemm import GEMM
 from kdb.kernels.gpu.memory import bits
 from kdb.kernels.gpu.programs import REGISTERS, encode
 from kdb.kernels.gpu.source import INSTANCES, expressions, files, kernels, options, text
@@ -248,41 +252,42 @@ def convolution(
     (size, sliding, padding, out), (groups, inner, outer) = problem, grouped
     rng = np.random.default_rng(seed)
     weight, bias = Weight(normal(rng, groups * outer, inner, *sliding.kernel)), Weight(normal(rng, groups * outer))
+    spec = ConvolutionSpec(weight, bias, sliding, groups, padding)
     x = normal(rng, n, *size, groups * inner)
-    close(
-        k.convolve(x, weight, bias, sliding, groups, padding, "gemm"),
-        CPU.convolve(x, weight, bias, sliding, groups, padding, "taps"),
-    )
+    close(GEMM[0].evaluate(k, x, spec), TAPS.evaluate(CPU, x, spec))
     where, at = data.draw(boxes(out, n)), data.draw(boxes(size, n))
     raw, values = kept(normal(rng, n, *at.extent, groups * inner), k)
     mine, theirs = Delta(at, raw), Delta(at, values)
-    expected = CPU.convolve_delta(theirs, where, weight, sliding, groups, padding, "taps")
+    expected = TAPS.delta(CPU, spec, theirs, where)
     view, result = normal(rng, *out, groups * outer), normal(rng, *out, groups * outer)
-    (name,) = k.delta_kernels(sliding, groups)
+    (kernel, algorithm_1) = k.kernels.convolution_deltas(sliding, groups)
     epilogue, scale = None, float(np.abs(expected).max())
     if fused:
         program = (Instruction("maximum", (0, 0.0)), Instruction("minimum", (1, 1.0)))
         epilogue = Epilogue(program, {}, view, CPU.pointwise(view, program, {}, False))
         expected = CPU.pointwise_delta(Delta(where, expected), epilogue)
-        assert k.fuses(name, program)
+        assert kernel.fuses(program)
     DEVICE.launches.clear()
-    found = k.convolve_delta(mine, where, weight, sliding, groups, padding, name, epilogue)
+    found = kernel.delta(k, spec, mine, where, epilogue=epilogue)
     assert DEVICE.launches.total() == 1
     close(found, expected, k.precision, scale)
-    arguments = where, x[0], result, weight, bias, sliding, groups, padding
-    close(k.recompute(mine, *arguments), CPU.recompute(theirs, *arguments), "fp32" if k is not BF16 else "bf16")
+    expected = CpuRecompute(TAPS).delta(CPU, spec, theirs, where, x[0], result)
+    found = algorithm_1.delta(k, spec, mine, where, x[0], result)
+    close(found, expected, "fp32" if k is not BF16 else "bf16")
 
 
 @many
-@given(st.integers(1, 140), st.integers(1, 40), st.integers(1, 80), seeds, st.sampled_from(["full", "tf32", "bf16"]))
-def test_dense(cells: int, inner: int, outer: int, seed: int, kernel: str) -> None:
+@given(st.integers(1, 140), st.integers(1, 40), st.integers(1, 80), seeds, st.sampled_from([K, TF32, BF16]))
+def test_dense(cells: int, inner: int, outer: int, seed: int, k: GpuBackend) -> None:
     rng = np.random.default_rng(seed)
-    k = BF16 if kernel == "bf16" else K
     raw, x = kept(normal(rng, cells, 1, 1, inner), k)
     weight = Weight(normal(rng, outer, inner))
     bias = Weight(normal(rng, outer)) if seed % 2 else None
-    precision = "fp32" if kernel == "full" else kernel
-    close(k.dense(raw, weight, bias, kernel), CPU.dense(x, weight, bias), precision)
+    (kernel,) = k.kernels.dense_deltas
+    close(kernel.run(k, raw, weight, bias), DENSE.run(CPU, x, weight, bias), k.precision)
+    if k is not BF16:
+        (whole,) = k.kernels.dense
+        close(whole.run(k, raw, weight, bias), DENSE.run(CPU, x, weight, bias))
 
 
 # --- programs ----------------------------------------------------------------------------------------------------
@@ -364,7 +369,7 @@ def check_program(
 def test_programs_of_many_live_values_are_cut_in_pieces() -> None:
     program = tuple(Instruction("add", (0, float(i))) for i in range(REGISTERS + 1))
     program += tuple(Instruction("mul", (len(program) + i, i + 1)) for i in range(REGISTERS))
-    assert encode(program) is None and not K.fuses("gemm", program)
+    assert encode(program) is None and not GEMM[0].fuses(program)
     x = normal(np.random.default_rng(0), 2, 3, 3, 4) / 8
     close(K.pointwise(x, program, {}, False), CPU.pointwise(x, program, {}, False))
 

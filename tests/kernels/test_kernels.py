@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from kdb.geometry import Boxes, Size
-from kdb.kernels.base import NO_MARGINS, ROUNDED, Delta, Epilogue, Instruction, Sliding, Weight
+from kdb.kernels.base import NO_MARGINS, ROUNDED, ConvolutionSpec, Delta, Epilogue, Instruction, Sliding, Weight
 from kdb.kernels.cpu import boxed
 from kdb.kernels.cpu.backend import CHUNK, CpuBackend, _chunks
+from kdb.kernels.cpu.dense import DENSE
+from kdb.kernels.cpu.direct import DIRECT
+from kdb.kernels.cpu.winograd import WINOGRAD
 from kdb.kernels.programs import FUNCTIONS, UFUNCS
 
 K, NATIVE = CpuBackend(), CpuBackend(native=True)
@@ -77,27 +80,29 @@ def test_convolutions(
         padded, torch.tensor(w).double(), None if b is None else torch.tensor(b).double(),
         sliding.stride, 0, sliding.dilation, groups,
     )  # fmt: skip
-    weight, before = Weight(w), x.copy()
+    spec = ConvolutionSpec(Weight(w), None if b is None else Weight(b), sliding, groups, margins)
+    before = x.copy()
     for backend in (K, NATIVE):
-        for kernel in backend.convolution_kernels(sliding, groups):
-            found = backend.convolve(x, weight, None if b is None else Weight(b), sliding, groups, margins, kernel)
-            close(found, nhwc(wanted), 1e-4 if kernel == "winograd" else 1e-5)
+        for kernel in backend.kernels.convolution(sliding, groups):
+            found = kernel.evaluate(backend, x, spec)
+            close(found, nhwc(wanted), 1e-4 if kernel is WINOGRAD else 1e-5)
     assert np.array_equal(x, before)
 
 
 def test_the_native_backend_has_no_foreign_kernel() -> None:
     for sliding, groups in ((Sliding((3, 3)), 1), (Sliding((3, 3), (2, 2)), 1), (Sliding((1, 1)), 4)):
-        assert "direct" in K.convolution_kernels(sliding, groups)
-        assert "direct" not in NATIVE.convolution_kernels(sliding, groups)
+        assert DIRECT in K.kernels.convolution(sliding, groups)
+        assert DIRECT not in NATIVE.kernels.convolution(sliding, groups)
     assert (K.name, NATIVE.name) == ("cpu", "numpy")
 
 
 def test_a_convolution_takes_what_is_not_contiguous_and_may_not_be_written() -> None:
     view, weight = normal(0, 6, 5, 4), Weight(normal(1, 3, 4, 2, 2))
+    spec = ConvolutionSpec(weight, None, Sliding((2, 2)), 1, (1, 0, 0, 1))
     repeated = np.broadcast_to(view, (3, *view.shape))
-    for kernel in K.convolution_kernels(Sliding((2, 2)), 1):
-        found = K.convolve(repeated, weight, None, Sliding((2, 2)), 1, (1, 0, 0, 1), kernel)
-        alone = K.convolve(view[None].copy(), weight, None, Sliding((2, 2)), 1, (1, 0, 0, 1), kernel)
+    for kernel in K.kernels.convolution(Sliding((2, 2)), 1):
+        found = kernel.evaluate(K, repeated, spec)
+        alone = kernel.evaluate(K, view[None].copy(), spec)
         close(found, np.repeat(alone, 3, axis=0))
 
 
@@ -135,8 +140,8 @@ def test_a_weight_is_derived_once_and_what_it_came_from_let_go() -> None:
 @pytest.mark.parametrize("shape", [(1, 1, 1), (5, 1, 1), (2, 3, 4)])
 def test_dense(shape: tuple[int, int, int]) -> None:
     x, w, b = normal(0, *shape, 7), normal(1, 4, 7), normal(2, 4)
-    close(K.dense(x, Weight(w), Weight(b)), x.astype(np.float64) @ w.T + b)
-    close(K.dense(x, Weight(w), None), x.astype(np.float64) @ w.T)
+    close(DENSE.run(K, x, Weight(w), Weight(b)), x.astype(np.float64) @ w.T + b)
+    close(DENSE.run(K, x, Weight(w), None), x.astype(np.float64) @ w.T)
 
 
 # --- boxes -------------------------------------------------------------------------------------------------------
@@ -372,6 +377,5 @@ def test_what_the_library_gets_wrong_is_kept_from_it(
     for seed in range(20):  # garbage is not the same each time
         x, w = normal(seed, 2, *size, channels), normal(1, 6, channels, *kernel)
         wanted = F.conv2d(F.pad(nchw(x), (1, 1, 1, 1)), torch.tensor(w).double(), None, stride, 0, dilation)
-        close(
-            K.convolve(x, Weight(w), None, Sliding(kernel, stride, dilation), 1, (1, 1, 1, 1), "direct"), nhwc(wanted)
-        )
+        spec = ConvolutionSpec(Weight(w), None, Sliding(kernel, stride, dilation), 1, (1, 1, 1, 1))
+        close(DIRECT.evaluate(K, x, spec), nhwc(wanted))

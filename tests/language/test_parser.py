@@ -390,17 +390,25 @@ def test_parse_one_wants_exactly_one_statement(text: str, column: int) -> None:
     assert caught.value.column == column
 
 
+STARTS = ("OCCLUDE", "EXPLAIN", "TUNE", "DROP", "CREATE", "DESCRIBE", "SET", "RESET", "SHOW", "CALIBRATE")
+
+
+def with_a_letter_missing(word: str, data: st.DataObject) -> ParseError:
+    where = data.draw(st.integers(1, len(word) - 2))
+    with pytest.raises(ParseError) as caught:
+        parse(f"{word[:where]}{word[where + 1 :]} x")
+    return caught.value
+
+
 @given(st.sampled_from([word for word in keywords() if len(word) > 4]), st.data())
 def test_a_keyword_with_a_letter_missing_is_recognised(word: str, data: st.DataObject) -> None:
-    """Where a keyword must stand, whichever it is, the message proposes one that may stand there."""
-    where = data.draw(st.integers(1, len(word) - 2))
-    text = f"{word[:where]}{word[where + 1 :]} x"
-    with pytest.raises(ParseError) as caught:
-        parse(text)
-    starts = {"OCCLUDE", "EXPLAIN", "TUNE", "DROP", "CREATE", "DESCRIBE", "SET", "RESET", "SHOW", "CALIBRATE"}
-    assert starts <= set(caught.value.expected)
-    if word in starts:
-        assert caught.value.suggestion == word
+    """Where a keyword must stand, whichever it is, the message names those that may stand there."""
+    assert set(STARTS) <= set(with_a_letter_missing(word, data).expected)
+
+
+@given(st.sampled_from(STARTS), st.data())
+def test_a_keyword_that_may_stand_there_is_proposed(word: str, data: st.DataObject) -> None:
+    assert with_a_letter_missing(word, data).suggestion == word
 
 
 # ---- no text whatever raises anything else

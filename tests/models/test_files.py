@@ -228,7 +228,7 @@ class TestWhatIsRefused:
         path, state = tmp_path / "prefixed.pt", small().state_dict()
         held = {prefix + key: value for key, value in state.items() if not head or not key.startswith("classifier")}
         torch.save(held | ({head: torch.ones(2, 2)} if head else {}), path)
-        with pytest.raises(ModelError, match=rf"the names of squeezenet1_1 begin with '{prefix}' there: save the state_dict"):
+        with pytest.raises(ModelError, match=rf"squeezenet1_1 begin with '{prefix}' there: save the state_dict"):
             db.execute(CREATE.format(path, ""))
         torch.save({prefix + "own": torch.ones(2), "classifier.1.bias": state["classifier.1.bias"]}, path)
         with pytest.raises(ModelError, match=r"register_model"):

@@ -22,9 +22,11 @@ from torch import nn
 
 import kdb
 from benchmarks.photos import photo as load_photo
-from kdb.errors import BindError, ExecutionError, ModelError
+from kdb.errors import BindError, ExecutionError, ModelError, UnknownName
 from kdb.images.preprocessing import Preprocessing
 from kdb.images.reading import SourceImage, load_image
+from kdb.language.arguments import Arguments
+from kdb.language.syntax import ModelRef
 from kdb.models import efficientnet_lite, zoo
 from kdb.models.catalog import Catalog
 from kdb.models.model import Model, check_finite
@@ -452,6 +454,13 @@ def test_a_channels_last_module_takes_channels_first() -> None:
 def test_unknown_names_and_options(name: str, options: dict[str, object], said: str) -> None:
     with pytest.raises(BindError, match=said):
         resolve(name, options)
+
+
+@pytest.mark.parametrize("find", [resolve, lambda name: Catalog().find(ModelRef(name), Arguments())])
+def test_an_unknown_name_is_told_as_data(find: Callable[[str], object]) -> None:
+    with pytest.raises(UnknownName, match="did you mean 'resnet18'") as caught:
+        find("resnet81")
+    assert caught.value.name == "resnet81"
 
 
 def test_known_names_are_classifiers() -> None:

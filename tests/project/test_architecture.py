@@ -17,6 +17,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+pytestmark = pytest.mark.law
+
 ROOT = Path(__file__).resolve().parents[2]
 QUESTIONS: list[dict[str, str]] = json.loads((ROOT / "tests" / "data" / "questions.json").read_text())
 

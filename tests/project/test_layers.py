@@ -15,6 +15,8 @@ from pathlib import Path
 import networkx
 import pytest
 
+pytestmark = pytest.mark.law
+
 ROOT = Path(__file__).resolve().parents[2]
 
 FACE = ("__init__", "__main__", "cli")

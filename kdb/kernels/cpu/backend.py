@@ -13,9 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdb.geometry import Boxes, IntArray, Size
-from kdb.kernels import tiling
 from kdb.kernels.base import (
-    NO_MARGINS,
     Delta,
     Epilogue,
     Margins,
@@ -26,8 +24,15 @@ from kdb.kernels.base import (
     Tail,
     Weight,
 )
-from kdb.kernels.cpu import boxed, library, taps, winograd
+from kdb.kernels.cpu import boxed, library, taps
+from kdb.kernels.cpu.dense import DENSE, DENSE_BF16, DENSE_DELTA
+from kdb.kernels.cpu.direct import BF16, DIRECT
+from kdb.kernels.cpu.recompute import CpuRecompute
+from kdb.kernels.cpu.taps import TAPS
+from kdb.kernels.cpu.winograd import WINOGRAD
+from kdb.kernels.kernel import Kernel, Kernels, SumKernel
 from kdb.kernels.programs import evaluate
+from kdb.kernels.traits import DeviceTraits
 from kdb.system.threads import NewThreads, Threads
 
 FloatArray = npt.NDArray[np.float32]
@@ -46,40 +51,54 @@ def _chunks(x: FloatArray) -> Iterator[slice]:
     return (slice(i, i + step) for i in range(0, len(x), step))
 
 
+KERNELS: tuple[Kernel, ...] = (
+    DIRECT,
+    TAPS,
+    WINOGRAD,
+    BF16,
+    CpuRecompute(DIRECT),
+    CpuRecompute(TAPS),
+    DENSE,
+    DENSE_DELTA,
+    DENSE_BF16,
+    SumKernel("union"),
+)
+"""All kernels of the CPU, the most general of a kind first."""
+
+TRAITS = DeviceTraits(
+    computes_on_host=True,
+    fuses_epilogues=False,
+    workers=None,
+    groups_in_flight=0,
+    batch_sizes=(48,),  # far fewer lose to calls where layers are thin, far more to memory and longer extents
+    most_positions=None,
+    buffer_bytes=512 << 20,
+    buffer_positions=256,
+    full_batch_bytes=48 << 20,  # beyond, arrays cost more to move than batching saves
+    full_batch=64,
+)
+
+
 class CpuBackend:
     """Verbs on numpy arrays.  ``native`` leaves torch out altogether; ``reduced`` permits bf16 for deltas.
 
     Matrices are multiplied by torch's BLAS, which on x86 is MKL: a fifth to a half faster on these shapes than numpy's.
     """
 
-    host = True
+    traits = TRAITS
 
     def __init__(self, native: bool = False, reduced: bool = False) -> None:
         self.name = "numpy" if native else "cpu"
         self.native = native
         self.reduced = reduced
         self.threads: Threads = NewThreads()
-        self._product: Product = np.matmul if native else library.multiply
+        self.product: Product = np.matmul if native else library.multiply
+        self.kernels = Kernels(self, KERNELS)
 
-    def convolution_kernels(self, sliding: Sliding, groups: int) -> tuple[str, ...]:
-        """``direct`` is torch's convolution; ``taps`` and, where there is a tiling, ``winograd`` are numpy's GEMMs."""
-        own = ("taps", "winograd") if tiling.applies(sliding, groups) else ("taps",)
-        return own if self.native else ("direct", *own)
-
-    def delta_kernels(self, sliding: Sliding, groups: int) -> tuple[str, ...]:
-        """The same, and ``bf16``, torch's on processors that multiply in bf16."""
-        return (*self.convolution_kernels(sliding, groups), *self._reduced())
-
-    def dense_kernels(self) -> tuple[str, ...]:
-        """In float32 (``delta``), or in bf16."""
-        return ("delta", *self._reduced())
-
-    def _reduced(self) -> tuple[str, ...]:
-        return ("bf16",) if self.reduced and not self.native and library.multiplies_bf16() else ()
-
-    def fuses(self, kernel: str, program: Program) -> bool:
-        """None does: caches are what passes share here."""
-        return False
+    @property
+    def multiplies_bf16(self) -> bool:
+        """Whether deltas may be rounded to bfloat16, and the processor multiplies it faster than float32."""
+        return self.reduced and not self.native and library.multiplies_bf16()
 
     def running(self) -> AbstractContextManager[None]:
         """Nothing: threads are the executor's."""
@@ -225,88 +244,6 @@ class CpuBackend:
         """``value - view[B]`` into ``out`` [n, h, w, C]."""
         boxed.replace(view, boxes, value, out)
 
-    def convolve(
-        self,
-        x: FloatArray,
-        weight: Weight,
-        bias: Weight | None,
-        sliding: Sliding,
-        groups: int,
-        margins: Margins = NO_MARGINS,
-        kernel: str = "taps",
-    ) -> FloatArray:
-        """Convolution [n, h, w, in] -> [n, h', w', out] with zeros around x."""
-        if kernel in ("direct", "bf16"):
-            return library.convolve(x, weight, bias, sliding, groups, margins, reduced=kernel == "bf16")
-        if kernel == "winograd":
-            y = winograd.convolve(x, weight, sliding, margins, self._product)
-        else:
-            y = taps.convolve(x, weight, sliding, groups, margins, self._product)
-        if bias is not None:
-            y += bias.array
-        return y
-
-    def convolve_delta(
-        self,
-        delta: Delta,
-        boxes: Boxes,
-        weight: Weight,
-        sliding: Sliding,
-        groups: int,
-        padding: Margins,
-        kernel: str,
-        epilogue: Epilogue | None = None,
-    ) -> FloatArray:
-        """``W * d``: the convolution of the delta with the zeros around it that the boxes read."""
-        assert epilogue is None, "nothing fuses here"
-        frames = boxes.read_in(*sliding.windows(padding))
-        delta = boxed.within(delta, frames)
-        margins = delta.boxes.margins(frames)
-        if margins is None and kernel == "winograd":
-            return self._whole(delta, boxes, weight, sliding, padding)
-        x = delta.values if margins is not None else boxed.embed(delta.values, delta.boxes, frames)
-        return self.convolve(x, weight, None, sliding, groups, margins or NO_MARGINS, kernel)
-
-    def _whole(self, delta: Delta, boxes: Boxes, weight: Weight, sliding: Sliding, padding: Margins) -> FloatArray:
-        """``W * d`` where positions lie differently in their boxes: of the whole delta, then laid into each box.
-
-        Laid into frames first, as other kernels want it, the delta would be as large as they are: more tiles.
-        """
-        reach = np.array(sliding.kernel) - 1
-        y, x = (int(cells) for cells in reach)
-        values = self.convolve(delta.values, weight, None, sliding, 1, (y, x, y, x), "winograd")
-        extent = Size(delta.boxes.extent.height + y, delta.boxes.extent.width + x)
-        return boxed.embed(values, Boxes(delta.boxes.origins + padding[:2] - reach, extent), boxes)
-
-    def recompute(
-        self,
-        delta: Delta,
-        boxes: Boxes,
-        view: FloatArray,
-        result: FloatArray,
-        weight: Weight,
-        bias: Weight | None,
-        sliding: Sliding,
-        groups: int,
-        padding: Margins,
-    ) -> FloatArray:
-        """Algorithm 1: read in, superimpose, convolve; less the view."""
-        context = self._context(delta, boxes, view, sliding, padding, 0.0)
-        kernel = self.convolution_kernels(sliding, groups)[0]
-        y = self.convolve(context, weight, bias, sliding, groups, NO_MARGINS, kernel)
-        y -= boxed.gather(result, boxes)
-        return y
-
-    @staticmethod
-    def _context(
-        delta: Delta, boxes: Boxes, view: FloatArray, sliding: Sliding, padding: Margins, outside: float
-    ) -> FloatArray:
-        """What the boxes read, after the update."""
-        frames = boxes.read_in(*sliding.windows(padding))
-        context = boxed.read_in(view, frames, outside)
-        boxed.superimpose(context, frames, delta.values, delta.boxes)
-        return context
-
     def max_pool(self, x: FloatArray, sliding: Sliding, padding: Margins, size: Size) -> FloatArray:
         """Maximum over each window [n, h', w', C]."""
         return self._maximum(boxed.pad(x, _margins(x, sliding, padding, size), -np.inf), sliding)
@@ -318,7 +255,8 @@ class CpuBackend:
         self, delta: Delta, boxes: Boxes, view: FloatArray, result: FloatArray, sliding: Sliding, padding: Margins
     ) -> FloatArray:
         """Algorithm 1 with a maximum."""
-        y = self._maximum(self._context(delta, boxes, view, sliding, padding, -np.inf), sliding)
+        context = boxed.context(delta, view, boxes.read_in(*sliding.windows(padding)), -np.inf)
+        y = self._maximum(context, sliding)
         y -= boxed.gather(result, boxes)
         return y
 
@@ -367,16 +305,6 @@ class CpuBackend:
         y = (rows.array @ x.reshape(n, -1, width * channels)).reshape(n * height, width, channels)
         resampled: FloatArray = (columns.array @ y).reshape(n, height, wide, channels)
         return resampled
-
-    def dense(self, x: FloatArray, weight: Weight, bias: Weight | None, kernel: str = "full") -> FloatArray:
-        """``x W^T + b`` over the channels."""
-        if kernel == "bf16":
-            return library.dense(x, weight, bias)
-        # One GEMM: numpy would take the leading axes of [n, 1, 1, in] for a stack of products, each of one row.
-        y = taps.multiplied(x.reshape(-1, x.shape[-1]), weight.array.T, self._product).reshape(*x.shape[:-1], -1)
-        if bias is not None:
-            y += bias.array
-        return y
 
     def pointwise(self, x: FloatArray, program: Program, parameters: Parameters, donate: bool) -> FloatArray:
         """``f(x)``, a cache-sized chunk at a time."""

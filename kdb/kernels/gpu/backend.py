@@ -7,13 +7,54 @@ emulation, and on nothing at all.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
-from kdb.kernels.base import Array, Program, Sliding, Tail
+from kdb.kernels.base import Array, Program, Tail
+from kdb.kernels.gpu.dense import DENSE
+from kdb.kernels.gpu.device import MOST_POSITIONS, Device
+from kdb.kernels.gpu.direct import DIRECT
+from kdb.kernels.gpu.gemm import GEMM
 from kdb.kernels.gpu.programs import encode
+from kdb.kernels.gpu.recompute import GpuRecompute
 from kdb.kernels.gpu.rounding import rounding
 from kdb.kernels.gpu.windows import Windows
+from kdb.kernels.kernel import Kernel, Kernels, SumKernel
+from kdb.kernels.traits import DeviceTraits
+
+
+class Union(SumKernel):
+    """One launch of ``superimpose.cu``, with the epilogue if there is one."""
+
+    def fuses(self, program: Program) -> bool:
+        """Where the program is one that the kernels' interpreter takes."""
+        return encode(program) is not None
+
+
+KERNELS: tuple[Kernel, ...] = (
+    *DIRECT,
+    *GEMM,
+    GpuRecompute(DIRECT[0]),
+    GpuRecompute(GEMM[0]),
+    *DENSE,
+    Union("union"),
+)
+"""All kernels of a GPU, the most general of a kind first."""
+
+TRAITS = DeviceTraits(
+    computes_on_host=False,
+    fuses_epilogues=True,
+    workers=1,
+    groups_in_flight=1,
+    batch_sizes=(64, 128, 256, 512),
+    most_positions=MOST_POSITIONS,
+    buffer_bytes=512 << 20,
+    buffer_positions=1024,  # the one worker wants few, large batches
+    full_batch_bytes=256 << 20,
+    full_batch=256,
+)
+"""Of a GPU whose memory is not limited; one that is lends an eighth of it to buffers."""
 
 
 class GpuBackend(Windows):
@@ -22,20 +63,13 @@ class GpuBackend(Windows):
     ``memory_limit`` is in bytes of the device's memory, None for all there is.
     """
 
-    host = False
-
-    def delta_kernels(self, sliding: Sliding, groups: int) -> tuple[str, ...]:
-        """The same at the precision of deltas."""
-        kernels = self.convolution_kernels(sliding, groups)
-        return kernels if self.precision == "fp32" else tuple(f"{kernel}.{self.precision}" for kernel in kernels)
-
-    def dense_kernels(self) -> tuple[str, ...]:
-        """At the precision of deltas."""
-        return ("delta",) if self.precision == "fp32" else (self.precision,)
-
-    def fuses(self, kernel: str, program: Program) -> bool:
-        """Kernels of our own do, where the program is one that the interpreter takes."""
-        return (kernel == "union" or kernel.startswith("gemm")) and encode(program) is not None
+    def __init__(
+        self, device: Device, native: bool = False, precision: str = "fp32", memory_limit: int | None = None
+    ) -> None:
+        super().__init__(device, native, precision, memory_limit)
+        self.kernels = Kernels(self, KERNELS)
+        room = TRAITS.buffer_bytes if memory_limit is None else min(TRAITS.buffer_bytes, memory_limit // 8)
+        self.traits = replace(TRAITS, buffer_bytes=room)
 
     def framework(self, tail: Tail, inputs: Sequence[Array]) -> Array:
         """On the device where torch runs there, otherwise on the host."""

@@ -7,8 +7,17 @@ from typing import Any
 import numpy as np
 
 from kdb.geometry import Boxes, Size
-from kdb.kernels.base import NO_MARGINS, Array, Delta, Epilogue, FloatArray, Instruction, Margins, Sliding, Weight
-from kdb.kernels.gpu import library
+from kdb.kernels.base import (
+    Array,
+    ConvolutionSpec,
+    Delta,
+    Epilogue,
+    FloatArray,
+    Instruction,
+    Margins,
+    Sliding,
+    Weight,
+)
 from kdb.kernels.gpu.device import MOST_BLOCKS, spread
 from kdb.kernels.gpu.laid import LESS, Laid
 from kdb.kernels.gpu.memory import MATHS, NO_PROGRAM, Encoding, bits, extent_of, packs_of, stored_as
@@ -18,70 +27,19 @@ ROWS, COLUMNS = 128, 64
 
 
 class Windows(Laid):
-    """Convolutions, pools, means, products."""
+    """Products, pools, means."""
 
-    def convolution_kernels(self, sliding: Sliding, groups: int) -> tuple[str, ...]:
-        """``direct`` is torch's, of cuDNN; ``gemm`` the implicit matrix product of ``convolution.cu``."""
-        return ("gemm",) if self.native else ("direct", "gemm")
-
-    def convolve(
-        self,
-        x: Array,
-        weight: Weight,
-        bias: Weight | None,
-        sliding: Sliding,
-        groups: int,
-        margins: Margins,
-        kernel: str,
+    def gemm(
+        self, delta: Delta, boxes: Boxes, spec: ConvolutionSpec, precision: str, epilogue: Epilogue | None
     ) -> Array:
-        """In float32, of whole maps."""
-        if kernel == "direct":
-            return library.convolve(self.device, x, weight, bias, sliding, groups, margins, "fp32")
-        n, height, width, _ = x.shape
-        y, x_ = sliding.windows(margins)
-        out = Size(y.output_length(height), x_.output_length(width))
-        delta = Delta(Boxes.whole(n, Size(height, width)), x)
-        return self._gemm(delta, Boxes.whole(n, out), weight, bias, sliding, groups, margins, "fp32", None)
-
-    def convolve_delta(
-        self,
-        delta: Delta,
-        boxes: Boxes,
-        weight: Weight,
-        sliding: Sliding,
-        groups: int,
-        padding: Margins,
-        kernel: str,
-        epilogue: Epilogue | None = None,
-    ) -> Array:
-        """One launch of ``gemm``, with the epilogue; torch's after another one that lays zeros around, if it must."""
-        if kernel.startswith("gemm"):
-            return self._gemm(delta, boxes, weight, None, sliding, groups, padding, self.precision, epilogue)
-        frames = boxes.read_in(*sliding.windows(padding))
-        margins = delta.boxes.margins(frames)
-        x = delta.values
-        if margins is None or margins[:2] != margins[2:]:  # cuDNN pads by itself where both sides take as much
-            x, margins = self.embed(delta, frames), NO_MARGINS
-        return library.convolve(self.device, x, weight, None, sliding, groups, margins, self.precision)
-
-    def _gemm(
-        self,
-        delta: Delta,
-        boxes: Boxes,
-        weight: Weight,
-        bias: Weight | None,
-        sliding: Sliding,
-        groups: int,
-        padding: Margins,
-        precision: str,
-        epilogue: Epilogue | None,
-    ) -> Array:
+        """The convolution over ``boxes``, its bias or its epilogue added: [n, h, w, out]."""
+        weight, bias, groups, padding = spec.weight, spec.bias, spec.groups, spec.padding
         stored, math = MATHS[precision]
         outer, inner, *_ = weight.array.shape
         outer //= groups
         out = self._empty(len(boxes), boxes.extent, groups * outer, stored)
         n, height, width, channels = out.shape
-        (kernel_y, kernel_x), (stride_y, stride_x), (dilation_y, dilation_x) = sliding
+        (kernel_y, kernel_x), (stride_y, stride_x), (dilation_y, dilation_x) = spec.sliding
         encoding: Encoding | None = NO_PROGRAM
         if epilogue is not None:
             encoding = self._encoding(epilogue.program, 1, epilogue.parameters, channels)
@@ -115,27 +73,13 @@ class Windows(Laid):
         )  # fmt: skip
         return out
 
-    def recompute(
-        self,
-        delta: Delta,
-        boxes: Boxes,
-        view: Array,
-        result: Array,
-        weight: Weight,
-        bias: Weight | None,
-        sliding: Sliding,
-        groups: int,
-        padding: Margins,
-    ) -> Array:
-        """Three launches: the context, the convolution in float32, the view taken off."""
-        context = self.superimposed(view, delta, boxes.read_in(*sliding.windows(padding)))
-        kernel = self.convolution_kernels(sliding, groups)[0]
-        y = self.convolve(context, weight, bias, sliding, groups, NO_MARGINS, kernel)
-        out = self._empty(len(boxes), boxes.extent, y.shape[-1], self._stored)
+    def less(self, values: Array, boxes: Boxes, view: Array) -> Array:
+        """``values - view[B]`` of float32 ``values`` [n, h, w, C], at the precision of deltas."""
+        out = self._empty(len(boxes), boxes.extent, values.shape[-1], self._stored)
         if self._stored == "float":
-            self._superimpose(out, boxes, [Delta(boxes, y)], result, LESS)
+            self._superimpose(out, boxes, [Delta(boxes, values)], view, LESS)
         else:
-            self._combine(out, (Instruction("sub", (0, 1)),), [y, self.gather(result, boxes)], {})
+            self._combine(out, (Instruction("sub", (0, 1)),), [values, self.gather(view, boxes)], {})
         return out
 
     def max_pool(self, x: Array, sliding: Sliding, padding: Margins, size: Size) -> Array:
@@ -226,16 +170,3 @@ class Windows(Laid):
                 matrix=self._form(matrix, "matrix", lambda m: m), outer=outer, count=count, length=length, inner=inner,
             )  # fmt: skip
         return out
-
-    def dense(self, x: Array, weight: Weight, bias: Weight | None, kernel: str = "full") -> Array:
-        """cuBLAS's product, or as a convolution of one tap over a map of one row."""
-        precision = "fp32" if kernel in ("full", "delta") else kernel
-        if not self.native:
-            return library.dense(self.device, x, weight, bias, precision)
-        *cells, inner = x.shape
-        row = Boxes.whole(1, Size(1, int(np.prod(cells))))
-        filters = weight.form("as filters", lambda w: Weight(w[:, :, None, None]))
-        one = Sliding((1, 1))
-        laid = Delta(row, x.reshape(1, 1, -1, inner))
-        out = self._gemm(laid, row, filters, bias, one, 1, NO_MARGINS, precision, None)
-        return out.reshape(*cells, -1)

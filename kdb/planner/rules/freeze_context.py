@@ -16,7 +16,7 @@ from kdb.planner.rules.base import Context, Rule
 
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     """Freeze every gate, and what feeds gates alone."""
-    if not context.freeze:
+    if not context.permissions.freeze_context:
         return "the query does not permit it, or it is not worth it"
     frozen = gates(plan.network)
     if not frozen:

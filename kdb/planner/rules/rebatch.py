@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kdb.operators.base import ELEMENT
+from kdb.kernels.work import ELEMENT
 from kdb.operators.network import Node
 from kdb.planner.plan import LogicalPlan
 from kdb.planner.rules.base import Context, Rule
-
-FULL_BATCH_BYTES = 48 << 20
-"""Of the largest layer evaluated in full, per batch: beyond, arrays cost more to move than batching saves."""
-DEVICE_FULL_BATCH_BYTES = 256 << 20
-"""On a device, whose memory is what bounds them."""
 
 
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
@@ -40,8 +35,8 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
 def full_batch(nodes: Sequence[Node], context: Context) -> int:
     """How many positions a full evaluation of ``nodes`` takes at a time."""
     widest = max(node.shape.elements for node in nodes) * ELEMENT
-    most_bytes, most = (FULL_BATCH_BYTES, 64) if context.costs.backend.host else (DEVICE_FULL_BATCH_BYTES, 256)
-    return context.batch_size or max(min(most_bytes // widest, most), 1)
+    traits = context.costs.backend.traits
+    return context.batch_size or max(min(traits.full_batch_bytes // widest, traits.full_batch), 1)
 
 
 RULE = Rule("rebatch", "batches are gathered before the layers that are evaluated in full", apply)
