@@ -95,7 +95,7 @@ class Explain:
         engine = Engine(default_settings())
         engine.settings.set("threads", self.threads)
         planned, note = planning.first_round(engine, bind(query, self.arguments, self.catalog))
-        return render(explain(str(query), planned.physical, planned.history, note), "text")
+        return render(explain(str(query), planned.physical, planned.history, planned.context, note), "text")
 
 
 def explaining(name: str, scale: Scale) -> Row:

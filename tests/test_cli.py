@@ -150,7 +150,7 @@ class TestClient:
         assert f"with the patch at ({y}, {x})" in summary(hm)
         assert "approximate" not in summary(hm)
         sampled = replace(hm, exact=False, ssim_estimate=0.914)
-        assert "approximate: SSIM 0.91 expected; full inference makes" in summary(sampled)
+        assert "approximate: SSIM 0.91 expected; 5.8 times less arithmetic than full inference" in summary(sampled)
 
     def test_a_summary_shows_the_likeliest_of_many_classes(
         self, session: Session, monkeypatch: pytest.MonkeyPatch
@@ -161,7 +161,7 @@ class TestClient:
         first, second, more, _ = summary(hm).splitlines()
         likeliest = sorted(np.argsort(hm.baseline)[-2:])
         assert [first.split(" (")[1].split(")")[0], second.split(" (")[1].split(")")[0]] == [str(i) for i in likeliest]
-        assert more == f"and {len(hm.label) - 2} more classes, of smaller probability"
+        assert more == f"and {len(hm.label) - 2} more classes with a smaller probability"
 
 
 class TestProgress:

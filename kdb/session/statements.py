@@ -101,7 +101,7 @@ class Statements:
         if not statement.analyze:
             bound = self._binder.bind(query, arguments)
             planned, note = planning.first_round(engine, bound)
-            explained = explain(str(query), planned.physical, planned.history, note, bound.tuned)
+            explained = explain(str(query), planned.physical, planned.history, planned.context, note, bound.tuned)
         else:
             found, several = self._binder.find_images(query, arguments)
             if several and len(found) != 1:
@@ -113,6 +113,7 @@ class Statements:
                 str(query),
                 run.planned.physical,
                 run.planned.history,
+                run.planned.context,
                 run.note,
                 bound_on.bound.tuned,
                 run.measured.layers,

@@ -25,7 +25,7 @@ from kdb.models.catalog import Catalog
 
 SIDE = 64
 EXACT = Exactness(1e-6, 1e-5, 1e-5, 0.1, 0.1)
-REACH = Reach(10, 0.5, 2.0, "features.8", "boxes there take 4x4 of 5x5 cells")
+REACH = Reach(10, 0.5, 2.0, "features.8", "changes there cover 4x4 of 5x5 cells")
 
 
 def row(name: str, convolutional: bool = True) -> Row:
@@ -47,7 +47,7 @@ def test_a_network_with_gates_is_incremental_up_to_the_first() -> None:
     found = coverage.measure(Entry("regnet_y_400mf", SIDE, True))
     assert found.incremental and found.exact, found
     assert found.reach is not None and 0 < found.reach.share < 0.5
-    assert found.reach.cut is not None and "brings what changed to every cell" in found.reach.because
+    assert found.reach.cut is not None and "spreads every change over the whole map" in found.reach.because
 
 
 class Attentive(nn.Module):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from kdb.kernels.work import ELEMENT
+from kdb.operators.network import Node
 from kdb.planner.plan import LogicalPlan
 from kdb.planner.rules.base import Context, Rule
 
@@ -27,10 +29,14 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
         stop = first + min(fits, -(-(count - first) // shares))
         groups.append(tuple(range(first, stop)))
         first = stop
-    widest = max(node.shape.elements for node in plan.network.nodes[plan.cut :]) * ELEMENT
+    return replace(plan, groups=tuple(groups), full_batch=full_batch(plan.network.nodes[plan.cut :], context))
+
+
+def full_batch(nodes: Sequence[Node], context: Context) -> int:
+    """How many positions a full evaluation of ``nodes`` takes at a time."""
+    widest = max(node.shape.elements for node in nodes) * ELEMENT
     traits = context.costs.backend.traits
-    full_batch = context.batch_size or max(min(traits.full_batch_bytes // widest, traits.full_batch), 1)
-    return replace(plan, groups=tuple(groups), full_batch=full_batch)
+    return context.batch_size or max(min(traits.full_batch_bytes // widest, traits.full_batch), 1)
 
 
 RULE = Rule("rebatch", "batches are gathered before the layers that are evaluated in full", apply)
