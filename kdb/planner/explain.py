@@ -184,7 +184,7 @@ def _why_in_full(logical: LogicalPlan, history: Sequence[Applied]) -> str | None
         return f"{network.nodes[spread].name} brings what changed to every cell"
     box, size = extents[node.name] or node.shape.size, node.shape.size
     if size.area == 1:
-        return "a vector is left, all of which changes"
+        return "from here on there are only vectors, which change as a whole"
     return f"boxes there take {box.height}x{box.width} of {size.height}x{size.width} cells"
 
 

@@ -124,7 +124,7 @@ WHY: dict[str, tuple[nn.Module, str]] = {
         nn.Sequential(WIDE, nn.ReLU(), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.AvgPool2d(48), nn.Flatten()),
         "boxes there take",
     ),
-    "vector": (nn.Sequential(WIDE, nn.Flatten()), "a vector is left"),
+    "vector": (nn.Sequential(WIDE, nn.Flatten()), "only vectors, which change as a whole"),
     "first layer": (nn.Sequential(nn.Flatten(), nn.Linear(3 * 48 * 48, 4)), "rule incremental: the first layer"),
     "vocabulary": (nn.Sequential(nn.Conv2d(3, 4, 3), nn.InstanceNorm2d(4), nn.Flatten()), "outside the vocabulary"),
 }

@@ -53,4 +53,6 @@ def _device_batch(plan: LogicalPlan, context: Context) -> int:
     return min(DEVICE_BATCHES, key=seconds)
 
 
-RULE = Rule("multi_query_batching", "positions of like boxes run as one batch of uniform ones", apply)
+RULE = Rule(
+    "multi_query_batching", "positions with similar boxes run as one batch, with boxes of one size in each layer", apply
+)
