@@ -110,7 +110,7 @@ class Run:
         backend = self.backend or CpuBackend(self.native)
         preset = PRESETS[self.preset]
         allowed = self.allowed or (None if preset.kernels == "auto" else preset.kernels)
-        profile = CostProfile() if backend.host else data_sheet_profile()
+        profile = CostProfile() if backend.traits.computes_on_host else data_sheet_profile()
         context = Context(CostModel(profile, backend, allowed), self.threads, self.batch or preset.batch_size)
         plain = self.occlusion is None
         naive = LogicalPlan.naive(problem.network, problem.positions, Size(*problem.patch), preset.bounded, plain)
@@ -122,7 +122,7 @@ class Run:
             logical.verify()
         self.plan = lower(logical if self.cut is None else replace(logical, cut=self.cut), context)
         self.views = materialize(logical.network, problem.hwc, backend, self.plan.views)
-        for array in self.views.arrays.values() if backend.host else ():
+        for array in self.views.arrays.values() if backend.traits.computes_on_host else ():
             array.setflags(write=False)  # whoever writes into a view is found at once
         results = np.full((len(logical.positions), logical.network.output.shape.channels), np.nan, np.float32)
 

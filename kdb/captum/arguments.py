@@ -21,8 +21,8 @@ from kdb.errors import BindError
 from kdb.geometry import IntArray
 
 Index = tuple[int | slice, ...]
-Told = Callable[[int], None]
-"""Told how many windows are finished."""
+OnProgress = Callable[[int], None]
+"""Called with the number of windows finished."""
 
 
 @dataclass(frozen=True, eq=False)

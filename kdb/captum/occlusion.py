@@ -16,11 +16,20 @@ import torch
 from torch import Tensor, nn
 
 from kdb.captum import full, incremental
-from kdb.captum.arguments import Question, Target, Told, bind_baselines, bind_inputs, bind_output, bind_windows
-from kdb.captum.incremental import Traced, Traces, Work
+from kdb.captum.arguments import (
+    OnProgress,
+    Question,
+    Target,
+    bind_baselines,
+    bind_inputs,
+    bind_output,
+    bind_windows,
+)
 from kdb.errors import BindError, Error, ExecutionError, FullInferenceWarning, ModelError
 from kdb.execution.engine import Engine, default_settings
+from kdb.execution.occluder import Work
 from kdb.frontends.check import first_line
+from kdb.models.traces import TracedModule, Traces
 from kdb.system.interrupts import interruptible
 from kdb.system.progress import ProgressBar
 
@@ -102,29 +111,29 @@ class Occlusion:
         with self._lock, interruptible(), torch.no_grad():
             output = self._forward(tensors, arguments)
             chosen.select(output)  # what is wrong with the target is said now
-            asked = Question(self._forward, tensors, arguments, windows, covers, chosen, output)
-            maps, self.report = self._answer(asked, batch, show_progress)
+            question = Question(self._forward, tensors, arguments, windows, covers, chosen, output)
+            maps, self.report = self._answer(question, batch, show_progress)
         results = tuple(torch.from_numpy(each).float().to(x.device) for each, x in zip(maps, tensors, strict=True))
         return results if isinstance(inputs, tuple) else results[0]
 
-    def _answer(self, asked: Question, batch: int, shown: bool) -> tuple[Sequence[npt.NDArray[np.float64]], Report]:
+    def _answer(self, question: Question, batch: int, shown: bool) -> tuple[Sequence[npt.NDArray[np.float64]], Report]:
         """An attribution for each input, by the engine if that is possible."""
         start = time.perf_counter()
-        steps = sum(map(len, asked.windows))
-        count = steps * len(asked.inputs[0])
-        suited = self._suited(asked.inputs, asked.arguments, asked.output)
-        if isinstance(suited, Traced):
+        steps = sum(map(len, question.windows))
+        count = steps * len(question.inputs[0])
+        suited = self._suited(question.inputs, question.arguments, question.output)
+        if isinstance(suited, TracedModule):
             try:
-                with _bar(count, shown) as tell:
-                    found, work = incremental.attributions(self._engine, suited, asked, tell)
+                with _bar(count, shown) as on_progress:
+                    found, work = incremental.attributions(self._engine, suited, question, on_progress)
                 return (found,), Report(count, time.perf_counter() - start, work)
             except (ModelError, ExecutionError) as error:
                 suited = str(error)
         if suited not in self._warned:
             self._warned.add(suited)
             warnings.warn(f"full inference for each window: {suited}", FullInferenceWarning, stacklevel=3)
-        with _bar(steps, shown) as tell:
-            maps = full.attributions(asked, batch, tell)
+        with _bar(steps, shown) as on_progress:
+            maps = full.attributions(question, batch, on_progress)
         return maps, Report(count, time.perf_counter() - start, why_not=suited)
 
     def why_not(self, inputs: Tensor | tuple[Tensor, ...], additional_forward_args: Any = None) -> str | None:
@@ -135,12 +144,11 @@ class Occlusion:
         tensors, arguments = bind_inputs(inputs), _as_tuple(additional_forward_args)
         with self._lock, interruptible(), torch.no_grad():
             suited = self._suited(tensors, arguments, self._forward(tensors, arguments))
-        return None if isinstance(suited, Traced) else suited
+        return None if isinstance(suited, TracedModule) else suited
 
-    def _suited(self, inputs: tuple[Tensor, ...], arguments: tuple[Any, ...], output: Tensor) -> Traced | str:
+    def _suited(self, inputs: tuple[Tensor, ...], arguments: tuple[Any, ...], output: Tensor) -> TracedModule | str:
         """The model's trace, or why the engine cannot be used."""
-        why_not = incremental.unsuitable(self.forward_func, inputs, arguments)
-        why_not = why_not or incremental.unsuitable_output(output, inputs[0])
+        why_not = incremental.why_not(self.forward_func, inputs, arguments, output)
         if why_not is not None:
             return why_not
         assert self._traces is not None, "only modules are suitable"
@@ -165,7 +173,7 @@ def _as_tuple(arguments: Any) -> tuple[Any, ...]:
 
 
 @contextmanager
-def _bar(total: int, shown: bool) -> Iterator[Told]:
+def _bar(total: int, shown: bool) -> Iterator[OnProgress]:
     """A callback that draws a progress bar on standard error, if ``shown``."""
     if not shown:
         yield lambda done: None

@@ -20,7 +20,7 @@ from kdb.execution.settings import Settings, declared
 from kdb.execution.stages import Occlusion
 from kdb.execution.views import MaterializedViews, ViewStore, materialize
 from kdb.geometry import IntArray, Size
-from kdb.kernels.base import Array
+from kdb.kernels.base import Array, Backend
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
@@ -41,10 +41,6 @@ Progress = Callable[[int, int], None]
 """Called with (positions finished, positions in all) now and then, in the thread that called the engine."""
 
 PLANS_KEPT = 16
-BUFFER_BYTES = 512 << 20
-"""Of maps gathered between stages, all workers together."""
-DEVICE_BUFFER_BYTES, DEVICE_BUFFER_POSITIONS = 512 << 20, 1024
-"""On a GPU: of maps gathered between stages, and the number of positions gathered; few, large batches suit it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,24 +134,27 @@ class Engine:
         preset = self._preset
         kernels = preset.kernels if self.settings["kernels"] == "auto" else self.settings["kernels"]
         native, allowed = kernels == "native", None if kernels in ("auto", "native") else kernels
-        batch_size = self.settings["batch_size"]
-        if permissions.device != "gpu":
-            threads = self.settings["threads"]
-            backend = CpuBackend(native, reduced=permissions.precision == "bf16")
-            costs = CostModel(self.profile(threads), backend, allowed, positions)
-            size, room = batch_size or preset.batch_size, BUFFER_BYTES // threads
-            yield Context(costs, threads, size, room, permissions=permissions)
-        asked = permissions.device
+        for backend, profile in self._backends(permissions, native):
+            traits, costs = backend.traits, CostModel(profile, backend, allowed, positions)
+            workers = traits.workers or self.settings["threads"]
+            usual = preset.batch_size if traits.computes_on_host else preset.device_batch_size
+            size = self.settings["batch_size"] or usual
+            if size is not None and traits.most_positions is not None:
+                size = min(size, traits.most_positions)
+            room = traits.buffer_bytes // workers
+            yield Context(costs, workers, size, room, traits.buffer_positions, permissions)
+
+    def _backends(self, permissions: Permissions, native: bool) -> Iterator[tuple[Backend, CostProfile]]:
+        """The backends that the query permits, each with the profile of its device."""
+        asked, precision = permissions.device, permissions.precision
+        if asked != "gpu":
+            yield CpuBackend(native, reduced=precision == "bf16"), self.profile(self.settings["threads"])
         device = None if asked == "cpu" else gpu.found() if asked == "auto" else gpu.opened()
         if device is not None:
             megabytes = self.settings["memory_limit"]
             limit = None if megabytes is None else megabytes << 20
             profile = self._profile(calibration.device_machine(device), data_sheet_profile())
-            costs = CostModel(profile, GpuBackend(device, native, permissions.precision, limit), allowed, positions)
-            room = DEVICE_BUFFER_BYTES if limit is None else min(DEVICE_BUFFER_BYTES, limit // 8)
-            size = batch_size or preset.device_batch_size
-            size = None if size is None else min(size, gpu.MOST_POSITIONS)
-            yield Context(costs, 1, size, room, DEVICE_BUFFER_POSITIONS, permissions)
+            yield GpuBackend(device, native, precision, limit), profile
 
     def _plan(self, naive: LogicalPlan, context: Context) -> Planned:
         start = time.perf_counter()
@@ -183,7 +182,7 @@ class Engine:
                 with computing(plan.threads), plan.backend.running():
                     return materialize(network, image, plan.backend, wanted)
 
-            with limited_pools(plan.threads, plan.backend.host):
+            with limited_pools(plan.threads, plan.backend.traits.computes_on_host):
                 return plan.backend.threads.call(work)
 
         return self.views.get(key, plan.views, compute)

@@ -60,7 +60,7 @@ class Executor:
         work = partial(execution.work, groups, each)
         workers = [plan.backend.threads.task(work, f"kdb-worker-{i}") for i in range(count)]
         try:
-            with limited_pools(each, plan.backend.host):
+            with limited_pools(each, plan.backend.traits.computes_on_host):
                 try:
                     for worker in workers:
                         worker.start()
@@ -119,7 +119,7 @@ class _Execution:
                     result = self._pipeline.run(group)
                     if result is not None:
                         pending.append(result)
-                    while len(pending) > (not self._backend.host):
+                    while len(pending) > self._backend.traits.groups_in_flight:
                         self._deliver(pending.popleft()())
                 for result in pending:
                     self._deliver(result())

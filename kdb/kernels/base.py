@@ -19,6 +19,7 @@ from kdb.geometry import Boxes, IntArray, Size, Window
 
 if TYPE_CHECKING:
     from kdb.kernels.kernel import Kernels
+    from kdb.kernels.traits import DeviceTraits
     from kdb.system.threads import Threads
 
 Array = Any  # an array of the backend's own library
@@ -186,8 +187,7 @@ class Backend(Protocol):
     name: str
     kernels: Kernels
     """The physical operators that it has for convolutions, dense layers and sums."""
-    host: bool
-    """Whether arrays lie in the host's memory, so that looking at one waits for nothing, and slices can be filled."""
+    traits: DeviceTraits
     threads: Threads
     """Where all verbs are to be called."""
 

@@ -269,7 +269,10 @@ def decoded(data: str | bytes) -> CostProfile | None:
         found = json.loads(data)
         rates = {str(kind): tuple((int(w), float(r)) for w, r in points) for kind, points in found["rates"].items()}
         bandwidth, derivation, call = (float(found[name]) for name in ("bandwidth", "derivation", "call"))
-        sound = all(0 < n < math.inf for n in (bandwidth, derivation, call, *(r for points in rates.values() for _, r in points)))
+        sound = all(
+            0 < n < math.inf
+            for n in (bandwidth, derivation, call, *(r for points in rates.values() for _, r in points))
+        )
         complete = any(rates.keys() >= profile.rates.keys() for profile in (CostProfile(), data_sheet_profile()))
         if not (sound and complete and all(rates.values())):
             return None

@@ -118,7 +118,7 @@ class CostModel:
         if not kernels or extent is None:
             return None
         shapes, inputs = network.input_shapes(node), tuple(extents[source] for source in node.inputs)
-        behind = None if self.backend.host else fusable(network, node)
+        behind = fusable(network, node) if self.backend.traits.fuses_epilogues else None
         key = (node.operator, *shapes, inputs, extent, n, behind and behind.operator)
         if key not in self._known:
             works = [node.operator.delta_work(kernel, shapes, inputs, node.shape, extent) for kernel in kernels]

@@ -14,6 +14,8 @@ class Permissions:
     threshold       the share of a map, on either axis, to which boxes may be limited; None permits no limit
     freeze_context  whether gates by the whole map may keep the values that they have on the unmodified image
     device          'cpu', 'gpu', or 'auto': a GPU where there is one and it is expected to take less time
+    approximate     whether the query has APPROXIMATE, which permits low fidelity in some rounds; this plan is of such
+                    a round if it also has ``freeze_context``
 
     That the patch is of one colour is no permission but a property of the patch; see :meth:`Engine.plan`.
     """
@@ -22,6 +24,7 @@ class Permissions:
     threshold: float | None = None
     freeze_context: bool = False
     device: str = "cpu"
+    approximate: bool = False
 
 
 EXACT = Permissions()

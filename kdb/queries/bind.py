@@ -52,7 +52,8 @@ class BoundQuery:
     def permissions(self) -> Permissions:
         """What the query permits the planner."""
         threshold = None if self.query.threshold is None else self.query.threshold.tau
-        return Permissions(self.query.precision, threshold, device=self.query.device)
+        approximate = self.query.approximate is not None
+        return Permissions(self.query.precision, threshold, device=self.query.device, approximate=approximate)
 
     def with_threshold(self, tau: float) -> BoundQuery:
         """This query with another projective field threshold."""

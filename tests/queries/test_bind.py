@@ -120,6 +120,7 @@ class TestABoundQuery:
         assert low_fidelity(bound.permissions) == Permissions("bf16", 0.5, freeze_context=True)
         assert low_fidelity(EXACT) == Permissions("bf16", 0.8, freeze_context=True)
         assert bound.with_threshold(0.25).permissions.threshold == 0.25
+        assert self.bind(f"mean {net} APPROXIMATE ON gpu").permissions == Permissions(device="gpu", approximate=True)
 
     def test_it_knows_its_patch(self) -> None:
         net = f"USING $net (input = {SIDE})"

@@ -32,6 +32,7 @@ from kdb.kernels.cpu.taps import TAPS
 from kdb.kernels.cpu.winograd import WINOGRAD
 from kdb.kernels.kernel import Kernel, Kernels, SumKernel
 from kdb.kernels.programs import evaluate
+from kdb.kernels.traits import DeviceTraits
 from kdb.system.threads import NewThreads, Threads
 
 FloatArray = npt.NDArray[np.float32]
@@ -64,6 +65,19 @@ KERNELS: tuple[Kernel, ...] = (
 )
 """All kernels of the CPU, the most general of a kind first."""
 
+TRAITS = DeviceTraits(
+    computes_on_host=True,
+    fuses_epilogues=False,
+    workers=None,
+    groups_in_flight=0,
+    batch_sizes=(48,),  # far fewer lose to calls where layers are thin, far more to memory and longer extents
+    most_positions=None,
+    buffer_bytes=512 << 20,
+    buffer_positions=256,
+    full_batch_bytes=48 << 20,  # beyond, arrays cost more to move than batching saves
+    full_batch=64,
+)
+
 
 class CpuBackend:
     """Verbs on numpy arrays.  ``native`` leaves torch out altogether; ``reduced`` permits bf16 for deltas.
@@ -71,7 +85,7 @@ class CpuBackend:
     Matrices are multiplied by torch's BLAS, which on x86 is MKL: a fifth to a half faster on these shapes than numpy's.
     """
 
-    host = True
+    traits = TRAITS
 
     def __init__(self, native: bool = False, reduced: bool = False) -> None:
         self.name = "numpy" if native else "cpu"

@@ -7,12 +7,13 @@ emulation, and on nothing at all.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
 from kdb.kernels.base import Array, Program, Tail
 from kdb.kernels.gpu.dense import DENSE
-from kdb.kernels.gpu.device import Device
+from kdb.kernels.gpu.device import MOST_POSITIONS, Device
 from kdb.kernels.gpu.direct import DIRECT
 from kdb.kernels.gpu.gemm import GEMM
 from kdb.kernels.gpu.programs import encode
@@ -20,6 +21,7 @@ from kdb.kernels.gpu.recompute import GpuRecompute
 from kdb.kernels.gpu.rounding import rounding
 from kdb.kernels.gpu.windows import Windows
 from kdb.kernels.kernel import Kernel, Kernels, SumKernel
+from kdb.kernels.traits import DeviceTraits
 
 
 class Union(SumKernel):
@@ -40,6 +42,20 @@ KERNELS: tuple[Kernel, ...] = (
 )
 """All kernels of a GPU, the most general of a kind first."""
 
+TRAITS = DeviceTraits(
+    computes_on_host=False,
+    fuses_epilogues=True,
+    workers=1,
+    groups_in_flight=1,
+    batch_sizes=(64, 128, 256, 512),
+    most_positions=MOST_POSITIONS,
+    buffer_bytes=512 << 20,
+    buffer_positions=1024,  # the one worker wants few, large batches
+    full_batch_bytes=256 << 20,
+    full_batch=256,
+)
+"""Of a GPU whose memory is not limited; one that is lends an eighth of it to buffers."""
+
 
 class GpuBackend(Windows):
     """Verbs on a device's arrays.  ``native`` leaves torch's convolutions out; ``precision`` is that of deltas.
@@ -47,13 +63,13 @@ class GpuBackend(Windows):
     ``memory_limit`` is in bytes of the device's memory, None for all there is.
     """
 
-    host = False
-
     def __init__(
         self, device: Device, native: bool = False, precision: str = "fp32", memory_limit: int | None = None
     ) -> None:
         super().__init__(device, native, precision, memory_limit)
         self.kernels = Kernels(self, KERNELS)
+        room = TRAITS.buffer_bytes if memory_limit is None else min(TRAITS.buffer_bytes, memory_limit // 8)
+        self.traits = replace(TRAITS, buffer_bytes=room)
 
     def framework(self, tail: Tail, inputs: Sequence[Array]) -> Array:
         """On the device where torch runs there, otherwise on the host."""

@@ -18,7 +18,7 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
         return "the plan is not incremental"
     if not plan.uniform:
         return "the patch is not of one colour"
-    if not context.costs.backend.host:
+    if not context.costs.backend.traits.computes_on_host:
         return "a ring's strips are launches of their own, which cost a device more than the core saves"
     network, costs = plan.network, context.costs
     extents, inside = plan.extents(), plan.geometry.enclosed

@@ -8,11 +8,6 @@ from kdb.kernels.work import ELEMENT
 from kdb.planner.plan import LogicalPlan
 from kdb.planner.rules.base import Context, Rule
 
-FULL_BATCH_BYTES = 48 << 20
-"""Of the largest layer evaluated in full, per batch: beyond, arrays cost more to move than batching saves."""
-DEVICE_FULL_BATCH_BYTES = 256 << 20
-"""On a device, whose memory is what bounds them."""
-
 
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     """Group batches up to the bounds of a worker's buffer; towards the end fewer, so that workers end together."""
@@ -33,8 +28,8 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
         groups.append(tuple(range(first, stop)))
         first = stop
     widest = max(node.shape.elements for node in plan.network.nodes[plan.cut :]) * ELEMENT
-    most_bytes, most = (FULL_BATCH_BYTES, 64) if context.costs.backend.host else (DEVICE_FULL_BATCH_BYTES, 256)
-    full_batch = context.batch_size or max(min(most_bytes // widest, most), 1)
+    traits = context.costs.backend.traits
+    full_batch = context.batch_size or max(min(traits.full_batch_bytes // widest, traits.full_batch), 1)
     return replace(plan, groups=tuple(groups), full_batch=full_batch)
 
 
