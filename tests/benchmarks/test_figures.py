@@ -129,6 +129,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("figures")  # one run serves all
 class TestPage:
     def test_parts_run_apart_make_one_page(self, folder: Path) -> None:
         page = (folder / "benchmarks" / "figures.md").read_text()
