@@ -1,4 +1,4 @@
-"""Measuring instruments: real photographs, calibrated networks, an oracle, competitors and a stopwatch.
+"""Benchmarks of kdb: photographs, calibrated networks, a float64 oracle, competitors, timing, and the commands.
 
-Nothing here is part of what is measured, and kdb never imports it.
+kdb never imports this package.
 """

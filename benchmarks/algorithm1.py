@@ -1,8 +1,8 @@
-"""The paper's Algorithm 1 in plain torch, without kernels of its own: contexts gathered and superimposed by slices.
+"""The paper's Algorithm 1 in plain torch: a baseline without custom kernels.
 
-A position at a time, as the paper's naive incremental inference does.
-
-The plan is the paper's (its boxes, fixed batches, no cut-over); new values of a box are carried, not deltas.
+Each layer gathers the context of a box from the view and superimposes the new values on it, by slices, one position at
+a time, as the paper's naive incremental inference does.  The plan is the paper's (bounded boxes, fixed batches, no
+cut-over); layers hand on new values, not deltas.
 """
 
 from __future__ import annotations
@@ -35,23 +35,29 @@ FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {
 
 @dataclass(frozen=True, eq=False)
 class Updated:
-    """New values [n, C, h, w] of a layer in ``boxes``; outside, its view."""
+    """A layer's new ``values`` float32 [n, C, h, w] in ``boxes``; elsewhere its output equals its view."""
 
     boxes: Boxes
     values: Tensor
 
 
 class Algorithm1:
-    """A traced network's views of one image, and the logits of occluded ones."""
+    """Logits of an occluded image by Algorithm 1.
+
+    Raises NotImplementedError for an operator that none of the paper's networks has.
+    """
 
     def __init__(self, engine: Engine, network: Network, image: Tensor, device: str) -> None:
-        """``image`` is [C, H, W], as the network takes it; the engine's preset is to be the paper's."""
+        """``image`` is the normalised input, float32 [C, H, W]; the engine's preset must be ``krypton``."""
         self._engine, self._network, self._device = engine, network, torch.device(device)
         self._weights: dict[str, Tensor] = {}
         self._image = image.to(self._device)
 
     def __call__(self, fill: Tensor, patch: tuple[int, int], positions: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Logits [n, K] on the host, with ``fill`` [C] laid on; the views are computed anew."""
+        """Logits float32 [n, K] of the image with the patch at each position; the views are recomputed each time.
+
+        ``fill`` is the patch's normalised colour [C], ``patch`` (h, w) and ``positions`` int64 [n, 2] are in pixels.
+        """
         logical = self._engine.plan(self._network, positions, Size(*patch)).physical.logical
         network, device = logical.network, self._device
         with torch.inference_mode():
@@ -84,9 +90,9 @@ class Algorithm1:
 
     @staticmethod
     def _padded(node: Node, x: Tensor) -> Tensor:
-        """What all outputs read, as windows without padding take it."""
+        """The input with the operator's padding applied, for windows without padding."""
         operator = node.operator
-        assert isinstance(operator, Convolution | MaxPool | AveragePool), "only those read windows"
+        assert isinstance(operator, Convolution | MaxPool | AveragePool), "no other operator reads windows"
         frames = Boxes.whole(1, node.shape.size).read_in(*operator.sliding.windows(operator.padding))
         top, left = -int(frames.origins[0, 0]), -int(frames.origins[0, 1])
         bottom, right = frames.extent.height - top - x.shape[2], frames.extent.width - left - x.shape[3]
@@ -95,7 +101,7 @@ class Algorithm1:
     def _layer(
         self, network: Network, node: Node, boxes: Boxes, updated: Mapping[str, Updated], views: Mapping[str, Tensor]
     ) -> Tensor:
-        """Read in, superimpose, apply: for each input in the frame that the operator reads of it."""
+        """The layer's new values in ``boxes``: of each input the context that they read, superimposed, then applied."""
         operator, inputs = node.operator, []
         for name in node.inputs:
             if isinstance(operator, Convolution | MaxPool | AveragePool):
@@ -163,28 +169,28 @@ class Algorithm1:
 
 
 def _outside(node: Node) -> float:
-    """What a window reads off the map."""
+    """The value that a window reads outside the map."""
     return -torch.inf if isinstance(node.operator, MaxPool) else 0.0
 
 
 def _context(view: Tensor, update: Updated | None, frames: Boxes, outside: float) -> Tensor:
-    """The view [C, H, W] in each frame with the update laid on it, a position at a time: [n, C, h, w]."""
+    """The view [C, H, W] in each frame, with the update superimposed: [n, C, h, w]; ``outside`` beyond the map."""
     (height, width), limits = frames.extent, view.shape[1:]
     contexts = view.new_full((len(frames), len(view), height, width), outside)
     for i, (top, left) in enumerate(frames.origins.tolist()):
-        y, x = _meeting(top, height, 0, limits[0]), _meeting(left, width, 0, limits[1])
+        y, x = _overlap(top, height, 0, limits[0]), _overlap(left, width, 0, limits[1])
         contexts[i, :, y.start - top : y.stop - top, x.start - left : x.stop - left] = view[:, y, x]
         if update is not None:
             own_y, own_x = update.boxes.origins[i].tolist()
-            y = _meeting(top, height, own_y, update.boxes.extent.height)
-            x = _meeting(left, width, own_x, update.boxes.extent.width)
+            y = _overlap(top, height, own_y, update.boxes.extent.height)
+            x = _overlap(left, width, own_x, update.boxes.extent.width)
             if y.stop > y.start and x.stop > x.start:
                 part = update.values[i, :, y.start - own_y : y.stop - own_y, x.start - own_x : x.stop - own_x]
                 contexts[i, :, y.start - top : y.stop - top, x.start - left : x.stop - left] = part
     return contexts
 
 
-def _meeting(first: int, length: int, other: int, other_length: int) -> slice:
-    """The cells of an axis that two intervals share."""
+def _overlap(first: int, length: int, other: int, other_length: int) -> slice:
+    """The intersection of two intervals of an axis, given by first cell and length."""
     start = max(first, other)
     return slice(start, max(min(first + length, other + other_length), start))

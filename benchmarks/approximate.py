@@ -1,8 +1,8 @@
-"""Approximate maps of a trained network on photographs: how good they are, what was said of that, what they cost.
+"""Approximate heat maps of a trained network on photographs: their quality, their estimated quality, and their cost.
 
-Each photograph has its exact map and one of low fidelity.  Strategies are followed on them, since what they propose
-depends on scores alone, and every round is planned, so that multiply-adds are those of the plans; so many seeds cost no
-inference.  Seconds are those of queries.
+An exact map and one of low fidelity are computed of each photograph once.  Strategies are then simulated on these, for
+many seeds without inference, since they depend on scores alone.  Multiply-adds are those of the plan of every round.
+Seconds are measured on queries.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from kdb.frontends.torch_export import trace
 from kdb.geometry import IntArray, Size
 from kdb.language import syntax
 from kdb.operators.network import Network
-from kdb.queries.evaluation import LOW_FIDELITY
+from kdb.planner.permissions import Permissions
+from kdb.queries.planning import LOW_FIDELITY
 from kdb.results.maps import HeatMap
 from kdb.sampling.drill_down import DrillDown, coarse_steps
 from kdb.sampling.multi_fidelity import MultiFidelity
@@ -42,25 +43,34 @@ from kdb.session.session import Session
 from kdb.system.threads import limited_pools
 
 OBJECTS = ("astronaut", "camera", "chelsea", "coffee", "ihc", "motorcycle", "retina", "rocket")
-"""Photographs of something."""
+"""Photographs with an object in them."""
 TEXTURES = tuple(name for name in photos.NAMES if name not in OBJECTS)
-"""Surfaces, and fields of many alike things, on which the network has little to go by."""
+"""Photographs of surfaces or of many similar things, where the network has little evidence for any class."""
 TARGETS = (0.85, 0.9, 0.95)
 DRILL_DOWNS = ((0.25, 3.0), (0.1, 5.0), (0.4, 2.0))
-"""The paper's fractions and speedups."""
+"""Drill-down fractions and speedups, the paper's."""
 THRESHOLDS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
-"""The paper's, without the 1 that is exact."""
+"""Projective field thresholds, the paper's; without 1, which is exact."""
 TIMED = ("chelsea", "coffee", "rocket")
+"""Photographs whose queries are timed."""
 PATCH, STRIDE = Size(16, 16), 4
 FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Run:
-    """A strategy that was followed to its end.
+    """One strategy, run to its end.
 
-    ``exact`` and ``low`` are the shares of the map that it evaluated at each fidelity, ``expected`` what it said of its
-    SSIM.
+    Attributes:
+        photo: the photograph's name.
+        seed: of the strategy.
+        ssim: the target.
+        guaranteed: whether the target is to be met with 95% confidence.
+        exact: share of the cells evaluated exactly.
+        low: share of the cells evaluated at low fidelity.
+        macs: multiply-adds of the plans of all rounds, and of one full inference for the views.
+        achieved: SSIM of the result to the exact map.
+        expected: the strategy's own estimate of that SSIM.
     """
 
     photo: str
@@ -76,7 +86,10 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class Maps:
-    """A photograph's scores at every position, [rows, cols]: exact ones, and those of low fidelity."""
+    """Scores of a photograph at every position, exact and at low fidelity: float64 [rows, columns].
+
+    ``positions`` int64 [rows * columns, 2] are the (y, x) of the cells.
+    """
 
     exact: FloatArray
     low: FloatArray
@@ -84,25 +97,29 @@ class Maps:
 
 
 class Costs:
-    """Multiply-adds of rounds, by their plans."""
+    """Counts the multiply-adds of rounds by planning them."""
 
     def __init__(self, network: Network) -> None:
         self.network, self._engine = network, Engine(default_settings())
 
     def of(self, positions: IntArray, low: bool = False) -> int:
-        """Of one round."""
-        threshold = LOW_FIDELITY if low else None
-        plan = self._engine.plan(self.network, positions, PATCH, uniform=True, threshold=threshold, freeze=low)
+        """Multiply-adds of one round, at ``low`` fidelity or exact."""
+        permitted = Permissions(threshold=LOW_FIDELITY if low else None, freeze_context=low)
+        plan = self._engine.plan(self.network, positions, PATCH, permitted, uniform=True)
         return plan.physical.planned_macs
 
     def naive(self, positions: int) -> int:
-        """Of full inference at so many."""
+        """Multiply-adds of full inference at so many positions."""
         return self.network.macs * positions
 
 
 def followed(strategy: Strategy, maps: Maps, costs: Costs) -> tuple[Estimate, dict[bool, int], int]:
-    """The last estimate of a strategy on maps that are known, cells by whether fidelity was low, and multiply-adds."""
-    macs, cells_of = costs.network.macs, {False: 0, True: 0}  # one full inference makes the views
+    """Run a strategy on known maps.
+
+    Returns its last estimate, the number of cells it evaluated at low (True) and exact (False) fidelity, and the
+    multiply-adds.
+    """
+    macs, cells_of = costs.network.macs, {False: 0, True: 0}  # one full inference computes the views
     while len(cells := strategy.propose()):
         low = strategy.low_fidelity
         strategy.take(cells, (maps.low if low else maps.exact).reshape(1, -1)[:, cells])
@@ -112,7 +129,7 @@ def followed(strategy: Strategy, maps: Maps, costs: Costs) -> tuple[Estimate, di
 
 
 def sampled(photo: str, maps: Maps, costs: Costs, seed: int, ssim: float, guaranteed: bool) -> Run:
-    """The strategy of a query for ``ssim``."""
+    """Run the strategy of a query ``APPROXIMATE TO SSIM ssim``."""
     rows, columns = maps.exact.shape
     strategy = MultiFidelity(rows, columns, Goal(ssim, guaranteed), -1, seed)
     estimate, cells, macs = followed(strategy, maps, costs)
@@ -125,17 +142,17 @@ def sampled(photo: str, maps: Maps, costs: Costs, seed: int, ssim: float, guaran
 
 
 def sampled_rows(runs: Sequence[Run], naive: int, names: Sequence[str], what: str) -> list[list[object]]:
-    """A row a target, plain and guaranteed, over the photographs ``names`` and all seeds."""
+    """A row for each target, plain and guaranteed: means over the photographs ``names`` and all seeds."""
     rows: list[list[object]] = []
     for ssim, guaranteed in sorted({(run.ssim, run.guaranteed) for run in runs}):
         of = [run for run in runs if (run.ssim, run.guaranteed) == (ssim, guaranteed) and run.photo in names]
-        asked = f"TO SSIM {ssim:g}{' GUARANTEED' if guaranteed else ''}"
+        clause = f"TO SSIM {ssim:g}{' GUARANTEED' if guaranteed else ''}"
         achieved = np.array([run.achieved for run in of])
         shares = [f"{np.mean([getattr(run, share) for run in of]):.1%}" for share in ("exact", "low")]
         fewer = naive / np.mean([run.macs for run in of])
         off = np.mean([run.expected for run in of]) - achieved.mean()
         quality = [f"{achieved.mean():.3f}", f"{achieved.min():.3f}", f"{off:+.3f}"]
-        rows.append([what, asked, len(of), f"{np.mean(achieved >= ssim):.1%}", *shares, f"{fewer:.2f}x", *quality])
+        rows.append([what, clause, len(of), f"{np.mean(achieved >= ssim):.1%}", *shares, f"{fewer:.2f}x", *quality])
     return rows
 
 
@@ -146,7 +163,7 @@ HEADERS = (
 
 
 def drilled(maps: dict[str, Maps], costs: Costs, names: Sequence[str], what: str) -> list[list[object]]:
-    """The paper's drill-down."""
+    """A row for each setting of the paper's drill-down: means over the photographs ``names``."""
     rows: list[list[object]] = []
     for ratio, speedup in DRILL_DOWNS:
         steps = coarse_steps(syntax.DrillDown(ratio, speedup), (STRIDE, STRIDE))
@@ -158,14 +175,14 @@ def drilled(maps: dict[str, Maps], costs: Costs, names: Sequence[str], what: str
             shares.append(estimate.evaluated.mean())
             macs.append(made)
         fewer = costs.naive(maps[names[0]].exact.size) / np.mean(macs)
-        asked = f"DRILL DOWN {ratio:g} SPEEDUP {speedup:g}"
+        clause = f"DRILL DOWN {ratio:g} SPEEDUP {speedup:g}"
         quality = [f"{np.mean(found):.3f}", f"{np.min(found):.3f}"]
-        rows.append([what, asked, len(found), f"{np.mean(shares):.1%}", f"{fewer:.2f}x", *quality])
+        rows.append([what, clause, len(found), f"{np.mean(shares):.1%}", f"{fewer:.2f}x", *quality])
     return rows
 
 
 def timed(db: Session, exact: dict[str, HeatMap], seconds: dict[str, float], naive: float) -> list[list[object]]:
-    """Seconds of queries, all included, beside exact ones and full inference."""
+    """A row for each approximate query: seconds, all included, against exact queries and ``naive`` full inference."""
     rows: list[list[object]] = []
     for clauses in (*(f"APPROXIMATE TO SSIM {s:g} GUARANTEED" for s in TARGETS), "DRILL DOWN"):
         spent, found = [], []
@@ -183,7 +200,7 @@ def timed(db: Session, exact: dict[str, HeatMap], seconds: dict[str, float], nai
 
 
 def thresholded(db: Session, exact: dict[str, HeatMap]) -> list[list[object]]:
-    """The paper's projective field threshold."""
+    """A row for each of the paper's projective field thresholds."""
     rows: list[list[object]] = []
     for tau in THRESHOLDS:
         maps = {name: db.execute(_text(f"THRESHOLD {tau:g}"), {"image": photos.photo(name)}) for name in TIMED}
@@ -224,8 +241,8 @@ def cost_on_vgg16(share: float = 0.16) -> dict[str, Any]:
 
 
 def _maps(db: Session, name: str) -> tuple[HeatMap, Maps, float]:
-    """A photograph's exact map, what strategies are told of it, and the seconds that the exact one took."""
-    exact, low = _text(), _text(f"THRESHOLD {LOW_FIDELITY}")  # the network has no gates
+    """A photograph's exact heat map, the scores that strategies get, and the seconds that the exact map took."""
+    exact, low = _text(), _text(f"THRESHOLD {LOW_FIDELITY}")  # the network has no gates to freeze
     start = time.perf_counter()
     found = db.execute(exact, {"image": photos.photo(name)})
     seconds = time.perf_counter() - start
@@ -235,8 +252,8 @@ def _maps(db: Session, name: str) -> tuple[HeatMap, Maps, float]:
     return found, Maps(values, low_values, found.positions.reshape(-1, 2)), seconds
 
 
-def _courses(task: tuple[str, Maps, Network, Sequence[int]]) -> list[Run]:
-    """All targets on one photograph, by all seeds: what one process does."""
+def _run_strategies(task: tuple[str, Maps, Network, Sequence[int]]) -> list[Run]:
+    """All targets on one photograph with all seeds, as one process runs them."""
     name, maps, network, seeds = task
     costs = Costs(network)
     with limited_pools(1):
@@ -245,9 +262,9 @@ def _courses(task: tuple[str, Maps, Network, Sequence[int]]) -> list[Run]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
+    """The command; returns its exit status, 0."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.approximate", description=__doc__.partition("\n")[0])
-    parser.add_argument("--seeds", type=int, default=10, help="strategies a photograph")
+    parser.add_argument("--seeds", type=int, default=10, help="seeds for each photograph and target (%(default)s)")
     parser.add_argument("--photos", nargs="*", default=photos.NAMES, choices=photos.NAMES, help="by default all")
     parser.add_argument("--out", type=Path, default=DOCS, help="folder for the report")
     options = parser.parse_args(arguments)
@@ -270,7 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     network = trace(subject.module, (3, *subject.size))
     runs: list[Run] = []
     with ProcessPoolExecutor(cores(), get_context("spawn")) as pool:
-        for each in pool.map(_courses, [(name, maps[name], network, range(options.seeds)) for name in maps]):
+        for each in pool.map(_run_strategies, [(name, maps[name], network, range(options.seeds)) for name in maps]):
             runs += each
             print(f"{each[0].photo:12} {len(each)} strategies", flush=True)
     costs = Costs(network)
@@ -307,7 +324,8 @@ of scikit-image: {", ".join(OBJECTS)} (objects); {", ".join(TEXTURES)} (textures
   in fp32; queries may multiply in bfloat16 too.
 - fewer multiply-adds: full inference at all positions over the plans of all rounds, with held-out samples, pairs and
   the views.
-- SSIM, lowest: achieved, on average and at worst. Expected, off by: `hm.ssim_estimate` less that, on average."""
+- SSIM, lowest: achieved, on average and at worst. Expected, off by: `hm.ssim_estimate` minus the achieved SSIM, on
+  average."""
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The competitors, as their users run them: plain torch and captum, and of kdb its setting of the allocator alone.
+"""The competitors as their users run them: full inference in plain torch, and captum.
 
-An engine is only as fast as its strongest competitor is slow, so :class:`Naive` does what a careful user would do by
-hand: batch-norm folded away, the faster memory layout, ``inference_mode``, batches, every thread torch was given.  It
-is timed with freed memory retained, as kdb does it for itself, which takes up to a fifth off.
+A speedup means something only against a strong baseline, so :class:`Naive` does what a careful user would do by hand:
+batch-norms folded, the faster memory layout, ``inference_mode``, batches, all threads of torch.  It is timed with kdb's
+allocator settings, which retain freed memory and make it up to a fifth faster.
 """
 
 from __future__ import annotations
@@ -24,10 +24,14 @@ TRIALS = 3
 
 
 class Naive:
-    """Full inference on every occluded image, set up once and then called.
+    """Full inference on every occluded image: prepared once, then called.
 
-    ``module`` is left as it is; a copy is put in eval mode on ``device``.  ``layout`` is one of torch's memory formats,
-    or None: :meth:`prepare` then runs one batch in each and keeps the faster, as neither wins on every network.
+    Args:
+        module: the network; it is not modified, but copied, in eval mode, to ``device``.
+        batch: images per inference; raises ValueError below 1.
+        device: where to run it.
+        layout: one of torch's memory formats; None lets :meth:`prepare` choose the faster of LAYOUTS, as neither is
+            faster on every network.
     """
 
     def __init__(
@@ -48,22 +52,22 @@ class Naive:
         self._ready = False
 
     def prepare(self, size: tuple[int, int]) -> Naive:
-        """Fold the batch-norms, choose the layout on images of ``size`` (H, W) and warm up: all that is not timed.
+        """Fold batch-norms, choose the layout on images of ``size`` (H, W) and warm up; returns itself.
 
-        Each layout's time is its best of ``TRIALS``, in turns: a neighbour on the machine may not choose.  ``folded``
-        is then how many batch-norms are gone and ``layout`` the one in use.
+        The layouts take turns and each counts by its fastest of TRIALS runs, so that other load on the machine does not
+        decide.  Afterwards ``folded`` is the number of folded batch-norms and ``layout`` the chosen layout.
         """
         module, self.folded = fold_batch_norms(self.module)
         module = module.to(self.device)
         images = torch.zeros(self.batch, 3, *size, device=self.device)
         seconds = dict.fromkeys([self.layout] if self.layout else LAYOUTS, math.inf)
         with retained(), torch.inference_mode():
-            for _ in range(1 + TRIALS):  # the first run warms up: it is never the best
+            for _ in range(1 + TRIALS):  # the first run warms up and is never the fastest
                 for layout, best in seconds.items():
-                    trial = _laid_out(module, layout)
+                    trial = _in_layout(module, layout)
                     seconds[layout] = min(best, self._clock(trial, images.contiguous(memory_format=layout)))
         self.layout = min(seconds, key=lambda layout: seconds[layout])
-        self.module = _laid_out(module, self.layout)
+        self.module = _in_layout(module, self.layout)
         self._ready = True
         return self
 
@@ -75,29 +79,29 @@ class Naive:
         return time.perf_counter() - start
 
     def __call__(self, image: Tensor, fill: Tensor, patch: tuple[int, int], positions: Positions) -> Tensor:
-        """The logits [n, K] on the CPU, so that the work is done; arguments as of ``benchmarks.oracle.occlude``.
+        """Logits float32 [n, K], on the CPU so that all work is finished; arguments of ``benchmarks.oracle.occlude``.
 
         Raises:
             RuntimeError: :meth:`prepare` was not called.
         """
         if self.layout is None or not self._ready:
-            raise RuntimeError("call prepare() first: its work is not to be timed")
+            raise RuntimeError("call prepare() first, so that its work is not timed")
         return full_inference(
             self.module, image.to(self.device), fill, patch, positions, batch=self.batch, layout=self.layout
         ).cpu()
 
     def seconds(self, image: Tensor, fill: Tensor, patch: tuple[int, int], positions: Positions) -> float:
-        """How long a call with these arguments takes, memory retained."""
+        """Seconds that a call with these arguments takes, with freed memory retained."""
         with retained():
             start = time.perf_counter()
             self(image, fill, patch, positions)
             return time.perf_counter() - start
 
 
-def _laid_out(module: nn.Module, layout: torch.memory_format) -> nn.Module:
-    """The module itself, its weights in the memory format."""
-    laid_out: nn.Module = module.to(memory_format=layout)  # type: ignore[call-overload]
-    return laid_out
+def _in_layout(module: nn.Module, layout: torch.memory_format) -> nn.Module:
+    """Convert the module's weights to the memory format, in place; returns the module."""
+    converted: nn.Module = module.to(memory_format=layout)  # type: ignore[call-overload]
+    return converted
 
 
 def naive(
@@ -109,10 +113,10 @@ def naive(
 
 
 def fold_batch_norms(module: nn.Module) -> tuple[nn.Module, int]:
-    """A copy in eval mode whose every batch-norm that directly follows a convolution is folded into it; how many were.
+    """A copy in eval mode with batch-norms folded into the convolutions before them, and the number of those folded.
 
-    Only where the convolution feeds nothing else: of DenseNet, which has norm before convolution, half stay.  A module
-    that ``torch.fx`` cannot trace is returned as it is, with 0.
+    A batch-norm is folded if it directly follows a convolution that feeds nothing else; in DenseNet, where convolutions
+    follow norms, half of them remain.  A module that ``torch.fx`` cannot trace is copied without folding.
     """
     plain = copy.deepcopy(module).eval()
     try:
@@ -145,11 +149,12 @@ def captum_occlusion(
     stride: tuple[int, int] = (4, 4),
     batch: int = 16,
 ) -> Tensor:
-    """captum's ``Occlusion`` of one image [C, H, W], as its documentation shows it: attributions [C, H, W].
+    """captum's ``Occlusion`` of one image [C, H, W], called as in its documentation: attributions [C, H, W].
 
-    An attribution is the drop of the logit ``target``, averaged over the patches that cover the pixel.  ``fill`` is
-    [C], the same everywhere: captum's baseline is an image, not a patch.  captum takes ``ceil((H - h) / s) + 1``
-    positions an axis, clips the last at the edge and refuses a stride wider than the patch.
+    An attribution is the drop of the logit ``target``, averaged over the patches that cover the pixel.  ``fill`` [C] is
+    one colour, as captum's baseline is an image and not a patch; ``patch`` (h, w) and ``stride`` (y, x) are in pixels;
+    ``batch`` is ``perturbations_per_eval``.  captum takes ``ceil((H - h) / s) + 1`` positions along an axis, clips the
+    last patch at the edge, and rejects strides larger than the patch.
     """
     from captum.attr import Occlusion
 
@@ -165,8 +170,8 @@ def captum_occlusion(
     return attributions[0]
 
 
-class _Enough(Exception):
-    """Leaves captum's loop."""
+class _Stop(Exception):
+    """Raised within captum's loop to leave it."""
 
 
 def captum_seconds(
@@ -180,15 +185,16 @@ def captum_seconds(
     batch: int = 16,
     batches: int = 4,
 ) -> float:
-    """Seconds captum takes a position, measured in the middle of a real run that is then broken off.
+    """captum's seconds per position, measured on the first batches of a run that is then abandoned.
 
-    captum accepts no list of positions and no wide stride, and a whole map takes minutes.  Its loop does the same work
-    for each batch: build masks and images of full size, run the network, add to a map of full size.  So the clock
-    runs from the entry of its first batch into the network to that of batch ``batches`` + 1, which is ``batches``
-    whole turns, without the set-up and without the one run on the unmodified image.
+    captum accepts neither a list of positions nor a wide stride, and a whole map takes minutes.  Its loop does the same
+    work for each batch: build masks and images of full size, run the network, add to a map of full size.  The time
+    is taken from when its first batch enters the network until batch ``batches`` + 1 does.  These are ``batches`` whole
+    iterations, without the set-up and the inference on the unmodified image.  Other arguments are those of
+    :func:`captum_occlusion`.
 
     Raises:
-        ValueError: fewer batches in the whole map than are to be timed, or none asked.
+        ValueError: ``batches`` is below 1, or the whole map has fewer batches.
     """
     entered: list[float] = []
 
@@ -197,7 +203,7 @@ def captum_seconds(
             torch.cuda.synchronize(images.device)
         entered.append(time.perf_counter())
         if len(entered) == batches + 2:  # the unmodified image, the timed batches, and the one that ends the last
-            raise _Enough
+            raise _Stop
         output = module(images)
         assert isinstance(output, Tensor)
         return output
@@ -206,6 +212,6 @@ def captum_seconds(
         raise ValueError(f"at least one batch is to be timed, not {batches}")
     try:
         captum_occlusion(forward, image, target=target, fill=fill, patch=patch, stride=stride, batch=batch)
-    except _Enough:
+    except _Stop:
         return (entered[-1] - entered[1]) / (batches * batch)
     raise ValueError(f"the whole map takes {len(entered) - 1} batches: too few to time {batches}")

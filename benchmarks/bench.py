@@ -1,7 +1,7 @@
-"""The speed of exact maps on a CPU against full inference and captum, and the memory they take.
+"""The speed of exact heat maps on a CPU against full inference and captum, and their peak memory.
 
-First what there is to gain, counted in multiply-adds; then experiment after experiment, in which the competitors take
-turns in one process.  Peak memory is measured in processes of their own.
+First the possible speedups are counted in multiply-adds.  Then the experiments run one after another; in each, the
+competitors take turns in one process.  Peak memory is measured in a separate process for each query.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from benchmarks.experiment import (
     PATCH,
     Ceiling,
     Experiment,
-    Map,
+    KdbMap,
     Result,
     Setting,
     ceiling,
@@ -55,7 +55,14 @@ HEADERS = (
 
 @dataclass(frozen=True)
 class Suite:
-    """The experiments, the queries of one network whose memory is measured, and the input size if not its own."""
+    """What a run measures.
+
+    Attributes:
+        experiments: timed one after another.
+        memory_of: the network whose memory is measured.
+        memory: queries of that network, each run in its own process.
+        size: (H, W) of the inputs; None for each network's own.
+    """
 
     experiments: tuple[Experiment, ...]
     memory_of: str
@@ -64,7 +71,7 @@ class Suite:
 
     @property
     def networks(self) -> tuple[str, ...]:
-        """Their names, in order."""
+        """Names of the networks, in the order of their experiments."""
         return tuple(dict.fromkeys(experiment.network for experiment in self.experiments))
 
 
@@ -99,7 +106,7 @@ QUICK = Suite(
 
 
 def chosen_experiments(suite: Suite, names: Sequence[str], what: str) -> tuple[Experiment, ...]:
-    """Those of the networks ``names`` in whose description ``what`` stands; raises SystemExit where there is none."""
+    """The experiments on networks ``names`` whose description contains ``what``; SystemExit if there are none."""
     found = tuple(each for each in suite.experiments if each.network in names and what in each.what)
     if not found:
         known = dict.fromkeys(each.what for each in suite.experiments if each.network in names)
@@ -108,10 +115,13 @@ def chosen_experiments(suite: Suite, names: Sequence[str], what: str) -> tuple[E
 
 
 def run_network(experiments: Sequence[Experiment], size: Ints | None, rounds: int, sampled: int) -> list[Result]:
-    """Experiments of one network on inputs of ``size``, by default its own, each printed when it is done."""
+    """Run the experiments of one network, and print each when it is done.
+
+    ``size`` is the (H, W) of inputs, None for the network's own; ``rounds`` and ``sampled`` are as in :func:`run`.
+    """
     name = experiments[0].network
     setting = Setting(name, size)
-    Map(setting, Experiment(name, scattered=BATCH))()  # a warm-up: a whole map would take too long
+    KdbMap(setting, Experiment(name, scattered=BATCH))()  # warm up on a few positions
     results = []
     for experiment in experiments:
         results.append(run(setting, experiment, rounds, sampled))
@@ -124,18 +134,18 @@ def run_network(experiments: Sequence[Experiment], size: Ints | None, rounds: in
 
 
 def speed_table(results: Sequence[Result]) -> str:
-    """A row an experiment."""
+    """A Markdown table with seconds, ratios and errors of each experiment."""
     return markdown_table(HEADERS, [result.cells() for result in results])
 
 
 def ceiling_table(ceilings: Sequence[Ceiling]) -> str:
-    """A row an experiment."""
+    """A Markdown table with multiply-adds and the largest possible speedup of each experiment."""
     headers = ["network", "what", "naive Gmac", "planned Gmac", "ceiling"]
     return markdown_table(headers, [each.cells() for each in ceilings])
 
 
 def describe(rounds: int, sampled: int) -> str:
-    """What the figures mean."""
+    """The explanation of the figures, in Markdown."""
     return (
         f"Maps of the photograph '{PHOTO}' with a patch of {PATCH[0]} x {PATCH[1]}, or as said, {FILL}\n"
         f"({FILL_VALUE}), by networks with calibrated weights; {rounds} rounds in which the candidates take turns in\n"
@@ -147,15 +157,15 @@ def describe(rounds: int, sampled: int) -> str:
         f"  timed on {sampled} positions and extrapolated to those of the map and the unmodified image.\n"
         f"- captum: `Occlusion` with `perturbations_per_eval={BATCH}` on the module as it is; timed on\n"
         f"  {sampled // BATCH} batches, extrapolated likewise.\n"
-        "- multiply-adds fewer: what the time would be down to if only arithmetic counted, at the baselines' rate; by\n"
-        "  kdb's own count, materialization included.\n"
+        "- multiply-adds fewer: the speedup if time were proportional to arithmetic; by kdb's own count,\n"
+        "  materialization included.\n"
         f"- error / range: against float64, on the logits of the top 5 classes at {JUDGED} positions; exact as the\n"
         "  documentation defines it. `PRECISION bf16` does not promise that."
     )
 
 
 def report(results: Sequence[Result], peaks: Sequence[Peak], rounds: int, sampled: int, folder: Path) -> None:
-    """cpu.md and cpu.json in ``folder``."""
+    """Write cpu.md and cpu.json to ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     tables = {"What is measured": describe(rounds, sampled), "Speed": speed_table(results)}
     if peaks:
@@ -175,7 +185,7 @@ def report(results: Sequence[Result], peaks: Sequence[Peak], rounds: int, sample
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: 0 where all maps are exact that promise it and memory is within its limits, 1 otherwise."""
+    """The command; returns 0 if all maps that promise to be exact are and memory is within its limits, else 1."""
     options = _options(arguments)
     threads = options.threads or cores()
     torch.set_num_threads(threads)
@@ -188,27 +198,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(ceiling_table([ceiling(each, size, threads) for each, size in sized]), flush=True)
     by_network = [list(of) for _, of in groupby(experiments, key=lambda each: each.network)]
     results = [result for of in by_network for result in run_network(of, suite.size, rounds, sampled)]
-    remember = suite.memory_of in names and options.what is None and not options.skip_memory
-    peaks = [peak(query) for query in suite.memory] if remember else []
+    measure_memory = suite.memory_of in names and options.what is None and not options.skip_memory
+    peaks = [peak(query) for query in suite.memory] if measure_memory else []
     print("\n" + speed_table(results))
     print(memory_table(peaks) if peaks else "")
     full = suite is FULL and experiments == FULL.experiments and bool(peaks)
     if (folder := options.out or (DOCS if full else None)) is not None:
         report(results, peaks, rounds, sampled, folder)
-    exact, within = all(result.ok for result in results), modest(peaks)
-    print(f"exact where promised: {'yes' if exact else 'NO'}; memory within limits: {'yes' if within else 'NO'}")
-    return 0 if exact and within else 1
+    exact, within_limits = all(result.ok for result in results), modest(peaks)
+    print(f"exact where promised: {'yes' if exact else 'NO'}; memory within limits: {'yes' if within_limits else 'NO'}")
+    return 0 if exact and within_limits else 1
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench", description=__doc__.partition("\n")[0])
     parser.add_argument("--only", metavar="NAMES", help="these networks, comma-separated")
-    parser.add_argument("--what", metavar="TEXT", help="experiments in whose column 'what' this stands, as bf16")
-    parser.add_argument("--rounds", type=_count, help="of all candidates in turns (3)")
-    parser.add_argument("--sample", type=_count, help=f"positions of a baseline a round, in batches of {BATCH} (64)")
+    parser.add_argument("--what", metavar="TEXT", help="experiments whose column 'what' contains this, as bf16")
+    parser.add_argument("--rounds", type=_count, help="rounds, in each of which all candidates run once (3)")
+    parser.add_argument(
+        "--sample", type=_count, help=f"positions that a baseline runs on in a round, in batches of {BATCH} (64)"
+    )
     parser.add_argument("--threads", type=_count, help="of torch and of kdb (all cores)")
     parser.add_argument("--skip-memory", action="store_true", help="measure speed alone")
-    parser.add_argument("--quick", action="store_true", help="a small network, to see that everything runs")
+    parser.add_argument("--quick", action="store_true", help="a small network, to check that everything runs")
     parser.add_argument("--out", type=Path, help="folder for the report; docs/benchmarks for a full run")
     return parser.parse_args(arguments)
 

@@ -1,9 +1,9 @@
-"""Torchvision's and timm's networks with random weights through which an image still comes out at the other end.
+"""Networks of torchvision and timm with random weights, calibrated so that the logits depend on the image.
 
-Left as they are initialised, deep networks answer every image alike: the patch changes the logits by less than
-float32 can tell, and then any engine agrees with any other.  Here each layer is set, in the order of execution and in
-one pass over real photographs, so that its output varies (data-dependent initialisation: LSUV, Mishkin and Matas 2016,
-and Krähenbühl et al. 2016).  Not trained networks: they classify nothing.
+With their usual random initialisation, deep networks give nearly the same logits for every image: a patch changes them
+by less than float32 resolves, and every engine would appear exact.  Here the layers are scaled one after another, in a
+single pass over photographs, so that the output of each varies (data-dependent initialisation: LSUV, Mishkin and Matas
+2016, and Krähenbühl et al. 2016).  The networks are not trained, and their classes mean nothing.
 """
 
 from __future__ import annotations
@@ -23,25 +23,26 @@ from benchmarks.oracle import full_inference, relative_range
 from kdb.models.torchvision_compat import import_torchvision
 
 CROPS = len(photos.NAMES)
-"""One part of every photograph: networks with squeeze-excite blow up on kinds of image that they were not set on."""
+"""One crop of each photograph: networks with squeeze-excite overflow on kinds of images not calibrated on."""
 NEXT_TO_ZERO = 1e-4
+"""Weights with no larger absolute value count as initialised to zero."""
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def input_size(name: str) -> tuple[int, int]:
-    """The (height, width) the network was made for."""
+    """The input size (height, width) in pixels that the network ``name`` was designed for."""
     return (299, 299) if name == "inception_v3" else (224, 224)
 
 
 def calibrated(name: str, size: tuple[int, int] | None = None, *, seed: int = 0) -> nn.Module:
-    """The torchvision classifier ``name``, or timm's as ``timm/NAME``: float32 on the CPU, in eval mode.
+    """A calibrated classifier of torchvision, or of timm as ``timm/NAME``: float32 on the CPU, in eval mode.
 
-    Weights are drawn from ``seed``.  ``size`` is the (height, width) of the photographs it is calibrated on, by default
-    the network's own.  Auxiliary heads, which inference never reads, are left out; ``inception_v3`` and ``googlenet``
-    keep ``transform_input``, as with trained weights.  One name, size and seed gives the same bits on one machine.  A
-    few seconds on one core.
+    ``size`` is the (height, width) in pixels of the photographs for calibration, by default the network's own; ``seed``
+    determines the weights.  Auxiliary heads, which inference never reads, are left out; ``inception_v3`` and
+    ``googlenet`` keep ``transform_input``, as with trained weights.  Equal arguments give bitwise equal weights on one
+    machine.  Takes a few seconds on one core.
 
     Raises:
         ValueError: torchvision has no such model.
@@ -49,7 +50,7 @@ def calibrated(name: str, size: tuple[int, int] | None = None, *, seed: int = 0)
     """
     size = size or input_size(name)
     images = photos.normalised(photos.crops(size, CROPS, seed))
-    with _alone(seed):
+    with _reproducible(seed):
         return calibrate(_built(name, size), images)
 
 
@@ -64,7 +65,7 @@ def _built(name: str, size: tuple[int, int]) -> nn.Module:
 
 
 def _options(name: str, size: tuple[int, int]) -> dict[str, bool | int]:
-    """What ``name`` is built with; the slow initialisations are left out, every scale is set here anyway."""
+    """Options of the constructor; without slow initialisations, as calibration sets all scales."""
     if name in ("googlenet", "inception_v3"):
         return {"transform_input": True, "aux_logits": False, "init_weights": False}
     if name.startswith("vit"):
@@ -73,17 +74,17 @@ def _options(name: str, size: tuple[int, int]) -> dict[str, bool | int]:
 
 
 def calibrate(module: nn.Module, images: Tensor) -> nn.Module:
-    """Set the module's layers, in place, from one pass over ``images`` [N, C, H, W] in eval mode.
+    """Calibrate the module in place, in one pass over normalised ``images`` [N, C, H, W] in eval mode; returns it.
 
-    When a layer is first reached, its inputs being those that calibrated layers give it:
+    Each layer is adjusted when it is first reached, so that its inputs come from calibrated layers:
 
     - a convolution or dense layer is scaled to unit output variance and, if it has a bias, centred for each channel;
-    - a batch-norm takes the mean and variance of what it is given; its weight is drawn from [0.5, 1.5] and its bias
-      from [0.2, 0.8]: with biases about zero a deep network is chaotic, and its fp32 rounding far from a trained one's;
-    - the last layer gives each class a level of its own, drawn from [1, 3], that images move by about 1/4: no class is
-      zero all over a map, where no error relative to its logits could be small;
-    - a scale that is next to zero at first, as a residual branch's, becomes 0.5, or the branch would do nothing, and a
-      layer's weights that are, as a transformer's last, are drawn.
+    - a batch-norm takes the mean and variance of its input; its weight is drawn from [0.5, 1.5] and its bias from
+      [0.2, 0.8]: with biases around zero, a deep network amplifies rounding far more than a trained one;
+    - the last layer gives each class a mean logit drawn from [1, 3], which images change by about 1/4: a class whose
+      logits are near zero everywhere would have a large error relative to them;
+    - scales initialised to zero, as those of residual branches, are set to 0.5, and weights initialised to zero, as
+      those of a transformer's last layer, are drawn at random; otherwise these layers would have no effect.
     """
     seen: list[nn.Module] = []
 
@@ -113,7 +114,7 @@ def calibrate(module: nn.Module, images: Tensor) -> nn.Module:
         finally:
             for handle in handles:
                 handle.remove()
-        _set_levels([layer for layer in seen if isinstance(layer, _CONVOLUTIONS)][-1])
+        _set_class_levels([layer for layer in seen if isinstance(layer, _CONVOLUTIONS)][-1])
     return module
 
 
@@ -124,10 +125,11 @@ def _next_to_zero(weight: Tensor) -> bool:
 def signal(
     module: nn.Module, image: Tensor, *, patch: tuple[int, int] = (16, 16), positions: int = 24, seed: int = 0
 ) -> float:
-    """What a patch does to the logits: the range over random positions, relative to the logits' scale.
+    """How much a patch changes the logits: the median over classes of their range relative to the largest logit.
 
-    ``image`` is [C, H, W], normalised; the patch is zero, the mean colour.  The median over the classes of
-    (max - min over positions) / (largest absolute logit).  Below 1e-3 a comparison of maps says little.
+    The range is (max - min) over ``positions`` random positions of a patch (h, w) filled with zeros, the mean colour;
+    it is divided by the largest absolute logit.  ``image`` is normalised, [C, H, W].  Below 1e-3 a comparison of maps
+    says little.
     """
     draw = np.random.default_rng(seed)
     free = [image.shape[-2] - patch[0] + 1, image.shape[-1] - patch[1] + 1]
@@ -137,7 +139,7 @@ def signal(
 
 
 def _set_statistics(layer: nn.Module, given: Tensor) -> None:
-    """Give a batch-norm the statistics of its input, and a weight and a bias of its own."""
+    """Set a batch-norm's statistics to those of its input, and draw its weight and bias."""
     dims = [dim for dim in range(given.ndim) if dim != 1]
     if isinstance(layer.running_mean, Tensor) and isinstance(layer.running_var, Tensor):
         layer.running_mean.copy_(given.mean(dims))
@@ -153,7 +155,7 @@ def _standardise(layer: nn.Module, output: Tensor) -> Tensor:
     rows = output.movedim(axis, -1)
     mean = rows.flatten(0, -2).mean(0)
     scale = 1 / (rows - mean).std().clamp_min(1e-6)
-    # Weights that are standardised in each forward have their scale apart.
+    # Layers that standardise their weights in each forward pass have a separate scale, ``gain``.
     weight = getattr(layer, "gain", layer.weight)
     assert isinstance(weight, Tensor)
     weight.mul_(scale)
@@ -163,8 +165,8 @@ def _standardise(layer: nn.Module, output: Tensor) -> Tensor:
     return (rows * scale).movedim(-1, axis)
 
 
-def _set_levels(last: nn.Module) -> None:
-    """Give each class a level of its own, and the images a smaller part in its logit."""
+def _set_class_levels(last: nn.Module) -> None:
+    """Draw the mean logit of each class, and reduce the influence of the image on it."""
     assert isinstance(last.weight, Tensor)
     last.weight.mul_(0.25)
     if isinstance(last.bias, Tensor):
@@ -172,8 +174,8 @@ def _set_levels(last: nn.Module) -> None:
 
 
 @contextmanager
-def _alone(seed: int) -> Iterator[None]:
-    """Seeded random numbers and one thread inside, both as they were outside: the sums' order fixes the bits."""
+def _reproducible(seed: int) -> Iterator[None]:
+    """Seed torch and limit it to one thread, which fixes the order of sums; both are restored afterwards."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

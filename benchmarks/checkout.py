@@ -1,4 +1,4 @@
-"""Another checkout's kdb in a process of its own, so that two versions of the code can be asked the same."""
+"""Runs the kdb of another checkout in a process of its own, so that two versions can be compared."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _LOOP = """
 import json, os, sys
 import kdb
 assert os.path.realpath(kdb.__file__).startswith(os.path.realpath(os.getcwd()) + os.sep), kdb.__file__
-replies, sys.stdout = sys.stdout, sys.stderr  # whatever else is printed goes where errors go
+replies, sys.stdout = sys.stdout, sys.stderr  # anything else that is printed goes to stderr
 for line in sys.stdin:
     print(json.dumps(answer(json.loads(line))), file=replies, flush=True)
 """
 
 
 class Checkout:
-    """A process of this interpreter in the folder ``path``, whose kdb it imports; to be used in a ``with``.
+    """A Python process in the folder ``path`` that imports the kdb found there; a context manager.
 
-    ``script`` is Python that defines ``answer(request)``, from JSON to JSON.  It runs as text, so that the checkout
-    need not have it, and had best use kdb's public interface alone.  The process has an empty cache of its own: no
-    trace that another version kept, and no profile that was measured.
+    ``script`` is Python source that defines ``answer(request)``, from JSON to JSON.  It is passed as text, as an older
+    checkout may not contain it, and should use kdb's public interface only.  The process has an empty cache folder of
+    its own, so that it reuses neither traces of other versions nor measured cost profiles.
     """
 
     def __init__(self, path: str | Path, script: str) -> None:
@@ -42,17 +42,17 @@ class Checkout:
         )
 
     def ask(self, request: object) -> Any:
-        """What ``answer`` makes of ``request``.
+        """The result of ``answer(request)``, both in terms of JSON.
 
         Raises:
-            RuntimeError: the process ended; it has told why on stderr.
+            RuntimeError: the process ended; the reason is on stderr.
         """
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # then there is nothing to read either
+            pass  # the process ended; readline below returns nothing
         reply = self._process.stdout.readline()
         if not reply:
             raise RuntimeError(f"the process in {self.path} ended with status {self._process.wait()}")
@@ -66,5 +66,5 @@ class Checkout:
     ) -> None:
         if error is not None:
             self._process.kill()
-        self._process.communicate()  # closes its input, which ends it
+        self._process.communicate()  # closes its stdin, which ends it
         self._cache.cleanup()

@@ -1,8 +1,8 @@
-"""Which models run, how far each is maintained incrementally, why no further, and whether it is exact: a row a model.
+"""Which models run, how much of each is computed incrementally, what ends that, and whether it is exact.
 
-Everything goes through the public interface: EXPLAIN says how far and why no further, a query at some positions gives
-the logits that :mod:`benchmarks.verify` judges.  Each row is kept in a file of its own until the code changes, so that
-a run goes on where another stopped, and several may share the work.
+Everything goes through the public interface: EXPLAIN says where deltas end and why, and a query at some positions gives
+the logits that :mod:`benchmarks.verify` compares.  Each model is a row of the report.  Rows are cached in files until
+the code changes, so that an interrupted run can be continued and several processes can share the work.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from benchmarks.verify import DOCS, Case, Subject, Truth, check, load
 from kdb.session.session import Session
 
 ROOT = Path(__file__).resolve().parents[1]
-KEPT = ROOT / "build" / "coverage"
-"""Where rows are kept."""
+CACHE = ROOT / "build" / "coverage"
+"""Folder of the cached rows."""
 COMPARED = 12
-"""Positions that are compared: four rows of three, from border to border."""
+"""Positions that are compared with float64: four rows of three, from border to border."""
 PATCH, STRIDE = (16, 16), 4
 PLANNED = f"OCCLUDE $image WITH patch({PATCH[0]}, {PATCH[1]}) FILL black"
 HEADERS = (
@@ -47,15 +47,17 @@ HEADERS = (
 
 @dataclass(frozen=True)
 class Reach:
-    """How far a plan is incremental.
+    """How much of a model a plan computes incrementally.
 
     Attributes:
-        layers: that the image reaches, in kdb's network.
-        share: multiply-adds of the layers before the cut, relative to the model's, for a whole map.
-        bound: full inference over what one patch in the middle changes, with every layer's delta rule (eq. 14).
-        cut: the first layer that is evaluated in full, None where there is none.
-        because: why the layers from there on are; or, where the plan is incremental throughout, nothing.
-        left_out: a layer outside the vocabulary that reads a map of which the patch changes a part.
+        layers: number of layers of kdb's network that depend on the image.
+        share: multiply-adds of the layers before the cut, relative to those of the model.
+        bound: multiply-adds of full inference over those of the cells that one patch in the middle changes, if all
+            layers had delta rules (the paper's equation 14).
+        cut: the first layer that is evaluated in full; None if there is none.
+        because: why layers from there on are evaluated in full; empty if none is.
+        left_out: why a layer is outside the vocabulary that reads an output of which only a part changes; empty if
+            there is none.
     """
 
     layers: int
@@ -68,7 +70,7 @@ class Reach:
 
 @dataclass(frozen=True)
 class Row:
-    """What was found of one model; ``problem`` where it did not run."""
+    """The results of one model; ``problem`` is the error if it did not run, ``seconds`` the time that this took."""
 
     entry: Entry
     parameters: int = 0
@@ -79,22 +81,22 @@ class Row:
 
     @property
     def incremental(self) -> bool:
-        """Whether deltas are carried through some of its convolutions, to where its structure ends them."""
+        """Whether deltas pass through convolutions up to where the model's structure ends them."""
         return self.reach is not None and self.reach.share > 0 and not self.reach.left_out
 
     @property
     def exact(self) -> bool:
-        """Whether it is, on a map with signal."""
+        """Whether the logits are exact, on a map with enough signal."""
         return self.found is not None and self.found.ok
 
     @property
     def as_promised(self) -> bool:
-        """Exact; and incremental, if that is what it should be."""
+        """Whether the model is exact and, if the roster promises that, incremental."""
         return self.exact and (self.incremental or not self.entry.convolutional)
 
     @property
     def verdict(self) -> str:
-        """In words."""
+        """The result in words, for the report."""
         if not self.exact:
             return f"FAILS {self.problem}".rstrip()
         return "incremental and exact" if self.incremental else "evaluated in full, exact"
@@ -113,12 +115,12 @@ class Row:
 
 
 def reach(db: Session, name: str, module: torch.nn.Module, side: int) -> Reach:
-    """What EXPLAIN tells of the model ``name``, registered in ``db``, on an input of ``side`` x ``side``."""
+    """What EXPLAIN says about the model ``name``, registered in ``db``, for an input of ``side`` x ``side`` pixels."""
     whole = _explained(db, f"{PLANNED} STRIDE {STRIDE} USING '{name}'")
     middle = [[(side - length) // 2 for length in PATCH]]
     with _without(db, "cut_over", "constant_interior"):
         centred = _explained(db, f"{PLANNED} AT $middle USING '{name}'", middle=middle)
-    # Layers outside the vocabulary count too, as PyTorch counts them.
+    # kdb does not count layers outside the vocabulary; PyTorch does.
     total = max(multiply_adds(module, side) if whole["outside"] else 0, centred["naive_macs"])
     before = sum(line["naive_macs"] for line in whole["layers"] if line["stage"] == "deltas")
     changed = centred["planned_macs"] + total - centred["naive_macs"]
@@ -139,7 +141,7 @@ def _explained(db: Session, text: str, **parameters: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _without(db: Session, *rules: str) -> Iterator[None]:
-    """These rules switched off."""
+    """Switch these rules off inside the context."""
     for rule in rules:
         db.execute(f"SET rule.{rule} = off")
     try:
@@ -150,7 +152,7 @@ def _without(db: Session, *rules: str) -> Iterator[None]:
 
 
 def _left_out(lines: Sequence[dict[str, Any]]) -> str:
-    """Why a layer is opaque of which no input is changed everywhere: its own context is not what ends the deltas."""
+    """Why a layer is opaque although the patch changes only a part of its inputs, so that deltas could have gone on."""
     boxes = {line["name"]: line["box"] == line["map"] for line in lines}
     for line in lines:
         if line["operator"] == "opaque" and not any(boxes.get(source, False) for source in line["inputs"]):
@@ -159,9 +161,9 @@ def _left_out(lines: Sequence[dict[str, Any]]) -> str:
 
 
 def multiply_adds(module: torch.nn.Module, side: int) -> int:
-    """Of one inference of a square image, as PyTorch counts them: two operations each."""
+    """Multiply-adds of one inference on a square image, half the operations that PyTorch counts."""
     fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # what is fused is not counted
+    torch.backends.mha.set_fastpath_enabled(False)  # PyTorch does not count fused operations
     try:
         with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             module(torch.zeros(1, 3, side, side))
@@ -171,8 +173,8 @@ def multiply_adds(module: torch.nn.Module, side: int) -> int:
 
 
 def measure(entry: Entry) -> Row:
-    """The row of a model; what goes wrong is part of it."""
-    gc.collect()  # the model before, whose parts hold one another: the largest take gigabytes
+    """Measure one model; any error becomes part of its row."""
+    gc.collect()  # free the previous model, whose modules refer to one another; the largest take gigabytes
     start = time.perf_counter()
     row = Row(entry)
     try:
@@ -181,7 +183,7 @@ def measure(entry: Entry) -> Row:
         with subject.connect() as db:
             row = replace(row, reach=reach(db, entry.name, subject.module, entry.side))
             row = replace(row, **_judged(db, subject))
-    except Exception as error:  # a model may raise anything, and the next one is looked at all the same
+    except Exception as error:  # a model may raise anything; go on with the next one
         row = replace(row, problem=f"{type(error).__name__}: {error}".splitlines()[0])
     return replace(row, seconds=time.perf_counter() - start)
 
@@ -197,24 +199,24 @@ def _judged(db: Session, subject: Subject) -> dict[str, Any]:
 
 
 def code() -> str:
-    """A digest of all that rows depend on: kdb, the benchmarks and the versions of the libraries."""
+    """A digest of everything that rows depend on: kdb's code, the benchmarks', and the versions of kdb and torch."""
     digest = hashlib.sha256(repr((kdb.__version__, torch.__version__)).encode())
     for file in sorted([*ROOT.glob("kdb/**/*.py"), *ROOT.glob("benchmarks/*.py")]):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
-def keep(row: Row, digest: str, folder: Path = KEPT) -> None:
-    """Write the row to its file, whole or not at all."""
+def store(row: Row, digest: str, folder: Path = CACHE) -> None:
+    """Write the row to its file in the cache, atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     file = _file(row.entry, folder)
-    beside = file.with_suffix(f".{os.getpid()}")
-    beside.write_text(json.dumps({"code": digest, **asdict(row)}), encoding="utf-8")
-    beside.replace(file)
+    temporary = file.with_suffix(f".{os.getpid()}")
+    temporary.write_text(json.dumps({"code": digest, **asdict(row)}), encoding="utf-8")
+    temporary.replace(file)
 
 
-def kept(entry: Entry, digest: str, folder: Path = KEPT) -> Row | None:
-    """The row of a model as this code found it, if it did."""
+def stored(entry: Entry, digest: str, folder: Path = CACHE) -> Row | None:
+    """The cached row of a model, or None if there is none of this code and entry."""
     try:
         record = json.loads(_file(entry, folder).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -233,7 +235,7 @@ def _file(entry: Entry, folder: Path) -> Path:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """A line a model."""
+    """A Markdown table with a row for each model."""
     return markdown_table(HEADERS, [_cells(row) for row in rows])
 
 
@@ -252,7 +254,7 @@ def _cells(row: Row) -> list[object]:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """How many of each family."""
+    """A Markdown table with the number of models of each family."""
     lines = []
     for family in dict.fromkeys(row.entry.family for row in rows):
         mine = [row for row in rows if row.entry.family == family]
@@ -283,7 +285,7 @@ is named, and as exact."""
 
 
 def write(folder: Path, rows: Sequence[Row]) -> None:
-    """coverage.md and coverage.json in ``folder``."""
+    """Write coverage.md and coverage.json to ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     tables = {"What is counted": DESCRIPTION, "Summary": summary(rows)}
     for family in dict.fromkeys(row.entry.family for row in rows):
@@ -295,10 +297,12 @@ def write(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: 0 where every model is exact and every convolutional one incremental, 1 otherwise."""
+    """The command; returns 0 if every model is exact and every convolutional one incremental, else 1."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage", description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", metavar="PATTERN", default="*", help="models by a pattern of their names (timm/*)")
-    parser.add_argument("--again", action="store_true", help="measure anew what this code has measured before")
+    parser.add_argument(
+        "--only", metavar="PATTERN", default="*", help="models whose names match this pattern, as timm/*"
+    )
+    parser.add_argument("--again", action="store_true", help="ignore cached rows")
     parser.add_argument("--out", type=Path, help="folder for the report; docs/benchmarks for a full run")
     options = parser.parse_args(arguments)
     known = entries()
@@ -309,10 +313,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = options.out or (DOCS if full else None)
     digest, rows = code(), []
     for number, entry in enumerate(chosen, start=1):
-        row = None if options.again else kept(entry, digest)
+        row = None if options.again else stored(entry, digest)
         if row is None:
             row = measure(entry)
-            keep(row, digest)
+            store(row, digest)
         rows.append(row)
         print(f"{number:3}/{len(chosen)} {row}", flush=True)
     if folder is not None:

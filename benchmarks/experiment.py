@@ -1,8 +1,8 @@
-"""One experiment of the benchmark: a map by kdb against full inference and captum, in turns, and whether it is right.
+"""One experiment: a heat map by kdb against full inference and captum, timed in turns, and the error of the map.
 
-kdb computes whole maps, each in a session of its own, so that it pays for planning and for the materialization of its
-views each time; only the tracing of the module, done once a model, is taken off.  The others run on a sample of
-positions, and their time is that of as many positions as the map has, and one for the unmodified image.
+kdb computes whole maps, each in a new session, so that planning and the materialization of views are always included;
+the time to trace the module, which is needed once for each model, is subtracted.  The competitors run on a sample of
+the positions; their times are extrapolated to all positions and the unmodified image.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from kdb.results.maps import HeatMap
 
 PATCH = (16, 16)
 FILL, FILL_VALUE = "gray", 128
-"""One colour for all: captum knows no other patches."""
+"""One colour for all competitors, as captum has no other patches; as queries name it, and its pixel value."""
 BATCH = 16
+"""Occluded images per inference of the competitors."""
 JUDGED = 16
-"""Positions of each map that are compared with float64."""
+"""Positions of each map whose logits are compared with float64."""
 TOP = "FOR TOP 5 SCORE logit"
 CANDIDATES = ("kdb", "naive", "captum")
 
@@ -41,7 +42,16 @@ CANDIDATES = ("kdb", "naive", "captum")
 
 @dataclass(frozen=True)
 class Experiment:
-    """A map of one network: a STRIDE, or ``scattered`` positions; against captum too, or naive alone, in fp32."""
+    """A heat map of one network, timed against full inference.
+
+    Attributes:
+        network: its name, of torchvision or the bundled one.
+        stride: of the grid of positions, in pixels, if there are no scattered ones.
+        scattered: number of random positions; 0 for a grid.
+        patch: (height, width) in pixels.
+        precision: of kdb, as queries name it; the competitors always run in fp32.
+        captum: whether captum is timed as well.
+    """
 
     network: str
     stride: int = 4
@@ -52,38 +62,41 @@ class Experiment:
 
     @property
     def what(self) -> str:
-        """A few words for the table: where, and what differs from the other experiments."""
+        """A short description for tables: the positions, and the options that differ from the defaults."""
         where = f"AT {self.scattered} scattered" if self.scattered else f"STRIDE {self.stride}"
         patch = "" if self.patch == PATCH else f", patch {self.patch[0]} x {self.patch[1]}"
         return where + patch + ("" if self.precision == "fp32" else f", {self.precision}")
 
-    def text(self, model: str, asked: str = "") -> str:
-        """The query of ``$image``, and of ``$positions`` where they are scattered; ``model`` as queries name it."""
+    def text(self, model: str, clauses: str = "") -> str:
+        """The query on ``$image``, and at ``$positions`` if these are scattered.
+
+        ``model`` is written after USING; ``clauses`` follow at the end.
+        """
         where = "AT $positions" if self.scattered else f"STRIDE {self.stride}"
         patch = f"WITH patch({self.patch[0]}, {self.patch[1]}) FILL {FILL}"
         precision = "" if self.precision == "fp32" else f"PRECISION {self.precision}"
-        return " ".join(part for part in ("OCCLUDE $image", patch, where, "USING", model, precision, asked) if part)
+        return " ".join(part for part in ("OCCLUDE $image", patch, where, "USING", model, precision, clauses) if part)
 
     def free(self, size: Ints) -> Ints:
-        """The last (y, x) at which the patch lies in an image of ``size`` (H, W)."""
+        """The largest (y, x) of a patch that lies inside an image of ``size`` (H, W)."""
         return size[0] - self.patch[0], size[1] - self.patch[1]
 
     def parameters(self, size: Ints) -> dict[str, Any]:
-        """Those of :meth:`text`, for an image of ``size`` (H, W)."""
+        """The parameters of :meth:`text`, with an image of ``size`` (H, W)."""
         given: dict[str, Any] = {"image": photos.photo(PHOTO, size)}
         if self.scattered:
             given["positions"] = scattered(self.free(size), self.scattered, seed=0)
         return given
 
     def count(self, size: Ints) -> int:
-        """How many positions there are, in an image of ``size`` (H, W)."""
+        """The number of positions in an image of ``size`` (H, W)."""
         rows, columns = (last // self.stride + 1 for last in self.free(size))
         return self.scattered or rows * columns
 
 
 @dataclass(frozen=True)
 class Ceiling:
-    """What there is to gain by arithmetic alone: multiply-adds over all positions, as EXPLAIN counts them."""
+    """The largest speedup that saved arithmetic allows: multiply-adds over all positions, as EXPLAIN counts them."""
 
     experiment: Experiment
     naive_macs: int
@@ -91,17 +104,17 @@ class Ceiling:
 
     @property
     def fewer(self) -> float:
-        """How many times fewer the plan makes."""
+        """Multiply-adds of full inference divided by the plan's."""
         return self.naive_macs / self.planned_macs
 
     def cells(self) -> list[object]:
-        """For a table: what, thousand millions of either, and the ratio."""
+        """Cells of a table: network, description, 10^9 multiply-adds of full inference and the plan, and the ratio."""
         counts = [f"{macs / 1e9:,.1f}" for macs in (self.naive_macs, self.planned_macs)]
         return [self.experiment.network, self.experiment.what, *counts, f"{self.fewer:.3g}x"]
 
 
 def ceiling(experiment: Experiment, size: Ints, threads: int) -> Ceiling:
-    """From the plan alone: nothing is timed, and neither weights nor pixels matter."""
+    """Count by planning alone: nothing is run, and neither weights nor pixels matter."""
     model = f"{experiment.network} (weights = 'random', input = ({size[0]}, {size[1]}))"
     db = kdb.connect()
     db.execute(f"SET threads = {threads}")
@@ -113,7 +126,10 @@ def ceiling(experiment: Experiment, size: Ints, threads: int) -> Ceiling:
 
 
 class Setting:
-    """A network, an image and a fill, and the baselines set up on them; shared by the network's experiments."""
+    """A network, an image, a fill and the prepared baselines, which a network's experiments share.
+
+    ``size`` is the (H, W) of the input, None for the network's own.
+    """
 
     def __init__(self, name: str, size: Ints | None) -> None:
         self.subject: Subject = load(name, size)
@@ -125,12 +141,12 @@ class Setting:
             self.target = int(self.subject.module(self.normalised[None]).argmax())
 
     def naive_seconds(self, patch: Ints, positions: IntArray, whole: int) -> Seconds:
-        """Full inference at ``positions``, extrapolated to ``whole`` positions and the unmodified image."""
+        """Time full inference at ``positions``; extrapolated to ``whole`` positions and the unmodified image."""
         seconds = self.naive.seconds(self.normalised, self.fill, patch, positions)
         return Seconds(seconds / len(positions) * (whole + 1))
 
     def captum_seconds(self, patch: Ints, stride: int, batches: int, whole: int) -> Seconds:
-        """captum on a sample of its own positions, extrapolated to ``whole`` positions and the unmodified image."""
+        """Time captum on ``batches`` batches; extrapolated to ``whole`` positions and the unmodified image."""
         position = captum_seconds(
             self.subject.module,
             self.normalised,
@@ -144,8 +160,8 @@ class Setting:
         return Seconds(position * (whole + 1))
 
 
-class Map:
-    """A candidate: the whole map by kdb; keeps the last one.  As many threads as torch has, if not said otherwise."""
+class KdbMap:
+    """A candidate: the whole heat map by kdb; ``last`` is the last one.  ``threads`` is by default torch's number."""
 
     def __init__(self, setting: Setting, experiment: Experiment, threads: int | None = None) -> None:
         self.subject = setting.subject
@@ -155,7 +171,7 @@ class Map:
         self.last: HeatMap | None = None
 
     def __call__(self) -> Seconds:
-        """One map in a fresh session: a session's views are freed by close(), but it keeps plans and folded weights."""
+        """Compute the map in a new session, as close() would free views but neither plans nor folded weights."""
         with self.subject.connect(threads=self.threads) as db:
             start = time.perf_counter()
             heat_map = db.execute(self.text, self.parameters)
@@ -170,9 +186,19 @@ class Map:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of an experiment; ``timings`` by candidate, each of a whole map of ``positions``.
+    """The results of an experiment.
 
-    ``promised`` is whether the map claims to be exact; ``seconds`` and ``kernels`` are its own account of itself.
+    Attributes:
+        experiment: what was run.
+        positions: of the whole map.
+        sampled: positions that the competitors ran on.
+        timings: by candidate, extrapolated to the whole map.
+        naive_macs: multiply-adds of full inference at all positions.
+        executed_macs: multiply-adds that kdb executed, materialization included.
+        found: the error of the last map.
+        promised: whether the map claims to be exact.
+        seconds: by phase, from the last map's statistics.
+        kernels: layers by the kernel chosen for them, from the last map's statistics.
     """
 
     experiment: Experiment
@@ -188,20 +214,20 @@ class Result:
 
     @property
     def fewer(self) -> float:
-        """Multiply-adds of full inference, over those that kdb made, materialization included."""
+        """Multiply-adds of full inference divided by those that kdb executed."""
         return self.naive_macs / self.executed_macs
 
     @property
     def ok(self) -> bool:
-        """Whether the map is exact, where it promises to be."""
+        """Whether the map is exact or does not promise to be."""
         return self.found.ok or not self.promised
 
     def over(self, other: str) -> Estimate | None:
-        """How many times as fast as the ``other`` candidate kdb is."""
+        """Seconds of the ``other`` candidate divided by kdb's; None if it was not run."""
         return self.timings["kdb"].over(self.timings[other]) if other in self.timings else None
 
     def cells(self) -> list[object]:
-        """What it is, its positions, seconds by candidate, ratios, the ceiling, the error and the verdict."""
+        """Cells of a table: description, positions, seconds, ratios, saved arithmetic, error and verdict."""
         seconds = [_cell(self.timings[name].estimate if name in self.timings else None) for name in CANDIDATES]
         ratios = [_cell(self.over("naive"), "x"), _cell(self.over("captum"), "x")]
         verdict = ("yes" if self.found.ok else "NO") if self.promised else "not promised"
@@ -209,7 +235,7 @@ class Result:
         return [self.experiment.network, self.experiment.what, self.positions, *seconds, *ratios, *work]
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, by name."""
+        """All results in terms of :func:`benchmarks.timing.write_json`."""
         return {
             "network": self.experiment.network,
             "what": self.experiment.what,
@@ -234,9 +260,12 @@ def _cell(estimate: Estimate | None, unit: str = "") -> str:
 
 
 def run(setting: Setting, experiment: Experiment, rounds: int, sampled: int) -> Result:
-    """Time the candidates in turns, then judge the last map."""
+    """Time the candidates in ``rounds`` rounds, then compare the last map with float64.
+
+    ``sampled`` is the number of positions that the competitors run on, a multiple of BATCH.
+    """
     size, patch = setting.subject.size, experiment.patch
-    kdbs, whole = Map(setting, experiment), experiment.count(size)
+    kdbs, whole = KdbMap(setting, experiment), experiment.count(size)
     positions = scattered(experiment.free(size), sampled, seed=1)
     candidates: dict[str, Callable[[], object]] = {
         "kdb": kdbs,
@@ -264,10 +293,10 @@ def run(setting: Setting, experiment: Experiment, rounds: int, sampled: int) -> 
 
 
 def judge(setting: Setting, heat_map: HeatMap) -> Exactness:
-    """Compare a map of several classes with float64 at some of its positions, the corners among them."""
+    """Compare a heat map of several classes with float64 at JUDGED of its positions, the corners among them."""
     positions = heat_map.positions.reshape(-1, 2)
     chosen = sample(positions, JUDGED)
     logits = heat_map.by_class()[0].T[chosen]
     classes = list(heat_map.by_class()[1])
-    asked = setting.subject.module, setting.normalised, setting.fill, heat_map.patch, positions[chosen]
-    return exactness(logits, oracle_logits(*asked)[:, classes], float32_logits(*asked)[:, classes])
+    arguments = setting.subject.module, setting.normalised, setting.fill, heat_map.patch, positions[chosen]
+    return exactness(logits, oracle_logits(*arguments)[:, classes], float32_logits(*arguments)[:, classes])

@@ -1,4 +1,7 @@
-"""The peak memory of one query, measured in a process that does nothing else."""
+"""The peak memory of one query, measured in a process of its own.
+
+``python -m benchmarks.memory QUERY`` runs such a process.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,12 @@ from kdb.results.maps import HeatMap
 
 PHOTO = "chelsea"
 PEAK_LIMIT, PEAK_GROWTH = 3e9, 1.1
-"""Bytes that a process may take, and how many times those of the smaller map the larger may take."""
+"""Most bytes of a process, and the most that the larger map may take relative to the smaller one."""
 
 
 @dataclass(frozen=True)
 class Peak:
-    """The memory of a process that did nothing but run one query."""
+    """One query's number of positions, seconds with tracing, and peak resident memory of its process in bytes."""
 
     query: str
     positions: int
@@ -33,7 +36,7 @@ class Peak:
 
 
 def peak(query: str) -> Peak:
-    """Run the query, of ``$image``, in a new process and wait for it; raises CalledProcessError where it fails."""
+    """Run a query on ``$image`` in a new process; raises CalledProcessError if it fails."""
     command = [sys.executable, "-m", "benchmarks.memory", query]
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True)
@@ -41,9 +44,9 @@ def peak(query: str) -> Peak:
 
 
 def peak_bytes() -> int:
-    """The most memory this process ever had resident.
+    """The peak resident memory of this process, in bytes.
 
-    On Linux from /proc: ``ru_maxrss`` of a process begins with what its parent had when it was started.
+    On Linux read from /proc, since ``ru_maxrss`` includes what the parent had resident when it started the process.
     """
     status = Path("/proc/self/status")
     if status.exists():
@@ -53,22 +56,22 @@ def peak_bytes() -> int:
 
 
 def modest(peaks: Sequence[Peak]) -> bool:
-    """Whether none takes more than the limit, and the larger map not noticeably more than the smaller."""
+    """Whether all peaks are below PEAK_LIMIT, and the larger map's at most PEAK_GROWTH times the smaller one's."""
     if not peaks:
         return True
-    small, large = (choose(peaks, key=lambda each: each.positions) for choose in (min, max))
+    small, large = (extreme(peaks, key=lambda each: each.positions) for extreme in (min, max))
     return max(each.bytes for each in peaks) < PEAK_LIMIT and large.bytes <= PEAK_GROWTH * small.bytes
 
 
 def memory_table(peaks: Sequence[Peak]) -> str:
-    """A row a process."""
+    """A Markdown table with a row for each query."""
     rows = [[f"`{each.query}`", each.positions, each.seconds, each.bytes / 1e9] for each in peaks]
     return markdown_table(["query", "positions", "s, tracing included", "peak GB"], rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """What that process does: run the query and print the rest of a :class:`Peak` as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
+    """The command of that process: run the query and print the other fields of a :class:`Peak` as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__.partition("\n")[0])
     parser.add_argument("query", help="an OCCLUDE query of $image")
     query: str = parser.parse_args(arguments).query
     start = time.perf_counter()

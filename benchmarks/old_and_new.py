@@ -1,9 +1,9 @@
-"""How the speed of two checkouts compares: whole maps, timed in turns by one process each.
+"""Compares the speed of two checkouts: whole heat maps, timed in turns in one process of each.
 
-``python -m benchmarks.old_and_new OLD NEW`` starts, for each network, a process in either checkout.  After a warm-up
-they take turns, and only one works at a time: old new, new old, old new, and so on.  Each pair gives a ratio of
-seconds, new over old, so that the drift of the machine's speed cancels.  Told are the median of the ratios, and its
-interval by order statistics, which supposes nothing of how they are distributed.
+``python -m benchmarks.old_and_new OLD NEW`` starts a process in each checkout, for each network.  After a warm-up they
+take turns, one at a time: old new, new old, old new, and so on.  Each pair gives a ratio of seconds, new over old, so
+that drift of the machine's speed cancels.  The report has the median of the ratios with a confidence interval by order
+statistics, which makes no assumption about their distribution.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def answer(request):
 
 @dataclass(frozen=True)
 class Compared:
-    """The seconds of one network's maps, a pair each, and whether all maps of both checkouts have the same bits."""
+    """The seconds of one network's maps, by pairs; ``same_bits`` is whether all maps are bitwise equal."""
 
     network: str
     old: tuple[float, ...]
@@ -58,21 +58,21 @@ class Compared:
 
     @property
     def ratios(self) -> list[float]:
-        """New over old, a pair each."""
+        """Seconds of the new checkout over those of the old one, for each pair."""
         return [new / old for old, new in zip(self.old, self.new, strict=True)]
 
     def row(self) -> list[object]:
-        """Cells under ``HEADERS``."""
+        """Cells of a table with HEADERS."""
         low, high = median_interval(self.ratios)
         ratios = [f"{ratio:.4f}" for ratio in (median(self.ratios), low, high)]
         return [self.network, median(self.old), median(self.new), *ratios, "same bits" if self.same_bits else "differ"]
 
 
 def median_interval(samples: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The narrowest pair of order statistics, as far from one end as from the other, that has the median between it.
+    """A confidence interval of the median: the narrowest symmetric pair of order statistics.
 
-    Holds with at least that ``confidence`` for samples of any continuous distribution: the number of them below the
-    median is binomial.  Of fewer samples than that takes (6 for 95 %), the interval is (-inf, inf).
+    It covers the median of any continuous distribution with at least that ``confidence``, as the number of samples
+    below the median is binomial.  With too few samples (below 6 for 95 %) it is (-inf, inf).
     """
     ordered, count = sorted(samples), len(samples)
     outside = int(stats.binom.ppf((1 - confidence) / 2, count, 0.5))
@@ -80,7 +80,7 @@ def median_interval(samples: Sequence[float], confidence: float = CONFIDENCE) ->
 
 
 def compare(old: str, new: str, network: str, stride: int, pairs: int, warmups: int = 1) -> Compared:
-    """Time whole maps of one network in both checkouts."""
+    """Time ``pairs`` pairs of whole maps of one network in both checkouts, after ``warmups`` untimed pairs."""
     request: dict[str, Any] = {"network": network, "size": input_size(network), "stride": stride}
     request["photo"] = str(photos.path("chelsea"))
     seconds: tuple[list[float], list[float]] = [], []
@@ -96,14 +96,16 @@ def compare(old: str, new: str, network: str, stride: int, pairs: int, warmups: 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
+    """The command; returns its exit status, 0."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.old_and_new", description=__doc__.partition("\n")[0])
-    parser.add_argument("old", help="a checkout")
-    parser.add_argument("new", help="another")
-    parser.add_argument("--networks", metavar="NAMES", default=NETWORKS, help="torchvision's (%(default)s)")
-    parser.add_argument("--stride", type=int, default=8, help="of the map (%(default)s)")
-    parser.add_argument("--pairs", type=int, default=15, help="of maps (%(default)s)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="where to write all seconds as JSON")
+    parser.add_argument("old", help="folder of a checkout")
+    parser.add_argument("new", help="folder of another checkout")
+    parser.add_argument(
+        "--networks", metavar="NAMES", default=NETWORKS, help="of torchvision, comma-separated (%(default)s)"
+    )
+    parser.add_argument("--stride", type=int, default=8, help="stride of the maps (%(default)s)")
+    parser.add_argument("--pairs", type=int, default=15, help="pairs of maps that are timed (%(default)s)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file for all seconds")
     options = parser.parse_args(arguments)
     results = []
     for network in options.networks.split(","):
@@ -111,11 +113,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(*results[-1].row(), flush=True)
     print("\n" + markdown_table(HEADERS, [result.row() for result in results]))
     if options.out is not None:
-        told = [
+        records = [
             {**asdict(result), "median": median(result.ratios), "interval": median_interval(result.ratios)}
             for result in results
         ]
-        write_json(options.out, {"stride": options.stride, "networks": told})
+        write_json(options.out, {"stride": options.stride, "networks": records})
     return 0
 
 

@@ -1,6 +1,6 @@
-"""The oracle: the model's own module in float64 on every occluded image, and the verdict on what claims to equal it.
+"""The oracle: full inference by the model's own module in float64, and the measure of exactness against it.
 
-Nothing of kdb is used here, so nothing of kdb can be wrong here in the same way.
+This module uses nothing of kdb, so that it cannot share kdb's errors.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 SCALE_BOUND = 1e-4
-"""Largest error of an exact map, relative to the largest absolute logit of its class over the map."""
+"""Largest error of an exact map relative to the largest absolute logit of its class over the map."""
 RANGE_BOUND = 1e-3
-"""Largest error of an exact map relative to its own range, unless fp32 full inference itself does worse than half."""
+"""Largest error of an exact map relative to its range; or twice the error of full inference in fp32, if larger."""
 SIGNAL_BOUND = 1e-3
-"""Smallest range, relative to the logits' scale, on which agreement says anything."""
+"""Smallest range of a map, relative to its largest logit, for which agreement is meaningful."""
 
 Positions = NDArray[np.integer] | Tensor
 
@@ -31,13 +31,17 @@ def occlude(
     *,
     layout: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
-    """One copy of the image a position, each with the patch laid on: [n, C, H, W].
+    """Copies of the image, each with the patch at one position: [n, C, H, W].
 
-    ``image`` is [C, H, W] as the network wants it (normalised); ``fill`` [C] or [C, h, w] in the same units;
-    ``patch`` (h, w); ``positions`` [n, 2], the (y, x) of each patch's top left corner; ``layout`` of the copies.
+    Args:
+        image: [C, H, W], normalised.
+        fill: [C] or [C, h, w], normalised; converted to the dtype and device of the image.
+        patch: (h, w) in pixels.
+        positions: integers [n, 2], the (y, x) of each patch's upper left corner.
+        layout: memory format of the copies.
 
     Raises:
-        ValueError: a patch that leaves the image.
+        ValueError: a patch extends beyond the image.
     """
     height, width = patch
     corners = [(int(y), int(x)) for y, x in positions]
@@ -62,7 +66,10 @@ def full_inference(
     batch: int = 16,
     layout: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
-    """The logits [n, K] of the module as it is (mode, precision, device) on every occluded image, n at least 1."""
+    """Logits [n, K] of every occluded image, n at least 1, ``batch`` at a time; see :func:`occlude` for the arguments.
+
+    The module runs as it is: its mode, precision and device are not changed.
+    """
     chunks = [positions[start : start + batch] for start in range(0, len(positions), batch)]
     with torch.inference_mode():
         return torch.cat([module(occlude(image, fill, patch, chunk, layout=layout)) for chunk in chunks])
@@ -71,9 +78,9 @@ def full_inference(
 def oracle_logits(
     module: nn.Module, image: Tensor, fill: Tensor, patch: tuple[int, int], positions: Positions
 ) -> NDArray[np.float64]:
-    """Float64 [n, K]: full inference by a float64 copy of the module, in eval mode; arguments as of :func:`occlude`.
+    """Logits float64 [n, K] by a float64 copy of the module in eval mode; arguments as of :func:`occlude`.
 
-    The image and the fill are widened as they are: their float32 rounding belongs to the question, not to the error.
+    The float32 image and fill are the exact input: their own rounding is not part of the error.
     """
     exact = copy.deepcopy(module).eval().double()
     return np.asarray(full_inference(exact, image.double(), fill.double(), patch, positions).cpu().numpy())
@@ -82,34 +89,34 @@ def oracle_logits(
 def float32_logits(
     module: nn.Module, image: Tensor, fill: Tensor, patch: tuple[int, int], positions: Positions
 ) -> NDArray[np.float32]:
-    """Float32 [n, K]: full inference as anyone would run it, the yardstick for fp32 rounding."""
+    """Logits float32 [n, K] by ordinary full inference, whose error measures that of fp32 itself."""
     plain = copy.deepcopy(module).eval().float()
     return np.asarray(full_inference(plain, image.float(), fill.float(), patch, positions).cpu().numpy())
 
 
 def relative_range(logits: ArrayLike) -> NDArray[np.float64]:
-    """Each class's range over the map, relative to the largest absolute logit of all: [n, K] -> [K]."""
+    """Each class's range over the map relative to the largest absolute logit of all classes: [n, K] to float64 [K]."""
     values = np.asarray(logits, dtype=np.float64)
     return _ratio(np.ptp(values, axis=0), float(np.abs(values).max()))
 
 
 def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """``part / whole`` where 0 / 0 is 0: a class that is constant, and exactly so, has no error."""
+    """``part / whole`` with 0 / 0 = 0: a constant class that is reproduced exactly has no error."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where((part == 0) & (whole == 0), 0.0, part / whole)
 
 
 @dataclass(frozen=True)
 class Exactness:
-    """How far logits [n, K] are from the oracle's; each figure is that of the worst class, but for ``signal``.
+    """The error of logits [n, K] against the oracle's.  Each figure but ``signal`` is that of the worst class.
 
     Attributes:
-        scale_error: largest error over the map / largest absolute logit of the class over the map.
-        range_error: largest error over the map / the class map's range (max - min).
-        float32_error: the same for fp32 full inference.
-        range_use: ``range_error`` / what is allowed to that class, the larger of 1e-3 and twice its fp32 error.
-        signal: median over the classes of the map's range / the largest absolute logit: whether there was anything
-            to get wrong.
+        scale_error: the largest error over the map / the class's largest absolute logit.
+        range_error: the largest error over the map / the class's range (max - min).
+        float32_error: the range error of full inference in fp32.
+        range_use: the range error / the allowed one: the larger of RANGE_BOUND and twice the float32 error.
+        signal: median over the classes of (range / largest absolute logit of all classes); if it is small, the patch
+            changes too little for a comparison.
     """
 
     scale_error: float
@@ -120,15 +127,15 @@ class Exactness:
 
     @property
     def ok(self) -> bool:
-        """Within both bounds, on a map with enough signal; False where anything is NaN."""
+        """Whether errors are within both bounds and the signal is sufficient; False if any figure is NaN."""
         return self.scale_error <= SCALE_BOUND and self.range_use <= 1 and self.signal >= SIGNAL_BOUND
 
 
 def exactness(logits: ArrayLike, oracle: ArrayLike, reference32: ArrayLike) -> Exactness:
-    """Judge ``logits`` by the ``oracle``; ``reference32`` is fp32 full inference. All are [n, K] in one order.
+    """Compare ``logits`` with the ``oracle``; ``reference32`` is full inference in fp32.  All are [n, K], in one order.
 
     Raises:
-        ValueError: the three differ in shape, are not [n, K] or are empty.
+        ValueError: the arrays differ in shape, are not two-dimensional, or are empty.
     """
     given, truth, plain = (np.asarray(each, dtype=np.float64) for each in (logits, oracle, reference32))
     if not given.shape == truth.shape == plain.shape or truth.ndim != 2 or not truth.size:

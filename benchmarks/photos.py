@@ -1,7 +1,7 @@
-"""Real photographs, those that scikit-image's wheel carries as files: no network, no download at first use.
+"""The photographs that the scikit-image wheel contains as files, so that nothing is downloaded.
 
-Noise will not do in their place: a convolutional network answers noise with saturated or dead activations, and
-neither the cost nor the accuracy measured on it says anything about images.
+Benchmarks do not use random noise as images: it saturates or kills a network's activations, so that costs and errors
+measured on it do not apply to images.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's, of pixels in 0-1: what torchvision's networks are fed with."""
+"""Mean and standard deviation of ImageNet's channels, for pixels in [0, 1], as torchvision's networks expect."""
 
 FILES = {
     "astronaut": "astronaut.png",
@@ -33,30 +33,31 @@ FILES = {
     "retina": "retina.jpg",
     "rocket": "rocket.jpg",
 }
-"""The file of each photograph, grey ones included; sizes from 303 to 1411 pixels a side."""
+"""The file of each photograph, some of them grey; sides from 303 to 1411 pixels."""
 
 NAMES = tuple(FILES)
 
 
 def path(name: str) -> Path:
-    """Where the photograph ``name`` lies.
+    """The path of the photograph ``name``.
 
     Raises:
         KeyError: no photograph of that name.
-        FileNotFoundError: the installed scikit-image does not carry it.
+        FileNotFoundError: the installed scikit-image does not contain it.
     """
     if name not in FILES:
         raise KeyError(f"no photograph named {name!r}; there are {', '.join(NAMES)}")
     found = Path(str(importlib.resources.files("skimage"))) / "data" / FILES[name]
     if not found.is_file():
-        raise FileNotFoundError(f"{found}: this scikit-image does not carry the photograph {name!r}")
+        raise FileNotFoundError(f"{found}: this scikit-image does not contain the photograph {name!r}")
     return found
 
 
 def photo(name: str, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """The photograph as RGB, uint8 [H, W, 3].
 
-    With ``size`` = (H, W): the largest centred part of that aspect ratio, resampled (bicubic, antialiased) to it.
+    With ``size`` (H, W), the largest centred crop of that aspect ratio, resampled to it (bicubic, antialiased).
+    Raises KeyError and FileNotFoundError as :func:`path` does.
     """
     with Image.open(path(name)) as file:
         image = file.convert("RGB")
@@ -66,7 +67,7 @@ def photo(name: str, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
 
 
 def _centre_crop(image: Image.Image, aspect: float) -> Image.Image:
-    """The largest centred part whose width is ``aspect`` times its height."""
+    """The largest centred crop whose width is ``aspect`` times its height."""
     width = min(image.width, round(image.height * aspect))
     height = min(image.height, round(image.width / aspect))
     left, top = (image.width - width) // 2, (image.height - height) // 2
@@ -74,9 +75,9 @@ def _centre_crop(image: Image.Image, aspect: float) -> Image.Image:
 
 
 def crops(size: tuple[int, int], count: int, seed: int = 0) -> NDArray[np.uint8]:
-    """``count`` random parts of the photographs in turn, uint8 [count, H, W, 3].
+    """``count`` random crops of the photographs in turn, uint8 [count, H, W, 3].
 
-    A part has the aspect ratio of ``size`` = (H, W), 40 to 100 % of the largest such part's side, and is resampled
+    A crop has the aspect ratio of ``size`` (H, W), a side of 40 to 100 % of the largest such crop's, and is resampled
     to ``size``; every other one is mirrored.
     """
     draw = np.random.default_rng(seed)

@@ -1,7 +1,7 @@
-"""Regret of the choice of kernels: what a map would gain if each layer were run by the kernel that is quickest there.
+"""Regret of the planner's choice of kernels: the time that a map would save if every layer ran by its fastest kernel.
 
-Every distinct convolution and dense layer of a network's plan is launched as the plan's workers do it, by each kernel
-that could have been chosen, in turns; beside it stands what the cost model of this machine expects.
+Every distinct convolution and dense layer of a network's plan is launched as the plan's workers do, by each kernel that
+competes for it, in turns; the times are compared with the estimates of this machine's cost model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.bench import FULL
 from benchmarks.experiment import PATCH
 from benchmarks.layers import Layer, kernel_seconds, layers
 from benchmarks.timing import markdown_table, write_json, write_markdown
-from benchmarks.verify import DOCS, Ints, chosen_networks, lattice
+from benchmarks.verify import DOCS, Ints, chosen_networks, grid
 from kdb.execution.engine import Engine, default_settings
 from kdb.execution.settings import cores
 from kdb.geometry import Size
@@ -37,9 +37,9 @@ NETWORKS = ("vgg16", "resnet18", "inception_v3", "densenet121", "mobilenet_v2")
 STRIDE = 4
 ROUNDS = 5
 NEAR = 1.1
-"""Times as long as by the quickest kernel: so near, a choice counts as right."""
+"""A choice counts as right up to this many times the seconds of the fastest kernel."""
 WORST = 15
-"""Layers that are listed."""
+"""Number of layers listed in the table of those that lose most."""
 
 
 # ---- what is measured
@@ -47,7 +47,7 @@ WORST = 15
 
 @dataclass(frozen=True)
 class Contest:
-    """One layer: seconds of a launch by each kernel, as ``measured`` and as ``estimated``."""
+    """One layer of a network, and seconds of a launch by kernel, as ``measured`` and as ``estimated``."""
 
     network: str
     layer: Layer
@@ -56,29 +56,29 @@ class Contest:
 
     @property
     def best(self) -> str:
-        """The quickest kernel."""
+        """The fastest kernel."""
         return min(self.measured, key=lambda kernel: self.measured[kernel])
 
     @property
     def total(self) -> tuple[float, float]:
-        """Thread-seconds over the map, by the chosen kernel and by the best."""
+        """Thread-seconds for the whole map by the chosen kernel, and by the fastest."""
         chosen, best = (self.layer.launches * self.measured[kernel] for kernel in (self.layer.chosen, self.best))
         return chosen, best
 
     @property
     def lost(self) -> float:
-        """Thread-seconds over the map that the best kernel would save."""
+        """Thread-seconds for the whole map that the fastest kernel would save."""
         chosen, best = self.total
         return chosen - best
 
     @property
     def near(self) -> bool:
-        """Whether the choice is as good as right."""
+        """Whether the chosen kernel is within NEAR of the fastest."""
         chosen, best = self.total
         return chosen <= NEAR * best
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, by name; boxes and maps are [height, width]."""
+        """All fields in terms of :func:`benchmarks.timing.write_json`; boxes and maps are [height, width]."""
         layer, node = self.layer, self.layer.node
         return {
             "network": self.network,
@@ -98,26 +98,29 @@ class Contest:
 
 
 def plan_of(name: str, engine: Engine, size: Ints | None = None) -> PhysicalPlan:
-    """The plan of a map by the network ``name``, random weights, inputs of ``size`` (H, W) or its own."""
+    """The plan of a heat map of stride STRIDE by the network ``name`` with random weights.
+
+    ``size`` is the (H, W) of the input, None for the network's own.
+    """
     options = {"weights": "random"} | ({} if size is None else {"input": size})
     traced = Catalog().traced(zoo.resolve(name, options))
     _, height, width = traced.model.input_shape
-    every = lattice((height - PATCH[0], width - PATCH[1]), (STRIDE, STRIDE))
+    every = grid((height - PATCH[0], width - PATCH[1]), (STRIDE, STRIDE))
     return engine.plan(traced.network, every, Size(*PATCH)).physical
 
 
 def contests(name: str, plan: PhysicalPlan, profile: CostProfile, rounds: int) -> list[Contest]:
-    """All distinct layers of a network."""
+    """Time all distinct layers of a network's plan, each kernel ``rounds`` times."""
     found = []
     for layer in layers(plan):
-        measured = kernel_seconds(plan, layer, rounds)
-        estimated = {kernel: profile.seconds(layer.work(kernel), len(layer.outputs)) for kernel in measured}
+        measured, kernels = kernel_seconds(plan, layer, rounds), layer.kernels(plan.backend)
+        estimated = {name: profile.seconds(layer.work(kernels[name]), len(layer.outputs)) for name in measured}
         found.append(Contest(name, layer, measured, estimated))
     return found
 
 
 def calibrated_engine(threads: int) -> Engine:
-    """An engine that plans by the profile of this machine, which is measured and kept if it was not before."""
+    """An engine that plans by this machine's cost profile, which is measured now unless it is stored already."""
     engine = Engine(default_settings())
     engine.settings.set("threads", threads)
     if calibration.kept(calibration.machine(threads)) is None:
@@ -126,8 +129,8 @@ def calibrated_engine(threads: int) -> Engine:
 
 
 @contextmanager
-def little_garbage() -> Iterator[None]:
-    """What there is when it begins is not looked through: a collection would take longer than a turn of a kernel."""
+def frozen_garbage() -> Iterator[None]:
+    """Exempt all existing objects from garbage collection, which would take longer than a kernel's turn."""
     gc.collect()
     gc.freeze()
     try:
@@ -140,7 +143,7 @@ def little_garbage() -> Iterator[None]:
 
 
 def network_table(found: Sequence[Contest]) -> str:
-    """A row a network, and one for all."""
+    """A Markdown table with a row for each network, and one for all of them."""
     names = list(dict.fromkeys(each.network for each in found))
     rows = [_summary(name, [each for each in found if each.network == name]) for name in names]
     if len(names) > 1:
@@ -163,7 +166,7 @@ def _spread(ratios: Sequence[float]) -> list[object]:
 
 
 def worst_table(found: Sequence[Contest]) -> str:
-    """The layers that lose most time over the map."""
+    """A Markdown table of the layers whose choice of kernel costs most time."""
     rows = []
     losing = [each for each in found if each.lost > 0]
     for each in sorted(losing, key=lambda each: -each.lost)[:WORST]:
@@ -187,7 +190,7 @@ def _described(layer: Layer) -> list[object]:
 
 
 def kernel_table(found: Sequence[Contest]) -> str:
-    """Estimates of all kernels that were timed, chosen or not, against measurements."""
+    """A Markdown table of estimated over measured seconds for each kernel, chosen or not."""
     names = dict.fromkeys(name for each in found for name in each.measured)
     ratios = {
         name: [each.estimated[name] / each.measured[name] for each in found if name in each.measured] for name in names
@@ -197,23 +200,23 @@ def kernel_table(found: Sequence[Contest]) -> str:
 
 
 def describe(rounds: int, threads: int) -> str:
-    """What the figures mean."""
+    """The explanation of the figures, in Markdown."""
     return (
         f"The plans of maps of stride {STRIDE} with a patch of {PATCH[0]} x {PATCH[1]}, by the profile of this\n"
         "machine (`CALIBRATE`). Every distinct convolution and dense layer of a plan is launched on random numbers by\n"
         "each kernel that competes for it: on deltas by the operator's delta rule, with the boxes of the batch whose\n"
-        f"multiply-adds are the median; after the cut on whole maps. {threads} threads do the same at once, as in a\n"
-        f"query; the kernels take turns, and the least of {rounds} counts. Weights are laid out before.\n\n"
+        f"multiply-adds are the median; after the cut on whole maps. {threads} threads run the same launch at once,\n"
+        f"as in a query; the kernels take turns, and the least of {rounds} counts. Layouts of weights exist.\n\n"
         "- chosen, best: thread-seconds of all launches of the map, by the plan's kernels, and by those that are the\n"
-        "  quickest on each layer. Regret is their ratio, 1 where all choices are right; noise can only add to it.\n"
+        "  fastest on each layer. Regret is their ratio, 1 where all choices are right; noise can only add to it.\n"
         f"- within {NEAR - 1:.0%} of the best: the share of layers whose kernel takes at most {NEAR:g} times as long.\n"
         "- estimate / measured: of the chosen kernels, the median over the layers, with the 10th and 90th percentile.\n"
-        "- lost: thread-seconds over the map that the best kernel would save."
+        "- lost: thread-seconds for the whole map that the best kernel would save."
     )
 
 
 def report(found: Sequence[Contest], profile: CostProfile, rounds: int, threads: int, folder: Path) -> None:
-    """regret.md and regret.json in ``folder``."""
+    """Write regret.md and regret.json to ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     tables = {
         "What is measured": describe(rounds, threads),
@@ -222,12 +225,12 @@ def report(found: Sequence[Contest], profile: CostProfile, rounds: int, threads:
         "Estimates": kernel_table(found),
     }
     write_markdown(folder / "regret.md", "Regret of the choice of kernels", tables)
-    kept = {"rounds": rounds, "threads": threads, "profile": profile.name, "rates": profile.rates}
-    write_json(folder / "regret.json", {**kept, "layers": [each.as_json() for each in found]})
+    facts = {"rounds": rounds, "threads": threads, "profile": profile.name, "rates": profile.rates}
+    write_json(folder / "regret.json", {**facts, "layers": [each.as_json() for each in found]})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print and write."""
+    """The command; returns its exit status, 0."""
     options = _options(arguments)
     threads = options.threads or cores()
     torch.set_num_threads(threads)
@@ -237,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     profile, found = engine.profile(threads), list[Contest]()
     for name in names:
         plan = plan_of(name, engine, size)
-        with little_garbage():
+        with frozen_garbage():
             found += contests(name, plan, profile, options.rounds)
         print(network_table([each for each in found if each.network == name]), flush=True)
     print(network_table(found), worst_table(found), kernel_table(found), sep="\n")
@@ -249,10 +252,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.regret", description=__doc__.partition("\n")[0])
-    parser.add_argument("networks", nargs="*", help=f"of the benchmark's ({' '.join(NETWORKS)})")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of the kernels in turns (%(default)s)")
-    parser.add_argument("--threads", type=int, help="all cores by default")
-    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="of inputs, the networks' own by default")
+    parser.add_argument("networks", nargs="*", help=f"networks of the benchmark ({' '.join(NETWORKS)})")
+    parser.add_argument(
+        "--rounds", type=int, default=ROUNDS, help="rounds, in each of which every kernel runs once (%(default)s)"
+    )
+    parser.add_argument("--threads", type=int, help="of torch and of kdb, all cores by default")
+    parser.add_argument(
+        "--size", type=int, nargs=2, metavar=("H", "W"), help="input size, the networks' own by default"
+    )
     parser.add_argument("--out", type=Path, help="folder for the report; docs/benchmarks for a full run")
     return parser.parse_args(arguments)
 

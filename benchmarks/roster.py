@@ -1,7 +1,7 @@
-"""The models that the coverage table looks at: torchvision's classifiers, and timm's, at least one of each family.
+"""The models of the coverage table: all classifiers of torchvision, and at least one of each family of timm.
 
-Of those listed as convolutional it is promised that they are maintained incrementally as far as their structure lets
-them; the others stand for what is left: attention, and statistics of whole maps from the first layers on.
+kdb promises to compute those listed as convolutional incrementally, as far as their structure allows.  The others use
+attention, or statistics of a layer's whole output from the first layers on.
 """
 
 from __future__ import annotations
@@ -12,16 +12,19 @@ from importlib.util import find_spec
 from kdb.models.torchvision_compat import import_torchvision
 
 SIDE = 128
-"""Pixels of the input's sides, where a model takes any."""
+"""Side of the square input in pixels, for models that accept any size."""
 TRANSFORMERS = ("maxvit", "swin", "vit")
-"""How the names of torchvision's begin; all its other classifiers are convolutional."""
+"""Prefixes of torchvision's transformers; all its other classifiers are convolutional."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A model by the name that queries use, the side of its square input, and whether it is promised to be incremental.
+    """A model of the table.
 
-    ``family`` groups the rows of the table.
+    Attributes:
+        name: as queries write it.
+        side: of its square input, in pixels.
+        convolutional: whether it is promised to be computed incrementally.
     """
 
     name: str
@@ -30,9 +33,9 @@ class Entry:
 
     @property
     def family(self) -> str:
-        """Whose it is, and of which kind."""
-        whose = "timm" if self.name.startswith("timm/") else "torchvision"
-        return f"{whose}: {'convolutional' if self.convolutional else 'others'}"
+        """The library and kind of the model, by which the rows of the table are grouped."""
+        library = "timm" if self.name.startswith("timm/") else "torchvision"
+        return f"{library}: {'convolutional' if self.convolutional else 'others'}"
 
 
 SIDES = {
@@ -45,9 +48,9 @@ SIDES = {
     "timm/swin_tiny_patch4_window7_224": 224,
     "timm/test_vit": 160,
 }
-"""Where it is not SIDE: the smallest that a model takes, or less where it is very large."""
+"""Other sides than SIDE: the smallest that the model accepts, or a smaller one for very large models."""
 
-# Plain and residual networks, then those of other shapes, then those with gates of the whole map.
+# Plain and residual networks, other topologies, and networks with gates computed from a whole layer.
 TIMM_CONVOLUTIONAL = (
     *("vgg11_bn", "resnet10t", "resnet18d", "resnetaa34d", "resnetblur18", "resnext50d_32x4d", "resnetv2_18"),
     *("resnet32ts", "gernet_s", "repvgg_a0", "mobileone_s0", "regnetx_002", "densenetblur121d", "rdnet_tiny"),
@@ -62,7 +65,7 @@ TIMM_CONVOLUTIONAL = (
     *("convnextv2_atto", "efficientnet_b0", "tf_efficientnetv2_b0", "mixnet_s", "mobilenetv3_small_050"),
     *("ghostnet_050", "repghostnet_050", "rexnet_100", "fastvit_t8"),
 )
-# Statistics of whole maps, attention, and a norm whose variance deltas would round too much.
+# Statistics of a whole layer, attention, and a norm whose variance deltas would not compute accurately enough.
 TIMM_OTHERS = (
     *("resnet50_gn", "resnetv2_50x1_bit", "poolformerv2_s12", "gcresnext26ts", "lambda_resnet26t", "test_vit"),
     *("mobilevit_xxs", "edgenext_xx_small", "pvt_v2_b0", "levit_128s", "swin_tiny_patch4_window7_224"),
@@ -71,13 +74,13 @@ TIMM_OTHERS = (
 
 
 def torchvision_names() -> tuple[str, ...]:
-    """All of torchvision's classifiers."""
+    """Names of all classifiers of torchvision."""
     models = import_torchvision().models
     return tuple(models.list_models(module=models))
 
 
 def entries() -> tuple[Entry, ...]:
-    """All models of the table; those of timm where it is installed."""
+    """All models of the table; those of timm only if it is installed."""
     found = [(name, not name.startswith(TRANSFORMERS)) for name in torchvision_names()]
     if find_spec("timm"):
         found += [(f"timm/{name}", True) for name in TIMM_CONVOLUTIONAL]

@@ -1,9 +1,9 @@
-"""Whether two checkouts plan alike: EXPLAIN of the same queries in both, equal in all but names and milliseconds.
+"""Compares the plans of two checkouts: EXPLAIN of the same queries, equal but for names and milliseconds.
 
-``python -m benchmarks.same_plans OLD NEW`` prints a table of networks by queries; its exit status is 1 where a plan
-differs.  Names that were changed on purpose are given by ``--renamed old=new ...``, or in a file with one argument a
-line as ``@FILE``: each whole word ``old`` in the old plans, be it a key or part of a text, and in the statements that
-the new checkout is given, becomes ``new``.
+``python -m benchmarks.same_plans OLD NEW`` prints a table of networks by queries; its exit status is 1 if a plan
+differs.  ``--renamed old=new ...`` states names that were changed on purpose: each whole word ``old`` becomes ``new``
+in the old plans, both keys and texts, and in the queries to the new checkout.  ``@FILE`` reads arguments from a file,
+one on each line.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from benchmarks.timing import markdown_table
 from benchmarks.verify import NETWORKS, TRAINED, chosen_networks, scattered
 
 IGNORED = ("milliseconds",)
-"""Keys of what no two runs have in common."""
+"""Keys whose values differ from run to run."""
 SHOWN = 3
-"""Differences of a plan that are printed."""
+"""Number of differences printed for each plan."""
 
 SCRIPT = """
 import json
@@ -46,7 +46,7 @@ def answer(request):
 
 @dataclass(frozen=True)
 class Case:
-    """A query: its clauses, and the settings that it runs under."""
+    """A query: a name for it, its clauses, and statements that make settings before it."""
 
     name: str
     clauses: str
@@ -70,7 +70,7 @@ CASES = (
 
 
 def renamed(value: Any, names: Mapping[str, str]) -> Any:
-    """A plan or a text with each whole word that is in ``names`` replaced by its new one."""
+    """A plan in terms of JSON, or a text, with each whole word of ``names`` replaced by its new name."""
     if isinstance(value, str):
         return re.sub(r"\w+", lambda word: names.get(word[0], word[0]), value)
     if isinstance(value, dict):
@@ -79,9 +79,9 @@ def renamed(value: Any, names: Mapping[str, str]) -> Any:
 
 
 def differences(old: Any, new: Any, ignored: Sequence[str] = IGNORED, at: str = "") -> Iterator[str]:
-    """Where two plans, as JSON has them, are not equal, and what stands there in each; ``ignored`` keys are left out.
+    """Differences between two plans in terms of JSON: each is a path and both values; ``ignored`` keys are skipped.
 
-    A layer or rule is called by its name.
+    ``at`` is the path of the plans themselves.  Layers and rules appear in paths by name.
     """
     if isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys([*old, *new]):
@@ -89,7 +89,7 @@ def differences(old: Any, new: Any, ignored: Sequence[str] = IGNORED, at: str = 
                 yield from differences(old.get(key), new.get(key), ignored, f"{at}.{key}" if at else key)
     elif isinstance(old, list) and isinstance(new, list):
         if len(old) != len(new):
-            yield f"{at}: {len(old)} of them, {len(new)} now"
+            yield f"{at}: {len(old)} entries, now {len(new)}"
         for i, (one, other) in enumerate(zip(old, new, strict=False)):
             name = one.get("name", i) if isinstance(one, dict) else i
             yield from differences(one, other, ignored, f"{at}[{name}]")
@@ -98,13 +98,13 @@ def differences(old: Any, new: Any, ignored: Sequence[str] = IGNORED, at: str = 
 
 
 def compare(old: Any, new: Any, ignored: Sequence[str] = IGNORED) -> list[str]:
-    """The first differences of two plans of a case; a query that is refused is one too, as it shows no plan."""
+    """The first SHOWN differences between two plans of a case; a query that is refused in either counts as one."""
     refused = [f"{which}: {plan['refused']}" for which, plan in (("old", old), ("new", new)) if "refused" in plan]
     return refused or list(differences(old, new, ignored))[:SHOWN]
 
 
 def request(network: str, names: Mapping[str, str]) -> dict[str, Any]:
-    """What a checkout is asked about a network, in the words of ``names`` where they have changed."""
+    """The request to a checkout about a network, with settings and clauses renamed by ``names``."""
     size = input_size(network)
     model = network if network == TRAINED else f"{network} (weights = 'random')"
     cases = [
@@ -116,18 +116,22 @@ def request(network: str, names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: 0 where all plans are the same, 1 otherwise."""
+    """The command; returns 0 if all plans are the same, else 1."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.same_plans", description=__doc__.partition("\n")[0], fromfile_prefix_chars="@"
     )
-    parser.add_argument("old", help="a checkout")
-    parser.add_argument("new", help="another")
+    parser.add_argument("old", help="folder of a checkout")
+    parser.add_argument("new", help="folder of another checkout")
     parser.add_argument("--networks", metavar="NAMES", help="these networks, comma-separated")
-    parser.add_argument("--renamed", metavar="OLD=NEW", nargs="+", default=[], action="extend", help="words")
-    parser.add_argument("--ignored", metavar="KEY", nargs="+", default=list(IGNORED), action="extend", help="new keys")
+    parser.add_argument(
+        "--renamed", metavar="OLD=NEW", nargs="+", default=[], action="extend", help="names that were changed"
+    )
+    parser.add_argument(
+        "--ignored", metavar="KEY", nargs="+", default=list(IGNORED), action="extend", help="further keys to skip"
+    )
     options = parser.parse_args(arguments)
     names = dict(pair.split("=", 1) for pair in options.renamed)
-    rows, told = [], []
+    rows, lines = [], []
     for network in chosen_networks(options.networks, NETWORKS):
         with Checkout(options.old, SCRIPT) as checkout:
             old = checkout.ask(request(network, {}))
@@ -137,12 +141,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for case in CASES:
             found = compare(renamed(old[case.name], names), new[case.name], options.ignored)
             row.append("differs" if found else "same")
-            told += [f"{network}, {case.name}: {difference}" for difference in found]
+            lines += [f"{network}, {case.name}: {difference}" for difference in found]
         print(*row, flush=True)
         rows.append(row)
     print("\n" + markdown_table(["network", *(case.name for case in CASES)], rows))
-    print("\n".join(told) or f"{len(rows) * len(CASES)} plans are the same")
-    return 1 if told else 0
+    print("\n".join(lines) or f"{len(rows) * len(CASES)} plans are the same")
+    return 1 if lines else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""kdb in use: how maps gain from threads, and what EXPLAIN, a second query and a second process have to wait for."""
+"""kdb in use: the gain by threads, and the time of EXPLAIN, of a second query and of a second process."""
 
 from __future__ import annotations
 
@@ -19,31 +19,32 @@ import torch
 
 from benchmarks import photos
 from benchmarks.bench import FULL
-from benchmarks.experiment import PATCH, Experiment, Map, Setting
+from benchmarks.experiment import PATCH, Experiment, KdbMap, Setting
 from benchmarks.memory import PHOTO
 from benchmarks.timing import Estimate, Seconds, Timing, interleave, markdown_table, write_json, write_markdown
 from benchmarks.verify import DOCS, Ints, chosen_networks, load, scattered
 from kdb.execution.engine import Engine, default_settings
 from kdb.execution.settings import cores
-from kdb.geometry import Size
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.language.parser import parse_one
 from kdb.models import zoo
 from kdb.models.catalog import Catalog
 from kdb.planner.explain import explain, render
-from kdb.queries import bind
+from kdb.queries import planning
+from kdb.queries.bind import bind
 from kdb.results.maps import HeatMap
 from kdb.session.session import connect
 
 NETWORKS = ("vgg16", "resnet18", "inception_v3", "densenet121", "mobilenet_v2")
 SCALED = ("vgg16", "resnet18")
-"""Networks whose maps are computed by one thread and by more."""
+"""Networks whose heat maps are computed by one thread and by all."""
 STRIDE = 8
-"""Of these maps, which are to take some seconds."""
+"""Stride of these maps, chosen so that they take some seconds."""
 FEW = 16
-"""Positions of a query that someone waits for."""
+"""Positions of an interactive query."""
 PROCESSES = ("query", "module")
+"""What a process does: run a query, or only build the module."""
 ROUNDS = 5
 
 Row = Mapping[str, Any]
@@ -51,14 +52,14 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Scale:
-    """How it is measured: the most threads, the rounds, and the size (H, W) of inputs if not the networks' own."""
+    """The number of threads, of rounds, and the input size (H, W), None for the networks' own."""
 
     threads: int
     rounds: int = ROUNDS
     size: Ints | None = None
 
     def model(self, name: str) -> str:
-        """The network ``name`` as queries name it, with random weights."""
+        """The network ``name`` with random weights, as queries write it."""
         sized = "" if self.size is None else f", input = ({self.size[0]}, {self.size[1]})"
         return f"{name} (weights = 'random'{sized})"
 
@@ -67,17 +68,20 @@ class Scale:
 
 
 def scaling(name: str, scale: Scale) -> Row:
-    """The same map by one thread and by all, in turns, without tracing."""
+    """Time the same map by one thread and by all, in turns, without tracing."""
     setting, experiment = Setting(name, scale.size), Experiment(name, STRIDE)
-    Map(setting, Experiment(name, scattered=FEW))()
-    candidates = {"one": Map(setting, experiment, threads=1), "all": Map(setting, experiment, threads=scale.threads)}
+    KdbMap(setting, Experiment(name, scattered=FEW))()
+    candidates = {
+        "one": KdbMap(setting, experiment, threads=1),
+        "all": KdbMap(setting, experiment, threads=scale.threads),
+    }
     timings = interleave(candidates, rounds=scale.rounds, warmups=0)
     positions = experiment.count(setting.subject.size)
     return {"positions": positions, **timings, "ratio": timings["all"].over(timings["one"])}
 
 
 class Explain:
-    """EXPLAIN of a map, as a session does it with the model traced, but no plan and no rewritten network at hand."""
+    """EXPLAIN as a session runs it, with the model traced but neither plans nor rewritten networks cached."""
 
     def __init__(self, name: str, scale: Scale) -> None:
         self.text = Experiment(name).text(scale.model(name))
@@ -86,24 +90,21 @@ class Explain:
 
     def __call__(self) -> str:
         """The plan as text."""
-        asked = parse_one(self.text)
-        assert isinstance(asked, syntax.Occlude)
-        bind.check(asked)
+        query = parse_one(self.text)
+        assert isinstance(query, syntax.Occlude)
         engine = Engine(default_settings())
         engine.settings.set("threads", self.threads)
-        model = self.catalog.find(asked.model, self.arguments)
-        selection = bind.select(asked, Size(*model.input_shape[1:]), self.arguments)
-        planned = engine.plan(self.catalog.traced(model).network, selection.positions, Size(*PATCH), uniform=True)
-        return render(explain(str(asked), planned.physical, planned.history), "text")
+        planned, note = planning.first_round(engine, bind(query, self.arguments, self.catalog))
+        return render(explain(str(query), planned.physical, planned.history, planned.context, note), "text")
 
 
 def explaining(name: str, scale: Scale) -> Row:
-    """EXPLAIN, once it has traced the model."""
+    """Time EXPLAIN of a traced model."""
     return interleave({"seconds": Explain(name, scale)}, rounds=scale.rounds, warmups=1)
 
 
 def session(name: str, scale: Scale) -> Row:
-    """The first and the second query of one image in a session, at different positions; a new session each round."""
+    """Time a session's first and second query on one image, at different positions; each round has a new session."""
     subject, experiment = load(name, scale.size), Experiment(name, scattered=FEW)
     text, free = experiment.text(name), experiment.free(subject.size)
     image = photos.photo(PHOTO, subject.size)
@@ -122,7 +123,7 @@ def session(name: str, scale: Scale) -> Row:
 
 
 def process(name: str, scale: Scale) -> Row:
-    """A process that asks a query and finds its trace kept, in turns with one that only builds the module."""
+    """Time a process that runs a query and finds the trace cached, in turns with one that only builds the module."""
     root = Path(__file__).resolve().parents[1]
     size = [] if scale.size is None else ["--size", *map(str, scale.size)]
     command = [sys.executable, "-m", "benchmarks.service", name, "--threads", str(scale.threads), *size, "--process"]
@@ -137,11 +138,11 @@ def process(name: str, scale: Scale) -> Row:
 
         timings = interleave({what: partial(run, what) for what in PROCESSES}, rounds=scale.rounds, warmups=1)
     both = zip(*(timings[what].seconds for what in PROCESSES), strict=True)
-    return {**timings, "beyond": Timing("beyond", tuple(asked - built for asked, built in both))}
+    return {**timings, "beyond": Timing("beyond", tuple(query - module for query, module in both))}
 
 
 def run_process(what: str, name: str, scale: Scale) -> None:
-    """What such a process does: build the ``module`` with its weights, or ask a ``query`` of it; prints the seconds."""
+    """Run in such a process: build the module, or run a query on it (one of PROCESSES); prints the seconds."""
     parameters = {"image": photos.photo(PHOTO), "positions": np.arange(2 * FEW).reshape(FEW, 2)}
     start = time.perf_counter()
     if what == "module":
@@ -158,7 +159,15 @@ def run_process(what: str, name: str, scale: Scale) -> None:
 
 @dataclass(frozen=True)
 class Part:
-    """A section of the report: what it says, the networks it is measured on, and the columns of its table."""
+    """A section of the report.
+
+    Attributes:
+        title: its heading.
+        text: its explanation, in Markdown.
+        measure: measures one network.
+        networks: measured by default.
+        columns: of its table, each a function of a network's measurements.
+    """
 
     title: str
     text: str
@@ -167,7 +176,7 @@ class Part:
     columns: Mapping[str, Callable[[Row], object]]
 
     def section(self, found: Mapping[str, Row]) -> str:
-        """The text, and a row a network."""
+        """The text, and a table with a row for each network."""
         rows = [[name, *(cell(row) for cell in self.columns.values())] for name, row in found.items()]
         return f"{self.text}\n\n{markdown_table(['network', *self.columns], rows)}"
 
@@ -207,8 +216,8 @@ PARTS = {
     ),
     "process": Part(
         "A second process",
-        f"A process that asks for {FEW} positions and finds the trace kept, in turns with one that only imports\n"
-        "the same and builds the module with its weights: *beyond* is what the one takes longer. Without the start of\n"
+        f"A process that evaluates {FEW} positions and finds the trace cached, in turns with one that imports\n"
+        "the same and builds the module with its weights only; *beyond* is the difference. Without the start of\n"
         "the interpreter and the imports of kdb.",
         process,
         NETWORKS,
@@ -218,7 +227,7 @@ PARTS = {
 
 
 def report(found: Mapping[str, Mapping[str, Row]], scale: Scale, folder: Path) -> None:
-    """service.md and service.json in ``folder``."""
+    """Write service.md and service.json to ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     introduction = (
         f"Means of {scale.rounds} rounds with 95 % confidence intervals, ratios and differences formed round by\n"
@@ -230,18 +239,18 @@ def report(found: Mapping[str, Mapping[str, Row]], scale: Scale, folder: Path) -
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print and write."""
+    """The command; returns its exit status, 0."""
     options = _options(arguments)
     scale = Scale(options.threads or cores(), options.rounds, tuple(options.size) if options.size else None)
     torch.set_num_threads(scale.threads)
-    asked = chosen_networks(",".join(options.networks) or None, FULL.networks)
+    chosen = chosen_networks(",".join(options.networks) or None, FULL.networks)
     if options.process is not None:
-        run_process(options.process, asked[0], scale)
+        run_process(options.process, chosen[0], scale)
         return 0
     found: dict[str, dict[str, Row]] = {}
     for name in options.part or PARTS:
         part = PARTS[name]
-        networks = asked if options.networks else part.networks
+        networks = chosen if options.networks else part.networks
         found[name] = {network: part.measure(network, scale) for network in networks}
         print(f"{part.title}\n\n{part.section(found[name])}", flush=True)
     full = not options.networks and not options.part and scale == Scale(scale.threads)
@@ -252,11 +261,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.service", description=__doc__.partition("\n")[0])
-    parser.add_argument("networks", nargs="*", help=f"of the benchmark's ({' '.join(NETWORKS)})")
-    parser.add_argument("--part", choices=PARTS, action="append", help="this part alone; may be given several times")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of all candidates in turns (%(default)s)")
-    parser.add_argument("--threads", type=int, help="the most, all cores by default")
-    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="of inputs, the networks' own by default")
+    parser.add_argument("networks", nargs="*", help=f"networks of the benchmark ({' '.join(NETWORKS)})")
+    parser.add_argument("--part", choices=PARTS, action="append", help="only this part; may be given several times")
+    parser.add_argument(
+        "--rounds", type=int, default=ROUNDS, help="rounds, in each of which all candidates run once (%(default)s)"
+    )
+    parser.add_argument("--threads", type=int, help="the largest number of threads, all cores by default")
+    parser.add_argument(
+        "--size", type=int, nargs=2, metavar=("H", "W"), help="input size, the networks' own by default"
+    )
     parser.add_argument("--out", type=Path, help="folder for the report; docs/benchmarks for a full run")
     parser.add_argument("--process", choices=PROCESSES, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)

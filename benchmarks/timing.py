@@ -1,7 +1,7 @@
-"""A stopwatch for comparisons: competitors take turns in one process, and every figure comes with its interval.
+"""Timing of competitors: they take turns in one process, and every figure has a confidence interval.
 
-Turns, because a machine's speed drifts with temperature and neighbours: what runs second in a session is not what ran
-second in a round.  Ratios are formed round by round, so that drift cancels.
+A machine's speed drifts with its temperature and other load; with turns, drift affects all competitors alike.  Ratios
+are formed within each round, so that drift cancels.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ CONFIDENCE = 0.95
 
 
 class Seconds(float):
-    """What a candidate returns that was timed from inside; any other result is timed from outside."""
+    """Returned by a candidate that times itself; all others are timed by the caller."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and its 95 % confidence interval, both ends; infinite where one sample says nothing of the spread."""
+    """A mean and the ends of its 95 % confidence interval, which are infinite for a single sample."""
 
     mean: float
     low: float
@@ -47,18 +47,18 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Timing:
-    """The seconds of one candidate, a round each, in the order they were run."""
+    """The seconds of one candidate, one of each round, in order."""
 
     name: str
     seconds: tuple[float, ...]
 
     @property
     def estimate(self) -> Estimate:
-        """Arithmetic mean, with Student's t interval."""
+        """Arithmetic mean with Student's interval."""
         return estimate(self.seconds)
 
     def over(self, other: Timing) -> Estimate:
-        """``other / self``: how many times as fast as ``other`` this is, geometric mean over the rounds."""
+        """How many times as fast as ``other`` this is: the geometric mean of ``other / self`` over the rounds."""
         return ratio(other.seconds, self.seconds)
 
 
@@ -78,10 +78,10 @@ def estimate(samples: Sequence[float]) -> Estimate:
 
 
 def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate:
-    """The ratio of two candidates timed in the same rounds: Student's interval on the logarithms of its rounds.
+    """The geometric mean of the ratios of two candidates timed in the same rounds, with Student's interval of its log.
 
     Raises:
-        ValueError: the two have not the same number of rounds, or none.
+        ValueError: the two differ in their number of rounds, or have none.
     """
     logs = estimate([math.log(top / bottom) for top, bottom in zip(numerators, denominators, strict=True)])
     high = math.exp(logs.high) if math.isfinite(logs.high) else math.inf
@@ -91,11 +91,11 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimat
 def interleave(
     candidates: Mapping[str, Callable[[], object]], *, rounds: int = 5, warmups: int = 1
 ) -> dict[str, Timing]:
-    """Time the candidates in turns: each once a round, the order rotated by one from round to round.
+    """Time the candidates in turns: each runs once a round, in an order that is rotated by one in each round.
 
     ``warmups`` untimed rounds come first.  Garbage is collected before each run and not during it.  A candidate must
-    have finished when it returns (on a GPU: synchronise, or return what is on the CPU); one that returns
-    :class:`Seconds` is taken at its word.
+    have finished its work when it returns (on a GPU it synchronises, or returns values on the CPU).  If it returns
+    :class:`Seconds`, these are used instead of the measured time.
 
     Raises:
         ValueError: no candidate, or fewer than one round.
@@ -128,7 +128,7 @@ def _clock(candidate: Callable[[], object]) -> float:
 
 
 def machine() -> dict[str, str | int]:
-    """What was measured on: processor, cores this process may use, memory, GPU if any, versions and threads."""
+    """A description of this machine: processor, cores available, memory, GPU if any, versions, torch's threads."""
     described: dict[str, str | int] = {
         "processor": processor(),
         "cores": cores(),
@@ -147,10 +147,10 @@ def machine() -> dict[str, str | int]:
 
 
 def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table in Markdown; the first column is set left, the others right, numbers with three significant digits.
+    """A table in Markdown: the first column left-aligned, the others right; floats with three significant digits.
 
     Raises:
-        ValueError: a row that is longer or shorter than the headers.
+        ValueError: a row is longer or shorter than the headers.
     """
     lines = [list(headers), ["---", *["---:"] * (len(headers) - 1)]]
     for row in rows:
@@ -166,16 +166,17 @@ def _cell(value: object) -> str:
 
 
 def write_json(path: str | Path, results: Mapping[str, Any]) -> None:
-    """``results`` with :func:`machine` under the key ``machine``, to a file; timings and estimates become objects.
+    """Write ``results`` as JSON to a file, with :func:`machine` under the key ``machine``.
 
-    A Timing is written with its estimate; numbers JSON has no word for (infinities, NaN) as null.
+    A Timing becomes an object of its name, seconds and estimate, an Estimate one of its fields; infinities and NaN
+    become null.
     """
     text = json.dumps(_plain({"machine": machine(), **results}), indent=2, allow_nan=False)
     Path(path).write_text(text + "\n", encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:
-    """``value`` in the terms of JSON."""
+    """``value`` in terms of JSON; see :func:`write_json`."""
     if isinstance(value, Timing):
         return {"name": value.name, "seconds": list(value.seconds), **_plain(value.estimate)}
     if isinstance(value, Estimate):
@@ -192,7 +193,7 @@ def _plain(value: Any) -> Any:
 
 
 def write_markdown(path: str | Path, title: str, tables: Mapping[str, str]) -> None:
-    """A page: the title, the machine, and each table (of :func:`markdown_table`) under its heading."""
+    """Write a page to a file: the title, the machine, and each text or table under its heading."""
     described = "; ".join(f"{key}: {value}" for key, value in machine().items())
     sections = [f"# {title}", described] + [f"## {heading}\n\n{table.rstrip()}" for heading, table in tables.items()]
     Path(path).write_text("\n\n".join(sections) + "\n", encoding="utf-8")

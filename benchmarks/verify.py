@@ -1,7 +1,8 @@
-"""The exactness matrix: what queries give, against the module itself in float64, for many networks, patches and fills.
+"""The exactness matrix: logits of queries against the module in float64, for many networks, patches and fills.
 
 Everything goes through the public interface: query text, an image, AT or STRIDE, logits of all classes.  The pixels of
-the fill and the normalisation are computed here once more, and positions are those asked for, not those reported.
+the fill and the normalisation are computed here independently, and the positions are those requested, not those that
+the heat map reports.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from benchmarks import photos
 from benchmarks.calibrated import calibrated, input_size
 from benchmarks.oracle import RANGE_BOUND, SCALE_BOUND, SIGNAL_BOUND, Exactness, exactness, full_inference
 from benchmarks.timing import markdown_table, write_json, write_markdown
-from kdb.execution.settings import KERNELS
+from kdb.execution.settings import kernels
 from kdb.models import zoo
 from kdb.results.maps import HeatMap
 from kdb.session.session import Session
@@ -50,20 +51,27 @@ NETWORKS = (
     TRAINED,
 )
 COMPARED = 26
-"""Positions a case that are compared, where there are as many: eight cases make more than 200 a network."""
+"""Most positions compared in each case: eight cases make more than 200 for each network."""
 COLOURS = {"black": (0, 0, 0), "gray": (128, 128, 128), "white": (255, 255, 255)}
 CLUSTER_SIDE, CLUSTER_STEP = 12, 3
+"""Positions along each side of a cluster, and pixels between them."""
 HEADERS = ("error / scale", "error / range", "fp32 / range", "of what is allowed", "signal", "verdict")
 
 
-# ---- what is looked at
+# ---- networks and cases
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A network as a query names it, its module in eval mode, the size (H, W) of its input and how that is normalised.
+    """A network.
 
-    ``registered`` is False for a network that the query's own name finds.
+    Attributes:
+        name: as queries write it.
+        module: in eval mode.
+        size: of its input, (H, W) in pixels.
+        mean: of each channel, for pixels in [0, 1].
+        std: the standard deviation of each channel, likewise.
+        registered: whether sessions must register the module; False for a model that kdb finds by its name.
     """
 
     name: str
@@ -74,7 +82,7 @@ class Subject:
     registered: bool = True
 
     def connect(self, kernels: str = "auto", threads: int | None = None) -> Session:
-        """A new session that knows the network, with these kernels and as many threads, kdb's own number by default."""
+        """A new session that has the network; ``kernels`` and ``threads`` are its settings, None for kdb's default."""
         db = kdb.connect()
         if threads is not None:
             db.execute(f"SET threads = {threads}")
@@ -84,14 +92,14 @@ class Subject:
         return db
 
     def normalise(self, pixels: FloatArray) -> Tensor:
-        """Pixels [h, w, 3], 0 to 255, as the network is fed with them: float32 [3, h, w]."""
+        """The network's input float32 [3, h, w] for pixels [h, w, 3] in [0, 255]."""
         mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
         scaled = (np.asarray(pixels, np.float32) / np.float32(255) - mean) / std
         return torch.from_numpy(scaled).movedim(-1, 0)
 
 
 def load(name: str, size: Ints | None = None) -> Subject:
-    """A torchvision network calibrated at ``size``, by default its own; or the bundled one with its trained weights."""
+    """A network of torchvision calibrated at ``size`` (H, W), by default its own; or the bundled, trained one."""
     if name == TRAINED:
         model = zoo.resolve(name)
         prepared = model.preprocessing
@@ -102,10 +110,14 @@ def load(name: str, size: Ints | None = None) -> Subject:
 
 @dataclass(frozen=True)
 class Case:
-    """One query: a patch (height, width), a fill as the query writes it, and a photograph.
+    """One query.
 
-    ``where`` is 'scattered' (the corners, the borders, and anywhere), 'cluster' (a dense lattice in one corner, as in a
-    map of a small stride) or a STRIDE clause, the whole map.
+    Attributes:
+        patch: (height, width) in pixels.
+        fill: as the query writes it.
+        where: 'scattered' (corners, borders and random positions), 'cluster' (a dense grid in one corner, like a map
+            of a small stride), or a STRIDE clause for a whole map.
+        photo: name of the photograph.
     """
 
     patch: Ints
@@ -118,7 +130,7 @@ class Case:
 
 
 def cases(size: Ints) -> tuple[Case, ...]:
-    """The cases of the matrix, for an input of ``size``; the largest patches are 64 x 64 and a strip of full height."""
+    """The cases of the matrix for an input of ``size``; the largest patches are 64 x 64 and a full-height strip."""
     return (
         Case((16, 16), "black", "scattered", "chelsea"),
         Case((16, 16), "mean", "STRIDE (16, 17)", "astronaut"),
@@ -135,7 +147,7 @@ def cases(size: Ints) -> tuple[Case, ...]:
 
 
 def scattered(free: Ints, count: int, seed: int) -> IntArray:
-    """``count`` of (y, x) from 0 to ``free`` inclusive: the four corners, two on each border, the rest anywhere."""
+    """``count`` positions int64 [n, 2] in [0, ``free``]: the four corners, two on each border, the rest random."""
     low, high = np.zeros(2, np.int64), np.array(free)
     points = np.random.default_rng(seed).integers(low, high + 1, size=(max(count, 12), 2))
     points[:4] = [(0, 0), (0, free[1]), (free[0], 0), free]
@@ -144,22 +156,22 @@ def scattered(free: Ints, count: int, seed: int) -> IntArray:
     return points[:count]
 
 
-def lattice(free: Ints, stride: Ints) -> IntArray:
-    """0, s, 2s, ... up to ``free`` on both axes, row by row: [n, 2]."""
+def grid(free: Ints, stride: Ints) -> IntArray:
+    """The grid of positions 0, s, 2s, ... up to ``free`` along both axes, row by row: int64 [n, 2]."""
     axes = [np.arange(0, last + 1, step) for last, step in zip(free, stride, strict=True)]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
 def cluster(free: Ints) -> IntArray:
-    """A dense lattice that ends in the far corner, its positions out of order; what would leave the image is cut."""
+    """A dense grid that ends in the far corner, in random order, clipped to the image: int64 [n, 2]."""
     span = CLUSTER_STEP * (CLUSTER_SIDE - 1)
     start = np.maximum(np.array(free) - span, 0)
-    points = np.array(free) - lattice((span, span), (CLUSTER_STEP, CLUSTER_STEP))
+    points = np.array(free) - grid((span, span), (CLUSTER_STEP, CLUSTER_STEP))
     return np.random.default_rng(0).permutation(np.maximum(points, start))
 
 
 def sample(positions: IntArray, count: int, seed: int = 0) -> IntArray:
-    """Indices of at most ``count`` positions, the outermost of the four diagonals among them."""
+    """Indices of at most ``count`` positions, among them the outermost ones along the diagonals."""
     if len(positions) <= count:
         return np.arange(len(positions))
     y, x = positions.T
@@ -172,7 +184,11 @@ def sample(positions: IntArray, count: int, seed: int = 0) -> IntArray:
 
 
 def cover(fill: str, patch: Ints, pixels: FloatArray, given: NDArray[np.uint8]) -> tuple[FloatArray, bool]:
-    """The pixels of a fill: [h, w, 3] of the patch; or [H, W, 3] of the image, and True, where it shows through."""
+    """The pixels of a fill, float32, and whether they cover the whole image.
+
+    They are [h, w, 3], the same at every position; or [H, W, 3] for a blurred image, of which the patch shows a part.
+    ``pixels`` [H, W, 3] are the image's, ``given`` uint8 [h, w, 3] those of ``$patch``.
+    """
     if fill.startswith("blur"):
         (sigma,) = _numbers(fill)
         return np.asarray(ndimage.gaussian_filter(pixels, (sigma, sigma, 0), mode="nearest"), np.float32), True
@@ -193,7 +209,7 @@ def _numbers(fill: str) -> tuple[float, ...]:
 
 
 class Truth:
-    """A module's own logits, in float64 and in float32; the copies are made once, not for each case."""
+    """A module's own logits in float64 and float32; the two copies of the module are made once."""
 
     def __init__(self, module: nn.Module) -> None:
         self.exact = copy.deepcopy(module).eval().double()
@@ -202,11 +218,14 @@ class Truth:
     def logits(
         self, image: Tensor, content: Tensor, aligned: bool, patch: Ints, positions: IntArray
     ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """Both [n, K], of the ``image`` [3, H, W] with ``content`` [3, h, w], or [3, H, W] if ``aligned``, laid on."""
+        """Logits [n, K] in float64 and float32 of the occluded ``image`` [3, H, W].
+
+        ``content`` is the patch's [3, h, w]; or, if ``aligned``, [3, H, W] of which it shows the part below it.
+        """
         both = []
         for module, dtype in ((self.exact, torch.float64), (self.plain, torch.float32)):
             wide, cover_ = image.to(dtype), content.to(dtype)
-            if aligned:  # each position has a content of its own
+            if aligned:  # each position shows another part
                 rows = [full_inference(module, wide, part, patch, at) for part, at in _parts(cover_, patch, positions)]
             else:
                 rows = [full_inference(module, wide, cover_, patch, positions)]
@@ -222,7 +241,11 @@ def _parts(content: Tensor, patch: Ints, positions: IntArray) -> Iterable[tuple[
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one case: ``compared`` positions judged of ``evaluated``, or the ``problem`` that prevented it."""
+    """The result of one case.
+
+    ``evaluated`` is the number of positions of the query, ``compared`` of those compared with float64, ``found`` their
+    error; or ``problem`` is the error that the query raised.
+    """
 
     network: str
     case: Case
@@ -234,7 +257,7 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """Whether the case is exact as promised, on a map with signal."""
+        """Whether the logits are exact, on a map with enough signal."""
         return self.found is not None and self.found.ok
 
     def __str__(self) -> str:
@@ -249,7 +272,7 @@ class Outcome:
 
 
 def check(db: Session, subject: Subject, truth: Truth, case: Case, count: int = COMPARED, seed: int = 0) -> Outcome:
-    """Run one case and judge at most ``count`` of its positions; an error of kdb's is a failed case."""
+    """Run one case and compare at most ``count`` of its positions; an error raised by kdb is a failed case."""
     start = time.perf_counter()
     try:
         found, compared, evaluated = _compare(db, subject, truth, case, count, seed)
@@ -267,7 +290,7 @@ def _compare(
     if case.where.startswith("STRIDE"):
         clause = case.where
         sy, sx = (int(step) for step in _numbers(case.where))
-        positions = lattice(free, (sy, sx))
+        positions = grid(free, (sy, sx))
     else:
         clause = "AT $positions"
         positions = cluster(free) if case.where == "cluster" else scattered(free, count, seed)
@@ -275,7 +298,7 @@ def _compare(
     heat_map = occlude(db, subject.name, case.patch, case.fill, clause, "FOR ALL CLASSES SCORE logit", parameters)
     logits = heat_map.values.reshape(len(heat_map.values), -1).T
     if len(logits) != len(positions):
-        raise kdb.ExecutionError(f"{len(positions)} positions were asked for, {len(logits)} given")
+        raise kdb.ExecutionError(f"{len(positions)} positions were requested, {len(logits)} returned")
     pixels = heat_map.image.astype(np.float32)
     content, aligned = cover(case.fill, case.patch, pixels, given)
     chosen = sample(positions, count, seed)
@@ -286,22 +309,22 @@ def _compare(
 
 
 def occlude(
-    db: Session, network: str, patch: Ints, fill: str, clause: str, asked: str, parameters: dict[str, Any]
+    db: Session, network: str, patch: Ints, fill: str, clause: str, output: str, parameters: dict[str, Any]
 ) -> HeatMap:
-    """The heat map of ``$image`` in ``parameters``: ``clause`` says where, ``asked`` which classes and score."""
-    text = f"OCCLUDE $image WITH patch({patch[0]}, {patch[1]}) FILL {fill} {clause} USING {network} {asked}"
+    """Run a query on ``$image`` of ``parameters``; ``clause`` has the positions, ``output`` the classes and score."""
+    text = f"OCCLUDE $image WITH patch({patch[0]}, {patch[1]}) FILL {fill} {clause} USING {network} {output}"
     heat_map = db.execute(text, parameters)
     assert isinstance(heat_map, HeatMap)
     return heat_map
 
 
 def verify(name: str, kernels: str, count: int) -> list[Outcome]:
-    """All cases of one network, each printed when it is done."""
-    looked_at = load(name)
-    truth, db = Truth(looked_at.module), looked_at.connect(kernels)
+    """Run all cases of one network, and print each when it is done."""
+    subject = load(name)
+    truth, db = Truth(subject.module), subject.connect(kernels)
     outcomes = []
-    for seed, case in enumerate(cases(looked_at.size)):
-        outcomes.append(check(db, looked_at, truth, case, count, seed))
+    for seed, case in enumerate(cases(subject.size)):
+        outcomes.append(check(db, subject, truth, case, count, seed))
         print(outcomes[-1], flush=True)
     return outcomes
 
@@ -310,7 +333,7 @@ def verify(name: str, kernels: str, count: int) -> list[Outcome]:
 
 
 def figures(found: Sequence[Exactness], verdict: bool) -> list[object]:
-    """The worst of several judgements, as cells under HEADERS."""
+    """The worst figures of several comparisons, as cells of a table with HEADERS."""
     if not found:
         return [*"-" * (len(HEADERS) - 1), "FAILS"]
     worst: list[object] = [
@@ -324,7 +347,7 @@ def figures(found: Sequence[Exactness], verdict: bool) -> list[object]:
 
 
 def by_network(outcomes: Sequence[Outcome]) -> str:
-    """A table with the worst of each network."""
+    """A Markdown table with the worst figures of each network."""
     rows = []
     for name in dict.fromkeys(each.network for each in outcomes):
         mine = [each for each in outcomes if each.network == name]
@@ -335,7 +358,7 @@ def by_network(outcomes: Sequence[Outcome]) -> str:
 
 
 def by_case(outcomes: Sequence[Outcome]) -> str:
-    """A table with every case."""
+    """A Markdown table with a row for each case."""
     rows = [
         [each.network, each.case, each.compared, each.evaluated, *figures([each.found] if each.found else [], each.ok)]
         for each in outcomes
@@ -344,13 +367,13 @@ def by_case(outcomes: Sequence[Outcome]) -> str:
 
 
 def describe(kernels: str) -> str:
-    """What the figures mean."""
+    """The explanation of the figures, in Markdown."""
     return (
         f"Logits of all classes, from queries (`SET kernels = {kernels}`), against the same module in float64 on the\n"
         "same occluded images. A figure is that of the worst class, for a network also that of its worst case.\n\n"
         "- error / scale: the largest error over the map, relative to the largest logit of the class; at most "
         f"{SCALE_BOUND:g}.\n"
-        "- error / range: the same, relative to the range (max - min) of the class over the map; at most "
+        "- error / range: the same error, relative to the range (max - min) of the class over the map; at most "
         f"{RANGE_BOUND:g}, or twice\n  that of full inference in fp32 (fp32 / range), whichever is larger. How much of "
         "that is used stands beside it.\n"
         "- signal: the median range of a class, relative to the largest logit; at least "
@@ -360,7 +383,7 @@ def describe(kernels: str) -> str:
 
 
 def write(folder: Path, kernels: str, outcomes: Sequence[Outcome]) -> None:
-    """exactness.md and exactness.json in ``folder``."""
+    """Write exactness.md and exactness.json to ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     tables = {"What is compared": describe(kernels), "Networks": by_network(outcomes), "Cases": by_case(outcomes)}
     write_markdown(folder / "exactness.md", "Exactness", tables)
@@ -369,7 +392,7 @@ def write(folder: Path, kernels: str, outcomes: Sequence[Outcome]) -> None:
 
 
 def chosen_networks(text: str | None, known: Sequence[str]) -> tuple[str, ...]:
-    """The networks that ``--only`` names; raises SystemExit for one that is not known."""
+    """The networks named in ``text``, comma-separated, all by default; raises SystemExit for an unknown one."""
     names = tuple(text.split(",")) if text else tuple(known)
     if unknown := [name for name in names if name not in known]:
         raise SystemExit(f"unknown network {', '.join(unknown)}; there are {', '.join(known)}")
@@ -377,11 +400,11 @@ def chosen_networks(text: str | None, known: Sequence[str]) -> tuple[str, ...]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: 0 where every case is exact, 1 otherwise."""
+    """The command; returns 0 if every case is exact, else 1."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.verify", description=__doc__.partition("\n")[0])
     parser.add_argument("--only", metavar="NAMES", help="these networks, comma-separated")
-    parser.add_argument("--kernels", choices=KERNELS, default="auto", help="as SET kernels takes them")
-    parser.add_argument("--positions", type=int, default=COMPARED, help="compared a case (%(default)s)")
+    parser.add_argument("--kernels", choices=kernels(), default="auto", help="as SET kernels takes them")
+    parser.add_argument("--positions", type=int, default=COMPARED, help="positions compared in each case (%(default)s)")
     parser.add_argument("--out", type=Path, help="folder for the report; docs/benchmarks for a full run")
     options = parser.parse_args(arguments)
     names = chosen_networks(options.only, NETWORKS)

@@ -4,11 +4,12 @@
     db = kdb.connect()
     hm = db.execute("OCCLUDE 'cat.png' WITH patch(16, 16) STRIDE 4 USING resnet18")
 
-Names are loaded when they are first used, so that ``import kdb`` is quick.
+Public names are imported when first used, so that ``import kdb`` is quick.  Log messages go to the logger ``kdb``.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from kdb.errors import (
@@ -47,7 +48,9 @@ __all__ = [
     "occlude",
 ]
 
-_HOMES = {
+logging.getLogger("kdb").addHandler(logging.NullHandler())
+
+_HOMES = {  # the module of each name that is imported when first used
     "HeatMap": "kdb.results.maps",
     "HeatMaps": "kdb.results.maps",
     "Session": "kdb.session.session",
@@ -57,7 +60,7 @@ _HOMES = {
 }
 
 
-if not TYPE_CHECKING:  # a type checker would take any misspelled name for one that this function finds
+if not TYPE_CHECKING:  # with a module __getattr__, a type checker would accept any misspelled name
 
     def __getattr__(name: str) -> object:
         from importlib import import_module

@@ -1,22 +1,24 @@
 """Every exception that kdb raises on purpose, drawn as one tree.
 
-    Error                       anything kdb refuses or fails at
+    Error                       base of all
     |-- ParseError              the text is not a query: line, column, caret, what was expected
-    |-- BindError               the query is well formed but names or combines things wrongly
+    |-- BindError               a well-formed query names something that does not exist, or clauses that contradict
+    |   |-- UnknownName         it names a model that does not exist; carries the name
+    |   |-- ClauseError         a clause is out of range, or does not fit the model or another clause
     |-- ModelError              a model cannot be found, loaded or traced
-    |-- DeviceError             ON gpu where there is none, or a device that fails or refuses what it is given
+    |-- DeviceError             ON gpu without a usable GPU, or the GPU fails
     |-- ExecutionError          a bound query failed while it ran (unreadable image, NaN, unwritable file)
-    `-- Interrupted             Ctrl-C, also a KeyboardInterrupt; carries the partial heat map
+    `-- Interrupted             Ctrl-C; also a KeyboardInterrupt; carries the partial heat map
 
-and, warned of rather than raised, OmissionWarning and FullInferenceWarning.
+OmissionWarning and FullInferenceWarning are warnings, which are not raised.
 
-A user's mistake never surfaces as an AssertionError, KeyError or the like.  This module imports nothing of kdb.
+A user's mistake is never reported as an AssertionError, KeyError or the like.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -28,7 +30,8 @@ class Error(Exception):
 class ParseError(Error):
     """The text is not a query.
 
-    ``line`` and ``column`` count from 1; ``expected`` lists, in words, what could have stood there.
+    ``line`` and ``column`` count from 1; ``expected`` describes what would have been valid there; ``suggestion`` is a
+    likely correction of a misspelled word, or None.
     """
 
     def __init__(
@@ -57,7 +60,38 @@ class ParseError(Error):
 
 
 class BindError(Error):
-    """The query is well formed, but something it names does not exist, or its clauses contradict."""
+    """The query is well formed, but something that it names does not exist, or its clauses contradict."""
+
+
+class UnknownName(BindError):
+    """Something is named that does not exist; ``name`` is what was written."""
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class ClauseError(BindError):
+    """A clause of a query is out of range, or does not fit the model or another clause.
+
+    Clauses stand in braces in the ``template``, as in ``"{STRIDE} takes whole numbers from 1; not {given}"``; so do
+    ``values``.  In the message a clause is called by its name; :meth:`said_with` calls it by a keyword.
+    """
+
+    def __init__(self, template: str, **values: object) -> None:
+        self._template, self._values = template, values
+        super().__init__(self.said_with({}))
+
+    def said_with(self, keywords: Mapping[str, str]) -> str:
+        """The message with the clauses called by their ``keywords``; a clause without one keeps its name."""
+        return self._template.format_map(_Itself({**self._values, **keywords}))
+
+
+class _Itself(dict[str, object]):
+    """A dict in which a missing key is its own value."""
+
+    def __missing__(self, key: str) -> str:
+        return key
 
 
 class ModelError(Error):
@@ -65,15 +99,15 @@ class ModelError(Error):
 
 
 class DeviceError(Error):
-    """A GPU is asked for where there is none that can be used, or it fails, or it refuses what it is given."""
+    """A query asks for a GPU and none is usable, or the GPU reports an error."""
 
 
 class ExecutionError(Error):
-    """A bound query failed while it ran."""
+    """A query that passed all checks failed while it ran, as for an unreadable image or a NaN in the output."""
 
 
 class Interrupted(Error, KeyboardInterrupt):
-    """Execution was stopped by Ctrl-C between two batches; ``partial`` is the heat map so far, if any."""
+    """Ctrl-C stopped the execution between two batches; ``partial`` is the heat map so far, or None."""
 
     def __init__(self, message: str = "interrupted", partial: Any = None) -> None:
         super().__init__(message)
@@ -81,20 +115,20 @@ class Interrupted(Error, KeyboardInterrupt):
 
 
 class OmissionWarning(UserWarning):
-    """Of several images some failed, and are left out of what was asked for."""
+    """Some of several images failed and are left out of the result."""
 
 
 class FullInferenceWarning(UserWarning):
-    """What could be computed incrementally for another model or input takes full inference for each window."""
+    """The captum adapter falls back to full inference for each window, as the model or input rules out deltas."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` for the known name closest to ``name`` in any case, or the empty string."""
+    """``"; did you mean 'x'?"`` with the known name most similar to ``name``, ignoring case; empty without one."""
     folded = {each.casefold(): each for each in known}
     close = get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
     return f"; did you mean '{folded[close[0]]}'?" if close else ""
 
 
 def looked_in(path: str | os.PathLike[str]) -> str:
-    """Where a relative path was looked for, to end a message with; nothing for an absolute one."""
+    """The end of a message that says where a relative path was looked for; empty for an absolute path."""
     return "" if os.path.isabs(path) else f" (looked in {os.getcwd()})"

@@ -1,9 +1,9 @@
-"""Where a change is: integer geometry of windows, spans and boxes, one axis at a time.
+"""Which cells a change reaches: integer geometry of windows, spans and boxes, one axis at a time.
 
-Nothing here touches pixels.  A *span* is a half-open interval ``[start, stop)`` of cells along one axis; a
-*footprint* is, for every position of the patch, the exact box of cells that may change in one layer; *boxes* are
-what a batch is executed on: one common extent, shifted into the map, an origin each.  Axes are independent and
-always in the order (y, x).
+A *map* here is a layer's output, [height, width, channels]; a *cell* is one location (y, x) of it.  A *span* is a
+half-open interval ``[start, stop)`` of cells along one axis.  A *footprint* is the box of cells that may change in one
+layer, for every position of the patch.  *Boxes* are what a batch is executed on: an origin for each position and one
+common extent, shifted so that they lie inside the map.  Axes are independent and always in the order (y, x).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ IntArray = npt.NDArray[np.int64]
 
 
 class Size(NamedTuple):
-    """Cells along (y, x)."""
+    """Number of cells (or pixels) along (y, x)."""
 
     height: int
     width: int
@@ -31,7 +31,15 @@ class Size(NamedTuple):
 
 
 class Window(NamedTuple):
-    """A kernel sliding along one axis: ``kernel`` taps ``dilation`` apart, each ``stride`` cells, over padded input."""
+    """A kernel that slides along one axis of a padded input.
+
+    Attributes:
+        kernel: number of taps (k in the equations).
+        stride: input cells between the windows of neighbouring outputs (s).
+        before: padding before the first input cell (p).
+        after: padding after the last input cell.
+        dilation: input cells between neighbouring taps (g).
+    """
 
     kernel: int
     stride: int = 1
@@ -41,23 +49,24 @@ class Window(NamedTuple):
 
     @property
     def reach(self) -> int:
-        """Input cells from the first tap to the last, ``ke = (k - 1) g + 1``."""
+        """Cells from the first tap to the last inclusive, ``ke = (k - 1) g + 1``."""
         return (self.kernel - 1) * self.dilation + 1
 
     @property
     def is_identity(self) -> bool:
-        """Whether each output reads the input cell of its own place and no other."""
+        """Whether output i reads input cell i and no other, for all i."""
         return self == Window(1, dilation=self.dilation)
 
     def output_length(self, length: int) -> int:
-        """Length of the output over an input of ``length`` cells (equation 9 of the paper, rounded down)."""
+        """Number of outputs for an input of ``length`` cells (equation 9 of the paper, rounded down)."""
         return (length + self.before + self.after - self.reach) // self.stride + 1
 
     def project(self, spans: Spans, length: int) -> Spans:
-        """Outputs (of ``length`` in all) that read a changed input cell.
+        """The outputs, out of ``length``, that read an input cell of the spans.
 
         ``a' = max(ceil((a + p - ke + 1) / s), 0)`` and ``b' = min(floor((b - 1 + p) / s) + 1, length)``.  The paper's
-        equations 15 and 16 are an upper bound of this.  With dilation 1 every cell of the result reads a change.
+        equations 15 and 16 are an upper bound of this.  With dilation 1 every output in the result reads such a cell;
+        with a larger dilation taps may skip it.
         """
         start = np.maximum(-((self.reach - 1 - self.before - spans.start) // self.stride), 0)
         stop = np.minimum((spans.stop - 1 + self.before) // self.stride + 1, length)
@@ -65,9 +74,9 @@ class Window(NamedTuple):
         return replace(spans, start=start, stop=np.where(spans.stop > spans.start, stop, start))
 
     def bound(self, spans: Spans, length: int) -> Spans:
-        """Outputs that equations 15, 16 and 33 of the paper give: one length for all spans of one length.
+        """The paper's bound of :meth:`project` (equations 15, 16 and 33): spans of equal length get equal length.
 
-        ``W' = min(ceil((W + ke - 1) / s), length)``, shifted inward at the far edge; covers what :meth:`project` gives.
+        ``W' = min(ceil((W + ke - 1) / s), length)``, shifted inward at the far edge.
         """
         exact = self.project(spans, length)
         lengths = np.minimum(-(-(spans.lengths + self.reach - 1) // self.stride), length)
@@ -75,7 +84,7 @@ class Window(NamedTuple):
         return replace(spans, start=start, stop=np.where(spans.lengths > 0, start + lengths, start))
 
     def enclose(self, spans: Spans) -> Spans:
-        """Outputs that read cells of the span alone: neither a cell beside it nor padding.
+        """The outputs whose windows lie inside the spans: they read neither other cells nor padding.
 
         ``a' = ceil((a + p) / s)`` and ``b' = floor((b - ke + p) / s) + 1``.
         """
@@ -84,19 +93,22 @@ class Window(NamedTuple):
         return replace(spans, start=start, stop=np.maximum(stop, start))
 
     def read_in(self, start: IntArray, extent: int) -> tuple[IntArray, int]:
-        """First input cell and number of input cells that outputs ``[start, start + extent)`` read (eq. 17, 18).
+        """The first input cell and the number of input cells that outputs ``[start, start + extent)`` read.
 
-        The result may hang over either end of the input, by the padding.
+        Equations 17 and 18 of the paper.  The result may extend beyond either end of the input, into the padding.
         """
         return start * self.stride - self.before, (extent - 1) * self.stride + self.reach
 
 
 @dataclass(frozen=True, eq=False)
 class Spans:
-    """Half-open intervals along one axis for n positions: ``start``, ``stop`` int64 [m]; empty where stop <= start.
+    """Half-open intervals along one axis for n positions of the patch, stored as m distinct spans.
 
-    ``shared`` int64 [n] says which of them each position has, since a grid's positions have few places along an axis;
-    where it is None, each has its own, in order.
+    Attributes:
+        start: int64 [m].
+        stop: int64 [m]; a span is empty where stop <= start.
+        shared: int64 [n], the index of each position's span: the positions of a grid share a few along each axis.
+            None if m = n and every position has its own, in order.
     """
 
     start: IntArray
@@ -108,44 +120,47 @@ class Spans:
 
     @cached_property
     def lengths(self) -> IntArray:
-        """int64 [m], never negative."""
+        """Lengths of the spans, int64 [m], 0 where empty."""
         lengths: IntArray = np.maximum(self.stop - self.start, 0)
         return lengths
 
     def of(self, members: IntArray) -> IntArray:
-        """Which spans the positions ``members`` have."""
+        """Indices of the spans of the positions ``members``, int64."""
         return members if self.shared is None else self.shared[members]
 
     def spread(self, values: IntArray) -> IntArray:
-        """``values`` [m] of the spans, as the positions have them: [n]."""
+        """``values`` [m] of the spans, repeated for the positions: [n]."""
         return values if self.shared is None else values[self.shared]
 
     def covering(self, length: int) -> Spans:
-        """For the same positions, spans that cover an axis of ``length`` cells."""
+        """Spans that cover a whole axis of ``length`` cells, for the same positions."""
         return replace(self, start=np.zeros_like(self.start), stop=np.full_like(self.stop, length))
 
     def separate(self) -> Spans:
-        """One for each position."""
+        """The same spans stored one for each position, without ``shared``."""
         return Spans(self.spread(self.start), self.spread(self.stop))
 
     def read_by(self, cells: IntArray) -> Spans:
-        """Outputs that read a cell of the span, where output i reads the cell ``cells[i]``: the hull of them all."""
+        """The smallest spans over the outputs that read a cell of these, where output i reads the cell ``cells[i]``."""
         reads = (cells >= self.start[:, None]) & (cells < self.stop[:, None])
         start, stop = reads.argmax(axis=1), len(cells) - reads[:, ::-1].argmax(axis=1)
         return replace(self, start=start, stop=np.where(reads.any(axis=1), stop, start))
 
     def hull(self, other: Spans) -> Spans:
-        """Smallest span over both, neither of which is empty."""
+        """For each position the smallest span over both, neither of which may be empty."""
         if self.shared is not other.shared:
             return self.separate().hull(other.separate())
         return Spans(np.minimum(self.start, other.start), np.maximum(self.stop, other.stop), self.shared)
 
     def shifted(self, by: int) -> Spans:
-        """Moved by ``by`` cells."""
+        """The spans moved by ``by`` cells."""
         return replace(self, start=self.start + by, stop=self.stop + by)
 
     def cropped(self, length: int, centres: npt.NDArray[np.float64]) -> Spans:
-        """At most ``length`` cells of each, about its centre ([m], in cells) as far as the span goes on both sides."""
+        """The spans cropped to at most ``length`` cells around ``centres``, float64 [m], in cells.
+
+        Near an end of a span the result is shifted, so that it stays inside the span.
+        """
         start = np.clip(np.rint(centres - length / 2).astype(np.int64), self.start, np.maximum(self.stop - length, 0))
         longer = self.lengths > length
         return replace(
@@ -153,10 +168,10 @@ class Spans:
         )
 
     def uniform(self, members: IntArray, length: int) -> tuple[IntArray, int]:
-        """One extent for the spans of ``members`` and an origin each, shifted into ``[0, length)``.
+        """Spans of one extent that cover those of ``members`` and lie in ``[0, length)``: (origins int64, extent).
 
-        The extent is the longest member's, so that each shifted span still covers its own; this is equation 33 of
-        the paper with the exact lengths in place of its bound.  At least one cell, so that arrays are never empty.
+        The extent is the length of the longest member, at least 1, so that arrays are never empty.  This is equation
+        33 of the paper with exact lengths in place of its bound.
         """
         which = self.of(members)
         extent = max(int(self.lengths[which].max(initial=0)), 1)
@@ -165,9 +180,9 @@ class Spans:
 
 @dataclass(frozen=True, eq=False)
 class Footprint:
-    """For each of n positions, the box of one layer's cells that may change.
+    """For each of n positions of the patch, the box of one layer's cells that may change.
 
-    Exact; or, where ``bounded``, carried on from layer to layer by the paper's upper bound.
+    Boxes are exact; if ``bounded``, they are projected from layer to layer by the paper's upper bound instead.
     """
 
     y: Spans
@@ -178,32 +193,35 @@ class Footprint:
         return len(self.y)
 
     def covering(self, size: Size) -> Footprint:
-        """For the same positions, every cell of a map."""
+        """The footprint that covers a whole map of ``size`` at the same positions."""
         return replace(self, y=self.y.covering(size.height), x=self.x.covering(size.width))
 
     @property
     def areas(self) -> IntArray:
-        """Changed cells, int64 [n]."""
+        """Number of cells in each box, int64 [n]."""
         return self.y.spread(self.y.lengths) * self.x.spread(self.x.lengths)
 
     @cached_property
-    def _everywhere(self) -> bool:
-        """Whether no box is empty."""
+    def _none_empty(self) -> bool:
+        """Whether all boxes are non-empty."""
         return all(bool((spans.stop > spans.start).all()) for spans in (self.y, self.x))
 
     def behind(self, y: Window, x: Window, size: Size) -> Footprint:
-        """The footprint in the output, of ``size``, of these sliding windows."""
+        """The footprint in a layer's output of ``size``, if the layer slides windows ``y`` and ``x`` over this one."""
         if y.is_identity and x.is_identity:
             return self
         project = Window.bound if self.bounded else Window.project
         return Footprint(project(y, self.y, size.height), project(x, self.x, size.width), self.bounded)
 
     def enclosed(self, y: Window, x: Window) -> Footprint:
-        """Where these sliding windows read cells of the footprint alone."""
+        """The boxes of outputs whose windows ``y`` and ``x`` read cells of this footprint alone."""
         return Footprint(y.enclose(self.y), x.enclose(self.x), self.bounded)
 
     def core(self, members: IntArray, boxes: Boxes) -> Part | None:
-        """The largest part of the batch's ``boxes`` that lies in the footprint of each of its ``members``, if any."""
+        """The largest part of a batch's ``boxes`` that lies in the footprint of every one of its ``members``.
+
+        None if there is no such part.
+        """
         ends = []
         for axis, spans in enumerate((self.y, self.x)):
             origins = boxes.origins[:, axis]
@@ -215,11 +233,11 @@ class Footprint:
         return Part(top, left, Size(height, width)) if height > 0 and width > 0 else None
 
     def shifted(self, y: int, x: int) -> Footprint:
-        """Moved by so many cells."""
+        """The footprint moved by ``y`` and ``x`` cells."""
         return Footprint(self.y.shifted(y), self.x.shifted(x), self.bounded)
 
     def union(self, *others: Footprint) -> Footprint:
-        """Bounding boxes of all (equation 22 of the paper)."""
+        """For each position the bounding box over all footprints (equation 22 of the paper)."""
         union = self
         for other in others:
             if other is not union:
@@ -231,11 +249,11 @@ class Footprint:
 
     @cached_property
     def _unions(self) -> dict[Footprint, Footprint]:
-        """Those with others, kept: a dense block joins its first layers again and again."""
+        """Unions with other footprints, cached: a dense block joins its first layers again and again."""
         return {}
 
     def _joined(self, other: Footprint) -> Footprint:
-        if self._everywhere and other._everywhere:  # nothing to ignore
+        if self._none_empty and other._none_empty:  # no empty box that the union would have to ignore
             return Footprint(self.y.hull(other.y), self.x.hull(other.x), self.bounded)
         mine, theirs = self.areas > 0, other.areas > 0
         axes: list[Spans] = []
@@ -249,14 +267,14 @@ class Footprint:
         return Footprint(y, x, self.bounded)
 
     def boxes(self, members: IntArray, size: Size) -> Boxes:
-        """The boxes that a batch of ``members`` (int64 indices into the n positions) is executed on."""
+        """The boxes that a batch is executed on, inside a map of ``size``; ``members`` are indices of positions."""
         y, height = self.y.uniform(members, size.height)
         x, width = self.x.uniform(members, size.width)
         return Boxes(np.stack([y, x], axis=1), Size(height, width))
 
 
 class Part(NamedTuple):
-    """A rectangle at one place in every box of a batch."""
+    """A rectangle at the same offset (``top``, ``left``) in every box of a batch."""
 
     top: int
     left: int
@@ -264,12 +282,12 @@ class Part(NamedTuple):
 
     @property
     def slices(self) -> tuple[slice, slice, slice]:
-        """The part of values [n, h, w, C]."""
+        """Slices that select the part from values [n, h, w, C]."""
         (height, width), top, left = self.extent, self.top, self.left
         return slice(None), slice(top, top + height), slice(left, left + width)
 
     def around(self, extent: Size) -> list[Part]:
-        """What is left of boxes of ``extent``: up to four strips, those above and below over the full width."""
+        """The rest of a box of ``extent``: up to four strips; those above and below the part have the full width."""
         height, below, right = self.extent.height, self.top + self.extent.height, self.left + self.extent.width
         strips = [
             Part(0, 0, Size(self.top, extent.width)),
@@ -282,7 +300,10 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
-    """A batch of boxes of one extent: ``origins`` int64 [n, 2] of (y, x), negative ones only for a read-in context."""
+    """A batch of n boxes of one extent.
+
+    ``origins`` int64 [n, 2] are the (y, x) of their first cells; only read-in contexts have negative ones.
+    """
 
     origins: IntArray
     extent: Size
@@ -292,24 +313,24 @@ class Boxes:
 
     @cached_property
     def places(self) -> bytes:
-        """The origins as a value, equal where they are; empty where all are (0, 0)."""
+        """The origins as bytes, to be used in keys; empty if all are (0, 0)."""
         return self.origins.tobytes() if self.origins.any() else b""
 
     @classmethod
     def whole(cls, n: int, size: Size) -> Boxes:
-        """``n`` boxes that cover a map of ``size``."""
+        """``n`` boxes that each cover a whole map of ``size``."""
         return cls(np.zeros((n, 2), np.int64), size)
 
     def covers(self, size: Size) -> bool:
-        """Whether each box is the whole map."""
+        """Whether each box covers the whole map of ``size``."""
         return self.extent == size
 
     def part(self, part: Part) -> Boxes:
-        """That part of each box."""
+        """The boxes of ``part`` in each box."""
         return Boxes(self.origins + np.array([part.top, part.left]), part.extent)
 
     def meeting(self, frames: Boxes) -> Part | None:
-        """The part that lies in the ``frames``; None unless it is the same for all, or where it is empty."""
+        """The part of each box that lies in its frame; None if it differs between boxes or is empty."""
         starts = frames.origins - self.origins
         low, high = np.maximum(starts[0], 0), np.minimum(starts[0] + frames.extent, self.extent)
         if (starts != starts[0]).any() or (low >= high).any():
@@ -318,15 +339,15 @@ class Boxes:
         return Part(top, left, Size(height, width))
 
     def read_in(self, y: Window, x: Window) -> Boxes:
-        """The read-in context of these output boxes (equations 17 and 18)."""
+        """The boxes of input cells that windows ``y`` and ``x`` read for these outputs (equations 17 and 18)."""
         top, height = y.read_in(self.origins[:, 0], self.extent.height)
         left, width = x.read_in(self.origins[:, 1], self.extent.width)
         return Boxes(np.stack([top, left], axis=1), Size(height, width))
 
     def margins(self, frame: Boxes) -> tuple[int, int, int, int] | None:
-        """Cells (top, left, bottom, right) from each ``frame`` to the box inside it.
+        """Distances (top, left, bottom, right), in cells, between each frame and the box inside it.
 
-        None unless all agree and none is negative.
+        None if they differ between boxes or a box is not inside its frame.
         """
         offsets = self.origins - frame.origins
         top, left = (int(v) for v in offsets[0])
@@ -338,8 +359,8 @@ class Boxes:
 
 
 def lattice(size: int, patch: int, stride: int) -> IntArray:
-    """Starts ``0, s, 2s, ...`` while the patch fits wholly: ``ceil((size - patch + 1) / s)`` of them.
+    """The grid of positions along one axis, in pixels: ``0, s, 2s, ...`` while the patch lies inside the image.
 
-    The paper's equations 1 and 2 round down and lose the last one.
+    These are ``ceil((size - patch + 1) / s)``, int64; the paper's equations 1 and 2 round down and lose the last one.
     """
     return np.arange(0, size - patch + 1, stride, dtype=np.int64)

@@ -1,3 +1,3 @@
-"""The version of kdb: the one place it is written."""
+"""The version of kdb; pyproject.toml reads it from here."""
 
 __version__ = "0.1.0"

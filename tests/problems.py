@@ -14,14 +14,15 @@ from torch import Tensor, nn
 from benchmarks import photos
 from benchmarks.calibrated import calibrate
 from benchmarks.oracle import SIGNAL_BOUND, exactness, float32_logits, oracle_logits, relative_range
-from kdb.execution.executor import Executor, Occlusion
+from kdb.execution.executor import Executor
+from kdb.execution.stages import Occlusion
 from kdb.execution.views import MaterializedViews, materialize
 from kdb.frontends.torch_export import trace
 from kdb.geometry import Size, lattice
 from kdb.kernels.base import Backend
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.operators.network import Network
-from kdb.planner.cost import GPU_PROFILE, CostModel, CostProfile
+from kdb.planner.cost import CostModel, CostProfile, data_sheet_profile
 from kdb.planner.lower import lower
 from kdb.planner.optimize import optimize
 from kdb.planner.plan import LogicalPlan, PhysicalPlan
@@ -109,7 +110,7 @@ class Run:
         backend = self.backend or CpuBackend(self.native)
         preset = PRESETS[self.preset]
         allowed = self.allowed or (None if preset.kernels == "auto" else preset.kernels)
-        profile = CostProfile() if backend.host else GPU_PROFILE
+        profile = CostProfile() if backend.traits.computes_on_host else data_sheet_profile()
         context = Context(CostModel(profile, backend, allowed), self.threads, self.batch or preset.batch_size)
         plain = self.occlusion is None
         naive = LogicalPlan.naive(problem.network, problem.positions, Size(*problem.patch), preset.bounded, plain)
@@ -121,7 +122,7 @@ class Run:
             logical.verify()
         self.plan = lower(logical if self.cut is None else replace(logical, cut=self.cut), context)
         self.views = materialize(logical.network, problem.hwc, backend, self.plan.views)
-        for array in self.views.arrays.values() if backend.host else ():
+        for array in self.views.arrays.values() if backend.traits.computes_on_host else ():
             array.setflags(write=False)  # whoever writes into a view is found at once
         results = np.full((len(logical.positions), logical.network.output.shape.channels), np.nan, np.float32)
 
@@ -132,7 +133,7 @@ class Run:
         occlusion = self.occlusion or problem.occlusion
         Executor(self.threads).run(self.plan, self.views, occlusion, sink, self.progress)
         asked = results if logical.duplicates is None else results[logical.duplicates]
-        baseline = backend.download(self.views[logical.network.output.name])
+        baseline = backend.memory.download(self.views[logical.network.output.name])
         return np.concatenate([asked, baseline.reshape(1, -1)])
 
 

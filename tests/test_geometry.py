@@ -1,4 +1,4 @@
-"""Geometry against brute force: mark cells as changed, look which outputs read one."""
+"""Geometry against brute force: mark cells as changed and find the outputs that read one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Ints = tuple[int, int]
 
 
 def reads(window: Window, output: int) -> set[int]:
-    """The input cells under the window of one output; padding has indices off the map."""
+    """The input cells that one output reads; cells of the padding have indices outside the map."""
     first = output * window.stride - window.before
     return {first + tap * window.dilation for tap in range(window.kernel)}
 
@@ -25,7 +25,7 @@ def windows(draw: st.DrawFn, dilated: bool = True) -> Window:
     return Window(
         draw(st.integers(1, 5)),
         draw(st.integers(1, 4)),
-        draw(st.integers(0, 6)),  # a pad of more than the kernel too: outputs that read only padding
+        draw(st.integers(0, 6)),  # also larger than the kernel, so that some outputs read padding alone
         draw(st.integers(0, 6)),
         draw(st.integers(1, 3)) if dilated else 1,
     )
@@ -67,8 +67,10 @@ def test_output_length_counts_the_windows_that_fit(window: Window, data: st.Data
 
 
 @given(st.data(), windows(), st.integers(1, 16), st.integers(0, 2))
-def test_projection_is_what_reads_a_change(data: st.DataObject, window: Window, length: int, more: int) -> None:
-    # ``more`` outputs than fit, as ceil_mode has them.
+def test_a_projection_is_the_outputs_that_read_a_change(
+    data: st.DataObject, window: Window, length: int, more: int
+) -> None:
+    # ``more`` outputs than fit, as with ceil_mode.
     outputs = max(window.output_length(length), 1) + more
     pairs = data.draw(st.lists(intervals(length), min_size=1, max_size=5))
     projected = window.project(spans(*pairs), outputs)
@@ -82,14 +84,14 @@ def test_projection_is_what_reads_a_change(data: st.DataObject, window: Window, 
             assert found == reading
         else:
             assert found >= reading
-            if reading:  # and no further than it must to be one interval of reaches
+            if reading:  # and no wider than for an undilated window of the same reach
                 reach = Window(window.reach, window.stride, window.before, window.after)
                 assert found == {o for o in range(outputs) if reads(reach, o) & changed}
 
 
 @given(st.data(), windows(), st.integers(1, 16), st.integers(1, 16))
 def test_the_papers_bound_covers_the_projection(data: st.DataObject, window: Window, length: int, extent: int) -> None:
-    """Equations 15, 16 and 33: one length wherever a span of one length lies, inside the map."""
+    """Equations 15, 16 and 33: spans of equal length get equal length wherever they lie, inside the map."""
     outputs = max(window.output_length(length), 1)
     extent = min(extent, length)
     starts = data.draw(st.lists(st.integers(0, length - extent), min_size=1, max_size=5))
@@ -108,11 +110,11 @@ def test_an_empty_change_is_read_by_nothing(window: Window, length: int, data: s
 
 
 @given(st.data(), windows(), st.integers(1, 16))
-def test_what_is_enclosed_reads_nothing_else(data: st.DataObject, window: Window, length: int) -> None:
+def test_enclosed_outputs_read_the_span_alone(data: st.DataObject, window: Window, length: int) -> None:
     outputs = max(window.output_length(length), 1)
     pairs = data.draw(st.lists(intervals(length), min_size=1, max_size=5))
     enclosed = window.enclose(spans(*pairs))
-    reach = Window(window.reach, window.stride, window.before, window.after)  # of its first tap to its last
+    reach = Window(window.reach, window.stride, window.before, window.after)  # all cells from the first tap to the last
     for i, (start, stop) in enumerate(pairs):
         inside = set(range(start, stop))
         assert cells(enclosed, i) == {output for output in range(outputs) if reads(reach, output) <= inside}
@@ -146,7 +148,7 @@ def test_the_read_in_of_a_projection_covers_the_change(window: Window, length: i
 
 @st.composite
 def shared_spans(draw: st.DrawFn, length: int) -> Spans:
-    """Some spans, none of them empty, and for each of some positions which of them it has."""
+    """A few non-empty spans, shared by a few positions."""
     each = spans(*draw(st.lists(intervals(length).filter(lambda pair: pair[0] < pair[1]), min_size=1, max_size=4)))
     places = draw(st.lists(st.integers(0, len(each.start) - 1), min_size=1, max_size=6))
     return Spans(each.start, each.stop, np.array(places))
@@ -157,9 +159,7 @@ def pairs_of(each: Spans) -> list[list[int]]:
 
 
 @given(st.data(), shared_spans(9), windows(), st.booleans())
-def test_positions_that_share_a_span_have_what_each_alone_would(
-    data: st.DataObject, each: Spans, window: Window, apart: bool
-) -> None:
+def test_shared_spans_equal_separate_ones(data: st.DataObject, each: Spans, window: Window, apart: bool) -> None:
     alone, length = each.separate(), max(window.output_length(9), 1)
     for found, expected in (
         (window.project(each, length), window.project(alone, length)),
@@ -190,7 +190,7 @@ def test_uniform_spans_cover_their_own_and_stay_inside(pairs: list[Ints], length
         assert set(range(*pairs[i])) <= set(range(origin, origin + extent))
 
 
-def test_shifting_and_wholes() -> None:
+def test_shifting_and_covering() -> None:
     assert cells(spans((1, 3)).shifted(4)) == {5, 6}
     whole = footprint(((0, 1), (1, 2)), ((2, 4), (5, 9))).covering(Size(2, 3))
     assert whole.areas.tolist() == [6, 6] and Size(2, 3).area == 6
@@ -214,7 +214,7 @@ def test_the_union_of_footprints_is_the_bounding_box_of_both(pairs: list[tuple[t
 
 
 @given(st.tuples(boxes_, boxes_, boxes_), st.tuples(boxes_, boxes_, boxes_))
-def test_a_union_of_several_goes_pair_by_pair(
+def test_a_union_of_several_equals_successive_unions(
     one: tuple[tuple[Ints, Ints], ...], other: tuple[tuple[Ints, Ints], ...]
 ) -> None:
     a, b, c = (footprint(*boxes) for boxes in zip(one, other, strict=True))
@@ -227,13 +227,13 @@ def test_a_union_of_several_goes_pair_by_pair(
 def test_boxes_cover_their_footprints_and_lie_inside_the_map(
     pairs: list[tuple[Ints, Ints]], height: int, width: int
 ) -> None:
-    print_ = footprint(*pairs)
-    boxes = print_.boxes(np.arange(len(pairs)), Size(height, width))
+    each = footprint(*pairs)
+    boxes = each.boxes(np.arange(len(pairs)), Size(height, width))
     assert len(boxes) == len(pairs)
     assert (boxes.origins >= 0).all() and (boxes.origins + boxes.extent <= (height, width)).all()
     for i, (y, x) in enumerate(boxes.origins):
         inside = {(y + j, x + k) for j in range(boxes.extent.height) for k in range(boxes.extent.width)}
-        assert box_cells(print_, i) <= inside
+        assert box_cells(each, i) <= inside
 
 
 @given(windows(), windows(), st.integers(0, 5), st.integers(0, 5), st.integers(1, 4), st.integers(1, 4))
@@ -244,7 +244,7 @@ def test_the_axes_of_a_read_in_are_independent(y: Window, x: Window, top: int, l
 
 
 @given(st.lists(st.tuples(st.integers(-3, 5), st.integers(-3, 5)), min_size=1, max_size=4), st.data())
-def test_margins_lay_a_box_into_its_frame(origins: list[Ints], data: st.DataObject) -> None:
+def test_margins_place_a_box_in_its_frame(origins: list[Ints], data: st.DataObject) -> None:
     extent, frame = Size(3, 2), Size(5, 6)
     offsets = st.tuples(st.integers(-1, 3), st.integers(-1, 5))
     same = data.draw(offsets)
@@ -258,11 +258,11 @@ def test_margins_lay_a_box_into_its_frame(origins: list[Ints], data: st.DataObje
         assert margins is None
 
 
-# --- the lattice -------------------------------------------------------------------------------------------------
+# --- the grid of positions -----------------------------------------------------------------------------------------
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 12))
-def test_a_lattice_has_every_start_at_which_the_patch_fits(size: int, patch: int, stride: int) -> None:
+def test_a_grid_has_every_start_at_which_the_patch_fits(size: int, patch: int, stride: int) -> None:
     starts = [start for start in range(0, size, stride) if start + patch <= size]
     assert lattice(size, patch, stride).tolist() == starts
     assert len(starts) == max(-(-(size - patch + 1) // stride), 0)
@@ -273,7 +273,7 @@ def test_the_papers_count_is_one_short() -> None:
 
 
 @pytest.mark.parametrize(("size", "patch", "stride", "starts"), [(5, 5, 3, [0]), (5, 6, 1, []), (7, 2, 5, [0, 5])])
-def test_lattices_by_hand(size: int, patch: int, stride: int, starts: list[int]) -> None:
+def test_grids_by_hand(size: int, patch: int, stride: int, starts: list[int]) -> None:
     assert lattice(size, patch, stride).tolist() == starts
 
 
@@ -282,7 +282,7 @@ def test_lattices_by_hand(size: int, patch: int, stride: int, starts: list[int])
 
 @given(st.data())
 def test_the_core_is_in_every_members_footprint_and_cannot_grow(data: st.DataObject) -> None:
-    """Boxes of a larger footprint, shifted into the map; the core of a smaller one inside it."""
+    """The core of a footprint, in the boxes of a larger footprint around it that are shifted into the map."""
     length = data.draw(st.integers(4, 12))
     pairs = data.draw(st.lists(st.tuples(intervals(length), intervals(length)), min_size=1, max_size=4))
     inner = footprint(*pairs)
@@ -321,7 +321,7 @@ def test_a_part_and_the_strips_around_it_make_the_box(height: int, width: int, d
 
 
 @given(st.lists(st.tuples(*[st.integers(-4, 8)] * 2), min_size=1, max_size=4), st.data())
-def test_what_meets_the_frames_is_what_lies_in_all_of_them(origins: list[Ints], data: st.DataObject) -> None:
+def test_the_part_that_meets_the_frames_lies_in_all_of_them(origins: list[Ints], data: st.DataObject) -> None:
     boxes, frames = (Size(*data.draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))) for _ in range(2))
     offsets = st.tuples(st.integers(-5, 5), st.integers(-5, 5))
     same = data.draw(offsets)

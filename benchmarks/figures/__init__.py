@@ -1,1 +1,4 @@
-"""Figures beside those of the KRYPTON paper: a part a file, which measures, and draws what was measured."""
+"""Figures that correspond to those of the KRYPTON paper.
+
+Each part is a module that measures, describes and draws; ``python -m benchmarks.figures`` runs them.
+"""

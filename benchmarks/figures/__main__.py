@@ -1,4 +1,4 @@
-"""The command: measures the parts asked for, keeps a file of each, and makes one page of all that are there."""
+"""The command: measures the chosen parts, writes a file for each, and makes one page of all existing files."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ INTRODUCTION = prose(
 
 
 def page(folder: Path) -> None:
-    """figures.md and its plots under ``folder``, from the parts that are kept there."""
+    """figures.md and its plots under ``folder``, from the parts' files in it."""
     sections = ["# Figures", INTRODUCTION]
     for name, part in PARTS.items():
-        kept = folder / "benchmarks" / f"figures-{name}.json"
-        if not kept.exists():
+        file = folder / "benchmarks" / f"figures-{name}.json"
+        if not file.exists():
             continue
-        found = json.loads(kept.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
         sections += [f"## {part.TITLE}", machine_line(found["machine"]), part.section(found).rstrip()]
         for plot, figure in part.draw(found).items():
             save(figure, folder / "images" / "figures" / f"{plot}.png")
@@ -53,12 +53,12 @@ def page(folder: Path) -> None:
 
 
 def machine_line(machine: Json) -> str:
-    """What a part was measured on."""
+    """The description of the machine that a part was measured on, on one line."""
     return "; ".join(f"{key}: {value}" for key, value in machine.items())
 
 
 def chosen_parts(text: str | None) -> tuple[str, ...]:
-    """The parts that ``--only`` names; raises SystemExit for one that is not known."""
+    """The parts named in ``text``, comma-separated, all by default; raises SystemExit for an unknown one."""
     names = tuple(text.split(",")) if text else tuple(PARTS)
     if unknown := [name for name in names if name not in PARTS]:
         raise SystemExit(f"unknown part {', '.join(unknown)}; there are {', '.join(PARTS)}")
@@ -66,7 +66,7 @@ def chosen_parts(text: str | None) -> tuple[str, ...]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and write."""
+    """The command; returns its exit status, 0."""
     options = _options(arguments)
     folder: Path | None = options.out
     if options.draw:
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in names:
         print(f"\n{PARTS[name].TITLE}", flush=True)
         found = PARTS[name].measure(scale)
-        if folder is not None:  # as soon as it is there: the next part may take long
+        if folder is not None:  # write each part at once, as the next one may take long
             (folder / "benchmarks").mkdir(parents=True, exist_ok=True)
             write_json(folder / "benchmarks" / f"figures-{name}.json", found)
             page(folder)
@@ -90,13 +90,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.figures", description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", metavar="PARTS", help=f"these of {','.join(PARTS)}")
-    parser.add_argument("--rounds", type=int, help="of all candidates in turns (3)")
-    parser.add_argument("--sample", type=int, help="positions of kdb's in lesion and patches (196)")
+    parser.add_argument("--only", metavar="PARTS", help=f"these parts, comma-separated, of {','.join(PARTS)}")
+    parser.add_argument("--rounds", type=int, help="rounds, in each of which all candidates run once (3)")
+    parser.add_argument("--sample", type=int, help="positions that kdb runs on in lesion, patches and threshold (196)")
     parser.add_argument("--threads", type=int, help="of torch and of kdb (all cores)")
-    parser.add_argument("--quick", action="store_true", help="a small network, to see that everything runs")
-    parser.add_argument("--draw", action="store_true", help="measure nothing; the page and the plots from what is kept")
-    parser.add_argument("--out", type=Path, help="folder of benchmarks/ and images/; docs for a full run")
+    parser.add_argument("--quick", action="store_true", help="a small network, to check that everything runs")
+    parser.add_argument(
+        "--draw", action="store_true", help="measure nothing; make the page and the plots from existing files"
+    )
+    parser.add_argument("--out", type=Path, help="folder for benchmarks/ and images/; docs for a full run")
     return parser.parse_args(arguments)
 
 

@@ -1,6 +1,6 @@
-"""How much there is to gain: multiply-adds of full inference over those of incremental inference, without a stopwatch.
+"""Possible speedups: multiply-adds of full inference over those of incremental inference, counted and not timed.
 
-The paper's Figure 3, with a patch in the middle of the image, and beside it what is to be had over a whole map: exact
+The paper's Figure 3, with a patch in the middle of the image, and beside it the counts for a whole heat map: exact
 boxes recomputed, deltas, and what kdb's plan executes.
 """
 
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 import kdb
 from benchmarks.figures.common import BLUE, GREEN, GREY, ORANGE, STRIDE, Json, Scale, panels, prose
 from benchmarks.timing import markdown_table
-from benchmarks.verify import lattice
+from benchmarks.verify import grid
 from kdb.execution.engine import Engine, default_settings
 from kdb.geometry import IntArray, Size, Spans, Window
 from kdb.models import zoo
@@ -34,7 +34,7 @@ NETWORKS = (
 )
 PATCHES = (8, 16, 32, 64)
 SHOWN = 16
-"""The patch of the plot, and of the table with convolutions alone."""
+"""Side of the patch in the plot and in the table with convolutions alone."""
 BOUNDS = {
     "centre": "centre (eq. 14)",
     "exact": "exact boxes",
@@ -48,9 +48,9 @@ MARKS = {"centre": (GREY, "D"), "exact": (ORANGE, "s"), "deltas": (GREEN, "^"), 
 
 
 def pairs(window: Window, spans: Spans, length: int, outputs: int) -> IntArray:
-    """How often a changed cell of an axis meets a tap: pairs of an output and a tap that reads a cell of the span.
+    """The number of pairs of an output and a tap that reads a cell of the span, along one axis: int64 [n].
 
-    ``length`` cells in, ``outputs`` cells out; int64 [n].
+    The input has ``length`` cells, the output ``outputs``; ``n`` is the number of positions.
     """
     cells = np.arange(outputs)[:, None] * window.stride - window.before + np.arange(window.kernel) * window.dilation
     inside = cells[(cells >= 0) & (cells < length)]
@@ -59,7 +59,7 @@ def pairs(window: Window, spans: Spans, length: int, outputs: int) -> IntArray:
 
 
 def recomputed(network: Network, node: Node, geometry: Geometry) -> float:
-    """Multiply-adds of all outputs in the box (eq. 12), summed over the positions."""
+    """Multiply-adds of all outputs in the layer's boxes (equation 12), summed over the positions."""
     footprint = geometry.footprints[node.name]
     if footprint is None:
         return 0.0
@@ -71,12 +71,15 @@ def _free(network: Network, side: int) -> tuple[int, int]:
 
 
 def centred(network: Network, side: int) -> Geometry:
-    """The boxes of one square patch in the middle of the image."""
+    """The geometry of one square patch of side ``side`` in the middle of the image."""
     return Geometry(network, np.array([_free(network, side)]) // 2, Size(side, side))
 
 
 def with_deltas(network: Network, node: Node, geometry: Geometry) -> float:
-    """Of a convolution, pairs of a weight and a changed input cell; of all else, what is recomputed."""
+    """Multiply-adds with deltas, summed over the positions.
+
+    For a convolution these are pairs of a weight and a changed input cell; for others, as :func:`recomputed`.
+    """
     changed, convolution = geometry.footprints[node.inputs[0]] if node.inputs else None, node.operator
     if not isinstance(convolution, Convolution) or changed is None:
         return recomputed(network, node, geometry)
@@ -87,27 +90,27 @@ def with_deltas(network: Network, node: Node, geometry: Geometry) -> float:
 
 
 def is_dense(node: Node) -> bool:
-    """Whether the layer is a dense one on vectors; a dense layer at every cell of a map is a 1 x 1 convolution."""
+    """Whether the layer is a dense one on vectors; at every cell of a map it would be a 1 x 1 convolution."""
     return not isinstance(node.operator, Convolution) and node.shape.size.area == 1
 
 
 def speedups(traced: TracedModel, engine: Engine, side: int) -> dict[str, dict[str, float]]:
-    """Full inference over each of BOUNDS, for a square patch: of the ``convolutions`` alone, and of ``all`` layers."""
+    """The speedup of each of BOUNDS for a square patch, by counting ``convolutions`` alone and ``all`` layers."""
     network, patch = traced.network, Size(side, side)
-    every = lattice(_free(network, side), (STRIDE, STRIDE))
+    every = grid(_free(network, side), (STRIDE, STRIDE))
     middle = centred(network, side)
     whole = Geometry(network, every, patch)
     planned = engine.plan(network, every, patch).physical
     found: dict[str, dict[str, float]] = {}
     for kind in ("convolutions", "all"):
         nodes = [node for node in network if kind == "all" or not is_dense(node)]
-        kept = [node for node in planned.logical.network if kind == "all" or not is_dense(node)]
+        remaining = [node for node in planned.logical.network if kind == "all" or not is_dense(node)]
         full = sum(node.operator.macs(network.input_shapes(node), node.shape, node.shape.size.area) for node in nodes)
         executed = {
             "centre": sum(recomputed(network, node, middle) for node in nodes) * len(every),
             "exact": sum(recomputed(network, node, whole) for node in nodes),
             "deltas": sum(with_deltas(network, node, whole) for node in nodes),
-            "plan": sum(planned.macs_by_layer.get(node.name, 0) for node in kept),
+            "plan": sum(planned.macs_by_layer.get(node.name, 0) for node in remaining),
         }
         found[kind] = {bound: len(every) * full / work for bound, work in executed.items()}
     return found
@@ -117,7 +120,7 @@ def speedups(traced: TracedModel, engine: Engine, side: int) -> dict[str, dict[s
 
 
 def measure(scale: Scale) -> Json:
-    """All networks and patches; a network that is not traced whole, or not at all, is named with the reason."""
+    """Count all networks and patches; networks that kdb does not trace completely are listed with the reason."""
     found: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
     left_out: dict[str, str] = {}
     for name in scale.bounded or NETWORKS:
@@ -138,7 +141,7 @@ def measure(scale: Scale) -> Json:
 
 
 def section(found: Json) -> str:
-    """What is counted, and the tables."""
+    """The explanation and the tables, in Markdown."""
     networks: Json = found["networks"]
     rows = [
         [name, *(f"{each[str(SHOWN)][kind][bound]:.3g}" for kind in ("convolutions", "all") for bound in BOUNDS)]
@@ -170,7 +173,7 @@ def section(found: Json) -> str:
 
 
 def draw(found: Json) -> Mapping[str, Figure]:
-    """A row a network, a mark a bound; the networks by what there is to gain."""
+    """A plot with a row for each network, sorted by speedup, and a mark for each bound."""
     shown = {name: each[str(SHOWN)]["all"] for name, each in found["networks"].items()}
     names = sorted(shown, key=lambda name: float(shown[name]["deltas"]))
     figure, (axes,) = panels(1, height=1.4 + 0.22 * len(names), width=6.5)

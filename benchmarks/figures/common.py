@@ -1,4 +1,4 @@
-"""What the parts share: how much to run, where the patch lies, candidates to time, and how plots look."""
+"""Shared by the parts: the amount to run, positions, queries, conversions of stored results, and the style of plots."""
 
 from __future__ import annotations
 
@@ -17,42 +17,54 @@ from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from benchmarks.experiment import FILL, Setting
 from benchmarks.timing import Estimate, Timing
-from benchmarks.verify import IntArray, Ints, lattice, occlude
+from benchmarks.verify import IntArray, Ints, grid, occlude
 from kdb.results.maps import HeatMap
 from kdb.session.session import Session
 
 Json = Mapping[str, Any]
 
 STRIDE = 4
+"""Stride of the maps whose positions are taken."""
 WARM = 96
-"""Positions of a warm-up: a batch of the usual size for each of two workers."""
+"""Positions of a warm-up: a full batch for each of two workers."""
 BLUE, ORANGE, GREEN, RED, GREY, BLACK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#888888", "#222222"
-"""Okabe and Ito's colours, which all eyes can tell apart."""
+"""Colours of Okabe and Ito, which people with colour blindness can distinguish, and greys."""
 COLOURS = {"kdb": BLUE, "krypton": ORANGE, "naive": GREY, "eq. 14": BLACK}
 MARKERS = {"kdb": "o", "krypton": "s", "naive": "^", "eq. 14": "D"}
 
 
-# ---- how much is run
+# ---- the amount to run
 
 
 @dataclass(frozen=True)
 class Scale:
-    """``sample`` positions of kdb's in parts that sample; ``size`` (H, W) of inputs, None for the networks' own."""
+    """The amount that the parts run.
+
+    Attributes:
+        networks: that are timed.
+        bounded: whose multiply-adds are counted; None for all that the part knows.
+        patches: sides of the square patches.
+        counts: numbers of positions.
+        rounds: of all candidates in turns.
+        sample: positions that kdb runs on, in parts that time a block of positions.
+        size: (H, W) of inputs; None for the networks' own.
+        coarse_stride: of whole maps that are timed many times.
+        map_stride: of the maps that are shown.
+        tuned_stride: of the maps that the threshold is tuned on.
+        images: number of crops to tune on, and to test on.
+    """
 
     networks: tuple[str, ...] = ("vgg16", "resnet18", "inception_v3")
     bounded: tuple[str, ...] | None = None
-    """Networks whose multiply-adds are counted; None for all that the part knows."""
     patches: tuple[int, ...] = (4, 8, 16, 24, 32, 64)
     counts: tuple[int, ...] = (1, 16, 64, 256, 1024, 4096)
     rounds: int = 3
     sample: int = 196
     size: Ints | None = None
     coarse_stride: int = 8
-    """Of whole maps that are timed many times."""
     map_stride: int = 4
     tuned_stride: int = 16
     images: int = 30
-    """To tune on."""
 
 
 QUICK = Scale(
@@ -66,22 +78,22 @@ class Part(Protocol):
     TITLE: str
 
     def measure(self, scale: Scale) -> Json:
-        """What is to be kept, in the terms of ``benchmarks.timing.write_json``."""
+        """Measure; the results are written by ``benchmarks.timing.write_json``."""
 
     def section(self, found: Json) -> str:
-        """Text and tables, from what was kept."""
+        """Text and tables in Markdown, from the file of the results."""
 
     def draw(self, found: Json) -> Mapping[str, Figure]:
-        """The plots by name, from what was kept."""
+        """Plots by name, from the file of the results."""
 
 
 # ---- where the patch lies
 
 
 def block(rows: int, columns: int, count: int) -> IntArray:
-    """About ``count`` neighbours of a lattice of ``rows`` x ``columns``, as flat indices: a square, or all there are.
+    """Flat indices of a square block of about ``count`` cells in a grid of ``rows`` x ``columns``, or of all cells.
 
-    Its middle is that of the upper left quarter, where boxes are clipped at the borders about as much as on average.
+    Its centre is that of the upper left quarter, where boxes are clipped at borders about as much as on average.
     """
     height = min(max(math.isqrt(count), 1), rows)
     width = min(max(count // height, 1), columns)
@@ -90,49 +102,49 @@ def block(rows: int, columns: int, count: int) -> IntArray:
     return indices
 
 
-def lattice_block(free: Ints, count: int) -> IntArray:
-    """About ``count`` neighbouring positions [n, 2] of the lattice of stride STRIDE."""
+def grid_block(free: Ints, count: int) -> IntArray:
+    """A block of about ``count`` positions, int64 [n, 2], of the grid of stride STRIDE; see :func:`block`."""
     rows, columns = (last // STRIDE + 1 for last in free)
-    return lattice(free, (STRIDE, STRIDE))[block(rows, columns, count)]
+    return grid(free, (STRIDE, STRIDE))[block(rows, columns, count)]
 
 
 def free_of(setting: Setting, side: int) -> Ints:
-    """The largest (y, x) at which a patch of ``side`` x ``side`` lies in the image."""
+    """The largest (y, x) of a patch of ``side`` x ``side`` that lies inside the image."""
     height, width = setting.subject.size
     return height - side, width - side
 
 
-# ---- candidates
+# ---- queries
 
 
-def query(db: Session, setting: Setting, side: int, positions: IntArray, asked: str = "") -> HeatMap:
-    """The scores at ``positions`` of a patch of ``side`` x ``side``."""
+def query(db: Session, setting: Setting, side: int, positions: IntArray, clauses: str = "") -> HeatMap:
+    """Run a query with a patch of ``side`` x ``side`` at ``positions``; ``clauses`` follow at its end."""
     parameters = {"image": setting.image, "positions": positions}
-    return occlude(db, setting.subject.name, (side, side), FILL, "AT $positions", asked, parameters)
+    return occlude(db, setting.subject.name, (side, side), FILL, "AT $positions", clauses, parameters)
 
 
-# ---- what is kept, read again
+# ---- stored results
 
 
-def read(kept: Json) -> Estimate:
-    """The estimate that a file keeps, infinite ends as null."""
-    low, high = kept["low"], kept["high"]
-    return Estimate(kept["mean"], -math.inf if low is None else low, math.inf if high is None else high)
+def read(stored: Json) -> Estimate:
+    """The estimate stored in a file, where null stands for infinite ends."""
+    low, high = stored["low"], stored["high"]
+    return Estimate(stored["mean"], -math.inf if low is None else low, math.inf if high is None else high)
 
 
-def ratio_cell(kept: Json) -> str:
-    """A ratio and its interval, for a table."""
-    estimate = read(kept)
+def ratio_cell(stored: Json) -> str:
+    """A stored ratio and its interval, for a table."""
+    estimate = read(stored)
     return f"{estimate.mean:.3g}x [{estimate.low:.3g}, {estimate.high:.3g}]"
 
 
 def times(factor: float, timing: Timing) -> Timing:
-    """The timing of ``factor`` times as much."""
+    """The timing with all seconds multiplied by ``factor``."""
     return Timing(timing.name, tuple(factor * each for each in timing.seconds))
 
 
 def prose(text: str) -> str:
-    """The text, each of its lines broken into lines of 120 columns; a line that begins with a dash is a list's."""
+    """The text with its lines wrapped at 120 columns; lines that begin with a dash are items of a list."""
     lines = [
         textwrap.fill(line, 120, subsequent_indent="  " * line.startswith("- "), break_on_hyphens=False)
         for line in text.split("\n")
@@ -144,7 +156,7 @@ def prose(text: str) -> str:
 
 
 def panels(count: int, height: float = 3.2, width: float = 3.2) -> tuple[Figure, list[Axes]]:
-    """A figure of ``count`` plain plots side by side."""
+    """A figure of ``count`` plots side by side, each ``width`` x ``height`` inches."""
     figure = Figure(figsize=(max(width * count, 4.5), height), dpi=150, layout="constrained")
     found = [figure.add_subplot(1, count, index + 1) for index in range(count)]
     for axes in found:
@@ -154,35 +166,35 @@ def panels(count: int, height: float = 3.2, width: float = 3.2) -> tuple[Figure,
     return figure, found
 
 
-def curve(axes: Axes, name: str, xs: Sequence[float], kept: Sequence[Json]) -> None:
-    """Means over ``xs``, with their intervals where there are any."""
-    estimates = [read(each) for each in kept]
+def curve(axes: Axes, name: str, xs: Sequence[float], stored: Sequence[Json]) -> None:
+    """Plot stored estimates over ``xs``, with their intervals where these are finite."""
+    estimates = [read(each) for each in stored]
     means = [each.mean for each in estimates]
     axes.plot(xs, means, color=COLOURS[name], marker=MARKERS[name], markersize=4, linewidth=1.3, label=name)
     axes.errorbar(xs, means, yerr=bars(estimates), fmt="none", ecolor=COLOURS[name], elinewidth=1, capsize=2)
 
 
 def bars(estimates: Sequence[Estimate]) -> list[list[float]]:
-    """Lengths of error bars below and above; none where an interval is infinite."""
+    """Lengths of the error bars below and above; 0 for infinite intervals."""
     finite = [math.isfinite(each.low) and math.isfinite(each.high) for each in estimates]
     below = [each.mean - each.low if known else 0.0 for each, known in zip(estimates, finite, strict=True)]
     above = [each.high - each.mean if known else 0.0 for each, known in zip(estimates, finite, strict=True)]
     return [below, above]
 
 
-def from_zero(axes: Axes, kept: Sequence[Json]) -> None:
-    """A vertical axis from 0 to a little above the means: a wide interval is cut, and not the means made flat."""
-    axes.set_ylim(0, 1.3 * max(each["mean"] for each in kept))
+def from_zero(axes: Axes, stored: Sequence[Json]) -> None:
+    """Let the vertical axis go from 0 to a little above the largest mean; wide intervals are cut off."""
+    axes.set_ylim(0, 1.3 * max(each["mean"] for each in stored))
 
 
 def logarithmic(axis: Axis) -> None:
-    """Ticks at 1, 2 and 5 times powers of ten, written out."""
+    """Set ticks at 1, 2 and 5 times powers of ten, with plain numbers."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_locator(NullLocator())
 
 
 def save(figure: Figure, path: Path) -> None:
-    """The figure as png; the same bytes for the same data."""
+    """Write the figure as PNG, with the same bytes for the same data."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Software": None})

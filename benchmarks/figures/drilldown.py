@@ -1,4 +1,4 @@
-"""Adaptive drill-down, as the paper's Figures 8b and 13: theory against seconds, by fraction and coarse stride."""
+"""Adaptive drill-down, the paper's Figures 8b and 13: theory against speedups, by fraction and coarse stride."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ from kdb.session.session import Session
 TITLE = "Adaptive drill-down"
 FRACTIONS = (0.1, 0.25, 0.4)
 COARSE = (16, 24, 32, 40)
-"""Coarse strides S1, multiples of every fine one that is used."""
+"""Coarse strides S1 in pixels, multiples of all fine strides."""
 FRACTION, COARSE_STRIDE = 0.25, 16
-"""What is held while the other one changes, as in the paper."""
+"""The fraction while the coarse stride varies, and the coarse stride while the fraction does, as in the paper."""
 SETTINGS = tuple(dict.fromkeys([*((r, COARSE_STRIDE) for r in FRACTIONS), *((FRACTION, s) for s in COARSE)]))
 CURVES = (0.1, 0.25, 0.4, 0.6)
-"""Fractions of the conceptual diagram, Figure 8b."""
+"""Fractions r in the plot of theory, Figure 8b."""
 
 
 def theory(ratio: float, coarse: float, fine: float) -> float:
-    """Equation 30: positions of the fine map over those of both stages, ``S1^2 / (S2^2 + r S1^2)``."""
+    """Equation 30, positions of the fine map over those of both stages: ``S1^2 / (S2^2 + r S1^2)``."""
     return coarse**2 / (fine**2 + ratio * coarse**2)
 
 
 def seconds(db: Session, setting: Setting, stride: int, clauses: str) -> Seconds:
-    """Of a whole query, its views included."""
+    """Seconds of a whole query, its views included."""
     db.close()  # frees the views
     text = f"OCCLUDE $image WITH patch({PATCH[0]}, {PATCH[1]}) STRIDE {stride} USING {setting.subject.name} {clauses}"
     start = time.perf_counter()
@@ -58,7 +58,7 @@ def seconds(db: Session, setting: Setting, stride: int, clauses: str) -> Seconds
 
 
 def measure_network(name: str, scale: Scale) -> dict[str, Any]:
-    """Exact and drill-downs in turns."""
+    """Time the exact map and all drill-downs of a network in turns."""
     setting = Setting(name, scale.size)
     with setting.subject.connect(threads=torch.get_num_threads()) as db:
         candidates = {"exact": partial(seconds, db, setting, scale.coarse_stride, "")}
@@ -73,7 +73,7 @@ def measure_network(name: str, scale: Scale) -> dict[str, Any]:
 
 
 def measure(scale: Scale) -> Json:
-    """All networks."""
+    """Measure all networks."""
     networks = {name: measure_network(name, scale) for name in scale.networks}
     sys.stdout.flush()
     settings = [
@@ -83,27 +83,27 @@ def measure(scale: Scale) -> Json:
     return {"rounds": scale.rounds, "stride": scale.coarse_stride, "settings": settings, "networks": networks}
 
 
-def _asked(setting: Json) -> str:
+def _clauses(setting: Json) -> str:
     return f"DRILL DOWN {setting['ratio']} COARSE STRIDE {setting['coarse']}"
 
 
 def section(found: Json) -> str:
-    """What is measured, and a row a setting."""
+    """The explanation, and a table with a row for each setting, in Markdown."""
     rows = []
     for setting in found["settings"]:
-        cells = [ratio_cell(each["speedup"][_asked(setting)]) for each in found["networks"].values()]
+        cells = [ratio_cell(each["speedup"][_clauses(setting)]) for each in found["networks"].values()]
         rows.append([setting["ratio"], setting["coarse"], f"{setting['theory']:.3g}x", *cells])
     text = prose(
         f"The paper's Figure 13: how many times as fast as exact maps, views and planning included, at stride "
         f"{found['stride']} (the paper's is 4; theory goes by the ratio of the two strides), "
-        f"{found['rounds']} rounds in turns. Theory is equation 30, which counts positions of an endless map: a coarse "
-        "lattice has one more at the border. The diagram is Figure 8b.\n\n"
+        f"{found['rounds']} rounds in turns. Theory is equation 30, which neglects borders: a coarse "
+        "grid has one more position at each. The diagram is Figure 8b.\n\n"
     )
     return text + markdown_table(["r", "S1", "theory", *found["networks"]], rows)
 
 
 def draw(found: Json) -> Mapping[str, Figure]:
-    """The conceptual diagram, then speedups by r and by S1."""
+    """Plots of theory, and of speedups by r and by S1."""
     figure, (concept, by_ratio, by_coarse) = panels(3)
     steps = np.linspace(1, 12, 100)
     for ratio in CURVES:
@@ -126,7 +126,7 @@ def _panel(axes: Axes, found: Json, settings: list[Json], by: str) -> None:
     xs = [setting[by] for setting in settings]
     axes.plot(xs, [setting["theory"] for setting in settings], "--", color=BLACK, label="theory")
     for colour, (name, each) in zip((BLUE, ORANGE, GREEN), found["networks"].items(), strict=False):
-        estimates = [read(each["speedup"][_asked(setting)]) for setting in settings]
+        estimates = [read(each["speedup"][_clauses(setting)]) for setting in settings]
         means = [estimate.mean for estimate in estimates]
         axes.errorbar(xs, means, yerr=bars(estimates), color=colour, marker="o", markersize=4, capsize=2, label=name)
     axes.set_ylim(0, 1.2 * max(setting["theory"] for setting in settings))

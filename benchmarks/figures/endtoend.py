@@ -1,4 +1,4 @@
-"""End to end, as the paper's Figure 10: seconds of whole maps, exact and approximate, in the paper's three settings."""
+"""End to end, the paper's Figure 10: seconds of whole heat maps, exact and approximate, in the paper's settings."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from kdb.session.session import Session
 
 TITLE = "End to end"
 SETTINGS = {"OCT": (0.1, 5), "Chest X-Ray": (0.4, 2), "ImageNet": (0.25, 3)}
-"""Of the paper's data sets: r and the speedup that drill-down is asked for."""
+"""For each data set of the paper, the fraction r and the speedup of drill-down."""
 TAUS = {"vgg16": 0.5, "resnet18": 0.7, "inception_v3": 0.9}
-"""What the paper tuned to an SSIM of .9; with random weights there is nothing to tune to."""
+"""Thresholds that the paper tuned to an SSIM of .9; networks with random weights cannot be tuned."""
 NAIVE = 32
-"""Positions that full inference is timed on; its time does not depend on which they are."""
+"""Number of positions that full inference is timed on."""
 
 
 def candidates_of(name: str) -> dict[str, str]:
-    """What is run, by a name, as clauses of a query."""
+    """The clauses of the queries that are timed, by name."""
     tau = f"THRESHOLD {TAUS.get(name, 0.9)}"
     return {"exact": ""} | {of: f"{tau} DRILL DOWN {r} SPEEDUP {t}" for of, (r, t) in SETTINGS.items()}
 
 
 def seconds(db: Session, setting: Setting, stride: int, preset: str, clauses: str) -> Seconds:
-    """Of a whole query, its views included."""
+    """Seconds of a whole query, its views included."""
     db.close()  # frees the views
     db.execute(f"SET preset = {preset}")
     where = f"WITH patch({PATCH[0]}, {PATCH[1]}) STRIDE {stride}"
@@ -46,7 +46,7 @@ def seconds(db: Session, setting: Setting, stride: int, preset: str, clauses: st
 
 
 def measure_network(name: str, scale: Scale) -> dict[str, Any]:
-    """All in turns."""
+    """Time all candidates of a network in turns."""
     setting = Setting(name, scale.size)
     free, stride = free_of(setting, PATCH[0]), scale.coarse_stride
     whole = int(np.prod([last // stride + 1 for last in free]))
@@ -65,14 +65,14 @@ def measure_network(name: str, scale: Scale) -> dict[str, Any]:
 
 
 def measure(scale: Scale) -> Json:
-    """All networks."""
+    """Measure all networks."""
     networks = {name: measure_network(name, scale) for name in scale.networks}
     sys.stdout.flush()
     return {"rounds": scale.rounds, "stride": scale.coarse_stride, "networks": networks}
 
 
 def section(found: Json) -> str:
-    """What is measured, and a row a candidate."""
+    """The explanation, and a table with a row for each candidate, in Markdown."""
     names = list(found["networks"])
     candidates = list(next(iter(found["networks"].values()))["speedup"])
     rows: list[list[object]] = [
@@ -93,12 +93,12 @@ def section(found: Json) -> str:
 
 
 def read_seconds(network: Json) -> float:
-    """Mean seconds of full inference."""
+    """Mean seconds of full inference, from stored results of a network."""
     return float(np.mean(network["seconds"]["naive"]["seconds"]))
 
 
 def draw(found: Json) -> Mapping[str, Figure]:
-    """A panel a network, a bar a candidate."""
+    """A panel for each network, with a bar for each candidate."""
     figure, plots = panels(len(found["networks"]), width=3.6)
     for axes, (name, each) in zip(plots, found["networks"].items(), strict=True):
         labels = list(each["speedup"])

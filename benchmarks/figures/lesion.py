@@ -1,4 +1,4 @@
-"""What each rule and each choice of kernels is worth: the plan without it against the full plan, on part of a map."""
+"""The gain by each rule and each choice of kernels: the plan without it against the full plan, on part of a map."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from benchmarks.figures.common import (
     Scale,
     bars,
     free_of,
-    lattice_block,
+    grid_block,
     panels,
     prose,
     query,
@@ -44,7 +44,7 @@ TICKS = (0.5, 1, 2, 4, 8, 16)
 
 @dataclass
 class Variant:
-    """A candidate: the session with one setting changed, and the logits it gave last."""
+    """A candidate: queries with one setting, ``option = value``, changed; ``logits`` are those of the last query."""
 
     db: Session
     setting: Setting
@@ -54,11 +54,11 @@ class Variant:
     logits: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def __call__(self) -> Seconds:
-        """The seconds of execution alone."""
+        """Run the query; returns the seconds of execution alone."""
         return self.run(self.positions)
 
     def run(self, positions: IntArray) -> Seconds:
-        """The same at other positions."""
+        """Run the query at these positions; returns the seconds of execution alone."""
         if self.option:
             self.db.execute(f"SET {self.option} = {self.value}")
         try:
@@ -71,16 +71,16 @@ class Variant:
 
 
 def fired(db: Session, setting: Setting, positions: IntArray) -> dict[str, str]:
-    """For each rule the empty text, or why it left the plan as it was."""
+    """For each rule, an empty text if it fires on this query, else the reason that it does not."""
     text = f"OCCLUDE $image WITH patch({SIDE}, {SIDE}) AT $positions USING {setting.subject.name}"
     explained = json.loads(db.explain(text, {"image": setting.image, "positions": positions}, format="json"))
     return {rule["name"]: "" if rule["fired"] else rule["reason"] for rule in explained["rules"]}
 
 
 def measure_network(scale: Scale, name: str) -> dict[str, Any]:
-    """All variants of one network in turns."""
+    """Time all variants of one network in turns."""
     setting = Setting(name, scale.size)
-    positions = lattice_block(free_of(setting, SIDE), scale.sample)
+    positions = grid_block(free_of(setting, SIDE), scale.sample)
     with setting.subject.connect(threads=torch.get_num_threads()) as db:
         found = fired(db, setting, positions)
         candidates = {FULL: Variant(db, setting, positions)}
@@ -90,7 +90,7 @@ def measure_network(scale: Scale, name: str) -> dict[str, Any]:
         for kernels in KERNELS:
             candidates[f"kernels = {kernels}"] = Variant(db, setting, positions, "kernels", kernels)
         for variant in candidates.values():
-            variant.run(positions[:WARM])  # lays the weights out as its kernels want them
+            variant.run(positions[:WARM])  # prepares the layouts of weights for its kernels
         timings = interleave(candidates, rounds=scale.rounds, warmups=0)
     truth = candidates[FULL].logits
     spread = float(np.ptp(truth))
@@ -109,7 +109,7 @@ def measure_network(scale: Scale, name: str) -> dict[str, Any]:
 
 
 def measure(scale: Scale) -> Json:
-    """All networks, one after another."""
+    """Measure all networks."""
     networks = {}
     for name in scale.networks:
         networks[name] = measure_network(scale, name)
@@ -121,7 +121,7 @@ def measure(scale: Scale) -> Json:
 
 
 def section(found: Json) -> str:
-    """What is measured, and a table with a column for each network."""
+    """The explanation, and a table with a column for each network, in Markdown."""
     networks: Json = found["networks"]
 
     def cell(of: Json, variant: str) -> str:
@@ -149,7 +149,7 @@ def section(found: Json) -> str:
 
 
 def draw(found: Json) -> Mapping[str, Figure]:
-    """A panel a network, a row a variant, ratios on a logarithmic axis."""
+    """A panel for each network, with a row for each variant and ratios on a logarithmic axis."""
     networks: Json = found["networks"]
     names = [
         name for name in reversed(found["variants"]) if any(name in each["variants"] for each in networks.values())

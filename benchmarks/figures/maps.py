@@ -1,4 +1,4 @@
-"""Heat maps beside one another, as the paper's Figure 15: exact, by drill-down, by a threshold, and sampled."""
+"""Heat maps side by side, the paper's Figure 15: exact, by drill-down, by a threshold, and sampled."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from kdb.sampling.similarity import image_ssim, ssim
 
 TITLE = "Heat maps"
 PHOTOS = ("chelsea", "rocket", "coffee")
-"""One for each of the paper's settings."""
+"""A photograph for each of the paper's settings."""
 
 
 def measure(scale: Scale) -> Json:
-    """Maps of each photograph, the values among them."""
+    """Compute all heat maps of each photograph; the results contain their values."""
     found: list[dict[str, Any]] = []
     with kdb.connect() as db:
         db.execute(f"SET threads = {torch.get_num_threads()}")
@@ -59,7 +59,7 @@ def measure(scale: Scale) -> Json:
 
 
 def section(found: Json) -> str:
-    """What is shown, and a row a map."""
+    """The explanation, and a table with a row for each heat map, in Markdown."""
     rows = [
         [each["photo"], title, f"{of['fewer']:.2f}x", f"{of['ssim']:.3f}", f"{of['coloured']:.3f}"]
         for each in found["photos"]
@@ -75,7 +75,7 @@ def section(found: Json) -> str:
 
 
 def draw(found: Json) -> Mapping[str, Figure]:
-    """A row a photograph, a column a map, all of a row in one scale."""
+    """A row for each photograph and a column for each kind of map; all maps of a row share a colour scale."""
     rows, columns = len(found["photos"]), 1 + len(found["photos"][0]["maps"])
     figure = Figure(figsize=(2.1 * columns, 2.35 * rows), dpi=110, layout="constrained")
     for i, each in enumerate(found["photos"]):

@@ -1,4 +1,4 @@
-"""Speed by the size of the patch, as the paper's Figure 11: kdb, the paper's own plan, full inference, and eq. 14."""
+"""Speed by size of the patch, the paper's Figure 11: kdb, the paper's own plan, full inference, and equation 14."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from benchmarks.figures.common import (
     curve,
     free_of,
     from_zero,
-    lattice_block,
+    grid_block,
     panels,
     prose,
     query,
@@ -37,27 +37,27 @@ from kdb.session.session import Session
 
 TITLE = "Speed by patch size"
 FEWER = 4
-"""Competitors run on a quarter of kdb's positions: their time does not depend on how many there are."""
+"""Competitors run on a quarter of kdb's positions: their time per position does not depend on the number."""
 
 
 def theory(network: Network, side: int) -> float:
-    """Equation 14 for a square patch in the middle of the image, all layers."""
+    """Equation 14, the paper's theoretical speedup, for a square patch in the middle of the image, all layers."""
     geometry = centred(network, side)
     return network.macs / sum(recomputed(network, node, geometry) for node in network)
 
 
 def execution(db: Session, setting: Setting, side: int, positions: IntArray, preset: str) -> Seconds:
-    """Seconds a position of executing the ``preset``'s plan."""
+    """Seconds per position of executing the plan of a ``preset``."""
     db.execute(f"SET preset = {preset}")
     heat_map = query(db, setting, side, positions)
     return Seconds(heat_map.stats.seconds["execute"] / len(positions))
 
 
 def measure_patch(db: Session, setting: Setting, scale: Scale, side: int) -> dict[str, Any]:
-    """The three in turns; seconds a position."""
+    """Time the three candidates in turns, per position."""
     free = free_of(setting, side)
-    many = lattice_block(free, scale.sample)
-    few = lattice_block(free, max(scale.sample // FEWER, BATCH))
+    many = grid_block(free, scale.sample)
+    few = grid_block(free, max(scale.sample // FEWER, BATCH))
 
     whole = few[: len(few) // BATCH * BATCH]
     candidates: dict[str, Callable[[], Seconds]] = {
@@ -79,7 +79,7 @@ def measure_patch(db: Session, setting: Setting, scale: Scale, side: int) -> dic
 
 
 def measure(scale: Scale) -> Json:
-    """All networks and patches."""
+    """Measure all networks and patches."""
     networks: dict[str, dict[str, Any]] = {}
     for name in scale.networks:
         setting, networks[name] = Setting(name, scale.size), {}
@@ -94,7 +94,7 @@ def measure(scale: Scale) -> Json:
 
 
 def section(found: Json) -> str:
-    """What is measured, and a row a network and patch."""
+    """The explanation, and a table with a row for each network and patch, in Markdown."""
     rows = []
     for name, by_side in found["networks"].items():
         for side, each in by_side.items():
@@ -121,7 +121,7 @@ def section(found: Json) -> str:
 
 
 def draw(found: Json) -> Mapping[str, Figure]:
-    """A panel a network: speedup over naive by the patch's side."""
+    """A panel for each network: speedup over naive by the side of the patch."""
     figure, plots = panels(len(found["networks"]))
     for axes, (name, by_side) in zip(plots, found["networks"].items(), strict=True):
         sides = [int(side) for side in by_side]

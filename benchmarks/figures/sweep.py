@@ -1,4 +1,4 @@
-"""Interactive use: how long a query takes by the number of its positions, with everything that it has to pay for."""
+"""Interactive use: seconds of a query by its number of positions, planning and views included."""
 
 from __future__ import annotations
 
@@ -38,27 +38,30 @@ TITLE = "Speed by number of positions"
 CANDIDATES = ("kdb", "krypton", "naive")
 SIDE = PATCH[0]
 LINEAR = 64
-"""Positions on which a competitor is timed whose time grows in proportion to them."""
+"""Positions that a competitor is timed on if its time is extrapolated in proportion."""
 WHOLE = {"kdb": math.inf, "krypton": 256, "naive": LINEAR}
-"""The most positions at which a candidate runs in full."""
+"""Largest number of positions that each candidate runs on without extrapolation."""
 MARGIN = 0.95
-"""Of naive's speed: kdb is to reach it at any number of positions."""
+"""kdb must reach this share of naive's speed at every number of positions."""
 
 
 def spaced(free: Ints, positions: int) -> IntArray:
-    """An evenly spaced square of about so many (y, x) from 0 to ``free``, row by row; one lies in the middle."""
+    """A square of about so many evenly spaced positions in [0, ``free``], row by row: int64 [n, 2]."""
     side = max(math.isqrt(positions), 1)
     axes = [np.floor((np.arange(side) + 0.5) * (last + 1) / side).astype(np.int64) for last in free]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
 def batches(images: int) -> int:
-    """The batch for so many images: about BATCH, all batches about equal, so that none is a small rest."""
+    """The batch size for so many images: about BATCH, so that all batches are about equal."""
     return -(-images // max(round(images / BATCH), 1))
 
 
 class Query:
-    """A candidate of kdb's: the whole query, or, of more positions than WHOLE, one on a block of them, extrapolated."""
+    """A candidate of kdb's: the whole query; beyond WHOLE positions, a block of them, extrapolated.
+
+    ``seeds`` gives a new seed for each call.
+    """
 
     def __init__(self, db: Session, setting: Setting, positions: IntArray, preset: str, seeds: Iterator[int]) -> None:
         self.db, self.setting, self.preset, self.seeds = db, setting, preset, seeds
@@ -67,9 +70,9 @@ class Query:
         self.factor = len(positions) / len(self.positions)
 
     def __call__(self) -> Seconds:
-        """Seconds with planning and materialization; execution alone is extrapolated."""
+        """Run it; returns the seconds with planning and materialization, of which only execution is extrapolated."""
         self.db.close()  # frees the views
-        # A session keeps its plans with the settings they were made for: a new seed, which nothing reads, a new plan.
+        # Plans are cached by settings: a new seed, which an exact query does not use, makes the session plan again.
         self.db.execute(f"SET preset = {self.preset}; SET seed = {next(self.seeds)}")
         start = time.perf_counter()
         heat_map = query(self.db, self.setting, SIDE, self.positions)
@@ -78,7 +81,7 @@ class Query:
 
 
 class FullInference:
-    """The candidate naive: all positions and the unmodified image, or, of many, whole batches, extrapolated."""
+    """Naive inference at all positions and on the unmodified image; beyond WHOLE, on LINEAR positions, extrapolated."""
 
     def __init__(self, setting: Setting, positions: IntArray) -> None:
         self.setting = setting
@@ -91,13 +94,13 @@ class FullInference:
         self.naive = Naive(setting.subject.module, batch=batch).prepare(setting.subject.size)
 
     def __call__(self) -> Seconds:
-        """Seconds for all."""
+        """Run it; returns the extrapolated seconds."""
         of = self.setting
         return Seconds(self.factor * self.naive.seconds(of.normalised, of.fill, PATCH, self.positions))
 
 
 def measure_count(db: Session, setting: Setting, rounds: int, positions: IntArray, seeds: Iterator[int]) -> Json:
-    """The three in turns at ``positions``, after a query each one pixel off, so that weights are laid out."""
+    """Time the three candidates in turns, after queries one pixel off that prepare the layouts of weights."""
     candidates: dict[str, Query | FullInference] = {
         preset: Query(db, setting, positions, preset, seeds) for preset in ("kdb", "krypton")
     }
@@ -118,7 +121,7 @@ def measure_count(db: Session, setting: Setting, rounds: int, positions: IntArra
 
 
 def measure(scale: Scale) -> Json:
-    """All networks and numbers of positions."""
+    """Measure all networks and numbers of positions."""
     networks: dict[str, list[Any]] = {}
     for name in scale.networks:
         setting, networks[name], seeds = Setting(name, scale.size), [], count(1)
@@ -134,7 +137,7 @@ def measure(scale: Scale) -> Json:
 
 
 def section(found: Json) -> str:
-    """What is measured, and a row a network and number of positions."""
+    """The explanation, and a table with a row for each network and number of positions, in Markdown."""
     rows = [
         [
             name,
@@ -154,7 +157,7 @@ def section(found: Json) -> str:
         f"{side} x {side}, gray: means of {found['rounds']} rounds in which the three take turns, with 95 % confidence "
         "intervals, ratios formed round by round. All pay for what one new image costs: kdb and krypton for planning "
         "and for the materialization of the views, naive for one more inference, of the unmodified image. The session "
-        "has the network traced and its weights folded and laid out, by a query at other positions before.\n\n"
+        "has traced the network, folded its weights and prepared their layouts, by an earlier query elsewhere.\n\n"
         "- kdb: always all positions.\n"
         f"- krypton: `SET preset = krypton`, the paper's own plan; beyond {WHOLE['krypton']} positions a block of "
         f"{LINEAR} neighbours, of which the execution is extrapolated.\n"
@@ -167,7 +170,7 @@ def section(found: Json) -> str:
 
 
 def draw(found: Json) -> Mapping[str, Figure]:
-    """A panel a network: seconds by positions."""
+    """Two figures with a panel for each network: seconds, and speedup over naive, by number of positions."""
     figure, plots = panels(len(found["networks"]))
     for axes, (name, rows) in zip(plots, found["networks"].items(), strict=True):
         xs = [each["positions"] for each in rows]

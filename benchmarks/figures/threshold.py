@@ -1,4 +1,4 @@
-"""Projective field thresholding, the paper's Figures 7 and 12: work and error by tau, then theory against seconds."""
+"""Projective field thresholding, the paper's Figures 7 and 12: work and error by tau, and theory against seconds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from benchmarks.figures.common import (
     curve,
     free_of,
     from_zero,
-    lattice_block,
+    grid_block,
     panels,
     prose,
     query,
@@ -35,45 +35,47 @@ from benchmarks.figures.common import (
 from benchmarks.timing import Seconds, interleave, markdown_table
 from benchmarks.verify import IntArray
 from kdb.execution.engine import Engine, default_settings
-from kdb.execution.executor import Occlusion
+from kdb.execution.stages import Occlusion
 from kdb.frontends.torch_export import trace
 from kdb.geometry import Size
 from kdb.kernels.base import Array
 from kdb.operators.network import Network
 from kdb.operators.pointwise import Flatten
 from kdb.planner.footprints import Geometry
+from kdb.planner.permissions import Permissions
 from kdb.session.session import Session
 
 TITLE = "Projective field thresholding"
 SIDE = 16
 TAUS = tuple(round(1 - 0.1 * i, 1) for i in range(10))
-"""Of the counted part; 1 is exact."""
+"""Thresholds whose multiply-adds and errors are computed; 1 is exact."""
 TIMED = (1.0, 0.8, 0.6, 0.4, 0.2)
+"""Thresholds whose plans are timed."""
 JUDGED = 24
-"""Positions of which the last map is compared."""
+"""Number of positions at which the last layer's output is compared."""
 NETWORK_COLOURS = (BLUE, ORANGE, GREEN)
 
 
 def theory(network: Network, tau: float) -> float:
-    """Equation 14 with a patch in the middle and boxes of at most ``tau`` of each map, all layers."""
+    """Equation 14 for a patch in the middle, with boxes of at most the share ``tau`` of each layer's output."""
     whole = centred(network, SIDE)
     geometry = Geometry(network, whole.positions, whole.patch, threshold=tau)
     return network.macs / sum(recomputed(network, node, geometry) for node in network)
 
 
 def up_to_last_window(network: Network) -> Network:
-    """The network that ends in the output of its last convolution or pooling over a map, flattened."""
+    """The network up to its last convolution or pooling whose output is larger than one cell, flattened."""
     last = max(i for i, node in enumerate(network) if node.operator.windowed and node.shape.size.area > 1)
     layers = [(node.name, node.operator, node.inputs) for node in network.nodes[: last + 1]]
     return Network.build([*layers, ("flat", Flatten(), (network.nodes[last].name,))], network.parameters)
 
 
 def last_maps(network: Network, setting: Setting, positions: IntArray, tau: float) -> Array:
-    """How far the output of ``network`` is from that of the unmodified image at each position, [n, K]."""
+    """The change of the output of ``network`` at each position, float32 [n, K]."""
     settings = default_settings()
-    settings.set("rule.cut_over", "off")  # deltas to the end: all that a threshold drops
+    settings.set("rule.cut_over", "off")  # with deltas up to the output, the threshold applies to all layers
     engine = Engine(settings)
-    plan = engine.plan(network, positions, Size(SIDE, SIDE), threshold=tau).physical
+    plan = engine.plan(network, positions, Size(SIDE, SIDE), Permissions(threshold=tau)).physical
     image = np.ascontiguousarray(setting.normalised.permute(1, 2, 0).numpy())
     views, _ = engine.materialize(plan, "figure", image)
     found = np.empty((len(positions), network.output.shape.channels), np.float32)
@@ -87,23 +89,23 @@ def last_maps(network: Network, setting: Setting, positions: IntArray, tau: floa
 
 
 def errors(network: Network, setting: Setting, taus: tuple[float, ...]) -> list[float]:
-    """Mean squared errors of the last map by tau, over the mean square of what the patch changes there."""
+    """Mean squared error of the last convolutional output by tau, relative to the mean square of its exact change."""
     short = up_to_last_window(network)
-    positions = lattice_block(free_of(setting, SIDE), JUDGED)
+    positions = grid_block(free_of(setting, SIDE), JUDGED)
     exact = last_maps(short, setting, positions, 1.0)
     found = [np.mean((last_maps(short, setting, positions, tau) - exact) ** 2) for tau in taus]
     return [float(each / np.mean(exact**2)) for each in found]
 
 
 def execution(db: Session, setting: Setting, positions: IntArray, preset: str, tau: float) -> Seconds:
-    """Seconds a position of executing the ``preset``'s plan at that threshold."""
+    """Seconds per position of executing the plan of a ``preset`` with the threshold ``tau``."""
     db.execute(f"SET preset = {preset}")
     heat_map = query(db, setting, SIDE, positions, f"THRESHOLD {tau}")
     return Seconds(heat_map.stats.seconds["execute"] / len(positions))
 
 
 def measure_network(name: str, scale: Scale) -> dict[str, Any]:
-    """Counts and errors at all taus, seconds at some."""
+    """Counts and errors of a network for TAUS, seconds for TIMED."""
     setting = Setting(name, scale.size)
     network = trace(setting.subject.module, (3, *setting.subject.size))
     found: dict[str, Any] = {
@@ -111,8 +113,8 @@ def measure_network(name: str, scale: Scale) -> dict[str, Any]:
         "theory": [theory(network, tau) for tau in TAUS],
         "error": errors(network, setting, TAUS),
     }
-    many = lattice_block(free_of(setting, SIDE), scale.sample)
-    few = lattice_block(free_of(setting, SIDE), max(scale.sample // 4, BATCH))
+    many = grid_block(free_of(setting, SIDE), scale.sample)
+    few = grid_block(free_of(setting, SIDE), max(scale.sample // 4, BATCH))
     whole = few[: len(few) // BATCH * BATCH]
     with setting.subject.connect(threads=torch.get_num_threads()) as db:
         candidates: dict[str, Callable[[], Seconds]] = {
@@ -135,14 +137,14 @@ def measure_network(name: str, scale: Scale) -> dict[str, Any]:
 
 
 def measure(scale: Scale) -> Json:
-    """All networks."""
+    """Measure all networks."""
     networks = {name: measure_network(name, scale) for name in scale.networks}
     sys.stdout.flush()
     return {"rounds": scale.rounds, "timed": TIMED, "networks": networks}
 
 
 def section(found: Json) -> str:
-    """What is measured, and a row a network and tau."""
+    """The explanation, and tables with a row for each network and tau, in Markdown."""
     counted, timed = [], []
     for name, each in found["networks"].items():
         counted += [[name, *row] for row in zip(each["taus"], each["theory"], each["error"], strict=True)]
@@ -168,7 +170,7 @@ def section(found: Json) -> str:
 
 
 def draw(found: Json) -> Mapping[str, Figure]:
-    """Work and error by tau of all networks; a panel a network of theory against seconds."""
+    """A figure of work and error by tau for all networks, and one of theory against seconds, a panel for each."""
     figure, (work, error) = panels(2)
     for colour, (name, each) in zip(NETWORK_COLOURS, found["networks"].items(), strict=False):
         work.plot(each["taus"], each["theory"], "o-", color=colour, markersize=3, label=name)

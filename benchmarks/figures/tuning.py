@@ -1,4 +1,4 @@
-"""Tuning the threshold, as the paper's Figure 9: SSIM by tau with its fit, and how far new images fall short."""
+"""Tuning the threshold, the paper's Figure 9: SSIM by tau with its fit, and SSIM of new images at the chosen tau."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from kdb.session.tuning import Subject, Tuning
 TITLE = "Tuning the threshold"
 TARGET = 0.9
 SIDE = 256
-"""Of the crops, which the network's own preprocessing then crops to its input."""
+"""Side of the crops in pixels; the network's preprocessing crops them further to its input."""
 
 
 def tuned(folder: Path, images: NDArray[np.uint8], name: str, stride: int) -> Tuning:
-    """What TUNE finds on the images."""
+    """The result of TUNE on the images, uint8 [n, H, W, 3], which are written to ``folder``."""
     (folder / name).mkdir()
     for index, image in enumerate(images):
         Image.fromarray(image).save(folder / name / f"{index:02}.png")
@@ -38,15 +38,15 @@ def tuned(folder: Path, images: NDArray[np.uint8], name: str, stride: int) -> Tu
         db.execute(f"TUNE {TRAINED} ON '{folder / name}/*.png' STRIDE {stride} TO SSIM {TARGET}")
         one = db.execute(f"OCCLUDE '{folder / name}/00.png' USING {TRAINED} AT ?", [np.zeros((1, 2), np.int64)])
     assert isinstance(one, HeatMap)
-    kept = Study(study)
-    found = kept.tuning(Subject(one.model_identity, (16, 16), (stride, stride), "black", "probability"))
-    kept.close()
+    written = Study(study)
+    found = written.tuning(Subject(one.model_identity, (16, 16), (stride, stride), "black", "probability"))
+    written.close()
     assert found is not None
     return found
 
 
 def measure(scale: Scale) -> Json:
-    """A tuning on one half of the crops; the other half at the tau that it chooses."""
+    """Tune on one half of the crops, and test the chosen tau on the other half."""
     crops = photos.crops((SIDE, SIDE), 2 * scale.images, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         tune, test = (
@@ -69,7 +69,7 @@ def measure(scale: Scale) -> Json:
 
 
 def section(found: Json) -> str:
-    """What is measured, a row a tau, and what became of the target."""
+    """The explanation, a table with a row for each tau, and the shares that meet the target, in Markdown."""
     rows = []
     for i, tau in enumerate(found["taus"]):
         both = [np.array(found[of])[:, i] for of in ("tune", "test")]
@@ -94,7 +94,7 @@ def section(found: Json) -> str:
 
 
 def draw(found: Json) -> Mapping[str, Figure]:
-    """SSIM by tau with the fit; the distribution of the deviation from the target."""
+    """Plots of SSIM by tau with the fit, and of the distribution of deviations from the target."""
     figure, (by_tau, deviation) = panels(2)
     taus = np.array(found["taus"])
     for row in found["tune"]:

@@ -1,7 +1,6 @@
-"""All that is to be known of kdb on a GPU, in one command of six and a half minutes.
+"""Checks kdb on a GPU, correctness and speed, in one command: ``python -m benchmarks.gpu_check``, 6.5 minutes.
 
-Wherever it is cut off, what it had measured is in the report.
-
-Sections run in the order of their weight, each in a process of its own, so that an illegal memory access, which spoils
-every later call of its process, ends only its own section.  A row is in the report as soon as it is measured.
+Sections run in the order of their importance, each in a process of its own: an illegal memory access, after which all
+later CUDA calls of a process fail, ends only its own section.  A row is written to the report as soon as it is
+measured, so that a run that is cut off loses nothing.
 """

@@ -1,4 +1,4 @@
-"""The command: runs each section in a process of its own, keeps what it prints, and goes on when it fails."""
+"""The command: runs each section in a process of its own, logs its output, and continues if it fails."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,10 +26,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Part:
-    """A section: its name, the function (module:function) of (Check, Rows, network) that it runs, its limit in seconds.
+    """A section of the check.
 
-    ``each`` names the networks that it runs for, a process each: "compared", "others" (those not compared), or "" for
-    a section that is of no network.
+    Attributes:
+        name: of the section.
+        where: the function that it runs, as module:function; it is called with (Check, Rows, network).
+        limit: seconds after which it is stopped.
+        each: the networks that it runs for, a process each: "compared", "others" (those not compared), or "" for a
+            section that needs no network.
     """
 
     name: str
@@ -37,7 +42,7 @@ class Part:
     each: str = ""
 
     def jobs(self, check: Check) -> list[tuple[str, str]]:
-        """(section, network) for each process."""
+        """The pairs (section, network), one for each process."""
         if not self.each:
             return [(self.name, "")]
         others = tuple(name for name in check.networks if name not in check.compared)
@@ -58,12 +63,12 @@ PARTS = (
     Part("rivals", "benchmarks.gpu_check.rivals:rivals", 60, "compared"),
     Part("patches", "benchmarks.gpu_check.maps:patches", 60, "compared"),
 )
-"""In the order of their weight: what a run that is cut off leaves out is at the end."""
+"""In the order of their importance, as a run that is cut off misses the last ones."""
 
 
 def run(check: Check, parts: Sequence[Part]) -> bool:
-    """Run the parts until time is up; whether all that began ended well."""
-    well = True
+    """Run the parts until time is up; returns whether all that began succeeded."""
+    succeeded = True
     with _prepared(check):
         for part in parts:
             for section, network in part.jobs(check):
@@ -71,20 +76,22 @@ def run(check: Check, parts: Sequence[Part]) -> bool:
                     print(f"no time left for {section}", flush=True)
                     continue
                 outcome = _section(check, section, part, network)
-                well &= outcome == "done"
-    return well
+                succeeded &= outcome == "done"
+    return succeeded
 
 
 def _section(check: Check, section: str, part: Part, network: str) -> str:
+    """Run one section and write its outcome, which is returned, to the report."""
     print(f"{section}:", flush=True)
     Report(check.out).begin(section)
     begun, limit = time.perf_counter(), min(part.limit, max(check.left, 1))
     arguments = [sys.executable, "-m", "benchmarks.gpu_check.child", part.where, section, network, check.as_json()]
     with (check.out / "gpu-output.log").open("a", encoding="utf-8") as log:
-        # A group of its own, so that what it started in its turn ends with it.
+        # A process group of its own, so that its own child processes can be killed with it.
         child = subprocess.Popen(
-            arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-        )
+            arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            start_new_session=True,
+        )  # fmt: skip
         outcome = _watched(child, log, section, limit)
     Report(check.out).end(section, outcome, time.perf_counter() - begun)
     print(f"  {outcome}, {time.perf_counter() - begun:.1f} s", flush=True)
@@ -92,35 +99,35 @@ def _section(check: Check, section: str, part: Part, network: str) -> str:
 
 
 def _watched(child: subprocess.Popen[str], log: IO[str], section: str, limit: float) -> str:
-    """Pass on what the child prints until it ends, or until its time is up; how it ended."""
-    log.write(f"==== {section}\n")
-    alarm = time.monotonic() + limit
+    """Print and log the child's output until it ends or ``limit`` seconds have passed; returns the outcome."""
+
+    def pass_on(printed: IO[str]) -> None:
+        for line in printed:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            log.write(line)
+            log.flush()
+
     assert child.stdout is not None
-    os.set_blocking(child.stdout.fileno(), False)
+    log.write(f"==== {section}\n")
+    reader = threading.Thread(target=pass_on, args=(child.stdout,), daemon=True)
+    reader.start()
     try:
-        while True:
-            ended = child.poll() is not None
-            with contextlib.suppress(BlockingIOError, TypeError):  # TypeError: nothing to read yet (Python 3.11)
-                while text := child.stdout.read():
-                    sys.stdout.write(text)
-                    sys.stdout.flush()
-                    log.write(text)
-                    log.flush()
-            if ended:
-                break
-            if time.monotonic() > alarm:
-                return f"broken off after {limit:.0f} s"
-            time.sleep(0.05)
+        status = child.wait(limit)
+        outcome = "done" if status == 0 else f"failed (exit status {status})"
+    except subprocess.TimeoutExpired:
+        outcome = f"stopped after {limit:.0f} s"
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
-    return "done" if child.returncode == 0 else f"failed (exit status {child.returncode})"
+        reader.join()
+    return outcome
 
 
 @contextlib.contextmanager
 def _prepared(check: Check) -> Iterator[None]:
-    """Beside the first sections, which use one core: the networks are calibrated, for the later ones to find."""
+    """Calibrate the networks in the background, while the first sections run, which use one core."""
     if check.device != "cuda":
         yield
         return
@@ -136,20 +143,24 @@ def _prepared(check: Check) -> Iterator[None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: 0 where every section that began ended well, and all that was compared is exact."""
+    """The command; returns 0 if every section that began succeeded and all comparisons are exact, else 1."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_check", description=__doc__.partition("\n")[0])
-    parser.add_argument("--minutes", type=float, default=6.5, help="after which all ends (%(default)s)")
+    parser.add_argument("--minutes", type=float, default=6.5, help="time limit of the whole run (%(default)s)")
     names = ", ".join(part.name for part in PARTS)
-    parser.add_argument("--only", metavar="SECTIONS", help=f"of {names}; comma-separated; others' rows are kept")
-    parser.add_argument("--networks", help="for exactness, comma-separated; the ten of make verify by default")
-    parser.add_argument("--compared", default="resnet18,vgg16,inception_v3", help="for speed (%(default)s)")
-    parser.add_argument("--rehearse", action="store_true", help="on the CPU: small, and its figures mean nothing")
+    parser.add_argument(
+        "--only", metavar="SECTIONS", help=f"these sections, comma-separated, of {names}; the rows of others are kept"
+    )
+    parser.add_argument("--networks", help="checked for exactness, comma-separated; by default those of make verify")
+    parser.add_argument(
+        "--compared", default="resnet18,vgg16,inception_v3", help="networks whose speed is measured (%(default)s)"
+    )
+    parser.add_argument("--rehearse", action="store_true", help="a small run on the CPU, whose figures mean nothing")
     parser.add_argument("--out", type=Path, help="folder for gpu.md and gpu.json (docs/benchmarks)")
     options = parser.parse_args(arguments)
     if not options.rehearse and not torch.cuda.is_available():
         raise SystemExit("torch sees no CUDA device; --rehearse runs this on the CPU")
     if options.rehearse and options.out is None:
-        raise SystemExit("a rehearsal needs --out: its report is not to be taken for one")
+        raise SystemExit("a rehearsal needs --out, so that it does not overwrite the report")
     chosen = tuple(options.only.split(",")) if options.only else tuple(part.name for part in PARTS)
     if unknown := set(chosen) - {part.name for part in PARTS}:
         raise SystemExit(f"unknown section {', '.join(unknown)}; there are {names}")
@@ -158,15 +169,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work:
         until = time.time() + options.minutes * 60
-        if options.rehearse:  # one network, a coarse lattice, few positions
+        if options.rehearse:  # one network, a coarse grid, few positions
             one = ("squeezenet1_1",)
             check = Check("cpu", (*one, "alexnet"), one, out, Path(work), until, 48, (4,), (16,), rounds=1, judged=4)
         else:
             networks = verify.chosen_networks(options.networks, verify.NETWORKS)
             compared = verify.chosen_networks(options.compared, verify.NETWORKS)
             check = Check("cuda", networks, compared, out, Path(work), until)
-        well = run(check, parts)
-    return 0 if well and all(row["verdict"] == "exact" for row in Report(out).rows("Exactness")) else 1
+        succeeded = run(check, parts)
+    return 0 if succeeded and all(row["verdict"] == "exact" for row in Report(out).rows("Exactness")) else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The backends that a check looks at: every precision, with all kernels and with kdb's own alone."""
+"""The backends that are checked: every precision, with all kernels and with kdb's own alone."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
 
 OWN = {"auto": "all", "native": "own"}
-"""What ``SET kernels`` takes, and how rows call it."""
+"""Values of ``SET kernels``, and their names in the report."""
 
 
 def precisions(check: Check) -> tuple[str, ...]:
-    """Those that a device has: no CPU has tf32."""
+    """The precisions that the device has: all but tf32 on a CPU."""
     return tuple(each for each in PRECISIONS if check.device == "cuda" or each != "tf32")
 
 
 def backends(check: Check) -> Iterator[tuple[str, Backend]]:
-    """Each with its name."""
+    """The backends, each with its name for the report."""
     for precision in precisions(check):
         for kernels, shown in OWN.items():
             native = kernels == "native"

@@ -1,4 +1,4 @@
-"""CALIBRATE on the device; its profile is kept beside the report and used by all sections that follow."""
+"""CALIBRATE on the device; the profile is stored next to the report and used by all later sections."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from kdb.planner import calibration
 
 
 def calibrate(check: Check, rows: Rows, network: str) -> None:
-    """The section."""
+    """Measure the cost profile of the device, and report its rates."""
     on_gpu = check.device == "cuda"
     profile = calibration.measure_device(gpu.opened()) if on_gpu else calibration.measure(cores())
-    if on_gpu:  # a CPU's is its session's affair
+    if on_gpu:  # sessions on a CPU measure their own
         (check.out / PROFILE).write_text(calibration.encoded(profile), encoding="utf-8")
     rows("Calibration", what="bandwidth, GB/s", value=profile.bandwidth / 1e9)
     rows("Calibration", what="a call, us", value=profile.call * 1e6)

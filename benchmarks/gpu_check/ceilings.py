@@ -1,4 +1,4 @@
-"""What the device can do: memory, products, launches, and what a new shape costs cuDNN in an old and a new thread."""
+"""Limits of the device: memory bandwidth, matrix products, launches, and the first convolution of a new shape."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from benchmarks.gpu_check.check import Check, Rows
 from benchmarks.gpu_check.full_inference import permitted
 from benchmarks.gpu_check.subject import clock
 from kdb.geometry import Size
-from kdb.kernels.base import Sliding, Weight
+from kdb.kernels.base import ConvolutionSpec, Sliding, Weight
 
 REPEATS = 20
 
 
 def ceilings(check: Check, rows: Rows, network: str) -> None:
-    """The section."""
+    """Report the limits of the device; they do not depend on ``network``."""
     large = check.device == "cuda"
     with torch.inference_mode():
         _copy(check, rows, 2**30 if large else 2**26)
@@ -29,19 +29,23 @@ def ceilings(check: Check, rows: Rows, network: str) -> None:
             _product(check, rows, precision, 8192 if large else 512)
     label, backend = next(backends(check))
     with backend.running(), torch.inference_mode():
-        tiny = backend.upload(np.zeros((1, 1, 1, 4), np.float32))
+        tiny = backend.memory.upload(np.zeros((1, 1, 1, 4), np.float32))
         rows(
             "Launches", what=f"a sum of four numbers ({label})",
-            us_each=_queued(lambda: backend.add(tiny, tiny, True), backend.synchronize) * 1e6,
+            us_each=_queued(lambda: backend.maps.add(tiny, tiny, True), backend.synchronize) * 1e6,
         )  # fmt: skip
-        x = backend.upload(np.random.default_rng(0).standard_normal((8, 14, 14, 32)).astype(np.float32))
-        weight = Weight(np.ones((32, 32, 3, 3), np.float32))
-        kernel = backend.convolution_kernels(Sliding((3, 3)), 1)[0]
+        x = backend.memory.upload(np.random.default_rng(0).standard_normal((8, 14, 14, 32)).astype(np.float32))
+        spec = ConvolutionSpec(Weight(np.ones((32, 32, 3, 3), np.float32)), None, Sliding((3, 3)), 1, (1, 1, 1, 1))
+        kernel = backend.kernels.convolution(spec.sliding, 1)[0]
 
         def ours() -> object:
-            return backend.convolve(x, weight, None, Sliding((3, 3)), 1, (1, 1, 1, 1), kernel)
+            return kernel.evaluate(backend, x, spec)
 
-        rows("Launches", what=f"a convolution through kdb ({kernel})", us_each=_queued(ours, backend.synchronize) * 1e6)
+        rows(
+            "Launches",
+            what=f"a convolution through kdb ({kernel.name})",
+            us_each=_queued(ours, backend.synchronize) * 1e6,
+        )
         channels_last = torch.randn(8, 32, 14, 14, device=check.device).contiguous(memory_format=torch.channels_last)
         filters = torch.ones(32, 32, 3, 3, device=check.device).contiguous(memory_format=torch.channels_last)
         theirs = _queued(lambda: F.conv2d(channels_last, filters, padding=1), lambda: _synchronize(check))
@@ -55,7 +59,7 @@ def _synchronize(check: Check) -> None:
 
 
 def _steady(check: Check, call: Callable[[], object]) -> float:
-    """The median of single calls, each waited for."""
+    """Median seconds of single calls, with synchronisation after each."""
 
     def waited() -> None:
         call()
@@ -66,7 +70,7 @@ def _steady(check: Check, call: Callable[[], object]) -> float:
 
 
 def _queued(call: Callable[[], object], synchronize: Callable[[], None], count: int = 500) -> float:
-    """Seconds each of many calls that nobody waits for between them."""
+    """Mean seconds of ``count`` calls, with synchronisation after the last one only."""
     for _ in range(10):
         call()
     synchronize()
@@ -78,13 +82,14 @@ def _queued(call: Callable[[], object], synchronize: Callable[[], None], count: 
 
 
 def _copy(check: Check, rows: Rows, count: int) -> None:
-    """Read and written bytes."""
+    """Report the bandwidth of a copy of ``count`` bytes; bytes read and written both count."""
     x = torch.randint(0, 255, (count,), dtype=torch.uint8, device=check.device)
     y = torch.empty_like(x)
     rows("Ceilings", what="copy, GB/s", value=2 * count / _steady(check, lambda: y.copy_(x)) / 1e9)
 
 
 def _product(check: Check, rows: Rows, precision: str, side: int) -> None:
+    """Report the rate of a product of two square matrices."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     a, b = (torch.randn(side, side, device=check.device).to(dtype) for _ in range(2))
     with permitted(precision):
@@ -93,7 +98,7 @@ def _product(check: Check, rows: Rows, precision: str, side: int) -> None:
 
 
 def _new_shapes(check: Check, rows: Rows, extent: Size) -> None:
-    """The first convolution of a shape, its second, and the shape's first one in another thread."""
+    """Report the time of a shape's first convolution, of its second, and of its first in another thread."""
     filters = torch.ones(32, 32, 3, 3, device=check.device)
     seconds: dict[str, list[float]] = {}
 

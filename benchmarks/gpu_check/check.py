@@ -1,4 +1,4 @@
-"""What a run of the check is asked to do, and the report that its sections write rows into."""
+"""The parameters of a run of the check, and the report that its sections write to."""
 
 from __future__ import annotations
 
@@ -12,23 +12,32 @@ from typing import Any
 from benchmarks.timing import markdown_table, write_json, write_markdown
 
 PROFILE = "gpu-profile.json"
-"""The profile that CALIBRATE measured, beside the report."""
+"""File of the cost profile that CALIBRATE measured, in the folder of the report."""
 
 WHAT = """Whole queries against full inference of the same module on the same device, in turns in one process. Seconds
-are medians and end with the values on the host. *Naive* is the fastest of three batch sizes, two memory layouts, and a
-CUDA graph for the fastest of them, with batch-norms folded, at the precision that kdb is given; with fp32 neither side
-rounds to tf32. *First* is a query's first run, planning and uploads included; *steady* its later runs, for which the
-plan is kept and the views are computed anew. Weights are random, calibrated on photographs: they serve for speed and
-exactness alone."""
+are medians, and include the transfer of the values to the host. *Naive* is the fastest of three batch sizes, two memory
+layouts, and a CUDA graph for the fastest of them, with batch-norms folded, at the precision that kdb is given; with
+fp32 neither side rounds to tf32. *First* is a query's first run, planning and uploads included; *steady* its later
+runs, for which the plan is cached and the views are computed anew. Weights are random, calibrated on photographs: they
+serve for speed and exactness alone."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One run: the device ("cuda" or "cpu"), its networks, how much of each, and where files go.
+    """The parameters of one run.
 
-    ``compared`` are the networks whose speed is measured, ``networks`` those whose exactness is.  ``out`` is the
-    report's folder, ``work`` a temporary one that the sections share.  ``until`` is a time as time.time() gives it.
-    ``rounds`` are timed runs of each side, ``judged`` the positions of a case whose logits are compared.
+    Attributes:
+        device: "cuda" or "cpu".
+        networks: checked for exactness.
+        compared: networks whose speed is measured.
+        out: folder of the report.
+        work: temporary folder that the sections share.
+        until: end of the run, as of time.time().
+        stride: of whole maps, in pixels.
+        counts: numbers of scattered positions.
+        sides: of square patches, in pixels.
+        rounds: timed runs of each candidate.
+        judged: positions of each case whose logits are compared with float64.
     """
 
     device: str
@@ -50,16 +59,16 @@ class Check:
 
     @property
     def on(self) -> str:
-        """The device as a query names it."""
+        """The device as queries write it after ON."""
         return "gpu" if self.device == "cuda" else "cpu"
 
     def as_json(self) -> str:
-        """For another process."""
+        """The parameters as JSON, to pass them to another process."""
         return json.dumps(asdict(self), default=str)
 
     @classmethod
     def from_json(cls, text: str) -> Check:
-        """What :meth:`as_json` wrote."""
+        """The parameters that :meth:`as_json` wrote."""
         given = json.loads(text)
         tuples = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
         return cls(**{**given, **tuples, "out": Path(given["out"]), "work": Path(given["work"])})
@@ -67,7 +76,7 @@ class Check:
 
 @dataclass
 class Section:
-    """What one section's process left: how it ended, and rows by the title of their table."""
+    """The results of one section: its outcome, its seconds, and rows by the title of their table."""
 
     outcome: str = "not run"
     seconds: float = 0.0
@@ -75,9 +84,9 @@ class Section:
 
 
 class Report:
-    """gpu.json and gpu.md in a folder; a section that runs again replaces its own rows and no others'.
+    """The report, gpu.json and gpu.md in a folder; a section that runs again replaces its own rows only.
 
-    One process writes at a time: the section's while it runs, its parent before and after.
+    Only one process writes at a time: the section's while it runs, its parent before and after.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -88,22 +97,22 @@ class Report:
             self.sections = {name: Section(**section) for name, section in found["sections"].items()}
 
     def begin(self, section: str) -> None:
-        """Forget what a section had before."""
+        """Remove a section's former rows, before it runs."""
         self.sections[section] = Section("begun")
         self._write()
 
     def row(self, section: str, title: str, row: Mapping[str, Any]) -> None:
-        """Add a row to a table of a section."""
+        """Add a row to the table ``title`` of a section."""
         self.sections[section].tables.setdefault(title, []).append(dict(row))
         self._write()
 
     def end(self, section: str, outcome: str, seconds: float) -> None:
-        """Note how a section ended."""
+        """Record the outcome of a section."""
         self.sections[section].outcome, self.sections[section].seconds = outcome, seconds
         self._write()
 
     def rows(self, title: str) -> list[dict[str, Any]]:
-        """Of all sections."""
+        """The rows of the table ``title`` of all sections."""
         return [row for section in self.sections.values() for row in section.tables.get(title, [])]
 
     def _write(self) -> None:
@@ -117,19 +126,19 @@ class Report:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows may lack columns that others have: a dash."""
+    """A Markdown table with the columns of all rows; a dash where a row has no value."""
     headers = list(dict.fromkeys(column for row in rows for column in row))
     return markdown_table(headers, [[row.get(column, "-") for column in headers] for row in rows])
 
 
 class Rows:
-    """What a section writes its rows with: each is printed, and in the report when the call returns."""
+    """Prints a section's rows and writes each to the report at once."""
 
     def __init__(self, check: Check, section: str) -> None:
         self._report, self._section = Report(check.out), section
 
     def __call__(self, title: str, **cells: Any) -> None:
-        """One row; underscores in the cells' names stand for spaces."""
+        """Add a row to the table ``title``; underscores in the names of cells become spaces."""
         row = {name.replace("_", " "): value for name, value in cells.items()}
         self._report.row(self._section, title, row)
         shown = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())

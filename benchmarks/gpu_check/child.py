@@ -1,4 +1,4 @@
-"""One section, in a process of its own: ``... -m benchmarks.gpu_check.child MODULE:FUNCTION SECTION NETWORK CHECK``."""
+"""Runs one section: ``python -m benchmarks.gpu_check.child MODULE:FUNCTION SECTION NETWORK CHECK``, CHECK as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kdb.planner import calibration
 
 
 def main(where: str, section: str, network: str, given: str) -> None:
-    """Run the section; what it raises ends the process."""
+    """Run the section; an exception ends the process."""
     faulthandler.enable()
     check = Check.from_json(given)
     known = check.out / PROFILE

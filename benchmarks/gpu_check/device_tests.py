@@ -1,4 +1,4 @@
-"""The tests that need a device: the raw kernels first, whole plans and queries later."""
+"""Runs the tests that need a device: those of single kernels first, those of plans and queries later."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ FILE = "tests/kernels/test_gpu_device.py"
 
 
 def first(check: Check, rows: Rows, network: str) -> None:
-    """Kernels, launched one by one."""
+    """Run the tests of single kernels."""
     _run(rows, FIRST)
 
 
 def other(check: Check, rows: Rows, network: str) -> None:
-    """All others."""
+    """Run all other tests."""
     _run(rows, f"not ({FIRST})")
 
 
 def _run(rows: Rows, chosen: str) -> None:
-    """What pytest prints passes through to whoever reads this process."""
+    """Run pytest with ``-k chosen``; its output is passed on line by line."""
     begun = time.perf_counter()
-    # By file, since to collect the others takes more than is installed where there is a GPU.
+    # This file alone, as collecting the others needs packages that a machine with a GPU may lack.
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", "-k", chosen, FILE]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert child.stdout is not None

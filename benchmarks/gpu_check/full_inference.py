@@ -1,7 +1,7 @@
-"""Full inference on a GPU as a careful user would write it, at the precision that kdb is given.
+"""Full inference on a GPU as a careful user would write it, at the same precision as kdb.
 
-Batch-norms folded, the better of two memory layouts, occluded images made on the device, the fastest of several batch
-sizes, launches replayed from a CUDA graph where that is faster.
+Batch-norms are folded and occluded images are made on the device.  The fastest of two memory layouts and several batch
+sizes is used, replayed from a CUDA graph if that is faster still.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from kdb.kernels.gpu.rounding import rounding
 BATCHES = (128, 256, 512)
 PRECISIONS = ("fp32", "tf32", "bf16")
 TRIED = 1024
-"""Positions that a candidate is timed on."""
+"""Most positions that a candidate is timed on."""
 
 
 @contextmanager
 def permitted(precision: str) -> Iterator[None]:
-    """torch rounds to tf32 where that is asked for and nowhere else; cuDNN tries its algorithms for each shape."""
+    """Let torch round to tf32 only at that precision, and let cuDNN choose algorithms by timing them for each shape."""
     cudnn = torch.backends.cudnn
     before, cudnn.benchmark = cudnn.benchmark, True
     try:
@@ -38,7 +38,7 @@ def permitted(precision: str) -> Iterator[None]:
 
 
 class Prepared:
-    """A module at a precision on a device, its batch-norms folded; the module given is left as it is."""
+    """A copy of a module on a device, at a precision and with batch-norms folded."""
 
     def __init__(self, module: nn.Module, precision: str, device: str) -> None:
         folded, _ = fold_batch_norms(copy.deepcopy(module).eval())
@@ -47,7 +47,7 @@ class Prepared:
 
 
 class FullInference:
-    """Full inference in batches of ``batch`` in a memory layout; replayed from a CUDA graph where ``graph``."""
+    """Full inference in batches of ``batch`` in a memory layout; with ``graph``, replayed from a CUDA graph."""
 
     def __init__(self, of: Prepared, batch: int, layout: torch.memory_format, graph: bool = False) -> None:
         self.of, self.batch, self.layout, self.graph = of, batch, layout, graph
@@ -62,7 +62,10 @@ class FullInference:
     def __call__(
         self, image: Tensor, fill: Tensor, patch: tuple[int, int], positions: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Logits [n, K] of ``image`` [C, H, W] with ``fill`` [C] laid on; on the host, so that the work is done."""
+        """Logits float32 [n, K] of ``image`` [C, H, W] with a patch (h, w) of colour ``fill`` [C] at each position.
+
+        They are on the host, so that all work is done.
+        """
         device, rows = self.of.device, []
         self.of.module.to(memory_format=self.layout)  # type: ignore[call-overload]
         image, fill = image.to(device), fill.to(device)
@@ -82,7 +85,7 @@ class FullInference:
     def seconds(
         self, image: Tensor, fill: Tensor, patch: tuple[int, int], positions: NDArray[np.int64]
     ) -> float:  # fmt: skip
-        """Until the logits are on the host."""
+        """Seconds of a call, until the logits are on the host."""
         start = time.perf_counter()
         self(image, fill, patch, positions)
         return time.perf_counter() - start
@@ -123,14 +126,15 @@ def best(
     positions: NDArray[np.int64],
     batches: Sequence[int] = BATCHES,
 ) -> FullInference:
-    """The fastest way on so many positions, of those that fit into memory: the better of two runs after a warm-up.
+    """The fastest full inference that fits into memory, by the better of two runs after a warm-up.
 
-    Batch sizes and layouts first; on a GPU then a CUDA graph of the fastest, kept where that is faster still.
+    Candidates are all layouts with all ``batches`` up to the number of positions; then, on a GPU, a CUDA graph of the
+    fastest of them.
     """
     sizes = [size for size in batches if size < len(positions)] or [len(positions)]
     chosen, least = None, float("inf")
 
-    def tried(candidate: FullInference) -> None:
+    def measure(candidate: FullInference) -> None:
         nonlocal chosen, least
         some = positions[: candidate.batch * max(1, min(len(positions), TRIED) // candidate.batch)]
         try:
@@ -144,8 +148,8 @@ def best(
 
     for layout in LAYOUTS:
         for size in sizes:
-            tried(FullInference(of, size, layout))
-    assert chosen is not None, "some batch fits"
+            measure(FullInference(of, size, layout))
+    assert chosen is not None, "no batch size fits into memory"
     if of.device.type == "cuda":
-        tried(FullInference(of, chosen.batch, chosen.layout, graph=True))
+        measure(FullInference(of, chosen.batch, chosen.layout, graph=True))
     return chosen

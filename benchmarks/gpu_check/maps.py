@@ -1,4 +1,4 @@
-"""Speed against full inference: whole maps with a profile, few positions, other patches."""
+"""Speed against full inference: whole heat maps with a profile, numbers of positions, and sizes of patches."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.gpu_check.backends import OWN, precisions
 from benchmarks.gpu_check.check import Check, Rows
 from benchmarks.gpu_check.full_inference import FullInference, best
-from benchmarks.gpu_check.subject import PATCH, IntArray, Subject, clock, subject
+from benchmarks.gpu_check.subject import PATCH, IntArray, Subject, clock, load_subject
 
 SHOWN = 8
-"""Kernels of a profile that have a row, those that take most."""
+"""Kernels of a profile that are reported, those that take most time."""
 
 
 def maps(check: Check, rows: Rows, network: str) -> None:
-    """Whole maps at each precision, by all kernels and by kdb's own, first and steady, and where the time goes."""
-    looked_at = subject(check, network)
-    positions = looked_at.lattice(check.stride)
+    """Time whole heat maps at each precision by each choice of kernels, first and later runs, and profile them."""
+    subject = load_subject(check, network)
+    positions = subject.grid(check.stride)
     for precision in precisions(check):
-        naive = _naive(looked_at, precision, PATCH, positions)
-        text = looked_at.query(f"STRIDE {check.stride}", precision=precision)
+        naive = _naive(subject, precision, PATCH, positions)
+        text = subject.query(f"STRIDE {check.stride}", precision=precision)
         for kernels, shown in OWN.items():
-            looked_at.db.execute(f"SET kernels = {kernels}")
-            first = looked_at.seconds(text)
-            plan = looked_at.run(text).stats.seconds["plan"]
-            theirs = partial(naive.seconds, looked_at.image, looked_at.fill, PATCH, positions)
-            ours, full = _medians(check.rounds, partial(looked_at.seconds, text), theirs)
+            subject.db.execute(f"SET kernels = {kernels}")
+            first = subject.seconds(text)
+            plan = subject.run(text).stats.seconds["plan"]
+            theirs = partial(naive.seconds, subject.image, subject.fill, PATCH, positions)
+            ours, full = _medians(check.rounds, partial(subject.seconds, text), theirs)
             rows(
                 "Whole maps", network=network, precision=precision, kernels=shown, positions=len(positions),
                 first_s=first, steady_s=ours, plan_s=plan, naive_s=full, naive_by=str(naive), kdb_vs_naive=full / ours,
             )  # fmt: skip
-            _profiled(rows, f"{network}, {precision}, {shown}", partial(looked_at.run, text), check.device)
+            _profiled(rows, f"{network}, {precision}, {shown}", partial(subject.run, text), check.device)
 
 
 def _profiled(rows: Rows, what: str, call: Callable[[], object], device: str) -> None:
-    """The share of the time that the device computes, and the kernels that take most of it."""
+    """Report the share of time in which the device computes, and the kernels that take most of it."""
     with profile(activities=[ProfilerActivity.CUDA if device == "cuda" else ProfilerActivity.CPU]) as seen:
         wall = clock(call)
     seconds: Counter[str] = Counter()
@@ -59,45 +59,45 @@ def _profiled(rows: Rows, what: str, call: Callable[[], object], device: str) ->
 
 
 def counts(check: Check, rows: Rows, network: str) -> None:
-    """Few positions to many, scattered."""
-    looked_at = subject(check, network)
+    """Time random positions, from few to many."""
+    subject = load_subject(check, network)
     generator = np.random.default_rng(0)
     for precision in precisions(check):
         for count in check.counts:
-            positions = generator.integers(0, np.array(looked_at.free()) + 1, (count, 2))
-            _compare(rows, "By number of positions", looked_at, precision, PATCH, positions)
+            positions = generator.integers(0, np.array(subject.free()) + 1, (count, 2))
+            _compare(rows, "By number of positions", subject, precision, PATCH, positions)
 
 
 def patches(check: Check, rows: Rows, network: str) -> None:
-    """Small patches to large ones, at fp32."""
-    looked_at = subject(check, network)
+    """Time small to large patches at fp32."""
+    subject = load_subject(check, network)
     for side in check.sides:
-        positions = looked_at.lattice(2 * check.stride, (side, side))
-        _compare(rows, "By size of the patch", looked_at, "fp32", (side, side), positions)
+        positions = subject.grid(2 * check.stride, (side, side))
+        _compare(rows, "By size of the patch", subject, "fp32", (side, side), positions)
 
 
 def _compare(
-    rows: Rows, title: str, looked_at: Subject, precision: str, patch: tuple[int, int], positions: IntArray
+    rows: Rows, title: str, subject: Subject, precision: str, patch: tuple[int, int], positions: IntArray
 ) -> None:  # fmt: skip
-    text = looked_at.query("AT $positions", patch, precision)
-    naive = _naive(looked_at, precision, patch, positions)
+    text = subject.query("AT $positions", patch, precision)
+    naive = _naive(subject, precision, patch, positions)
     ours, theirs = _medians(
-        looked_at.check.rounds,
-        partial(looked_at.seconds, text, positions),
-        partial(naive.seconds, looked_at.image, looked_at.fill, patch, positions),
+        subject.check.rounds,
+        partial(subject.seconds, text, positions),
+        partial(naive.seconds, subject.image, subject.fill, patch, positions),
     )
     rows(
-        title, network=looked_at.of.name, precision=precision, patch=patch[0], positions=len(positions), kdb_s=ours,
+        title, network=subject.model.name, precision=precision, patch=patch[0], positions=len(positions), kdb_s=ours,
         naive_s=theirs, kdb_vs_naive=theirs / ours,
     )  # fmt: skip
 
 
-def _naive(looked_at: Subject, precision: str, patch: tuple[int, int], positions: IntArray) -> FullInference:
-    return best(looked_at.prepared(precision), looked_at.image, looked_at.fill, patch, positions)
+def _naive(subject: Subject, precision: str, patch: tuple[int, int], positions: IntArray) -> FullInference:
+    return best(subject.prepared(precision), subject.image, subject.fill, patch, positions)
 
 
 def _medians(rounds: int, *candidates: Callable[[], float]) -> list[float]:
-    """Of the seconds that candidates report, taking turns after a warm-up."""
+    """Medians of the seconds that candidates return, taking turns after a warm-up."""
     seconds: list[list[float]] = [[] for _ in candidates]
     for turn in range(-1, rounds):
         for candidate, found in zip(candidates, seconds, strict=True):

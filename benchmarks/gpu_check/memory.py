@@ -1,4 +1,4 @@
-"""Peaks above what is held before: kdb's own batches, and full inference of 128 at a time."""
+"""Peak GPU memory above that of the weights: kdb in its own batches, and full inference in batches of 128."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import torch
 
 from benchmarks.gpu_check.check import Check, Rows
 from benchmarks.gpu_check.full_inference import FullInference
-from benchmarks.gpu_check.subject import PATCH, subject
+from benchmarks.gpu_check.subject import PATCH, load_subject
 
 
 def memory(check: Check, rows: Rows, network: str) -> None:
-    """The section; torch's pool is the one that both take from, and a CPU has none."""
-    looked_at = subject(check, network)
-    positions, text = looked_at.lattice(check.stride), looked_at.query(f"STRIDE {check.stride}")
-    naive = FullInference(looked_at.prepared("fp32"), 128, torch.channels_last)
-    ours = _peak(check, partial(looked_at.run, text))
-    theirs = _peak(check, partial(naive, looked_at.image, looked_at.fill, PATCH, positions[:512]))
+    """Report both peaks by torch's allocator, which both use; NaN on a CPU."""
+    subject = load_subject(check, network)
+    positions, text = subject.grid(check.stride), subject.query(f"STRIDE {check.stride}")
+    naive = FullInference(subject.prepared("fp32"), 128, torch.channels_last)
+    ours = _peak(check, partial(subject.run, text))
+    theirs = _peak(check, partial(naive, subject.image, subject.fill, PATCH, positions[:512]))
     rows("Peak memory above the weights", network=network, kdb_MiB=ours, naive_MiB=theirs)
 
 
 def _peak(check: Check, call: Callable[[], object]) -> float:
-    """MiB, of a second call."""
+    """Peak of a second call, in MiB above what was allocated before it."""
     call()
     if check.device != "cuda":
         return float("nan")
@@ -32,6 +32,6 @@ def _peak(check: Check, call: Callable[[], object]) -> float:
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    held = torch.cuda.memory_allocated()
+    before = torch.cuda.memory_allocated()
     call()
-    return float(torch.cuda.max_memory_allocated() - held) / 2**20
+    return float(torch.cuda.max_memory_allocated() - before) / 2**20

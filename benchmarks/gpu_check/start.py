@@ -1,4 +1,4 @@
-"""What is there; whether the kernels compile, and with how many registers; one convolution a precision."""
+"""First checks: versions, the kernels' compilation and registers, and one convolution at each precision."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ import torch
 from benchmarks.gpu_check.backends import backends
 from benchmarks.gpu_check.check import Check, Rows
 from kdb.geometry import Boxes, Size
-from kdb.kernels.base import Backend, Delta, Sliding, Weight
+from kdb.kernels.base import Backend, ConvolutionSpec, Delta, Sliding, Weight
 from kdb.kernels.cpu.backend import CpuBackend
+from kdb.kernels.cpu.taps import TAPS
 from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.device import CupyDevice
 from kdb.kernels.gpu.source import INSTANCES, kernels
 
 
 def start(check: Check, rows: Rows, network: str) -> None:
-    """The section."""
+    """Report versions, registers and one convolution at each precision; ``network`` is not used."""
     _versions(check, rows)
     if check.device == "cuda":
         _registers(rows)
@@ -46,7 +47,7 @@ def _versions(check: Check, rows: Rows) -> None:
 
 
 def _registers(rows: Rows) -> None:
-    """Of every instance; a source is compiled with its first."""
+    """Compile every kernel instance and report its registers; the first one of a source compiles the whole source."""
     device = gpu.opened()
     assert isinstance(device, CupyDevice)
     for name, instances in INSTANCES.items():
@@ -58,25 +59,27 @@ def _registers(rows: Rows) -> None:
 
 
 def _convolution(rows: Rows, label: str, backend: Backend) -> None:
-    """128 channels, 3 x 3, on deltas of 16 x 16: against numpy in fp32."""
+    """Run a 3 x 3 convolution of 128 channels on deltas of 16 x 16, and compare it with numpy in fp32."""
     rng, n, channels, extent = np.random.default_rng(0), 64, 128, Size(16, 16)
     weight = Weight((rng.standard_normal((channels, channels, 3, 3)) / 34).astype(np.float32))
     values = rng.standard_normal((n, *extent, channels)).astype(np.float32)
-    at, sliding, padding = Boxes(rng.integers(0, 9, (n, 2)), extent), Sliding((3, 3)), (1, 1, 1, 1)
+    spec = ConvolutionSpec(weight, None, Sliding((3, 3)), 1, (1, 1, 1, 1))
+    at = Boxes(rng.integers(0, 9, (n, 2)), extent)
     out = Boxes(np.maximum(at.origins - 1, 0), Size(18, 18))
-    expected = CpuBackend(native=True).convolve_delta(Delta(at, values), out, weight, sliding, 1, padding, "taps")
-    kernel = backend.delta_kernels(sliding, 1)[-1 if label.endswith("bf16, all") else 0]
+    expected = TAPS.delta(CpuBackend(native=True), spec, Delta(at, values), out)
+    competing = [kernel for kernel in backend.kernels.convolution_deltas(spec.sliding, 1) if kernel.timed]
+    kernel = competing[-1 if label.endswith("bf16, all") else 0]
     with backend.running(), torch.inference_mode():
-        delta = Delta(at, backend.delta(values))
+        delta = Delta(at, backend.memory.upload_delta(values))
         seconds = []
         for _ in range(5):
             begun = time.perf_counter()
-            found = backend.convolve_delta(delta, out, weight, sliding, 1, padding, kernel)
+            found = kernel.delta(backend, spec, delta, out)
             backend.synchronize()
             seconds.append(time.perf_counter() - begun)
-        error = float(np.abs(backend.download(found) - expected).max() / np.abs(expected).max())
+        error = float(np.abs(backend.memory.download(found) - expected).max() / np.abs(expected).max())
     flops = 2 * n * 18 * 18 * 9 * channels**2
     rows(
-        "One convolution", backend=label, kernel=kernel, error=error, first_ms=seconds[0] * 1e3,
+        "One convolution", backend=label, kernel=kernel.name, error=error, first_ms=seconds[0] * 1e3,
         then_ms=min(seconds[1:]) * 1e3, TFLOP_per_s=flops / min(seconds[1:]) / 1e12,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What captum's callers write, checked and put into one form: windows, baselines, targets, outputs.
+"""The arguments of captum's callers, checked and brought into one form: windows, baselines, targets, outputs.
 
 Where captum raises AssertionError, IndexError or the like, this raises BindError.
 """
@@ -21,8 +21,8 @@ from kdb.errors import BindError
 from kdb.geometry import IntArray
 
 Index = tuple[int | slice, ...]
-Told = Callable[[int], None]
-"""Told how many windows are finished."""
+OnProgress = Callable[[int], None]
+"""Called with the number of windows finished."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +81,9 @@ def bind_inputs(inputs: Any) -> tuple[Tensor, ...]:
     for tensor in tensors:
         if not isinstance(tensor, Tensor) or not tensor.ndim:
             what = "a tensor without axes" if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise BindError(f"inputs are a tensor [N, ...], or a tuple of them; got {what}")
+            raise BindError(f"inputs takes a tensor [N, ...], or a tuple of them; got {what}")
     if not tensors or any(len(tensor) != len(tensors[0]) for tensor in tensors):
-        raise BindError(f"inputs need one batch for all; got {[list(tensor.shape) for tensor in tensors]}")
+        raise BindError(f"inputs must have the same batch size; got {[list(tensor.shape) for tensor in tensors]}")
     return tuple(tensor.detach() for tensor in tensors)
 
 
@@ -111,16 +111,20 @@ def _windows(shape: Any, stride: Any, tensor: Tensor) -> Windows:
     size = tuple(tensor.shape[1:])
     lengths = _wholes(shape)
     if lengths is None or len(lengths) != len(size):
-        raise BindError(f"the window {shape!r} is not {len(size)} whole numbers, one for each axis of {list(size)}")
+        raise BindError(
+            f"sliding_window_shapes = {shape!r}: expected {len(size)} whole numbers, one for each axis of {list(size)}"
+        )
     steps = (stride,) * len(size) if _is_whole(stride) else stride
     strides = _wholes(steps)
     if strides is None or len(strides) != len(size):
-        raise BindError(f"the stride {stride!r} is neither one whole number nor {len(size)}, one an axis {list(size)}")
+        raise BindError(
+            f"strides = {stride!r}: expected one whole number, or {len(size)}, one for each axis of {list(size)}"
+        )
     for length, step, n in zip(lengths, strides, size, strict=True):
         if not 1 <= length <= n:
-            raise BindError(f"the window {lengths} does not fit into an input of {list(size)}: from 1 to its length")
+            raise BindError(f"sliding_window_shapes = {lengths}: a window does not fit into an input of {list(size)}")
         if step < 1 or (step > length and length < n):
-            raise BindError(f"the stride {strides} is not from 1 to the window's {lengths}: elements would be left out")
+            raise BindError(f"strides = {strides}: expected 1 to the window's {lengths}, or elements would be left out")
     return Windows(lengths, strides, size)
 
 
@@ -143,13 +147,13 @@ def bind_baselines(baselines: Any, inputs: Sequence[Tensor]) -> tuple[Tensor, ..
     """What covers each input, of its shape: given as a number or a tensor that broadcasts to it; zero where None."""
     given = (0,) * len(inputs) if baselines is None else baselines if isinstance(baselines, tuple) else (baselines,)
     if len(given) != len(inputs):
-        raise BindError(f"there are {len(given)} baselines for {len(inputs)} inputs")
+        raise BindError(f"baselines has {len(given)} entries for {len(inputs)} inputs")
     return tuple(_baseline(*each) for each in zip(given, inputs, strict=True))
 
 
 def _baseline(value: Any, tensor: Tensor) -> Tensor:
     if not isinstance(value, Tensor | int | float):
-        raise BindError(f"a baseline is a number or a tensor, not {type(value).__name__}")
+        raise BindError(f"baselines takes numbers and tensors, not {type(value).__name__}")
     baseline = torch.as_tensor(value, device=tensor.device).detach()
     if tensor.is_floating_point():
         baseline = baseline.to(tensor.dtype)
@@ -157,7 +161,7 @@ def _baseline(value: Any, tensor: Tensor) -> Tensor:
         return baseline.broadcast_to(tensor.shape)
     except RuntimeError:
         raise BindError(
-            f"a baseline of {list(baseline.shape)} does not broadcast to an input of {list(tensor.shape)}"
+            f"baselines of {list(baseline.shape)} do not broadcast to inputs of {list(tensor.shape)}"
         ) from None
 
 
@@ -177,7 +181,7 @@ class Target:
         """From None (all of them), a whole number, a tuple, a list of either or a tensor of whole numbers."""
         if isinstance(target, Tensor):
             if target.is_floating_point() or target.dtype == torch.bool or (target.numel() != 1 and target.ndim != 1):
-                raise BindError(f"a target tensor holds whole numbers [N]; got {target.dtype} {list(target.shape)}")
+                raise BindError(f"target takes a tensor of whole numbers [N]; got {target.dtype} {list(target.shape)}")
             return cls(((int(target),),)) if target.numel() == 1 else cls.bind(target.tolist())
         if target is None:
             return cls()
@@ -200,11 +204,11 @@ class Target:
         rows, shape = len(output) // repeats, list(output.shape)
         parts = output.reshape(repeats, rows, *shape[1:])
         if self.each and len(self.indices) != rows:
-            raise BindError(f"there are {len(self.indices)} targets for {rows} outputs")
+            raise BindError(f"target has {len(self.indices)} entries for {rows} outputs")
         if self.columns and output.ndim != 2:
-            raise BindError(f"a list of whole numbers chooses from outputs [N, K]; the model gives {shape}")
+            raise BindError(f"a target that is a list of whole numbers needs outputs [N, K]; the model gives {shape}")
         if max(map(len, self.indices)) >= output.ndim:
-            raise BindError(f"target {self.indices[0]} has more indices than the model's output {shape} has axes")
+            raise BindError(f"target = {self.indices[0]} has more indices than the model's output {shape} has axes")
         try:
             if not self.each:
                 return parts[(slice(None), slice(None), *self.indices[0])].flatten(1)

@@ -9,41 +9,41 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kdb.captum.arguments import Question, Told
+from kdb.captum.arguments import OnProgress, Question
 from kdb.errors import BindError
 
 
-def attributions(asked: Question, batch: int, tell: Told) -> tuple[npt.NDArray[np.float64], ...]:
+def attributions(question: Question, batch: int, on_progress: OnProgress) -> tuple[npt.NDArray[np.float64], ...]:
     """For each input [numbers explained, ...], from ``batch`` windows at a time; raises what the model does."""
-    before = asked.target.select(asked.output).double()
+    before = question.target.select(question.output).double()
     found, finished = [], 0
-    for i, windows in enumerate(asked.windows):
+    for i, windows in enumerate(question.windows):
         drops = []
         for first in range(0, len(windows), batch):
             numbers = range(first, min(first + batch, len(windows)))
-            drops.append((before - _occluded(asked, i, numbers)).cpu().numpy())
+            drops.append((before - _occluded(question, i, numbers)).cpu().numpy())
             finished += len(numbers)
-            tell(finished)
+            on_progress(finished)
         values = np.concatenate(drops).T  # [numbers explained, windows], the first axis of these the fastest
         found.append(windows.mean(values.reshape((len(values), *windows.counts), order="F")))
     return tuple(found)
 
 
-def _occluded(asked: Question, which: int, numbers: range) -> Tensor:
+def _occluded(question: Question, which: int, numbers: range) -> Tensor:
     """float64 [windows, numbers explained]: the output where the windows ``numbers`` of input ``which`` are covered."""
-    image, repeats, rows = asked.inputs[which], len(numbers), len(asked.output)
+    image, repeats, rows = question.inputs[which], len(numbers), len(question.output)
     covered = torch.zeros((repeats, 1, *image.shape[1:]), dtype=torch.bool, device=image.device)
     for mask, number in zip(covered, numbers, strict=True):
-        mask[(0, *asked.windows[which].place(number))] = True
-    inputs = [_repeated(tensor, repeats) for tensor in asked.inputs]
-    inputs[which] = torch.where(covered, asked.baselines[which], image).flatten(0, 1)
-    output = asked.model(inputs, [_repeated(each, repeats) for each in asked.arguments])
+        mask[(0, *question.windows[which].place(number))] = True
+    inputs = [_repeated(tensor, repeats) for tensor in question.inputs]
+    inputs[which] = torch.where(covered, question.baselines[which], image).flatten(0, 1)
+    output = question.model(inputs, [_repeated(each, repeats) for each in question.arguments])
     if len(output) != repeats * rows:
         raise BindError(
             f"the model gives {rows} outputs for the inputs alone, but {len(output)} for {repeats} windows at a time; "
             "where it makes one of a whole batch, perturbations_per_eval has to be 1"
         )
-    return asked.target.select(output, repeats).double()
+    return question.target.select(output, repeats).double()
 
 
 def _repeated(value: Any, times: int) -> Any:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import RLock
 from typing import Any
@@ -16,12 +16,22 @@ import torch
 from torch import Tensor, nn
 
 from kdb.captum import full, incremental
-from kdb.captum.arguments import Question, Target, Told, bind_baselines, bind_inputs, bind_output, bind_windows
-from kdb.captum.incremental import Traced, Traces, Work
+from kdb.captum.arguments import (
+    OnProgress,
+    Question,
+    Target,
+    bind_baselines,
+    bind_inputs,
+    bind_output,
+    bind_windows,
+)
 from kdb.errors import BindError, Error, ExecutionError, FullInferenceWarning, ModelError
 from kdb.execution.engine import Engine, default_settings
+from kdb.execution.occluder import Work
 from kdb.frontends.check import first_line
+from kdb.models.traces import TracedModule, Traces
 from kdb.system.interrupts import interruptible
+from kdb.system.progress import ProgressBar
 
 
 @dataclass(frozen=True)
@@ -101,27 +111,29 @@ class Occlusion:
         with self._lock, interruptible(), torch.no_grad():
             output = self._forward(tensors, arguments)
             chosen.select(output)  # what is wrong with the target is said now
-            asked = Question(self._forward, tensors, arguments, windows, covers, chosen, output)
-            maps, self.report = self._answer(asked, batch, show_progress)
+            question = Question(self._forward, tensors, arguments, windows, covers, chosen, output)
+            maps, self.report = self._answer(question, batch, show_progress)
         results = tuple(torch.from_numpy(each).float().to(x.device) for each, x in zip(maps, tensors, strict=True))
         return results if isinstance(inputs, tuple) else results[0]
 
-    def _answer(self, asked: Question, batch: int, shown: bool) -> tuple[Sequence[npt.NDArray[np.float64]], Report]:
+    def _answer(self, question: Question, batch: int, shown: bool) -> tuple[Sequence[npt.NDArray[np.float64]], Report]:
         """An attribution for each input, by the engine if that is possible."""
         start = time.perf_counter()
-        steps = sum(map(len, asked.windows))
-        count = steps * len(asked.inputs[0])
-        suited = self._suited(asked.inputs, asked.arguments, asked.output)
-        if isinstance(suited, Traced):
+        steps = sum(map(len, question.windows))
+        count = steps * len(question.inputs[0])
+        suited = self._suited(question.inputs, question.arguments, question.output)
+        if isinstance(suited, TracedModule):
             try:
-                found, work = incremental.attributions(self._engine, suited, asked, _bar(count, shown))
+                with _bar(count, shown) as on_progress:
+                    found, work = incremental.attributions(self._engine, suited, question, on_progress)
                 return (found,), Report(count, time.perf_counter() - start, work)
             except (ModelError, ExecutionError) as error:
                 suited = str(error)
         if suited not in self._warned:
             self._warned.add(suited)
             warnings.warn(f"full inference for each window: {suited}", FullInferenceWarning, stacklevel=3)
-        maps = full.attributions(asked, batch, _bar(steps, shown))
+        with _bar(steps, shown) as on_progress:
+            maps = full.attributions(question, batch, on_progress)
         return maps, Report(count, time.perf_counter() - start, why_not=suited)
 
     def why_not(self, inputs: Tensor | tuple[Tensor, ...], additional_forward_args: Any = None) -> str | None:
@@ -132,12 +144,11 @@ class Occlusion:
         tensors, arguments = bind_inputs(inputs), _as_tuple(additional_forward_args)
         with self._lock, interruptible(), torch.no_grad():
             suited = self._suited(tensors, arguments, self._forward(tensors, arguments))
-        return None if isinstance(suited, Traced) else suited
+        return None if isinstance(suited, TracedModule) else suited
 
-    def _suited(self, inputs: tuple[Tensor, ...], arguments: tuple[Any, ...], output: Tensor) -> Traced | str:
+    def _suited(self, inputs: tuple[Tensor, ...], arguments: tuple[Any, ...], output: Tensor) -> TracedModule | str:
         """The model's trace, or why the engine cannot be used."""
-        why_not = incremental.unsuitable(self.forward_func, inputs, arguments)
-        why_not = why_not or incremental.unsuitable_output(output, inputs[0])
+        why_not = incremental.why_not(self.forward_func, inputs, arguments, output)
         if why_not is not None:
             return why_not
         assert self._traces is not None, "only modules are suitable"
@@ -161,15 +172,15 @@ def _as_tuple(arguments: Any) -> tuple[Any, ...]:
     return () if arguments is None else arguments if isinstance(arguments, tuple) else (arguments,)
 
 
-def _bar(total: int, shown: bool) -> Told:
-    """A line on stderr that is drawn over itself."""
-    drawn = -1
-
-    def tell(done: int) -> None:
-        nonlocal drawn
-        if done != drawn:
-            drawn, end = done, "\n" if done == total else ""
-            percent = 100 * done // total
-            print(f"\rOcclusion attribution: {percent}%, {done} of {total} windows", end=end, file=sys.stderr)
-
-    return tell if shown else lambda done: None
+@contextmanager
+def _bar(total: int, shown: bool) -> Iterator[OnProgress]:
+    """A callback that draws a progress bar on standard error, if ``shown``."""
+    if not shown:
+        yield lambda done: None
+        return
+    bar = ProgressBar("windows", delay=0.0, leave=True)
+    try:
+        bar(0, total)
+        yield lambda done: bar(done, total)
+    finally:
+        bar.close()

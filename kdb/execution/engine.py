@@ -1,4 +1,4 @@
-"""Plan, materialize, execute: what every evaluation is made of, be it of a query or of updates that none describes.
+"""The engine plans, materializes and executes; it is used by queries and by the captum adapter.
 
 The engine owns what outlives a query: materialized views, rewritten networks and recent plans.  It resolves no names
 and reads no files.
@@ -7,56 +7,62 @@ and reads no files.
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from kdb.execution.executor import Executor, Measured, Occlusion, Sink
+from kdb.execution.executor import Executor, Sink
+from kdb.execution.measured import Measured
 from kdb.execution.settings import Settings, declared
+from kdb.execution.stages import Occlusion
 from kdb.execution.views import MaterializedViews, ViewStore, materialize
 from kdb.geometry import IntArray, Size
-from kdb.kernels.base import Array
+from kdb.kernels.base import Array, Backend
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.operators.network import Network
 from kdb.planner import calibration
-from kdb.planner.cost import GPU_PROFILE, CostModel, CostProfile
+from kdb.planner.cost import CostModel, CostProfile, data_sheet_profile
 from kdb.planner.lower import lower
 from kdb.planner.optimize import Applied, Memo, optimize
+from kdb.planner.permissions import EXACT, Permissions
 from kdb.planner.plan import LogicalPlan, PhysicalPlan
 from kdb.planner.presets import PRESETS, Preset
 from kdb.planner.rules import RULES, Context
 from kdb.system.threads import computing, limited_pools
 
+log = logging.getLogger(__name__)
+
 Progress = Callable[[int, int], None]
-"""Told (positions finished, positions in all) now and then, in the thread that called."""
+"""Called with (positions finished, positions in all) now and then, in the thread that called the engine."""
 
 PLANS_KEPT = 16
-BUFFER_BYTES = 512 << 20
-"""Of maps gathered between stages, over all workers."""
-DEVICE_BUFFER_BYTES, DEVICE_BUFFER_POSITIONS = 512 << 20, 1024
-"""The same on a GPU, and how many positions are gathered at most: its one worker wants few, large batches."""
 
 
 @dataclass(frozen=True, eq=False)
 class Planned:
-    """A physical plan, what each rule did, and the seconds that planning took."""
+    """A physical plan, what each rule did to it, the seconds that planning took, and the context that it is for."""
 
     physical: PhysicalPlan
     history: tuple[Applied, ...]
     seconds: float
+    context: Context
 
 
 def default_settings() -> Settings:
-    """All that SET can change, as it is at first."""
+    """Every setting, at its default."""
     return Settings(declared([(rule.name, rule.summary) for rule in RULES], tuple(PRESETS)))
 
 
 class Engine:
-    """Plans and runs queries under ``settings``; ``kept`` finds the profile that was measured on a machine so named."""
+    """Plans and runs queries under ``settings``.
+
+    ``kept`` takes the name of a machine and returns the cost profile stored for it, or None.
+    """
 
     def __init__(self, settings: Settings, kept: Callable[[str], CostProfile | None] = calibration.kept) -> None:
         self.settings, self._kept = settings, kept
@@ -66,18 +72,19 @@ class Engine:
         self._plans: OrderedDict[Hashable, tuple[Network, Planned]] = OrderedDict()
 
     def profile(self, threads: int) -> CostProfile:
-        """What plans for so many threads are costed by: the machine's own profile where one was measured."""
+        """The cost profile of this machine at ``threads`` workers: the measured one if stored, else the default."""
         return self._profile(calibration.machine(threads), CostProfile())
 
     def _profile(self, machine: str, default: CostProfile) -> CostProfile:
         if machine not in self._profiles:
-            self._profiles[machine] = self._kept(machine) or default
+            self._profiles[machine] = found = self._kept(machine) or default
+            log.debug("plans for machine %s are costed by the profile %r", machine, found.name)
         return self._profiles[machine]
 
     def calibrate(self) -> Mapping[str, CostProfile]:
-        """Measure this machine with the threads that are set, and its GPU if any; kept for later processes too.
+        """Measure this machine at the number of threads that is set, and its GPU if any; store it for later processes.
 
-        By the machines' names.
+        Returns the profiles by the machines' names.
         """
         threads, device = self.settings["threads"], gpu.found()
         measured = {calibration.machine(threads): calibration.measure(threads)}
@@ -94,29 +101,24 @@ class Engine:
         network: Network,
         positions: IntArray,
         patch: Size,
-        precision: str = "fp32",
+        permissions: Permissions = EXACT,
+        *,
         uniform: bool = False,
-        threshold: float | None = None,
-        freeze: bool = False,
-        device: str = "cpu",
     ) -> Planned:
         """The physical plan; no pixel is looked at.  Recent plans are kept: the images of a glob share one.
 
-        ``positions`` int64 [n, 2] are the (y, x) of the patch, which may be clipped at the image's far edges.
-        ``precision`` bf16 permits kernels for deltas that round to fewer bits than float32; tf32 a CPU does not have.
-        ``device`` is cpu, gpu, or auto: a GPU where there is one and it is expected to take less time.  Raises
-        DeviceError where there is none and gpu is asked for.
-        ``uniform`` promises a patch of one colour; ``threshold`` permits boxes of that share of a map at most,
-        ``freeze`` gates that keep the unmodified image's values.
+        ``positions`` int64 [n, 2] are the (y, x) of the ``patch``, which may be clipped at the image's far edges.
+        With ``uniform`` the caller promises that the patch is of one colour; a plan that relies on it is wrong for
+        any other.  Raises DeviceError where a GPU is asked for and there is none.
         """
         chosen = tuple((setting.name, value) for setting, value in self.settings)
         digest = hashlib.sha256(positions.tobytes()).digest()
-        key = (id(network), digest, patch, precision, uniform, threshold, freeze, device, chosen)
+        key = (id(network), digest, patch, uniform, permissions, chosen)
         found = self._plans.get(key)
         if found is None:
             # Kept with its network: as long as it is, no other object takes that id.
             naive = LogicalPlan.naive(network, positions, patch, self._preset.bounded, uniform)
-            contexts = self._contexts(device, precision, threshold, freeze, len(positions))
+            contexts = self._contexts(permissions, len(positions))
             planned = min((self._plan(naive, context) for context in contexts), key=lambda p: p.physical.seconds)
             found = self._plans[key] = network, planned
             if len(self._plans) > PLANS_KEPT:
@@ -128,30 +130,32 @@ class Engine:
     def _preset(self) -> Preset:
         return PRESETS[self.settings["preset"]]
 
-    def _contexts(
-        self, asked: str, precision: str, threshold: float | None, freeze: bool, positions: int
-    ) -> Iterator[Context]:
-        """The surroundings to plan in, one for each device that comes into question."""
+    def _contexts(self, permissions: Permissions, positions: int) -> Iterator[Context]:
+        """A context to plan in for each device that the query permits."""
         preset = self._preset
         kernels = preset.kernels if self.settings["kernels"] == "auto" else self.settings["kernels"]
         native, allowed = kernels == "native", None if kernels in ("auto", "native") else kernels
-        batch_size = self.settings["batch_size"]
+        for backend, profile in self._backends(permissions, native):
+            traits, costs = backend.traits, CostModel(profile, backend, allowed, positions)
+            workers = traits.workers or self.settings["threads"]
+            usual = preset.batch_size if traits.computes_on_host else preset.device_batch_size
+            size = self.settings["batch_size"] or usual
+            if size is not None and traits.most_positions is not None:
+                size = min(size, traits.most_positions)
+            room = traits.buffer_bytes // workers
+            yield Context(costs, workers, size, room, traits.buffer_positions, permissions)
+
+    def _backends(self, permissions: Permissions, native: bool) -> Iterator[tuple[Backend, CostProfile]]:
+        """The backends that the query permits, each with the profile of its device."""
+        asked, precision = permissions.device, permissions.precision
         if asked != "gpu":
-            threads = self.settings["threads"]
-            backend = CpuBackend(native, reduced=precision == "bf16")
-            costs = CostModel(self.profile(threads), backend, allowed, positions)
-            size, room = batch_size or preset.batch_size, BUFFER_BYTES // threads
-            yield Context(costs, threads, size, room, threshold=threshold, freeze=freeze)
+            yield CpuBackend(native, reduced=precision == "bf16"), self.profile(self.settings["threads"])
         device = None if asked == "cpu" else gpu.found() if asked == "auto" else gpu.opened()
         if device is not None:
             megabytes = self.settings["memory_limit"]
             limit = None if megabytes is None else megabytes << 20
-            profile = self._profile(calibration.device_machine(device), GPU_PROFILE)
-            costs = CostModel(profile, GpuBackend(device, native, precision, limit), allowed, positions)
-            room = DEVICE_BUFFER_BYTES if limit is None else min(DEVICE_BUFFER_BYTES, limit // 8)
-            size = batch_size or preset.device_batch_size
-            size = None if size is None else min(size, gpu.MOST_POSITIONS)
-            yield Context(costs, 1, size, room, DEVICE_BUFFER_POSITIONS, threshold, freeze)
+            profile = self._profile(calibration.device_machine(device), data_sheet_profile())
+            yield GpuBackend(device, native, precision, limit), profile
 
     def _plan(self, naive: LogicalPlan, context: Context) -> Planned:
         start = time.perf_counter()
@@ -159,13 +163,13 @@ class Engine:
         switches = {rule.name: self.settings[f"rule.{rule.name}"] and rule.name not in without for rule in RULES}
         logical, history = optimize(naive, context, switches, memo=self._rewritten)
         physical = lower(logical, context)
-        return Planned(physical, history, time.perf_counter() - start)
+        return Planned(physical, history, time.perf_counter() - start, context)
 
     def materialize(self, plan: PhysicalPlan, identity: str, image: Array) -> tuple[MaterializedViews, bool]:
-        """The views that ``plan`` reads, of ``image`` [H, W, C] as the network takes it, and whether they were there.
+        """The views that ``plan`` reads, and whether they were in the store.
 
-        ``identity`` tells this model from all others, by its weights too.  Raises ExecutionError where the output for
-        the image is not finite.
+        ``image`` float32 [H, W, C] is the network's input; ``identity`` is a digest of the model's graph and weights.
+        Raises ExecutionError where the output for the image is not finite.
         """
         network = plan.logical.network
         self.views.budget = self.settings["view_budget"] << 20
@@ -179,7 +183,7 @@ class Engine:
                 with computing(plan.threads), plan.backend.running():
                     return materialize(network, image, plan.backend, wanted)
 
-            with limited_pools(plan.threads, plan.backend.host):
+            with limited_pools(plan.threads, plan.backend.traits.computes_on_host):
                 return plan.backend.threads.call(work)
 
         return self.views.get(key, plan.views, compute)
@@ -193,10 +197,10 @@ class Engine:
         progress: Progress | None = None,
         analyze: bool = False,
     ) -> Measured:
-        """Hand the logits of every position to ``sink``; raises what it does, ExecutionError and Interrupted.
+        """Hand the logits of every position to ``sink``; raises what it raises, ExecutionError and Interrupted.
 
-        To ``analyze`` is to measure a device's own time, layer by layer, at the price of waiting for each.
+        With ``analyze`` every layer waits for the device, so that its own time is measured; this costs time.
         """
         total = len(plan.logical.positions)
-        tell = None if progress is None else lambda done: progress(done, total)
-        return Executor(plan.threads).run(plan, views, occlusion, sink, tell, analyze)
+        on_finished = None if progress is None else lambda done: progress(done, total)
+        return Executor(plan.threads).run(plan, views, occlusion, sink, on_finished, analyze)

@@ -11,8 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdb.errors import BindError, did_you_mean
+from kdb.kernels.cpu import backend as cpu
+from kdb.kernels.gpu import backend as gpu
+from kdb.kernels.kernel import settings as kernel_settings
 
-KERNELS = ("auto", "native", "direct", "gemm", "taps", "winograd", "recompute")
+
+def kernels() -> tuple[str, ...]:
+    """What ``SET kernels`` takes: auto, native, or one of the kernels that the backends name."""
+    return ("auto", "native", *kernel_settings((*cpu.KERNELS, *gpu.KERNELS)))
+
 
 RENAMED = {"rule.hold_context": "rule.freeze_context", "rule.merge_location_wise": "rule.merge_pointwise"}
 """Settings by the names they had in earlier versions, as studies and scripts may still call them."""
@@ -70,7 +77,9 @@ def declared(rules: Sequence[tuple[str, str]], presets: Sequence[str]) -> tuple[
     return (
         Setting("threads", cores(), _whole(1), "worker threads, each on one core"),
         Setting("preset", "kdb", _one_of(presets), "plans of kdb's own, or those of the KRYPTON paper"),
-        Setting("kernels", "auto", _one_of(KERNELS), "convolutions: by cost; kdb's own alone (native); or one kernel"),
+        Setting(
+            "kernels", "auto", _one_of(kernels()), "convolutions: by cost; kdb's own alone (native); or one kernel"
+        ),
         Setting("batch_size", None, _whole(1, "auto"), "positions a batch; auto leaves it to the planner"),
         Setting("view_budget", 1024, _whole(0), "megabytes of materialized views kept between queries"),
         Setting("memory_limit", None, _whole(1, "auto"), "megabytes of a GPU's memory that are used; auto takes all"),

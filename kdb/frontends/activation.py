@@ -1,4 +1,4 @@
-"""A model that ends in probabilities, as one of logits: kdb computes both, and a softmax of a softmax is neither."""
+"""Removes a final softmax or sigmoid: kdb applies the activation itself, and needs the logits before it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import replace
 from kdb.operators.network import Network
 from kdb.operators.pointwise import Pointwise
 
-# The softmax of logarithms of probabilities is that of the logits.
+# The softmax of log-probabilities is that of the logits.
 _ACTIVATIONS = {"softmax": "softmax", "log_softmax": "softmax", "sigmoid": "sigmoid"}
 
 
 def without_activation(network: Network) -> tuple[Network, str | None]:
-    """The network without a softmax over the classes, its logarithm or a sigmoid as the last layer, and which it was.
+    """The network without its last layer, if that is a softmax, log-softmax or sigmoid, and the activation's name.
 
-    The network as it is, and None, where it ends in none of them.
+    Otherwise the network itself and None.
     """
     last = network.output
     if not isinstance(last.operator, Pointwise):
@@ -27,5 +27,5 @@ def without_activation(network: Network) -> tuple[Network, str | None]:
     if before:
         nodes += (replace(last, operator=replace(last.operator, program=tuple(before))),)
     elif nodes[-1].name != last.inputs[0]:
-        return network, None  # what lies between would no longer be read, and another layer be the last
+        return network, None  # without its reader, the layer before would not be the last one
     return replace(network, nodes=nodes), activation

@@ -1,9 +1,9 @@
-"""Which axis is which: tensors of a trace described as dimensions made of atoms, so that layout changes vanish.
+"""Tracks the axes of traced tensors, so that permutations and reshapes need no layers.
 
-A network's maps are [n, y, x, channels].  A traced tensor may be any view of one: permuted, with channels split into
-groups, merged into a vector.  Each dimension is a tuple of *atoms* (batch, y, x, or a factor of the channels); a
-dimension of length one has none.  Permuting, splitting and merging only rearrange atoms; a node is emitted when an
-operator needs an order that the memory does not have.
+A network's maps are [n, y, x, channels].  A traced tensor may be any view of one: permuted, with its channels split
+into groups, or flattened.  Each dimension is a tuple of *atoms* (batch, y, x, or a factor of the channels); a dimension
+of length one has none.  Permuting, splitting and merging only rearrange atoms; a layer that reorders memory is emitted
+only where an operator needs it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy.typing as npt
 
 
 class Unsupported(Exception):
-    """A layer outside the vocabulary; the message names it."""
+    """Raised for a node outside the vocabulary; the message says what is not supported."""
 
 
 @dataclass(frozen=True, eq=False)
 class Atom:
-    """An indivisible axis: ``role`` is n, y, x or c."""
+    """An axis, or a factor of the channels: ``role`` is n, y, x or c."""
 
     role: str
     length: int
@@ -30,7 +30,7 @@ class Atom:
 Dim = tuple[Atom, ...]
 
 BATCH = Atom("n", 2)
-"""The batch axis; its length is that of the example that models are traced with."""
+"""The batch axis; its length is that of the example images that models are traced with."""
 
 
 def length(dim: Dim) -> int:
@@ -40,10 +40,10 @@ def length(dim: Dim) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Traced:
-    """A tensor of the trace: a view of node ``name``'s map.
+    """A tensor of the trace, as a view of the map of layer ``name``.
 
-    ``channels`` are the map's channel factors in memory order, ``y`` and ``x`` its axes (None of length one), ``dims``
-    the tensor's dimensions over the same atoms.
+    ``channels`` are the factors of the map's channels in memory order, ``y`` and ``x`` its other axes (None if of
+    length one); ``dims`` are the tensor's dimensions in terms of the same atoms.
     """
 
     name: str
@@ -54,14 +54,14 @@ class Traced:
 
     @classmethod
     def map(cls, name: str, channels: int, height: int, width: int) -> Traced:
-        """A plain [N, C, H, W] tensor."""
+        """The map of layer ``name`` as a tensor [N, C, H, W]."""
         c: Dim = (Atom("c", channels),) if channels > 1 else ()
         y, x = (Atom(role, n) if n > 1 else None for role, n in (("y", height), ("x", width)))
         return cls(name, c, y, x, ((BATCH,), c, _dim(y), _dim(x)))
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """One of n, c, y, x or - (length one) a dimension; Unsupported where a dimension is anything else."""
+        """For each dimension n, c, y, x, or - if it has length one; raises Unsupported if a dimension mixes axes."""
         roles = []
         for dim in self.dims:
             if dim == self.channels and dim:
@@ -73,11 +73,14 @@ class Traced:
         return tuple(roles)
 
     def with_dims(self, dims: Sequence[Dim]) -> Traced:
-        """The same map seen otherwise."""
+        """A view of the same map with other dimensions."""
         return replace(self, dims=tuple(dims))
 
     def viewed(self, shape: Sequence[int]) -> Traced:
-        """The tensor reshaped to ``shape``; splits channel factors where it must."""
+        """The tensor reshaped to ``shape``; factors of the channels are split where necessary.
+
+        Raises Unsupported if the reshape would split the batch, y or x.
+        """
         pending = [atom for dim in self.dims for atom in dim]
         channels = list(self.channels)
         dims: list[Dim] = []
@@ -105,9 +108,8 @@ class Traced:
         return replace(self, channels=tuple(channels), dims=tuple(dims))
 
     def channel_index(self, dim: Dim) -> npt.NDArray[np.int64]:
-        """For each index along ``dim`` (channel atoms only) and each combination of the others, the channel in memory.
-
-        int64 [length(dim), others].
+        """int64 [length(dim), others]: the channel in memory for each index along ``dim`` and each combination of the
+        other factors of the channels.  Raises Unsupported if ``dim`` has an atom that is no factor of the channels.
         """
         if any(atom not in self.channels for atom in dim):
             raise Unsupported("an operation along the batch or the map's axes")

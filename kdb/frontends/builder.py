@@ -1,4 +1,4 @@
-"""Collects the layers and weights of a network while a frontend walks a model, and keeps track of axes."""
+"""Collects the layers and weights of a network while a model is translated."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from kdb.operators.sources import Constant, Source
 
 NCHW = ("n", "c", "y", "x")
 MOST_FOLDED = 16
-"""Cells that become channels of one: more are the windows of an attention, of which nothing would be gained."""
+"""Most cells folded into the channels of one; more, as the windows of an attention layer, would gain nothing."""
 
 
 class Builder:
-    """Layers so far; ``layer`` is the path of the module whose nodes are being translated."""
+    """The layers so far; ``layer`` is the path of the module whose nodes are being translated."""
 
     def __init__(self, shape: Shape) -> None:
         self.layer = ""
@@ -37,7 +37,10 @@ class Builder:
         self.image = Traced.map("image", *shape)
 
     def emit(self, operator: Operator, *inputs: str) -> str:
-        """Append a layer and return its name: the module's path, then what it does where that is not unique."""
+        """Append a layer and return its name: the module's path or else the operator's name, numbered if taken.
+
+        Raises Unsupported for inputs of shapes that the operator does not take.
+        """
         try:
             shape = operator.output_shape([self._shapes[name] for name in inputs])
         except ValueError as error:
@@ -51,27 +54,27 @@ class Builder:
         return name
 
     def shape(self, name: str) -> Shape:
-        """Of the layer ``name``."""
+        """The output shape of layer ``name``."""
         return self._shapes[name]
 
     def map(self, operator: Operator, *inputs: str) -> Traced:
-        """Append a layer; its output as a plain [N, C, H, W] tensor."""
+        """Append a layer and return its output as a tensor [N, C, H, W]."""
         name = self.emit(operator, *inputs)
         return Traced.map(name, *self._shapes[name])
 
     def like(self, operator: Operator, value: Traced, *inputs: str) -> Traced:
-        """Append a layer that keeps the shape of ``value``; its output is laid out as ``value`` is."""
+        """Append a layer whose output has the shape and the dimensions of ``value``."""
         return replace(value, name=self.emit(operator, *inputs))
 
     def pointwise(self, function: str, value: Traced, *operands: float | str) -> Traced:
-        """Append ``f(value, *operands)``."""
+        """Append the pointwise ``function(value, *operands)``; an operand is a number or the name of a parameter."""
         numbers: list[Operand] = [o if isinstance(o, str) else float(o) for o in operands]
         return self.like(Pointwise((Instruction(function, (0, *numbers)),)), value, value.name)
 
     def weight(self, tensor: torch.Tensor, what: str, columns: IntArray | None = None) -> str:
-        """Keep a parameter as float32, over the tensor's memory where it can be; its name is derived from the layer's.
+        """Add a parameter, as float32 and without a copy if possible, and return its name: the layer's and ``what``.
 
-        Of a matrix, ``columns`` gives their order; they are put into it when they are first read.
+        ``columns`` reorders the columns of a matrix, which is done when the parameter is first read.
         """
         array = np.ascontiguousarray(tensor.detach().to(torch.float32).numpy())
         base = f"{self.layer}.{what}" if self.layer else what
@@ -83,11 +86,14 @@ class Builder:
         return name
 
     def constant(self, tensor: torch.Tensor, shape: Shape) -> str:
-        """A layer of constant values; ``tensor`` is [H, W, C]."""
+        """Append a layer with the constant value ``tensor`` [H, W, C], and return its name."""
         return self.emit(Constant(self.weight(tensor, "value"), shape))
 
     def aligned(self, value: Traced) -> Traced:
-        """``value`` with its channels in memory order, in one dimension; a permutation is emitted where needed."""
+        """``value`` with all channels in one dimension, in memory order; a permutation is emitted if necessary.
+
+        Raises Unsupported if the channels are in several dimensions.
+        """
         holding = [dim for dim in value.dims if any(atom.role == "c" for atom in dim)]
         if not value.channels or (len(holding) == 1 and holding[0] == value.channels):
             return value
@@ -98,14 +104,14 @@ class Builder:
         return replace(value, name=name, channels=holding[0])
 
     def merged(self, value: Traced) -> Traced:
-        """``value`` aligned, and its channels one factor, so that they can be split anew."""
+        """``value`` aligned, its channels a single factor, so that another reshape can split them in another way."""
         value = self.aligned(value)
         whole: Dim = (Atom("c", length(value.channels)),) if value.channels else ()
         dims = tuple(whole if dim and dim == value.channels else dim for dim in value.dims)
         return replace(value, channels=whole, dims=dims)
 
     def folded(self, value: Traced, shape: Sequence[int]) -> Traced:
-        """``value`` with the axes of the map cut where a reshape to ``shape`` cuts them: space to depth.
+        """``value`` after space-to-depth, so that a reshape to ``shape`` which splits y or x becomes possible.
 
         Of an axis [length] = [outer, inner] the inner part becomes a factor of the channels.
         """
@@ -127,7 +133,7 @@ class Builder:
         return Traced(self.emit(Concatenate(), *parts), channels, y, x, dims)
 
     def nchw(self, value: Traced) -> Traced:
-        """``value`` as a plain [N, C, H, W] tensor, or Unsupported."""
+        """``value`` aligned, if it is a tensor [N, C, H, W]; raises Unsupported otherwise."""
         value = self.aligned(value)
         for role, expected in zip(value.roles, NCHW, strict=False):
             if role not in (expected, "-"):
@@ -137,7 +143,7 @@ class Builder:
         return value
 
     def flattened(self, value: Traced, dim: int) -> Traced:
-        """``value`` with the map's axes made channels, where its dimension ``dim`` has merged them."""
+        """``value`` with a Flatten emitted, if its dimension ``dim`` merges the axes of the map and the channels."""
         atoms = value.dims[dim]
         if all(atom.role == "c" for atom in atoms):
             return value
@@ -151,7 +157,7 @@ class Builder:
         return Traced(self.emit(Flatten(), value.name), channels, None, None, tuple(dims))
 
     def finish(self, value: Traced | str) -> None:
-        """The logits: checked and put in the memory's order, so that the last layer gives [n, 1, 1, K]."""
+        """Make ``value`` the output, with the map [n, 1, 1, K]; raises ModelError if it is not logits [N, K]."""
         if isinstance(value, Traced):
             try:
                 if len(value.dims) != 2:
@@ -161,16 +167,16 @@ class Builder:
                 raise ModelError(f"the model must return logits [N, K]; its output has {error}") from error
         else:
             name = value
-        # The output is the last layer, whatever was emitted after it.
+        # The output must be the last layer, even if others were emitted after it.
         self._layers.sort(key=lambda layer: layer[0] == name)
 
     def network(self) -> Network:
-        """The network of all layers so far."""
+        """A network of the layers so far."""
         return Network.build(self._layers, ParameterStore().extended(self._weights))
 
 
 def _cuts(value: Traced, shape: Sequence[int]) -> dict[Atom, int]:
-    """How many cells of an axis of the map lie together, for each that a reshape to ``shape`` cuts in two."""
+    """For each axis of the map that a reshape to ``shape`` splits in two, the length of the inner part."""
     pending = [(atom, atom.length) for dim in value.dims for atom in dim]
     cuts: dict[Atom, int] = {}
     for missing in shape:
@@ -189,6 +195,6 @@ def _cuts(value: Traced, shape: Sequence[int]) -> dict[Atom, int]:
 
 
 def only_tensor(values: Sequence[Any]) -> None:
-    """Unsupported unless each value is traced."""
+    """Raise Unsupported unless all values are traced tensors."""
     if not all(isinstance(value, Traced) for value in values):
         raise Unsupported("a constant where the image was expected")

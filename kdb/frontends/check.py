@@ -1,7 +1,7 @@
-"""Whether a module can be explained at all: what a trace, and the delta rules after it, take for granted.
+"""Checks what traces and delta rules assume of a module, by running it on random images.
 
-A module runs on an image, gives logits, and gives an image the same logits each time, whatever other images are beside
-it.  Found by running it, and named by layer.
+It must accept images of the given shape, return logits [N, K], and give an image the same logits each time, whatever
+else is in the batch.  Errors name the layer that does not.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import torch
 from kdb.errors import ModelError
 
 _SAMPLES = 4096
-"""Elements an image that are compared of what goes into and comes out of a layer."""
+"""Elements compared, per image, of each layer's inputs and of its outputs."""
 
 Note = Callable[[str, Any, Any], None]
-"""Told a layer's path, what went in and what came out."""
+"""Called with a layer's path, its inputs and its outputs."""
 
 
-class _Pass(NamedTuple):
-    """A layer's call: samples of its inputs and of its outputs, for one image of the batch."""
+class _LayerCall(NamedTuple):
+    """Samples of a layer's inputs and outputs in one call, for one image of the batch."""
 
     layer: str
     given: torch.Tensor
@@ -32,7 +32,7 @@ class _Pass(NamedTuple):
 
 @contextmanager
 def evaluating(module: torch.nn.Module) -> Iterator[None]:
-    """The module in eval mode; afterwards it and all its submodules are in the modes that they were in."""
+    """Put the module into eval mode; on exit restore its mode and those of all submodules."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
@@ -44,10 +44,9 @@ def evaluating(module: torch.nn.Module) -> Iterator[None]:
 
 
 def examples(module: torch.nn.Module, shape: Sequence[int]) -> torch.Tensor:
-    """Random images of ``shape`` (N, C, H, W), of the weights' dtype and on their device.
+    """Random images of ``shape`` (N, C, H, W), with the dtype and device of the module's first floating-point weight.
 
-    Image i goes from 0 to (i + 1) / N: of one brightness and contrast, they would leave the batch's mean and variance
-    what they are in each.
+    Image i has values from 0 to (i + 1) / N, so that statistics of the batch differ from those of each image.
     """
     weight = next((weight for weight in module.parameters() if weight.is_floating_point()), torch.empty(0))
     images = torch.rand(*shape, generator=torch.Generator().manual_seed(0))
@@ -56,10 +55,10 @@ def examples(module: torch.nn.Module, shape: Sequence[int]) -> torch.Tensor:
 
 
 def logits_of(module: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """What the module gives for ``images`` [N, C, H, W]; raises ModelError where that fails or is not [N, K]."""
+    """The module's output for ``images`` [N, C, H, W]; raises ModelError if the module fails or that is not [N, K]."""
     out = _run(module, images)
     if not isinstance(out, torch.Tensor):
-        what = f"it returns {type(out).__name__}, so wrap it in a module whose forward takes the logits out"
+        what = f"it returns {type(out).__name__}, so wrap it in a module whose forward returns the logits alone"
         raise ModelError(f"the model must return logits [N, K]; {what}")
     if out.ndim < 2 or out.shape[0] != images.shape[0] or out[0].numel() != out.shape[1]:
         raise ModelError(f"the model must return logits [N, K]; it returns {list(out.shape)} for N = {len(images)}")
@@ -67,27 +66,27 @@ def logits_of(module: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
 
 
 def check_independence(module: torch.nn.Module, images: torch.Tensor, logits: torch.Tensor) -> None:
-    """Raise ModelError unless each image alone has the ``logits`` that it has beside the others, up to rounding."""
+    """Raise ModelError unless each image has the same ``logits`` alone as in the batch ``images``, up to rounding."""
     for i in range(len(images)):
         image = images[i : i + 1]
         if agree(logits[i : i + 1], logits_of(module, image)):
             continue
         by_chance = not agree(logits, logits_of(module, images))
-        again = _passes(module, images, i) if by_chance else _passes(module, image, 0)
-        layer = _first_difference(_passes(module, images, i), again)
-        where = f"layer '{layer}' gives" if layer else "the model gives"
-        how = "other values each time" if by_chance else "an image other values alone than in a batch"
+        again = _calls(module, images, i) if by_chance else _calls(module, image, 0)
+        layer = _first_difference(_calls(module, images, i), again)
+        where = f"the output of layer '{layer}'" if layer else "the model's output"
+        how = "differs from run to run" if by_chance else "differs between an image alone and the same image in a batch"
         why = "on chance" if by_chance else "on the other images of its batch"
-        raise ModelError(f"{where} {how}: the output for an image may not depend {why}")
+        raise ModelError(f"{where} {how}; it may not depend {why}")
 
 
 def first_line(error: Exception) -> str:
-    """The first line of a message that says something, or else the kind of the error."""
+    """The first line of the error's message that is not blank, or else the name of its type."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _run(module: torch.nn.Module, images: torch.Tensor, note: Note | None = None) -> Any:
-    """The module's output; ``note`` is told each layer's inputs and outputs when it returns."""
+    """The module's output; ``note`` is called for each layer when that returns."""
     entered: list[tuple[str, torch.nn.Module, Any]] = []
 
     def enter(layer: str, part: torch.nn.Module, given: Any) -> None:
@@ -110,7 +109,7 @@ def _run(module: torch.nn.Module, images: torch.Tensor, note: Note | None = None
         layer = f"layer '{name}'" if name else "the model"
         if (wanted := _other_channels(part, given, images.shape[1])) is not None:
             has = f"images of {images.shape[1]} channels"
-            raise ModelError(f"{layer} takes {wanted} channels, and not {has}: set n_channels = {wanted}") from error
+            raise ModelError(f"{layer} takes {wanted} channels, not {has}: set n_channels = {wanted}") from error
         raise ModelError(f"{layer} fails on an input of shape {tuple(images.shape)}: {first_line(error)}") from error
     finally:
         for hook in hooks:
@@ -118,7 +117,7 @@ def _run(module: torch.nn.Module, images: torch.Tensor, note: Note | None = None
 
 
 def _other_channels(part: torch.nn.Module, given: Any, channels: int) -> int | None:
-    """How many channels ``part`` takes, where it is a convolution of images that have another number, ``channels``."""
+    """The channels that ``part`` takes, if it is a convolution given images of another number of ``channels``."""
     if not isinstance(part, torch.nn.Conv2d) or part.in_channels == channels:
         return None
     images = [each for each in _tensors(given) if each.ndim == 4 and each.shape[1] == channels]
@@ -126,7 +125,7 @@ def _other_channels(part: torch.nn.Module, given: Any, channels: int) -> int | N
 
 
 def agree(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Whether two tensors agree in a third of their digits: rounding, in whatever order of sums, leaves that many."""
+    """Whether two tensors agree in a third of their digits, as they do if only the order of summation differs."""
     if a.shape != b.shape:
         return False
     third = torch.finfo(a.dtype).eps ** (1 / 3) if a.is_floating_point() else 0.0
@@ -135,19 +134,19 @@ def agree(a: torch.Tensor, b: torch.Tensor) -> bool:
     return torch.allclose(a, b, rtol=0, atol=third * largest, equal_nan=True)
 
 
-def _passes(module: torch.nn.Module, images: torch.Tensor, image: int) -> list[_Pass]:
-    """The calls of all layers in the order in which they return, sampled for one image of ``images``."""
-    found: list[_Pass] = []
+def _calls(module: torch.nn.Module, images: torch.Tensor, image: int) -> list[_LayerCall]:
+    """The calls of all layers, in the order in which they return, for ``images[image]``."""
+    found: list[_LayerCall] = []
 
     def note(layer: str, given: Any, made: Any) -> None:
-        found.append(_Pass(layer, _sample(given, len(images), image), _sample(made, len(images), image)))
+        found.append(_LayerCall(layer, _sample(given, len(images), image), _sample(made, len(images), image)))
 
     _run(module, images, note)
     return found
 
 
 def _sample(value: Any, batch: int, image: int) -> torch.Tensor:
-    """Elements, evenly spread, of the tensors in ``value`` that have the batch as their first axis."""
+    """Evenly spaced elements of the tensors in ``value`` whose first axis is the batch, for one image."""
     rows = [each[image].reshape(-1) for each in _tensors(value) if each.ndim and each.shape[0] == batch]
     return torch.cat([row[:: max(1, len(row) // _SAMPLES)] for row in rows]) if rows else torch.empty(0)
 
@@ -158,8 +157,8 @@ def _tensors(value: Any) -> Iterable[torch.Tensor]:
     return [each for part in value for each in _tensors(part)] if isinstance(value, tuple | list) else []
 
 
-def _first_difference(once: Iterable[_Pass], again: Iterable[_Pass]) -> str:
-    """The innermost layer that makes different things of the same; its path, empty for the model itself."""
+def _first_difference(once: Iterable[_LayerCall], again: Iterable[_LayerCall]) -> str:
+    """The path of the first layer with equal inputs and different outputs; empty if that is the model itself."""
     for a, b in zip(once, again, strict=False):
         if agree(a.given, b.given) and not agree(a.made, b.made):
             return a.layer

@@ -1,4 +1,4 @@
-"""Exported programs (``.pt2``): a module out of a file that can run code while it is read."""
+"""Loads exported programs (``.pt2``), which may run code while they are loaded."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from kdb.errors import ModelError
 
 
 class Exported(nn.Module):
-    """An exported program's module, which has one mode and refuses to be asked for another."""
+    """The module of an exported program, whose mode is fixed: without this wrapper ``eval()`` would raise an error."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The program's output for x [N, C, H, W]."""
+        """The program's output for x, [N, C, H, W]."""
         logits: torch.Tensor = self.module(x)
         return logits
 
     def train(self, mode: bool = True) -> Exported:
-        """Nothing but this module's own flag."""
+        """Set the wrapper's flag alone."""
         self.training = mode
         return self
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Exported, tuple[int, ...]]:
-    """The module and the shape [N, C, H, W] of its only input, N open; whatever reading the file raises is passed on.
+    """The module and the shape [N, C, H, W] of its only input, where N is symbolic.
 
-    Raises ModelError for a program that takes anything else.
+    Raises ModelError for a program with other inputs or a fixed batch size, and whatever torch.export.load raises.
     """
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)  # the loader logs tracebacks besides raising
@@ -53,7 +53,7 @@ def _image_shape(program: Any, path: str) -> tuple[int, ...]:
     (shape,) = shapes
     if isinstance(shape[0], int):
         raise ModelError(
-            f"'{path}' was exported for batches of {shape[0]}; leave their size open: torch.export.export(module, "
-            "(images,), dynamic_shapes=({0: torch.export.Dim('batch')},)) with two images"
+            f"'{path}' was exported for batches of {shape[0]} only; export it for any batch size, from two images: "
+            "torch.export.export(module, (images,), dynamic_shapes=({0: torch.export.Dim('batch')},))"
         )
     return tuple(shape)

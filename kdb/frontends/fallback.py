@@ -1,4 +1,4 @@
-"""What is outside the vocabulary: the rest of an exported graph as one function, evaluated by torch."""
+"""Layers outside the vocabulary: cuts them out of the exported graph as one function that PyTorch evaluates."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ Copies = dict[torch.fx.Node, torch.fx.Node]
 def make_tail(
     exported: torch.fx.Graph, opaque: Mapping[str, str], values: Mapping[str, Any]
 ) -> tuple[Tail, tuple[str, ...]]:
-    """One function for all opaque nodes that the result needs, and the layers whose maps it takes.
+    """One function of all opaque nodes that the result needs, and the names of the layers whose maps it takes.
 
-    A trace also holds asserts that nothing reads.  ``opaque`` and ``values`` are those of the walk.
+    ``opaque`` says why nodes are opaque, ``values`` has the values of the others, as :func:`translate` found them.
+    Nodes that the result does not need, such as asserts, are left out.
     """
 
     def is_repeated(node: torch.fx.Node) -> bool:
-        # An opaque node, or several outputs of which one is outside kdb's vocabulary.
+        # An opaque node, or one with several outputs, some of which are opaque.
         return node.name in opaque or isinstance(values.get(node.name), tuple | list)
 
     result = result_of(exported)
@@ -44,7 +45,7 @@ def make_tail(
             if source not in copies and isinstance(value, Traced):
                 copies[source] = graph.placeholder(f"value_{len(crossing)}")
                 crossing.append(value)
-    # The number of positions comes in by itself: a crossing tensor need not have it as a dimension.
+    # The batch size is an input of its own, since no input tensor need have it as a dimension.
     batch = graph.placeholder("batch")
     for node in needed:
         for source in node.all_input_nodes:
@@ -69,7 +70,7 @@ def make_tail(
 
 
 def result_of(exported: torch.fx.Graph) -> torch.fx.Node:
-    """The node that gives the logits: the last output; those before it are buffers that the forward writes to."""
+    """The node that computes the logits: the last output; the others are buffers that the forward modifies."""
     outputs: Any = exported.output_node().args[0]
     result: torch.fx.Node = outputs[-1]
     return result
@@ -85,7 +86,8 @@ def _copy_symbol(graph: torch.fx.Graph, node: torch.fx.Node, batch: torch.fx.Nod
 
 
 def _tail(module: torch.fx.GraphModule, crossing: Sequence[Traced], names: Sequence[str]) -> Tail:
-    """The graph as a function of the maps [n, H, W, C] of ``names``; several views may be of one map."""
+    """The graph as a function of the maps [n, H, W, C] of the layers ``names``; ``crossing`` are its inputs, as views
+    of these maps, of which several may be of one map."""
 
     modules = {torch.device("cpu"): module}
 
@@ -101,7 +103,7 @@ def _tail(module: torch.fx.GraphModule, crossing: Sequence[Traced], names: Seque
 
 
 def _as_traced(x: torch.Tensor, value: Traced) -> torch.Tensor:
-    """A map [n, H, W, C] as the tensor that the trace saw; contiguous, since views in the trace may count on it."""
+    """A map [n, H, W, C] in the layout that the traced tensor had; contiguous, as views in the graph may require."""
     atoms = [BATCH, *(atom for atom in (value.y, value.x) if atom is not None), *value.channels]
     n = len(x)
     x = x.reshape(n, *(atom.length for atom in atoms[1:]))

@@ -1,7 +1,7 @@
-"""A decomposed ATen graph as plain data: what a frontend makes of a traced module, and what is kept between processes.
+"""A graph of ATen nodes as plain data, which can be written as JSON and cached.
 
-Nodes name ATen operators by text, and one another by name.  Parameters and buffers are named too: their values stay
-with the module.  Only tensors that the forward makes of literals are part of the graph.
+Operators, other nodes, parameters and buffers are referred to by name; the values of parameters and buffers stay in the
+module.  Only tensors that the forward makes of literals are part of the graph.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ import numpy as np
 import torch
 
 CONSTANT_BYTES = 1 << 20
-"""Of constants in a graph's text, at most."""
+"""Most bytes of constants in a graph that is written as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """An argument: the output of another node."""
+    """An argument that is the output of another node."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A node that is given: the image, or a tensor, an attribute of the module or one of the graph's constants.
+    """An input of the graph: the image, a tensor of the module (``state``), or one of the graph's constants.
 
-    ``source`` is the path of the attribute (``layer1.0.conv1.weight``), or the name of the constant.
+    ``source`` is the path of the module's tensor (``layer1.0.conv1.weight``), or the name of the constant.
     """
 
     name: str
@@ -41,11 +41,11 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A node that is computed: ``target`` is an operator (``aten.relu.default``, ``getitem``).
+    """A node that is computed: ``target`` is the operator (``aten.relu.default``, ``getitem``).
 
-    Arguments are Refs, numbers, texts, torch's own constants (types, devices, layouts) and tuples of these.  ``shape``
-    is that of the output, or None where it is no tensor; ``number`` is the output where it is an integer; the batch
-    counts as that of the example.  ``layer`` is the path of the module that the node comes from.
+    Arguments are Refs, numbers, strings, PyTorch's dtypes, devices and layouts, and tuples of these.  ``shape`` is that
+    of the output, None if it is no tensor; ``number`` is the output if it is an integer.  Both are for the batch size
+    of the example.  ``layer`` is the path of the module that the node comes from.
     """
 
     name: str
@@ -58,12 +58,12 @@ class Call:
 
     @property
     def operator(self) -> str:
-        """The target without namespace and overload."""
+        """The target's name without namespace and overload."""
         return self.target.removeprefix("aten.").split(".")[0]
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The names of the nodes that it reads, each once, in order."""
+        """The names of the nodes in its arguments, each once, in order."""
         found: dict[str, None] = {}
         mapped((self.args, self.kwargs), lambda ref: found.setdefault(ref.name))
         return tuple(found)
@@ -71,7 +71,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes in an order in which they can be computed; ``result`` names the one that gives the logits."""
+    """Nodes in topological order; ``result`` is the name of the one that computes the logits."""
 
     inputs: tuple[Input, ...]
     calls: tuple[Call, ...]
@@ -79,13 +79,13 @@ class Graph:
     constants: Mapping[str, torch.Tensor] = field(default_factory=dict, compare=False)
 
     def state(self, module: torch.nn.Module) -> dict[str, Any]:
-        """The tensors that the inputs name, as they are in ``module`` now; raises AttributeError where it lacks one."""
+        """The module's tensors that are inputs, by path; raises AttributeError if ``module`` lacks one."""
         return {i.source: attrgetter(i.source)(module) for i in self.inputs if i.kind == "state"}
 
     def to_json(self) -> str:
-        """The graph as a text.
+        """The graph as JSON.
 
-        Raises TypeError, ValueError or RuntimeError where it has none: an argument is no data, constants are large.
+        Raises TypeError, ValueError or RuntimeError for arguments that are no plain data or too large constants.
         """
         if sum(tensor.nbytes for tensor in self.constants.values()) > CONSTANT_BYTES:
             raise ValueError("the constants are too large")
@@ -101,7 +101,7 @@ class Graph:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Graph:
-        """The graph of such a text; what is raised for any other text is not said."""
+        """The graph that :meth:`to_json` wrote; other text may raise any exception."""
         record = json.loads(text)
         calls = [
             Call(name, target, _value(args), {k: _value(v) for k, v in kwargs.items()}, _value(shape), number, layer)
@@ -112,7 +112,7 @@ class Graph:
 
 
 def mapped(value: Any, function: Callable[[Ref], Any]) -> Any:
-    """``value`` with ``function`` of each Ref in its place, however deep in tuples and mappings."""
+    """``value`` with each Ref, at any depth of tuples and mappings, replaced by ``function(ref)``."""
     if isinstance(value, Ref):
         return function(value)
     if isinstance(value, tuple):
@@ -123,7 +123,7 @@ def mapped(value: Any, function: Callable[[Ref], Any]) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """An argument as JSON has it; an object of one entry stands for what JSON lacks."""
+    """An argument as JSON data; an object with one key stands for a type that JSON lacks."""
     if isinstance(value, Ref):
         return {"ref": value.name}
     if isinstance(value, tuple):
@@ -138,7 +138,7 @@ def _plain(value: Any) -> Any:
 
 
 def _value(plain: Any) -> Any:
-    """What :func:`_plain` made so."""
+    """The inverse of :func:`_plain`."""
     if isinstance(plain, list):
         return tuple(map(_value, plain))
     if not isinstance(plain, dict):

@@ -1,4 +1,4 @@
-"""An ``nn.Module`` -> a graph and its network, by torch.export and its core ATen decompositions."""
+"""Traces an ``nn.Module`` by torch.export into a graph of core ATen operators, and translates that into a network."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ from kdb.frontends.axes import BATCH
 from kdb.frontends.check import check_independence, evaluating, examples, first_line, logits_of
 from kdb.frontends.fallback import make_tail, result_of
 from kdb.frontends.graph import Call, Graph, Input, Ref
-from kdb.frontends.translate import walk
+from kdb.frontends.translate import translate
 from kdb.operators.network import Network
 
 
 def trace(module: torch.nn.Module, shape: tuple[int, int, int]) -> Network:
     """The network of ``module`` in eval mode for images of ``shape`` (C, H, W).
 
-    Raises ModelError where the module does not run on such an image, cannot be traced, or returns no logits [N, K].
+    Raises ModelError if the module fails on such an image, cannot be traced, does not return logits [N, K], or gives
+    an image logits that depend on chance or on the rest of the batch.
     """
     return traced(module, shape)[0]
 
 
 def traced(module: torch.nn.Module, shape: tuple[int, int, int]) -> tuple[Network, Graph]:
-    """The same, with the graph that :func:`kdb.frontends.translate.walk` made the network of."""
+    """The network that :func:`trace` returns, and the graph that it was translated from."""
     with evaluating(module):
         images = examples(module, (BATCH.length, *shape))
         logits = logits_of(module, images)
@@ -45,15 +46,15 @@ def traced(module: torch.nn.Module, shape: tuple[int, int, int]) -> tuple[Networ
         check_independence(module, images, logits)
     try:
         graph, state = _recorded(program, module)
-        return walk(graph, state, shape, partial(make_tail, program.graph)), graph
+        return translate(graph, state, shape, partial(make_tail, program.graph)), graph
     except ModelError:
         raise
-    except Exception as error:  # a trace may hold what nobody planned for; the user learns what, and no traceback
+    except Exception as error:  # translators may meet arguments that they do not expect: one error, no traceback
         raise ModelError(f"the model cannot be translated: {type(error).__name__}: {first_line(error)}") from error
 
 
 _alone = Lock()
-"""Held while a model is exported: torch's exporter, like warnings and the log, has one state for all threads."""
+"""Locked during an export: PyTorch's exporter, warning filters and loggers are global to the process."""
 
 
 def _export(module: torch.nn.Module, example: torch.Tensor) -> ExportedProgram:
@@ -70,14 +71,14 @@ def _export(module: torch.nn.Module, example: torch.Tensor) -> ExportedProgram:
         if "Constraints violated" in reason:
             reason = "its forward fixes the size of the batch, as len(x) does; x.shape[0] leaves it open"
         elif "data-dependent" in reason:
-            reason = "its forward goes another way for other values, as `if x.sum() > 0` does\n"
-            reason += "a choice inside the graph, as torch.where or torch.cond, can be traced"
+            reason = "its forward branches on the values of a tensor, as `if x.sum() > 0` does\n"
+            reason += "torch.where and torch.cond can be traced instead"
         raise ModelError(f"the model cannot be traced{where}: {reason}") from error
 
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """The exporter without what it warns of, logs and prints besides raising it, as the graph that it had so far."""
+    """Suppress what the exporter warns of, logs and prints besides the exception that it raises."""
     log = logging.getLogger(symbolic_shapes.__name__)
     was = log.disabled
     log.disabled = True
@@ -90,30 +91,31 @@ def _silent() -> Iterator[None]:
 
 
 def _decompositions() -> Any:
-    """The core ones, but dense layers stay whole: of permuted maps they would become products of many matrices.
+    """PyTorch's core decompositions, without those that lose what kdb has an operator for.
 
-    So do activations that would become choices between two branches.
+    Decomposed, dense layers on permuted maps become products of many matrices, and some activations choices between
+    two branches.
     """
     table: Any = default_decompositions()
     aten = torch.ops.aten
-    for kept in (aten.linear, aten.celu, aten.softplus, aten.mish, aten._prelu_kernel):
-        table.pop(kept.default)
+    for whole in (aten.linear, aten.celu, aten.softplus, aten.mish, aten._prelu_kernel):
+        table.pop(whole.default)
     return table
 
 
 def _refuse_chance(program: ExportedProgram) -> None:
-    """Raise ModelError where the result draws random numbers: one run may have had the luck of another."""
+    """Raise ModelError if the result depends on random numbers; two runs that agree do not show that it does not."""
     for node in _needed(program.graph):
         if isinstance(node.target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags:
             where = f"layer '{layer}' draws" if (layer := _layer(node)) else "the model draws"
             raise ModelError(
-                f"{where} random numbers ({node.target.overloadpacket.__name__}) in eval mode too: "
+                f"{where} random numbers ({node.target.overloadpacket.__name__}) in eval mode: "
                 "the output for an image may not depend on chance"
             )
 
 
 def _recorded(program: ExportedProgram, module: torch.nn.Module) -> tuple[Graph, Mapping[str, Any]]:
-    """The graph of ``program`` without what the result does not need, and the state that its inputs name."""
+    """The nodes of ``program`` that the result needs, and the values of the inputs by their source."""
     needed = _needed(program.graph)
     specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
     state: dict[str, Any] = {}
@@ -139,7 +141,7 @@ def _recorded(program: ExportedProgram, module: torch.nn.Module) -> tuple[Graph,
 
 
 def _needed(graph: torch.fx.Graph) -> dict[torch.fx.Node, None]:
-    """The nodes that the result is made of, in the order of the graph; an exported graph holds asserts besides."""
+    """The nodes that the result depends on, in the order of the graph; asserts, for example, are not among them."""
     needed = {result_of(graph)}
     for node in reversed(graph.nodes):
         if node in needed:

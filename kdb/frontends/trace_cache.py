@@ -1,12 +1,13 @@
-"""Traces kept between processes: torch.export takes seconds, and gives the same graph for the same code.
+"""Caches traces between processes: torch.export takes seconds, and gives the same graph for the same code.
 
-A file holds a digest and the graph's text.  It is looked up by all that decides the graph; one that is damaged, or that
-does not give a sound network of the module at hand, counts as not there.
+A file holds a digest and the graph as JSON.  Its name is a hash of all that determines the graph.  A file that is
+damaged, or whose graph is no sound network of the given module, is ignored and replaced.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import platform
 from collections.abc import Mapping
 from itertools import chain
@@ -16,35 +17,38 @@ from typing import Any
 import torch
 
 from kdb.frontends.graph import Graph
-from kdb.frontends.translate import walk
+from kdb.frontends.translate import translate
 from kdb.kernels.base import Tail
 from kdb.operators.network import Network
 from kdb.operators.sources import Opaque
 from kdb.system import cache
 from kdb.version import __version__
 
+log = logging.getLogger(__name__)
+
 FORMAT = 1
-"""Of the text, and of what is exported: to be raised when either changes."""
+"""Version of the file format and of the export; raise it when either changes."""
 
 
 def trace(module: torch.nn.Module, shape: tuple[int, int, int], recipe: str | None) -> Network:
-    """The network of ``module`` in eval mode for images of ``shape`` (C, H, W), as torch_export.trace gives it.
+    """The network of ``module`` in eval mode for images of ``shape`` (C, H, W), from the cache if it is there.
 
-    ``recipe`` identifies the code of the module's forward; without one, nothing is read or kept.
+    ``recipe`` identifies the code of the module's forward; without one the cache is not used.  Raises what
+    :func:`kdb.frontends.torch_export.trace` raises.
     """
     if recipe is None:
         return _export(module, shape)[0]
     key = _key(module, shape, recipe)
     path = cache.folder() / "traces" / f"{key}.json"
-    network = _kept(path, key, module, shape)
+    network = _load(path, key, module, shape)
     if network is None:
         network, graph = _export(module, shape)
-        _keep(path, key, network, graph)
+        _store(path, key, network, graph)
     return network
 
 
 def _export(module: torch.nn.Module, shape: tuple[int, int, int]) -> tuple[Network, Graph]:
-    from kdb.frontends.torch_export import traced  # loads the exporter, which a kept trace does without
+    from kdb.frontends.torch_export import traced  # imports the exporter, which a cached trace does not need
 
     return traced(module, shape)
 
@@ -56,31 +60,39 @@ def _key(module: torch.nn.Module, shape: tuple[int, int, int], recipe: str) -> s
     return hashlib.sha256(repr((versions, recipe, shape, tensors)).encode()).hexdigest()
 
 
-def _kept(path: Path, key: str, module: torch.nn.Module, shape: tuple[int, int, int]) -> Network | None:
-    digest, _, text = (cache.read(path) or b"").partition(b"\n")
-    if digest != _digest(key, text):
+def _load(path: Path, key: str, module: torch.nn.Module, shape: tuple[int, int, int]) -> Network | None:
+    data = cache.read(path)
+    if data is None:
         return None
+    digest, _, text = data.partition(b"\n")
     try:
+        if digest != _digest(key, text):
+            raise ValueError("its digest is wrong")
         graph = Graph.from_json(text)
-        return walk(graph, graph.state(module), shape, _no_tail)
-    except Exception:  # whatever is wrong with it, the module itself is at hand
+        network = translate(graph, graph.state(module), shape, _no_tail)
+    except Exception as error:  # whatever is wrong with the file, the module can be exported again
+        log.warning("ignoring the damaged trace %s: %s", path, error)
         return None
+    log.debug("read the trace %s", path)
+    return network
 
 
-def _keep(path: Path, key: str, network: Network, graph: Graph) -> None:
+def _store(path: Path, key: str, network: Network, graph: Graph) -> None:
     if any(isinstance(node.operator, Opaque) for node in network):
-        return  # its tail is PyTorch's own graph, which has no text
+        log.debug("not caching a trace with layers outside the vocabulary")  # they are PyTorch's graph, not JSON
+        return
     try:
         text = graph.to_json().encode()
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError) as error:
+        log.debug("not caching a trace that cannot be written as JSON: %s", error)
         return
     cache.write(path, _digest(key, text) + b"\n" + text)
 
 
 def _digest(key: str, text: bytes) -> bytes:
-    """Of the key too, so that a file under another's name is not taken for it."""
+    """Includes the key, so that a file that was renamed to another key is not accepted."""
     return hashlib.sha256(key.encode() + text).hexdigest().encode()
 
 
 def _no_tail(opaque: Mapping[str, str], values: Mapping[str, Any]) -> tuple[Tail, tuple[str, ...]]:
-    raise ValueError("no trace with a tail is kept")
+    raise ValueError("it has layers outside the vocabulary")

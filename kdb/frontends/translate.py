@@ -1,7 +1,7 @@
-"""A :class:`~kdb.frontends.graph.Graph` -> a Network: one pass that translates ATen nodes by :mod:`kdb.frontends.aten`.
+"""Translates a :class:`~kdb.frontends.graph.Graph` of ATen nodes into a Network, node by node.
 
-The first node outside the vocabulary and all that depends on it become one Opaque operator.  What does not depend on
-the image is computed once and becomes a parameter.
+:mod:`kdb.frontends.aten` has the translator of each operator.  A node without one, and all nodes that depend on it,
+become one Opaque operator.  Nodes that do not depend on the image are computed once and become parameters.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from kdb.operators.sources import Opaque
 
 
 class Symbol:
-    """The batch size, or an expression of it."""
+    """Stands for the batch size, or an expression of it."""
 
 
 SYMBOL = Symbol()
 
 MakeTail = Callable[[Mapping[str, str], Mapping[str, Any]], tuple[Tail, tuple[str, ...]]]
-"""Given why nodes are opaque, and the values of all others, by name: the rest of the model as one function, and the
-layers whose maps it takes."""
+"""Builds the part of the model that PyTorch evaluates: given why each opaque node is opaque and the values of all other
+nodes, both by name, it returns one function and the names of the layers whose maps the function takes."""
 
 
-def walk(graph: Graph, state: Mapping[str, Any], shape: tuple[int, int, int], make_tail: MakeTail) -> Network:
-    """The network of ``graph``, whose parameters and buffers are in ``state``, for images of ``shape`` (C, H, W).
+def translate(graph: Graph, state: Mapping[str, Any], shape: tuple[int, int, int], make_tail: MakeTail) -> Network:
+    """The network of ``graph``, with the parameters and buffers in ``state``, for images of ``shape`` (C, H, W).
 
-    Raises ModelError where the output does not depend on the image or is no logits.
+    Raises ModelError if the output does not depend on the image or is not logits [N, K].
     """
     with torch.no_grad():
-        network = _Walk(graph, state, shape).network(make_tail)
+        network = _Translation(graph, state, shape).network(make_tail)
     network.verify()
     if not network.depends_on_source:
         raise ModelError("the model's output does not depend on its input: there is nothing to explain")
     return network
 
 
-class _Walk:
-    """One pass over a graph."""
+class _Translation:
+    """The state of one pass over a graph: the layers so far, and the value of each node or why it has none."""
 
     def __init__(self, graph: Graph, state: Mapping[str, Any], shape: tuple[int, int, int]) -> None:
         self.graph = graph
@@ -64,7 +64,7 @@ class _Walk:
                 self.values[given.name] = value.detach().cpu() if isinstance(value, torch.Tensor) else value
 
     def network(self, make_tail: MakeTail) -> Network:
-        """The walk, and the tail where one is needed."""
+        """Translate all nodes; the opaque ones that the result needs become the last layer."""
         for call in self.graph.calls:
             self._visit(call)
         result = self.graph.result
@@ -117,7 +117,7 @@ class _Walk:
 
 
 def _function(call: Call) -> Callable[..., Any]:
-    """What computes a node, called by its name."""
+    """The PyTorch function that computes a node."""
     if call.target == "getitem":
         return operator.getitem
     found: Any = torch.ops

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from kdb.errors import BindError, did_you_mean
 from kdb.language import syntax
 
@@ -19,7 +22,7 @@ class Arguments:
         self._placed: Sequence[Any] = given if isinstance(given, Sequence) else ()
 
     def __getitem__(self, parameter: syntax.Parameter) -> Any:
-        """Its value; raises BindError where none was given."""
+        """The value of a parameter; raises BindError where none was given."""
         if parameter.name is not None:
             if parameter.name not in self.named:
                 hint = did_you_mean(parameter.name, self.named)
@@ -30,8 +33,15 @@ class Arguments:
             raise BindError(f"no value was given for the parameter ? number {parameter.index + 1}")
         return self._placed[parameter.index]
 
+    def array(self, parameter: syntax.Parameter) -> npt.NDArray[Any]:
+        """Its value as an array; raises BindError where the value's rows are of different lengths."""
+        try:
+            return np.asarray(self[parameter])
+        except ValueError as error:
+            raise BindError(f"the parameter is no array: {error}") from error
+
     def plain(self, value: syntax.Value) -> Any:
-        """An option's value with parameters replaced by what they hold."""
+        """An option's value, with parameters replaced by their values."""
         if isinstance(value, tuple):
             return tuple(self.plain(item) for item in value)
         return self[value] if isinstance(value, syntax.Parameter) else value

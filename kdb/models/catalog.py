@@ -1,7 +1,7 @@
-"""The models of a session: what a name means, and the network each was traced into.
+"""The models of a session by name, and the network that each was traced into.
 
-A trace is kept with its model for as long as the weights stay as they are; changed in place, they are traced anew.
-That of a model which kdb built by its name is kept between processes too.
+A trace is kept with its model until the weights change; then the model is traced anew.  The trace of a model that kdb
+built by its name is also kept between processes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from kdb.errors import BindError, ModelError, did_you_mean
+from kdb.errors import BindError, ModelError, UnknownName, did_you_mean
 from kdb.frontends.activation import without_activation
 from kdb.frontends.trace_cache import trace
 from kdb.language import syntax
@@ -27,7 +27,7 @@ from kdb.operators.network import Network
 from kdb.system.interrupts import deferred
 
 PARAMETER_MODEL = "model"
-"""What a module given by a parameter is called."""
+"""The name of a model that a parameter holds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +45,9 @@ class TracedModel:
 
 @dataclass(frozen=True)
 class CreatedModel:
-    """A model out of a file, as a study keeps it: its path and hex SHA-256, CREATE MODEL's options.
+    """A model out of a file, as a study keeps it: the file's path and hex SHA-256, and the options of CREATE MODEL.
 
-    ``origin`` and ``input`` are what SHOW MODELS tells of it.
+    ``origin`` and ``input`` are texts that SHOW MODELS prints.
     """
 
     name: str
@@ -59,7 +59,7 @@ class CreatedModel:
 
     @classmethod
     def of(cls, model: Model, path: str, options: Mapping[str, Any]) -> CreatedModel:
-        """The model that was just created from ``path``, to be found from any folder."""
+        """The entry for a ``model`` created from ``path``, with absolute paths."""
         from kdb.models import files
 
         options = dict(options)
@@ -82,7 +82,7 @@ class CreatedModel:
 
 
 class Catalog:
-    """Registered models, those of a study that were not used yet, those resolved by name so far, and their traces."""
+    """Finds models: registered ones, those of a study, and those that kdb builds by their names; keeps their traces."""
 
     def __init__(self) -> None:
         self._registered: dict[str, Model] = {}
@@ -159,7 +159,7 @@ class Catalog:
         return self._named(ref.name, options)
 
     def _given(self, module: object, options: Mapping[str, Any]) -> Model:
-        """A module given by a parameter, one model as long as it and its options stay the same."""
+        """The model of a module that a parameter holds; the same model each time for the same module and options."""
         key = (id(module), repr(sorted(options.items())))
         if key not in self._resolved:
             self._resolved[key] = zoo.make_model(PARAMETER_MODEL, module, **options)
@@ -179,11 +179,11 @@ class Catalog:
     def _built_in(self, name: str, options: Mapping[str, Any]) -> Model:
         try:
             return zoo.resolve(name, options)
-        except BindError as error:
-            if "unknown model" not in str(error) or name.startswith("timm/"):  # timm's own names are nearer
+        except UnknownName as error:
+            if error.name.startswith("timm/"):  # timm's own names are nearer
                 raise
             hint = did_you_mean(name, self.names()) or "; SHOW MODELS lists those there are, besides timm/NAME"
-            raise BindError(f"unknown model '{name}'{hint}") from None
+            raise UnknownName(f"unknown model '{name}'{hint}", name) from None
 
     def traced(self, model: Model) -> TracedModel:
         """The network of ``model`` as its weights are now; raises ModelError where it cannot be traced."""

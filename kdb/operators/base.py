@@ -11,9 +11,8 @@ from typing import ClassVar, NamedTuple
 
 from kdb.geometry import Boxes, Footprint, Size
 from kdb.kernels.base import Array, Backend, Delta, Epilogue, Parameters
-
-ELEMENT = 4
-"""Bytes of a float32."""
+from kdb.kernels.kernel import DELTA, FULL, Kernel
+from kdb.kernels.work import ELEMENT, Work
 
 
 class Shape(NamedTuple):
@@ -39,7 +38,7 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Update:
-    """All that a delta rule may look at: the inputs' deltas (None: unchanged), views [H, W, C], and the output's boxes.
+    """What a delta rule is given: the inputs' deltas (None: unchanged), views [H, W, C], and the output's boxes.
 
     Views are None unless the operator asked for them through :meth:`Operator.reads`; ``shapes`` are the inputs'.
     """
@@ -49,9 +48,9 @@ class Update:
     view: Array | None
     boxes: Boxes
     shapes: Sequence[Shape]
-    kernel: str
+    kernel: Kernel
     epilogue: Epilogue | None = None
-    """Of the pointwise layer that the same pass computes, where the backend fuses it."""
+    """The pointwise layer that the kernel computes in the same pass; None if it fuses none."""
 
 
 class Reads(NamedTuple):
@@ -59,23 +58,6 @@ class Reads(NamedTuple):
 
     inputs: tuple[bool, ...]
     output: bool = False
-
-
-class Work(NamedTuple):
-    """What one launch of a kernel does for a batch: multiply-adds, bytes moved through memory, and calls made.
-
-    ``kind`` and ``width``, the geometric mean of a group's input and output channels, say at which rate of the cost
-    profile its multiply-adds run.  ``weights`` are the bytes that a launch reads whatever the batch, ``derived`` those
-    of the weights' form that this kernel lays out for itself, once a query at most.
-    """
-
-    kind: str
-    macs: int = 0
-    bytes: int = 0
-    calls: int = 1
-    width: int = 1
-    weights: int = 0
-    derived: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +77,12 @@ class Operator:
     """Whether the delta rule may also compute the pointwise layer behind it, where its kernel does."""
     divisible: ClassVar[bool] = False
     """Whether the delta rule also gives any part of the output's boxes, for the work of that part."""
+    has_delta_rule: ClassVar[bool] = True
+    """Whether there is a delta rule; without one, this layer and all after it are evaluated in full."""
+    gathers: ClassVar[bool] = False
+    """Whether an output reads cells from all over the map, as a mean does."""
+    broadcasts: ClassVar[bool] = False
+    """Whether the output may repeat one cell of the input all over a map."""
 
     def params(self) -> tuple[tuple[str, str], ...]:
         """Parameters in order, as text, for whoever renders a plan; weights are left out."""
@@ -140,7 +128,9 @@ class Operator:
         """What the output is where it reads ``value`` [1, 1, 1, C] alone: [1, 1, 1, C']; see :meth:`enclosed`."""
         return self.evaluate(k, parameters, [value], self.evaluation_kernels(k)[0], False)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
+    def evaluate(
+        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
+    ) -> Array:
         """The value T(inputs) on maps [n, H, W, C]; ``donate`` grants the memory of the first input."""
         raise NotImplementedError
 
@@ -148,19 +138,19 @@ class Operator:
         """The delta rule: ``T(v + d) - T(v)`` inside ``update.boxes``, [n, h, w, C]."""
         raise NotImplementedError
 
-    def frames(self, kernel: str, boxes: Boxes) -> Boxes | None:
-        """Boxes that ``kernel`` derives from those of the output, where it uses any: for a backend to prepare."""
+    def frames(self, kernel: Kernel, boxes: Boxes) -> Boxes | None:
+        """Boxes that ``kernel`` derives from the output's, for a device to prepare; None if it derives none."""
         return None
 
-    def kernels(self, k: Backend) -> tuple[str, ...]:
+    def kernels(self, k: Backend) -> tuple[Kernel, ...]:
         """The physical operators that compute the delta rule on this backend; they compete by cost."""
-        return ("delta",)
+        return (DELTA,)
 
-    def evaluation_kernels(self, k: Backend) -> tuple[str, ...]:
+    def evaluation_kernels(self, k: Backend) -> tuple[Kernel, ...]:
         """The physical operators that compute the value on this backend."""
-        return ("full",)
+        return (FULL,)
 
-    def reads(self, kernel: str, changed: Sequence[bool]) -> Reads:
+    def reads(self, kernel: Kernel, changed: Sequence[bool]) -> Reads:
         """The views that ``kernel`` reads where the inputs flagged in ``changed`` carry deltas."""
         return Reads((False,) * len(changed))
 
@@ -169,13 +159,13 @@ class Operator:
         return 0
 
     def delta_work(
-        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+        self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
         """Work of the delta rule, one position: output ``extent``, inputs' ``extents`` (None: unchanged)."""
         cells = extent.area * shape.channels
         return Work("elementwise", 0, 3 * ELEMENT * cells)
 
-    def full_work(self, kernel: str, shapes: Sequence[Shape], shape: Shape) -> Work:
+    def full_work(self, kernel: Kernel, shapes: Sequence[Shape], shape: Shape) -> Work:
         """Work of the full evaluation, one position."""
         return Work("elementwise", 0, ELEMENT * (shape.elements + sum(s.elements for s in shapes)))
 
@@ -200,4 +190,4 @@ def whole_map(inputs: Sequence[Footprint | None], shape: Shape) -> Footprint | N
 
 def materialize(k: Backend, view: Array, delta: Delta, size: Size) -> Array:
     """``v + d`` over the whole map: [n, H, W, C]."""
-    return k.superimposed(view, delta, Boxes.whole(len(delta.boxes), size))
+    return k.deltas.superimposed(view, delta, Boxes.whole(len(delta.boxes), size))

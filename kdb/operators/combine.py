@@ -11,7 +11,9 @@ from typing import ClassVar
 
 from kdb.geometry import Boxes, Footprint, Size
 from kdb.kernels.base import Array, Backend, Parameters
-from kdb.operators.base import ELEMENT, Operator, Reads, Shape, Update, Work, whole_map
+from kdb.kernels.kernel import Kernel
+from kdb.kernels.work import ELEMENT, Work
+from kdb.operators.base import Operator, Reads, Shape, Update, whole_map
 
 
 def _same_shape(inputs: Sequence[Shape]) -> Shape:
@@ -28,26 +30,28 @@ class Add(Operator):
     takes_epilogue: ClassVar[bool] = True
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """That of both."""
+        """The shape of both inputs."""
         return _same_shape(inputs)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
+    def evaluate(
+        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
+    ) -> Array:
         """``x + y``."""
         x, y = inputs
-        return k.add(x, y, donate)
+        return k.maps.add(x, y, donate)
 
-    def kernels(self, k: Backend) -> tuple[str, ...]:
-        """The backend's verb."""
-        return ("union",)
+    def kernels(self, k: Backend) -> tuple[Kernel, ...]:
+        """The backend's, which may fuse."""
+        return k.kernels.sums
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``dx + dy``, laid into the union box."""
-        return k.union([d for d in update.inputs if d is not None], update.boxes, update.epilogue)
+        return k.deltas.union([d for d in update.inputs if d is not None], update.boxes, update.epilogue)
 
     def delta_work(
-        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+        self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
-        """One pass."""
+        """One pass over the union box."""
         return Work("elementwise", 0, 2 * ELEMENT * extent.area * shape.channels)
 
 
@@ -58,25 +62,27 @@ class Multiply(Operator):
     label: ClassVar[str] = "multiply"
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """That of both."""
+        """The shape of both inputs."""
         return _same_shape(inputs)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
+    def evaluate(
+        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
+    ) -> Array:
         """``x * y``."""
         x, y = inputs
-        return k.multiply(x, y, donate)
+        return k.maps.multiply(x, y, donate)
 
-    def reads(self, kernel: str, changed: Sequence[bool]) -> Reads:
+    def reads(self, kernel: Kernel, changed: Sequence[bool]) -> Reads:
         """Each operand's view, where the other one changes."""
         return Reads((changed[1], changed[0]))
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``dx y + x dy + dx dy``."""
         (x, y), (view_x, view_y) = update.inputs, update.input_views
-        return k.product_delta(x, y, view_x, view_y, update.boxes)
+        return k.deltas.product(x, y, view_x, view_y, update.boxes)
 
     def delta_work(
-        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+        self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
         """Two gathers and the products."""
         return Work("elementwise", 0, 8 * ELEMENT * extent.area * shape.channels, 5)
@@ -94,16 +100,18 @@ class Concatenate(Operator):
             raise ValueError(f"cannot stack maps of {', '.join(map(str, inputs))}")
         return Shape(sum(shape.channels for shape in inputs), *inputs[0].size)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
-        """The stack."""
-        return k.concatenate(inputs)
+    def evaluate(
+        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
+    ) -> Array:
+        """The inputs stacked."""
+        return k.maps.concatenate(inputs)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """The stack of the deltas in the union box; zero for operands that do not change."""
-        return k.stack(update.inputs, [shape.channels for shape in update.shapes], update.boxes)
+        return k.deltas.stack(update.inputs, [shape.channels for shape in update.shapes], update.boxes)
 
     def delta_work(
-        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+        self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
         """Lay out where they are stacked."""
         return Work("elementwise", 0, 3 * ELEMENT * extent.area * shape.channels, 2 * len(shapes))
@@ -114,6 +122,7 @@ class Expand(Operator):
     """A map repeated over the cells or channels of which it has one, up to ``shape``; takes no memory."""
 
     label: ClassVar[str] = "expand"
+    broadcasts: ClassVar[bool] = True
     aliases: ClassVar[bool] = True
 
     shape: Shape
@@ -128,9 +137,11 @@ class Expand(Operator):
         """The whole map, unless only channels are repeated."""
         return inputs[0] if shapes[0].size == shape.size else whole_map(inputs, shape)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
-        """Repeated."""
-        return k.expand(inputs[0], self.shape.size, self.shape.channels)
+    def evaluate(
+        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
+    ) -> Array:
+        """The input repeated up to the shape."""
+        return k.maps.expand(inputs[0], self.shape.size, self.shape.channels)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """The delta, repeated alike."""
@@ -138,5 +149,5 @@ class Expand(Operator):
         assert d is not None
         values = d.values
         if update.shapes[0].size != self.shape.size:  # a map of one row, say, of which only some columns change
-            values = k.embed(d, Boxes.whole(len(d.boxes), update.shapes[0].size))
-        return k.expand(values, update.boxes.extent, self.shape.channels)
+            values = k.deltas.embed(d, Boxes.whole(len(d.boxes), update.shapes[0].size))
+        return k.maps.expand(values, update.boxes.extent, self.shape.channels)

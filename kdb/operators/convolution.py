@@ -1,22 +1,20 @@
 """Convolution: linear and local, so its delta rule is itself without bias, on the delta with zeros around it.
 
-Physical operators: the backend's convolutions (``direct``, ``taps``) on the delta, and ``recompute``, the paper's
-Algorithm 1: read the context in, superimpose, convolve, subtract the view.
+Its physical operators are the backend's convolution kernels: those that convolve the delta, and the paper's
+Algorithm 1, which convolves its context.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from kdb.geometry import Boxes, Footprint, Size
-from kdb.kernels.base import NO_MARGINS, Array, Backend, Margins, Parameters, Sliding
-from kdb.kernels.tiling import tiling
-from kdb.operators.base import ELEMENT, Operator, Reads, Shape, Update, Work
-
-RECOMPUTE = "recompute"
+from kdb.kernels.base import NO_MARGINS, Array, Backend, ConvolutionSpec, Margins, Parameters, Sliding
+from kdb.kernels.kernel import ConvolutionKernel, ConvolutionShape, Kernel
+from kdb.kernels.work import Work
+from kdb.operators.base import Operator, Reads, Shape, Update
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +44,11 @@ class Convolution(Operator):
         """The kernel as the backend takes it."""
         return Sliding(self.kernel, self.stride, self.dilation)
 
+    def spec(self, parameters: Parameters) -> ConvolutionSpec:
+        """The convolution with its weights, as kernels take it."""
+        bias = None if self.bias is None else parameters[self.bias]
+        return ConvolutionSpec(parameters[self.weight], bias, self.sliding, self.groups, self.padding)
+
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """Equation 9, per axis."""
         y, x = self.sliding.windows(self.padding)
@@ -62,88 +65,61 @@ class Convolution(Operator):
     def constant(self, k: Backend, parameters: Parameters, value: Array) -> Array:
         """One window of ``value``, unpadded."""
         y, x = self.sliding.windows(NO_MARGINS)
-        window = k.expand(value, Size(y.reach, x.reach), value.shape[-1])
+        window = k.maps.expand(value, Size(y.reach, x.reach), value.shape[-1])
         unpadded = replace(self, padding=NO_MARGINS)
         return unpadded.evaluate(k, parameters, [window], self.evaluation_kernels(k)[0], False)
 
-    def kernels(self, k: Backend) -> tuple[str, ...]:
-        """The backend's own, then Algorithm 1."""
-        return (*k.delta_kernels(self.sliding, self.groups), RECOMPUTE)
+    def kernels(self, k: Backend) -> tuple[ConvolutionKernel, ...]:
+        """The backend's for deltas, Algorithm 1 among them."""
+        return k.kernels.convolution_deltas(self.sliding, self.groups)
 
-    def frames(self, kernel: str, boxes: Boxes) -> Boxes | None:
-        """The read-in context, where zeros are laid around the delta or it is laid on the view."""
-        derives = kernel == RECOMPUTE or kernel.startswith("direct")
-        return boxes.read_in(*self.sliding.windows(self.padding)) if derives else None
+    def frames(self, kernel: Kernel, boxes: Boxes) -> Boxes | None:
+        """The read-in context, where the kernel derives it."""
+        return boxes.read_in(*self.sliding.windows(self.padding)) if _own(kernel).derives_frames else None
 
-    def evaluation_kernels(self, k: Backend) -> tuple[str, ...]:
-        """The backend's own."""
-        return k.convolution_kernels(self.sliding, self.groups)
+    def evaluation_kernels(self, k: Backend) -> tuple[ConvolutionKernel, ...]:
+        """The backend's for whole maps."""
+        return k.kernels.convolution(self.sliding, self.groups)
 
-    def reads(self, kernel: str, changed: Sequence[bool]) -> Reads:
+    def reads(self, kernel: Kernel, changed: Sequence[bool]) -> Reads:
         """Only Algorithm 1 reads views: the context from its input's, and its own to subtract."""
-        return Reads((kernel == RECOMPUTE,), kernel == RECOMPUTE)
+        reads = _own(kernel).reads_views
+        return Reads((reads,), reads)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
+    def evaluate(
+        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
+    ) -> Array:
         """Convolution with bias over the padded map."""
-        bias = None if self.bias is None else parameters[self.bias]
-        return k.convolve(inputs[0], parameters[self.weight], bias, self.sliding, self.groups, self.padding, kernel)
+        return _own(kernel).evaluate(k, inputs[0], self.spec(parameters))
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``W * d``, or Algorithm 1."""
         (d,) = update.inputs
         assert d is not None
-        weight, boxes, sliding = parameters[self.weight], update.boxes, self.sliding
-        if update.kernel == RECOMPUTE:
-            bias = None if self.bias is None else parameters[self.bias]
-            (view,) = update.input_views
-            return k.recompute(d, boxes, view, update.view, weight, bias, sliding, self.groups, self.padding)
-        return k.convolve_delta(d, boxes, weight, sliding, self.groups, self.padding, update.kernel, update.epilogue)
+        (view,) = update.input_views
+        spec = self.spec(parameters)
+        return _own(update.kernel).delta(k, spec, d, update.boxes, view, update.view, update.epilogue)
 
     def macs(self, shapes: Sequence[Shape], shape: Shape, area: int) -> int:
         """Equation 10: (C_in / g) kh kw for each output."""
         return shapes[0].channels // self.groups * self.sliding.taps * shape.channels * area
 
-    def _width(self, channels: int) -> int:
-        """The geometric mean of a group's channels, in and out, given those of the input."""
-        return math.isqrt(channels * self.out_channels) // self.groups
-
-    def _kind(self, kernel: str, channels: int) -> str:
-        inner = channels // self.groups
-        if inner == 1 and self.groups > 1:
-            return f"{kernel}.depthwise"
-        return f"{kernel}.{'narrow' if inner < 16 else 'point' if self.sliding.taps == 1 else 'wide'}"
-
-    def _touched(self, x: Size, outputs: Size) -> int:
-        """Window-cell pairs that meet a cell of the unpadded input: what ``taps`` multiplies."""
-        per_axis = []
-        for length, out, k, s in zip(x, outputs, self.kernel, self.stride, strict=True):
-            per_axis.append(min(k * out, -(-k * length // s)))
-        return per_axis[0] * per_axis[1]
-
-    def _work(self, kernel: str, channels: int, x: Size, outputs: Size) -> Work:
-        """Multiply-adds as the kernel makes them, for an input of ``x`` cells; what it moves is in its rate."""
-        inner, width = channels // self.groups, self._width(channels)
-        pairs = inner * self.out_channels
-        if kernel == "winograd":
-            plan = tiling(x.height, x.width, self.kernel, inner, self.out_channels)
-            form = ELEMENT * plan.points * pairs
-            return Work("winograd", plan.macs, 0, plan.points, width, form, form)
-        taps, weights = self.sliding.taps, ELEMENT * self.sliding.taps * pairs
-        cells = self._touched(x, outputs) if kernel == "taps" else taps * outputs.area
-        calls = taps if kernel == "taps" else 1
-        return Work(self._kind(kernel, channels), cells * pairs, 0, calls, width, weights)
+    def _shape(self, channels: int) -> ConvolutionShape:
+        """The convolution without its weights, given the input's ``channels``."""
+        return ConvolutionShape(channels, self.out_channels, self.sliding, self.groups, self.padding)
 
     def delta_work(
-        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+        self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
-        """The kernel's on the delta; Algorithm 1 also reads the context, superimposes, and subtracts the view."""
-        channels = shapes[0].channels
-        if kernel != RECOMPUTE:
-            return self._work(kernel, channels, extents[0] or extent, extent)
-        context = Size(*(w.read_in(0, e)[1] for w, e in zip(self.sliding.windows(self.padding), extent, strict=True)))  # type: ignore[arg-type]
-        moved = ELEMENT * (2 * context.area * channels + 3 * extent.area * shape.channels)
-        return self._work("direct", channels, context, extent)._replace(bytes=moved, calls=4)
+        """The kernel's, where the input's delta is ``extents[0]``, or as large as the output's if that is unknown."""
+        return _own(kernel).work(self._shape(shapes[0].channels), extents[0] or extent, extent)
 
-    def full_work(self, kernel: str, shapes: Sequence[Shape], shape: Shape) -> Work:
-        """The same over the whole map."""
-        return self._work(kernel, shapes[0].channels, shapes[0].size, shape.size)
+    def full_work(self, kernel: Kernel, shapes: Sequence[Shape], shape: Shape) -> Work:
+        """The kernel's over the whole map."""
+        return _own(kernel).work(self._shape(shapes[0].channels), shapes[0].size, shape.size)
+
+
+def _own(kernel: Kernel) -> ConvolutionKernel:
+    """A kernel, which is one for convolutions, as that."""
+    assert isinstance(kernel, ConvolutionKernel), "convolutions have kernels of their own"
+    return kernel

@@ -10,6 +10,7 @@ import numpy as np
 
 from kdb.geometry import Footprint, IntArray
 from kdb.kernels.base import Array, Backend, Parameters
+from kdb.kernels.kernel import Kernel
 from kdb.operators.base import Operator, Shape, Update
 
 
@@ -40,14 +41,16 @@ class SelectCells(Operator):
         y, x = inputs[0].y.read_by(np.array(self.rows)), inputs[0].x.read_by(np.array(self.columns))
         return Footprint(y, x, inputs[0].bounded)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
+    def evaluate(
+        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
+    ) -> Array:
         """``x[rows][:, columns]``."""
         n = len(inputs[0])
         rows, columns = (np.broadcast_to(np.array(cells), (n, len(cells))) for cells in (self.rows, self.columns))
-        return k.take_cells(inputs[0], rows, columns)
+        return k.maps.take_cells(inputs[0], rows, columns)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
-        """Linear: the same of the delta, zero elsewhere."""
+        """The selection from the delta with zeros around it, since selection is linear."""
         (d,) = update.inputs
         assert d is not None
 
@@ -57,7 +60,7 @@ class SelectCells(Operator):
             within: IntArray = np.array(cells)[outputs] - d.boxes.origins[:, axis, None]
             return within
 
-        return k.take_cells(d.values, read(0, self.rows), read(1, self.columns))
+        return k.maps.take_cells(d.values, read(0, self.rows), read(1, self.columns))
 
 
 def _shown(cells: Sequence[int]) -> str:

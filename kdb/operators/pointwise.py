@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from kdb.geometry import Boxes, Footprint, Size
 from kdb.kernels.base import ROUNDED, Array, Backend, Epilogue, Instruction, Parameters, Program
-from kdb.operators.base import ELEMENT, Operator, Reads, Shape, Update, Work, whole_map
+from kdb.kernels.kernel import DenseKernel, Kernel
+from kdb.kernels.work import ELEMENT, Work
+from kdb.operators.base import Operator, Reads, Shape, Update, whole_map
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +41,21 @@ class Pointwise(_Pointwise):
         return tuple(o for instruction in self.program for o in instruction.operands if isinstance(o, str))
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """The same."""
+        """The input's shape."""
         return inputs[0]
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
+    def evaluate(
+        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
+    ) -> Array:
         """``f(x)``."""
-        return k.pointwise(inputs[0], self.program, parameters, donate)
+        return k.maps.pointwise(inputs[0], self.program, parameters, donate)
 
     @property
     def rounded(self) -> bool:
         """Whether ``f(v)[B]`` is ``f(v[B])`` to the last bit: others may round the end of an array in their own way."""
         return all(instruction.function in ROUNDED for instruction in self.program)
 
-    def reads(self, kernel: str, changed: Sequence[bool]) -> Reads:
+    def reads(self, kernel: Kernel, changed: Sequence[bool]) -> Reads:
         """The input's view, and its own where that saves computing it."""
         return Reads((True,), self.rounded)
 
@@ -61,16 +64,16 @@ class Pointwise(_Pointwise):
         (d,) = update.inputs
         assert d is not None
         (view,) = update.input_views
-        return k.pointwise_delta(d, Epilogue(self.program, parameters, view, update.view))
+        return k.deltas.pointwise(d, Epilogue(self.program, parameters, view, update.view))
 
     def delta_work(
-        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+        self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
         """A sum, a difference and each instruction; instructions twice where its own view does not serve."""
         passes = 2 + len(self.program) if self.rounded else 3 + 2 * len(self.program)
         return Work("elementwise", 0, ELEMENT * extent.area * shape.channels * passes, 3)
 
-    def full_work(self, kernel: str, shapes: Sequence[Shape], shape: Shape) -> Work:
+    def full_work(self, kernel: Kernel, shapes: Sequence[Shape], shape: Shape) -> Work:
         """Once through memory and a pass in the cache for each instruction, which takes about half of that."""
         passes = 1 + len(self.program)
         return Work("elementwise", 0, ELEMENT * shape.elements * passes // 2, len(self.program))
@@ -86,28 +89,30 @@ class Affine(_Pointwise):
     shift: str
 
     def weights_fields(self) -> tuple[str, ...]:
-        """Both."""
+        """Scale and shift."""
         return ("scale", "shift")
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """The same."""
+        """The input's shape."""
         return inputs[0]
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
+    def evaluate(
+        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
+    ) -> Array:
         """``a x + b``."""
         program = Instruction("mul", (0, self.scale)), Instruction("add", (1, self.shift))
-        return k.pointwise(inputs[0], program, parameters, donate)
+        return k.maps.pointwise(inputs[0], program, parameters, donate)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``a d``."""
         (d,) = update.inputs
         assert d is not None
-        return k.pointwise(d.values, (Instruction("mul", (0, self.scale)),), parameters, d.donate)
+        return k.maps.pointwise(d.values, (Instruction("mul", (0, self.scale)),), parameters, d.donate)
 
     def delta_work(
-        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+        self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
-        """One pass."""
+        """One pass over the delta."""
         return Work("elementwise", 0, 2 * ELEMENT * extent.area * shape.channels)
 
 
@@ -129,15 +134,17 @@ class SelectChannels(_Pointwise):
         """As many channels as are selected."""
         return Shape(len(self.order), *inputs[0].size)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
+    def evaluate(
+        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
+    ) -> Array:
         """``x[order]``."""
-        return k.take_channels(inputs[0], self.order)
+        return k.maps.take_channels(inputs[0], self.order)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``d[order]``."""
         (d,) = update.inputs
         assert d is not None
-        return k.take_channels(d.values, self.order)
+        return k.maps.take_channels(d.values, self.order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +152,7 @@ class Flatten(Operator):
     """A map as one vector, in the memory order (y, x, channel): [C, H, W] -> [H W C, 1, 1]."""
 
     label: ClassVar[str] = "flatten"
+    gathers: ClassVar[bool] = True
     aliases: ClassVar[bool] = True
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
@@ -155,15 +163,17 @@ class Flatten(Operator):
         """The one cell."""
         return whole_map(inputs, shape)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
-        """The same memory."""
+    def evaluate(
+        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
+    ) -> Array:
+        """The input's memory, seen as vectors."""
         return inputs[0].reshape(len(inputs[0]), 1, 1, -1)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """The delta on the whole map, flattened."""
         (d,) = update.inputs
         assert d is not None
-        whole = k.embed(d, Boxes.whole(len(d.boxes), update.shapes[0].size))
+        whole = k.deltas.embed(d, Boxes.whole(len(d.boxes), update.shapes[0].size))
         return whole.reshape(len(whole), 1, 1, -1)
 
 
@@ -185,34 +195,40 @@ class Dense(_Pointwise):
         """``out_channels`` at each location."""
         return Shape(self.out_channels, *inputs[0].size)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
+    def evaluate(
+        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
+    ) -> Array:
         """``x W^T + b``."""
+        assert isinstance(kernel, DenseKernel), "dense layers have kernels of their own"
         bias = None if self.bias is None else parameters[self.bias]
-        return k.dense(inputs[0], parameters[self.weight], bias, kernel)
+        return kernel.run(k, inputs[0], parameters[self.weight], bias)
 
-    def kernels(self, k: Backend) -> tuple[str, ...]:
-        """In float32, or in fewer bits."""
-        return k.dense_kernels()
+    def kernels(self, k: Backend) -> tuple[Kernel, ...]:
+        """The backend's for deltas, in float32 or in fewer bits."""
+        return k.kernels.dense_deltas
+
+    def evaluation_kernels(self, k: Backend) -> tuple[Kernel, ...]:
+        """The backend's for whole maps."""
+        return k.kernels.dense
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``d W^T``."""
         (d,) = update.inputs
         assert d is not None
-        return k.dense(d.values, parameters[self.weight], None, update.kernel)
+        assert isinstance(update.kernel, DenseKernel), "dense layers have kernels of their own"
+        return update.kernel.run(k, d.values, parameters[self.weight], None)
 
     def macs(self, shapes: Sequence[Shape], shape: Shape, area: int) -> int:
         """in x out at each location."""
         return shapes[0].channels * shape.channels * area
 
     def delta_work(
-        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+        self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
-        """A GEMM."""
-        inner, outer = shapes[0].channels, shape.channels
-        weights = ELEMENT * inner * outer // (2 if kernel == "bf16" else 1)
-        kind = "bf16.dense" if kernel == "bf16" else "dense"
-        return Work(kind, self.macs(shapes, shape, extent.area), width=math.isqrt(inner * outer), weights=weights)
+        """The kernel's."""
+        assert isinstance(kernel, DenseKernel), "dense layers have kernels of their own"
+        return kernel.work(shapes[0].channels, shape.channels, extent.area)
 
-    def full_work(self, kernel: str, shapes: Sequence[Shape], shape: Shape) -> Work:
-        """The same."""
+    def full_work(self, kernel: Kernel, shapes: Sequence[Shape], shape: Shape) -> Work:
+        """The kernel's, of all cells."""
         return self.delta_work(kernel, shapes, (), shape, shape.size)

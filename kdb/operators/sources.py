@@ -8,7 +8,12 @@ from typing import ClassVar
 
 from kdb.geometry import Footprint, Size
 from kdb.kernels.base import Array, Backend, Parameters, Tail
-from kdb.operators.base import ELEMENT, Operator, Shape, Update, Work, whole_map
+from kdb.kernels.kernel import Kernel
+from kdb.kernels.work import ELEMENT, Work
+from kdb.operators.base import Operator, Shape, Update, whole_map
+
+FRAMEWORK = Kernel("framework")
+"""The kernel of opaque layers: evaluation by the model's own framework."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +47,14 @@ class Constant(Operator):
         return self.shape
 
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
-        """Nowhere."""
+        """No footprint: it never changes."""
         return None
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
+    def evaluate(
+        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
+    ) -> Array:
         """One copy serves every position: [1, H, W, C]."""
-        return k.constant(parameters[self.value])
+        return k.memory.constant(parameters[self.value])
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,7 @@ class Opaque(Operator):
     """
 
     label: ClassVar[str] = "opaque"
+    has_delta_rule: ClassVar[bool] = False
 
     because: str
     shape: Shape
@@ -72,19 +80,21 @@ class Opaque(Operator):
         return self.shape
 
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
-        """Everything."""
+        """The whole output, if anything changes."""
         return whole_map(inputs, shape)
 
-    def kernels(self, k: Backend) -> tuple[str, ...]:
+    def kernels(self, k: Backend) -> tuple[Kernel, ...]:
         """No delta rule: full evaluation only."""
         return ()
 
-    def evaluation_kernels(self, k: Backend) -> tuple[str, ...]:
+    def evaluation_kernels(self, k: Backend) -> tuple[Kernel, ...]:
         """The framework's own."""
-        return ("framework",)
+        return (FRAMEWORK,)
 
-    def evaluate(self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: str, donate: bool) -> Array:
-        """The tail."""
+    def evaluate(
+        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
+    ) -> Array:
+        """The tail's logits."""
         return k.framework(self.tail, inputs)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
@@ -92,11 +102,11 @@ class Opaque(Operator):
         raise NotImplementedError("an opaque layer has no delta rule")
 
     def delta_work(
-        self, kernel: str, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
+        self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
-        """None."""
+        """Never asked for, since there is no delta rule."""
         raise NotImplementedError("an opaque layer has no delta rule")
 
-    def full_work(self, kernel: str, shapes: Sequence[Shape], shape: Shape) -> Work:
+    def full_work(self, kernel: Kernel, shapes: Sequence[Shape], shape: Shape) -> Work:
         """Unknown; at least a pass over its inputs."""
         return Work("elementwise", 0, ELEMENT * sum(s.elements for s in shapes))

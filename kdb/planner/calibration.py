@@ -1,14 +1,14 @@
-"""Measures a machine for the cost model: each kernel on a few layers of several widths, all threads busy, in seconds.
+"""Measures the rates of a machine for the cost model, by timing each kernel on a few layers of several widths.
 
-A GPU likewise, its queue full.
-
-What is timed is the operator's own delta rule, so that a rate means what the operator counts.
+On a CPU all threads are busy meanwhile, on a GPU its queue is full.  What is timed is the operator's own delta rule, so
+that a rate means what the kernel counts as its work.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 import platform
@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
@@ -28,29 +29,33 @@ from kdb.kernels.base import Backend, Delta, Instruction, Weight
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.kernels.gpu.device import Device
-from kdb.kernels.gpu.memory import MATHS
+from kdb.kernels.gpu.launcher import MATHS
+from kdb.kernels.kernel import DELTA
+from kdb.kernels.work import Rates
 from kdb.operators.base import Operator, Shape, Update
-from kdb.operators.convolution import RECOMPUTE, Convolution
+from kdb.operators.convolution import Convolution
 from kdb.operators.pointwise import Dense, Pointwise
-from kdb.planner.cost import GPU_PROFILE, CostProfile, Rates
+from kdb.planner.cost import CostProfile, data_sheet_profile
 from kdb.system import cache
 from kdb.system.threads import checkpoint, computing, limited_pools
 
+log = logging.getLogger(__name__)
+
 FORMAT = 2
-"""Of the kept file; raised whenever an operator counts its work differently, or a kernel changes its speed."""
+"""Version of the stored profile; raise it when an operator counts its work differently or a kernel's speed changes."""
 
 BATCH, MOST_POSITIONS, MOST_BYTES = 48, 1 << 15, 1 << 30
-"""Positions that a layer is timed on at first; how many at most, and how large their deltas may be."""
+"""Positions that a layer is timed on at first, at most, and the largest size of their deltas."""
 LEAST_BATCH_SECONDS = 1e-3
-"""Of a call on a GPU: less is launching rather than computing."""
+"""The least time of a call that is timed on a GPU; shorter ones measure launching rather than computing."""
 WIDTHS, DENSE_WIDTHS = (32, 64, 128, 256, 512), (256, 1024, 4096)
 LEAST_SECONDS, TRIES = 0.02, 5
-"""That one try of a measurement takes; the best try counts."""
+"""The least time of one try of a measurement, and the number of tries, of which the best counts."""
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer to be timed: its operator, the input's channels and the extent of its delta."""
+    """A layer to time: its operator, the input's channels and the extent of the input's delta."""
 
     operator: Operator
     channels: int
@@ -58,7 +63,7 @@ class _Layer:
 
 
 def _layers() -> Iterator[_Layer]:
-    """Deltas as they are met in the middle of a network: small boxes, and larger ones where there are few channels."""
+    """Layers with deltas as in the middle of a network: small boxes, and larger ones where there are few channels."""
 
     def convolution(inner: int, outer: int, taps: int, groups: int = 1) -> Operator:
         margin = taps // 2
@@ -75,7 +80,7 @@ def _layers() -> Iterator[_Layer]:
 
 
 def busy_seconds(call: Callable[[], object], threads: int, repeats: int = 1) -> float:
-    """Of one call on one thread, while ``threads`` workers do the same: they share caches, memory and power."""
+    """Seconds of one call while ``threads`` workers make the same call, sharing caches, memory and power."""
     ready = threading.Barrier(threads + 1)
 
     def work() -> None:
@@ -95,14 +100,14 @@ def busy_seconds(call: Callable[[], object], threads: int, repeats: int = 1) -> 
 
 
 def _seconds(call: Callable[[], object], threads: int) -> float:
-    """The best try, of as many calls as a clock needs."""
+    """Seconds of one call, by the best of several tries of as many calls as a clock needs."""
     busy_seconds(call, threads)
     repeats = max(math.ceil(LEAST_SECONDS / busy_seconds(call, threads)), 1)
     return min(busy_seconds(call, threads, repeats) for _ in range(TRIES))
 
 
 Clock = Callable[[Callable[[], object]], float]
-"""Seconds that one of several equal calls takes."""
+"""Measures the seconds of one call by making it several times."""
 
 
 def measure(threads: int) -> CostProfile:
@@ -133,9 +138,9 @@ def measure_device(device: Device) -> CostProfile:
 
     def work() -> CostProfile:
         with computing(1), device.running():
-            tiny = backends[0].upload(np.zeros((1, 1, 1, 4), np.float32))
-            call = clock(lambda: backends[0].add(tiny, tiny, True))
-            return _measured(device.title, backends, clock, call, GPU_PROFILE, LEAST_BATCH_SECONDS)
+            tiny = backends[0].memory.upload(np.zeros((1, 1, 1, 4), np.float32))
+            call = clock(lambda: backends[0].maps.add(tiny, tiny, True))
+            return _measured(device.title, backends, clock, call, data_sheet_profile(), LEAST_BATCH_SECONDS)
 
     with limited_pools(1, computes=False):
         return device.threads.call(work)
@@ -144,7 +149,9 @@ def measure_device(device: Device) -> CostProfile:
 def _measured(
     name: str, backends: Sequence[Backend], clock: Clock, call: float, default: CostProfile, least: float
 ) -> CostProfile:
-    """Every kernel of the ``backends``, on batches that take ``least`` seconds; ``call`` are those of an empty call."""
+    """A profile of all timed kernels of the ``backends``.
+
+    Batches grow until a call takes ``least`` seconds; ``call`` is the seconds of a call that computes nothing."""
     rng = np.random.default_rng(0)
     bandwidth = _bandwidth(backends[0], clock)
     points: dict[str, list[tuple[int, float]]] = {}
@@ -155,12 +162,12 @@ def _measured(
         weight = _weight(layer.operator, layer.channels, rng)
         values = rng.standard_normal((BATCH, *layer.extent, layer.channels)).astype(np.float32)
         for kernel in layer.operator.kernels(backend):
-            if kernel == RECOMPUTE:  # the library's, and passes over arrays
+            if not kernel.timed:
                 continue
             work = layer.operator.delta_work(kernel, [shape], [shape.size], out, out.size)
             n, most = BATCH, min(MOST_POSITIONS, MOST_BYTES * BATCH // values.nbytes)
             while True:
-                given = backend.delta(np.resize(values, (n, *values.shape[1:])))
+                given = backend.memory.upload_delta(np.resize(values, (n, *values.shape[1:])))
                 delta = Delta(Boxes.whole(n, shape.size), given)
                 update = Update([delta], [None], None, Boxes.whole(n, out.size), [shape], kernel)
                 seconds = clock(partial(layer.operator.delta, backend, {"w": weight}, update))
@@ -175,23 +182,23 @@ def _measured(
             points.setdefault(work.kind, []).append((work.width, rate))
     rates: dict[str, Rates] = {kind: tuple(sorted(found)) for kind, found in points.items()}
     derivation = derived / deriving if deriving else default.derivation
-    return CostProfile(name, {**default.rates, **rates}, bandwidth, derivation, call)
+    return CostProfile(name, {**default.rates, **rates}, bandwidth, derivation, call, date.today().isoformat())
 
 
 def _bandwidth(backend: Backend, clock: Clock) -> float:
-    """Bytes a second as an activation's delta rule moves them, by its own count."""
+    """Bytes a second that an activation's delta rule moves, by its own count of them."""
     relu = Pointwise((Instruction("maximum", (0, 0.0)),))
     shape, extent = Shape(64, 56, 56), Size(12, 12)
     boxes = Boxes(np.full((BATCH, 2), 7), extent)
-    view = backend.upload(np.zeros((56, 56, 64), np.float32))
-    values = backend.delta(np.zeros((BATCH, *extent, 64), np.float32))
-    update = Update([Delta(boxes, values, donate=True)], [view], None, boxes, [shape], "delta")
-    work = relu.delta_work("delta", [shape], [extent], shape, extent)
+    view = backend.memory.upload(np.zeros((56, 56, 64), np.float32))
+    values = backend.memory.upload_delta(np.zeros((BATCH, *extent, 64), np.float32))
+    update = Update([Delta(boxes, values, donate=True)], [view], None, boxes, [shape], DELTA)
+    work = relu.delta_work(DELTA, [shape], [extent], shape, extent)
     return BATCH * work.bytes / clock(lambda: relu.delta(backend, {}, update))
 
 
 def _deriving(backend: Backend, operator: Operator, weight: Weight, update: Update) -> float:
-    """Seconds that the first call takes with a weight, over those of the second."""
+    """Seconds of deriving a weight's layout: what the first call with a weight takes more than the second."""
     over = []
     for _ in range(2):
         fresh = {"w": Weight(weight.array)}
@@ -212,7 +219,7 @@ def _weight(operator: Operator, channels: int, rng: np.random.Generator) -> Weig
 
 
 def processor() -> str:
-    """The processor's name, as the system tells it."""
+    """The processor's name according to the operating system."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -223,13 +230,13 @@ def processor() -> str:
 
 @lru_cache
 def machine(threads: int) -> str:
-    """A name for this machine at so many threads: of processor, cores, and the libraries' versions."""
+    """An identifier of this machine with ``threads`` workers: a hash of processor, cores and library versions."""
     parts = (FORMAT, platform.machine(), processor(), os.cpu_count(), threads, torch.__version__, np.__version__)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def device_machine(device: Device) -> str:
-    """A name for a GPU, likewise."""
+    """An identifier of a GPU and the library versions."""
     parts = (FORMAT, device.title, device.has_torch, torch.__version__)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
@@ -239,29 +246,38 @@ def _file(machine: str) -> Path:
 
 
 def keep(profile: CostProfile, machine: str) -> None:
-    """Keep the profile of what is so named for later processes, where anything can be kept."""
+    """Store the profile of ``machine`` in the cache folder."""
     cache.write(_file(machine), encoded(profile).encode())
 
 
 def kept(machine: str) -> CostProfile | None:
-    """The profile that was measured on what is so named, if there is one to be trusted."""
+    """The stored profile of ``machine``, or None."""
     data = cache.read(_file(machine))
-    return None if data is None else decoded(data)
+    found = None if data is None else decoded(data)
+    if data is not None and found is None:
+        log.warning("ignoring the damaged or outdated profile %s", _file(machine))
+    return found
 
 
 def encoded(profile: CostProfile) -> str:
-    """A profile as text."""
+    """A profile as JSON."""
     return json.dumps(asdict(profile))
 
 
 def decoded(data: str | bytes) -> CostProfile | None:
-    """What :func:`encoded` wrote; None where it is damaged or lacks a kind of work that is costed today."""
+    """The profile that :func:`encoded` wrote; None if the text is damaged or lacks a kind of work."""
     try:
         found = json.loads(data)
         rates = {str(kind): tuple((int(w), float(r)) for w, r in points) for kind, points in found["rates"].items()}
-        numbers = [float(found[name]) for name in ("bandwidth", "derivation", "call")]
-        sound = all(0 < n < math.inf for n in (*numbers, *(r for points in rates.values() for _, r in points)))
-        complete = any(rates.keys() >= profile.rates.keys() for profile in (CostProfile(), GPU_PROFILE))
-        return CostProfile(str(found["name"]), rates, *numbers) if sound and complete and all(rates.values()) else None
+        bandwidth, derivation, call = (float(found[name]) for name in ("bandwidth", "derivation", "call"))
+        sound = all(
+            0 < n < math.inf
+            for n in (bandwidth, derivation, call, *(r for points in rates.values() for _, r in points))
+        )
+        complete = any(rates.keys() >= profile.rates.keys() for profile in (CostProfile(), data_sheet_profile()))
+        if not (sound and complete and all(rates.values())):
+            return None
+        measured = str(found.get("measured", ""))
+        return CostProfile(str(found["name"]), rates, bandwidth, derivation, call, measured)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -1,7 +1,7 @@
-"""What work costs: a profile of rates, and the estimates that rules and lowering compare.
+"""The cost model: a machine's profile of rates, and the estimates that rules and lowering compare.
 
-The profile is data, so that plans are reproducible: golden tests pass a fixed one.  :mod:`kdb.planner.calibration`
-measures that of a machine.
+The profile is data, so that plans are reproducible: golden tests pass a fixed one.  Kernels declare the rates of a
+machine that was not calibrated; :mod:`kdb.planner.calibration` measures those of one.
 """
 
 from __future__ import annotations
@@ -10,55 +10,39 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import NamedTuple
 
 from kdb.geometry import Part, Size
-from kdb.kernels.base import Backend, Sliding
-from kdb.operators.base import ELEMENT, Shape, Work
+from kdb.kernels.base import Backend
+from kdb.kernels.cpu import backend as cpu
+from kdb.kernels.gpu import backend as gpu
+from kdb.kernels.kernel import DELTA, Kernel, declared_rates
+from kdb.kernels.work import ELEMENT, Rates, Work
+from kdb.operators.base import Shape
 from kdb.operators.network import Network, Node
 from kdb.operators.pointwise import Pointwise
 from kdb.planner.footprints import Core
 
-Rates = tuple[tuple[int, float], ...]
-"""Multiply-adds a second at some widths, in the order of the widths."""
-
-DEFAULT_RATES: Mapping[str, Rates] = {
-    "direct.wide": ((32, 44e9), (64, 56e9), (128, 59e9), (512, 62e9)),
-    "direct.point": ((32, 19e9), (64, 45e9), (128, 51e9), (512, 53e9)),
-    "direct.narrow": ((13, 38e9),),
-    "direct.depthwise": ((1, 16e9),),
-    "taps.wide": ((32, 28e9), (64, 37e9), (128, 39e9), (256, 49e9), (512, 54e9)),
-    "taps.point": ((32, 32e9), (64, 44e9), (128, 46e9), (512, 50e9)),
-    "taps.narrow": ((13, 30e9),),
-    "taps.depthwise": ((1, 1.8e9),),
-    "winograd": ((13, 6e9), (32, 9.5e9), (64, 17e9), (128, 27.5e9), (256, 32.5e9), (512, 40e9)),
-    "bf16.wide": ((32, 80e9), (64, 106e9), (128, 115e9), (512, 129e9)),
-    "bf16.point": ((32, 24e9), (64, 53e9), (128, 75e9), (512, 94e9)),
-    "bf16.narrow": ((13, 39e9),),
-    "bf16.depthwise": ((1, 8.5e9),),
-    "dense": ((256, 50e9), (1024, 45e9), (4096, 41e9)),
-    "bf16.dense": ((256, 76e9), (1024, 140e9)),
-}
-"""Of a core of an AMD EPYC with AVX-512, measured by CALIBRATE and rounded."""
-
 
 @dataclass(frozen=True)
 class CostProfile:
-    """What one thread does while all are busy: multiply-adds a second by kind of work and width of the channels.
+    """The speed of one thread while all are busy: multiply-adds a second, by kind of work and width of the channels.
 
-    ``bandwidth`` and ``derivation`` are bytes a second, of passes over arrays and of laying out a kernel's own form of
-    its weights; ``call`` is seconds.
+    ``bandwidth`` and ``derivation`` are bytes a second, of passes over arrays and of laying out a kernel's own layout
+    of its weights; ``call`` is seconds.
     """
 
     name: str = "default"
-    rates: Mapping[str, Rates] = field(default_factory=lambda: dict(DEFAULT_RATES))
+    rates: Mapping[str, Rates] = field(default_factory=lambda: declared_rates(cpu.KERNELS))
     bandwidth: float = 8.5e9
     derivation: float = 5e8
     call: float = 12e-6
+    measured: str = ""
+    """The day of the measurement, as in 2025-12-31; empty for a default, and for profiles of earlier versions."""
 
     def rate(self, kind: str, width: int) -> float:
-        """Multiply-adds a second: between two widths that were measured, linear in the width's logarithm."""
+        """Multiply-adds a second; between two measured widths it is linear in the logarithm of the width."""
         points = self.rates[kind]
         if width <= points[0][0]:
             return points[0][1]
@@ -68,45 +52,31 @@ class CostProfile:
         return points[-1][1]
 
     def seconds(self, work: Work, n: int) -> float:
-        """Time of ``work`` (given per position) for a batch of ``n``."""
+        """Estimated seconds of ``work``, which is per position, for a batch of ``n``."""
         arithmetic = work.macs / self.rate(work.kind, work.width) if work.macs else 0.0
         return n * (arithmetic + work.bytes / self.bandwidth) + work.weights / self.bandwidth + work.calls * self.call
 
 
-def _gpu_rates() -> Mapping[str, Rates]:
-    """Of an H100, by its data sheet and the share of it that such shapes are known to reach."""
-    peaks = {"": 30e12, ".tf32": 240e12, ".bf16": 480e12}
-    shares = {"direct": 0.5, "gemm": 0.3}
-    rates: dict[str, Rates] = {}
-    for (precision, peak), (kernel, share) in product(peaks.items(), shares.items()):
-        # Thin layers wait for memory, whatever multiplies.
-        full = peak * share * (1 if precision == "" or kernel == "direct" else 0.5)
-        rates[f"{kernel}{precision}.wide"] = ((32, full / 8), (128, full / 2), (512, full))
-        rates[f"{kernel}{precision}.point"] = ((32, full / 12), (128, full / 3), (512, full / 1.5))
-        rates[f"{kernel}{precision}.narrow"] = ((13, min(full / 8, 4e12)),)
-        rates[f"{kernel}{precision}.depthwise"] = ((1, 0.5e12),)
-    for kind, precision in (("dense", ""), ("tf32.dense", ".tf32"), ("bf16.dense", ".bf16")):
-        rates[kind] = ((256, peaks[precision] / 8), (2048, peaks[precision] / 2))
-    return rates
+def data_sheet_profile() -> CostProfile:
+    """The profile of a GPU that was not calibrated: an H100's, by its data sheet."""
+    rates = declared_rates(gpu.KERNELS)
+    return CostProfile("H100, by its data sheet", rates, bandwidth=2.4e12, derivation=1e9, call=1e-5)
 
-
-GPU_PROFILE = CostProfile("H100, by its data sheet", _gpu_rates(), bandwidth=2.4e12, derivation=1e9, call=1e-5)
-"""Not measured: what is to be compared, layers and devices, differs by more than this is wrong."""
 
 TIE = 1.03
-"""Estimates are no finer than this: within it the kernel that the backend names first is taken, its most general."""
+"""Estimates within this factor of the least are equal: of those, the kernel that the backend names first is taken."""
 
 
 class Choice(NamedTuple):
-    """A kernel for one layer, and what a batch of it is expected to cost."""
+    """The kernel chosen for a layer, its work for one position, and the estimated seconds of a batch."""
 
-    kernel: str
+    kernel: Kernel
     work: Work
     seconds: float
 
 
 def fusable(network: Network, node: Node) -> Node | None:
-    """The pointwise layer that a kernel of ``node`` may compute in the same pass: its only reader."""
+    """The pointwise layer that a kernel of ``node`` may compute in the same pass, its only reader; None without one."""
     if not node.operator.takes_epilogue:
         return None
     readers = network.readers(node.name)
@@ -126,22 +96,17 @@ class CostModel:
         self.backend = backend
         self.allowed = allowed
         self.positions = positions
-        # Algorithm 1 convolves by the backend's first kernel, which without a library is not the one it is counted as.
-        self._first = backend.convolution_kernels(Sliding((3, 3)), 1)[0]
         self._known: dict[Hashable, Choice] = {}
 
-    def _best(self, kernels: Sequence[str], works: Sequence[Work], n: int, saved: Mapping[str, float]) -> Choice:
-        """The kernel that takes least, less what it saves elsewhere; its own seconds."""
+    def _best(self, kernels: Sequence[Kernel], works: Sequence[Work], n: int, saved: Mapping[Kernel, float]) -> Choice:
+        """The kernel with the least seconds less what it has ``saved`` elsewhere; the Choice has its own seconds."""
         choices = [Choice(kernel, work, self._seconds(work, n)) for kernel, work in zip(kernels, works, strict=True)]
-        # gemm, say, is also gemm.bf16 where the precision calls for that.
-        asked = [choice for choice in choices if choice.kernel.partition(".")[0] == self.allowed] or choices
+        asked = [choice for choice in choices if self.allowed in (None, choice.kernel.setting)] or choices
         totals = [choice.seconds - saved.get(choice.kernel, 0.0) for choice in asked]
         bound = min(totals) + (TIE - 1) * abs(min(totals))
         return next(choice for choice, total in zip(asked, totals, strict=True) if total <= bound)
 
     def _seconds(self, work: Work, n: int) -> float:
-        if work.kind.startswith("direct."):
-            work = work._replace(kind=work.kind.replace("direct", self._first, 1))
         # Charged to every query, though the model keeps the form for the next one: plans are not to depend on history.
         once = work.derived / self.profile.derivation * min(n / self.positions, 1.0)
         return self.profile.seconds(work, n) + once
@@ -153,7 +118,7 @@ class CostModel:
         if not kernels or extent is None:
             return None
         shapes, inputs = network.input_shapes(node), tuple(extents[source] for source in node.inputs)
-        behind = None if self.backend.host else fusable(network, node)
+        behind = fusable(network, node) if self.backend.traits.fuses_epilogues else None
         key = (node.operator, *shapes, inputs, extent, n, behind and behind.operator)
         if key not in self._known:
             works = [node.operator.delta_work(kernel, shapes, inputs, node.shape, extent) for kernel in kernels]
@@ -161,16 +126,16 @@ class CostModel:
         return self._known[key]
 
     def _saved(
-        self, kernels: Sequence[str], behind: Node | None, shape: Shape, extent: Size, n: int
-    ) -> Mapping[str, float]:
-        """By kernel, the seconds of the layer ``behind`` where it computes that too."""
+        self, kernels: Sequence[Kernel], behind: Node | None, shape: Shape, extent: Size, n: int
+    ) -> Mapping[Kernel, float]:
+        """By kernel, the seconds of the layer ``behind``, if the kernel computes that as well."""
         if behind is None or not isinstance(behind.operator, Pointwise):
             return {}
-        seconds = self._seconds(behind.operator.delta_work("delta", [shape], [extent], shape, extent), n)
-        return {kernel: seconds for kernel in kernels if self.backend.fuses(kernel, behind.operator.program)}
+        seconds = self._seconds(behind.operator.delta_work(DELTA, [shape], [extent], shape, extent), n)
+        return {kernel: seconds for kernel in kernels if kernel.fuses(behind.operator.program)}
 
-    def ring(self, network: Network, node: Node, kernel: str, cores: Sequence[Core]) -> float:
-        """Seconds of all batches where ``kernel`` computes the ring around their cores and those are filled in."""
+    def ring(self, network: Network, node: Node, kernel: Kernel, cores: Sequence[Core]) -> float:
+        """Seconds of all batches if ``kernel`` computes only the ring around their cores, which are filled in."""
         shapes, total = network.input_shapes(node), 0.0
         for core, batches in Counter(cores).items():  # most batches are alike
             seconds = 0.0
@@ -196,5 +161,5 @@ class CostModel:
         return self._known[key]
 
     def materialize(self, shape: Shape, n: int) -> float:
-        """Seconds to lay a batch of deltas on whole maps of their view."""
+        """Seconds to superimpose a batch of deltas on whole maps of their view."""
         return self.profile.seconds(Work("elementwise", 0, 3 * ELEMENT * shape.elements, 2), n)

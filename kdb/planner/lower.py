@@ -1,20 +1,20 @@
-"""Lowering: a logical plan -> stages of steps with chosen kernels, the views they read, and who frees what."""
+"""Lowering: from a logical plan to stages of steps with chosen kernels, the views they read, and what they free."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from kdb.geometry import Size
-from kdb.kernels.base import Backend
+from kdb.kernels.kernel import FUSED
 from kdb.operators.network import Network, Node
 from kdb.operators.pointwise import Pointwise
 from kdb.planner.cost import Choice, CostModel, fusable
-from kdb.planner.plan import FUSED, LogicalPlan, PhysicalPlan, Stage, Step
+from kdb.planner.plan import LogicalPlan, PhysicalPlan, Stage, Step
 from kdb.planner.rules import Context
 
 
 def lower(plan: LogicalPlan, context: Context) -> PhysicalPlan:
-    """Kernels by cost; a first stage up to the cut, one evaluated in full after it, and the head on vectors last."""
+    """The physical plan: deltas up to the cut, full evaluation after it, and last the head, which works on vectors."""
     network = plan.network
     extents = plan.extents()
     crossing = plan.crossing()
@@ -47,14 +47,14 @@ def lower(plan: LogicalPlan, context: Context) -> PhysicalPlan:
                 choice = context.costs.full(network, node, min(plan.full_batch, len(plan.positions)))
                 views |= {source for source in node.inputs if extents[source] is None}
             choices.append((node, choice, i == 0))
-        fused = _fused(choices, keeps, network, context.costs.backend) if i == 0 else {}
+        fused = _fused(choices, keeps, network) if i == 0 else {}
         steps = _steps(choices, keeps, extents, plan, context.costs, fused)
         stages.append(Stage(name, steps, keeps, batch))
     return PhysicalPlan(plan, context.costs.backend, tuple(stages), frozenset(views), context.threads)
 
 
 def _head(plan: LogicalPlan) -> int:
-    """Index of the first of the last layers that all work on vectors."""
+    """Index of the first layer of the head: from there on all layers work on vectors."""
     nodes = plan.network.nodes
     head = len(nodes)
     while head > 1 and nodes[head - 1].shape.size == Size(1, 1):
@@ -66,7 +66,7 @@ def _head(plan: LogicalPlan) -> int:
 
 
 def _read_after(plan: LogicalPlan, bound: int) -> tuple[str, ...]:
-    """Layers before ``bound`` that are read after it and that positions change, in order."""
+    """Names of layers before ``bound`` that are read after it and that positions change, in order."""
     network = plan.network
     if bound == len(network):
         return (network.output.name,)
@@ -75,16 +75,14 @@ def _read_after(plan: LogicalPlan, bound: int) -> tuple[str, ...]:
     return tuple(n.name for n in network.nodes[:bound] if n.name in read and footprints[n.name] is not None)
 
 
-def _fused(
-    choices: Sequence[tuple[Node, Choice, bool]], keeps: Sequence[str], network: Network, backend: Backend
-) -> dict[str, Node]:
-    """By the names of layers, the pointwise layers that their kernels compute too."""
+def _fused(choices: Sequence[tuple[Node, Choice, bool]], keeps: Sequence[str], network: Network) -> dict[str, Node]:
+    """By the name of a layer, the pointwise layer that its kernel computes as well."""
     names, fused = {node.name for node, _, _ in choices}, {}
     for node, choice, _ in choices:
         behind = None if node.name in keeps else fusable(network, node)
         if behind is None or behind.name not in names or not isinstance(behind.operator, Pointwise):
             continue
-        if backend.fuses(choice.kernel, behind.operator.program):
+        if choice.kernel.fuses(behind.operator.program):
             fused[node.name] = behind
     return fused
 
@@ -97,7 +95,7 @@ def _steps(
     costs: CostModel,
     fused: Mapping[str, Node],
 ) -> tuple[Step, ...]:
-    """Steps with liveness: an input is donate at its last reader, unless it is kept or shares memory."""
+    """Steps with liveness: an input is donated to its last reader, unless it is kept or shares memory."""
     network = plan.network
     last: dict[str, int] = {}
     for i, (node, _, _) in enumerate(choices):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from kdb.errors import ExecutionError
 from kdb.operators.network import Network
 from kdb.planner.plan import LogicalPlan
 from kdb.planner.rules import RULES, Context, Rule
+
+log = logging.getLogger(__name__)
 
 Memo = MutableMapping[Network, dict[str, Network | str]]
 """What the rules on networks made of each, by name: a new network, or why not.  Best a WeakKeyDictionary."""
@@ -39,18 +42,18 @@ def optimize(
 
     Raises ExecutionError where a rule leaves a plan that does not verify: a defect of that rule, never the user's.
     """
-    history = []
+    history: list[Applied] = []
     for rule in rules:
         start = time.perf_counter()
-        if not (switches or {}).get(rule.name, True):
-            history.append(Applied(rule, False, "switched off", 0.0))
-            continue
-        result = _apply(rule, plan, context, memo)
+        off = not (switches or {}).get(rule.name, True)
+        result = "switched off" if off else _apply(rule, plan, context, memo)
+        seconds = 0.0 if off else time.perf_counter() - start
         if isinstance(result, str):
-            history.append(Applied(rule, False, result, time.perf_counter() - start))
-            continue
-        plan = result
-        history.append(Applied(rule, True, "", time.perf_counter() - start))
+            history.append(Applied(rule, False, result, seconds))
+        else:
+            plan = result
+            history.append(Applied(rule, True, "", seconds))
+        log.debug("rule %s: %s", rule.name, history[-1].reason or "applied")
     return plan, tuple(history)
 
 

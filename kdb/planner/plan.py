@@ -11,7 +11,8 @@ import numpy as np
 
 from kdb.geometry import IntArray, Size
 from kdb.kernels.base import Backend
-from kdb.operators.base import Work
+from kdb.kernels.kernel import Kernel
+from kdb.kernels.work import Work
 from kdb.operators.network import Network, Node
 from kdb.planner.footprints import Core, Geometry
 
@@ -118,16 +119,12 @@ def _enumerate(indices: IntArray, n: int) -> bool:
     return np.array_equal(np.sort(indices), np.arange(n))
 
 
-FUSED = "fused"
-"""The kernel of a layer that another one's computes."""
-
-
 @dataclass(frozen=True)
 class Step:
     """One layer of a stage: how it is computed, what is expected of it, and whose memory it may take or free."""
 
     node: Node
-    kernel: str
+    kernel: Kernel
     incremental: bool
     extent: Size
     work: Work

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kdb.kernels.kernel import Recompute
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -26,5 +28,5 @@ _AFTER_THE_PAPER = frozenset({"cut_over", "constant_interior", "rebatch", "null_
 PRESETS: Mapping[str, Preset] = {
     "kdb": Preset(),
     # Algorithm 1 in every layer, batches of 16 on a CPU and 128 on a GPU (section 6), and none of what came after it.
-    "krypton": Preset("recompute", 16, 128, True, _AFTER_THE_PAPER),
+    "krypton": Preset(Recompute.setting, 16, 128, True, _AFTER_THE_PAPER),
 }

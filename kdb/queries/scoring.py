@@ -17,19 +17,19 @@ Scores = npt.NDArray[np.float64]
 
 
 class Scorer:
-    """Scores of the classes that ``asked`` names, in their order.
+    """Computes the scores of the classes that ``query`` names, in their order.
 
-    ``baseline`` float64 [K] are the logits of the unmodified image, ``activation`` makes probabilities of logits.
-    Raises BindError for a class that there is not.
+    ``baseline`` float64 [K] are the logits of the unmodified image, ``activation`` ('softmax', 'sigmoid' or 'none')
+    turns logits into probabilities.  Raises BindError for a class that the model does not have.
     """
 
     def __init__(
-        self, asked: syntax.Occlude, model: Model, activation: str, baseline: Scores, arguments: Arguments
+        self, query: syntax.Occlude, model: Model, activation: str, baseline: Scores, arguments: Arguments
     ) -> None:
-        self.kind, self._activation = asked.score, activation
-        self.classes, self.has_axis = _classes(asked.classes, model, baseline, arguments)
+        self.kind, self._activation = query.score, activation
+        self.classes, self.has_axis = _classes(query.classes, model, baseline, arguments)
         self.baseline = self._of(baseline[None])[:, 0]
-        """Of the unmodified image, a probability or logit a class."""
+        """The unmodified image's probability or logit of each class, float64 [classes]."""
 
     @property
     def importance(self) -> int:
@@ -57,7 +57,7 @@ def activate(logits: Scores, activation: str) -> Scores:
 def _classes(
     spec: syntax.ClassSpec, model: Model, baseline: Scores, arguments: Arguments
 ) -> tuple[tuple[int, ...], bool]:
-    """Indices of the classes asked for, and whether the map has a class axis; ties in TOP go to the lower index."""
+    """Indices of the query's classes, and whether the map has a class axis; ties in TOP go to the lower index."""
     count = len(baseline)
 
     def index(ref: int | str | syntax.Parameter) -> int:

@@ -1,5 +1,6 @@
-"""Which positions of a map are worth evaluating, and what the others are likely to be.
+"""Sampling strategies: which cells of a heat map to evaluate next, and what the remaining cells are likely to be.
 
-Arrays only: nothing here knows of networks, plans or images.  A strategy (:mod:`kdb.sampling.strategy`) proposes cells,
-is told their scores, and at the end gives the whole map.
+A *cell* here is one location of a heat map, that is, one position of the patch; cells are numbered row by row.  The
+package works on arrays of scores alone and imports nothing about networks, plans or images.  A strategy
+(:mod:`kdb.sampling.strategy`) proposes cells, receives their scores, and estimates the whole heat map.
 """

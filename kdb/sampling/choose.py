@@ -1,4 +1,4 @@
-"""Which strategy a query permits."""
+"""Chooses the sampling strategy for a query."""
 
 from __future__ import annotations
 
@@ -12,51 +12,62 @@ from kdb.sampling.similarity import WINDOW
 from kdb.sampling.strategy import Everything, Strategy
 
 DEFAULT_SSIM = 0.9
-FEW_CELLS = 256
-"""Of smaller maps most cells are evaluated before a handful of held-out samples can tell how good they are."""
+"""The target of ``APPROXIMATE`` without ``TO SSIM``."""
+MIN_CELLS = 256
+"""Smaller heat maps are evaluated in full: most cells would be needed before the held-out samples tell the error."""
 NEARLY_EXACT = 0.99
-"""From here on sampling evaluates nine cells of ten, in more and smaller batches: an exact map costs no more."""
+"""From this target on, sampling evaluates nine cells of ten, in smaller batches: an exact map costs no more."""
 
-WORTH_IT = 1.2
-"""From this gain on cells are evaluated approximately: pairs, which are evaluated both ways, have to be paid for."""
+MIN_GAIN = 1.2
+"""Low fidelity must be this many times as fast, since the paired samples are evaluated at both fidelities."""
 
 
 def strategy_of(
-    asked: syntax.Occlude,
+    query: syntax.Occlude,
     shape: tuple[int, ...],
     cells: int,
     seed: int,
     anytime: bool = False,
     gain: Callable[[], float] = lambda: 1.0,
 ) -> Strategy:
-    """The strategy for ``cells`` positions, the ``shape`` of whose grid is (rows, cols), or (n,) after AT.
+    """The strategy for evaluating ``query`` on ``cells`` positions.
 
-    Positions that do not fill a grid, and grids without a window of SSIM's, are evaluated at once.  So is a query that
-    permits nothing else, unless it is ``anytime``.  ``gain`` tells how many times as fast positions are evaluated
-    approximately; it is asked where that is permitted.
+    All cells are evaluated in one round where sampling does not apply: for a query that permits no approximation (but
+    see ``anytime``), for positions that do not fill a grid (WITHIN, AT), and for grids smaller than SSIM's window.
+
+    Args:
+        query: its approximation clauses choose the strategy; they have been checked.
+        shape: of the grid of positions: (rows, columns), or (n,) after AT.
+        cells: the number of positions.
+        seed: of all random choices.
+        anytime: sample progressively even if the query permits no approximation, until all cells are evaluated.
+        gain: how many times as fast a position is evaluated at low fidelity; called only where that is permitted.
+
+    Raises:
+        BindError: for a DRILL DOWN that no coarse stride satisfies.
     """
-    judged = asked.approximate is not None and asked.threshold is None and asked.precision == "fp32"
-    whole = Everything(cells, judged)
-    if asked.region is not None or len(shape) != 2 or min(shape) < WINDOW:
-        return whole
+    fully_exact = query.approximate is not None and query.threshold is None and query.precision == "fp32"
+    everything = Everything(cells, fully_exact)
+    if query.region is not None or len(shape) != 2 or min(shape) < WINDOW:
+        return everything
     rows, columns = shape
-    important = 1 if asked.score.endswith("drop") else -1
-    if asked.drill_down is not None:
-        steps = coarse_steps(asked.drill_down, asked.stride or syntax.DEFAULT_STRIDE)
-        return DrillDown(rows, columns, steps, asked.drill_down.ratio, important)
-    goal = _goal(asked, cells) or (Goal() if anytime else None)
+    important = 1 if query.score.endswith("drop") else -1
+    if query.drill_down is not None:
+        steps = coarse_steps(query.drill_down, query.stride or syntax.DEFAULT_STRIDE)
+        return DrillDown(rows, columns, steps, query.drill_down.ratio, important)
+    goal = _goal(query, cells) or (Goal() if anytime else None)
     if goal is None:
-        return whole
-    sampled = MultiFidelity if asked.approximate is not None and gain() >= WORTH_IT else Progressive
+        return everything
+    sampled = MultiFidelity if query.approximate is not None and gain() >= MIN_GAIN else Progressive
     return sampled(rows, columns, goal, important, seed)
 
 
-def _goal(asked: syntax.Occlude, cells: int) -> Goal | None:
-    """What sampling is to reach; None where all is to be evaluated at once."""
-    approximate = asked.approximate
+def _goal(query: syntax.Occlude, cells: int) -> Goal | None:
+    """When sampling may stop, or None if all cells are to be evaluated at once."""
+    approximate = query.approximate
     if approximate is None:
-        return None if asked.budget_seconds is None else Goal()
+        return None if query.budget_seconds is None else Goal()
     ssim = DEFAULT_SSIM if approximate.ssim is None else approximate.ssim
-    if (ssim >= NEARLY_EXACT or cells < FEW_CELLS) and asked.budget_seconds is None:
+    if (ssim >= NEARLY_EXACT or cells < MIN_CELLS) and query.budget_seconds is None:
         return None
     return Goal(ssim, approximate.guaranteed, (approximate.refine_top or 0.0) / 100)

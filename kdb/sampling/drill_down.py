@@ -1,6 +1,6 @@
-"""The paper's adaptive drill-down (section 4.2): a coarse map first, then the regions where it drops the most.
+"""The paper's adaptive drill-down (section 4.2): a coarse heat map first, then only its most important regions.
 
-Both strides are in cells of the grid that was asked for: the coarse one is a multiple of the fine one.
+Steps are in cells of the fine grid, the one that the query asks for; strides are in pixels.
 """
 
 from __future__ import annotations
@@ -15,33 +15,41 @@ from kdb.language import syntax
 from kdb.sampling.strategy import Estimate, Scores
 
 
-def coarse_steps(asked: syntax.DrillDown, stride: tuple[int, int]) -> tuple[int, int]:
-    """The coarse stride S1 over the fine one S2, for y and x.
+def coarse_steps(clause: syntax.DrillDown, stride: tuple[int, int]) -> tuple[int, int]:
+    """The coarse stride S1 divided by the fine stride S2, for y and x.
 
-    By equation 31, ``S1 / S2 = sqrt(t / (1 - r t))``, to the nearest whole number, at least 1; or as it was asked for.
+    Given as COARSE STRIDE, or derived from the target speedup t and the drill-down fraction r by equation 31,
+    ``S1 / S2 = sqrt(t / (1 - r t))``, rounded to an integer of at least 1.
 
-    Raises BindError for a speedup that no coarse stride gives (equation 32), and a coarse stride that is no multiple of
-    the fine one.
+    Args:
+        clause: the DRILL DOWN clause.
+        stride: the fine stride (y, x), in pixels.
+
+    Raises:
+        BindError: no coarse stride gives the speedup (equation 32), or COARSE STRIDE is not a multiple of ``stride``.
     """
-    if asked.coarse_stride is None:
-        assert asked.speedup is not None
-        left = 1 - asked.ratio * asked.speedup
+    if clause.coarse_stride is None:
+        assert clause.speedup is not None
+        left = 1 - clause.ratio * clause.speedup
         if left <= 0:
             raise BindError(
-                f"DRILL DOWN {asked.ratio:g} is at most {1 / asked.ratio:g} times as fast (equation 32), whatever the "
-                f"coarse stride; SPEEDUP {asked.speedup:g} takes a smaller fraction"
+                f"DRILL DOWN {clause.ratio:g} is at most {1 / clause.ratio:g} times as fast (equation 32), whatever "
+                f"the coarse stride; SPEEDUP {clause.speedup:g} takes a smaller fraction"
             )
-        steps = (max(round(math.sqrt(asked.speedup / left)), 1),) * 2
+        steps = (max(round(math.sqrt(clause.speedup / left)), 1),) * 2
     else:
-        if any(asked.coarse_stride % fine for fine in stride):
-            raise BindError(f"COARSE STRIDE takes a multiple of STRIDE {stride}; not {asked.coarse_stride}")
-        steps = asked.coarse_stride // stride[0], asked.coarse_stride // stride[1]
+        if any(clause.coarse_stride % fine for fine in stride):
+            raise BindError(f"COARSE STRIDE takes a multiple of STRIDE {stride}; not {clause.coarse_stride}")
+        steps = clause.coarse_stride // stride[0], clause.coarse_stride // stride[1]
     return steps
 
 
-def check(asked: syntax.DrillDown, stride: tuple[int, int], size: Size) -> None:
-    """Raise BindError unless there is a coarse stride, smaller than the input grid of ``size`` (equation 32)."""
-    steps = coarse_steps(asked, stride)
+def check(clause: syntax.DrillDown, stride: tuple[int, int], size: Size) -> None:
+    """Raise BindError unless the clause gives a coarse stride smaller than the input of ``size`` pixels (equation 32).
+
+    See :func:`coarse_steps` for the arguments.
+    """
+    steps = coarse_steps(clause, stride)
     for step, fine, length in zip(steps, stride, size, strict=True):
         if step * fine >= length:
             raise BindError(
@@ -51,18 +59,25 @@ def check(asked: syntax.DrillDown, stride: tuple[int, int], size: Size) -> None:
 
 
 class DrillDown:
-    """The strategy of one map of ``rows`` x ``columns`` cells, coarse ones ``step`` (y, x) apart.
+    """The drill-down strategy: evaluate one cell of each region, then all cells of the most important regions.
 
-    ``ratio`` is the share of the coarse cells whose whole regions are evaluated; all others' cells take the coarse
-    score.  ``important`` is 1 where a large score makes a cell important, -1 where a small one does.
+    A region is a block of ``step`` cells; its upper left cell is its coarse cell.  Cells that are not evaluated take
+    the score of their region's coarse cell.
+
+    Args:
+        rows: of the heat map.
+        columns: of the heat map.
+        step: (y, x), the size of a region in cells.
+        ratio: the share of regions that are evaluated in full.
+        important: 1 if large scores are important, -1 if small ones are.
     """
 
     low_fidelity = False
 
     def __init__(self, rows: int, columns: int, step: tuple[int, int], ratio: float, important: int) -> None:
         y, x = np.divmod(np.arange(rows * columns), columns)
-        across = -(-columns // step[1])
-        self._region = y // step[0] * across + x // step[1]
+        regions_across = -(-columns // step[1])
+        self._region = y // step[0] * regions_across + x // step[1]
         self._coarse = np.flatnonzero((y % step[0] == 0) & (x % step[1] == 0))  # in the order of the regions
         self._step, self._ratio, self._important = step, ratio, important
         self._values: Scores | None = None
@@ -71,7 +86,7 @@ class DrillDown:
 
     @property
     def note(self) -> str:
-        """The steps, and how many positions they take."""
+        """The step, the number of regions, and the expected number of positions, for EXPLAIN."""
         coarse, cells = len(self._coarse), len(self._region)
         regions = math.ceil(self._ratio * coarse)
         likely = coarse + regions * (cells / coarse - 1)
@@ -81,28 +96,28 @@ class DrillDown:
         )
 
     def propose(self) -> IntArray:
-        """The coarse cells, then the others of the chosen regions, then none."""
+        """The coarse cells in round 1, the other cells of the important regions in round 2, none afterwards."""
         self._rounds += 1
         if self._rounds == 1:
             return self._coarse
         if self._rounds > 2 or self._values is None:
             return np.zeros(0, np.int64)
-        # The most that any class asks for; of equal ones those that come first.
-        merit = (self._important * self._values[:, self._coarse]).max(axis=0)
+        # A region's importance is its largest over the classes; ties go to the region that comes first.
+        importance = (self._important * self._values[:, self._coarse]).max(axis=0)
         count = math.ceil(self._ratio * len(self._coarse))
         chosen = np.zeros(len(self._coarse), bool)
-        chosen[np.argsort(-merit, kind="stable")[:count]] = True
+        chosen[np.argsort(-importance, kind="stable")[:count]] = True
         return np.flatnonzero(chosen[self._region] & ~self._evaluated)
 
     def take(self, cells: IntArray, scores: Scores) -> None:
-        """Keep them."""
+        """Store the scores of these cells; see :meth:`kdb.sampling.strategy.Strategy.take`."""
         if self._values is None:
             self._values = np.full((len(scores), len(self._evaluated)), np.nan)
         self._values[:, cells] = scores
         self._evaluated[cells] = np.isfinite(scores).all(axis=0)
 
     def estimate(self) -> Estimate:
-        """Scores where there are any, those of the regions' coarse cells elsewhere."""
+        """Evaluated scores, and elsewhere the score of the region's coarse cell; the error is unknown."""
         if self._values is None:
             return Estimate(np.full((1, len(self._evaluated)), np.nan), self._evaluated)
         coarse = self._values[:, self._coarse[self._region]]

@@ -1,4 +1,4 @@
-"""Nested lattices over a grid: each level halves the area that an evaluated cell stands for."""
+"""Nested lattices over the grid of a heat map: each level halves the area per evaluated cell."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from numpy.typing import NDArray
 
 LEVELS = 5
 STEP = 4
-"""Cells between neighbours of the coarsest lattice."""
+"""Distance in cells between neighbours on the coarsest lattice."""
 
 
 def levels(rows: int, columns: int) -> NDArray[np.int64]:
-    """The level of each cell, int64 [rows, columns].
+    """The level of each cell of a grid, int64 [rows, columns], from 0 (coarsest) to LEVELS - 1.
 
-    0: every fourth cell of both axes, and the last row and column with them, so that nothing is extrapolated; 1: the
-    centres of those squares; 2: what is left of every second cell; 3: the centres of those; 4: all others.
+    Level 0: every fourth cell of both axes, and the last row and column, so that no cell is extrapolated; 1: the
+    centres of the squares between them; 2: the remaining cells whose row and column are even; 3: the centres between
+    those; 4: all others.
     """
     y, x = (axis.astype(np.int64) for axis in np.mgrid[:rows, :columns])
     found = np.full((rows, columns), 4, np.int64)

@@ -1,12 +1,13 @@
-"""Sampling at two fidelities: most cells are evaluated approximately, a few both ways, to know how far that is off.
+"""Sampling at two fidelities: most cells are evaluated approximately, a few at both fidelities to measure the error.
 
-Scores of *low* fidelity are cheaper: boxes are cropped, and gates by the whole map keep the unmodified image's values.
-They are sampled as exact ones are (:class:`Progressive`).  *Pairs* of close cells are evaluated exactly too.  A
-straight line through these pairs corrects the low scores; what it leaves is the error of fidelity.
+Scores of *low* fidelity are cheaper: boxes are cropped, and gates computed from a whole layer keep their values on the
+unmodified image (frozen context).  They are sampled in the same way as exact scores (:class:`Progressive`).  *Paired
+samples*, pairs of neighbouring cells, are evaluated exactly too.  A straight line fitted to them maps low scores to
+exact ones; its residual is the error of low fidelity.
 
-That error is smooth: occluding a part of the image shifts the scores all about it alike.  SSIM compares windows and
-sees hardly anything of an error that is the same all over a window, so that what counts is how much it varies in one:
-by the pairs, half the mean square of the difference between the errors of two cells, their semivariance.
+That error is smooth: an occlusion shifts the low scores of neighbouring cells alike.  SSIM compares windows and is
+hardly affected by an error that is constant within a window.  What counts is how much the error varies within one: its
+semivariance, half the mean squared difference between the errors of the two cells of a pair.
 """
 
 from __future__ import annotations
@@ -17,17 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdb.geometry import IntArray
-from kdb.sampling.progressive import FEW, LEAST_UNCERTAINTY, Z_SCORE, Goal, Progressive
+from kdb.sampling.progressive import MIN_SAMPLE_UNCERTAINTY, MIN_SAMPLES, Z_SCORE, Goal, Progressive
 from kdb.sampling.quality import lowest_ssim
 from kdb.sampling.similarity import WINDOW
 from kdb.sampling.strategy import Estimate, Scores
 
 PAIRS = 32
-"""Of cells that are evaluated both ways, at most."""
+"""Most pairs of cells that are evaluated at both fidelities."""
 
 
 class MultiFidelity:
-    """The strategy of one map of ``rows`` x ``columns`` cells; arguments are those of :class:`Progressive`."""
+    """Progressive sampling of one heat map at low fidelity, corrected by paired samples.
+
+    Falls back to exact progressive sampling if low fidelity cannot reach the goal.  Arguments are those of
+    :class:`Progressive`.
+    """
 
     def __init__(self, rows: int, columns: int, goal: Goal, important: int, seed: int = 0) -> None:
         self._shape, self._goal = (rows, columns), goal
@@ -35,42 +40,47 @@ class MultiFidelity:
         self._exact = Progressive(rows, columns, goal, important, seed)
         self._pairs = _pairs(self._low, (rows, columns), np.random.default_rng(seed))
         self._true: Scores | None = None
-        self._fit: _Line | None = None
+        self._fitted_line: _Line | None = None
         self._known = np.zeros(rows * columns, bool)
-        """Evaluated exactly."""
+        """The cells that are evaluated exactly."""
         self._rounds = 0
-        self._given_up = False
+        self._exact_only = False
         self.low_fidelity = True
-        """Whether the cells that were proposed last are to be evaluated approximately."""
+        """Whether the cells proposed last may be evaluated approximately."""
 
     @property
     def note(self) -> str:
-        """How it begins, and what may become of it."""
+        """The low-fidelity sampling and the paired samples, for EXPLAIN."""
         return (
-            f"evaluated approximately as below, {len(np.unique(self._pairs))} positions exactly too, for the error "
-            f"that this brings; {self._low.note}"
+            f"evaluated approximately as below, {len(np.unique(self._pairs))} positions exactly too, to measure the "
+            f"error of low fidelity; {self._low.note}"
         )
 
     def propose(self) -> IntArray:
-        """Low cells; the pairs; then low cells as long as they can be good enough, after that exact ones."""
+        """The cells of the next round; :attr:`low_fidelity` says how to evaluate them.
+
+        First a round at low fidelity, then the paired samples exactly, then rounds at low fidelity while these can
+        still reach the goal.  Once they have, the important cells are evaluated exactly; if they cannot, exact sampling
+        starts, and cells already known exactly are not proposed again.
+        """
         self._rounds += 1
         self.low_fidelity = False
         if self._rounds == 2:
             return np.unique(self._pairs)
-        if self._rounds > 2 and not self._given_up:
+        if self._rounds > 2 and not self._exact_only:
             if self._reaches(self._ssim(self._z_score)):
                 likely = self._low.important()
                 return likely[~self._known[likely]]
-            self._given_up = not self._reaches(self._ssim(self._z_score, complete=True))
-        if not self._given_up:
+            self._exact_only = not self._reaches(self._ssim(self._z_score, complete=True))
+        if not self._exact_only:
             cells = self._low.propose()
-            self._given_up = not len(cells)
-            self.low_fidelity = not self._given_up
-        return self._left_of_exact() if self._given_up else cells
+            self._exact_only = not len(cells)
+            self.low_fidelity = not self._exact_only
+        return self._exact_cells() if self._exact_only else cells
 
     def take(self, cells: IntArray, scores: Scores) -> None:
-        """Keep them with their fidelity."""
-        self._fit = None
+        """Store the scores at the fidelity of the last proposal; see :meth:`kdb.sampling.strategy.Strategy.take`."""
+        self._fitted_line = None
         if self.low_fidelity:
             self._low.take(cells, scores)
             return
@@ -78,12 +88,15 @@ class MultiFidelity:
             self._true = np.full((len(scores), len(self._known)), np.nan)
         self._true[:, cells] = scores
         self._known[cells] = np.isfinite(scores).all(axis=0)
-        if self._given_up:
+        if self._exact_only:
             self._exact.take(cells, scores)
 
     def estimate(self) -> Estimate:
-        """The corrected map, with what is exact where that is known; the exact strategy's own once it has begun."""
-        if self._given_up and self._exact.begun:
+        """Low scores corrected by the line, and exact scores where known.
+
+        Once exact sampling has begun, its own estimate.
+        """
+        if self._exact_only and self._exact.begun:
             return self._exact.estimate()
         if self._line is None:
             return Estimate(self._low.values, self._known.copy())
@@ -93,13 +106,14 @@ class MultiFidelity:
 
     @property
     def _z_score(self) -> float:
+        """Standard errors to subtract from the SSIM that is compared with the goal."""
         return Z_SCORE if self._goal.guaranteed else 0.0
 
     def _reaches(self, ssim: float | None) -> bool:
         return self._goal.ssim is not None and ssim is not None and ssim >= self._goal.ssim
 
-    def _left_of_exact(self) -> IntArray:
-        """What the exact strategy proposes and is not known yet."""
+    def _exact_cells(self) -> IntArray:
+        """The next cells of exact sampling that are not known yet; it receives those that are."""
         while True:
             cells = self._exact.propose()
             known = cells[self._known[cells]]
@@ -111,35 +125,40 @@ class MultiFidelity:
 
     @property
     def _line(self) -> _Line | None:
-        """From low scores to exact ones; None before enough pairs are known."""
-        if self._fit is None and self._true is not None and self._low.begun:
+        """The line from low scores to exact ones; None before enough pairs are known."""
+        if self._fitted_line is None and self._true is not None and self._low.begun:
             pairs = self._pairs[self._known[self._pairs].all(axis=1)]
-            if len(pairs) >= FEW:
-                self._fit = _Line.through(self._low.values[:, pairs], self._true[:, pairs])
-        return self._fit
+            if len(pairs) >= MIN_SAMPLES:
+                self._fitted_line = _Line.fit(self._low.values[:, pairs], self._true[:, pairs])
+        return self._fitted_line
 
     @property
     def _values(self) -> Scores:
+        """Exact scores where known, corrected low scores elsewhere: float64 [classes, n]."""
         assert self._line is not None and self._true is not None
         corrected = self._line.slope[:, None] * self._low.values + self._line.offset[:, None]
         return np.where(self._known, self._true, corrected)
 
     def _variances(self, z_score: float, fidelity: NDArray[np.float64], complete: bool = False) -> Scores | None:
-        """Of the errors, [classes, n], at ``sure`` standard errors above what is expected.
+        """Variances of the errors of :attr:`_values`, float64 [classes, n]; None if unknown.
 
-        ``fidelity`` [classes] is the variance of its error; ``complete`` supposes that all cells are evaluated.
+        Args:
+            z_score: raises the variances by so many times their uncertainty.
+            fidelity: float64 [classes], the variance or semivariance of the error of low fidelity.
+            complete: assume that all cells are evaluated at low fidelity, so that none is interpolated.
         """
         line, sampled = self._line, np.zeros_like(self._values) if complete else self._low.variances(0.0)
         if line is None or sampled is None:
             return None
         sampled = line.slope[:, None] ** 2 * sampled
         expected = sampled + fidelity[:, None]
-        # The two are independent, and so are the uncertainties about them.
+        # The errors of interpolation and of fidelity are independent, and so are their uncertainties.
         uncertainty = np.hypot(sampled * self._low.uncertainty[:, None], (fidelity * line.uncertainty)[:, None])
         raised = expected * np.exp(z_score * uncertainty / np.maximum(expected, 1e-300))
         return np.where(self._known, 0.0, raised)
 
     def _ssim(self, z_score: float, complete: bool = False) -> float | None:
+        """The expected SSIM, lowered by ``z_score``; None if unknown.  Arguments are those of :meth:`_variances`."""
         if self._line is None:
             return None
         variances = self._variances(z_score, self._line.semivariance, complete)
@@ -147,23 +166,26 @@ class MultiFidelity:
 
 
 def _pairs(strategy: Progressive, shape: tuple[int, int], rng: np.random.Generator) -> IntArray:
-    """Held-out samples, each with a cell of the coarsest lattice in one window with it: [pairs, 2]."""
+    """At most PAIRS held-out samples, each with a random cell of the coarsest lattice in the same window of SSIM.
+
+    ``shape`` is (rows, columns).  Returns int64 [pairs, 2], indices of cells.
+    """
     anchors = rng.permutation(strategy.held_out)[:PAIRS]
-    place = np.stack(np.divmod(strategy.coarsest, shape[1]), axis=1)
+    lattice_cells = np.stack(np.divmod(strategy.coarsest, shape[1]), axis=1)
     partners = []
     for anchor in anchors:
-        away = np.abs(place - np.array(divmod(int(anchor), shape[1]))).max(axis=1)
-        near = np.flatnonzero(away <= max(WINDOW // 2, int(away.min())))
+        distance = np.abs(lattice_cells - np.array(divmod(int(anchor), shape[1]))).max(axis=1)
+        near = np.flatnonzero(distance <= max(WINDOW // 2, int(distance.min())))
         partners.append(strategy.coarsest[rng.choice(near)])
     return np.stack([anchors, np.array(partners, np.int64)], axis=1)
 
 
 @dataclass(frozen=True, eq=False)
 class _Line:
-    """``slope`` x + ``offset`` of each class, [classes], by least squares.
+    """A straight line for each class by least squares, ``slope x + offset``; all arrays are float64 [classes].
 
-    What it leaves has ``variance``, and within a window ``semivariance``; ``uncertainty`` is the standard deviation of
-    the semivariance's logarithm.
+    ``variance`` is that of its residuals, ``semivariance`` half the mean squared difference between the two residuals
+    of a pair, ``uncertainty`` the standard deviation of the logarithm of the semivariance.
     """
 
     slope: NDArray[np.float64]
@@ -173,17 +195,16 @@ class _Line:
     uncertainty: NDArray[np.float64]
 
     @classmethod
-    def through(cls, x: Scores, y: Scores) -> _Line:
-        """The line through pairs [classes, pairs, 2]; where x does not vary it is level."""
+    def fit(cls, x: Scores, y: Scores) -> _Line:
+        """The line through paired samples ``x`` and ``y`` [classes, pairs, 2]; level if x does not vary."""
         centre = x - x.mean(axis=(1, 2), keepdims=True)
         spread = (centre**2).sum(axis=(1, 2))
         slope = (centre * y).sum(axis=(1, 2)) / np.where(spread > 0, spread, 1.0)
         offset = y.mean(axis=(1, 2)) - slope * x.mean(axis=(1, 2))
-        left = y - slope[:, None, None] * x - offset[:, None, None]
-        variance = (left**2).sum(axis=(1, 2)) / (2 * x.shape[1] - 2)
-        apart = (left[..., 0] - left[..., 1]) ** 2 / 2
-        semivariance = apart.mean(axis=1)
-        misfit = apart.std(axis=1) / np.sqrt(x.shape[1]) / np.maximum(semivariance, 1e-300)
-        return cls(
-            slope, offset, variance, semivariance, np.maximum(misfit, LEAST_UNCERTAINTY / np.sqrt(2 * x.shape[1]))
-        )
+        residual = y - slope[:, None, None] * x - offset[:, None, None]
+        variance = (residual**2).sum(axis=(1, 2)) / (2 * x.shape[1] - 2)
+        halved = (residual[..., 0] - residual[..., 1]) ** 2 / 2
+        semivariance = halved.mean(axis=1)
+        standard_error = halved.std(axis=1) / np.sqrt(x.shape[1]) / np.maximum(semivariance, 1e-300)
+        uncertainty = np.maximum(standard_error, MIN_SAMPLE_UNCERTAINTY / np.sqrt(2 * x.shape[1]))
+        return cls(slope, offset, variance, semivariance, uncertainty)

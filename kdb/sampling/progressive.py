@@ -1,10 +1,13 @@
 """Progressive sampling: evaluate nested lattices, coarse to fine and rough regions first, until the map is good enough.
 
-What is not evaluated is predicted by kriging.  How good the map is follows from three things.  The *residual* of a cell
-is what its prediction, just before it was evaluated, was off by.  Squared, over the kriging variance to the power ROUGH
-and smoothed, it tells how rough the map is hereabouts; times the variance that kriging gives a cell now, this is the
-error to expect there.  Last, *held-out samples*: cells at random that are evaluated at once but withheld from the fit,
-so that their errors are those of cells that are not evaluated; they correct the scale of the rest.
+Cells that are not evaluated are predicted by kriging, and their errors are estimated in three steps:
+
+1. The *residual* of a cell is the difference between its score and its prediction just before it was evaluated.
+2. The local roughness of the map is the mean of squared residuals, each divided by its kriging variance to the power
+   VARIANCE_EXPONENT, under a Gaussian kernel.  The expected squared error of a cell is this roughness times its present
+   kriging variance to that power.
+3. *Held-out samples*, random cells that are evaluated in the first round but not used for prediction, have the errors
+   of cells that are not evaluated.  They correct the scale of the estimated errors.
 """
 
 from __future__ import annotations
@@ -23,31 +26,37 @@ from kdb.sampling.similarity import WINDOW
 from kdb.sampling.strategy import Estimate, Scores
 
 SMOOTHING = 2.5
-"""Standard deviation, in cells, of the kernel by which residuals are smoothed."""
-ROUGH = 0.5
-"""Errors squared grow with the kriging variance to this power: maps are rougher than its covariance has them."""
-UNCERTAINTY = 13.0
-"""Standard deviation of the logarithm of the errors' scale, as residuals alone give it, over the square root of the
-number of cells: .15 to .25 on maps of 53 x 53 of photographs."""
-LEAST_UNCERTAINTY = 2.4
-"""The same by held-out samples, at the least, over the square root of their number: errors are heavy-tailed."""
-FEW = 8
-"""With fewer held-out samples left their errors say nothing."""
+"""Standard deviation, in cells, of the Gaussian kernel that smooths squared residuals."""
+VARIANCE_EXPONENT = 0.5
+"""Squared errors grow with the kriging variance to this power: heat maps are rougher than the cubic covariance says."""
+RESIDUAL_UNCERTAINTY = 13.0
+"""Uncertainty of error variances by residuals alone, times the square root of the number of cells.
+
+The uncertainty of a variance is the standard deviation of its logarithm: .15 to .25 as measured on photographs, with
+maps of 53 x 53 cells.
+"""
+MIN_SAMPLE_UNCERTAINTY = 2.4
+"""Least uncertainty by held-out samples, times the square root of their number: errors are heavy-tailed."""
+MIN_SAMPLES = 8
+"""With fewer held-out or paired samples, their errors are not used."""
 Z_SCORE = 1.645
-"""Standard errors that a guaranteed estimate is lowered by: one in twenty is missed."""
-SHARE = 20
-"""One cell in so many is a held-out sample, and a round is as many."""
-HELD_OUT = 32
-"""At the least: fewer do not tell nineteen maps of twenty."""
-MARGIN = 0.05
-"""Of the map's cells: those whose predicted rank lies so close behind a region's limit are evaluated with it."""
+"""Standard errors by which a guaranteed SSIM lies below the expected one: one map of twenty falls short of it."""
+ROUNDS = 20
+"""A round evaluates the number of cells divided by this; as many are held out."""
+MIN_HELD_OUT = 32
+"""Least number of held-out samples: fewer do not reach the promised nineteen maps of twenty."""
+RANK_MARGIN = 0.05
+"""Share of the cells that are refined beyond the most important ones, since ranks are predicted."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """When to stop: at an expected SSIM of ``ssim`` (None: when all is evaluated), ``guaranteed`` or on average.
+    """When to stop evaluating.
 
-    ``refine`` is the share of the map, the most important cells of it, that is evaluated in any case.
+    Attributes:
+        ssim: the SSIM to the exact map to reach; None to evaluate all cells.
+        guaranteed: reach it with the probability that Z_SCORE stands for, not just as an expected value.
+        refine: the share of the cells, the most important ones, that are evaluated in any case.
     """
 
     ssim: float | None = None
@@ -56,9 +65,14 @@ class Goal:
 
 
 class Progressive:
-    """The strategy of one map of ``rows`` x ``columns`` cells; cells are numbered by rows.
+    """Progressive sampling of one heat map.
 
-    ``important`` is 1 where a large score makes a cell important, as of a drop, and -1 where a small one does.
+    Args:
+        rows: of the heat map.
+        columns: of the heat map.
+        goal: when to stop.
+        important: 1 if large scores are important, as those of a drop; -1 if small ones are.
+        seed: of the choice of held-out samples.
     """
 
     low_fidelity = False
@@ -68,47 +82,55 @@ class Progressive:
         n = rows * columns
         self._cells = np.stack(np.divmod(np.arange(n), columns), axis=1)
         self._levels = lattice.levels(rows, columns).reshape(-1)
-        self._round = max(n // SHARE, 1)
+        self._round = max(n // ROUNDS, 1)
         others = np.flatnonzero(self._levels > 0)
-        held_out = min(max(self._round, HELD_OUT), len(others))
+        held_out = min(max(self._round, MIN_HELD_OUT), len(others))
         chosen = np.random.default_rng(seed).choice(others, held_out, replace=False)
         self._held_out = np.zeros(n, bool)
         self._held_out[chosen] = True
         self._proposed = np.zeros(n, bool)
         self._fitted = np.zeros(n, bool)
-        """Evaluated and no held-out sample."""
+        """The cells that predictions use: evaluated and not held out."""
         self._values: Scores | None = None
         self._residuals: Scores | None = None
-        """Squared, over the variance to the power ROUGH; NaN where there is none."""
+        """Squared residuals over the kriging variance to the power VARIANCE_EXPONENT; NaN where there is none."""
         self._state: _State | None = None
 
     @property
     def note(self) -> str:
-        """The rounds, and when they end."""
+        """The size of the rounds, and when they end, for EXPLAIN."""
         goal, cells = self._goal, len(self._cells)
         first, held_out = int((self._held_out | (self._levels == 0)).sum()), int(self._held_out.sum())
         until = "all are evaluated, or the time is up"
         if goal.ssim is not None:
-            until = f"an SSIM of {goal.ssim:g} is expected" + (", less its uncertainty" if goal.guaranteed else "")
+            until = f"an SSIM of {goal.ssim:g} is expected" + (" with 95% confidence" if goal.guaranteed else "")
         refined = f"; then the top {100 * goal.refine:g}%" if goal.refine else ""
         return (
-            f"sampled, {first} of {cells:,} positions first as below, {held_out} of them held out, then {self._round} "
-            f"a round where errors are the largest, until {until}{refined}; the rest by kriging"
+            f"sampled, {first} of {cells:,} positions first as below, {held_out} of them held out to estimate errors, "
+            f"then {self._round} a round where the expected error is largest, until {until}{refined}; the rest "
+            "interpolated by kriging"
         )
 
     def propose(self) -> IntArray:
-        """The coarsest lattice and the held-out samples; then a round of the coarsest level that is not complete."""
+        """The cells of the next round.
+
+        First the coarsest lattice and the held-out samples; then the roughest cells of the coarsest incomplete level;
+        once the goal is reached, the important cells; then none.
+        """
         if not self._proposed.any():
             cells = np.flatnonzero(self._held_out | (self._levels == 0))
-        elif self._good_enough():
+        elif self._goal_reached():
             cells = self._to_refine()
         else:
-            cells = self._next()
+            cells = self._roughest()
         self._proposed[cells] = True
         return cells
 
     def take(self, cells: IntArray, scores: Scores) -> None:
-        """Keep the scores, and the residuals that they show; cells of NaN stay unknown."""
+        """Store the scores and their residuals; a cell with a NaN score remains unevaluated.
+
+        See :meth:`kdb.sampling.strategy.Strategy.take`.
+        """
         reached = np.isfinite(scores).all(axis=0)
         cells, scores = cells[reached], scores[:, reached]
         if self._values is None:
@@ -119,13 +141,13 @@ class Progressive:
         if self.begun and len(fresh):
             state = self._now
             error = scores[:, ~self._held_out[cells]] - state.predicted[:, fresh]
-            self._residuals[:, fresh] = error**2 / state.variance[fresh] ** ROUGH
+            self._residuals[:, fresh] = error**2 / state.variance[fresh] ** VARIANCE_EXPONENT
         self._values[:, cells] = scores
         self._fitted[fresh] = True
         self._state = None
 
     def estimate(self) -> Estimate:
-        """Kriged from all that is evaluated, held-out samples too; before the coarsest lattice is, that alone."""
+        """Predicted from all evaluated cells, held-out ones included; until :attr:`begun`, evaluated scores alone."""
         if self.begun:
             return self._now.estimate()
         values = np.full((1, len(self._cells)), np.nan) if self._values is None else self._values
@@ -133,41 +155,45 @@ class Progressive:
 
     @property
     def held_out(self) -> IntArray:
-        """The cells that are withheld from the fit."""
+        """The held-out samples, int64 indices of cells."""
         return np.flatnonzero(self._held_out)
 
     @property
     def coarsest(self) -> IntArray:
-        """The cells of the coarsest lattice."""
+        """The cells of the coarsest lattice, int64 indices."""
         return np.flatnonzero(self._levels == 0)
 
     @property
     def uncertainty(self) -> NDArray[np.float64]:
-        """Standard deviation of the logarithm of :meth:`variances`, [classes], once these are known."""
+        """Standard deviation of the logarithm of :meth:`variances`, float64 [classes]; only once :attr:`begun`."""
         return self._now.uncertainty
 
     @property
     def values(self) -> Scores:
-        """Those of :meth:`estimate` alone."""
+        """The values of :meth:`estimate`, without its error and SSIM: float64 [classes, n]."""
         return self._now.values if self.begun else self.estimate().values
 
     def variances(self, z_score: float) -> Scores | None:
-        """Of the errors, [classes, n], at ``sure`` standard errors above what is expected; None where unknown."""
+        """Variances of the values' errors, float64 [classes, n]; None if unknown.
+
+        They are raised by ``z_score`` times their :attr:`uncertainty`; with 0 they are the expected ones.
+        """
         return self._now.variances(z_score) if self.begun else None
 
     @property
     def begun(self) -> bool:
-        """Whether the coarsest lattice is complete: then each cell has neighbours on all sides."""
+        """Whether the coarsest lattice is evaluated, so that no prediction extrapolates."""
         return bool(self._fitted[self._levels == 0].all())
 
-    def _good_enough(self) -> bool:
-        wanted = self._goal.ssim
-        if wanted is None:
+    def _goal_reached(self) -> bool:
+        target = self._goal.ssim
+        if target is None:
             return False
         ssim = self._now.ssim(Z_SCORE if self._goal.guaranteed else 0.0)
-        return ssim is not None and ssim >= wanted
+        return ssim is not None and ssim >= target
 
-    def _next(self) -> IntArray:
+    def _roughest(self) -> IntArray:
+        """A round of cells of the coarsest incomplete level, those with the largest expected error."""
         left = np.flatnonzero(~self._proposed)
         if not len(left):
             return left
@@ -176,15 +202,18 @@ class Progressive:
         return chosen
 
     def _to_refine(self) -> IntArray:
-        """Those of :meth:`important` that are not evaluated yet."""
+        """The cells of :meth:`important` that have not been proposed yet."""
         likely = self.important()
         return likely[~self._proposed[likely]]
 
     def important(self) -> IntArray:
-        """Cells that may belong to the most important ones, of any class, as many as are to be refined."""
+        """The predicted most important cells of every class, with a margin of RANK_MARGIN: int64 indices.
+
+        Their number is the goal's ``refine``; without it there are none.
+        """
         if not self._goal.refine:
             return np.zeros(0, np.int64)
-        count = min(int(np.ceil((self._goal.refine + MARGIN) * len(self._cells))), len(self._cells))
+        count = min(int(np.ceil((self._goal.refine + RANK_MARGIN) * len(self._cells))), len(self._cells))
         order = np.argsort(-self._important * self._now.estimate().values, axis=1, kind="stable")
         return np.unique(order[:, :count])
 
@@ -197,7 +226,11 @@ class Progressive:
 
 
 class _State:
-    """What follows from the cells evaluated so far."""
+    """Predictions and errors by the cells evaluated so far; each is computed when first read.
+
+    ``cells`` int64 [n, 2] are the (y, x) of all cells, ``shape`` is (rows, columns); ``values`` and ``residuals`` are
+    float64 [classes, n], NaN where unknown; ``fitted`` and ``held_out`` are bool [n].
+    """
 
     def __init__(
         self,
@@ -213,31 +246,32 @@ class _State:
         self._evaluated: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(axis=0))
 
     def _kriged(self, known: NDArray[np.bool_]) -> tuple[Scores, NDArray[np.float64]]:
-        """Values [classes, n] and kriging variances [n] by the ``known`` cells, which keep theirs and have none."""
+        """Values [classes, n] and kriging variances [n]; the ``known`` cells keep their values, with variance 0."""
         values, variance = self._values.copy(), np.zeros(len(self._cells))
         if not known.all():
             prediction = kriging.predict(self._cells[known], self._cells[~known])
-            values[:, ~known] = prediction.of(self._values[:, known])
+            values[:, ~known] = prediction.apply(self._values[:, known])
             variance[~known] = prediction.variance
         return values, variance
 
     @cached_property
-    def _withheld(self) -> tuple[Scores, NDArray[np.float64]]:
+    def _from_fitted(self) -> tuple[Scores, NDArray[np.float64]]:
+        """Values and kriging variances with held-out samples withheld."""
         return self._kriged(self._fitted)
 
     @property
     def predicted(self) -> Scores:
-        """[classes, n], held-out samples withheld."""
-        return self._withheld[0]
+        """Values predicted without the held-out samples, float64 [classes, n]."""
+        return self._from_fitted[0]
 
     @property
     def variance(self) -> NDArray[np.float64]:
-        """Of kriging with held-out samples withheld, [n]."""
-        return self._withheld[1]
+        """Kriging variances without the held-out samples, float64 [n]."""
+        return self._from_fitted[1]
 
     @cached_property
-    def _field(self) -> Scores | None:
-        """The smoothed residuals, [classes, n]; None where there are none yet."""
+    def _smoothed_residuals(self) -> Scores | None:
+        """The local roughness: squared residuals under a Gaussian kernel, [classes, n]; None before there are any."""
         known = np.isfinite(self._residuals[0])
         if not known.any():
             return None
@@ -252,75 +286,80 @@ class _State:
 
     @cached_property
     def roughness(self) -> NDArray[np.float64]:
-        """[n]: the error to expect of a cell, over the class's range, the largest over the classes."""
-        if self._field is None:
+        """Expected squared error relative to the class's range, the largest over the classes: float64 [n]."""
+        if self._smoothed_residuals is None:
             return self.variance
-        relative = self._field / np.maximum(self._spans, 1e-300)[:, None] ** 2
-        return np.asarray(relative.max(axis=0) * self.variance**ROUGH)
+        relative = self._smoothed_residuals / np.maximum(self._ranges, 1e-300)[:, None] ** 2
+        return np.asarray(relative.max(axis=0) * self.variance**VARIANCE_EXPONENT)
 
     @cached_property
-    def _spans(self) -> NDArray[np.float64]:
-        """Each class's range over what is evaluated."""
+    def _ranges(self) -> NDArray[np.float64]:
+        """The range (max - min) of each class over the evaluated cells, [classes]."""
         values = self._values[:, self._evaluated]
         return np.asarray(np.ptp(values, axis=1))
 
     @property
     def values(self) -> Scores:
-        """[classes, n], by all that is evaluated."""
-        return self._final[0]
+        """Values predicted from all evaluated cells, float64 [classes, n]."""
+        return self._from_all[0]
 
     @cached_property
-    def _final(self) -> tuple[Scores, NDArray[np.float64]]:
+    def _from_all(self) -> tuple[Scores, NDArray[np.float64]]:
+        """Values and kriging variances by all evaluated cells."""
         return self._kriged(self._evaluated)
 
     @cached_property
     def _scales(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Each class's factor on its errors' variance, by held-out samples, and its logarithm's standard deviation.
+        """The factor by which held-out samples correct each class's error variances, and its uncertainty, [classes].
 
-        What residuals say (1, with UNCERTAINTY) and what held-out samples say (their mean squared error over what was
-        expected of it, with its own standard error) are averaged, weighted by their precisions.  Where the two are
-        farther apart than UNCERTAINTY explains, as where a lattice falls in step with the network's own strides,
-        residuals are worth less.
+        The logarithm of the factor is a mean of two estimates, weighted by their precisions: 0, by residuals, with
+        RESIDUAL_UNCERTAINTY; and by held-out samples, the logarithm of their mean squared error over its expected
+        value, with the standard error of that ratio.  If the two differ by more than their uncertainties explain, as
+        they do where the sampling lattice is in phase with the network's strides, residuals count for less.
         """
-        assert self._field is not None
+        assert self._smoothed_residuals is not None
         held_out = np.flatnonzero(self._held_out & self._evaluated & ~self._fitted)
         classes = len(self._values)
-        least = UNCERTAINTY / np.sqrt(len(self._cells))
-        if len(held_out) < FEW:
-            return np.ones(classes), np.full(classes, least)
+        prior_uncertainty = RESIDUAL_UNCERTAINTY / np.sqrt(len(self._cells))
+        if len(held_out) < MIN_SAMPLES:
+            return np.ones(classes), np.full(classes, prior_uncertainty)
         found = (self._values[:, held_out] - self.predicted[:, held_out]) ** 2
-        expected = self._field[:, held_out] * self.variance[held_out] ** ROUGH
+        expected = self._smoothed_residuals[:, held_out] * self.variance[held_out] ** VARIANCE_EXPONENT
         found, expected = (np.maximum(each, 1e-300) for each in (found, expected))
         ratio = found.mean(axis=1) / expected.mean(axis=1)
-        misfit = np.sqrt(np.mean((found - ratio[:, None] * expected) ** 2, axis=1) / len(held_out)) / found.mean(axis=1)
-        uncertainty = np.maximum(misfit, LEAST_UNCERTAINTY / np.sqrt(len(held_out)))
-        prior = np.maximum(least**2, np.log(ratio) ** 2 - uncertainty**2)
-        trust = prior / (prior + uncertainty**2)
-        return ratio**trust, np.sqrt(trust) * uncertainty
+        standard_error = np.sqrt(np.mean((found - ratio[:, None] * expected) ** 2, axis=1) / len(held_out))
+        uncertainty = np.maximum(standard_error / found.mean(axis=1), MIN_SAMPLE_UNCERTAINTY / np.sqrt(len(held_out)))
+        prior = np.maximum(prior_uncertainty**2, np.log(ratio) ** 2 - uncertainty**2)
+        weight = prior / (prior + uncertainty**2)
+        return ratio**weight, np.sqrt(weight) * uncertainty
 
     @property
     def uncertainty(self) -> NDArray[np.float64]:
-        """About the variances, [classes]."""
-        return np.zeros(len(self._values)) if self._field is None else self._scales[1]
+        """Standard deviation of the logarithm of the variances, float64 [classes]."""
+        return np.zeros(len(self._values)) if self._smoothed_residuals is None else self._scales[1]
 
     def variances(self, z_score: float) -> Scores | None:
-        """Of the errors, [classes, n], at ``sure`` standard errors above what is expected."""
+        """Variances of the values' errors, raised by ``z_score`` times their uncertainty; None if unknown."""
         if self._evaluated.all():
             return np.zeros_like(self._values)
-        if self._field is None:
+        if self._smoothed_residuals is None:
             return None
         scale, uncertainty = self._scales
-        return np.asarray((scale * np.exp(z_score * uncertainty))[:, None] * self._field * self._final[1] ** ROUGH)
+        scale = scale * np.exp(z_score * uncertainty)
+        return np.asarray(scale[:, None] * self._smoothed_residuals * self._from_all[1] ** VARIANCE_EXPONENT)
 
     def ssim(self, z_score: float = 0.0) -> float | None:
-        """The lowest over the classes; None where nothing is known of the errors, or the map has no window."""
+        """The expected SSIM, the lowest over the classes, lowered by ``z_score``.
+
+        None if the errors are unknown or the map is smaller than SSIM's window.
+        """
         variances = self.variances(z_score)
         if variances is None or min(self._shape) < WINDOW:
             return None
-        return lowest_ssim(self._final[0], variances, self._shape, self._spans)
+        return lowest_ssim(self._from_all[0], variances, self._shape, self._ranges)
 
     def estimate(self) -> Estimate:
-        """The map from all that is evaluated."""
+        """The heat map predicted from all evaluated cells."""
         variances = self.variances(0.0)
         error = None if variances is None else np.sqrt(variances)
-        return Estimate(self._final[0], self._evaluated, error, self.ssim(), self.ssim(Z_SCORE))
+        return Estimate(self._from_all[0], self._evaluated, error, self.ssim(), self.ssim(Z_SCORE))

@@ -1,4 +1,4 @@
-"""Structural similarity (SSIM) of a heat map to the exact one, by scikit-image with its defaults."""
+"""Structural similarity (SSIM) of a heat map to the exact one, by scikit-image with its default window."""
 
 from __future__ import annotations
 
@@ -9,27 +9,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 WINDOW = 7
-"""Cells a side of SSIM's window; a smaller map has none."""
+"""Side of SSIM's window in cells; SSIM is undefined for smaller heat maps."""
 
 
 def ssim(values: NDArray[Any], exact: NDArray[Any]) -> float:
-    """Of raw values [rows, cols] or [classes, rows, cols], by the exact map's range; the lowest over the classes."""
-    layers = zip(_classes(values), _classes(exact), strict=True)
-    return min(_structural(found, true, float(np.ptp(true)) or 1.0) for found, true in layers)
+    """SSIM of raw scores [rows, columns] or [classes, rows, columns], with the exact map's range as the data range.
+
+    For several classes, the lowest over them.  Raises ValueError for maps smaller than WINDOW.
+    """
+    pairs = zip(_by_class(values), _by_class(exact), strict=True)
+    return min(_structural_similarity(found, true, float(np.ptp(true)) or 1.0) for found, true in pairs)
 
 
 def image_ssim(found: NDArray[np.uint8], exact: NDArray[np.uint8]) -> float:
-    """Of maps as they are coloured, uint8 [rows, cols, 3], as the paper has it (section 4.3)."""
-    return _structural(found, exact, 255, channel_axis=-1)
+    """SSIM of coloured heat maps, uint8 [rows, columns, 3], as in section 4.3 of the paper.
+
+    Raises ValueError for maps smaller than WINDOW.
+    """
+    return _structural_similarity(found, exact, 255, channel_axis=-1)
 
 
-def _classes(values: NDArray[Any]) -> NDArray[np.float64]:
-    """With a class axis, be it of one."""
+def _by_class(values: NDArray[Any]) -> NDArray[np.float64]:
+    """The scores as float64 [classes, rows, columns]; a map without a class axis gets one of length 1."""
     return np.asarray(values, np.float64).reshape(-1, *values.shape[-2:])
 
 
-def _structural(found: NDArray[Any], exact: NDArray[Any], span: float, **options: int) -> float:
-    from skimage.metrics import structural_similarity  # as slow to import as a small query is to run
+def _structural_similarity(found: NDArray[Any], exact: NDArray[Any], data_range: float, **options: int) -> float:
+    # Imported here, since importing it takes as long as running a small query.
+    from skimage.metrics import structural_similarity
 
     compare: Callable[..., Any] = structural_similarity
-    return float(compare(found, exact, data_range=span, **options))
+    return float(compare(found, exact, data_range=data_range, **options))

@@ -1,4 +1,8 @@
-"""What a data-dependent evaluation is to the engine: cells in rounds, each chosen by the scores of those before."""
+"""The interface of sampling strategies, and the strategy that evaluates every cell.
+
+A strategy works in rounds: the caller evaluates the cells that it proposes and returns their scores, which decide what
+it proposes next.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +15,19 @@ from numpy.typing import NDArray
 from kdb.geometry import IntArray
 
 Scores = NDArray[np.float64]
+"""Scores of cells: float64 [classes, cells]."""
 
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A map at some point of its strategy.
+    """A heat map of n cells as a strategy estimates it after some rounds.
 
-    values      float64 [classes, n], at all cells
-    evaluated   bool [n]: where the values are the model's own
-    error       float64 [classes, n]: the standard deviation of what the values are off by, 0 where evaluated; None
-                where nothing is known of it
-    ssim        the structural similarity to the exact map that is to be expected, the lowest over the classes; None
-                where it is not known
-    assured     the same, lowered so far that one map of twenty falls short of it
+    Attributes:
+        values: float64 [classes, n]; evaluated or predicted scores, NaN where nothing is known yet.
+        evaluated: bool [n]; True where the values are the model's own scores.
+        error: float64 [classes, n]; the standard deviation of the values' error, 0 where evaluated; None if unknown.
+        ssim: the expected structural similarity to the exact map, the lowest over the classes; None if unknown.
+        assured: a lower bound of that similarity, which one map of twenty falls short of; None if unknown.
     """
 
     values: Scores
@@ -34,52 +38,55 @@ class Estimate:
 
 
 class Strategy(Protocol):
-    """Proposes cells of a map of n cells until it is done; a cell is proposed once at most."""
+    """Proposes cells of a heat map of n cells, each at most once per fidelity, until it has none left to propose."""
 
     @property
     def note(self) -> str:
-        """What is done, for EXPLAIN; nothing where all cells are evaluated at once."""
+        """A description for EXPLAIN; empty if all cells are evaluated at once."""
 
     @property
     def low_fidelity(self) -> bool:
-        """Whether the cells that were proposed last may be evaluated approximately."""
+        """Whether the cells proposed last may be evaluated approximately."""
 
     def propose(self) -> IntArray:
-        """Indices of the cells to evaluate next; none when done."""
+        """Cells to evaluate next, int64 indices; empty when the strategy is done."""
 
     def take(self, cells: IntArray, scores: Scores) -> None:
-        """The scores [classes, len(cells)] of cells that were proposed, in any portions; NaN where none was reached."""
+        """Receive the ``scores`` [classes, len(cells)] of proposed cells; NaN for cells that were not evaluated."""
 
     def estimate(self) -> Estimate:
-        """The map as it is now."""
+        """The heat map by all scores received so far."""
 
 
 class Everything:
-    """All cells, in one round; ``judged`` where their scores are the model's own and that is to be told."""
+    """Evaluates all cells in one round.
+
+    If ``fully_exact``, the scores are the model's own and the estimate reports an error of 0 and an SSIM of 1.
+    """
 
     note = ""
     low_fidelity = False
 
-    def __init__(self, cells: int, judged: bool = False) -> None:
-        self._count, self._proposed, self._judged = cells, False, judged
+    def __init__(self, cells: int, fully_exact: bool = False) -> None:
+        self._count, self._proposed, self._fully_exact = cells, False, fully_exact
         self._values: Scores | None = None
 
     def propose(self) -> IntArray:
-        """All, then none."""
+        """All cells on the first call, none on later ones."""
         cells = np.arange(0 if self._proposed else self._count)
         self._proposed = True
         return cells
 
     def take(self, cells: IntArray, scores: Scores) -> None:
-        """Keep them."""
+        """Store the scores of these cells; see :meth:`Strategy.take`."""
         if self._values is None:
             self._values = np.full((len(scores), self._count), np.nan)
         self._values[:, cells] = scores
 
     def estimate(self) -> Estimate:
-        """What has come."""
+        """The scores received so far, NaN elsewhere."""
         values = np.full((1, self._count), np.nan) if self._values is None else self._values
         evaluated = np.asarray(np.isfinite(values).all(axis=0))
-        if not self._judged or not evaluated.all():
+        if not self._fully_exact or not evaluated.all():
             return Estimate(values, evaluated)
         return Estimate(values, evaluated, np.zeros_like(values), 1.0, 1.0)

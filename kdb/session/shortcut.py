@@ -1,18 +1,35 @@
-"""``kdb.occlude``: one heat map in one call, by way of the query language."""
+"""``kdb.occlude``: one heat map in one call, by an OCCLUDE query that its keywords describe."""
 
 from __future__ import annotations
 
+import inspect
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, get_args
 
-from kdb.errors import BindError
+from kdb.errors import BindError, ClauseError, did_you_mean
 from kdb.images.preprocessing import choice
 from kdb.images.reading import array_of
-from kdb.queries.bind import GRAYS
+from kdb.language import syntax
+from kdb.language.arguments import Arguments
+from kdb.models.zoo import MODEL_KEYWORDS, RESOLVE_OPTIONS
+from kdb.queries.fill import GRAYS
 from kdb.results.maps import HeatMap, HeatMaps, Score
-from kdb.session.session import Session
+from kdb.session.environment import Environment
+from kdb.session.statements import Statements
+from kdb.session.study import Study
+
+KEYWORDS = {
+    "AT": "at",
+    "FILL": "fill",
+    "FILL rgb": "fill = (r, g, b)",
+    "FILL $patch": "an array [h, w, C]",
+    "STRIDE": "stride",
+    "TO SSIM": "ssim",
+    "WITHIN": "within",
+}
+"""What error messages call a clause here."""
 
 
 def occlude(
@@ -42,59 +59,91 @@ def occlude(
 
     Raises what :meth:`kdb.session.session.Session.execute` raises.
     """
-    arguments: dict[str, Any] = {"image": image, "model": model, "fill": fill, "at": at, "within": within}
     options = dict(model_options)
+    _refuse_unknown(options, MODEL_KEYWORDS if not isinstance(model, str) else RESOLVE_OPTIONS)
     array = None if isinstance(model, str) or {"input", "input_size"} & {*options} else array_of(image)
     if array is not None:
         options["input_size"] = array.shape[:2]
-    arguments |= {f"option_{key}": value for key, value in options.items()}
-    clauses = ["OCCLUDE $image", f"WITH patch{_pair('patch', patch)} FILL {_fill(fill)}", "USING $model"]
-    if options:
-        clauses.append(f"({', '.join(f'{key} = $option_{key}' for key in options)})")
-    if stride is not None:
-        clauses.append(f"STRIDE {_pair('stride', stride)}")
-    if at is not None:
-        clauses.append("AT $at")
-    if isinstance(within, tuple | list) and len(within) == 4 and all(isinstance(n, int) and n >= 0 for n in within):
-        clauses.append(f"WITHIN box({', '.join(map(str, within))})")
-    elif within is not None:
-        clauses.append("WITHIN mask($within)")
-    if isinstance(target, Sequence) and not isinstance(target, str):
-        if not target:
-            raise BindError("the sequence of classes is empty")
-        arguments |= {f"class_{i}": each for i, each in enumerate(target)}
-        clauses.append(f"FOR CLASSES ({', '.join(f'$class_{i}' for i in range(len(target)))})")
-    elif target is not None:
-        arguments["class"] = target
-        clauses.append("FOR CLASS $class")
-    clauses.append(f"SCORE {choice('score', score, get_args(Score))}")
-    if ssim is not None:
-        if not isinstance(ssim, Real) or not 0 < ssim <= 1:
-            raise BindError(f"ssim is a number above 0, at most 1; not {ssim!r}")
-        clauses.append(f"APPROXIMATE TO SSIM {float(ssim)}")
-    session = Session()
+    values: dict[str, Any] = {"image": image, "model": model, "fill": fill, "at": at, "within": within}
+    values |= {f"option_{key}": value for key, value in options.items()}
+    classes, class_values = _classes(target)
+    query = syntax.Occlude(
+        _parameter("image"),
+        syntax.ModelRef("", tuple((key, _parameter(f"option_{key}")) for key in options), _parameter("model")),
+        syntax.Patch(*_pair("patch", patch), _fill(fill)),
+        None if stride is None else _pair("stride", stride),
+        classes,
+        choice("score", score, get_args(Score)),
+        _region(at, within),
+        approximate=None if ssim is None else syntax.Approximate(_ssim(ssim)),
+    )
+    environment = Environment(Study())
     if threads is not None:
-        session.settings.set("threads", threads)
-    result = session.execute(" ".join(clauses), arguments)
+        environment.settings.set("threads", threads)
+    try:
+        result = Statements(environment).run(query, Arguments(values | class_values))
+    except ClauseError as error:
+        raise BindError(error.said_with(KEYWORDS)) from None
     assert isinstance(result, HeatMap | HeatMaps), "OCCLUDE gives heat maps"
     return result
 
 
-def _pair(what: str, value: Any) -> str:
+def _refuse_unknown(options: Mapping[str, object], known: Sequence[str]) -> None:
+    """Raise BindError for a keyword that neither :func:`occlude` has nor the model, whose keywords are ``known``."""
+    own = [each.name for each in inspect.signature(occlude).parameters.values() if each.kind != each.VAR_KEYWORD]
+    for key in options:
+        if key not in known:
+            hint = did_you_mean(key, [*own, *known]) or f"; those of the model are {', '.join(known)}"
+            raise BindError(f"occlude() has no keyword '{key}'{hint}")
+
+
+def _parameter(name: str) -> syntax.Parameter:
+    return syntax.Parameter(name)
+
+
+def _region(at: object, within: Any) -> syntax.Region | None:
+    if at is not None and within is not None:
+        raise BindError("at names the positions, so it excludes within")
+    if at is not None:
+        return syntax.At(_parameter("at"))
+    if isinstance(within, tuple | list) and len(within) == 4 and all(isinstance(n, int) and n >= 0 for n in within):
+        return syntax.Box(*within)
+    return None if within is None else syntax.Mask(_parameter("within"))
+
+
+def _classes(target: Any) -> tuple[syntax.ClassSpec, dict[str, Any]]:
+    """The classes that ``target`` names, by parameters, and the values of these."""
+    if target is None:
+        return syntax.Predicted(), {}
+    if not isinstance(target, Sequence) or isinstance(target, str):
+        return syntax.ClassOf(_parameter("class")), {"class": target}
+    if not target:
+        raise BindError("target is an empty sequence; it takes at least one class")
+    values = {f"class_{i}": each for i, each in enumerate(target)}
+    return syntax.Classes(tuple(map(_parameter, values))), values
+
+
+def _ssim(ssim: Any) -> float:
+    if not isinstance(ssim, Real) or not 0 < float(ssim) <= 1:
+        raise BindError(f"ssim is a number above 0, at most 1; not {ssim!r}")
+    return float(ssim)
+
+
+def _pair(what: str, value: Any) -> tuple[int, int]:
     try:
         numbers = [operator.index(number) for number in (value if isinstance(value, Sequence) else (value, value))]
     except TypeError:
         numbers = []
     if len(numbers) != 2:
         raise BindError(f"{what} is a whole number of pixels, or a pair (y, x) of them; got {value!r}")
-    return f"({numbers[0]}, {numbers[1]})"
+    return numbers[0], numbers[1]
 
 
-def _fill(fill: Any) -> str:
+def _fill(fill: Any) -> syntax.Fill:
     if isinstance(fill, str):
-        return choice("fill", fill, (*GRAYS, "mean"))
+        return syntax.Fill(choice("fill", fill, (*GRAYS, "mean")))
     if isinstance(fill, tuple | list) and all(isinstance(number, Real) for number in fill):
         if len(fill) != 3 or not all(0 <= number <= 255 for number in fill):
             raise BindError(f"fill = {fill!r}: a colour is three numbers from 0 to 255")
-        return f"rgb({', '.join(str(float(number)) for number in fill)})"
-    return "$fill"
+        return syntax.Fill("rgb", tuple(map(float, fill)))
+    return syntax.Fill("parameter", parameter=_parameter("fill"))

@@ -20,7 +20,8 @@ from kdb.execution.engine import Engine, Progress
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models.catalog import TracedModel
-from kdb.queries.evaluation import Task, run
+from kdb.queries.bind import ImageQuery
+from kdb.queries.evaluation import run
 from kdb.results.maps import HeatMap
 from kdb.results.render import colour_scale, coloured
 from kdb.results.tables import Table
@@ -124,46 +125,46 @@ def sample(count: int, seed: int) -> list[int]:
     return sorted(chosen.tolist())
 
 
-def subject(asked: syntax.Occlude, traced: TracedModel, arguments: Arguments) -> Subject:
+def subject(query: syntax.Occlude, traced: TracedModel, arguments: Arguments) -> Subject:
     """What a tuning for this query would be of."""
-    fill = str(asked.patch.fill)
-    if asked.patch.fill.parameter is not None:  # known by what it holds, not by what it is called
-        pixels = np.ascontiguousarray(arguments[asked.patch.fill.parameter])
+    fill = str(query.patch.fill)
+    if query.patch.fill.parameter is not None:  # known by what it holds, not by what it is called
+        pixels = np.ascontiguousarray(arguments[query.patch.fill.parameter])
         fill = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
-    patch = asked.patch.height, asked.patch.width
-    return Subject(traced.identity, patch, asked.stride or syntax.DEFAULT_STRIDE, fill, asked.score)
+    patch = query.patch.height, query.patch.width
+    return Subject(traced.identity, patch, query.stride or syntax.DEFAULT_STRIDE, fill, query.score)
 
 
-def untuned(asked: syntax.Occlude) -> BindError:
+def untuned(query: syntax.Occlude) -> BindError:
     """The error for a query whose threshold was never tuned."""
-    statement = syntax.Tune(asked.model, syntax.Text("images/*.png"), asked.patch, asked.stride, asked.score)
+    statement = syntax.Tune(query.model, syntax.Text("images/*.png"), query.patch, query.stride, query.score)
     return BindError(
-        f"THRESHOLD AUTO: '{asked.model}' is not tuned for this patch, stride, fill and score; first run\n"
+        f"THRESHOLD AUTO: '{query.model}' is not tuned for this patch, stride, fill and score; first run\n"
         f"  {statement}\non images like those that it is asked about"
     )
 
 
-def measure(engine: Engine, tasks: Sequence[Task], progress: Progress | None = None) -> Tuning:
-    """The exact map of each task's image, and for each of ``TAUS`` its SSIM to it and the work.
+def measure(engine: Engine, queries: Sequence[ImageQuery], on_progress: Progress | None = None) -> Tuning:
+    """The SSIM of each of ``TAUS`` to the exact map, and the work it takes, for one query on several images.
 
-    Raises BindError where there is no image or maps have no SSIM, and whatever evaluating a query raises.
+    Raises BindError where maps are too small to have an SSIM, and whatever evaluating a query raises.
     """
-    if not tasks:
-        raise BindError("no image to tune on")
-    rows, columns = tasks[0].selection.grid.shape[:2]
+    selection = queries[0].bound.selection
+    rows, columns = selection.grid.shape[:2]
     if min(rows, columns) < WINDOW:
         raise BindError(f"a map of {rows} x {columns} positions has no SSIM, which takes {WINDOW} x {WINDOW}")
-    cells = len(tasks[0].selection.cells)
-    total = len(tasks) * len(TAUS) * cells
-    similar, executed, naive = np.ones((len(tasks), len(TAUS))), np.zeros(len(TAUS)), 0
-    for i, task in enumerate(tasks):
+    cells = len(selection.cells)
+    total = len(queries) * len(TAUS) * cells
+    similar, executed, naive = np.ones((len(queries), len(TAUS))), np.zeros(len(TAUS)), 0
+    for i, query in enumerate(queries):
         maps: list[HeatMap] = []
         for tau in TAUS:
-            told = partial(_told, progress, (i * len(TAUS) + len(maps)) * cells, total)
+            before = (i * len(TAUS) + len(maps)) * cells
+            report = None if on_progress is None else partial(_report, on_progress, before, total)
             try:
-                maps.append(run(engine, _at(task, tau), told).heat_map)
+                maps.append(run(engine, _at(query, tau), report).heat_map)
             except Interrupted as stopped:
-                raise Interrupted(f"interrupted after {i} of {len(tasks)} images; no tuning is kept") from stopped
+                raise Interrupted(f"interrupted after {i} of {len(queries)} images; no tuning is kept") from stopped
         exact = maps[0]
         scale = colour_scale(exact.score, float(np.ravel(exact.baseline)[0]), exact.values)
         similar[i] = [image_ssim(coloured(each.values, scale), coloured(exact.values, scale)) for each in maps]
@@ -172,11 +173,10 @@ def measure(engine: Engine, tasks: Sequence[Task], progress: Progress | None = N
     return Tuning(similar, naive / executed)
 
 
-def _at(task: Task, tau: float) -> Task:
-    """The task with that threshold; at 1 without one, since it is exact."""
-    return task if tau == 1 else replace(task, asked=replace(task.asked, threshold=syntax.Threshold(tau)))
+def _at(query: ImageQuery, tau: float) -> ImageQuery:
+    """The query with that threshold; at 1 without one, since it is exact."""
+    return query if tau == 1 else replace(query, bound=query.bound.with_threshold(tau))
 
 
-def _told(progress: Progress | None, finished: int, total: int, done: int, _: int) -> None:
-    if progress is not None:
-        progress(finished + done, total)
+def _report(on_progress: Progress, before: int, total: int, done: int, _: int) -> None:
+    on_progress(before + done, total)

@@ -1,37 +1,35 @@
-"""Files kept between processes: what can be computed again, such as traces.  Losing one costs time and nothing else.
+"""The cache folder: files that save later processes time, such as traces, and that can be deleted at any time.
 
-Whoever reads one checks what is in it: files may be damaged, of another version, or not kdb's at all.
+Files may be damaged or written by another version, so readers check what they read.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import sys
-import tempfile
 from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from kdb.system.files import write_atomically
 
 
 def folder() -> Path:
-    """Where kdb keeps them: ``KDB_CACHE``, or else the system's folder for caches of this user.
+    """The environment variable ``KDB_CACHE``, or else the user's cache folder on this system; it may not exist yet.
 
-    It need not exist.  With ``KDB_CACHE`` at a path that can be no folder (as /dev/null), nothing is kept.
+    Where this is no possible folder, as /dev/null, nothing is cached.
     """
     if chosen := os.environ.get("KDB_CACHE"):
         return Path(os.path.expanduser(chosen))
     try:
-        home = Path.home()
-    except RuntimeError:  # a process without a user, as in some containers: nothing is kept
+        found = user_cache_path("kdb", appauthor=False)
+    except RuntimeError:  # a process without a home, as in some containers; older platformdirs return a relative path
         return Path(os.devnull)
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / "kdb"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "kdb" / "Cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "kdb"
+    return found if found.is_absolute() else Path(os.devnull)
 
 
 def read(path: Path) -> bytes | None:
-    """What ``path`` holds, or None where there is nothing to read."""
+    """The content of ``path``, or None if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError:
@@ -39,14 +37,7 @@ def read(path: Path) -> bytes | None:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Put ``data`` at ``path``, whole or not at all; where that cannot be done, as in a read-only home, do nothing."""
+    """Write ``data`` to ``path`` atomically, readable by the user alone; do nothing if the folder is not writable."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, beside = tempfile.mkstemp(prefix=path.name, dir=path.parent)
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(data)
-            os.replace(beside, path)
-        except BaseException:
-            os.unlink(beside)
-            raise
+        write_atomically(path, lambda file: file.write(data), private=True)

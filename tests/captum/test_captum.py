@@ -22,6 +22,7 @@ import kdb
 from kdb.captum import Occlusion
 from kdb.captum.arguments import Windows
 from kdb.errors import BindError, FullInferenceWarning, Interrupted, ModelError
+from kdb.system.progress import ProgressBar
 from tests.networks import Branches, Residual, modules
 
 Call = tuple[nn.Module, Tensor, dict[str, Any]]
@@ -437,20 +438,20 @@ def test_progress_is_shown_where_it_is_asked_for(fast: bool, capsys: pytest.Capt
     assert capsys.readouterr().err == ""
     occlusion.attribute(IMAGES, (3, 6, 6), (3, 3, 3), target=0, perturbations_per_eval=2, show_progress=True)
     shown = capsys.readouterr().err
-    assert shown.endswith("100%, 9 of 9 windows\n") and shown.count("\n") == 1
+    assert "| 0/9 " in shown and "| 9/9 " in shown and shown.endswith("windows/s]\n") and shown.count("\n") == 1
 
 
 @pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("fast", [True, False])
 def test_ctrl_c_leaves_it_usable(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Pressed:
-        def write(self, text: str) -> None:
+    def pressed(bar: ProgressBar, done: int, total: int) -> None:
+        if done:
             raise KeyboardInterrupt
 
     model = network()
     occlusion = Occlusion(model if fast else model.forward)
     with monkeypatch.context() as patch:
-        patch.setattr(sys, "stderr", Pressed())
+        patch.setattr(ProgressBar, "__call__", pressed)
         with pytest.raises(Interrupted):
             occlusion.attribute(IMAGES, (3, 6, 6), (3, 3, 3), target=0, show_progress=True)
     theirs = Reference(model).attribute(IMAGES, (3, 6, 6), (3, 3, 3), target=0)
@@ -479,8 +480,8 @@ SOUND: dict[str, Any] = {"inputs": drawn(2, 3, 8, 8), "sliding_window_shapes": (
     ],
     ids=str,
 )
-def test_a_mistake_is_a_bind_error(mistake: dict[str, Any]) -> None:
-    with pytest.raises(BindError):
+def test_a_mistake_is_a_bind_error_that_names_the_argument(mistake: dict[str, Any]) -> None:
+    with pytest.raises(BindError, match=next(iter(mistake))):
         Occlusion(network()).attribute(**(SOUND | mistake))
 
 

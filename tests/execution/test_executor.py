@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from kdb.errors import ExecutionError, Interrupted
-from kdb.execution.executor import Executor, Occlusion
+from kdb.execution.executor import Executor
+from kdb.execution.stages import Occlusion
 from kdb.execution.views import materialize
 from kdb.frontends.torch_export import trace
 from kdb.kernels.cpu.backend import CpuBackend

@@ -20,18 +20,21 @@ from torch import Tensor, nn
 from benchmarks.calibrated import calibrate
 from benchmarks.oracle import SIGNAL_BOUND
 from kdb.errors import DeviceError, Interrupted
-from kdb.execution.executor import Executor, _Group
+from kdb.execution.executor import Executor
+from kdb.execution.stages import DeltaStage
 from kdb.geometry import Size
 from kdb.kernels.base import Delta
 from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
+from kdb.kernels.kernel import FUSED
 from kdb.operators.convolution import Convolution
 from kdb.operators.pointwise import Pointwise
 from kdb.planner import calibration
-from kdb.planner.cost import GPU_PROFILE, CostModel
+from kdb.planner.cost import CostModel, data_sheet_profile
 from kdb.planner.lower import lower
 from kdb.planner.optimize import optimize
-from kdb.planner.plan import FUSED, LogicalPlan, Step
+from kdb.planner.permissions import Permissions
+from kdb.planner.plan import LogicalPlan, Step
 from kdb.planner.rules import Context
 from kdb.results.maps import HeatMap
 from kdb.session.session import Session
@@ -84,7 +87,7 @@ def test_reduced_precision_is_relative_to_the_deltas(device: EmulatedDevice, pre
     problem = on_a_lattice()
     run = Run(backend=GpuBackend(device, precision=precision), off=("cut_over",))
     logits, truth = run.logits(problem), problem.truth[0]
-    assert any(step.kernel.endswith(precision) for stage in run.plan.stages for step in stage.steps)
+    assert any(step.kernel.name.endswith(precision) for stage in run.plan.stages for step in stage.steps)
     worst = np.abs(logits - truth).max(axis=0) / np.ptp(truth, axis=0)
     assert 2e-5 < worst.max() < bound, "rounded, and no more than that"
     np.testing.assert_allclose(logits[-1], truth[-1], rtol=0, atol=1e-5 * np.abs(truth).max())  # views stay float32
@@ -123,17 +126,17 @@ def test_launches_are_few(kernel: str, most: int, monkeypatch: pytest.MonkeyPatc
     """Of a convolution and the activation behind it, for a batch; those of the paper's own plan beside them."""
     device = NullDevice(has_torch=kernel == "direct")
     run = Run(backend=GpuBackend(device), off=("cut_over",), batch=16, allowed=kernel)
-    problem, layers, apply = blocks(), dict[str, int](), _Group._apply
+    problem, layers, apply = blocks(), dict[str, int](), DeltaStage._apply
 
-    def counted(group: _Group, step: Step, *arguments: Any) -> Delta:
+    def counted(stage: DeltaStage, step: Step, *arguments: Any) -> Delta:
         before = device.launches.total()
-        delta = apply(group, step, *arguments)
+        delta = apply(stage, step, *arguments)
         layers[step.node.operator.label] = max(
             device.launches.total() - before, layers.get(step.node.operator.label, 0)
         )
         return delta
 
-    monkeypatch.setattr(_Group, "_apply", counted)
+    monkeypatch.setattr(DeltaStage, "_apply", counted)
     run.logits(problem)
     assert len(run.plan.logical.batches) == 1
     assert layers["convolution"] + layers.get("pointwise", 0) <= most, layers
@@ -145,7 +148,7 @@ def test_a_batchs_boxes_are_uploaded_in_one_copy(kernel: str, monkeypatch: pytes
     device = NullDevice(has_torch=kernel == "direct")
     run = Run(backend=GpuBackend(device), off=("cut_over",), batch=4, allowed=kernel)
     uploads: list[list[np.ndarray]] = []
-    upload, stage = device.upload, _Group._delta_stage
+    upload, stage = device.upload, DeltaStage.run
 
     def uploaded(array: np.ndarray) -> np.ndarray:
         if uploads:
@@ -157,9 +160,9 @@ def test_a_batchs_boxes_are_uploaded_in_one_copy(kernel: str, monkeypatch: pytes
         return stage(*arguments)
 
     monkeypatch.setattr(device, "upload", uploaded)
-    monkeypatch.setattr(_Group, "_delta_stage", staged)
+    monkeypatch.setattr(DeltaStage, "run", staged)
     run.logits(blocks())
-    assert len(uploads) == 4 and kernel in {step.kernel for step in run.plan.stages[0].steps}
+    assert len(uploads) == 4 and kernel in {step.kernel.name for step in run.plan.stages[0].steps}
     for arrays in uploads[1:]:  # the first batch's are of weights and programs too
         assert [array.dtype for array in arrays] == [np.int32] and arrays[0].shape[1:] == (4, 2)
 
@@ -169,25 +172,25 @@ def test_activations_are_fused_into_what_they_read() -> None:
     run = Run(backend=GpuBackend(RAW), off=("cut_over",))
     problem.assert_exact(run.logits(problem))
     (stage,) = (stage for stage in run.plan.stages if stage.name == "deltas")
-    fused = [step for step in stage.steps if step.kernel == FUSED]
+    fused = [step for step in stage.steps if step.kernel is FUSED]
     assert len(fused) == 5 and all(isinstance(step.node.operator, Pointwise) for step in fused)
     assert [step.epilogue for step in stage.steps if step.epilogue] == [step.node for step in fused]
     apart = Run(backend=GpuBackend(WITH_TORCH), off=("cut_over",), allowed="direct")
     problem.assert_exact(apart.logits(problem))
-    assert sum(step.kernel == FUSED for stage in apart.plan.stages for step in stage.steps) == 2  # behind the sums
+    assert sum(step.kernel is FUSED for stage in apart.plan.stages for step in stage.steps) == 2  # behind the sums
 
 
 def test_a_kernel_is_chosen_by_what_its_fusion_saves() -> None:
     """torch's convolution is the quicker one alone, and the slower one with the activation behind it."""
     problem, backend = blocks(), GpuBackend(WITH_TORCH)
-    rates = {kind: tuple((width, 1e12) for width, _ in points) for kind, points in GPU_PROFILE.rates.items()}
+    rates = {kind: tuple((width, 1e12) for width, _ in points) for kind, points in data_sheet_profile().rates.items()}
     rates |= {kind: ((1, 1.2e12),) for kind in rates if kind.startswith("direct")}
-    profile = replace(GPU_PROFILE, rates=rates, call=0.0, bandwidth=1e11)
+    profile = replace(data_sheet_profile(), rates=rates, call=0.0, bandwidth=1e11)
     naive = LogicalPlan.naive(problem.network, problem.positions, Size(*problem.patch))
     context = Context(CostModel(profile, backend), batch_size=16)
     logical, _ = optimize(naive, context, {"cut_over": False})
     (stage, *_) = lower(logical, context).stages
-    kernels = {step.node.name: step.kernel for step in stage.steps if isinstance(step.node.operator, Convolution)}
+    kernels = {step.node.name: step.kernel.name for step in stage.steps if isinstance(step.node.operator, Convolution)}
     fused = {step.node.name for step in stage.steps if step.epilogue and step.node.name in kernels}
     assert fused and {name for name, kernel in kernels.items() if kernel == "gemm"} == fused
     assert {kernel for name, kernel in kernels.items() if name not in fused} == {"direct"}
@@ -229,7 +232,7 @@ def test_a_query_on_the_gpu(session: Session) -> None:
     assert "backend emulated" in session.explain(QUERY), "it is expected to take less time"
     assert "backend cpu" in session.explain(f"{QUERY} ON cpu")
     session.execute("SET rule.cut_over = off")
-    assert FUSED in session.explain(f"{QUERY} ON gpu")
+    assert FUSED.name in session.explain(f"{QUERY} ON gpu")
     reduced = heat_map(session, f"{QUERY} PRECISION bf16 ON gpu")
     assert not reduced.exact and "gemm.bf16" in reduced.stats.kernels
     np.testing.assert_allclose(reduced.values, cpu.values, rtol=0, atol=0.05 * np.ptp(cpu.values))
@@ -359,7 +362,7 @@ def test_a_batch_is_bounded_by_what_a_grid_has(session: Session) -> None:
         session.execute(f"SET {setting}")
     engine, network = session._engine, blocks().network
     positions = np.random.default_rng(0).integers(0, 35, (70000, 2))
-    plan = engine.plan(network, positions, Size(5, 5), device="gpu").physical.logical
+    plan = engine.plan(network, positions, Size(5, 5), Permissions(device="gpu")).physical.logical
     assert len(plan.batches) == 2 and max(len(batch) for batch in plan.batches) <= gpu.MOST_POSITIONS
     assert plan.full_batch is None or plan.full_batch <= gpu.MOST_POSITIONS
 
@@ -367,11 +370,12 @@ def test_a_batch_is_bounded_by_what_a_grid_has(session: Session) -> None:
 def test_a_gpu_is_calibrated_at_every_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("LEAST_SECONDS", 0.0), ("TRIES", 1), ("WIDTHS", (32,)), ("DENSE_WIDTHS", (32,)), ("BATCH", 1)):
         monkeypatch.setattr(calibration, name, value)
+    default = data_sheet_profile()
     for device in (RAW, WITH_TORCH):
         profile = calibration.measure_device(device)
-        assert set(profile.rates) == set(GPU_PROFILE.rates) and profile.name == "g++"
+        assert set(profile.rates) == set(default.rates) and profile.name == "g++"
         assert calibration.decoded(calibration.encoded(profile)) == profile
-        measured = {kind for kind, points in profile.rates.items() if points != GPU_PROFILE.rates[kind]}
+        measured = {kind for kind, points in profile.rates.items() if points != default.rates[kind]}
         kernels = ("gemm",) if device is RAW else ("gemm", "direct")
         assert measured >= {f"{kernel}{bits}.wide" for kernel in kernels for bits in ("", ".tf32", ".bf16")}
 

@@ -12,9 +12,11 @@ from skimage.metrics import structural_similarity
 
 import kdb
 from benchmarks import photos
-from kdb.kernels.base import Sliding, Weight
+from kdb.kernels.base import ConvolutionSpec, Sliding, Weight
 from kdb.kernels.cpu import library
 from kdb.kernels.cpu.backend import CpuBackend
+from kdb.kernels.cpu.dense import DENSE_BF16
+from kdb.kernels.cpu.direct import BF16
 from kdb.models import efficientnet_lite
 from tests.problems import on_a_lattice
 
@@ -44,9 +46,8 @@ def test_convolutions(
     wanted = F.conv2d(padded, torch.tensor(w).double(), shift, stride, 0, 1, groups).permute(0, 2, 3, 1).numpy()
     sizes = F.conv2d(padded.abs(), torch.tensor(w).double().abs(), None, stride, 0, 1, groups).permute(0, 2, 3, 1)
     backend = CpuBackend(reduced=True)
-    found = backend.convolve(
-        x, Weight(w), Weight(b) if bias else None, Sliding(kernel, stride), groups, margins, "bf16"
-    )
+    spec = ConvolutionSpec(Weight(w), Weight(b) if bias else None, Sliding(kernel, stride), groups, margins)
+    found = BF16.evaluate(backend, x, spec)
     # Two roundings a product, one of the bias, and one or two of the sum.
     allowed = 1.5 * 2.0**-BITS * (sizes.numpy() + np.abs(wanted) + (np.abs(b) if bias else 0)) + 1e-6
     assert found.dtype == np.float32 and (np.abs(found - wanted) <= allowed).all()
@@ -54,7 +55,7 @@ def test_convolutions(
 
 def test_dense() -> None:
     x, w, b = normal(0, 2, 1, 3, 64), normal(1, 10, 64), normal(2, 10)
-    found = CpuBackend(reduced=True).dense(x, Weight(w), Weight(b), "bf16")
+    found = DENSE_BF16.run(CpuBackend(reduced=True), x, Weight(w), Weight(b))
     allowed = 2.0**-BITS * (np.abs(x) @ np.abs(w).T + np.abs(b))
     assert (np.abs(found - (x.astype(np.float64) @ w.T + b)) <= allowed).all()
 
@@ -62,10 +63,10 @@ def test_dense() -> None:
 def test_only_deltas_are_rounded_and_only_where_it_is_permitted() -> None:
     convolution = next(node.operator for node in on_a_lattice().network if node.operator.label == "convolution")
     for backend in (CpuBackend(), CpuBackend(native=True, reduced=True)):
-        assert "bf16" not in convolution.kernels(backend)
+        assert BF16 not in convolution.kernels(backend)
     reduced = CpuBackend(reduced=True)
-    assert ("bf16" in convolution.kernels(reduced)) == library.multiplies_bf16()
-    assert "bf16" not in convolution.evaluation_kernels(reduced)
+    assert (BF16 in convolution.kernels(reduced)) == library.multiplies_bf16()
+    assert BF16 not in convolution.evaluation_kernels(reduced)
 
 
 @pytest.mark.skipif("efficientnet_lite0" not in efficientnet_lite.available(), reason="the extra demo is not installed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 from kdb.frontends import torch_export, trace_cache
 from kdb.frontends.graph import CONSTANT_BYTES, Graph, Ref
 from kdb.frontends.trace_cache import trace
-from kdb.frontends.translate import walk
+from kdb.frontends.translate import translate
 from kdb.models import zoo
 from kdb.operators.network import Network
 from kdb.operators.sources import Opaque
@@ -61,7 +62,7 @@ def comes_back(module: nn.Module, shape: tuple[int, int, int] = SHAPE) -> None:
     text = graph.to_json()
     again = Graph.from_json(text)
     assert again == graph and again.to_json() == text
-    same(network, walk(again, again.state(module), shape, trace_cache._no_tail))
+    same(network, translate(again, again.state(module), shape, trace_cache._no_tail))
 
 
 @pytest.mark.parametrize("module", [small(), Constants().eval()], ids=["layers", "constants"])
@@ -190,7 +191,7 @@ def of_another_key(data: bytes, key: str) -> bytes:
     "damage", [truncated, flipped, unknown_weight, no_graph, of_another_key, lambda *_: b"", lambda *_: b"\xff\n\x00"]
 )
 def test_a_damaged_or_foreign_file_is_replaced(
-    damage: Callable[[bytes, str], bytes], folder: Path, exports: list[nn.Module]
+    damage: Callable[[bytes, str], bytes], folder: Path, exports: list[nn.Module], caplog: pytest.LogCaptureFixture
 ) -> None:
     module = small()
     first = trace(module, SHAPE, "recipe")
@@ -200,6 +201,8 @@ def test_a_damaged_or_foreign_file_is_replaced(
     assert path.read_bytes() != sound
     same(trace(module, SHAPE, "recipe"), first)
     assert len(exports) == 2 and path.read_bytes() == sound
+    warned = [each for each in caplog.records if each.name.startswith("kdb.")]
+    assert [each.levelname for each in warned] == ["WARNING"] and str(path) in warned[0].getMessage()
 
 
 def test_a_folder_that_cannot_be_written_breaks_nothing(
@@ -225,28 +228,41 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest
     assert cache.read(tmp_path / "y") is None is cache.read(tmp_path)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="of other systems platformdirs has tests of its own")
 @pytest.mark.parametrize(
-    ("platform", "variables", "expected"),
+    ("variables", "expected"),
     [
-        ("linux", {}, "home/.cache/kdb"),
-        ("linux", {"XDG_CACHE_HOME": "xdg"}, "xdg/kdb"),
-        ("linux", {"XDG_CACHE_HOME": "xdg", "KDB_CACHE": "mine"}, "mine"),
-        ("linux", {"KDB_CACHE": "~/mine"}, "home/mine"),
-        ("darwin", {"XDG_CACHE_HOME": "xdg"}, "home/Library/Caches/kdb"),
-        ("win32", {}, "home/AppData/Local/kdb/Cache"),
-        ("win32", {"LOCALAPPDATA": "local"}, "local/kdb/Cache"),
+        ({}, "/home/me/.cache/kdb"),
+        ({"XDG_CACHE_HOME": "/xdg"}, "/xdg/kdb"),
+        ({"XDG_CACHE_HOME": ""}, "/home/me/.cache/kdb"),
+        ({"XDG_CACHE_HOME": "/xdg", "KDB_CACHE": "mine"}, "mine"),
+        ({"KDB_CACHE": "~/mine"}, "/home/me/mine"),
     ],
 )
-def test_the_folder_is_the_systems_own(
-    platform: str, variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+def test_the_folder_is_the_one_of_earlier_versions(
+    variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("KDB_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+    for name in ("KDB_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", "home")
+    monkeypatch.setenv("HOME", "/home/me")
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(sys, "platform", platform)
     assert cache.folder() == Path(expected)
+
+
+def test_a_process_without_a_home_caches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(*_: object, **__: object) -> Path:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.delenv("KDB_CACHE", raising=False)
+    for found in (homeless, lambda *_, **__: Path("~/.cache/kdb")):
+        monkeypatch.setattr(cache, "user_cache_path", found)
+        assert cache.folder() == Path(os.devnull)
+
+
+def test_a_cached_file_is_readable_by_the_user_alone(tmp_path: Path) -> None:
+    cache.write(tmp_path / "x", b"data")
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o600
 
 
 # --- sessions ----------------------------------------------------------------------------------------------------

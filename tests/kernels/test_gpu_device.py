@@ -11,11 +11,12 @@ from hypothesis import HealthCheck, assume, given, settings
 
 from benchmarks.oracle import SIGNAL_BOUND
 from kdb.geometry import Boxes, Size
-from kdb.kernels.base import Delta, Epilogue, Instruction, Sliding, Weight
+from kdb.kernels.base import ConvolutionSpec, Delta, Epilogue, Instruction, Sliding, Weight
 from kdb.kernels.cpu.backend import CpuBackend
+from kdb.kernels.cpu.taps import TAPS
 from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
-from kdb.kernels.gpu.memory import MATHS
+from kdb.kernels.gpu.launcher import MATHS
 from kdb.session.session import Session
 from tests.execution.test_engine import problems
 from tests.kernels.test_gpu_kernels import TOLERANCE, normal
@@ -46,19 +47,20 @@ def test_convolutions(
     k, rng = backend(native, precision), np.random.default_rng(0)
     padding = sliding.kernel[0] // 2, sliding.kernel[1] // 2, sliding.kernel[0] // 2, sliding.kernel[1] // 2
     weight, bias = Weight(normal(rng, groups * outer, inner, *sliding.kernel)), Weight(normal(rng, groups * outer))
+    spec = ConvolutionSpec(weight, bias, sliding, groups, padding)
     x = normal(rng, 3, 19, 23, groups * inner)
     where, at = Boxes(rng.integers(0, 4, (5, 2)), Size(4, 5)), Boxes(rng.integers(0, 9, (5, 2)), Size(9, 7))
     values = normal(rng, 5, 9, 7, groups * inner)
-    expected = CPU.convolve_delta(Delta(at, values), where, weight, sliding, groups, padding, "taps")
+    expected = TAPS.delta(CPU, spec, Delta(at, values), where)
     with k.running(), torch.inference_mode():
-        full = k.convolve(k.upload(x), weight, bias, sliding, groups, padding, "gemm" if k.native else "direct")
-        close(k.download(full), CPU.convolve(x, weight, bias, sliding, groups, padding, "taps"))
-        raw = k.upload(values)
+        full = k.kernels.convolution(sliding, groups)[0].evaluate(k, k.memory.upload(x), spec)
+        close(k.memory.download(full), TAPS.evaluate(CPU, x, spec))
+        raw = k.memory.upload(values)
         if precision == "bf16":
-            raw = k.union([Delta(at, k.device.array(k.device.tensor(raw).bfloat16()))], at)
-        name = k.delta_kernels(sliding, groups)[0]
-        found = k.convolve_delta(Delta(at, raw), where, weight, sliding, groups, padding, name)
-        close(k.download(found), expected, precision)
+            raw = k.deltas.union([Delta(at, k.device.array(k.device.tensor(raw).bfloat16()))], at)
+        kernel = k.kernels.convolution_deltas(sliding, groups)[0]
+        found = kernel.delta(k, spec, Delta(at, raw), where)
+        close(k.memory.download(found), expected, precision)
 
 
 @pytest.mark.parametrize("function", CASES)
@@ -67,14 +69,14 @@ def test_functions(function: str) -> None:
     where = Boxes.whole(1, Size(3, 4))
     epilogue = Epilogue(program, PARAMETERS, values[0], None)
     with k.running():
-        found = k.pointwise(k.upload(values), program, PARAMETERS, False)
-        close(k.download(found), CPU.pointwise(values, program, PARAMETERS, False))
-        on_device = Epilogue(program, PARAMETERS, k.upload(values[0]), None)
+        found = k.maps.pointwise(k.memory.upload(values), program, PARAMETERS, False)
+        close(k.memory.download(found), CPU.maps.pointwise(values, program, PARAMETERS, False))
+        on_device = Epilogue(program, PARAMETERS, k.memory.upload(values[0]), None)
         delta = values[1:] - values[0]
-        found = k.pointwise_delta(Delta(where, k.upload(delta)), on_device)
-        close(k.download(found), CPU.pointwise_delta(Delta(where, delta), epilogue), "tf32")
-        nothing = k.pointwise_delta(Delta(where, k.upload(np.zeros_like(delta))), on_device)
-        assert not k.download(nothing).any()
+        found = k.deltas.pointwise(Delta(where, k.memory.upload(delta)), on_device)
+        close(k.memory.download(found), CPU.deltas.pointwise(Delta(where, delta), epilogue), "tf32")
+        nothing = k.deltas.pointwise(Delta(where, k.memory.upload(np.zeros_like(delta))), on_device)
+        assert not k.memory.download(nothing).any()
 
 
 @pytest.mark.parametrize("make", [on_a_lattice, scattered], ids=["lattice", "scattered"])

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kdb.kernels import tiling
-from kdb.kernels.base import Sliding, Weight
+from kdb.kernels.base import ConvolutionSpec, Sliding, Weight
 from kdb.kernels.cpu import winograd
 from kdb.kernels.cpu.backend import CpuBackend
 
@@ -51,7 +51,7 @@ def test_it_convolves(
     w = draw.normal(size=(channels[1], channels[0], *kernel)).astype(np.float32)
     framed = torch.nn.functional.pad(torch.tensor(x).double().permute(0, 3, 1, 2), (left, right, top, bottom))
     wanted = torch.nn.functional.conv2d(framed, torch.tensor(w).double()).permute(0, 2, 3, 1).numpy()
-    found = winograd.convolve(x, Weight(w), Sliding(kernel), margins)
+    found = winograd.convolve(x, ConvolutionSpec(Weight(w), None, Sliding(kernel), 1, margins))
     assert found.dtype == np.float32 and found.flags.c_contiguous
     np.testing.assert_allclose(found, wanted, atol=2e-4 * np.abs(w).sum(axis=(1, 2, 3)).max())
 
@@ -63,7 +63,7 @@ def test_its_rounding_is_that_of_few_points() -> None:
     for kernel, bound in (((3, 3), 6e-5), ((1, 7), 6e-5), ((5, 5), 3e-4)):
         w = draw.normal(size=(32, 64, *kernel)).astype(np.float32)
         margins = (kernel[0] - 1, kernel[1] - 1) * 2
-        found = winograd.convolve(x, Weight(w), Sliding(kernel), margins)
+        found = winograd.convolve(x, ConvolutionSpec(Weight(w), None, Sliding(kernel), 1, margins))
         planes = torch.tensor(x).double().permute(0, 3, 1, 2)
         wanted = torch.nn.functional.conv2d(planes, torch.tensor(w).double(), padding=margins[:2])
         error = np.abs(found - wanted.permute(0, 2, 3, 1).numpy()).max() / wanted.std().item()
@@ -82,7 +82,7 @@ def test_the_tiling_covers_the_input_and_none_is_cheaper(x: int, y: int, kernel:
 
 def test_it_is_offered_where_it_applies() -> None:
     backend = CpuBackend()
-    assert "winograd" in backend.convolution_kernels(Sliding((3, 3)), 1)
+    assert winograd.WINOGRAD in backend.kernels.convolution(Sliding((3, 3)), 1)
     for sliding, groups in (
         (Sliding((3, 3), stride=(2, 2)), 1),
         (Sliding((3, 3), dilation=(2, 2)), 1),
@@ -91,4 +91,4 @@ def test_it_is_offered_where_it_applies() -> None:
         (Sliding((2, 2)), 1),
         (Sliding((11, 11)), 1),
     ):
-        assert "winograd" not in backend.convolution_kernels(sliding, groups)
+        assert winograd.WINOGRAD not in backend.kernels.convolution(sliding, groups)

@@ -22,9 +22,11 @@ from torch import nn
 
 import kdb
 from benchmarks.photos import photo as load_photo
-from kdb.errors import BindError, ExecutionError, ModelError
+from kdb.errors import BindError, ExecutionError, ModelError, UnknownName
 from kdb.images.preprocessing import Preprocessing
 from kdb.images.reading import SourceImage, load_image
+from kdb.language.arguments import Arguments
+from kdb.language.syntax import ModelRef
 from kdb.models import efficientnet_lite, zoo
 from kdb.models.catalog import Catalog
 from kdb.models.model import Model, check_finite
@@ -329,7 +331,7 @@ def test_weights_must_exist() -> None:
     ("keywords", "said"),
     [
         ({}, "input = "),
-        ({"input": 8, "input_size": 8}, "one option"),
+        ({"input": 8, "input_size": 8}, "the same option"),
         ({"input": (8, 0)}, "input"),
         ({"input": (3, 8, 8)}, "height, width"),
         ({"input": "8"}, "input"),
@@ -353,12 +355,12 @@ def test_weights_must_exist() -> None:
         ({"input": 8, "labels": 3}, "labels"),
         ({"input": 8, "labels": []}, "labels"),
         ({"input": 8, "labels": [1, 2]}, "labels"),
-        ({"input": 8, "labels": {"a": 1}}, "from 0 on"),
-        ({"input": 8, "labels": {"0": "a", "2": "b"}}, "from 0 on"),
-        ({"input": 8, "labels": {"a": 0, "b": 0}}, "from 0 on"),
-        ({"input": 8, "labels": {"a": "b"}}, "from 0 on"),
-        ({"input": 8, "labels": {"0": ["n01440764", "tench"]}}, "from 0 on"),
-        ({"input": 8, "labels": {0.5: "a"}}, "from 0 on"),
+        ({"input": 8, "labels": {"a": 1}}, "number all classes from 0"),
+        ({"input": 8, "labels": {"0": "a", "2": "b"}}, "number all classes from 0"),
+        ({"input": 8, "labels": {"a": 0, "b": 0}}, "number all classes from 0"),
+        ({"input": 8, "labels": {"a": "b"}}, "number all classes from 0"),
+        ({"input": 8, "labels": {"0": ["n01440764", "tench"]}}, "number all classes from 0"),
+        ({"input": 8, "labels": {0.5: "a"}}, "number all classes from 0"),
         ({"input": 8, "labels": {}}, "at least one"),
         ({"input": 8, "labels": "no such file.txt"}, "no such file.txt"),
     ],
@@ -452,6 +454,13 @@ def test_a_channels_last_module_takes_channels_first() -> None:
 def test_unknown_names_and_options(name: str, options: dict[str, object], said: str) -> None:
     with pytest.raises(BindError, match=said):
         resolve(name, options)
+
+
+@pytest.mark.parametrize("find", [resolve, lambda name: Catalog().find(ModelRef(name), Arguments())])
+def test_an_unknown_name_is_told_as_data(find: Callable[[str], object]) -> None:
+    with pytest.raises(UnknownName, match="did you mean 'resnet18'") as caught:
+        find("resnet81")
+    assert caught.value.name == "resnet81"
 
 
 def test_known_names_are_classifiers() -> None:

@@ -15,8 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdb.geometry import Boxes, Footprint, Part, Size, Spans
-from kdb.kernels.base import Delta, Instruction, Weight
+from kdb.kernels.base import ConvolutionSpec, Delta, Instruction, Weight
 from kdb.kernels.cpu.backend import CpuBackend
+from kdb.kernels.cpu.taps import TAPS
+from kdb.kernels.cpu.winograd import WINOGRAD, Winograd
+from kdb.kernels.kernel import DELTA, FULL, Kernel, Recompute
 from kdb.operators.base import Operator, Shape, Update, materialize
 from kdb.operators.combine import Add, Concatenate, Expand, Multiply
 from kdb.operators.convolution import Convolution
@@ -353,7 +356,7 @@ def footprint_axes(situation: Situation) -> tuple[Spans, Spans]:
 def test_a_delta_of_zero_stays_zero(situation: Situation) -> None:
     situation.maps = [np.repeat(view[None], situation.n, axis=0) for view in situation.views]
     for k, kernel in each_kernel(situation.case):
-        if kernel != "recompute" or isinstance(situation.case.operator, MaxPool):  # the convolution only rounds to zero
+        if not isinstance(kernel, Recompute):  # the convolution only rounds to zero
             assert not situation.delta(k, kernel).values.any()
 
 
@@ -385,19 +388,19 @@ def test_work_is_estimated_for_every_kernel(situation: Situation) -> None:
             work = operator.delta_work(kernel, shapes, extents, shape, extent)
             textbook = operator.macs(shapes, shape, extent.area)
             assert work.bytes + work.macs + work.weights > 0 and work.calls > 0
-            assert work.macs <= textbook if kernel != "winograd" else work.macs > 0
+            assert work.macs <= textbook if kernel is not WINOGRAD else work.macs > 0
         for kernel in operator.evaluation_kernels(k):
             macs = operator.full_work(kernel, shapes, shape).macs
             # Taps skip the padding; minimal filtering saves products and adds transforms.
-            assert macs <= full if kernel == "taps" else macs > 0 if kernel == "winograd" else macs == full
+            assert macs <= full if kernel is TAPS else macs > 0 if kernel is WINOGRAD else macs == full
 
 
 @given(st.tuples(*[st.integers(0, 2)] * 4))
 def test_minimal_filtering_tiles_the_delta_itself_wherever_it_lies(padding: tuple[int, int, int, int]) -> None:
-    class Recording(CpuBackend):
-        def convolve(self, x: np.ndarray, *rest: Any) -> np.ndarray:
+    class Recording(Winograd):
+        def evaluate(self, backend: CpuBackend, x: np.ndarray, spec: ConvolutionSpec) -> np.ndarray:
             tiled.append(x.shape[1:3])
-            return super().convolve(x, *rest)
+            return super().evaluate(backend, x, spec)
 
     tiled: list[tuple[int, int]] = []
     operator, shape = Convolution("w", None, 2, (3, 3), padding=padding), Shape(3, 9, 9)
@@ -411,11 +414,11 @@ def test_minimal_filtering_tiles_the_delta_itself_wherever_it_lies(padding: tupl
     boxes = produced.boxes(np.arange(3), out.size)
     delta = Delta(Boxes(starts, Size(4, 4)), draw.normal(size=(3, 4, 4, 3)).astype(np.float32))
 
-    def values(k: CpuBackend, kernel: str) -> np.ndarray:
-        return operator.delta(k, weights, Update([delta], [None], None, boxes, [shape], kernel))
+    def values(kernel: Kernel) -> np.ndarray:
+        return operator.delta(BACKENDS[0], weights, Update([delta], [None], None, boxes, [shape], kernel))
 
-    expected = values(CpuBackend(), "taps")
-    close(values(Recording(), "winograd"), expected, np.abs(expected).max())
+    expected = values(TAPS)
+    close(values(Recording("recording")), expected, np.abs(expected).max())
     assert tiled == [(4, 4)]
 
 
@@ -424,9 +427,9 @@ def test_means_of_large_and_nearly_constant_maps_do_not_drift() -> None:
     x = np.full((2, 112, 112, 3), 1.2345678, np.float32) + np.random.default_rng(0).uniform(0, 1e-3, (2, 112, 112, 3))
     x = x.astype(np.float32)
     expected, boxes = x.mean((1, 2), np.float64, keepdims=True), Boxes.whole(2, Size(112, 112))
-    update = Update([Delta(boxes, x)], [None], None, Boxes.whole(2, Size(1, 1)), [Shape(3, 112, 112)], "delta")
+    update = Update([Delta(boxes, x)], [None], None, Boxes.whole(2, Size(1, 1)), [Shape(3, 112, 112)], DELTA)
     for found in (
-        GlobalMean().evaluate(BACKENDS[0], {}, [x], "full", False),
+        GlobalMean().evaluate(BACKENDS[0], {}, [x], FULL, False),
         GlobalMean().delta(BACKENDS[0], {}, update),
     ):
         np.testing.assert_allclose(found, expected, rtol=2e-6)
@@ -441,7 +444,7 @@ def test_leaves() -> None:
     value = np.arange(24, dtype=np.float32).reshape(3, 4, 2)
     constant = Constant("v", shape)
     assert constant.project([], [], shape) is None and constant.weights() == ("v",)
-    assert np.array_equal(constant.evaluate(BACKENDS[0], {"v": Weight(value)}, [], "full", False)[0], value)
+    assert np.array_equal(constant.evaluate(BACKENDS[0], {"v": Weight(value)}, [], FULL, False)[0], value)
     opaque = Opaque("an fft", Shape(5, 1, 1), lambda maps: maps[0])
     assert opaque.kernels(BACKENDS[0]) == () and opaque.params() == (("because", "an fft"),)
     spans = Spans(np.array([1]), np.array([2]))

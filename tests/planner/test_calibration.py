@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import date
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +17,9 @@ from kdb.planner import calibration
 from kdb.planner.cost import CostProfile
 
 
-def test_calibrate_measures_every_kind_of_work_and_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_calibrate_measures_every_kind_of_work_and_is_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setenv("KDB_CACHE", str(tmp_path))
     monkeypatch.setattr(calibration, "LEAST_SECONDS", 0.0)
     monkeypatch.setattr(calibration, "TRIES", 1)
@@ -26,12 +30,14 @@ def test_calibrate_measures_every_kind_of_work_and_is_kept(monkeypatch: pytest.M
     assert {row[0] for row in table.rows} == set(CostProfile().rates)
     assert all(row[2] > 0 for row in table.rows)
     found = calibration.kept(calibration.machine(1))
-    assert found is not None and found.name == "measured"
+    assert found is not None and found.name == "measured" and date.fromisoformat(found.measured) <= date.today()
     assert calibration.kept(calibration.machine(2)) is None, "another number of threads is another machine"
     (file,) = tmp_path.iterdir()
     for damaged in (b"", b"{}", file.read_bytes()[:-9], file.read_bytes().replace(b'"direct.wide"', b'"other"')):
         file.write_bytes(damaged)
+        caplog.clear()
         assert calibration.kept(calibration.machine(1)) is None
+        assert [(each.levelname, each.args) for each in caplog.records] == [("WARNING", (file,))]
 
 
 def test_rates_between_two_widths() -> None:
@@ -58,3 +64,10 @@ def test_a_device_is_timed_on_batches_that_take_a_millisecond(monkeypatch: pytes
     assert all(later > n for (n, seconds), (later, _) in pairwise(timed) if seconds < 1e-3)
     assert timed[-1][1] >= 1e-3
     assert profile.rate("taps.wide", 32) == pytest.approx(12 * 12 * 9 * 32 * 32 / 5e-6, rel=0.05)
+
+
+def test_a_profile_of_an_earlier_version_has_no_date() -> None:
+    record = json.loads(calibration.encoded(CostProfile("measured", measured="2025-12-31")))
+    assert calibration.decoded(json.dumps(record)) == CostProfile("measured", measured="2025-12-31")
+    del record["measured"]
+    assert calibration.decoded(json.dumps(record)) == CostProfile("measured")

@@ -28,7 +28,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("planner", "frontends"),
     ("operators", "sampling"),
     ("kernels",),
-    ("language", "images", "results", "system"),
+    ("language", "images", "results"),
+    ("system",),
     ("errors", "geometry", "version"),
 )
 """Folders and loose modules, from the top down; each may import those on lower floors, and none on its own."""

@@ -1,4 +1,4 @@
-"""Held context: gates keep the unmodified image's values in plans, and strategies know what that costs them."""
+"""Frozen context: plans whose gates keep the unmodified image's values, and strategies that measure the error of it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from torch import nn
 
 import kdb
 from kdb.execution.engine import Engine, default_settings
-from kdb.execution.executor import Occlusion
+from kdb.execution.stages import Occlusion
 from kdb.frontends.torch_export import trace
 from kdb.geometry import Size
 from kdb.kernels.base import Array
+from kdb.planner.permissions import Permissions
 from kdb.planner.rules.aggregates import gates
 from kdb.results.maps import HeatMap
 from kdb.sampling.multi_fidelity import PAIRS, MultiFidelity
@@ -25,7 +26,7 @@ SIDE = 40
 
 
 class Gate(nn.Module):
-    """Squeeze and excitation; ``frozen``, once set, is the gate that it uses instead."""
+    """Squeeze and excitation; ``frozen``, if set, is used as the gate."""
 
     def __init__(self, channels: int, strength: float = 1.0) -> None:
         super().__init__()
@@ -41,7 +42,7 @@ class Gate(nn.Module):
 
 
 class Spread(nn.Module):
-    """The map's mean everywhere."""
+    """Expands the mean of the input over an 8 x 8 map."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.mean((2, 3), keepdim=True).expand(-1, -1, 8, 8)
@@ -55,7 +56,7 @@ def network(strength: float = 1.0, seed: int = 0) -> nn.Sequential:
 
 
 def frozen_at(module: nn.Sequential, image: torch.Tensor) -> nn.Sequential:
-    """The same with the gates that it has on ``image``."""
+    """The module with its gates frozen at their values on ``image``."""
     x = image
     with torch.no_grad():
         for layer in module:
@@ -68,15 +69,13 @@ def frozen_at(module: nn.Sequential, image: torch.Tensor) -> nn.Sequential:
 class TestTheRule:
     @settings(max_examples=10)
     @given(seed=st.integers(0, 99), strength=st.floats(0.5, 4), patch=st.tuples(st.integers(1, 12), st.integers(1, 12)))
-    def test_plans_give_what_the_module_gives_with_its_gates_held(
-        self, seed: int, strength: float, patch: tuple[int, int]
-    ) -> None:
+    def test_plans_equal_the_module_with_frozen_gates(self, seed: int, strength: float, patch: tuple[int, int]) -> None:
         module, rng = network(strength, seed), np.random.default_rng(seed)
         image = rng.standard_normal((SIDE, SIDE, 3)).astype(np.float32)
         positions = rng.integers(0, SIDE - max(patch) + 1, (9, 2))
         traced = trace(module, (3, SIDE, SIDE))
         engine = Engine(default_settings())
-        plan = engine.plan(traced, positions, Size(*patch), freeze=True).physical
+        plan = engine.plan(traced, positions, Size(*patch), Permissions(freeze_context=True)).physical
         assert plan.logical.frozen
         views, _ = engine.materialize(plan, "net", image)
         found = np.empty((9, 4))
@@ -88,22 +87,22 @@ class TestTheRule:
         occluded = np.repeat(image[None], 9, axis=0).astype(np.float64)
         for each, (y, x) in zip(occluded, positions, strict=True):
             each[y : y + patch[0], x : x + patch[1]] = 1
-        held = frozen_at(module.double(), torch.tensor(image[None]).double().permute(0, 3, 1, 2))
+        frozen = frozen_at(module.double(), torch.tensor(image[None]).double().permute(0, 3, 1, 2))
         with torch.no_grad():
-            truth = held(torch.tensor(occluded).permute(0, 3, 1, 2)).numpy()
+            truth = frozen(torch.tensor(occluded).permute(0, 3, 1, 2)).numpy()
         np.testing.assert_allclose(found, truth, atol=1e-5 * np.abs(truth).max())
 
-    def test_what_feeds_gates_alone_is_held_too(self) -> None:
+    def test_layers_that_feed_gates_alone_are_frozen_too(self) -> None:
         traced = trace(network(), (3, SIDE, SIDE))
-        held = gates(traced)
-        labels = [traced[name].operator.label for name in held]
+        frozen = gates(traced)
+        labels = [traced[name].operator.label for name in frozen]
         assert labels.count("expand") == 2 and "global_mean" in labels
-        assert not held & {node.name for node in traced if node.operator.label == "multiply"}
+        assert not frozen & {node.name for node in traced if node.operator.label == "multiply"}
 
     @pytest.mark.parametrize(
         ("module", "why"),
         [
-            (nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), "nothing brings"),
+            (nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), "no layer multiplies"),
             (
                 nn.Sequential(Spread(), nn.Conv2d(3, 4, 3), nn.Flatten()),
                 "no change would reach",
@@ -112,7 +111,7 @@ class TestTheRule:
     )
     def test_where_it_does_not_fire(self, module: nn.Module, why: str) -> None:
         planned = Engine(default_settings()).plan(
-            trace(module.eval(), (3, 16, 16)), np.array([[0, 0]]), Size(4, 4), freeze=True
+            trace(module.eval(), (3, 16, 16)), np.array([[0, 0]]), Size(4, 4), Permissions(freeze_context=True)
         )
         assert not planned.physical.logical.frozen
         (reason,) = (each.reason for each in planned.history if each.rule.name == "freeze_context")
@@ -123,7 +122,7 @@ class TestTheRule:
 
 
 def smooth(seed: int, rows: int = 30, columns: int = 31) -> np.ndarray:
-    """A map of a few bumps, [rows * columns]."""
+    """A heat map of twelve Gaussian bumps, float64 [rows * columns]."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:rows, :columns]
     bumps = [
@@ -134,7 +133,10 @@ def smooth(seed: int, rows: int = 30, columns: int = 31) -> np.ndarray:
 
 
 def followed(strategy: MultiFidelity, exact: np.ndarray, cheap: np.ndarray) -> dict[str, int]:
-    """Run it to its end; how many cells it had of each kind.  No cell twice of one kind."""
+    """Run a strategy to its end; the number of cells it evaluated at ``low`` fidelity and ``exact``.
+
+    No cell is evaluated twice at one fidelity.
+    """
     seen = {True: np.zeros(exact.shape[1], bool), False: np.zeros(exact.shape[1], bool)}
     while len(cells := strategy.propose()):
         assert not seen[strategy.low_fidelity][cells].any()
@@ -145,22 +147,22 @@ def followed(strategy: MultiFidelity, exact: np.ndarray, cheap: np.ndarray) -> d
         np.testing.assert_array_equal(found.values[:, seen[False]], exact[:, seen[False]])
         if found.error is not None:
             assert (found.error[:, seen[False]] == 0).all()
-    return {"held": int(seen[True].sum()), "exact": int(seen[False].sum())}
+    return {"low": int(seen[True].sum()), "exact": int(seen[False].sum())}
 
 
-class TestTheCourse:
+class TestTheStrategy:
     @settings(max_examples=10)
     @given(seed=st.integers(0, 99), slope=st.floats(0.3, 3), offset=st.floats(-2, 2))
-    def test_a_line_is_seen_through(self, seed: int, slope: float, offset: float) -> None:
+    def test_a_linear_relation_is_corrected(self, seed: int, slope: float, offset: float) -> None:
         exact = smooth(seed)[None]
         strategy = MultiFidelity(30, 31, Goal(0.9), -1, seed)
         counts = followed(strategy, exact, (exact - offset) / slope)
-        assert counts["exact"] <= 2 * PAIRS and counts["held"] < 930
+        assert counts["exact"] <= 2 * PAIRS and counts["low"] < 930
         found = strategy.estimate()
         assert found.ssim is not None and found.ssim >= 0.9
         assert ssim(found.values.reshape(1, 30, 31), exact.reshape(1, 30, 31)) > 0.8
 
-    def test_an_error_that_holding_brings_is_in_the_estimate(self) -> None:
+    def test_the_error_of_low_fidelity_is_in_the_estimate(self) -> None:
         expected, achieved = [], []
         for seed in range(10):
             exact, noise = smooth(seed)[None], np.random.default_rng(seed).normal(size=(1, 930))
@@ -173,13 +175,13 @@ class TestTheCourse:
             achieved.append(ssim(found.values.reshape(30, 31), exact.reshape(30, 31)))
         assert abs(np.mean(expected) - np.mean(achieved)) < 0.1
 
-    def test_what_leads_astray_is_given_up(self) -> None:
+    def test_unrelated_low_scores_are_given_up(self) -> None:
         exact, cheap = smooth(0)[None], smooth(1)[None]
         strategy, plain = MultiFidelity(30, 31, Goal(0.9), -1, 0), Progressive(30, 31, Goal(0.9), -1, 0)
         counts = followed(strategy, exact, cheap)
         while len(cells := plain.propose()):
             plain.take(cells, exact[:, cells])
-        assert counts["exact"] == plain.estimate().evaluated.sum(), "as if nothing had been held"
+        assert counts["exact"] == plain.estimate().evaluated.sum(), "as many as without low fidelity"
         np.testing.assert_array_equal(strategy.estimate().values, plain.estimate().values)
 
     def test_the_most_important_cells_are_exact(self) -> None:
@@ -192,9 +194,9 @@ class TestTheCourse:
     def test_interrupted_rounds_leave_an_estimate(self) -> None:
         exact = smooth(3)[None]
         strategy = MultiFidelity(30, 31, Goal(0.9), -1, 0)
-        for hold, share in ((True, 1.0), (False, 0.05)):
+        for low, share in ((True, 1.0), (False, 0.05)):
             cells = strategy.propose()
-            assert strategy.low_fidelity == hold
+            assert strategy.low_fidelity == low
             scores = exact[:, cells].copy()
             scores[:, int(share * len(cells)) :] = np.nan
             strategy.take(cells, scores)
@@ -216,23 +218,23 @@ class TestQueries:
     IMAGE = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8).repeat(5, 0).repeat(5, 1)
     QUERY = "OCCLUDE $image WITH patch(6, 6) STRIDE 1 USING gated SCORE logit "
 
-    def asked(self, db: kdb.Session, clauses: str) -> HeatMap:
+    def heat_map(self, db: kdb.Session, clauses: str) -> HeatMap:
         found = db.execute(self.QUERY + clauses, {"image": self.IMAGE})
         assert isinstance(found, HeatMap)
         return found
 
     def test_a_sampled_map_is_cheaper_at_two_fidelities(self, db: kdb.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("kdb.sampling.choose.WORTH_IT", np.inf)
-        exact, plain = self.asked(db, ""), self.asked(db, "APPROXIMATE TO SSIM 0.85")
-        monkeypatch.setattr("kdb.sampling.choose.WORTH_IT", 0.0)  # so small a network gains no time
-        held = self.asked(db, "APPROXIMATE TO SSIM 0.85")
-        assert held.evaluated.sum() <= 2 * PAIRS < plain.evaluated.sum()
-        assert held.stats.executed_macs < plain.stats.executed_macs < exact.stats.executed_macs
-        np.testing.assert_array_equal(held.values[held.evaluated], exact.values[held.evaluated])
-        assert ssim(held.values, exact.values) > 0.75
+        monkeypatch.setattr("kdb.sampling.choose.MIN_GAIN", np.inf)
+        exact, plain = self.heat_map(db, ""), self.heat_map(db, "APPROXIMATE TO SSIM 0.85")
+        monkeypatch.setattr("kdb.sampling.choose.MIN_GAIN", 0.0)  # low fidelity gains nothing on so small a network
+        low = self.heat_map(db, "APPROXIMATE TO SSIM 0.85")
+        assert low.evaluated.sum() <= 2 * PAIRS < plain.evaluated.sum()
+        assert low.stats.executed_macs < plain.stats.executed_macs < exact.stats.executed_macs
+        np.testing.assert_array_equal(low.values[low.evaluated], exact.values[low.evaluated])
+        assert ssim(low.values, exact.values) > 0.75
 
-    def test_explain_says_so(self, db: kdb.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("kdb.sampling.choose.WORTH_IT", 0.0)
+    def test_explain_shows_both_approximations(self, db: kdb.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("kdb.sampling.choose.MIN_GAIN", 0.0)
         plan = db.explain(self.QUERY + "APPROXIMATE", {"image": self.IMAGE})
         assert "approximate: 2 gates by the whole map keep the unmodified image's values" in plan
         assert "boxes take at most 0.8 of a map" in plan

@@ -1,4 +1,4 @@
-"""Strategies: which cells they propose, and what they say of the others.  Laws first, on maps made up; then queries."""
+"""Strategies: the cells they propose and the estimates of all others.  Laws on synthetic maps first, then queries."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ seeds = st.integers(0, 2**16)
 
 
 def smooth(rows: int, columns: int, seed: int, sigma: float = 1.5, classes: int = 1) -> NDArray[np.float64]:
-    """Maps [classes, rows * columns] that look like those of a patch that overlaps its neighbours."""
+    """Smoothed noise, float64 [classes, rows * columns], like heat maps of patches that overlap."""
     noise = np.random.default_rng(seed).normal(size=(classes, rows, columns))
     return gaussian_filter(noise, (0, sigma, sigma), mode="nearest").reshape(classes, -1)
 
 
 def followed(strategy: Strategy, truth: NDArray[np.float64]) -> list[Estimate]:
-    """The map after each round of a strategy whose scores are ``truth`` [classes, n]; no cell is proposed twice."""
+    """The estimates after each round of a strategy on the scores ``truth`` [classes, n]; no cell is proposed twice."""
     seen, maps = np.zeros(truth.shape[1], bool), []
     while len(cells := strategy.propose()):
         assert not seen[cells].any() and len(np.unique(cells)) == len(cells)
@@ -62,14 +62,14 @@ class TestLattice:
 
 class TestKriging:
     @given(seed=seeds, count=st.integers(6, kriging.NEIGHBOURS))
-    def test_a_trend_is_met_exactly(self, seed: int, count: int) -> None:
+    def test_a_linear_trend_is_predicted_exactly(self, seed: int, count: int) -> None:
         draw = np.random.default_rng(seed)
         cells = np.stack(np.divmod(draw.permutation(12 * 12), 12), axis=1)
         known, wanted = cells[:count], cells[count:]
         assume(np.linalg.matrix_rank(known - known.mean(axis=0)) == 2)  # on a line, there is no trend to tell
         prediction = kriging.predict(known, wanted)
         plane = np.array([2.0, -3.0])
-        np.testing.assert_allclose(prediction.of((known @ plane + 1)[None])[0], wanted @ plane + 1, atol=1e-6)
+        np.testing.assert_allclose(prediction.apply((known @ plane + 1)[None])[0], wanted @ plane + 1, atol=1e-6)
         assert (prediction.variance >= 0).all()
 
     @given(seed=seeds)
@@ -79,9 +79,11 @@ class TestKriging:
         known, wanted = cells[: kriging.NEIGHBOURS], cells[kriging.NEIGHBOURS :]
         values = draw.normal(size=len(known))
         expected = RBFInterpolator(known.astype(float), values, kernel="cubic")(wanted.astype(float))
-        np.testing.assert_allclose(kriging.predict(known, wanted).of(values[None])[0], expected, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(
+            kriging.predict(known, wanted).apply(values[None])[0], expected, rtol=1e-6, atol=1e-6
+        )
 
-    def test_what_is_farther_is_known_less(self) -> None:
+    def test_the_variance_grows_with_the_distance(self) -> None:
         known = np.argwhere(lattice.levels(21, 21) == 0)
         near, far = kriging.predict(known, np.array([[8, 9], [10, 10]])).variance
         assert 0 < near < far
@@ -126,7 +128,7 @@ class TestProgressive:
 
     @settings(max_examples=25, deadline=None)
     @given(rows=sides, columns=sides, seed=seeds, ssim=st.floats(0.5, 0.98), guaranteed=st.booleans())
-    def test_it_stops_where_it_expects_enough(
+    def test_it_stops_at_the_expected_ssim(
         self, rows: int, columns: int, seed: int, ssim: float, guaranteed: bool
     ) -> None:
         maps = followed(Progressive(rows, columns, Goal(ssim, guaranteed), -1, seed), smooth(rows, columns, seed))
@@ -146,7 +148,7 @@ class TestProgressive:
         best = np.argsort(truth[0])[:160]  # the smallest, as important is -1
         assert refined.evaluated[best].mean() > 0.95 > plain.evaluated[best].mean()
 
-    def test_what_was_not_reached_stays_unknown(self) -> None:
+    def test_cells_that_were_not_evaluated_stay_unknown(self) -> None:
         strategy, truth = Progressive(20, 20, Goal(), 1), smooth(20, 20, 1)
         for _ in range(3):
             cells = strategy.propose()
@@ -160,7 +162,7 @@ class TestProgressive:
         assert np.isfinite(found.values).all()
 
     @pytest.mark.parametrize("reached", [0, 1, 5, 60])
-    def test_nothing_is_estimated_before_the_coarsest_lattice_is_there(self, reached: int) -> None:
+    def test_nothing_is_predicted_before_the_coarsest_lattice_is_complete(self, reached: int) -> None:
         strategy, truth = Progressive(30, 30, Goal(0.9), 1), smooth(30, 30, 1)
         cells = strategy.propose()
         scores = truth[:, cells].copy()
@@ -213,7 +215,7 @@ class TestDrillDown:
 
 
 class Net(nn.Module):
-    """Small, with something to see."""
+    """Two convolutions and a dense layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -222,7 +224,7 @@ class Net(nn.Module):
         self.head = nn.Linear(8 * 16 * 16, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits of three classes."""
+        """Logits [n, 3]."""
         return self.head(self.features(x).flatten(1))
 
 
@@ -230,7 +232,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8).repeat(8,
 QUERY = "OCCLUDE $image WITH patch(12, 12) STRIDE 2 USING net"
 
 
-def asked(clauses: str, db: kdb.Session) -> HeatMap:
+def heat_map(clauses: str, db: kdb.Session) -> HeatMap:
     found = db.execute(f"{QUERY} {clauses}", {"image": IMAGE})
     assert isinstance(found, HeatMap)
     return found
@@ -244,8 +246,8 @@ def db() -> kdb.Session:
 
 
 class TestQueries:
-    def test_sampled_maps_say_so(self, db: kdb.Session, tmp_path: Path) -> None:
-        exact, found = asked("", db), asked("APPROXIMATE TO SSIM 0.9", db)
+    def test_sampled_maps_report_their_error(self, db: kdb.Session, tmp_path: Path) -> None:
+        exact, found = heat_map("", db), heat_map("APPROXIMATE TO SSIM 0.9", db)
         assert exact.exact and exact.evaluated.all() and exact.error is None and exact.ssim_estimate is None
         assert not found.exact and found.complete and "SSIM about" in repr(found)
         assert found.ssim_estimate is not None and found.error is not None and found.ssim_estimate >= 0.9
@@ -259,38 +261,38 @@ class TestQueries:
         assert (again.error == found.error).all() and again.ssim_estimate == found.ssim_estimate
 
     def test_one_seed_gives_one_map(self, db: kdb.Session) -> None:
-        first, again = asked("APPROXIMATE", db), asked("APPROXIMATE", db)
+        first, again = heat_map("APPROXIMATE", db), heat_map("APPROXIMATE", db)
         assert (first.values == again.values).all()
         db.execute("SET seed = 1")
         try:
-            assert (asked("APPROXIMATE", db).evaluated != first.evaluated).any()
+            assert (heat_map("APPROXIMATE", db).evaluated != first.evaluated).any()
         finally:
             db.execute("RESET seed")
 
     def test_guaranteed_costs_more(self, db: kdb.Session) -> None:
-        plain, z_score = asked("APPROXIMATE TO SSIM 0.9", db), asked("APPROXIMATE TO SSIM 0.9 GUARANTEED", db)
-        assert plain.stats.evaluated <= z_score.stats.evaluated
+        plain, guaranteed = heat_map("APPROXIMATE TO SSIM 0.9", db), heat_map("APPROXIMATE TO SSIM 0.9 GUARANTEED", db)
+        assert plain.stats.evaluated <= guaranteed.stats.evaluated
 
     @pytest.mark.parametrize(
         "clauses", ["APPROXIMATE TO SSIM 0.995", "DRILL DOWN 1 COARSE STRIDE 6", "BUDGET 600 SECONDS"]
     )
-    def test_what_evaluates_all_gives_the_exact_values(self, db: kdb.Session, clauses: str) -> None:
-        found = asked(clauses, db)
+    def test_queries_that_evaluate_all_cells_give_exact_values(self, db: kdb.Session, clauses: str) -> None:
+        found = heat_map(clauses, db)
         assert found.evaluated.all() and not found.exact
-        np.testing.assert_allclose(found.values, asked("", db).values, atol=1e-6)
+        np.testing.assert_allclose(found.values, heat_map("", db).values, atol=1e-6)
 
     @pytest.mark.parametrize("region", ["WITHIN box(0, 0, 64, 64)", "AT $positions"])
-    def test_parts_of_a_grid_are_evaluated_as_they_are(self, db: kdb.Session, region: str) -> None:
+    def test_parts_of_a_grid_are_evaluated_in_full(self, db: kdb.Session, region: str) -> None:
         text = f"OCCLUDE $image WITH patch(12, 12) USING net {region} APPROXIMATE"
         found = db.execute(text, {"image": IMAGE, "positions": np.array([[0, 0], [7, 9]])})
         assert isinstance(found, HeatMap) and found.evaluated.all()
 
     def test_a_budget_that_is_up_leaves_the_first_round(self, db: kdb.Session) -> None:
-        found = asked("BUDGET 0.000001 SECONDS", db)
+        found = heat_map("BUDGET 0.000001 SECONDS", db)
         assert np.isfinite(found.values).all() and 0 < found.evaluated.mean() < 0.5
 
     def test_drill_down(self, db: kdb.Session) -> None:
-        exact, found = asked("SCORE drop", db), asked("SCORE drop DRILL DOWN 0.25 COARSE STRIDE 6", db)
+        exact, found = heat_map("SCORE drop", db), heat_map("SCORE drop DRILL DOWN 0.25 COARSE STRIDE 6", db)
         rest = ~found.evaluated
         assert 0.2 < found.evaluated.mean() < 0.5
         np.testing.assert_allclose(found.values[~rest], exact.values[~rest], atol=1e-6)
@@ -303,7 +305,7 @@ class TestQueries:
         counts = [int(each.evaluated.sum()) for each in maps]
         assert counts == sorted(set(counts))
         assert all(np.isfinite(each.values).all() for each in maps)
-        np.testing.assert_allclose(maps[-1].values, asked(clauses, db).values, atol=1e-6)
+        np.testing.assert_allclose(maps[-1].values, heat_map(clauses, db).values, atol=1e-6)
         assert [each.exact for each in maps] == [False] * (len(maps) - 1) + [clauses == ""]
 
     def test_statements_run_between_the_maps_of_a_stream(self, db: kdb.Session, tmp_path: Path) -> None:
@@ -321,15 +323,15 @@ class TestQueries:
             next(db.stream(QUERY, {"image": [IMAGE, IMAGE]}))
 
     @pytest.mark.parametrize(
-        ("clauses", "said"),
+        ("clauses", "note"),
         [
             ("APPROXIMATE TO SSIM 0.95 REFINE TOP 10 PERCENT", "until an SSIM of 0.95 is expected; then the top 10%"),
             ("BUDGET 2 SECONDS", "or the time is up"),
             ("DRILL DOWN", "drill-down, every 3 x 3 positions first, 81 of 729 as below"),
         ],
     )
-    def test_explain_says_how(self, db: kdb.Session, clauses: str, said: str) -> None:
+    def test_explain_describes_the_strategy(self, db: kdb.Session, clauses: str, note: str) -> None:
         explained = db.explain(f"{QUERY} {clauses}", {"image": IMAGE})
-        assert "\napproximate: " in explained and said in explained
+        assert "\napproximate: " in explained and note in explained
         assert "\napproximate: " not in db.explain(QUERY, {"image": IMAGE})
-        assert said in db.explain(f"{QUERY} {clauses}", {"image": IMAGE}, analyze=True)
+        assert note in db.explain(f"{QUERY} {clauses}", {"image": IMAGE}, analyze=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import threading
 import time
@@ -23,6 +24,7 @@ import kdb
 from benchmarks import photos
 from benchmarks.calibrated import calibrate
 from kdb.errors import BindError, Error, ExecutionError, Interrupted, ModelError, ParseError
+from kdb.planner.rules import RULES
 from kdb.results.maps import HeatMap, HeatMaps
 from kdb.session.session import Session
 from kdb.system.interrupts import deferred
@@ -220,7 +222,7 @@ class TestValues:
 
 
 class TestSettings:
-    @pytest.mark.parametrize("rule", [rule.name for rule in kdb.session.session.RULES])
+    @pytest.mark.parametrize("rule", [rule.name for rule in RULES])
     def test_each_rule_on_and_off_gives_the_same_answer(self, db: Session, rule: str) -> None:
         query = "OCCLUDE cat WITH patch(7, 5) STRIDE 3 USING small SCORE logit"
         on = db.execute(query)
@@ -473,13 +475,30 @@ class TestSources:
             {"ssim": 90},
             {"ssim": "high"},
             {"at": [(0, 0)], "stride": 4},
+            {"at": [(0.5, 0)]},
+            {"at": [(0, 0)], "within": (0, 0, 9, 9)},
+            {"stride": 0},
+            {"stride": -1},
+            {"patch": -1},
+            {"within": (0, 0, 4, 4)},
+            {"within": np.ones((3, 3), bool)},
+            {"fill": np.zeros((2, 2, 3), np.uint8)},
         ],
+        ids=str,
     )
     def test_the_one_call_form_refuses_in_its_own_words(
         self, module: nn.Module, image: np.ndarray, wrong: dict[str, Any]
     ) -> None:
-        with pytest.raises(BindError):
+        with pytest.raises(BindError, match=next(iter(wrong))) as caught:
             kdb.occlude(image, module, **wrong)
+        assert not re.search("AT|FILL|STRIDE|WITHIN", str(caught.value))
+
+    def test_the_one_call_form_finds_a_keyword_that_was_meant(self, module: nn.Module, image: np.ndarray) -> None:
+        for wrong, meant in [("strides", "stride"), ("inputsize", "input_size"), ("targets", "target")]:
+            with pytest.raises(BindError, match=f"no keyword '{wrong}'; did you mean '{meant}'"):
+                kdb.occlude(image, module, **{wrong: 4})
+        with pytest.raises(BindError, match="no keyword 'weights'; those of the model are input, "):
+            kdb.occlude(image, module, weights="random")
 
 
 class TestExplain:
@@ -627,7 +646,7 @@ class TestMistakes:
         with pytest.raises(ExecutionError, match="not finite"):
             db.execute("OCCLUDE $i USING later", {"i": image})
         db.register_model("wrong", nn.Conv2d(5, 2, 3), input_size=SIDE)
-        with pytest.raises(ModelError, match="the model takes 5 channels, and not images of 3 channels"):
+        with pytest.raises(ModelError, match="the model takes 5 channels, not images of 3 channels"):
             db.execute("OCCLUDE $i USING wrong", {"i": image})
 
     def test_nothing_is_written_when_a_query_fails(self, db: Session, tmp_path: Path) -> None:
@@ -719,6 +738,6 @@ def test_images_are_not_overwritten(
     for name in ("a.png", "b.png"):
         Image.fromarray(np.zeros((SIDE, SIDE, 3), np.uint8)).save(name)
     before = Path("a.png").read_bytes()
-    with pytest.raises(BindError, match="would donate"):
+    with pytest.raises(BindError, match="would overwrite"):
         db.execute(f"{form} '{source}' STRIDE 16 USING small INTO '{into}'")
     assert Path("a.png").read_bytes() == before

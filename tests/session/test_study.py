@@ -136,12 +136,15 @@ class TestCalibrations:
         with kdb.connect(path) as db:
             db.execute("SET threads = 2; CALIBRATE")
         with kdb.connect(path) as db:
-            assert db._profile(calibration.machine(2)) == measured and db._profile(calibration.machine(1)) is None
+            assert (
+                db._environment.profile(calibration.machine(2)) == measured
+                and db._environment.profile(calibration.machine(1)) is None
+            )
         damaged = Study(path)
         damaged.keep_profile(calibration.machine(2), "{")
         damaged.close()
         with kdb.connect(path) as db:
-            assert db._profile(calibration.machine(2)) is None
+            assert db._environment.profile(calibration.machine(2)) is None
 
 
 @given(

@@ -1,7 +1,8 @@
-"""ATen nodes -> operators: a table of small translators.
+"""Translators of ATen nodes into operators, by the node's name.
 
-Each takes the builder, the output's shape in the trace, and the node's arguments with traced tensors in place; it
-returns the traced output, or raises Unsupported.  ``Tensor`` arguments that do not depend on the image are constants.
+A translator is called with the builder, the output's shape in the trace, and the node's arguments; tensors that depend
+on the image are :class:`~kdb.frontends.axes.Traced`, others are constants.  It returns the traced output or outputs, or
+raises Unsupported.
 """
 
 from __future__ import annotations

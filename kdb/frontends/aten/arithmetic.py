@@ -1,4 +1,4 @@
-"""Arithmetic and activations: by location with a constant, by a join with another traced tensor."""
+"""Arithmetic and activations: pointwise with a constant, or a join of two traced tensors."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _silu(b: Builder, shape: Ints, x: Traced) -> Traced:
 
 
 def _softplus(b: Builder, shape: Ints, x: Traced, beta: float = 1.0, threshold: float = 20.0) -> Traced:
-    """Above the threshold torch gives x itself; there the two agree in float32."""
+    """Above the threshold PyTorch returns x itself, to which softplus rounds in float32."""
     program = (
         Instruction("mul", (0, float(beta))),
         Instruction("softplus", (1,)),
@@ -71,7 +71,7 @@ def _softplus(b: Builder, shape: Ints, x: Traced, beta: float = 1.0, threshold: 
 def _prelu(b: Builder, shape: Ints, x: Traced, slope: Any) -> Traced:
     """``max(x, 0) + a min(x, 0)``."""
     if isinstance(slope, Traced):
-        raise Unsupported("a slope that the image decides")
+        raise Unsupported("a slope that depends on the image")
     x = b.aligned(x)
     operand = float(slope) if slope.numel() == 1 else b.weight(slope.reshape(-1), "slope")
     program = (
@@ -91,11 +91,11 @@ def _power(b: Builder, shape: Ints, x: Any, exponent: Any) -> Traced:
 
 
 def _binary(function: str, joined: type[Operator]) -> Translator:
-    """``add``, ``sub``, ``mul``, ``div``: with a constant by location, with another traced tensor by a join."""
+    """``add``, ``sub``, ``mul`` or ``div``: pointwise with a constant, or a join of two traced tensors."""
 
     def translate(b: Builder, shape: Ints, x: Any, y: Any, *, alpha: float = 1, rounding_mode: Any = None) -> Traced:
         if rounding_mode is not None:
-            raise Unsupported("a rounded quotient")
+            raise Unsupported("a division with rounding")
         if isinstance(y, torch.Tensor) and alpha != 1:
             y, alpha = y * alpha, 1
         if not isinstance(x, Traced) and alpha != 1:
@@ -122,7 +122,7 @@ def _rsub(b: Builder, shape: Ints, x: Any, y: Any, alpha: float = 1) -> Traced:
 
 
 def _with_constant(b: Builder, function: str, x: Traced, y: Any) -> Traced:
-    """``f(x, y)`` for a number, a parameter over the channels, or a constant map."""
+    """``function(x, y)`` where y is a number, a vector over the channels, or a constant map."""
     if isinstance(y, torch.Tensor) and y.numel() == 1 and y.ndim <= len(x.dims):
         y = float(y)
     if isinstance(y, int | float):
@@ -143,28 +143,28 @@ def _with_constant(b: Builder, function: str, x: Traced, y: Any) -> Traced:
     order = [x.roles.index(role) for role in "yxc" if role in x.roles]
     other = [axis for axis in range(len(sizes)) if axis not in order]
     lengths = {"y": shape.height, "x": shape.width, "c": shape.channels}
-    laid = y.permute(*other, *order).reshape([sizes[axis] for axis in order])
-    laid = laid.reshape([sizes[x.roles.index(r)] if r in x.roles else 1 for r in "yxc"]).expand(
+    constant = y.permute(*other, *order).reshape([sizes[axis] for axis in order])
+    constant = constant.reshape([sizes[x.roles.index(r)] if r in x.roles else 1 for r in "yxc"]).expand(
         [lengths[r] for r in "yxc"]
     )
     operator = Add() if function in ("add", "sub") else Multiply()
-    return b.like(operator, x, x.name, b.constant(laid, shape))
+    return b.like(operator, x, x.name, b.constant(constant, shape))
 
 
 def join(b: Builder, operator: Operator, x: Traced, y: Traced) -> Traced:
-    """Two traced tensors, aligned from the right; the one with fewer cells or channels is expanded."""
+    """``operator`` on two traced tensors, broadcast as PyTorch does; at most one of them may need expanding."""
     if len(x.dims) < len(y.dims):
         x, y = y, x
     x, y = b.aligned(x), b.aligned(y.with_dims(((),) * (len(x.dims) - len(y.dims)) + y.dims))
     for mine, theirs in zip(x.roles, y.roles, strict=True):
         if mine != theirs and "-" not in (mine, theirs):
-            raise Unsupported("a join of two layouts")
+            raise Unsupported("arithmetic between tensors of different layouts")
     a, c = b.shape(x.name), b.shape(y.name)
     full = Shape(*map(max, a, c))
     if c == full != a:
         x, y, a, c = y, x, c, a
     if a != full:
-        raise Unsupported("a join that expands both operands")
+        raise Unsupported("arithmetic that broadcasts both tensors")
     other = y.name if c == full else b.emit(Expand(full), y.name)
     return b.like(operator, x, x.name, other)
 

@@ -45,7 +45,7 @@ def _convolution(
     groups: int,
 ) -> Traced:
     if isinstance(weight, Traced) or isinstance(bias, Traced):
-        raise Unsupported("a convolution by weights that the image decides")
+        raise Unsupported("a convolution whose weights depend on the image")
     if weight.ndim == 3 and not transposed:
         return _along_channels(b, shape, x, weight, bias, stride[0], padding[0], dilation[0])
     if transposed or weight.ndim != 4:
@@ -76,22 +76,22 @@ def _along_channels(
     padding: int,
     dilation: int,
 ) -> Traced:
-    """A one-dimensional convolution along a vector's channels: a dense layer whose matrix is a band."""
+    """A one-dimensional convolution along a vector's channels, as a dense layer with a band matrix."""
     if weight.shape[:2] != (1, 1) or len(x.dims) != 3 or x.dims[1] or set(x.dims[2]) != set(x.channels):
-        raise Unsupported("a one-dimensional convolution of another axis than the channels")
+        raise Unsupported("a one-dimensional convolution along another axis than the channels")
     taps = torch.arange(shape[-1])[:, None] * stride - padding + torch.arange(weight.shape[2]) * dilation
     inputs = length(x.dims[2])
-    band = torch.zeros(shape[-1], inputs + 1)  # what falls on the padding goes to a column that is dropped
+    band = torch.zeros(shape[-1], inputs + 1)  # the last column, for taps on the padding, is dropped
     band.scatter_add_(1, torch.where((taps >= 0) & (taps < inputs), taps, inputs), weight[0].expand(len(taps), -1))
     return _dense(b, x, band[:, :inputs], None if bias is None else bias.expand(shape[-1]))
 
 
 def _dense(b: Builder, x: Traced, weight: torch.Tensor, bias: torch.Tensor | None) -> Traced:
-    """``x W^T + b`` along the last dimension; columns are permuted once where the channels lie otherwise in memory."""
+    """``x W^T + b`` along the last dimension; the columns of W are put into the order of the channels in memory."""
     x = b.flattened(x, len(x.dims) - 1)
     last = x.dims[-1]
     if set(last) != set(x.channels):
-        raise Unsupported("a product along part of the channels")
+        raise Unsupported("a matrix product along part of the channels")
     columns = np.argsort(x.channel_index(last).reshape(-1)) if last else np.zeros(1, np.int64)
     dense = Dense(
         b.weight(weight, "weight", columns),
@@ -183,7 +183,7 @@ def _max_pool(
 def _pooled(
     shape: Shape, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil_mode: bool
 ) -> tuple[int, int]:
-    """Output size of a pool: rounded up under ``ceil_mode``, but no window starts beyond input and left margin."""
+    """Output size of a pooling layer; under ``ceil_mode`` rounded up, but no window starts in the right padding."""
     sizes = []
     for n, k, s, p, g in zip(shape.size, *map(_pair, (kernel, stride, padding, dilation)), strict=True):
         span = n + 2 * p - ((k - 1) * g + 1)
@@ -196,7 +196,7 @@ def _adaptive_max_pool(b: Builder, shape: Ints, x: Traced, size: Ints) -> tuple[
     x = b.nchw(x)
     (height, width), (h, w) = b.shape(x.name).size, _pair(size)
     if height % h or width % w:
-        raise Unsupported("uneven windows")
+        raise Unsupported("windows of different sizes")
     kernel = (height // h, width // w)
     return b.map(MaxPool(kernel, kernel, (0, 0, 0, 0), (h, w)), x.name), None
 
@@ -233,10 +233,10 @@ def _adaptive_average_pool(b: Builder, shape: Ints, x: Traced, size: Ints) -> Tr
 
 
 def _pad(b: Builder, shape: Ints, x: Traced, padding: Ints, value: float = 0.0) -> Traced:
-    """Margins from the last dimension to the first, two each; a negative one crops."""
+    """Padding before and after each dimension, from the last to the first; negative padding crops."""
     x = b.aligned(x)
     plain = len(x.dims) == 4 and all(role in (usual, "-") for role, usual in zip(x.roles, NCHW, strict=True))
-    roles = NCHW if plain else x.roles  # an axis of length one is known by its place
+    roles = NCHW if plain else x.roles  # axes of length one are identified by their position
     margins = {"y": (0, 0), "x": (0, 0)}
     for dim, (before, after) in enumerate(zip(padding[::2], padding[1::2], strict=True), start=1):
         if (before, after) == (0, 0):

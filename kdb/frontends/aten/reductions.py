@@ -20,19 +20,19 @@ from kdb.operators.pooling import GlobalMean, MaxPool
 
 
 def _axes(x: Traced, dims: Ints | int | None) -> tuple[int, ...]:
-    """The dimensions that are reduced, from 0; all of them where none is named."""
+    """The dimensions that are reduced, as non-negative numbers in order; all if ``dims`` is None or empty."""
     named = [dims] if isinstance(dims, int) else list(dims or range(len(x.dims)))
     return tuple(sorted({dim % len(x.dims) for dim in named}))
 
 
 def _without(x: Traced, axes: Sequence[int], keepdim: bool) -> Traced:
-    """``x`` whose dimensions ``axes`` have become one long, without them unless they are kept."""
-    kept = [() if axis in axes else dim for axis, dim in enumerate(x.dims) if keepdim or axis not in axes]
-    return x.with_dims(kept)
+    """``x`` after a reduction of the dimensions ``axes``, which have length one or, without ``keepdim``, are gone."""
+    dims = [() if axis in axes else dim for axis, dim in enumerate(x.dims) if keepdim or axis not in axes]
+    return x.with_dims(dims)
 
 
 def _over(x: Traced, axes: Sequence[int]) -> str:
-    """What the dimensions are: 'map', 'channels', 'factor' (some of the channels), or '' (one long already)."""
+    """What the dimensions are: 'map', 'channels', 'factor' (of the channels), or '' if all are of length one."""
     reduced = {atom for axis in axes for atom in x.dims[axis]}
     if not reduced:
         return ""
@@ -67,14 +67,14 @@ def _sum(b: Builder, shape: Ints, x: Traced, dims: Ints | None, keepdim: bool = 
 
 
 def _weighted(b: Builder, x: Traced, factor: float) -> Traced:
-    """``factor`` times the sum over all channels: a dense layer with one output."""
+    """``factor`` times the sum over all channels, as a dense layer with one output."""
     weight = b.weight(torch.full((1, length(x.channels)), factor), "weight")
     dims = tuple(tuple(atom for atom in dim if atom not in x.channels) for dim in x.dims)
     return replace(x, name=b.emit(Dense(weight, None, 1), x.name), channels=(), dims=dims)
 
 
 def _added(b: Builder, x: Traced, axes: Sequence[int], keepdim: bool) -> Traced:
-    """The sum over one factor of the channels, as of the parts of a split attention."""
+    """The sum over one factor of the channels, as split attention takes it."""
     if len(axes) != 1:
         raise Unsupported("a reduction over some of the channels")
     (axis,) = axes

@@ -1,4 +1,4 @@
-"""Concatenation, selection and layout: most of it only rearranges axes."""
+"""Concatenation, selection and reshapes, most of which only rearrange axes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _concatenate(b: Builder, shape: Ints, parts: Sequence[Any], dim: int = 0) ->
     dim %= len(first.dims)
     for part in aligned:
         others = [role for axis, role in enumerate(part.roles) if axis != dim]
-        # A dimension of length one is the channels' only where no other is: stacking adds an axis of its own.
+        # A dimension of length one may be a new axis that stacking added; then the other axes differ.
         if part.dims[dim] != part.channels or others != [r for axis, r in enumerate(first.roles) if axis != dim]:
             raise Unsupported("a concatenation along another axis")
     name = b.emit(Concatenate(), *(part.name for part in aligned))
@@ -35,7 +35,9 @@ def _concatenate(b: Builder, shape: Ints, parts: Sequence[Any], dim: int = 0) ->
 
 
 def selected(b: Builder, x: Traced, dim: int, indices: Sequence[int]) -> Traced:
-    """``x`` with only ``indices``, in their order, along a dimension made of channels or of an axis of the map."""
+    """``x`` with the ``indices`` along ``dim``, in their order; ``dim`` consists of channels, or is an axis of the
+    map.
+    """
     dim %= len(x.dims)
     if tuple(indices) == tuple(range(length(x.dims[dim]))):
         return x
@@ -73,7 +75,7 @@ EVERYTHING = 2**63 - 1
 def _slice(
     b: Builder, shape: Ints, x: Traced, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
 ) -> Traced:
-    # The batch is open-ended: only a slice without a bound takes all of it.
+    # The batch size is symbolic: only a slice without an end takes all of it.
     bound = EVERYTHING if x.dims[dim] and x.dims[dim][0].role == "n" else length(x.dims[dim])
     if start in (None, 0) and (end is None or (isinstance(end, int) and end >= bound)) and step == 1:
         return x
@@ -83,15 +85,15 @@ def _slice(
 def _slice_scatter(
     b: Builder, shape: Ints, x: Traced, part: Traced, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
 ) -> Traced:
-    """``x`` with ``part`` in place of a slice, as an operation in place on the slice leaves it."""
+    """``x`` with a slice replaced by ``part``, as an in-place operation on the slice leaves it."""
     only_tensor([x, part])
     dim %= len(x.dims)
     if x.roles[dim] == "n":
         if (start or 0) == 0 and end in (None, EVERYTHING) and step == 1:
             return part
-        raise Unsupported("a part of the batch that is replaced")
+        raise Unsupported("an assignment to part of the batch")
     if step != 1:
-        raise Unsupported("every so many channels that are replaced")
+        raise Unsupported("an assignment with a step")
     count = length(x.dims[dim])
     taken = range(count)[slice(start, end)]
     before, after = range(taken.start), range(taken.stop, count)
@@ -110,31 +112,31 @@ def _select(b: Builder, shape: Ints, x: Traced, dim: int, index: int) -> Traced:
 def _index_select(b: Builder, shape: Ints, x: Any, dim: int, index: Any) -> Traced:
     only_tensor([x])
     if not isinstance(index, torch.Tensor):
-        raise Unsupported("cells that the image chooses")
+        raise Unsupported("indices that depend on the image")
     return selected(b, x, dim, (index % length(x.dims[dim])).reshape(-1).tolist())
 
 
 def _index(b: Builder, shape: Ints, x: Any, indices: Sequence[Any]) -> Traced:
-    """``x[:, :, rows, columns]`` for constant integers, which do not vary together."""
+    """``x[:, :, rows, columns]`` for constant integers whose shapes broadcast to a grid."""
     only_tensor([x])
     given = {dim: index for dim, index in enumerate(indices) if index is not None}
     if not all(isinstance(index, torch.Tensor) for index in given.values()):
-        raise Unsupported("cells that the image chooses")
+        raise Unsupported("indices that depend on the image")
     wide = [[axis for axis, n in enumerate(reversed(index.shape)) if n > 1] for index in given.values()]
     varying = [axis for axes in wide for axis in axes]
     in_order = sorted(varying, reverse=True) == varying and len(set(varying)) == len(varying)
     adjacent = list(given) == list(range(min(given), max(given) + 1))
     if not (in_order and adjacent and max(map(len, wide)) <= 1):
-        raise Unsupported("cells chosen one by one")
+        raise Unsupported("indexing of single cells")
     if any(index.dtype == torch.bool for index in given.values()):
-        raise Unsupported("a mask of cells")
+        raise Unsupported("indexing by a mask")
     for dim, index in given.items():
         x = _index_select(b, shape, x, dim, index)
     return x if [length(dim) for dim in x.dims] == list(shape) else _view(b, shape, x)
 
 
 def _nearest(b: Builder, shape: Ints, x: Traced, *how: Any) -> Traced:
-    """Each output cell is an input cell; which, torch says of a map of their numbers."""
+    """Each output cell copies an input cell; which one, PyTorch computes on a map of the cells' indices."""
     x = b.nchw(x)
     size = b.shape(x.name).size
     numbers = torch.arange(size.area, dtype=torch.float64).reshape(1, 1, *size)
@@ -156,7 +158,7 @@ def _transpose(b: Builder, shape: Ints, x: Traced, a: int, c: int) -> Traced:
 def _view(b: Builder, shape: Ints, x: Traced, *ignored: Any) -> Traced:
     try:
         return x.viewed(shape)
-    except Unsupported:  # cut where the channels' factors are not, as by the second of two shuffles
+    except Unsupported:  # it splits the channels in another way, as the second of two channel shuffles does
         try:
             return b.merged(x).viewed(shape)
         except Unsupported:
@@ -168,21 +170,21 @@ def _expand(b: Builder, shape: Ints, x: Traced, *ignored: Any) -> Traced:
         return x
     x = b.nchw(x)
     if len(shape) != 4 or x.roles[0] != "n":
-        raise Unsupported("an expansion")
+        raise Unsupported("an expansion of this shape")
     return b.map(Expand(Shape(*shape[1:])), x.name)
 
 
 def _as_strided(b: Builder, shape: Ints, x: Traced, size: Ints, stride: Ints, offset: int | None = None) -> Traced:
-    """Only what exports of channels-last vectors have: the same shape, with other strides along axes of length one."""
+    """Only views of the same shape, as exports of channels-last vectors have: strides differ on axes of length one."""
     lengths = [length(dim) for dim in x.dims]
     if lengths != list(shape) or offset or x.dims[0] != (BATCH,) or sum(n > 1 for n in lengths) > 2:
-        raise Unsupported("a tensor by its strides")
+        raise Unsupported("a view by strides")
     return x
 
 
 def _same(b: Builder, shape: Ints, x: Traced, *ignored: Any, **keywords: Any) -> Traced:
     if keywords.get("dtype") not in (None, torch.float32, torch.float64):
-        raise Unsupported("another number type")
+        raise Unsupported("a conversion to another dtype")
     return x
 
 

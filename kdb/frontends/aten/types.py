@@ -1,4 +1,4 @@
-"""What all translators take and are."""
+"""Types that all translators share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Translator = Callable[..., Any]
 
 
 def refused(because: str) -> Translator:
-    """The translator of what stays outside the vocabulary, with the reason."""
+    """A translator that raises Unsupported with the reason ``because``."""
 
     def translate(*ignored: Any, **keywords: Any) -> NoReturn:
         raise Unsupported(because)

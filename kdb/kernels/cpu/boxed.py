@@ -11,7 +11,6 @@ from numpy.lib.stride_tricks import as_strided
 
 from kdb.geometry import Boxes, IntArray, Size
 from kdb.kernels.base import Delta, Margins
-from kdb.kernels.cpu import taps
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -67,11 +66,29 @@ def pad(x: FloatArray, margins: Margins, value: float) -> FloatArray:
     return np.pad(x, width, constant_values=value) if max(margins) > 0 else x
 
 
+def padded(x: FloatArray, margins: Margins, out: FloatArray | None = None) -> FloatArray:
+    """x [n, h, w, C] with zero margins (top, left, bottom, right) around it, in ``out`` where that is given.
+
+    x itself where there is neither.
+    """
+    top, left, bottom, right = margins
+    n, height, width, channels = x.shape
+    if out is None:
+        if not any(margins):
+            return x
+        out = np.empty((n, top + height + bottom, left + width + right, channels), x.dtype)
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    out[:, :top] = out[:, rows.stop :] = 0
+    out[:, rows, :left] = out[:, rows, columns.stop :] = 0
+    out[:, rows, columns] = x
+    return out
+
+
 def embed(values: FloatArray, boxes: Boxes, frames: Boxes, out: FloatArray | None = None) -> FloatArray:
     """Zeros over ``frames`` with ``values`` at ``boxes``; what falls outside a frame is dropped."""
     margins = boxes.margins(frames)
     if margins is not None:
-        return taps.padded(values, margins, out)
+        return padded(values, margins, out)
     embedded = np.empty((len(values), *frames.extent, values.shape[-1]), np.float32) if out is None else out
     embedded[...] = 0
     offsets = boxes.origins - frames.origins
@@ -102,3 +119,10 @@ def within(delta: Delta, frames: Boxes) -> Delta:
     if part is None or part.extent == delta.boxes.extent:
         return delta
     return Delta(delta.boxes.part(part), delta.values[part.slices].copy(), donate=True)
+
+
+def context(delta: Delta, view: FloatArray, frames: Boxes, outside: float) -> FloatArray:
+    """``view + d`` over ``frames``; cells off the map are ``outside``."""
+    values = read_in(view, frames, outside)
+    superimpose(values, frames, delta.values, delta.boxes)
+    return values

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kdb.kernels.base import Margins, Sliding, Tail, Weight
-from kdb.kernels.cpu import taps
+from kdb.kernels.base import ConvolutionSpec, Sliding, Tail, Weight
+from kdb.kernels.cpu.boxed import padded
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -56,34 +56,30 @@ def _nchw(x: FloatArray) -> torch.Tensor:
     return torch.from_numpy(x).permute(0, 3, 1, 2)
 
 
-def convolve(
-    x: FloatArray,
-    weight: Weight,
-    bias: Weight | None,
-    sliding: Sliding,
-    groups: int,
-    margins: Margins,
-    reduced: bool = False,
-) -> FloatArray:
-    """Convolution [n, h, w, in] -> [n, h', w', out], in bf16 where ``reduced``.
+def convolve(x: FloatArray, spec: ConvolutionSpec, reduced: bool = False) -> FloatArray:
+    """Convolution of x [n, h, w, in], with its bias: [n, h', w', out]; in bf16 where ``reduced``.
 
-    Channels-last numpy arrays are torch's ``channels_last`` tensors as they lie; symmetric margins are left to the
-    library's own padding, others are laid around x first.
+    Channels-last numpy arrays are torch's ``channels_last`` tensors as they lie.  Symmetric padding is left to the
+    library, any other is laid around x first.
     """
-    top, left, bottom, right = margins
+    weight, bias, sliding = spec.weight, spec.bias, spec.sliding
+    top, left, bottom, right = spec.padding
     if (top, left) != (bottom, right):
-        x, top, left = taps.padded(x, margins), 0, 0
+        x, top, left = padded(x, spec.padding), 0, 0
     # A single tap has no dilation; given one, oneDNN crashes the process on maps one cell wide at stride 2.
     gy, gx = (1 if taps == 1 else gap for taps, gap in zip(sliding.kernel, sliding.dilation, strict=True))
-    inputs, weights = _nchw(_own(x)), weight.form("torch", _weight) if not reduced else weight.form("bf16", _reduced)
+    inputs, weights = (
+        _nchw(_own(x)),
+        weight.layout("torch", _weight) if not reduced else weight.layout("bf16", _reduced),
+    )
     y = torch.nn.functional.conv2d(
         inputs.to(weights.dtype),
         weights,
-        None if bias is None else bias.form("torch", lambda b: torch.from_numpy(np.array(b))).to(weights.dtype),
+        None if bias is None else bias.layout("torch", lambda b: torch.from_numpy(np.array(b))).to(weights.dtype),
         stride=sliding.stride,
         padding=(top, left),
         dilation=(gy, gx),
-        groups=groups,
+        groups=spec.groups,
     )
     return np.ascontiguousarray(y.float().permute(0, 2, 3, 1).numpy())
 
@@ -102,7 +98,7 @@ def sum_pool(x: FloatArray, sliding: Sliding) -> FloatArray:
 
 def dense(x: FloatArray, weight: Weight, bias: Weight | None) -> FloatArray:
     """``x W^T + b`` over the channels of [n, h, w, in], in bf16."""
-    weights = weight.form("bf16", _reduced)
+    weights = weight.layout("bf16", _reduced)
     y: FloatArray = torch.nn.functional.linear(torch.from_numpy(x).bfloat16(), weights).float().numpy()
     if bias is not None:
         y += bias.array

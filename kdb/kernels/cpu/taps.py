@@ -6,13 +6,22 @@ multiplied, they only shorten that rectangle.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
-from kdb.kernels.base import Margins, Product, Sliding, Weight
+from kdb.geometry import Size
+from kdb.kernels.base import NO_MARGINS, ConvolutionSpec, Margins, Product, Sliding
+from kdb.kernels.cpu.boxed import padded
+from kdb.kernels.cpu.convolution import CpuConvolution
+from kdb.kernels.kernel import ConvolutionShape
+from kdb.kernels.work import ELEMENT, Rates, Work
+
+if TYPE_CHECKING:
+    from kdb.kernels.cpu.backend import CpuBackend
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -20,26 +29,8 @@ NARROW = 16
 """Up to so many input channels, a tap's GEMM is too thin; the windows are copied out and multiplied at once."""
 
 
-def padded(x: FloatArray, margins: Margins, out: FloatArray | None = None) -> FloatArray:
-    """x [n, h, w, C] with zero margins (top, left, bottom, right) around it, in ``out`` where that is given.
-
-    x itself where there is neither.
-    """
-    top, left, bottom, right = margins
-    n, height, width, channels = x.shape
-    if out is None:
-        if not any(margins):
-            return x
-        out = np.empty((n, top + height + bottom, left + width + right, channels), x.dtype)
-    rows, columns = slice(top, top + height), slice(left, left + width)
-    out[:, :top] = out[:, rows.stop :] = 0
-    out[:, rows, :left] = out[:, rows, columns.stop :] = 0
-    out[:, rows, columns] = x
-    return out
-
-
 def output_extent(x: FloatArray, sliding: Sliding, margins: Margins) -> tuple[int, int]:
-    """Windows that fit over x [n, h, w, C] with its margins, (y, x)."""
+    """How many windows fit over x [n, h, w, C] with its margins, along (y, x)."""
     top, left, bottom, right = margins
     reach = [(k - 1) * g + 1 for k, g in zip(sliding.kernel, sliding.dilation, strict=True)]
     height = (x.shape[1] + top + bottom - reach[0]) // sliding.stride[0] + 1
@@ -112,17 +103,16 @@ def _multiply(x: FloatArray, by_tap: FloatArray, product: Product) -> FloatArray
     return multiplied(rows, by_tap, product).transpose(1, 0, 2).reshape(n, height, width, groups * outer)
 
 
-def convolve(
-    x: FloatArray, weight: Weight, sliding: Sliding, groups: int, margins: Margins, product: Product = np.matmul
-) -> FloatArray:
-    """Convolution without bias: x [n, h, w, in], weight [out, in / groups, kh, kw] -> [n, h', w', out]."""
+def convolve(x: FloatArray, spec: ConvolutionSpec, product: Product = np.matmul) -> FloatArray:
+    """Convolution of x [n, h, w, in], its bias left out: [n, h', w', out]."""
+    weight, sliding, groups, margins = spec.weight, spec.sliding, spec.groups, spec.padding
     outputs = output_extent(x, sliding, margins)
-    channels = weight.array.shape[0]
+    channels = spec.out_channels
     if groups == 1 and x.shape[-1] <= NARROW and sliding.taps > 1:
         columns = _copied_windows(padded(x, margins), sliding, outputs)
-        matrix = weight.form("columns", lambda w: np.ascontiguousarray(w.transpose(2, 3, 1, 0).reshape(-1, len(w))))
+        matrix = weight.layout("columns", lambda w: np.ascontiguousarray(w.transpose(2, 3, 1, 0).reshape(-1, len(w))))
         return multiplied(columns, matrix, product).reshape(len(x), *outputs, channels)
-    by_tap = weight.form(f"taps/{groups}", lambda w: _by_tap(w, groups))
+    by_tap = weight.layout(f"taps/{groups}", lambda w: _by_tap(w, groups))
     if sliding.taps == 1 and not any(margins):
         ((_, rows, _),) = _taps(x, sliding, margins, outputs)
         return _multiply(rows, by_tap[0], product)
@@ -132,10 +122,44 @@ def convolve(
     return out
 
 
+class Taps(CpuConvolution):
+    """A GEMM for each tap, by numpy: any convolution."""
+
+    setting = "taps"
+    rates: Mapping[str, Rates] = {
+        "taps.wide": ((32, 28e9), (64, 37e9), (128, 39e9), (256, 49e9), (512, 54e9)),
+        "taps.point": ((32, 32e9), (64, 44e9), (128, 46e9), (512, 50e9)),
+        "taps.narrow": ((13, 30e9),),
+        "taps.depthwise": ((1, 1.8e9),),
+    }
+
+    def applies(self, backend: CpuBackend, sliding: Sliding, groups: int) -> bool:
+        """Everywhere."""
+        return True
+
+    def work(self, shape: ConvolutionShape, x: Size, outputs: Size) -> Work:
+        """Products of the taps that meet a cell of the unpadded input; a call for each tap."""
+        pairs, taps = shape.pairs, shape.sliding.taps
+        met = 1
+        for length, out, k, s in zip(x, outputs, shape.sliding.kernel, shape.sliding.stride, strict=True):
+            met *= min(k * out, -(-k * length // s))
+        return Work(f"taps.{shape.form}", met * pairs, 0, taps, shape.width, ELEMENT * taps * pairs)
+
+    def evaluate(self, backend: CpuBackend, x: FloatArray, spec: ConvolutionSpec) -> FloatArray:
+        """The convolution of x [n, h, w, in]: [n, h', w', out]."""
+        y = convolve(x, spec, backend.product)
+        if spec.bias is not None:
+            y += spec.bias.array
+        return y
+
+
+TAPS = Taps("taps")
+
+
 def reduce_windows(function: np.ufunc, x: FloatArray, sliding: Sliding) -> FloatArray:
     """``function`` reduced over each window of x [n, h, w, C] -> [n, h', w', C]."""
-    outputs = output_extent(x, sliding, (0, 0, 0, 0))
-    taps = _taps(x, sliding, (0, 0, 0, 0), outputs)
+    outputs = output_extent(x, sliding, NO_MARGINS)
+    taps = _taps(x, sliding, NO_MARGINS, outputs)
     out = np.array(next(taps)[1])
     for _, rows, _ in taps:
         function(out, rows, out=out)

@@ -12,15 +12,24 @@ dimensions the matrices are Kronecker products, laid out tap-major so that each 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from kdb.kernels.base import Margins, Product, Sliding, Weight
-from kdb.kernels.cpu.taps import padded
-from kdb.kernels.tiling import tiling
+from kdb.geometry import Boxes, Size
+from kdb.kernels.base import ConvolutionSpec, Delta, Product, Sliding
+from kdb.kernels.cpu.boxed import embed, padded
+from kdb.kernels.cpu.convolution import CpuConvolution
+from kdb.kernels.kernel import ConvolutionShape
+from kdb.kernels.tiling import applies, tiling
+from kdb.kernels.work import ELEMENT, Rates, Work
+
+if TYPE_CHECKING:
+    from kdb.kernels.cpu.backend import CpuBackend
 
 FloatArray = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
@@ -70,10 +79,9 @@ def _transformed(weight: FloatArray, inputs: tuple[int, int]) -> FloatArray:
     return (np.kron(gy, gx) @ flipped.astype(np.float64)).astype(np.float32).reshape(-1, inner, outer)
 
 
-def convolve(
-    x: FloatArray, weight: Weight, sliding: Sliding, margins: Margins, product: Product = np.matmul
-) -> FloatArray:
-    """Convolution without bias: x [n, h, w, in], weight [out, in, kh, kw] -> [n, h', w', out]."""
+def convolve(x: FloatArray, spec: ConvolutionSpec, product: Product = np.matmul) -> FloatArray:
+    """Convolution of x [n, h, w, in], its bias left out: [n, h', w', out]."""
+    weight, sliding, margins = spec.weight, spec.sliding, spec.padding
     ry, rx = sliding.kernel
     # More margin than a kernel reaches over gives outputs of zero; they are rare, so they are padded and computed.
     reach = (ry - 1, rx - 1, ry - 1, rx - 1)
@@ -82,12 +90,12 @@ def convolve(
     top, left, bottom, right = (margin - more for margin, more in zip(margins, excess, strict=True))
 
     n, height, width, inner = x.shape
-    outer = weight.array.shape[0]
+    outer = spec.out_channels
     plan = tiling(height, width, sliding.kernel, inner, outer)
     (my, mx), (ty, tx) = plan.inputs, plan.counts
     py, px = my + ry - 1, mx + rx - 1
     reaches = -(-py // my) - 1, -(-px // mx) - 1  # tiles further on, to which a tile's outputs reach
-    at_points = weight.form(f"winograd/{my}x{mx}", lambda w: _transformed(w, plan.inputs))
+    at_points = weight.layout(f"winograd/{my}x{mx}", lambda w: _transformed(w, plan.inputs))
     evaluate, interpolate = _kronecker(plan.inputs, sliding.kernel)
 
     out = np.empty((n, height + top + bottom - ry + 1, width + left + right - rx + 1, outer), np.float32)
@@ -105,13 +113,55 @@ def convolve(
         product(evaluate, tiles.reshape(my * mx, -1), values.reshape(plan.points, -1))
         product(values, at_points, products)
         product(interpolate, products.reshape(plan.points, -1), outputs.reshape(plan.points, -1))
-        laid = outputs.reshape(py, px, count, ty, tx, outer)
+        by_tile = outputs.reshape(py, px, count, ty, tx, outer)
         whole[...] = 0
         for i, j in np.ndindex(reaches[0] + 1, reaches[1] + 1):
-            landing = laid[i * my : (i + 1) * my, j * mx : (j + 1) * mx]
+            landing = by_tile[i * my : (i + 1) * my, j * mx : (j + 1) * mx]
             rows, columns = landing.shape[:2]
             whole[:, i : i + ty, :rows, j : j + tx, :columns].transpose(AXES)[...] += landing
         flat = whole.reshape(count, (ty + reaches[0]) * my, (tx + reaches[1]) * mx, outer)
         target = out[first : first + count]
         target[...] = flat[:, ry - 1 - top :, rx - 1 - left :][:, : target.shape[1], : target.shape[2]]
     return out
+
+
+class Winograd(CpuConvolution):
+    """Minimal filtering: convolutions of stride 1 without groups, of kernels that have a tiling."""
+
+    setting = "winograd"
+    rates: Mapping[str, Rates] = {
+        "winograd": ((13, 6e9), (32, 9.5e9), (64, 17e9), (128, 27.5e9), (256, 32.5e9), (512, 40e9))
+    }
+
+    def applies(self, backend: CpuBackend, sliding: Sliding, groups: int) -> bool:
+        """Where there is a tiling."""
+        return applies(sliding, groups)
+
+    def work(self, shape: ConvolutionShape, x: Size, outputs: Size) -> Work:
+        """Products at the points of all tiles and the transforms; the transformed weights are derived once."""
+        plan = tiling(x.height, x.width, shape.sliding.kernel, shape.inputs, shape.outputs)
+        weights = ELEMENT * plan.points * shape.pairs
+        return Work("winograd", plan.macs, 0, plan.points, shape.width, weights, weights)
+
+    def evaluate(self, backend: CpuBackend, x: FloatArray, spec: ConvolutionSpec) -> FloatArray:
+        """The convolution of x [n, h, w, in]: [n, h', w', out]."""
+        y = convolve(x, spec, backend.product)
+        if spec.bias is not None:
+            y += spec.bias.array
+        return y
+
+    def scattered(
+        self, backend: CpuBackend, spec: ConvolutionSpec, delta: Delta, boxes: Boxes, frames: Boxes
+    ) -> FloatArray:
+        """The whole delta convolved, and the result put into each box.
+
+        Embedded in frames first, as other kernels want it, the delta would be as large as they are: more tiles.
+        """
+        reach = np.array(spec.sliding.kernel) - 1
+        y, x = (int(cells) for cells in reach)
+        values = self.evaluate(backend, delta.values, spec.linear((y, x, y, x)))
+        extent = Size(delta.boxes.extent.height + y, delta.boxes.extent.width + x)
+        return embed(values, Boxes(delta.boxes.origins + spec.padding[:2] - reach, extent), boxes)
+
+
+WINOGRAD = Winograd("winograd")

@@ -9,37 +9,29 @@ from collections.abc import Callable
 
 import torch
 
-from kdb.kernels.base import Array, FloatArray, Margins, Sliding, Weight
+from kdb.kernels.base import Array, ConvolutionSpec, FloatArray, Weight
 from kdb.kernels.gpu import rounding
 from kdb.kernels.gpu.device import Device
 
 
-def _form(device: Device, weight: Weight, precision: str, like: torch.Tensor) -> torch.Tensor:
+def _layout(device: Device, weight: Weight, precision: str, like: torch.Tensor) -> torch.Tensor:
     """A parameter on the device, in ``like``'s type and layout."""
 
-    def laid(array: FloatArray) -> torch.Tensor:
+    def transferred(array: FloatArray) -> torch.Tensor:
         tensor = torch.from_numpy(array.copy()).to(like.device, like.dtype)
         return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
-    derive: Callable[[FloatArray], torch.Tensor] = laid
-    tensor: torch.Tensor = weight.form(f"{device.name}/torch/{like.dtype}", derive)
+    derive: Callable[[FloatArray], torch.Tensor] = transferred
+    tensor: torch.Tensor = weight.layout(f"{device.name}/torch/{like.dtype}", derive)
     return tensor
 
 
-def convolve(
-    device: Device,
-    x: Array,
-    weight: Weight,
-    bias: Weight | None,
-    sliding: Sliding,
-    groups: int,
-    margins: Margins,
-    precision: str,
-) -> Array:
-    """Convolution [n, h, w, in] -> [n, h', w', out], kept as x is; margins that differ are laid around x first."""
+def convolve(device: Device, x: Array, spec: ConvolutionSpec, precision: str) -> Array:
+    """Convolution of x [n, h, w, in]: [n, h', w', out], stored as x is; asymmetric padding is laid around x first."""
+    sliding, bias = spec.sliding, spec.bias
     device.launches["torch.conv2d"] += 1
     tensor = device.tensor(x).permute(0, 3, 1, 2)
-    top, left, bottom, right = margins
+    top, left, bottom, right = spec.padding
     if (top, left) != (bottom, right):
         tensor, top, left = torch.nn.functional.pad(tensor, (left, right, top, bottom)), 0, 0
     # A single tap has no dilation; given one, some of torch's kernels fail on maps one cell wide.
@@ -48,14 +40,14 @@ def convolve(
     # What torch.nn.functional.conv2d calls, with a permission of its own instead of the process's.
     y: torch.Tensor = torch._convolution(
         tensor,
-        _form(device, weight, precision, tensor),
-        None if bias is None else _form(device, bias, precision, tensor),
+        _layout(device, spec.weight, precision, tensor),
+        None if bias is None else _layout(device, bias, precision, tensor),
         sliding.stride,
         (top, left),
         (gap_y, gap_x),
         transposed=False,
         output_padding=(0, 0),
-        groups=groups,
+        groups=spec.groups,
         benchmark=cudnn.benchmark,
         deterministic=cudnn.deterministic or torch.are_deterministic_algorithms_enabled(),
         cudnn_enabled=cudnn.enabled,
@@ -71,7 +63,7 @@ def dense(device: Device, x: Array, weight: Weight, bias: Weight | None, precisi
     tensor = device.tensor(x)
     y = torch.nn.functional.linear(
         tensor,
-        _form(device, weight, precision, tensor),
-        None if bias is None else _form(device, bias, precision, tensor),
+        _layout(device, weight, precision, tensor),
+        None if bias is None else _layout(device, bias, precision, tensor),
     )
     return device.array(y)

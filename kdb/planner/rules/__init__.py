@@ -1,40 +1,28 @@
-"""The rules, in the order in which they are applied; one file each."""
+"""The rules, in the order in which they are applied; one file each, and one line here."""
 
 from __future__ import annotations
 
-from kdb.planner.rules import (
-    constant_interior,
-    cut_over,
-    fold_batch_norm,
-    fold_padding,
-    freeze_context,
-    incremental,
-    incremental_aggregate,
-    merge_pointwise,
-    multi_query_batching,
-    null_deltas,
-    projective_field,
-    rebatch,
-    share_duplicates,
-    share_prefixes,
-)
+from importlib import import_module
+
 from kdb.planner.rules.base import Context, Rule
 
-RULES: tuple[Rule, ...] = (
-    fold_padding.RULE,
-    fold_batch_norm.RULE,
-    merge_pointwise.RULE,
-    share_prefixes.RULE,
-    share_duplicates.RULE,
-    freeze_context.RULE,
-    incremental.RULE,
-    incremental_aggregate.RULE,
-    projective_field.RULE,
-    multi_query_batching.RULE,
-    cut_over.RULE,
-    constant_interior.RULE,
-    rebatch.RULE,
-    null_deltas.RULE,
+_ORDER = (
+    "fold_padding",
+    "fold_batch_norm",
+    "merge_pointwise",
+    "share_prefixes",
+    "share_duplicates",
+    "freeze_context",
+    "incremental",
+    "incremental_aggregate",
+    "projective_field",
+    "multi_query_batching",
+    "cut_over",
+    "constant_interior",
+    "rebatch",
+    "null_deltas",
 )
+
+RULES: tuple[Rule, ...] = tuple(import_module(f"{__name__}.{name}").RULE for name in _ORDER)
 
 __all__ = ["RULES", "Context", "Rule"]

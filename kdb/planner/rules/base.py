@@ -6,15 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kdb.planner.cost import CostModel
+from kdb.planner.permissions import EXACT, Permissions
 from kdb.planner.plan import LogicalPlan
 
 
 @dataclass(frozen=True)
 class Context:
-    """The planner's surroundings: costs, worker threads, and the user's choices (None: the planner's).
+    """What rules decide by, besides the plan: costs, worker threads, the user's choices, the query's permissions.
 
-    ``buffer_bytes`` bounds what one worker gathers between stages; ``buffer_positions`` does so in positions.
-    ``threshold`` is the projective field threshold that the query permits; ``freeze`` is whether context may be frozen.
+    A ``batch_size`` of None leaves the choice to the planner.  ``buffer_bytes`` and ``buffer_positions`` bound what
+    one worker gathers between stages.
     """
 
     costs: CostModel
@@ -22,8 +23,7 @@ class Context:
     batch_size: int | None = None
     buffer_bytes: int = 256 << 20
     buffer_positions: int = 256
-    threshold: float | None = None
-    freeze: bool = False
+    permissions: Permissions = EXACT
 
 
 @dataclass(frozen=True)

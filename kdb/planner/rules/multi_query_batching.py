@@ -6,21 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from kdb.operators.base import ELEMENT
+from kdb.kernels.work import ELEMENT
 from kdb.planner.partition import partition, work_by_axis
 from kdb.planner.plan import LogicalPlan
 from kdb.planner.rules.base import Context, Rule
-
-BATCH = 48
-"""Positions a batch: far fewer lose to calls where layers are thin, far more to memory and longer extents."""
-DEVICE_BATCHES = (64, 128, 256, 512)
-"""The sizes to choose from on a device."""
 
 
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     """Partition the positions into near-equal batches of like work, as many for one worker as for another."""
     n = len(plan.positions)
-    size = context.batch_size or (BATCH if context.costs.backend.host else _device_batch(plan, context))
+    size = context.batch_size or _batch_size(plan, context)
     parts = -(-n // size)
     # Every worker should have the same number of batches, unless they would get too small to share anything.
     if context.batch_size is None and n >= 2 * context.threads:
@@ -31,11 +26,14 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     return replace(plan, batches=batches, groups=tuple((i,) for i in range(parts)), full_batch=size)
 
 
-def _device_batch(plan: LogicalPlan, context: Context) -> int:
-    """The size at which all batches together are expected to take least: launches against longer extents.
+def _batch_size(plan: LogicalPlan, context: Context) -> int:
+    """The device's size at which all batches together are expected to take least: launches against longer extents.
 
-    Of those whose largest delta does not fill a worker's buffer: some of them are alive at a time.
+    Sizes whose largest delta fills half of a worker's buffer do not count, since several deltas are alive at a time.
     """
+    sizes = context.costs.backend.traits.batch_sizes
+    if len(sizes) == 1:
+        return sizes[0]
     n, network = len(plan.positions), plan.network
     work, members = work_by_axis(plan), np.arange(n)
 
@@ -45,12 +43,14 @@ def _device_batch(plan: LogicalPlan, context: Context) -> int:
         extents, each = batched.extents(), batched.mean_batch
         cells = ((node, extents[node.name]) for node in network.nodes[: plan.cut])
         largest = max(node.shape.channels * extent.area for node, extent in cells if extent is not None)
-        if size > DEVICE_BATCHES[0] and ELEMENT * largest * each > context.buffer_bytes // 2:
+        if size > sizes[0] and ELEMENT * largest * each > context.buffer_bytes // 2:
             return float("inf")
         choices = (context.costs.delta(network, node, extents, each) for node in network.nodes[1 : plan.cut])
         return len(batched.batches) * sum(choice.seconds for choice in choices if choice is not None)
 
-    return min(DEVICE_BATCHES, key=seconds)
+    return min(sizes, key=seconds)
 
 
-RULE = Rule("multi_query_batching", "positions of like boxes run as one batch of uniform ones", apply)
+RULE = Rule(
+    "multi_query_batching", "positions with similar boxes run as one batch, with boxes of one size in each layer", apply
+)

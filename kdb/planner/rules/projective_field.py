@@ -14,13 +14,14 @@ from kdb.planner.rules.base import Context, Rule
 
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     """Set the plan's threshold to the one that the query permits."""
-    if context.threshold is None:
-        return "the query permits no THRESHOLD"
+    threshold = context.permissions.threshold
+    if threshold is None:
+        return "the query has no THRESHOLD"
     if plan.cut <= 1:
         return "the plan is not incremental"
-    if context.threshold == 1:
-        return "boxes may take the whole map"
-    return replace(plan, threshold=context.threshold)
+    if threshold == 1:
+        return "THRESHOLD 1 does not limit boxes"
+    return replace(plan, threshold=threshold)
 
 
 RULE = Rule("projective_field", "boxes take at most the share of a map that THRESHOLD says", apply, exact=False)

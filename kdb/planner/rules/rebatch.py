@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from kdb.operators.base import ELEMENT
+from kdb.kernels.work import ELEMENT
+from kdb.operators.network import Node
 from kdb.planner.plan import LogicalPlan
 from kdb.planner.rules.base import Context, Rule
-
-FULL_BATCH_BYTES = 48 << 20
-"""Of the largest layer evaluated in full, per batch: beyond, arrays cost more to move than batching saves."""
-DEVICE_FULL_BATCH_BYTES = 256 << 20
-"""On a device, whose memory is what bounds them."""
 
 
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     """Group batches up to the bounds of a worker's buffer; towards the end fewer, so that workers end together."""
     if len(plan.batches) <= 1:
-        return "there is one batch"
+        return "there is only one batch"
     if plan.cut >= len(plan.network):
-        return "nothing is left to evaluate after the cut"
+        return "no layer is evaluated in full"
     crossing = sum(plan.network[name].shape.elements for name in plan.crossing()) * ELEMENT
     positions = min(context.buffer_positions, max(context.buffer_bytes // crossing, 1))
     largest = max(len(batch) for batch in plan.batches)
@@ -32,10 +29,14 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
         stop = first + min(fits, -(-(count - first) // shares))
         groups.append(tuple(range(first, stop)))
         first = stop
-    widest = max(node.shape.elements for node in plan.network.nodes[plan.cut :]) * ELEMENT
-    most_bytes, most = (FULL_BATCH_BYTES, 64) if context.costs.backend.host else (DEVICE_FULL_BATCH_BYTES, 256)
-    full_batch = context.batch_size or max(min(most_bytes // widest, most), 1)
-    return replace(plan, groups=tuple(groups), full_batch=full_batch)
+    return replace(plan, groups=tuple(groups), full_batch=full_batch(plan.network.nodes[plan.cut :], context))
+
+
+def full_batch(nodes: Sequence[Node], context: Context) -> int:
+    """How many positions a full evaluation of ``nodes`` takes at a time."""
+    widest = max(node.shape.elements for node in nodes) * ELEMENT
+    traits = context.costs.backend.traits
+    return context.batch_size or max(min(traits.full_batch_bytes // widest, traits.full_batch), 1)
 
 
 RULE = Rule("rebatch", "batches are gathered before the layers that are evaluated in full", apply)

@@ -1,0 +1,85 @@
+"""A group of batches through all stages of a plan: patches in, logits out, in whichever thread calls.
+
+The batches of a group pass the delta stage one after another; what crosses the cut is gathered in one buffer, and the
+later stages run on that.  Threads, queues and the order of groups are the executor's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kdb.execution.measured import Measured
+from kdb.execution.stages import DeltaStage, FullStage, Gathered, Occlusion
+from kdb.execution.views import MaterializedViews
+from kdb.geometry import IntArray
+from kdb.kernels.base import Array
+from kdb.planner.plan import PhysicalPlan
+
+
+@dataclass(frozen=True, eq=False)
+class GroupResult:
+    """The ``logits`` float32 [n, K] of a group's positions, whose indices are ``members`` int64 [n]."""
+
+    members: IntArray
+    logits: Array
+    measured: Measured
+
+
+class Pipeline:
+    """The stages of ``plan`` over the views of one image and under one occlusion; workers share it.
+
+    ``stopped`` is asked between two batches; with ``analyze`` every layer waits for the device, so that its own time
+    is measured.
+    """
+
+    def __init__(
+        self,
+        plan: PhysicalPlan,
+        views: MaterializedViews,
+        occlusion: Occlusion,
+        stopped: Callable[[], bool] = lambda: False,
+        analyze: bool = False,
+    ) -> None:
+        first, *rest = plan.stages
+        self._plan, self._stopped = plan, stopped
+        self._deltas = DeltaStage(first, plan, views, occlusion, analyze)
+        self._full = [FullStage(stage, plan, views, stopped, analyze) for stage in rest]
+        self._output = plan.logical.network.output
+        self._baseline = plan.backend.memory.download(views[self._output.name]).reshape(-1)
+
+    def run(self, group: Sequence[int]) -> Callable[[], GroupResult] | None:
+        """Run the batches numbered in ``group``; None if stopped on the way.
+
+        What is returned waits for the device, if the results are still being computed there, and gives them.
+        """
+        batches = [self._plan.logical.batches[i] for i in group]
+        gathered = Gathered(self._plan.backend, sum(map(len, batches)))
+        measured, evaluated = Measured(), [np.zeros(0, np.int64)]
+        for batch in batches:
+            if self._stopped():
+                return None
+            changed, maps = self._deltas.run(batch, measured)
+            if len(changed):
+                evaluated.append(changed)
+                gathered.add(maps)
+        fetched: Callable[[], Array] | None = None
+        if gathered.count:
+            maps = gathered.maps()
+            for stage in self._full:
+                maps = stage.run(maps, gathered.count, measured)
+            fetched = self._plan.backend.memory.fetch(maps[self._output.name])
+        measured.evaluated = gathered.count
+        members = np.concatenate(batches)
+        return lambda: GroupResult(members, self._logits(members, np.concatenate(evaluated), fetched), measured)
+
+    def _logits(self, members: IntArray, evaluated: IntArray, fetched: Callable[[], Array] | None) -> Array:
+        """Float32 [n, K] of all ``members``: those that were not ``evaluated`` have the unmodified image's."""
+        logits = np.empty((len(members), self._output.shape.channels), np.float32)
+        logits[:] = self._baseline
+        if fetched is not None:
+            order = np.argsort(members, kind="stable")
+            logits[order[np.searchsorted(members, evaluated, sorter=order)]] = fetched().reshape(len(evaluated), -1)
+        return logits

@@ -1,0 +1,31 @@
+"""What a query permits the planner beyond exact arithmetic in float32 on the CPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Permissions:
+    """What a plan may do; the defaults permit no approximation.
+
+    precision       'bf16' or 'tf32' permits kernels for deltas that round to fewer bits than float32; a CPU has no
+                    tf32
+    threshold       the share of a map, on either axis, to which boxes may be limited; None permits no limit
+    freeze_context  whether gates by the whole map may keep the values that they have on the unmodified image
+    device          'cpu', 'gpu', or 'auto': a GPU where there is one and it is expected to take less time
+    approximate     whether the query has APPROXIMATE, which permits low fidelity in some rounds; this plan is of such
+                    a round if it also has ``freeze_context``
+
+    That the patch is of one colour is no permission but a property of the patch; see :meth:`Engine.plan`.
+    """
+
+    precision: str = "fp32"
+    threshold: float | None = None
+    freeze_context: bool = False
+    device: str = "cpu"
+    approximate: bool = False
+
+
+EXACT = Permissions()
+"""Nothing but exact arithmetic in float32 on the CPU."""

@@ -1,0 +1,92 @@
+"""From what the rounds of a query have found to its heat map; nothing is computed here but the map's own layout."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdb.execution.measured import Measured
+from kdb.language import syntax
+from kdb.planner.plan import PhysicalPlan
+from kdb.queries.bind import ImageQuery
+from kdb.queries.clauses import approximations
+from kdb.queries.positions import Selection
+from kdb.queries.scoring import Scorer, Scores
+from kdb.results.maps import HeatMap, Score, Stats
+from kdb.sampling.strategy import Estimate
+from kdb.version import __version__
+
+
+def heat_map(image_query: ImageQuery, scorer: Scorer, estimate: Estimate, stats: Stats, complete: bool) -> HeatMap:
+    """The heat map of an ``estimate``; ``complete`` unless an interruption left some of it out."""
+    bound, prepared = image_query.bound, image_query.prepared
+    query, model, selection = bound.query, bound.traced.model, bound.selection
+    several = scorer.has_axis
+    labels = tuple(model.label_of(index) for index in scorer.classes)
+    baseline = tuple(float(value) for value in scorer.baseline)
+    kind: Any = scorer.kind
+    score: Score = kind
+
+    def on_grid(values: Scores) -> NDArray[np.float32]:
+        """[classes, n] of the selected positions -> [classes, rows, cols], without the first axis for one class."""
+        laid = _on_grid(values, selection)
+        return laid if several else laid[0]
+
+    evaluated = np.zeros(math.prod(selection.grid.shape[:-1]), bool)
+    evaluated[selection.cells] = estimate.evaluated
+    # Where nothing permits an approximation, an anytime map is one as long as any value is an estimate.
+    exact = not approximations(query) and not np.isfinite(estimate.values[:, ~estimate.evaluated]).any()
+    return HeatMap(
+        values=on_grid(estimate.values),
+        positions=selection.grid,
+        baseline=baseline if several else baseline[0],
+        class_index=scorer.classes if several else scorer.classes[0],
+        label=labels if several else labels[0],
+        score=score,
+        patch=(bound.patch.height, bound.patch.width),
+        stride=None if isinstance(query.region, syntax.At) else query.stride or syntax.DEFAULT_STRIDE,
+        image=prepared.image,
+        source=image_query.name,
+        source_box=prepared.source_box,
+        source_size=prepared.source_size,
+        query=str(replace(query, into=None)),
+        model=model.name,
+        model_identity=bound.traced.identity,
+        version=__version__,
+        exact=bool(exact),
+        complete=complete,
+        evaluated=evaluated.reshape(selection.grid.shape[:-1]),
+        error=None if estimate.error is None else on_grid(estimate.error),
+        ssim_estimate=estimate.ssim,
+        stats=stats,
+    )
+
+
+def statistics(plan: PhysicalPlan, measured: Measured, positions: int, seconds: Mapping[str, float]) -> Stats:
+    """The statistics of a map of so many ``positions``: the ``plan`` of its first round, and what all rounds measured.
+
+    ``seconds`` are by phase; those of each stage, summed over its workers, are added to them.
+    """
+    steps = [step for stage in plan.stages for step in stage.steps]
+    return Stats(
+        naive_macs=plan.logical.network.macs * positions,
+        executed_macs=measured.macs,
+        positions=positions,
+        evaluated=measured.evaluated,
+        seconds={**seconds, **{f"{name} (threads)": value for name, value in measured.stages.items()}},
+        kernels=dict(sorted(Counter(step.kernel.name for step in steps).items())),
+    )
+
+
+def _on_grid(values: Scores, selection: Selection) -> NDArray[np.float32]:
+    """[classes, n] of the selected positions -> float32 [classes, *grid], NaN at all others."""
+    shape = selection.grid.shape[:-1]
+    grid = np.full((len(values), math.prod(shape)), np.nan, np.float32)
+    grid[:, selection.cells] = values
+    return grid.reshape(len(values), *shape)

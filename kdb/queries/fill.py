@@ -1,0 +1,55 @@
+"""What covers the image under the patch: checked before any image is read, made of pixels once there is one."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from kdb.errors import ClauseError
+from kdb.geometry import Size
+from kdb.language import syntax
+from kdb.language.arguments import Arguments
+
+FloatArray = npt.NDArray[np.float32]
+
+GRAYS = {"black": 0.0, "gray": 128.0, "white": 255.0}
+
+
+def check_fill(fill: syntax.Fill, patch: Size, channels: int, arguments: Arguments) -> None:
+    """Raise BindError for a fill that does not have the patch's size or the image's number of ``channels``."""
+    if fill.kind == "rgb" and channels != 3:
+        raise ClauseError(f"{{FILL rgb}} needs three channels, and the model takes {channels}; give {{FILL $patch}}")
+    if fill.parameter is None:
+        return
+    value = arguments.array(fill.parameter)
+    if value.dtype != np.uint8 or value.shape not in (tuple(patch), (*patch, channels)):
+        raise ClauseError(
+            "{FILL} takes a uint8 array [{patch.height}, {patch.width}, {channels}], the patch's size; got {given}",
+            patch=patch,
+            channels=channels,
+            given=f"{value.dtype} {list(value.shape)}",
+        )
+
+
+def is_uniform(fill: syntax.Fill) -> bool:
+    """Whether the patch is of one colour for every image and any value of the parameters."""
+    return fill.kind != "blur" and fill.parameter is None
+
+
+def fill_pixels(fill: syntax.Fill, patch: Size, image: FloatArray, arguments: Arguments) -> tuple[FloatArray, bool]:
+    """What covers ``image``, float32 [H, W, C] of pixels 0 to 255, and whether it is aligned with the image.
+
+    The first is the patch, float32 [h, w, C]; where it is aligned, an image [H, W, C] that shows through the patch.
+    """
+    if fill.kind == "blur":
+        sigma = fill.args[0]
+        return np.asarray(ndimage.gaussian_filter(image, (sigma, sigma, 0), mode="nearest"), np.float32), True
+    if fill.parameter is not None:
+        value = np.asarray(arguments[fill.parameter], np.float32)
+        colours = value if value.ndim == 3 else value[:, :, None]
+    elif fill.kind == "mean":
+        colours = image.mean(axis=(0, 1), dtype=np.float64)
+    else:
+        colours = np.asarray(fill.args or GRAYS[fill.kind])
+    return np.broadcast_to(np.asarray(colours, np.float32), (*patch, image.shape[2])), False

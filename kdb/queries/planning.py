@@ -1,0 +1,53 @@
+"""The sampling strategy of a bound query, and the plan of each of its rounds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from kdb.execution.engine import Engine, Planned
+from kdb.geometry import IntArray
+from kdb.planner.permissions import Permissions
+from kdb.queries.bind import BoundQuery
+from kdb.sampling.choose import strategy_of
+from kdb.sampling.strategy import Strategy
+
+LOW_FIDELITY = 0.8
+"""The projective field threshold of low fidelity: on photographs it leaves an SSIM of .975 to .995."""
+JUDGED = 128
+"""Positions by whose plans it is judged whether low fidelity is worth it."""
+
+
+def first_round(engine: Engine, bound: BoundQuery) -> tuple[Planned, str]:
+    """The plan of a query's first round, and a note on its strategy; no pixel is looked at."""
+    strategy = strategy_for(engine, bound)
+    positions = bound.selection.positions[strategy.propose()]
+    return plan_round(engine, bound, positions, strategy.low_fidelity), strategy.note
+
+
+def strategy_for(engine: Engine, bound: BoundQuery, anytime: bool = False) -> Strategy:
+    """The strategy that proposes the query's positions; an ``anytime`` one samples even an exact query."""
+
+    def gain() -> float:
+        positions = bound.selection.positions
+        some = positions[:: max(len(positions) // JUDGED, 1)]
+        low, full = (plan_round(engine, bound, some, low).physical for low in (True, False))
+        return full.seconds / low.seconds
+
+    shape, cells = bound.selection.grid.shape[:-1], len(bound.selection.cells)
+    return strategy_of(bound.query, shape, cells, engine.settings["seed"], anytime, gain)
+
+
+def plan_round(engine: Engine, bound: BoundQuery, positions: IntArray, low: bool) -> Planned:
+    """The plan for some of the query's ``positions`` int64 [n, 2], of ``low`` fidelity or as the query says."""
+    permissions = low_fidelity(bound.permissions) if low else bound.permissions
+    return engine.plan(bound.traced.network, positions, bound.patch, permissions, uniform=bound.uniform)
+
+
+def low_fidelity(permissions: Permissions) -> Permissions:
+    """Permissions for a round of low fidelity: everything is permitted, and the planner takes what is faster."""
+    return replace(
+        permissions,
+        threshold=LOW_FIDELITY if permissions.threshold is None else permissions.threshold,
+        precision="bf16" if permissions.precision == "fp32" else permissions.precision,
+        freeze_context=True,
+    )

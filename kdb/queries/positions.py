@@ -1,0 +1,98 @@
+"""The positions that a query evaluates: the lattice of its stride, a part of that, or those of AT."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kdb.errors import BindError, ClauseError
+from kdb.geometry import IntArray, Size, lattice
+from kdb.language import syntax
+from kdb.language.arguments import Arguments
+from kdb.sampling import drill_down
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """The positions of a query: the set G of the paper.
+
+    ``grid`` int64 [rows, cols, 2] holds the (y, x) of the whole lattice; with AT, [n, 2] holds the given positions.
+    ``cells`` int64 [n] are the flat indices of the positions in the grid that the query evaluates.
+    """
+
+    grid: IntArray
+    cells: IntArray
+
+    @property
+    def positions(self) -> IntArray:
+        """The (y, x) to evaluate, int64 [n, 2]."""
+        return self.grid.reshape(-1, 2)[self.cells]
+
+
+def select(query: syntax.Occlude, size: Size, arguments: Arguments) -> Selection:
+    """The positions that the query evaluates on an input of ``size`` pixels.
+
+    Raises BindError for a patch larger than the input, positions outside it, a mask of another size, an empty region.
+    """
+    patch = Size(query.patch.height, query.patch.width)
+    if patch.height > size.height or patch.width > size.width:
+        raise BindError(
+            f"a patch of {patch.height} x {patch.width} is larger than the input of {size.height} x {size.width} pixels"
+        )
+    if isinstance(query.region, syntax.At):
+        positions = _points(arguments.array(query.region.parameter), patch, size)
+        return Selection(positions, np.arange(len(positions)))
+    # A stride beyond the grid takes one step; cut, so that any whole number fits an int64.
+    sy, sx = (min(step, length) for step, length in zip(query.stride or syntax.DEFAULT_STRIDE, size, strict=True))
+    axes = np.meshgrid(lattice(size.height, patch.height, sy), lattice(size.width, patch.width, sx), indexing="ij")
+    grid = np.stack(axes, axis=-1)
+    corners = grid.reshape(-1, 2)
+    if isinstance(query.region, syntax.Box):
+        box = query.region
+        low = np.array([min(box.y, size.height), min(box.x, size.width)])
+        high = np.array([min(box.y + box.height, size.height), min(box.x + box.width, size.width)])
+        inside = ((corners >= low) & (corners + patch <= high)).all(axis=1)
+        where = f"wholly in the box ({box.y}, {box.x}, {box.height}, {box.width}) of {{WITHIN}}"
+    elif isinstance(query.region, syntax.Mask):
+        mask = _mask(arguments.array(query.region.parameter), size)
+        centres = corners + np.array(patch) // 2
+        inside = mask[centres[:, 0], centres[:, 1]]
+        where = "with its centre pixel in the mask of {WITHIN}"
+    else:
+        if query.drill_down is not None:
+            drill_down.check(query.drill_down, query.stride or syntax.DEFAULT_STRIDE, size)
+        return Selection(grid, np.arange(len(corners)))
+    if not inside.any():
+        raise ClauseError(
+            f"no position of the {patch.height} x {patch.width} patch at {{STRIDE}} ({sy}, {sx}) lies {where}"
+        )
+    return Selection(grid, np.flatnonzero(inside))
+
+
+def _points(points: npt.NDArray[Any], patch: Size, size: Size) -> IntArray:
+    if points.ndim != 2 or points.shape[1] != 2 or points.dtype.kind not in "iu" or not len(points):
+        raise ClauseError(
+            "{AT} takes an int array [n, 2] of (y, x), n at least 1; got {given}",
+            given=f"{points.dtype} {list(points.shape)}",
+        )
+    points = points.astype(np.int64)
+    outside = ((points < 0) | (points + patch > size)).any(axis=1)
+    if outside.any():
+        y, x = points[outside][0]
+        raise BindError(
+            f"a patch of {patch.height} x {patch.width} at ({y}, {x}) leaves the input of {size.height} x {size.width}"
+        )
+    return points
+
+
+def _mask(mask: npt.NDArray[Any], size: Size) -> npt.NDArray[np.bool_]:
+    if mask.dtype != np.bool_ or mask.shape != tuple(size):
+        raise ClauseError(
+            "the mask of {WITHIN} is a bool array [{size.height}, {size.width}], the model's input; got {given}",
+            size=size,
+            given=f"{mask.dtype} {list(mask.shape)}",
+        )
+    return mask

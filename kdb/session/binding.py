@@ -1,0 +1,61 @@
+"""What a session binds queries with: its images by name, its models, the tunings that its study keeps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from kdb.language import syntax
+from kdb.language.arguments import Arguments
+from kdb.models.catalog import TracedModel
+from kdb.queries import bind, clauses, sources
+from kdb.queries.bind import BoundQuery, ImageQuery, Tuned
+from kdb.queries.sources import Found
+from kdb.sampling.choose import DEFAULT_SSIM
+from kdb.session import tuning
+from kdb.session.environment import Environment
+
+
+class Binder:
+    """Binds the queries of one session."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._catalog, self._images, self._study = environment.catalog, environment.images, environment.study
+
+    def find_images(self, query: syntax.Occlude, arguments: Arguments) -> tuple[list[Found], bool]:
+        """The query's images, not read yet, and whether they are several by form: a glob or a list, even of one.
+
+        All that can be checked without images or a model has been checked then, the file that the query writes too.
+        """
+        clauses.check(query)
+        if query.into is not None:
+            sources.check_writable(query.into)
+        found, several = sources.find(query.source, arguments, self._images)
+        if query.into is not None:
+            sources.check_apart(query.into, found, several)
+        return found, several
+
+    def bind(self, query: syntax.Occlude, arguments: Arguments) -> BoundQuery:
+        """The query with all but its images looked up and checked."""
+        return bind.bind(query, arguments, self._catalog, self._tuned)
+
+    def bind_on(self, query: syntax.Occlude, arguments: Arguments, found: Found) -> ImageQuery:
+        """The query bound, on one image."""
+        name, load = found
+        image = load()  # before the model, which takes longer to fail
+        return self.bind(query, arguments).on(image, name)
+
+    def current(self, bound: BoundQuery, query: syntax.Occlude) -> BoundQuery:
+        """``bound``, or ``query`` bound anew if the model's weights have changed in place since."""
+        if self._catalog.traced(bound.traced.model) is bound.traced:
+            return replace(bound, seconds=0.0)  # its model is traced once, not for each image
+        return self.bind(query, bound.arguments)
+
+    def _tuned(self, query: syntax.Occlude, traced: TracedModel, arguments: Arguments) -> Tuned:
+        """The threshold that was tuned for such queries; raises BindError where none was."""
+        assert query.threshold is not None
+        tuned = self._study.tuning(tuning.subject(query, traced, arguments))
+        if tuned is None:
+            raise tuning.untuned(query)
+        ssim = DEFAULT_SSIM if query.threshold.ssim is None else query.threshold.ssim
+        tau = tuned.tau(ssim)
+        return tau, tuned.note(tau, ssim)

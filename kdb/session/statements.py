@@ -1,0 +1,221 @@
+"""What each statement does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import singledispatchmethod
+from typing import Any
+
+from kdb.errors import BindError
+from kdb.execution.settings import shown
+from kdb.geometry import Size
+from kdb.language import syntax
+from kdb.language.arguments import Arguments
+from kdb.models.catalog import CreatedModel
+from kdb.planner import calibration
+from kdb.planner.explain import explain, render
+from kdb.planner.rules import RULES
+from kdb.queries import clauses, evaluation, planning, sources
+from kdb.queries.sources import Found
+from kdb.results.files import filled_in
+from kdb.results.maps import HeatMap, HeatMaps
+from kdb.results.tables import PlanText, Table
+from kdb.sampling.choose import DEFAULT_SSIM
+from kdb.session import tuning
+from kdb.session.binding import Binder
+from kdb.session.describe import describe
+from kdb.session.environment import Environment
+
+Result = HeatMap | HeatMaps | Table
+
+
+class Statements:
+    """Runs statements in one session's environment."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment, self._binder = environment, Binder(environment)
+
+    def run(self, statement: syntax.Statement, arguments: Arguments) -> Result:
+        """The result of one statement."""
+        with self._environment.turn():
+            return self._run(statement, arguments)
+
+    @singledispatchmethod
+    def _run(self, statement: Any, arguments: Arguments) -> Result:
+        raise NotImplementedError(type(statement).__name__)
+
+    # ---- queries
+
+    @_run.register
+    def _occlude(self, query: syntax.Occlude, arguments: Arguments) -> Result:
+        environment, binder = self._environment, self._binder
+        found, several = binder.find_images(query, arguments)
+        if not several:
+            bound_on = binder.bind_on(query, arguments, found[0])
+            heat_map = evaluation.run(environment.engine, bound_on, environment.on_progress).heat_map
+            _save(heat_map, query, found)
+            return heat_map
+        # Bound once, so that what is wrong with the query is said now, not once an image.
+        bound = binder.bind(query, arguments) if found else None
+
+        def compute(i: int) -> HeatMap:
+            assert bound is not None, "there are images"
+            name, load = found[i]
+            with environment.turn():
+                image = load()
+                image_query = binder.current(bound, query).on(image, name)
+                return evaluation.run(environment.engine, image_query, environment.on_progress).heat_map
+
+        heat_maps = HeatMaps(sources.names(found), compute)
+        if query.into is not None:
+            heat_maps.save(query.into)
+        return heat_maps
+
+    def stream(self, query: syntax.Occlude, arguments: Arguments) -> Iterator[HeatMap]:
+        """The heat maps of a query of one image, each better than the one before; the last is the query's result.
+
+        The session is free for other statements between two of them.
+        """
+        environment = self._environment
+        with environment.turn():
+            found = self._binder.find_images(query, arguments)[0]
+            if len(found) != 1:
+                raise BindError(f"a stream is of one image; {len(found)} are given")
+            bound_on = self._binder.bind_on(query, arguments, found[0])
+        evaluations = evaluation.stream(environment.engine, bound_on, environment.on_progress, anytime=True)
+        last = None
+        while True:
+            with environment.turn():
+                evaluated = next(evaluations, None)
+            if evaluated is None:
+                break
+            last = evaluated.heat_map
+            yield last
+        if last is not None:
+            _save(last, query, found)
+
+    @_run.register
+    def _explain(self, statement: syntax.Explain, arguments: Arguments) -> Result:
+        query, engine = statement.query, self._environment.engine
+        if not statement.analyze:
+            bound = self._binder.bind(query, arguments)
+            planned, note = planning.first_round(engine, bound)
+            explained = explain(str(query), planned.physical, planned.history, planned.context, note, bound.tuned)
+        else:
+            found, several = self._binder.find_images(query, arguments)
+            if several and len(found) != 1:
+                raise BindError(f"EXPLAIN ANALYZE runs one image; {len(found)} are given")
+            bound_on = self._binder.bind_on(query, arguments, found[0])
+            run = evaluation.run(engine, bound_on, self._environment.on_progress, analyze=True)
+            _save(run.heat_map, query, found)
+            explained = explain(
+                str(query),
+                run.planned.physical,
+                run.planned.history,
+                run.planned.context,
+                run.note,
+                bound_on.bound.tuned,
+                run.measured.layers,
+                run.heat_map.stats.seconds["execute"],
+            )
+        return PlanText(("plan",), tuple((line,) for line in render(explained, statement.format).split("\n")))
+
+    @_run.register
+    def _tune(self, statement: syntax.Tune, arguments: Arguments) -> Result:
+        environment = self._environment
+        ssim = DEFAULT_SSIM if statement.ssim is None else statement.ssim
+        query = syntax.Occlude(
+            statement.source, statement.model, statement.patch, statement.stride, score=statement.score
+        )
+        clauses.check(replace(query, threshold=syntax.Threshold(auto=True, ssim=ssim)))
+        found, _ = sources.find(statement.source, arguments, environment.images)
+        chosen = [found[i] for i in tuning.sample(len(found), environment.settings["seed"])]
+        if not chosen:
+            raise BindError("no image to tune on")
+        first = self._binder.bind_on(query, arguments, chosen[0])
+        # All images are read before the first map is made: one that is broken is told at once.
+        image_queries = [first, *(first.bound.on(load(), name) for name, load in chosen[1:])]
+        tuned = tuning.measure(environment.engine, image_queries, environment.on_progress)
+        environment.study.keep_tuning(tuning.subject(query, first.bound.traced, arguments), tuned)
+        return tuned.table(ssim)
+
+    # ---- models
+
+    @_run.register
+    def _show_models(self, statement: syntax.ShowModels, arguments: Arguments) -> Result:
+        return Table(("model", "from", "input"), tuple(self._environment.catalog.listed()))
+
+    @_run.register
+    def _create_model(self, statement: syntax.CreateModel, arguments: Arguments) -> Result:
+        options = {key: arguments.plain(value) for key, value in statement.options}
+        catalog, study = self._environment.catalog, self._environment.study
+        model = catalog.create(statement.name, statement.path, options, statement.replace)
+        dimensions = "x".join(map(str, model.input_shape))
+        if study.path is not None:
+            study.keep_model(CreatedModel.of(model, statement.path, options))
+        return Table(("created", "from", "input"), ((model.name, model.weights_note, dimensions),))
+
+    @_run.register
+    def _describe_model(self, statement: syntax.DescribeModel, arguments: Arguments) -> Result:
+        catalog = self._environment.catalog
+        traced = catalog.traced(catalog.find(statement.model, arguments))
+        size, patch = traced.network.source.shape.size, statement.patch or syntax.Patch()
+        extent = Size(patch.height, patch.width)
+        return describe(traced, extent if statement.patch else Size(*map(min, extent, size)))
+
+    @_run.register
+    def _drop_model(self, statement: syntax.DropModel, arguments: Arguments) -> Result:
+        self._environment.catalog.drop(statement.name)
+        self._environment.study.forget_model(statement.name)
+        return Table(("dropped",), ((statement.name,),))
+
+    # ---- settings
+
+    @_run.register
+    def _set(self, statement: syntax.SetOption, arguments: Arguments) -> Result:
+        value = arguments.plain(statement.value)
+        self._environment.settings.set(statement.name, value)
+        self._environment.study.keep_setting(statement.name.lower(), value)
+        return self._setting(statement.name)
+
+    @_run.register
+    def _reset(self, statement: syntax.ResetOption, arguments: Arguments) -> Result:
+        settings, study = self._environment.settings, self._environment.study
+        if statement.name.lower() == "all":
+            settings.reset_all()
+            study.forget_setting()
+            return self._show_settings(syntax.ShowSettings(), arguments)
+        settings.reset(statement.name)
+        study.forget_setting(statement.name.lower())
+        return self._setting(statement.name)
+
+    def _setting(self, name: str) -> Table:
+        return Table(("setting", "value"), ((name.lower(), shown(self._environment.settings[name.lower()])),))
+
+    @_run.register
+    def _show_settings(self, statement: syntax.ShowSettings, arguments: Arguments) -> Result:
+        settings = self._environment.settings
+        rows = tuple((s.name, shown(value), shown(s.default), s.summary) for s, value in settings)
+        return Table(("setting", "value", "default", "meaning"), rows)
+
+    @_run.register
+    def _show_rules(self, statement: syntax.ShowRules, arguments: Arguments) -> Result:
+        settings = self._environment.settings
+        rows = tuple((r.name, shown(settings[f"rule.{r.name}"]), r.exact, r.summary) for r in RULES)
+        return Table(("rule", "switch", "exact", "meaning"), rows)
+
+    @_run.register
+    def _calibrate(self, statement: syntax.Calibrate, arguments: Arguments) -> Result:
+        rows: list[tuple[object, ...]] = []
+        for i, (machine, profile) in enumerate(self._environment.engine.calibrate().items()):
+            self._environment.study.keep_profile(machine, calibration.encoded(profile))
+            on, rates = "gpu " if i else "", profile.rates
+            rows += [(on + kind, width, round(rate / 1e9, 1)) for kind in sorted(rates) for width, rate in rates[kind]]
+        return Table(("work", "width", "Gmac/s"), tuple(rows))
+
+
+def _save(heat_map: HeatMap, query: syntax.Occlude, found: Sequence[Found]) -> None:
+    """Write the map of the only image to the file that the query names, if it names one."""
+    if query.into is not None:
+        heat_map.save(filled_in(query.into, sources.names(found)[0]))
