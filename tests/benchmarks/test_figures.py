@@ -23,6 +23,7 @@ TABLE = {"vgg16": (6.8, 10, 14), "resnet18": (2.2, 2.9, 3.9), "inception_v3": (1
 
 
 class TestBounds:
+    @pytest.mark.slow
     def test_they_equal_known_speedups(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(bounds, "PATCHES", (16,))
         found = bounds.measure(common.Scale(bounded=tuple(TABLE)))
