@@ -63,6 +63,7 @@ class TestExperiment:
 
 
 class TestBench:
+    @pytest.mark.slow
     def test_a_quick_run(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert bench.main(["--quick", "--threads", "1", "--out", str(tmp_path)]) == 0
         read = json.loads((tmp_path / "cpu.json").read_text())
@@ -152,6 +153,7 @@ class TestService:
         db.execute("SET threads = 1")
         assert explain() == explain() == db.explain(explain.text, explain.arguments.named)
 
+    @pytest.mark.slow
     def test_the_report(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         started: list[str] = []
 

@@ -23,6 +23,7 @@ TABLE = {"vgg16": (6.8, 10, 14), "resnet18": (2.2, 2.9, 3.9), "inception_v3": (1
 
 
 class TestBounds:
+    @pytest.mark.slow
     def test_they_equal_known_speedups(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(bounds, "PATCHES", (16,))
         found = bounds.measure(common.Scale(bounded=tuple(TABLE)))
@@ -129,6 +130,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("figures")  # one run serves all
 class TestPage:
     def test_parts_run_apart_make_one_page(self, folder: Path) -> None:
         page = (folder / "benchmarks" / "figures.md").read_text()

@@ -39,6 +39,7 @@ def test_a_rehearsal_writes_the_report_and_a_later_run_keeps_other_rows(
     assert "squeezenet1_1" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_section_that_crashes_hangs_or_raises_ends_only_itself(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

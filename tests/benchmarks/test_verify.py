@@ -70,6 +70,7 @@ class Remembered(Truth):
 
 
 class TestExactness:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", NETWORKS)
     def test_queries_equal_the_module(self, name: str) -> None:
         """All cases of the matrix by the kernels that the planner chooses, and half of them by numpy's alone."""
