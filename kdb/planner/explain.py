@@ -1,7 +1,8 @@
 """EXPLAIN: describes a physical plan as data, with measured times if it was run.
 
-An :class:`Explanation` is taken from the plan; :mod:`kdb.planner.rendering` prints it and uses nothing else.  Seconds of layers
-and stages are thread-seconds over all positions, so that their sums do not depend on the number of threads.
+An :class:`Explanation` is taken from the plan; :mod:`kdb.planner.rendering` prints it and uses nothing
+else.  Seconds of layers and stages are thread-seconds over all positions, so that their sums do not depend on the
+number of threads.
 """
 
 from __future__ import annotations
