@@ -315,7 +315,7 @@ def test_an_interruption_while_views_are_materialized(session: Session, monkeypa
         launches.append(name)
         if len(launches) == 2:
             os.kill(os.getpid(), signal.SIGINT)
-            assert _current.turn.stop.wait(10)  # until the caller has been told
+            assert _current.turn.stop.wait(60)  # until the caller has been told
         launch(name, *arguments)
 
     heat_map(session, f"{QUERY} ON gpu")
