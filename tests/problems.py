@@ -133,7 +133,7 @@ class Run:
         occlusion = self.occlusion or problem.occlusion
         Executor(self.threads).run(self.plan, self.views, occlusion, sink, self.progress)
         asked = results if logical.duplicates is None else results[logical.duplicates]
-        baseline = backend.download(self.views[logical.network.output.name])
+        baseline = backend.memory.download(self.views[logical.network.output.name])
         return np.concatenate([asked, baseline.reshape(1, -1)])
 
 

@@ -21,7 +21,7 @@ REPEATS = 20
 
 
 def ceilings(check: Check, rows: Rows, network: str) -> None:
-    """Measure all of these."""
+    """Report the limits of the device; they do not depend on ``network``."""
     large = check.device == "cuda"
     with torch.inference_mode():
         _copy(check, rows, 2**30 if large else 2**26)
@@ -29,12 +29,12 @@ def ceilings(check: Check, rows: Rows, network: str) -> None:
             _product(check, rows, precision, 8192 if large else 512)
     label, backend = next(backends(check))
     with backend.running(), torch.inference_mode():
-        tiny = backend.upload(np.zeros((1, 1, 1, 4), np.float32))
+        tiny = backend.memory.upload(np.zeros((1, 1, 1, 4), np.float32))
         rows(
             "Launches", what=f"a sum of four numbers ({label})",
-            us_each=_queued(lambda: backend.add(tiny, tiny, True), backend.synchronize) * 1e6,
+            us_each=_queued(lambda: backend.maps.add(tiny, tiny, True), backend.synchronize) * 1e6,
         )  # fmt: skip
-        x = backend.upload(np.random.default_rng(0).standard_normal((8, 14, 14, 32)).astype(np.float32))
+        x = backend.memory.upload(np.random.default_rng(0).standard_normal((8, 14, 14, 32)).astype(np.float32))
         spec = ConvolutionSpec(Weight(np.ones((32, 32, 3, 3), np.float32)), None, Sliding((3, 3)), 1, (1, 1, 1, 1))
         kernel = backend.kernels.convolution(spec.sliding, 1)[0]
 

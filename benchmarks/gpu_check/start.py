@@ -21,7 +21,7 @@ from kdb.kernels.gpu.source import INSTANCES, kernels
 
 
 def start(check: Check, rows: Rows, network: str) -> None:
-    """Run all of these."""
+    """Report versions, registers and one convolution at each precision; ``network`` is not used."""
     _versions(check, rows)
     if check.device == "cuda":
         _registers(rows)
@@ -70,14 +70,14 @@ def _convolution(rows: Rows, label: str, backend: Backend) -> None:
     competing = [kernel for kernel in backend.kernels.convolution_deltas(spec.sliding, 1) if kernel.timed]
     kernel = competing[-1 if label.endswith("bf16, all") else 0]
     with backend.running(), torch.inference_mode():
-        delta = Delta(at, backend.delta(values))
+        delta = Delta(at, backend.memory.upload_delta(values))
         seconds = []
         for _ in range(5):
             begun = time.perf_counter()
             found = kernel.delta(backend, spec, delta, out)
             backend.synchronize()
             seconds.append(time.perf_counter() - begun)
-        error = float(np.abs(backend.download(found) - expected).max() / np.abs(expected).max())
+        error = float(np.abs(backend.memory.download(found) - expected).max() / np.abs(expected).max())
     flops = 2 * n * 18 * 18 * 9 * channels**2
     rows(
         "One convolution", backend=label, kernel=kernel.name, error=error, first_ms=seconds[0] * 1e3,

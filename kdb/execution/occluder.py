@@ -66,7 +66,7 @@ class Occluder:
         plan = self._plan
         views, kept = self._engine.materialize(plan, self._identity, image)
         self._executed += 0 if kept else self._network.macs
-        baseline = plan.backend.download(views[plan.logical.network.output.name]).reshape(1, -1)
+        baseline = plan.backend.memory.download(views[plan.logical.network.output.name]).reshape(1, -1)
         if not agree(output.reshape(1, -1), torch.from_numpy(baseline)):
             raise ModelError("the model gives other outputs than its trace, as if it had been changed since")
         return ViewedImage(views, baseline)

@@ -48,7 +48,7 @@ class Pipeline:
         self._deltas = DeltaStage(first, plan, views, occlusion, analyze)
         self._full = [FullStage(stage, plan, views, stopped, analyze) for stage in rest]
         self._output = plan.logical.network.output
-        self._baseline = plan.backend.download(views[self._output.name]).reshape(-1)
+        self._baseline = plan.backend.memory.download(views[self._output.name]).reshape(-1)
 
     def run(self, group: Sequence[int]) -> Callable[[], GroupResult] | None:
         """Run the batches numbered in ``group``; None if stopped on the way.
@@ -70,7 +70,7 @@ class Pipeline:
             maps = gathered.maps()
             for stage in self._full:
                 maps = stage.run(maps, gathered.count, measured)
-            fetched = self._plan.backend.fetch(maps[self._output.name])
+            fetched = self._plan.backend.memory.fetch(maps[self._output.name])
         measured.evaluated = gathered.count
         members = np.concatenate(batches)
         return lambda: GroupResult(members, self._logits(members, np.concatenate(evaluated), fetched), measured)

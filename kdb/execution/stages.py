@@ -53,7 +53,7 @@ class Gathered:
                 continue
             if name not in self._buffers:
                 _, height, width, channels = values.shape
-                self._buffers[name] = self._backend.empty(self._capacity, Size(height, width), channels)
+                self._buffers[name] = self._backend.memory.empty(self._capacity, Size(height, width), channels)
             self._buffers[name][self.count : self.count + added] = values
         self.count += added
 
@@ -70,9 +70,9 @@ class DeltaStage:
     ) -> None:
         self._stage, self._plan, self._views, self._analyze = stage, plan, views, analyze
         self._backend, self._network = plan.backend, plan.logical.network
-        self._replacement = plan.backend.upload(occlusion.replacement)
+        self._replacement = plan.backend.memory.upload(occlusion.replacement)
         self._aligned = occlusion.aligned
-        self._channels = None if occlusion.channels is None else plan.backend.upload(occlusion.channels)
+        self._channels = None if occlusion.channels is None else plan.backend.memory.upload(occlusion.channels)
         self._constants = _constants(plan, occlusion) if plan.logical.interior else {}
 
     def run(self, batch: IntArray, measured: Measured) -> tuple[IntArray, dict[str, Array]]:
@@ -88,7 +88,7 @@ class DeltaStage:
         boxes = footprint.boxes(batch, source.shape.size)
         updates = Boxes(logical.positions[batch], logical.patch)
         placed = self._placed(batch)
-        self._backend.announce(chain((boxes, updates), placed.values(), self._derived(placed)))
+        self._backend.memory.announce(chain((boxes, updates), placed.values(), self._derived(placed)))
         values = self._source_delta(boxes, updates)
         if logical.drop_null:
             changed = (values != 0).any(axis=(1, 2, 3))
@@ -99,7 +99,7 @@ class DeltaStage:
                     return batch, {}
                 # The largest box may have gone: all boxes of a batch have the extent of the largest that is left.
                 boxes, placed = footprint.boxes(batch, source.shape.size), self._placed(batch)
-                values = self._backend.embed(Delta(left, values), boxes)
+                values = self._backend.deltas.embed(Delta(left, values), boxes)
         deltas: dict[str, Delta] = {source.name: Delta(boxes, values)}
         for step in self._stage.steps:
             if step.kernel is FUSED:
@@ -142,7 +142,7 @@ class DeltaStage:
     def _source_delta(self, boxes: Boxes, updates: Boxes) -> Array:
         """``fill - image[B]``; a patch clipped by the far edge keeps what is inside, zero elsewhere in its box."""
         image = self._views[self._network.source.name]
-        return self._backend.occlude(image, updates, self._replacement, self._aligned, self._channels, boxes)
+        return self._backend.deltas.occlude(image, updates, self._replacement, self._aligned, self._channels, boxes)
 
     def _apply(
         self, step: Step, deltas: Mapping[str, Delta], batch: IntArray, boxes: Boxes, measured: Measured
@@ -180,12 +180,12 @@ class DeltaStage:
     def _around(self, node: Node, update: Update, core: Part) -> Array:
         """A layer's delta: by its delta rule around the core, and inside it the layer's constant minus its view."""
         boxes = update.boxes
-        values = self._backend.empty(len(boxes), boxes.extent, node.shape.channels)
+        values = self._backend.memory.empty(len(boxes), boxes.extent, node.shape.channels)
         for strip in core.around(boxes.extent):
             part = replace(update, boxes=boxes.part(strip))
             values[strip.slices] = node.operator.delta(self._backend, self._network.parameters, part)
         constant = self._constants[node.name].reshape(-1)
-        self._backend.replace(self._views[node.name], boxes.part(core), constant, values[core.slices])
+        self._backend.deltas.replace(self._views[node.name], boxes.part(core), constant, values[core.slices])
         return values
 
 
@@ -239,7 +239,7 @@ class FullStage:
         """A layer's maps [count, H, W, C]; where no position changes the layer, its view repeated."""
         if name in maps:
             return maps[name]
-        return self._backend.repeat(self._views[name], count)
+        return self._backend.maps.repeat(self._views[name], count)
 
 
 def _constants(plan: PhysicalPlan, occlusion: Occlusion) -> dict[str, Array]:

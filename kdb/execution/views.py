@@ -33,7 +33,7 @@ def materialize(network: Network, image: Array, backend: Backend, wanted: Collec
 
     Raises ExecutionError where a layer fails or the logits are not finite.
     """
-    image = backend.upload(image[None])
+    image = backend.memory.upload(image[None])
     last = {source: i for i, node in enumerate(network) for source in node.inputs}
     alive: dict[str, Array] = {}
     kept: dict[str, Array] = {}
@@ -59,7 +59,7 @@ def materialize(network: Network, image: Array, backend: Backend, wanted: Collec
             if last[source] == i:
                 alive.pop(source, None)
     logits = alive[network.output.name]
-    if not backend.all_finite(logits):
+    if not backend.memory.all_finite(logits):
         raise ExecutionError("the model's output for the unmodified image is not finite (NaN or infinity)")
     return MaterializedViews(kept)
 

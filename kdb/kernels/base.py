@@ -1,8 +1,8 @@
-"""What every backend offers: the verbs that operators compute with, and the small language of pointwise maps.
+"""What every backend offers: verbs that operators compute with, by family, and the small language of pointwise maps.
 
 Arrays are the backend's own, float32, channels last and C-contiguous: a *map* is [n, height, width, channels] (a vector
-is a map of one cell), a *view* is [height, width, channels].  All arithmetic is a verb here; arrays themselves are only
-sliced by position, reshaped, and copied.  Kernels get ready boxes and do no geometry of their own.
+is a map of one cell), a *view* is [height, width, channels].  All arithmetic is a verb or a kernel; arrays themselves
+are only sliced by position, reshaped, and copied.  Both get ready boxes and do no geometry of their own.
 """
 
 from __future__ import annotations
@@ -82,33 +82,33 @@ class Sliding(NamedTuple):
 FloatArray = npt.NDArray[np.float32]
 
 Origin = FloatArray | Callable[[], FloatArray]
-"""An array, or how to come by it."""
+"""An array, or a function that computes it."""
 
 
 class Weight:
-    """One parameter, and the layouts that kernels derived from it, kept.
+    """One parameter, and the layouts that kernels have derived from it.
 
-    What rules make of weights is computed when it is first read: a plan needs no numbers.  Two threads may both derive
-    an array or a layout; either serves.
+    Weights that a rule rewrites are computed when they are first read, since planning needs no values.  Two threads
+    may derive the same array or layout at once; either result serves.
     """
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
-        self._forms: dict[str, Any] = {}
+        self._layouts: dict[str, Any] = {}
 
     @property
     def array(self) -> FloatArray:
-        """The numbers."""
+        """The parameter's values, computed when they are first read."""
         origin = self._origin
         if not isinstance(origin, np.ndarray):
             origin = self._origin = origin()  # and whatever it was derived from is let go
         return origin
 
-    def form(self, name: str, derive: Callable[[FloatArray], Any]) -> Any:
-        """The layout ``name``, derived at the first call."""
-        if name not in self._forms:
-            self._forms[name] = derive(self.array)
-        return self._forms[name]
+    def layout(self, name: str, derive: Callable[[FloatArray], Any]) -> Any:
+        """The layout ``name``, which ``derive`` computes at the first call."""
+        if name not in self._layouts:
+            self._layouts[name] = derive(self.array)
+        return self._layouts[name]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,7 +146,7 @@ Product = Callable[[FloatArray, FloatArray, FloatArray], object]
 Parameters = Mapping[str, Weight]
 
 Tail = Callable[[Sequence[Any]], Any]
-"""The rest of a model: torch tensors [n, H, W, C] in, logits [n, K] out; in float32, deterministic."""
+"""The rest of a model, float32 and deterministic: torch tensors [n, H, W, C] in, logits [n, K] out."""
 
 
 @dataclass(eq=False)
@@ -165,12 +165,14 @@ class Delta:
         return self.values if self.donate else self.values.copy()
 
     def fills(self, boxes: Boxes) -> bool:
-        """Whether it lies in ``boxes`` and nothing of them is left."""
+        """Whether its boxes are exactly ``boxes``."""
         return self.boxes.extent == boxes.extent and bool((self.boxes.origins == boxes.origins).all())
 
 
 class Epilogue(NamedTuple):
-    """``f(v[B] + d) - f(v[B])`` of a delta d: what a pointwise layer makes of it; zero stays zero.
+    """The delta rule of a pointwise layer, applied to a delta d as it is computed: ``f(v[B] + d) - f(v[B])``.
+
+    Where d is zero so is the result.
 
     ``view`` is v; ``result`` is ``f(v)`` where every function of the program is in ROUNDED, otherwise None.
     """
@@ -181,36 +183,23 @@ class Epilogue(NamedTuple):
     result: Array | None
 
 
-class Backend(Protocol):
-    """The verbs.  ``n`` is a batch of positions, each at its own place in the layer's map."""
-
-    name: str
-    kernels: Kernels
-    """The physical operators that it has for convolutions, dense layers and sums."""
-    traits: DeviceTraits
-    threads: Threads
-    """Where all verbs are to be called."""
-
-    def running(self) -> AbstractContextManager[None]:
-        """Around all other verbs, in the thread that calls them."""
-
-    def synchronize(self) -> None:
-        """Wait for all that was asked of a device, as a clock must."""
+class Memory(Protocol):
+    """A device's arrays, and their way from the host and back."""
 
     def upload(self, array: FloatArray) -> Array:
-        """A host's array as the backend's own."""
+        """A float32 array of the host as an array of the device."""
 
-    def delta(self, array: FloatArray) -> Array:
-        """A host's array as deltas are kept, which may be in fewer bits."""
+    def upload_delta(self, array: FloatArray) -> Array:
+        """A float32 array of the host as a delta's values on the device, which may be stored in fewer bits."""
 
     def download(self, array: Array) -> FloatArray:
-        """The backend's array as a host's own."""
+        """An array of the device as a float32 array of the host, once it is computed."""
 
     def fetch(self, array: Array) -> Callable[[], FloatArray]:
-        """Begin to download; the function that is returned waits until the array is there."""
+        """Begin a download; the function that is returned waits for its end and gives the array."""
 
     def announce(self, boxes: Iterable[Boxes]) -> None:
-        """All boxes that a batch's layers are about to use: a device takes them in one copy, a host looks at none."""
+        """Prepare the boxes that all layers of a batch are about to use, in one copy to the device."""
 
     def empty(self, n: int, extent: Size, channels: int) -> Array:
         """An array [n, h, w, C] that is still to be written to."""
@@ -221,10 +210,9 @@ class Backend(Protocol):
     def constant(self, value: Weight) -> Array:
         """A parameter [H, W, C] as a map of one position."""
 
-    def framework(self, tail: Tail, inputs: Sequence[Array]) -> Array:
-        """``tail`` of maps [n, H, W, C], evaluated by the model's own framework: [n, 1, 1, K]."""
 
-    # Updates, and deltas laid on views.
+class Deltas(Protocol):
+    """Updates, and deltas over boxes of a view; ``n`` positions, each at its own place in the layer's map."""
 
     def occlude(
         self, image: Array, updates: Boxes, replacement: Array, aligned: bool, channels: Array | None, boxes: Boxes
@@ -247,16 +235,18 @@ class Backend(Protocol):
     def stack(self, deltas: Sequence[Delta | None], channels: Sequence[int], boxes: Boxes) -> Array:
         """Deltas over ``boxes``, stacked along the channels; None stands for zeros of so many ``channels``."""
 
-    def product_delta(self, x: Delta | None, y: Delta | None, view_x: Array, view_y: Array, boxes: Boxes) -> Array:
+    def product(self, x: Delta | None, y: Delta | None, view_x: Array, view_y: Array, boxes: Boxes) -> Array:
         """``dx y + x dy + dx dy`` over ``boxes``; the view of one operand is read where the other changes."""
 
-    def pointwise_delta(self, delta: Delta, epilogue: Epilogue) -> Array:
-        """The epilogue of a delta; it may take the memory of one that is donate."""
+    def pointwise(self, delta: Delta, epilogue: Epilogue) -> Array:
+        """The epilogue of a delta; it may take the memory of one that is donated."""
 
     def replace(self, view: Array, boxes: Boxes, value: Array, out: Array) -> None:
         """``value - view[B]`` into ``out`` [n, h, w, C]: the delta of cells that become ``value`` [C]."""
 
-    # Sliding windows and matrices, of whole maps and of deltas.
+
+class Windows(Protocol):
+    """Pools, means and resampling, of whole maps and of deltas."""
 
     def max_pool(self, x: Array, sliding: Sliding, padding: Margins, size: Size) -> Array:
         """Maximum over each window, minus infinity around the map; ``size`` is the output's."""
@@ -280,7 +270,9 @@ class Backend(Protocol):
     def resample(self, x: Array, rows: Weight, columns: Weight) -> Array:
         """``rows x columns^T`` for each channel; [h', h] and [w', w]."""
 
-    # Cell by cell.
+
+class Maps(Protocol):
+    """Whole maps cell by cell: pointwise functions, sums and products, selections."""
 
     def pointwise(self, x: Array, program: Program, parameters: Parameters, donate: bool) -> Array:
         """``f(x)``; ``donate`` grants the memory of ``x``."""
@@ -311,3 +303,39 @@ class Backend(Protocol):
 
         ``rows`` int64 [n, h'] and ``columns`` [n, w'].
         """
+
+
+class Backend(Protocol):
+    """What computes: the kernels of one device, and its other verbs by family."""
+
+    name: str
+    traits: DeviceTraits
+    threads: Threads
+    """The threads in which all of it is to be called."""
+    kernels: Kernels
+    """The kernels for convolutions, dense layers and sums."""
+
+    @property
+    def memory(self) -> Memory:
+        """Arrays, and their way from the host and back."""
+
+    @property
+    def deltas(self) -> Deltas:
+        """Updates and deltas."""
+
+    @property
+    def windows(self) -> Windows:
+        """Pools, means and resampling."""
+
+    @property
+    def maps(self) -> Maps:
+        """Whole maps cell by cell."""
+
+    def running(self) -> AbstractContextManager[None]:
+        """Around all other calls, in the thread that makes them."""
+
+    def synchronize(self) -> None:
+        """Wait for all that was launched, as a clock must."""
+
+    def framework(self, tail: Tail, inputs: Sequence[Array]) -> Array:
+        """``tail`` of maps [n, H, W, C], evaluated by the model's own framework: [n, 1, 1, K]."""

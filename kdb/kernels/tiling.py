@@ -12,7 +12,7 @@ from itertools import product
 from kdb.kernels.base import Sliding
 
 TILES = {1: (1,), 3: (2, 3, 4), 5: (2, 4), 7: (2,)}
-"""Inputs a tile along an axis, by the number of taps: so few points that float32 bears the transforms."""
+"""Possible inputs of a tile along an axis, by the number of taps: few enough for the transforms in float32."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ class DeviceTraits:
     buffer_bytes: int
     """What all workers together gather at most between two stages."""
     buffer_positions: int
-    """The same for each worker, in positions."""
+    """What one worker gathers at most between two stages, in positions."""
     full_batch_bytes: int
     """The largest layer of a batch that is evaluated in full."""
     full_batch: int

@@ -38,7 +38,7 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Update:
-    """All that a delta rule may look at: the inputs' deltas (None: unchanged), views [H, W, C], and the output's boxes.
+    """What a delta rule is given: the inputs' deltas (None: unchanged), views [H, W, C], and the output's boxes.
 
     Views are None unless the operator asked for them through :meth:`Operator.reads`; ``shapes`` are the inputs'.
     """
@@ -50,7 +50,7 @@ class Update:
     shapes: Sequence[Shape]
     kernel: Kernel
     epilogue: Epilogue | None = None
-    """Of the pointwise layer that the same pass computes, where the kernel fuses it."""
+    """The pointwise layer that the kernel computes in the same pass; None if it fuses none."""
 
 
 class Reads(NamedTuple):
@@ -139,7 +139,7 @@ class Operator:
         raise NotImplementedError
 
     def frames(self, kernel: Kernel, boxes: Boxes) -> Boxes | None:
-        """Boxes that ``kernel`` derives from those of the output, where it uses any: for a backend to prepare."""
+        """Boxes that ``kernel`` derives from the output's, for a device to prepare; None if it derives none."""
         return None
 
     def kernels(self, k: Backend) -> tuple[Kernel, ...]:
@@ -190,4 +190,4 @@ def whole_map(inputs: Sequence[Footprint | None], shape: Shape) -> Footprint | N
 
 def materialize(k: Backend, view: Array, delta: Delta, size: Size) -> Array:
     """``v + d`` over the whole map: [n, H, W, C]."""
-    return k.superimposed(view, delta, Boxes.whole(len(delta.boxes), size))
+    return k.deltas.superimposed(view, delta, Boxes.whole(len(delta.boxes), size))

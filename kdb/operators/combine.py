@@ -30,7 +30,7 @@ class Add(Operator):
     takes_epilogue: ClassVar[bool] = True
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """That of both."""
+        """The shape of both inputs."""
         return _same_shape(inputs)
 
     def evaluate(
@@ -38,7 +38,7 @@ class Add(Operator):
     ) -> Array:
         """``x + y``."""
         x, y = inputs
-        return k.add(x, y, donate)
+        return k.maps.add(x, y, donate)
 
     def kernels(self, k: Backend) -> tuple[Kernel, ...]:
         """The backend's, which may fuse."""
@@ -46,12 +46,12 @@ class Add(Operator):
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``dx + dy``, laid into the union box."""
-        return k.union([d for d in update.inputs if d is not None], update.boxes, update.epilogue)
+        return k.deltas.union([d for d in update.inputs if d is not None], update.boxes, update.epilogue)
 
     def delta_work(
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
-        """One pass."""
+        """One pass over the union box."""
         return Work("elementwise", 0, 2 * ELEMENT * extent.area * shape.channels)
 
 
@@ -62,7 +62,7 @@ class Multiply(Operator):
     label: ClassVar[str] = "multiply"
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """That of both."""
+        """The shape of both inputs."""
         return _same_shape(inputs)
 
     def evaluate(
@@ -70,7 +70,7 @@ class Multiply(Operator):
     ) -> Array:
         """``x * y``."""
         x, y = inputs
-        return k.multiply(x, y, donate)
+        return k.maps.multiply(x, y, donate)
 
     def reads(self, kernel: Kernel, changed: Sequence[bool]) -> Reads:
         """Each operand's view, where the other one changes."""
@@ -79,7 +79,7 @@ class Multiply(Operator):
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``dx y + x dy + dx dy``."""
         (x, y), (view_x, view_y) = update.inputs, update.input_views
-        return k.product_delta(x, y, view_x, view_y, update.boxes)
+        return k.deltas.product(x, y, view_x, view_y, update.boxes)
 
     def delta_work(
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
@@ -103,12 +103,12 @@ class Concatenate(Operator):
     def evaluate(
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
-        """The stack."""
-        return k.concatenate(inputs)
+        """The inputs stacked."""
+        return k.maps.concatenate(inputs)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """The stack of the deltas in the union box; zero for operands that do not change."""
-        return k.stack(update.inputs, [shape.channels for shape in update.shapes], update.boxes)
+        return k.deltas.stack(update.inputs, [shape.channels for shape in update.shapes], update.boxes)
 
     def delta_work(
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
@@ -140,8 +140,8 @@ class Expand(Operator):
     def evaluate(
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
-        """Repeated."""
-        return k.expand(inputs[0], self.shape.size, self.shape.channels)
+        """The input repeated up to the shape."""
+        return k.maps.expand(inputs[0], self.shape.size, self.shape.channels)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """The delta, repeated alike."""
@@ -149,5 +149,5 @@ class Expand(Operator):
         assert d is not None
         values = d.values
         if update.shapes[0].size != self.shape.size:  # a map of one row, say, of which only some columns change
-            values = k.embed(d, Boxes.whole(len(d.boxes), update.shapes[0].size))
-        return k.expand(values, update.boxes.extent, self.shape.channels)
+            values = k.deltas.embed(d, Boxes.whole(len(d.boxes), update.shapes[0].size))
+        return k.maps.expand(values, update.boxes.extent, self.shape.channels)

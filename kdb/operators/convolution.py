@@ -65,7 +65,7 @@ class Convolution(Operator):
     def constant(self, k: Backend, parameters: Parameters, value: Array) -> Array:
         """One window of ``value``, unpadded."""
         y, x = self.sliding.windows(NO_MARGINS)
-        window = k.expand(value, Size(y.reach, x.reach), value.shape[-1])
+        window = k.maps.expand(value, Size(y.reach, x.reach), value.shape[-1])
         unpadded = replace(self, padding=NO_MARGINS)
         return unpadded.evaluate(k, parameters, [window], self.evaluation_kernels(k)[0], False)
 

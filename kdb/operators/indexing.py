@@ -47,10 +47,10 @@ class SelectCells(Operator):
         """``x[rows][:, columns]``."""
         n = len(inputs[0])
         rows, columns = (np.broadcast_to(np.array(cells), (n, len(cells))) for cells in (self.rows, self.columns))
-        return k.take_cells(inputs[0], rows, columns)
+        return k.maps.take_cells(inputs[0], rows, columns)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
-        """Linear: the same of the delta, zero elsewhere."""
+        """The selection from the delta with zeros around it, since selection is linear."""
         (d,) = update.inputs
         assert d is not None
 
@@ -60,7 +60,7 @@ class SelectCells(Operator):
             within: IntArray = np.array(cells)[outputs] - d.boxes.origins[:, axis, None]
             return within
 
-        return k.take_cells(d.values, read(0, self.rows), read(1, self.columns))
+        return k.maps.take_cells(d.values, read(0, self.rows), read(1, self.columns))
 
 
 def _shown(cells: Sequence[int]) -> str:

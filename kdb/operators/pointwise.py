@@ -41,14 +41,14 @@ class Pointwise(_Pointwise):
         return tuple(o for instruction in self.program for o in instruction.operands if isinstance(o, str))
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """The same."""
+        """The input's shape."""
         return inputs[0]
 
     def evaluate(
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
         """``f(x)``."""
-        return k.pointwise(inputs[0], self.program, parameters, donate)
+        return k.maps.pointwise(inputs[0], self.program, parameters, donate)
 
     @property
     def rounded(self) -> bool:
@@ -64,7 +64,7 @@ class Pointwise(_Pointwise):
         (d,) = update.inputs
         assert d is not None
         (view,) = update.input_views
-        return k.pointwise_delta(d, Epilogue(self.program, parameters, view, update.view))
+        return k.deltas.pointwise(d, Epilogue(self.program, parameters, view, update.view))
 
     def delta_work(
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
@@ -89,11 +89,11 @@ class Affine(_Pointwise):
     shift: str
 
     def weights_fields(self) -> tuple[str, ...]:
-        """Both."""
+        """Scale and shift."""
         return ("scale", "shift")
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """The same."""
+        """The input's shape."""
         return inputs[0]
 
     def evaluate(
@@ -101,18 +101,18 @@ class Affine(_Pointwise):
     ) -> Array:
         """``a x + b``."""
         program = Instruction("mul", (0, self.scale)), Instruction("add", (1, self.shift))
-        return k.pointwise(inputs[0], program, parameters, donate)
+        return k.maps.pointwise(inputs[0], program, parameters, donate)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``a d``."""
         (d,) = update.inputs
         assert d is not None
-        return k.pointwise(d.values, (Instruction("mul", (0, self.scale)),), parameters, d.donate)
+        return k.maps.pointwise(d.values, (Instruction("mul", (0, self.scale)),), parameters, d.donate)
 
     def delta_work(
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
-        """One pass."""
+        """One pass over the delta."""
         return Work("elementwise", 0, 2 * ELEMENT * extent.area * shape.channels)
 
 
@@ -138,13 +138,13 @@ class SelectChannels(_Pointwise):
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
         """``x[order]``."""
-        return k.take_channels(inputs[0], self.order)
+        return k.maps.take_channels(inputs[0], self.order)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``d[order]``."""
         (d,) = update.inputs
         assert d is not None
-        return k.take_channels(d.values, self.order)
+        return k.maps.take_channels(d.values, self.order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,14 +166,14 @@ class Flatten(Operator):
     def evaluate(
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
-        """The same memory."""
+        """The input's memory, seen as vectors."""
         return inputs[0].reshape(len(inputs[0]), 1, 1, -1)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """The delta on the whole map, flattened."""
         (d,) = update.inputs
         assert d is not None
-        whole = k.embed(d, Boxes.whole(len(d.boxes), update.shapes[0].size))
+        whole = k.deltas.embed(d, Boxes.whole(len(d.boxes), update.shapes[0].size))
         return whole.reshape(len(whole), 1, 1, -1)
 
 

@@ -19,7 +19,7 @@ from kdb.kernels.work import ELEMENT, Work
 from kdb.operators.base import Operator, Reads, Shape, Update, whole_map
 
 RECOMPUTE = Kernel("recompute")
-"""Algorithm 1 with a maximum."""
+"""The kernel of max-pooling: Algorithm 1 with a maximum in place of the convolution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class _Pool(Operator):
         return None if inputs[0] is None else inputs[0].enclosed(*self.sliding.windows(self.padding))
 
     def constant(self, k: Backend, parameters: Parameters, value: Array) -> Array:
-        """The same: it is the maximum and the mean of its copies."""
+        """``value`` itself, which is the maximum and the mean of its copies."""
         return value
 
     def full_work(self, kernel: Kernel, shapes: Sequence[Shape], shape: Shape) -> Work:
@@ -69,7 +69,7 @@ class MaxPool(_Pool):
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
         """Over the map with minus infinity around it."""
-        return k.max_pool(inputs[0], self.sliding, self.padding, Size(*self.size))
+        return k.windows.max_pool(inputs[0], self.sliding, self.padding, Size(*self.size))
 
     def kernels(self, k: Backend) -> tuple[Kernel, ...]:
         """Only Algorithm 1: a maximum is not linear."""
@@ -84,7 +84,7 @@ class MaxPool(_Pool):
         (d,) = update.inputs
         assert d is not None
         (view,) = update.input_views
-        return k.max_pool_delta(d, update.boxes, view, update.view, self.sliding, self.padding)
+        return k.windows.max_pool_delta(d, update.boxes, view, update.view, self.sliding, self.padding)
 
     def delta_work(
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
@@ -120,14 +120,14 @@ class AveragePool(_Pool):
     ) -> Array:
         """Sum over the zero-padded map, over the divisors."""
         _, height, width, _ = inputs[0].shape
-        return k.average_pool(inputs[0], self.sliding, self.padding, self.divisors(Shape(1, height, width)))
+        return k.windows.average_pool(inputs[0], self.sliding, self.padding, self.divisors(Shape(1, height, width)))
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``sum(d) / divisors[B]``, the divisors read at the absolute position."""
         (d,) = update.inputs
         assert d is not None
         divisors = self.divisors(Shape(1, *update.shapes[0].size))
-        return k.average_pool_delta(d, update.boxes, self.sliding, self.padding, divisors)
+        return k.windows.average_pool_delta(d, update.boxes, self.sliding, self.padding, divisors)
 
     def delta_work(
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
@@ -170,13 +170,13 @@ class GlobalMean(Operator):
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
         """``sum(x) / HW``."""
-        return k.mean(inputs[0], inputs[0].shape[1] * inputs[0].shape[2])
+        return k.windows.mean(inputs[0], inputs[0].shape[1] * inputs[0].shape[2])
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``sum(d) / HW``, an incrementally maintained aggregate."""
         (d,) = update.inputs
         assert d is not None
-        return k.mean(d.values, update.shapes[0].size.area)
+        return k.windows.mean(d.values, update.shapes[0].size.area)
 
     def delta_work(
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
@@ -202,7 +202,7 @@ class AdaptiveAveragePool(Operator):
         return Shape(inputs[0].channels, *self.size)
 
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
-        """Everything."""
+        """The whole output, if anything changes."""
         return whole_map(inputs, shape)
 
     def evaluate(
@@ -210,13 +210,13 @@ class AdaptiveAveragePool(Operator):
     ) -> Array:
         """A product with one matrix of weights an axis."""
         rows, columns = (_adaptive(o, n) for o, n in zip(self.size, inputs[0].shape[1:3], strict=True))
-        return k.resample(inputs[0], rows, columns)
+        return k.windows.resample(inputs[0], rows, columns)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
-        """Linear: the same of the delta, zero elsewhere."""
+        """The pool of the delta with zeros around it, since the pool is linear."""
         (d,) = update.inputs
         assert d is not None
-        whole = k.embed(d, Boxes.whole(len(d.boxes), update.shapes[0].size))
+        whole = k.deltas.embed(d, Boxes.whole(len(d.boxes), update.shapes[0].size))
         return self.evaluate(k, parameters, [whole], FULL, False)
 
 
@@ -244,14 +244,14 @@ class Pad(Operator):
         return Shape(inputs[0].channels, inputs[0].height + top + bottom, inputs[0].width + left + right)
 
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
-        """The same boxes, further in."""
+        """The input's boxes, shifted by the margins."""
         return None if inputs[0] is None else inputs[0].shifted(self.padding[0], self.padding[1])
 
     def evaluate(
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
         """The map with its margins."""
-        return k.pad(inputs[0], self.padding, self.value)
+        return k.maps.pad(inputs[0], self.padding, self.value)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """The margins do not change: the delta, elsewhere."""
@@ -259,4 +259,4 @@ class Pad(Operator):
         assert d is not None
         shifted = Delta(Boxes(d.boxes.origins + self.padding[:2], d.boxes.extent), d.values)
         # Nothing may have to be laid anywhere, and then the memory would still be the input's.
-        return d.own() if shifted.fills(update.boxes) else k.embed(shifted, update.boxes)
+        return d.own() if shifted.fills(update.boxes) else k.deltas.embed(shifted, update.boxes)

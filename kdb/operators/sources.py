@@ -13,7 +13,7 @@ from kdb.kernels.work import ELEMENT, Work
 from kdb.operators.base import Operator, Shape, Update, whole_map
 
 FRAMEWORK = Kernel("framework")
-"""Evaluation by the model's own framework."""
+"""The kernel of opaque layers: evaluation by the model's own framework."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +47,14 @@ class Constant(Operator):
         return self.shape
 
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
-        """Nowhere."""
+        """No footprint: it never changes."""
         return None
 
     def evaluate(
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
         """One copy serves every position: [1, H, W, C]."""
-        return k.constant(parameters[self.value])
+        return k.memory.constant(parameters[self.value])
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Opaque(Operator):
         return self.shape
 
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
-        """Everything."""
+        """The whole output, if anything changes."""
         return whole_map(inputs, shape)
 
     def kernels(self, k: Backend) -> tuple[Kernel, ...]:
@@ -94,7 +94,7 @@ class Opaque(Operator):
     def evaluate(
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
-        """The tail."""
+        """The tail's logits."""
         return k.framework(self.tail, inputs)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
@@ -104,7 +104,7 @@ class Opaque(Operator):
     def delta_work(
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
-        """None."""
+        """Never asked for, since there is no delta rule."""
         raise NotImplementedError("an opaque layer has no delta rule")
 
     def full_work(self, kernel: Kernel, shapes: Sequence[Shape], shape: Shape) -> Work:

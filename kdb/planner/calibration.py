@@ -1,8 +1,7 @@
-"""Measures a machine for the cost model: each kernel on a few layers of several widths, all threads busy, in seconds.
+"""Measures the rates of a machine for the cost model, by timing each kernel on a few layers of several widths.
 
-A GPU likewise, its queue full.
-
-What is timed is the operator's own delta rule, so that a rate means what the operator counts.
+On a CPU all threads are busy meanwhile, on a GPU its queue is full.  What is timed is the operator's own delta rule, so
+that a rate means what the kernel counts as its work.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from kdb.kernels.base import Backend, Delta, Instruction, Weight
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.kernels.gpu.device import Device
-from kdb.kernels.gpu.memory import MATHS
+from kdb.kernels.gpu.launcher import MATHS
 from kdb.kernels.kernel import DELTA
 from kdb.kernels.work import Rates
 from kdb.operators.base import Operator, Shape, Update
@@ -46,17 +45,17 @@ FORMAT = 2
 """Version of the stored profile; raise it when an operator counts its work differently or a kernel's speed changes."""
 
 BATCH, MOST_POSITIONS, MOST_BYTES = 48, 1 << 15, 1 << 30
-"""Positions that a layer is timed on at first; how many at most, and how large their deltas may be."""
+"""Positions that a layer is timed on at first, at most, and the largest size of their deltas."""
 LEAST_BATCH_SECONDS = 1e-3
-"""Of a call on a GPU: less is launching rather than computing."""
+"""The least time of a call that is timed on a GPU; shorter ones measure launching rather than computing."""
 WIDTHS, DENSE_WIDTHS = (32, 64, 128, 256, 512), (256, 1024, 4096)
 LEAST_SECONDS, TRIES = 0.02, 5
-"""That one try of a measurement takes; the best try counts."""
+"""The least time of one try of a measurement, and the number of tries, of which the best counts."""
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer to be timed: its operator, the input's channels and the extent of its delta."""
+    """A layer to time: its operator, the input's channels and the extent of the input's delta."""
 
     operator: Operator
     channels: int
@@ -64,7 +63,7 @@ class _Layer:
 
 
 def _layers() -> Iterator[_Layer]:
-    """Deltas as they are met in the middle of a network: small boxes, and larger ones where there are few channels."""
+    """Layers with deltas as in the middle of a network: small boxes, and larger ones where there are few channels."""
 
     def convolution(inner: int, outer: int, taps: int, groups: int = 1) -> Operator:
         margin = taps // 2
@@ -81,7 +80,7 @@ def _layers() -> Iterator[_Layer]:
 
 
 def busy_seconds(call: Callable[[], object], threads: int, repeats: int = 1) -> float:
-    """Of one call on one thread, while ``threads`` workers do the same: they share caches, memory and power."""
+    """Seconds of one call while ``threads`` workers make the same call, sharing caches, memory and power."""
     ready = threading.Barrier(threads + 1)
 
     def work() -> None:
@@ -101,14 +100,14 @@ def busy_seconds(call: Callable[[], object], threads: int, repeats: int = 1) -> 
 
 
 def _seconds(call: Callable[[], object], threads: int) -> float:
-    """The best try, of as many calls as a clock needs."""
+    """Seconds of one call, by the best of several tries of as many calls as a clock needs."""
     busy_seconds(call, threads)
     repeats = max(math.ceil(LEAST_SECONDS / busy_seconds(call, threads)), 1)
     return min(busy_seconds(call, threads, repeats) for _ in range(TRIES))
 
 
 Clock = Callable[[Callable[[], object]], float]
-"""Seconds that one of several equal calls takes."""
+"""Measures the seconds of one call by making it several times."""
 
 
 def measure(threads: int) -> CostProfile:
@@ -139,8 +138,8 @@ def measure_device(device: Device) -> CostProfile:
 
     def work() -> CostProfile:
         with computing(1), device.running():
-            tiny = backends[0].upload(np.zeros((1, 1, 1, 4), np.float32))
-            call = clock(lambda: backends[0].add(tiny, tiny, True))
+            tiny = backends[0].memory.upload(np.zeros((1, 1, 1, 4), np.float32))
+            call = clock(lambda: backends[0].maps.add(tiny, tiny, True))
             return _measured(device.title, backends, clock, call, data_sheet_profile(), LEAST_BATCH_SECONDS)
 
     with limited_pools(1, computes=False):
@@ -150,7 +149,9 @@ def measure_device(device: Device) -> CostProfile:
 def _measured(
     name: str, backends: Sequence[Backend], clock: Clock, call: float, default: CostProfile, least: float
 ) -> CostProfile:
-    """Every kernel of the ``backends``, on batches that take ``least`` seconds; ``call`` are those of an empty call."""
+    """A profile of all timed kernels of the ``backends``.
+
+    Batches grow until a call takes ``least`` seconds; ``call`` is the seconds of a call that computes nothing."""
     rng = np.random.default_rng(0)
     bandwidth = _bandwidth(backends[0], clock)
     points: dict[str, list[tuple[int, float]]] = {}
@@ -166,7 +167,7 @@ def _measured(
             work = layer.operator.delta_work(kernel, [shape], [shape.size], out, out.size)
             n, most = BATCH, min(MOST_POSITIONS, MOST_BYTES * BATCH // values.nbytes)
             while True:
-                given = backend.delta(np.resize(values, (n, *values.shape[1:])))
+                given = backend.memory.upload_delta(np.resize(values, (n, *values.shape[1:])))
                 delta = Delta(Boxes.whole(n, shape.size), given)
                 update = Update([delta], [None], None, Boxes.whole(n, out.size), [shape], kernel)
                 seconds = clock(partial(layer.operator.delta, backend, {"w": weight}, update))
@@ -185,19 +186,19 @@ def _measured(
 
 
 def _bandwidth(backend: Backend, clock: Clock) -> float:
-    """Bytes a second as an activation's delta rule moves them, by its own count."""
+    """Bytes a second that an activation's delta rule moves, by its own count of them."""
     relu = Pointwise((Instruction("maximum", (0, 0.0)),))
     shape, extent = Shape(64, 56, 56), Size(12, 12)
     boxes = Boxes(np.full((BATCH, 2), 7), extent)
-    view = backend.upload(np.zeros((56, 56, 64), np.float32))
-    values = backend.delta(np.zeros((BATCH, *extent, 64), np.float32))
+    view = backend.memory.upload(np.zeros((56, 56, 64), np.float32))
+    values = backend.memory.upload_delta(np.zeros((BATCH, *extent, 64), np.float32))
     update = Update([Delta(boxes, values, donate=True)], [view], None, boxes, [shape], DELTA)
     work = relu.delta_work(DELTA, [shape], [extent], shape, extent)
     return BATCH * work.bytes / clock(lambda: relu.delta(backend, {}, update))
 
 
 def _deriving(backend: Backend, operator: Operator, weight: Weight, update: Update) -> float:
-    """Seconds that the first call takes with a weight, over those of the second."""
+    """Seconds of deriving a weight's layout: what the first call with a weight takes more than the second."""
     over = []
     for _ in range(2):
         fresh = {"w": Weight(weight.array)}
@@ -218,7 +219,7 @@ def _weight(operator: Operator, channels: int, rng: np.random.Generator) -> Weig
 
 
 def processor() -> str:
-    """The processor's name, as the system tells it."""
+    """The processor's name according to the operating system."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,7 +1,7 @@
-"""What work costs: a profile of rates, and the estimates that rules and lowering compare.
+"""The cost model: a machine's profile of rates, and the estimates that rules and lowering compare.
 
-The profile is data, so that plans are reproducible: golden tests pass a fixed one.  :mod:`kdb.planner.calibration`
-measures that of a machine.
+The profile is data, so that plans are reproducible: golden tests pass a fixed one.  Kernels declare the rates of a
+machine that was not calibrated; :mod:`kdb.planner.calibration` measures those of one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from kdb.planner.footprints import Core
 
 @dataclass(frozen=True)
 class CostProfile:
-    """What one thread does while all are busy: multiply-adds a second by kind of work and width of the channels.
+    """The speed of one thread while all are busy: multiply-adds a second, by kind of work and width of the channels.
 
     ``bandwidth`` and ``derivation`` are bytes a second, of passes over arrays and of laying out a kernel's own layout
     of its weights; ``call`` is seconds.
@@ -42,7 +42,7 @@ class CostProfile:
     """The day of the measurement, as in 2025-12-31; empty for a default, and for profiles of earlier versions."""
 
     def rate(self, kind: str, width: int) -> float:
-        """Multiply-adds a second: between two widths that were measured, linear in the width's logarithm."""
+        """Multiply-adds a second; between two measured widths it is linear in the logarithm of the width."""
         points = self.rates[kind]
         if width <= points[0][0]:
             return points[0][1]
@@ -52,7 +52,7 @@ class CostProfile:
         return points[-1][1]
 
     def seconds(self, work: Work, n: int) -> float:
-        """Time of ``work`` (given per position) for a batch of ``n``."""
+        """Estimated seconds of ``work``, which is per position, for a batch of ``n``."""
         arithmetic = work.macs / self.rate(work.kind, work.width) if work.macs else 0.0
         return n * (arithmetic + work.bytes / self.bandwidth) + work.weights / self.bandwidth + work.calls * self.call
 
@@ -64,11 +64,11 @@ def data_sheet_profile() -> CostProfile:
 
 
 TIE = 1.03
-"""Estimates are no finer than this: within it the kernel that the backend names first is taken, its most general."""
+"""Estimates within this factor of the least are equal: of those, the kernel that the backend names first is taken."""
 
 
 class Choice(NamedTuple):
-    """A kernel for one layer, and what a batch of it is expected to cost."""
+    """The kernel chosen for a layer, its work for one position, and the estimated seconds of a batch."""
 
     kernel: Kernel
     work: Work
@@ -76,7 +76,7 @@ class Choice(NamedTuple):
 
 
 def fusable(network: Network, node: Node) -> Node | None:
-    """The pointwise layer that a kernel of ``node`` may compute in the same pass: its only reader."""
+    """The pointwise layer that a kernel of ``node`` may compute in the same pass, its only reader; None without one."""
     if not node.operator.takes_epilogue:
         return None
     readers = network.readers(node.name)
@@ -99,7 +99,7 @@ class CostModel:
         self._known: dict[Hashable, Choice] = {}
 
     def _best(self, kernels: Sequence[Kernel], works: Sequence[Work], n: int, saved: Mapping[Kernel, float]) -> Choice:
-        """The kernel that takes least, less what it saves elsewhere; its own seconds."""
+        """The kernel with the least seconds less what it has ``saved`` elsewhere; the Choice has its own seconds."""
         choices = [Choice(kernel, work, self._seconds(work, n)) for kernel, work in zip(kernels, works, strict=True)]
         asked = [choice for choice in choices if self.allowed in (None, choice.kernel.setting)] or choices
         totals = [choice.seconds - saved.get(choice.kernel, 0.0) for choice in asked]
@@ -128,14 +128,14 @@ class CostModel:
     def _saved(
         self, kernels: Sequence[Kernel], behind: Node | None, shape: Shape, extent: Size, n: int
     ) -> Mapping[Kernel, float]:
-        """By kernel, the seconds of the layer ``behind`` where it computes that too."""
+        """By kernel, the seconds of the layer ``behind``, if the kernel computes that as well."""
         if behind is None or not isinstance(behind.operator, Pointwise):
             return {}
         seconds = self._seconds(behind.operator.delta_work(DELTA, [shape], [extent], shape, extent), n)
         return {kernel: seconds for kernel in kernels if kernel.fuses(behind.operator.program)}
 
     def ring(self, network: Network, node: Node, kernel: Kernel, cores: Sequence[Core]) -> float:
-        """Seconds of all batches where ``kernel`` computes the ring around their cores and those are filled in."""
+        """Seconds of all batches if ``kernel`` computes only the ring around their cores, which are filled in."""
         shapes, total = network.input_shapes(node), 0.0
         for core, batches in Counter(cores).items():  # most batches are alike
             seconds = 0.0
@@ -161,5 +161,5 @@ class CostModel:
         return self._known[key]
 
     def materialize(self, shape: Shape, n: int) -> float:
-        """Seconds to lay a batch of deltas on whole maps of their view."""
+        """Seconds to superimpose a batch of deltas on whole maps of their view."""
         return self.profile.seconds(Work("elementwise", 0, 3 * ELEMENT * shape.elements, 2), n)

@@ -281,7 +281,7 @@ def _why_in_full(logical: LogicalPlan, history: Sequence[Applied]) -> str | None
         return f"{network.nodes[spread].name} spreads every change over the whole map"
     box, size = extents[node.name] or node.shape.size, node.shape.size
     if size.area == 1:
-        return "only a vector is left, and all of it changes"
+        return "from here on there are only vectors, which change as a whole"
     return f"changes there cover {box.height}x{box.width} of {size.height}x{size.width} cells"
 
 

@@ -1,4 +1,4 @@
-"""Lowering: a logical plan -> stages of steps with chosen kernels, the views they read, and who frees what."""
+"""Lowering: from a logical plan to stages of steps with chosen kernels, the views they read, and what they free."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kdb.planner.rules import Context
 
 
 def lower(plan: LogicalPlan, context: Context) -> PhysicalPlan:
-    """Kernels by cost; a first stage up to the cut, one evaluated in full after it, and the head on vectors last."""
+    """The physical plan: deltas up to the cut, full evaluation after it, and last the head, which works on vectors."""
     network = plan.network
     extents = plan.extents()
     crossing = plan.crossing()
@@ -54,7 +54,7 @@ def lower(plan: LogicalPlan, context: Context) -> PhysicalPlan:
 
 
 def _head(plan: LogicalPlan) -> int:
-    """Index of the first of the last layers that all work on vectors."""
+    """Index of the first layer of the head: from there on all layers work on vectors."""
     nodes = plan.network.nodes
     head = len(nodes)
     while head > 1 and nodes[head - 1].shape.size == Size(1, 1):
@@ -66,7 +66,7 @@ def _head(plan: LogicalPlan) -> int:
 
 
 def _read_after(plan: LogicalPlan, bound: int) -> tuple[str, ...]:
-    """Layers before ``bound`` that are read after it and that positions change, in order."""
+    """Names of layers before ``bound`` that are read after it and that positions change, in order."""
     network = plan.network
     if bound == len(network):
         return (network.output.name,)
@@ -76,7 +76,7 @@ def _read_after(plan: LogicalPlan, bound: int) -> tuple[str, ...]:
 
 
 def _fused(choices: Sequence[tuple[Node, Choice, bool]], keeps: Sequence[str], network: Network) -> dict[str, Node]:
-    """By the names of layers, the pointwise layers that their kernels compute too."""
+    """By the name of a layer, the pointwise layer that its kernel computes as well."""
     names, fused = {node.name for node, _, _ in choices}, {}
     for node, choice, _ in choices:
         behind = None if node.name in keeps else fusable(network, node)
@@ -95,7 +95,7 @@ def _steps(
     costs: CostModel,
     fused: Mapping[str, Node],
 ) -> tuple[Step, ...]:
-    """Steps with liveness: an input is donate at its last reader, unless it is kept or shares memory."""
+    """Steps with liveness: an input is donated to its last reader, unless it is kept or shares memory."""
     network = plan.network
     last: dict[str, int] = {}
     for i, (node, _, _) in enumerate(choices):

@@ -89,7 +89,7 @@ class Rounds:
     def _scorer(self, planned: Planned, views: MaterializedViews) -> Scorer:
         """The scorer by the logits of the unmodified image."""
         bound, physical = self._query.bound, planned.physical
-        logits = physical.backend.download(views[physical.logical.network.output.name])
+        logits = physical.backend.memory.download(views[physical.logical.network.output.name])
         baseline = np.asarray(logits, np.float64).reshape(-1)
         return Scorer(bound.query, bound.traced.model, bound.traced.activation, baseline, bound.arguments)
 

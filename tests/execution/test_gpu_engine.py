@@ -36,12 +36,12 @@ from kdb.planner.optimize import optimize
 from kdb.planner.permissions import Permissions
 from kdb.planner.plan import LogicalPlan, Step
 from kdb.planner.rules import Context
-from kdb.results.maps import HeatMap
 from kdb.session.session import Session
 from kdb.system.threads import _current
 from tests.emulation.device import EmulatedDevice, NullDevice, compiler
 from tests.execution.test_engine import problems
 from tests.problems import Problem, Run, images, on_a_lattice, scattered
+from tests.support import heat_map
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no g++ to compile the kernels with")
 
@@ -215,12 +215,6 @@ def prepared() -> Session:
 
 
 QUERY = "OCCLUDE noise WITH patch(5, 5) STRIDE 5 USING small"
-
-
-def heat_map(db: Session, query: str) -> HeatMap:
-    found = db.execute(query)
-    assert isinstance(found, HeatMap)
-    return found
 
 
 def test_a_query_on_the_gpu(session: Session) -> None:

@@ -16,12 +16,14 @@ from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.cpu.taps import TAPS
 from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
-from kdb.kernels.gpu.memory import MATHS
+from kdb.kernels.gpu.launcher import MATHS
 from kdb.session.session import Session
+from tests import support
 from tests.execution.test_engine import problems
-from tests.kernels.test_gpu_kernels import TOLERANCE, normal
+from tests.kernels.test_gpu_kernels import TOLERANCE
 from tests.kernels.test_kernels import CASES, PARAMETERS, inputs
 from tests.problems import Problem, Run, on_a_lattice, scattered
+from tests.support import normal
 
 pytestmark = pytest.mark.gpu
 
@@ -33,8 +35,7 @@ def backend(native: bool = True, precision: str = "fp32") -> GpuBackend:
 
 
 def close(found: np.ndarray, expected: np.ndarray, precision: str = "fp32") -> None:
-    scale = max(np.abs(expected).max(initial=0), 1e-3)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE[precision] * scale)
+    support.close(found, expected, TOLERANCE[precision])
 
 
 @pytest.mark.parametrize("native", [True, False], ids=["raw", "torch"])
@@ -53,14 +54,14 @@ def test_convolutions(
     values = normal(rng, 5, 9, 7, groups * inner)
     expected = TAPS.delta(CPU, spec, Delta(at, values), where)
     with k.running(), torch.inference_mode():
-        full = k.kernels.convolution(sliding, groups)[0].evaluate(k, k.upload(x), spec)
-        close(k.download(full), TAPS.evaluate(CPU, x, spec))
-        raw = k.upload(values)
+        full = k.kernels.convolution(sliding, groups)[0].evaluate(k, k.memory.upload(x), spec)
+        close(k.memory.download(full), TAPS.evaluate(CPU, x, spec))
+        raw = k.memory.upload(values)
         if precision == "bf16":
-            raw = k.union([Delta(at, k.device.array(k.device.tensor(raw).bfloat16()))], at)
+            raw = k.deltas.union([Delta(at, k.device.array(k.device.tensor(raw).bfloat16()))], at)
         kernel = k.kernels.convolution_deltas(sliding, groups)[0]
         found = kernel.delta(k, spec, Delta(at, raw), where)
-        close(k.download(found), expected, precision)
+        close(k.memory.download(found), expected, precision)
 
 
 @pytest.mark.parametrize("function", CASES)
@@ -69,14 +70,14 @@ def test_functions(function: str) -> None:
     where = Boxes.whole(1, Size(3, 4))
     epilogue = Epilogue(program, PARAMETERS, values[0], None)
     with k.running():
-        found = k.pointwise(k.upload(values), program, PARAMETERS, False)
-        close(k.download(found), CPU.pointwise(values, program, PARAMETERS, False))
-        on_device = Epilogue(program, PARAMETERS, k.upload(values[0]), None)
+        found = k.maps.pointwise(k.memory.upload(values), program, PARAMETERS, False)
+        close(k.memory.download(found), CPU.maps.pointwise(values, program, PARAMETERS, False))
+        on_device = Epilogue(program, PARAMETERS, k.memory.upload(values[0]), None)
         delta = values[1:] - values[0]
-        found = k.pointwise_delta(Delta(where, k.upload(delta)), on_device)
-        close(k.download(found), CPU.pointwise_delta(Delta(where, delta), epilogue), "tf32")
-        nothing = k.pointwise_delta(Delta(where, k.upload(np.zeros_like(delta))), on_device)
-        assert not k.download(nothing).any()
+        found = k.deltas.pointwise(Delta(where, k.memory.upload(delta)), on_device)
+        close(k.memory.download(found), CPU.deltas.pointwise(Delta(where, delta), epilogue), "tf32")
+        nothing = k.deltas.pointwise(Delta(where, k.memory.upload(np.zeros_like(delta))), on_device)
+        assert not k.memory.download(nothing).any()
 
 
 @pytest.mark.parametrize("make", [on_a_lattice, scattered], ids=["lattice", "scattered"])

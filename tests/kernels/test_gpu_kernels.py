@@ -19,11 +19,13 @@ from kdb.kernels.cpu.taps import TAPS
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.kernels.gpu.device import MOST_BLOCKS, THREADS, Device, spread
 from kdb.kernels.gpu.gemm import GEMM
-from kdb.kernels.gpu.memory import bits
+from kdb.kernels.gpu.launcher import bits
 from kdb.kernels.gpu.programs import REGISTERS, encode
 from kdb.kernels.gpu.source import INSTANCES, expressions, files, kernels, options, text
+from tests import support
 from tests.emulation.device import EmulatedDevice, NullDevice, compiler
 from tests.kernels.test_kernels import CASES, PARAMETERS, inputs
+from tests.support import normal
 
 CPU = CpuBackend(native=True)
 DEVICE = EmulatedDevice()
@@ -42,21 +44,14 @@ counts = st.integers(1, 3)
 
 def close(found: np.ndarray, expected: np.ndarray, precision: str = "fp32", scale: float = 1e-3) -> None:
     """Relative to the largest number, or to ``scale`` where numbers were larger on the way."""
-    assert found.shape == expected.shape
-    found = BF16.download(found)
-    scale = max(np.abs(expected[np.isfinite(expected)]).max(initial=0), scale)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE[precision] * scale)
-
-
-def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    return rng.standard_normal(shape).astype(np.float32)
+    support.close(BF16.memory.download(found), expected, TOLERANCE[precision], scale)
 
 
 def kept(values: np.ndarray, backend: GpuBackend) -> tuple[np.ndarray, np.ndarray]:
     """A delta's values as the backend keeps them, and those numbers in float32."""
     if backend is not BF16:
         return values, values
-    return bits(values), BF16.download(bits(values))
+    return bits(values), BF16.memory.download(bits(values))
 
 
 @st.composite
@@ -85,12 +80,12 @@ def test_superimpose(
     raw, values = kept(normal(rng, n, *where.extent, channels), k)
     mine, theirs = Delta(where, raw), Delta(where, values)
     if data.draw(st.booleans()):
-        k.announce([where, frames])
-    close(k.superimposed(view, mine, frames, outside), CPU.superimposed(view, theirs, frames, outside))
-    close(k.embed(mine, frames), CPU.embed(theirs, frames))
-    close(k.gather(view, where), view_at(view, where))
+        k.memory.announce([where, frames])
+    close(k.deltas.superimposed(view, mine, frames, outside), CPU.deltas.superimposed(view, theirs, frames, outside))
+    close(k.deltas.embed(mine, frames), CPU.deltas.embed(theirs, frames))
+    close(k.launcher.gather(view, where), view_at(view, where))
     margins = tuple(data.draw(st.integers(0, 2)) for _ in range(4))
-    close(k.pad(raw, margins, outside), CPU.pad(values, margins, outside))
+    close(k.maps.pad(raw, margins, outside), CPU.maps.pad(values, margins, outside))
 
 
 def view_at(view: np.ndarray, where: Boxes) -> np.ndarray:
@@ -118,17 +113,17 @@ def test_unions_and_stacks(data: st.DataObject, size: Size, channels: int, n: in
         mine.append(Delta(where, raw))
         theirs.append(Delta(where, values))
     precision = "fp32" if k is K else "bf16"
-    close(k.union([d for d in mine if d], frames), CPU.union([d for d in theirs if d], frames), precision)
+    close(k.deltas.union([d for d in mine if d], frames), CPU.deltas.union([d for d in theirs if d], frames), precision)
     missing = data.draw(st.integers(-1, 1))
     if missing >= 0:
         mine[missing] = theirs[missing] = None
-    close(k.stack(mine, [channels] * 2, frames), CPU.stack(theirs, [channels] * 2, frames))
+    close(k.deltas.stack(mine, [channels] * 2, frames), CPU.deltas.stack(theirs, [channels] * 2, frames))
     x, y = normal(rng, *size, channels), normal(rng, *size, channels)
-    close(k.product_delta(*mine, x, y, frames), CPU.product_delta(*theirs, x, y, frames), precision)
+    close(k.deltas.product(*mine, x, y, frames), CPU.deltas.product(*theirs, x, y, frames), precision)
     whole = Boxes.whole(n, size)
     maps = [normal(rng, n, *size, channels), normal(rng, n, *size, data.draw(channel_counts))]
-    assert np.array_equal(k.concatenate(maps), np.concatenate(maps, axis=-1))
-    assert np.array_equal(k.repeat(x, n), np.repeat(x[None], n, axis=0)) and len(whole) == n
+    assert np.array_equal(k.maps.concatenate(maps), np.concatenate(maps, axis=-1))
+    assert np.array_equal(k.maps.repeat(x, n), np.repeat(x[None], n, axis=0)) and len(whole) == n
 
 
 @many
@@ -144,8 +139,8 @@ def test_the_source_clips_patches_at_the_edge(
     aligned = data.draw(st.booleans())
     replacement = normal(rng, *(size if aligned else patch), channels)
     mask = (rng.random(channels) < 0.5).astype(np.float32) if data.draw(st.booleans()) else None
-    found = k.occlude(image, updates, replacement, aligned, mask, where)
-    close(found, CPU.occlude(image, updates, replacement, aligned, mask, where), "fp32" if k is K else "bf16")
+    found = k.deltas.occlude(image, updates, replacement, aligned, mask, where)
+    close(found, CPU.deltas.occlude(image, updates, replacement, aligned, mask, where), "fp32" if k is K else "bf16")
 
 
 @many
@@ -154,13 +149,13 @@ def test_selections(data: st.DataObject, size: Size, channels: int, n: int, seed
     rng = np.random.default_rng(seed)
     x = normal(rng, n, *size, channels)
     rows, columns = (rng.integers(-2, length + 2, (n, data.draw(st.integers(1, 6)))) for length in size)
-    assert np.array_equal(K.take_cells(x, rows, columns), CPU.take_cells(x, rows, columns))
+    assert np.array_equal(K.maps.take_cells(x, rows, columns), CPU.maps.take_cells(x, rows, columns))
     order = rng.integers(0, channels, data.draw(st.integers(1, 9))).tolist()
-    assert np.array_equal(K.take_channels(x, order), x[..., order])
+    assert np.array_equal(K.maps.take_channels(x, order), x[..., order])
     narrow = x[:, : data.draw(st.sampled_from([1, size.height])), : data.draw(st.sampled_from([1, size.width]))].copy()
-    assert np.array_equal(K.expand(narrow, size, channels), np.broadcast_to(narrow, x.shape))
+    assert np.array_equal(K.maps.expand(narrow, size, channels), np.broadcast_to(narrow, x.shape))
     thin = x[..., :1].copy()
-    assert np.array_equal(K.expand(thin, size, channels), np.broadcast_to(thin, x.shape))
+    assert np.array_equal(K.maps.expand(thin, size, channels), np.broadcast_to(thin, x.shape))
 
 
 def test_small_verbs() -> None:
@@ -168,17 +163,17 @@ def test_small_verbs() -> None:
     view, where = normal(rng, 6, 7, 4), Boxes(np.array([[0, 2], [3, 4]]), Size(3, 3))
     out, expected = np.zeros((2, 5, 5, 4), np.float32), np.zeros((2, 5, 5, 4), np.float32)
     colour = np.float32([1, -2, 3, 0.5])
-    K.replace(view, where, colour, out[:, 1:4, 2:])
-    CPU.replace(view, where, colour, expected[:, 1:4, 2:])
+    K.deltas.replace(view, where, colour, out[:, 1:4, 2:])
+    CPU.deltas.replace(view, where, colour, expected[:, 1:4, 2:])
     close(out, expected)
     x = normal(rng, 2, 3, 3, 4)
-    assert K.all_finite(x) and not any(K.all_finite(x * np.float32(bad)) for bad in (np.nan, np.inf))
-    assert np.array_equal(K.constant(Weight(view)), view[None])
+    assert K.memory.all_finite(x) and not any(K.memory.all_finite(x * np.float32(bad)) for bad in (np.nan, np.inf))
+    assert np.array_equal(K.memory.constant(Weight(view)), view[None])
     for backend in (K, GpuBackend(EmulatedDevice(has_torch=True))):
         found = backend.framework(lambda maps: maps[0].double().sum((1, 2)), [x])
         close(found, x.sum((1, 2))[:, None, None])
-    assert K.download(K.fetch(x)()).dtype == np.float32
-    close(BF16.fetch(BF16.delta(x))(), x, "bf16")
+    assert K.memory.download(K.memory.fetch(x)()).dtype == np.float32
+    close(BF16.memory.fetch(BF16.memory.upload_delta(x))(), x, "bf16")
 
 
 # --- windows -----------------------------------------------------------------------------------------------------
@@ -206,18 +201,20 @@ def test_pools(
     rng = np.random.default_rng(seed)
     x, view, result = normal(rng, n, *size, channels), normal(rng, *size, channels), normal(rng, *out, channels)
     divisors = Weight(rng.integers(1, 9, (*out, 1)).astype(np.float32))
-    close(k.max_pool(x, sliding, padding, out), CPU.max_pool(x, sliding, padding, out))
-    close(k.average_pool(x, sliding, padding, divisors), CPU.average_pool(x, sliding, padding, divisors))
+    close(k.windows.max_pool(x, sliding, padding, out), CPU.windows.max_pool(x, sliding, padding, out))
+    close(
+        k.windows.average_pool(x, sliding, padding, divisors), CPU.windows.average_pool(x, sliding, padding, divisors)
+    )
     where, at = data.draw(boxes(out, n)), data.draw(boxes(size, n))
     raw, values = kept(normal(rng, n, *at.extent, channels), k)
     mine, theirs, precision = Delta(at, raw), Delta(at, values), "fp32" if k is K else "bf16"
-    found = k.max_pool_delta(mine, where, view, result, sliding, padding)
-    close(found, CPU.max_pool_delta(theirs, where, view, result, sliding, padding), precision)
-    found = k.average_pool_delta(mine, where, sliding, padding, divisors)
-    close(found, CPU.average_pool_delta(theirs, where, sliding, padding, divisors), precision)
-    close(k.mean(raw, size.area), CPU.mean(values, size.area), precision)
+    found = k.windows.max_pool_delta(mine, where, view, result, sliding, padding)
+    close(found, CPU.windows.max_pool_delta(theirs, where, view, result, sliding, padding), precision)
+    found = k.windows.average_pool_delta(mine, where, sliding, padding, divisors)
+    close(found, CPU.windows.average_pool_delta(theirs, where, sliding, padding, divisors), precision)
+    close(k.windows.mean(raw, size.area), CPU.windows.mean(values, size.area), precision)
     rows, columns = (Weight(normal(rng, data.draw(st.integers(1, 4)), length)) for length in size)
-    close(k.resample(x, rows, columns), CPU.resample(x, rows, columns))
+    close(k.windows.resample(x, rows, columns), CPU.windows.resample(x, rows, columns))
 
 
 @many
@@ -264,8 +261,8 @@ def convolution(
     epilogue, scale = None, float(np.abs(expected).max())
     if fused:
         program = (Instruction("maximum", (0, 0.0)), Instruction("minimum", (1, 1.0)))
-        epilogue = Epilogue(program, {}, view, CPU.pointwise(view, program, {}, False))
-        expected = CPU.pointwise_delta(Delta(where, expected), epilogue)
+        epilogue = Epilogue(program, {}, view, CPU.maps.pointwise(view, program, {}, False))
+        expected = CPU.deltas.pointwise(Delta(where, expected), epilogue)
         assert kernel.fuses(program)
     DEVICE.launches.clear()
     found = kernel.delta(k, spec, mine, where, epilogue=epilogue)
@@ -325,6 +322,7 @@ def programs(draw: st.DrawFn) -> Program:
     return tuple(program)
 
 
+@pytest.mark.slow
 @many
 @given(st.data(), programs(), channel_counts, sizes, counts, seeds, backends)
 def test_programs(
@@ -349,21 +347,21 @@ def check_program(
     data: st.DataObject, program: Program, parameters: dict[str, Weight], view: np.ndarray, x: np.ndarray, k: GpuBackend
 ) -> None:
     """Of maps; of deltas, with and without the stored result; and zero stays zero."""
-    expected = CPU.pointwise(x, program, parameters, False)
+    expected = CPU.maps.pointwise(x, program, parameters, False)
     before = x.copy()
-    close(K.pointwise(x, program, parameters, False), expected)
+    close(K.maps.pointwise(x, program, parameters, False), expected)
     assert np.array_equal(x, before)
     where = data.draw(boxes(Size(*view.shape[:2]), len(x)))
     target = x[:, : where.extent.height, : where.extent.width]  # where the view is to go
     raw, values = kept(target - view_at(view, where), k)
-    exact = CPU.pointwise_delta(Delta(where, values), Epilogue(program, parameters, view, None))
-    scale = max(np.abs(CPU.pointwise(a, program, parameters, False)).max() for a in (view[None], target.copy(), x))
-    stored = CPU.pointwise(view[None], program, parameters, False)[0] if data.draw(st.booleans()) else None
-    found = k.pointwise_delta(Delta(where, raw), Epilogue(program, parameters, view, stored))
+    exact = CPU.deltas.pointwise(Delta(where, values), Epilogue(program, parameters, view, None))
+    scale = max(np.abs(CPU.maps.pointwise(a, program, parameters, False)).max() for a in (view[None], target.copy(), x))
+    stored = CPU.maps.pointwise(view[None], program, parameters, False)[0] if data.draw(st.booleans()) else None
+    found = k.deltas.pointwise(Delta(where, raw), Epilogue(program, parameters, view, stored))
     tolerance = TOLERANCE["fp32" if k is K else "bf16"]
-    np.testing.assert_allclose(k.download(found), exact, rtol=0, atol=tolerance * max(scale, 1))
-    nothing = k.pointwise_delta(Delta(where, np.zeros_like(raw)), Epilogue(program, parameters, view, None))
-    assert not k.download(nothing).any()
+    np.testing.assert_allclose(k.memory.download(found), exact, rtol=0, atol=tolerance * max(scale, 1))
+    nothing = k.deltas.pointwise(Delta(where, np.zeros_like(raw)), Epilogue(program, parameters, view, None))
+    assert not k.memory.download(nothing).any()
 
 
 def test_programs_of_many_live_values_are_cut_in_pieces() -> None:
@@ -371,7 +369,7 @@ def test_programs_of_many_live_values_are_cut_in_pieces() -> None:
     program += tuple(Instruction("mul", (len(program) + i, i + 1)) for i in range(REGISTERS))
     assert encode(program) is None and not GEMM[0].fuses(program)
     x = normal(np.random.default_rng(0), 2, 3, 3, 4) / 8
-    close(K.pointwise(x, program, {}, False), CPU.pointwise(x, program, {}, False))
+    close(K.maps.pointwise(x, program, {}, False), CPU.maps.pointwise(x, program, {}, False))
 
 
 # --- launches ----------------------------------------------------------------------------------------------------
@@ -411,7 +409,7 @@ def test_grids_that_cuda_does_not_take_are_refused(device: Device) -> None:
 def test_more_places_are_resampled_than_a_grid_has_rows() -> None:
     x, one = normal(np.random.default_rng(0), MOST_BLOCKS[1] + 5, 1, 2, 1), Weight(np.ones((1, 1), np.float32))
     mean = Weight(np.full((1, 2), 0.5, np.float32))
-    close(K.resample(x, one, mean), CPU.resample(x, one, mean))
+    close(K.windows.resample(x, one, mean), CPU.windows.resample(x, one, mean))
 
 
 def test_what_an_int_cannot_count_is_refused() -> None:

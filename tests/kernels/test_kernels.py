@@ -15,19 +15,18 @@ from torch.nn import functional as F
 from kdb.geometry import Boxes, Size
 from kdb.kernels.base import NO_MARGINS, ROUNDED, ConvolutionSpec, Delta, Epilogue, Instruction, Sliding, Weight
 from kdb.kernels.cpu import boxed
-from kdb.kernels.cpu.backend import CHUNK, CpuBackend, _chunks
+from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.cpu.dense import DENSE
 from kdb.kernels.cpu.direct import DIRECT
+from kdb.kernels.cpu.maps import CHUNK, chunks
 from kdb.kernels.cpu.winograd import WINOGRAD
 from kdb.kernels.programs import FUNCTIONS, UFUNCS
+from tests import support
+from tests.support import normal
 
 K, NATIVE = CpuBackend(), CpuBackend(native=True)
 
 Ints = tuple[int, int]
-
-
-def normal(seed: int, *shape: int) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 def nchw(x: np.ndarray) -> torch.Tensor:
@@ -41,7 +40,7 @@ def nhwc(x: torch.Tensor) -> np.ndarray:
 def close(found: np.ndarray, expected: np.ndarray, tolerance: float = 2e-6) -> None:
     """Float32, C-contiguous, and as near as so many float32 roundings come."""
     assert found.dtype == np.float32 and found.flags.c_contiguous
-    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * max(np.abs(expected).max(initial=0), 1))
+    support.close(found, expected, tolerance, scale=1)
 
 
 # --- convolution and pooling -------------------------------------------------------------------------------------
@@ -115,8 +114,8 @@ def test_pools(sliding: Sliding, more: Ints, n: int) -> None:
     sums = nhwc(F.conv2d(nchw(x), ones, None, sliding.stride, 0, sliding.dilation, 3))
     divisors = np.arange(2, 2 + sums[0, ..., :1].size, dtype=np.float32).reshape(sums[0, ..., :1].shape)
     for backend in (K, NATIVE):
-        close(backend.max_pool(x, sliding, NO_MARGINS, Size(*most.shape[1:3])), most)
-        close(backend.average_pool(x, sliding, NO_MARGINS, Weight(divisors)), sums / divisors, 1e-5)
+        close(backend.windows.max_pool(x, sliding, NO_MARGINS, Size(*most.shape[1:3])), most)
+        close(backend.windows.average_pool(x, sliding, NO_MARGINS, Weight(divisors)), sums / divisors, 1e-5)
 
 
 def test_a_weight_is_derived_once_and_what_it_came_from_let_go() -> None:
@@ -132,8 +131,8 @@ def test_a_weight_is_derived_once_and_what_it_came_from_let_go() -> None:
     assert not derivations
     del twice
     assert derived.array is derived.array
-    assert derived.form("negative", np.negative) is derived.form("negative", np.negative)
-    assert np.array_equal(derived.form("negative", np.negative), -2 * numbers)
+    assert derived.layout("negative", np.negative) is derived.layout("negative", np.negative)
+    assert np.array_equal(derived.layout("negative", np.negative), -2 * numbers)
     assert len(derivations) == 1 and held() is None
 
 
@@ -211,14 +210,14 @@ def test_embedding_lays_values_on_zeros_and_superimposing_adds_them(
 def test_padding_lays_a_value_around_and_crops_by_negative_margins(margins: tuple[int, ...], size: Ints) -> None:
     x, (top, left, bottom, right) = normal(0, 2, *size, 3), margins
     padded = F.pad(nchw(x), (left, right, top, bottom), value=-7.0)
-    assert np.array_equal(K.pad(x, (top, left, bottom, right), -7.0), nhwc(padded))
+    assert np.array_equal(K.maps.pad(x, (top, left, bottom, right), -7.0), nhwc(padded))
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=7), st.sampled_from([(1, 1, 1), (2, 3, 4)]))
 def test_taken_channels_are_copies(order: list[int], shape: tuple[int, int, int]) -> None:
     x = normal(0, *shape, 5)
     for each in (order, list(range(min(order), 5))):
-        found = K.take_channels(x, each)
+        found = K.maps.take_channels(x, each)
         assert np.array_equal(found, x[..., each]) and found.flags.c_contiguous and not np.shares_memory(found, x)
 
 
@@ -231,7 +230,7 @@ def test_taken_cells_are_copies_and_zero_outside(data: st.DataObject, n: int, al
         for cells, m in ((st.integers(-2, 5), 3), (st.integers(-1, 6), 4))
     )
     padded = np.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))
-    found = K.take_cells(x, rows, columns)
+    found = K.maps.take_cells(x, rows, columns)
     assert found.flags.c_contiguous and not np.shares_memory(found, x)
     for i in range(n):
         assert np.array_equal(found[i], padded[i][rows[i] + 2][:, columns[i] + 2])
@@ -239,13 +238,13 @@ def test_taken_cells_are_copies_and_zero_outside(data: st.DataObject, n: int, al
 
 def test_small_verbs() -> None:
     x = normal(0, 2, 1, 1, 3)
-    assert np.array_equal(K.expand(x, Size(4, 5), 3), np.tile(x, (1, 4, 5, 1)))
-    assert np.array_equal(K.concatenate([x, x[..., :1]]), np.concatenate([x, x[..., :1]], -1))
-    empty = K.empty(2, Size(3, 4), 5)
+    assert np.array_equal(K.maps.expand(x, Size(4, 5), 3), np.tile(x, (1, 4, 5, 1)))
+    assert np.array_equal(K.maps.concatenate([x, x[..., :1]]), np.concatenate([x, x[..., :1]], -1))
+    empty = K.memory.empty(2, Size(3, 4), 5)
     assert empty.shape == (2, 3, 4, 5) and empty.dtype == np.float32
-    assert K.all_finite(x)
+    assert K.memory.all_finite(x)
     for bad in (np.nan, np.inf, -np.inf):
-        assert not K.all_finite(np.array([1, bad], np.float32))
+        assert not K.memory.all_finite(np.array([1, bad], np.float32))
 
 
 # --- pointwise programs --------------------------------------------------------------------------------------
@@ -298,10 +297,10 @@ def test_functions(function: str) -> None:
     program, x = (Instruction(function, operands),), inputs(function, 3)
     wanted = expected(torch.tensor(x).double()).numpy()
     before = x.copy()
-    found = K.pointwise(x, program, PARAMETERS, donate=False)
+    found = K.maps.pointwise(x, program, PARAMETERS, donate=False)
     close(found, wanted)
     assert np.array_equal(x, before) and not np.shares_memory(x, found)
-    assert np.array_equal(K.pointwise(x, program, PARAMETERS, donate=True), found)
+    assert np.array_equal(K.maps.pointwise(x, program, PARAMETERS, donate=True), found)
 
 
 @pytest.mark.parametrize("donate", [False, True])
@@ -316,10 +315,10 @@ def test_deltas_of_functions(function: str, stored: bool, donate: bool) -> None:
     values[2] = 0
     old = torch.tensor(np.stack([view[y : y + 3, x : x + 4] for y, x in where.origins])).double()
     wanted = (expected(old + torch.tensor(values).double()) - expected(old)).numpy()
-    result = K.pointwise(view[None], program, PARAMETERS, False)[0] if stored else None
+    result = K.maps.pointwise(view[None], program, PARAMETERS, False)[0] if stored else None
     view.setflags(write=False)
     given_values = values.copy()
-    found = K.pointwise_delta(Delta(where, given_values, donate), Epilogue(program, PARAMETERS, view, result))
+    found = K.deltas.pointwise(Delta(where, given_values, donate), Epilogue(program, PARAMETERS, view, result))
     scale = max(np.abs(expected(old).numpy()).max(), np.abs(wanted).max())
     np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-6 * max(scale, 1))
     assert not found[2].any()
@@ -341,7 +340,7 @@ def test_registers_live_as_long_as_they_are_read(n: int, donate: bool) -> None:
     x = normal(n, n, 2, 3, C)
     t = torch.tensor(x).double()
     inner = t * torch.sigmoid(t) + SCALE - torch.sigmoid(t)
-    close(K.pointwise(x, PROGRAM, PARAMETERS, donate), (inner.exp() + inner).numpy(), 1e-5)
+    close(K.maps.pointwise(x, PROGRAM, PARAMETERS, donate), (inner.exp() + inner).numpy(), 1e-5)
 
 
 def test_chunks_do_not_show() -> None:
@@ -349,16 +348,16 @@ def test_chunks_do_not_show() -> None:
     side = math.isqrt(CHUNK // (2 * C))
     n = 7
     x, program = normal(0, n, side, side, C), (*PROGRAM[:1], Instruction("normalize", (1, 1e-5)))
-    found = K.pointwise(x, program, PARAMETERS, False)
-    assert [len(range(*part.indices(n))) for part in _chunks(x)] == [2, 2, 2, 1]
+    found = K.maps.pointwise(x, program, PARAMETERS, False)
+    assert [len(range(*part.indices(n))) for part in chunks(x)] == [2, 2, 2, 1]
     view, where = normal(1, side + 2, side, C), boxes([(i % 3, 0) for i in range(n)], (side, side))
-    deltas = K.pointwise_delta(Delta(where, x), Epilogue(program, PARAMETERS, view, None))
+    deltas = K.deltas.pointwise(Delta(where, x), Epilogue(program, PARAMETERS, view, None))
     for i in range(n):
         one = slice(i, i + 1)
-        assert np.array_equal(found[one], K.pointwise(x[one], program, PARAMETERS, False))
+        assert np.array_equal(found[one], K.maps.pointwise(x[one], program, PARAMETERS, False))
         single = Boxes(where.origins[one], where.extent)
         assert np.array_equal(
-            deltas[one], K.pointwise_delta(Delta(single, x[one]), Epilogue(program, PARAMETERS, view, None))
+            deltas[one], K.deltas.pointwise(Delta(single, x[one]), Epilogue(program, PARAMETERS, view, None))
         )
 
 

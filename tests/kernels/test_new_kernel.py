@@ -61,13 +61,15 @@ class Host(GpuConvolution):
     share = 1e6
 
     def evaluate(self, backend: Any, x: Array, spec: ConvolutionSpec) -> Array:
-        return backend.upload(TAPS.evaluate(cpu.CpuBackend(native=True), backend.download(x), spec))
+        return backend.memory.upload(TAPS.evaluate(cpu.CpuBackend(native=True), backend.memory.download(x), spec))
 
     def delta(
         self, backend: Any, spec: ConvolutionSpec, delta: Delta, boxes: Boxes, view: Array | None = None,
         result: Array | None = None, epilogue: Epilogue | None = None,
     ) -> Array:  # fmt: skip
-        return self.evaluate(backend, backend.embed(delta, boxes.read_in(*spec.windows)), spec.linear(NO_MARGINS))
+        return self.evaluate(
+            backend, backend.deltas.embed(delta, boxes.read_in(*spec.windows)), spec.linear(NO_MARGINS)
+        )
 
 
 @pytest.fixture(autouse=True)

@@ -126,6 +126,7 @@ def test_a_file_that_is_not_there_or_a_folder(tmp_path: Path) -> None:
 SOUND = keras_like(np.random.default_rng(0)).SerializeToString()
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(data=st.data())
 def test_damaged_files_give_kdbs_errors_only(folder: Path, data: st.DataObject) -> None:

@@ -128,7 +128,7 @@ WHY: dict[str, tuple[nn.Module, str]] = {
         nn.Sequential(WIDE, nn.ReLU(), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.AvgPool2d(48), nn.Flatten()),
         "changes there cover",
     ),
-    "vector": (nn.Sequential(WIDE, nn.Flatten()), "only a vector is left"),
+    "vector": (nn.Sequential(WIDE, nn.Flatten()), "only vectors, which change as a whole"),
     "first layer": (
         nn.Sequential(nn.Flatten(), nn.Linear(3 * 48 * 48, 4)),
         "rule incremental did not apply: the first layer",

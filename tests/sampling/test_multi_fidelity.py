@@ -102,7 +102,7 @@ class TestTheRule:
     @pytest.mark.parametrize(
         ("module", "why"),
         [
-            (nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), "nothing brings"),
+            (nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), "no layer multiplies"),
             (
                 nn.Sequential(Spread(), nn.Conv2d(3, 4, 3), nn.Flatten()),
                 "no change would reach",

@@ -68,11 +68,14 @@ def convolve(x: FloatArray, spec: ConvolutionSpec, reduced: bool = False) -> Flo
         x, top, left = padded(x, spec.padding), 0, 0
     # A single tap has no dilation; given one, oneDNN crashes the process on maps one cell wide at stride 2.
     gy, gx = (1 if taps == 1 else gap for taps, gap in zip(sliding.kernel, sliding.dilation, strict=True))
-    inputs, weights = _nchw(_own(x)), weight.form("torch", _weight) if not reduced else weight.form("bf16", _reduced)
+    inputs, weights = (
+        _nchw(_own(x)),
+        weight.layout("torch", _weight) if not reduced else weight.layout("bf16", _reduced),
+    )
     y = torch.nn.functional.conv2d(
         inputs.to(weights.dtype),
         weights,
-        None if bias is None else bias.form("torch", lambda b: torch.from_numpy(np.array(b))).to(weights.dtype),
+        None if bias is None else bias.layout("torch", lambda b: torch.from_numpy(np.array(b))).to(weights.dtype),
         stride=sliding.stride,
         padding=(top, left),
         dilation=(gy, gx),
@@ -95,7 +98,7 @@ def sum_pool(x: FloatArray, sliding: Sliding) -> FloatArray:
 
 def dense(x: FloatArray, weight: Weight, bias: Weight | None) -> FloatArray:
     """``x W^T + b`` over the channels of [n, h, w, in], in bf16."""
-    weights = weight.form("bf16", _reduced)
+    weights = weight.layout("bf16", _reduced)
     y: FloatArray = torch.nn.functional.linear(torch.from_numpy(x).bfloat16(), weights).float().numpy()
     if bias is not None:
         y += bias.array

@@ -30,7 +30,7 @@ NARROW = 16
 
 
 def output_extent(x: FloatArray, sliding: Sliding, margins: Margins) -> tuple[int, int]:
-    """Windows that fit over x [n, h, w, C] with its margins, (y, x)."""
+    """How many windows fit over x [n, h, w, C] with its margins, along (y, x)."""
     top, left, bottom, right = margins
     reach = [(k - 1) * g + 1 for k, g in zip(sliding.kernel, sliding.dilation, strict=True)]
     height = (x.shape[1] + top + bottom - reach[0]) // sliding.stride[0] + 1
@@ -110,9 +110,9 @@ def convolve(x: FloatArray, spec: ConvolutionSpec, product: Product = np.matmul)
     channels = spec.out_channels
     if groups == 1 and x.shape[-1] <= NARROW and sliding.taps > 1:
         columns = _copied_windows(padded(x, margins), sliding, outputs)
-        matrix = weight.form("columns", lambda w: np.ascontiguousarray(w.transpose(2, 3, 1, 0).reshape(-1, len(w))))
+        matrix = weight.layout("columns", lambda w: np.ascontiguousarray(w.transpose(2, 3, 1, 0).reshape(-1, len(w))))
         return multiplied(columns, matrix, product).reshape(len(x), *outputs, channels)
-    by_tap = weight.form(f"taps/{groups}", lambda w: _by_tap(w, groups))
+    by_tap = weight.layout(f"taps/{groups}", lambda w: _by_tap(w, groups))
     if sliding.taps == 1 and not any(margins):
         ((_, rows, _),) = _taps(x, sliding, margins, outputs)
         return _multiply(rows, by_tap[0], product)

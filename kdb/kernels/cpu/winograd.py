@@ -95,7 +95,7 @@ def convolve(x: FloatArray, spec: ConvolutionSpec, product: Product = np.matmul)
     (my, mx), (ty, tx) = plan.inputs, plan.counts
     py, px = my + ry - 1, mx + rx - 1
     reaches = -(-py // my) - 1, -(-px // mx) - 1  # tiles further on, to which a tile's outputs reach
-    at_points = weight.form(f"winograd/{my}x{mx}", lambda w: _transformed(w, plan.inputs))
+    at_points = weight.layout(f"winograd/{my}x{mx}", lambda w: _transformed(w, plan.inputs))
     evaluate, interpolate = _kronecker(plan.inputs, sliding.kernel)
 
     out = np.empty((n, height + top + bottom - ry + 1, width + left + right - rx + 1, outer), np.float32)
@@ -113,10 +113,10 @@ def convolve(x: FloatArray, spec: ConvolutionSpec, product: Product = np.matmul)
         product(evaluate, tiles.reshape(my * mx, -1), values.reshape(plan.points, -1))
         product(values, at_points, products)
         product(interpolate, products.reshape(plan.points, -1), outputs.reshape(plan.points, -1))
-        laid = outputs.reshape(py, px, count, ty, tx, outer)
+        by_tile = outputs.reshape(py, px, count, ty, tx, outer)
         whole[...] = 0
         for i, j in np.ndindex(reaches[0] + 1, reaches[1] + 1):
-            landing = laid[i * my : (i + 1) * my, j * mx : (j + 1) * mx]
+            landing = by_tile[i * my : (i + 1) * my, j * mx : (j + 1) * mx]
             rows, columns = landing.shape[:2]
             whole[:, i : i + ty, :rows, j : j + tx, :columns].transpose(AXES)[...] += landing
         flat = whole.reshape(count, (ty + reaches[0]) * my, (tx + reaches[1]) * mx, outer)

@@ -1,27 +1,33 @@
-"""The verbs as launches.  Deltas are kept as they are multiplied: in bf16 where the query permits it, else in float32.
+"""The GPU backend.  Deltas are stored as they are multiplied: in bf16 where the query permits it, else in float32.
 
-Views and whole maps are float32 always.  A device does the launching, so that the same verbs run on CUDA, under
+Views and whole maps are float32 always.  A device does the launching, so that the same backend runs on CUDA, under
 emulation, and on nothing at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import torch
 
 from kdb.kernels.base import Array, Program, Tail
+from kdb.kernels.gpu.deltas import GpuDeltas
 from kdb.kernels.gpu.dense import DENSE
 from kdb.kernels.gpu.device import MOST_POSITIONS, Device
 from kdb.kernels.gpu.direct import DIRECT
 from kdb.kernels.gpu.gemm import GEMM
+from kdb.kernels.gpu.launcher import Launcher
+from kdb.kernels.gpu.maps import GpuMaps
+from kdb.kernels.gpu.memory import GpuMemory
 from kdb.kernels.gpu.programs import encode
 from kdb.kernels.gpu.recompute import GpuRecompute
 from kdb.kernels.gpu.rounding import rounding
-from kdb.kernels.gpu.windows import Windows
+from kdb.kernels.gpu.windows import GpuWindows
 from kdb.kernels.kernel import Kernel, Kernels, SumKernel
 from kdb.kernels.traits import DeviceTraits
+from kdb.system.threads import Threads
 
 
 class Union(SumKernel):
@@ -57,19 +63,35 @@ TRAITS = DeviceTraits(
 """Of a GPU whose memory is not limited; one that is lends an eighth of it to buffers."""
 
 
-class GpuBackend(Windows):
-    """Verbs on a device's arrays.  ``native`` leaves torch's convolutions out; ``precision`` is that of deltas.
+class GpuBackend:
+    """Kernels and verbs on a device's arrays.
 
+    ``native`` leaves PyTorch's convolutions out; ``precision`` is that of deltas: fp32, tf32 or bf16.
     ``memory_limit`` is in bytes of the device's memory, None for all there is.
     """
 
     def __init__(
         self, device: Device, native: bool = False, precision: str = "fp32", memory_limit: int | None = None
     ) -> None:
-        super().__init__(device, native, precision, memory_limit)
+        self.device, self.precision, self._limit = device, precision, memory_limit
+        self.native = native or not device.has_torch
+        self.name = f"{'native ' if native else ''}{device.name}"
+        self.threads: Threads = device.threads
+        self.launcher = Launcher(device, precision)
+        self.memory, self.maps = GpuMemory(self.launcher), GpuMaps(self.launcher)
+        self.deltas, self.windows = GpuDeltas(self.launcher, self.maps), GpuWindows(self.launcher)
         self.kernels = Kernels(self, KERNELS)
         room = TRAITS.buffer_bytes if memory_limit is None else min(TRAITS.buffer_bytes, memory_limit // 8)
         self.traits = replace(TRAITS, buffer_bytes=room)
+
+    def running(self) -> AbstractContextManager[None]:
+        """The device's memory pool, limited, and its stream."""
+        self.device.limit_memory(self._limit)
+        return self.device.running()
+
+    def synchronize(self) -> None:
+        """Wait for all that was launched."""
+        self.device.synchronize()
 
     def framework(self, tail: Tail, inputs: Sequence[Array]) -> Array:
         """On the device where torch runs there, otherwise on the host."""
@@ -77,5 +99,5 @@ class GpuBackend(Windows):
             with rounding(tf32=False):
                 y = tail([self.device.tensor(x) for x in inputs])
             return self.device.array(y.float().reshape(len(y), 1, 1, -1))
-        y = tail([torch.from_numpy(self.download(x)) for x in inputs])
-        return self.upload(y.float().numpy().reshape(len(y), 1, 1, -1))
+        y = tail([torch.from_numpy(self.memory.download(x)) for x in inputs])
+        return self.memory.upload(y.float().numpy().reshape(len(y), 1, 1, -1))

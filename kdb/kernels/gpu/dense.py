@@ -11,6 +11,7 @@ from kdb.geometry import Boxes, Size
 from kdb.kernels.base import Array, ConvolutionSpec, Delta, Sliding, Weight
 from kdb.kernels.gpu import library
 from kdb.kernels.gpu.data_sheet import dense_rates
+from kdb.kernels.gpu.gemm import product
 from kdb.kernels.kernel import DenseKernel
 from kdb.kernels.work import Work
 
@@ -48,9 +49,9 @@ class Product(DenseKernel):
         # A convolution of one tap over a map of one row.
         *cells, inner = x.shape
         row = Boxes.whole(1, Size(1, int(np.prod(cells))))
-        filters = weight.form("as filters", lambda w: Weight(w[:, :, None, None]))
+        filters = weight.layout("as filters", lambda w: Weight(w[:, :, None, None]))
         spec = ConvolutionSpec(filters, bias, Sliding((1, 1)))
-        out = backend.gemm(Delta(row, x.reshape(1, 1, -1, inner)), row, spec, self.precision, None)
+        out = product(backend.launcher, Delta(row, x.reshape(1, 1, -1, inner)), row, spec, self.precision)
         return out.reshape(*cells, -1)
 
 

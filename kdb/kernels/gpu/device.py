@@ -1,4 +1,4 @@
-"""The one path by which anything is launched: arguments checked against the kernel's declaration, then cast and passed.
+"""Launches and memory of a device; every launch checks its arguments against the kernel's declaration.
 
 A device also owns memory.  Its arrays are of a library like numpy: CuPy's on a GPU.
 """
@@ -26,57 +26,57 @@ from kdb.kernels.gpu.source import INSTANCES, Types, expressions, kernels, optio
 from kdb.system.threads import Worker
 
 THREADS = 256
-"""Of a block, where the kernel does not say otherwise."""
+"""Threads of a block, unless the kernel says otherwise."""
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
     "float": np.dtype(np.float32),
     "bf16": np.dtype(np.uint16),
     "int": np.dtype(np.int32),
 }
-"""Of arrays, by what a pointer is to; numpy has no bf16, so that arrays hold its bits."""
+"""The dtype of an array by the type that a kernel's pointer points to; arrays hold bf16 as its bits."""
 
 Dim = tuple[int, int, int]
 
 INT_MAX = 2**31 - 1
 MOST_BLOCKS: Dim = (INT_MAX, 65535, 65535)
-"""Of a grid along x, y and z: the same for every CUDA device."""
+"""The largest grid along x, y and z, the same for every CUDA device."""
 MOST_POSITIONS = MOST_BLOCKS[1]
-"""Of a batch, since kernels have a row of blocks for each."""
+"""The largest batch, since kernels have a row of blocks for each position."""
 
 
 class Device(ABC):
-    """Memory and launches.  ``launches`` counts the latter by kernel."""
+    """A device's memory and launches; ``launches`` counts the launches by kernel."""
 
     name: str
     title: str
-    """What it is called by who makes it."""
+    """The product's name, such as "NVIDIA H100"."""
 
     def __init__(self) -> None:
         self.launches: Counter[str] = Counter()
 
     @abstractmethod
     def empty(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Array:
-        """Memory that is still to be written to."""
+        """An array that is still to be written to."""
 
     @abstractmethod
     def upload(self, array: npt.NDArray[Any]) -> Array:
-        """A host's array, C-contiguous, in memory of the device."""
+        """A C-contiguous copy, in the device's memory, of an array of the host."""
 
     @abstractmethod
     def download(self, array: Array) -> npt.NDArray[Any]:
-        """A device's array in memory of the host; waits for what computes it."""
+        """A copy, in the host's memory, of an array of the device; waits until it is computed."""
 
     @abstractmethod
     def fetch(self, array: Array) -> Callable[[], npt.NDArray[Any]]:
-        """Begin a download; what it returns waits for this array alone, whatever was launched since."""
+        """Begin a download; the function that is returned waits for this array alone, whatever was launched since."""
 
     @abstractmethod
     def tensor(self, array: Array) -> torch.Tensor:
-        """The same memory as torch's, bf16 as such."""
+        """A torch tensor over the memory of an array; uint16 is taken for bf16."""
 
     @abstractmethod
     def array(self, tensor: torch.Tensor) -> Array:
-        """The same memory as the device's array, C-contiguous; bf16 as its bits."""
+        """An array over the memory of a torch tensor, C-contiguous; bf16 becomes uint16."""
 
     @abstractmethod
     def synchronize(self) -> None:
@@ -89,22 +89,22 @@ class Device(ABC):
 
     @cached_property
     def threads(self) -> Worker:
-        """The thread of all work on this device: cuDNN's plans for convolutions, say, are kept by thread."""
+        """The one thread that works on this device, since libraries such as cuDNN keep what they plan by thread."""
         return Worker(f"kdb-{self.name}", self.ordered)
 
     def ordered(self) -> AbstractContextManager[None]:
-        """Around work, in the thread that asks for it: after what it has launched, before what it will launch."""
+        """Entered by the thread that asks for work, which comes after its earlier launches, before its later ones."""
         return nullcontext()
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Around launches, in their thread; torch's permission to round to tf32 is set back afterwards."""
+        """Entered around launches in their thread; torch's permission to round to tf32 is restored afterwards."""
         with rounding.products_kept():
             yield
 
     @abstractmethod
     def limit_memory(self, limit: int | None) -> None:
-        """At most so many bytes of the device's memory; None: all there is."""
+        """Use at most ``limit`` bytes of the device's memory; None for all there is."""
 
     def launch(self, name: str, types: Types, grid: Dim, block: int = THREADS, **arguments: Any) -> None:
         """One launch of an instance on ``grid`` blocks of ``block`` threads.
@@ -128,12 +128,12 @@ class Device(ABC):
 
     @abstractmethod
     def _launch(self, name: str, types: Types, grid: Dim, block: int, arguments: Sequence[Any]) -> None:
-        """With arrays, np.intp(0) for null pointers, and numpy's scalars of the declared types."""
+        """Launch with checked arguments: arrays, np.intp(0) for null pointers, numpy scalars of the declared types."""
 
 
 @cache
 def _checks(name: str, types: Types) -> Mapping[str, Callable[[Any], Any]]:
-    """For each parameter of an instance, in order, what makes of a value the one that is passed, or refuses it."""
+    """For each parameter of an instance, in order, the function that checks and casts its value."""
     if types not in INSTANCES[name]:
         raise DeviceError(f"{kernels()[name].expression(types)} is not compiled")
     checks: dict[str, Callable[[Any], Any]] = {}
@@ -148,7 +148,7 @@ def _checks(name: str, types: Types) -> Mapping[str, Callable[[Any], Any]]:
 
 
 def _pointer(what: str, wanted: np.dtype[Any], value: Any) -> Any:
-    """An array of the declared type; a null pointer for None."""
+    """The array if it has the declared type, a null pointer for None.  Raises DeviceError for anything else."""
     if value is None:
         return np.intp(0)
     if getattr(value, "dtype", None) != wanted or not value.flags.c_contiguous:
@@ -158,7 +158,7 @@ def _pointer(what: str, wanted: np.dtype[Any], value: Any) -> Any:
 
 
 def _whole(what: str, bits: type[np.signedinteger[Any]], value: Any) -> Any:
-    """A whole number of the declared width."""
+    """The number as an integer of the declared width.  Raises DeviceError where it does not fit."""
     try:
         return bits(int(value))
     except OverflowError:
@@ -166,12 +166,12 @@ def _whole(what: str, bits: type[np.signedinteger[Any]], value: Any) -> Any:
 
 
 def blocks(threads: int) -> int:
-    """Blocks of THREADS that so many threads take."""
+    """The number of blocks of THREADS that have so many ``threads``."""
     return -(-threads // THREADS)
 
 
 def spread(threads: int) -> int:
-    """The same for kernels that number the threads along x by an int.  Raises DeviceError where one is too small."""
+    """As :func:`blocks`, for kernels that number threads by an int.  Raises DeviceError where an int is too small."""
     if threads > INT_MAX - THREADS:
         raise DeviceError(f"{threads:,} numbers of one position are more than a kernel can count")
     return blocks(threads)
@@ -365,7 +365,7 @@ def opened() -> Device:
 
 
 def found() -> Device | None:
-    """The same; None where there is none, without importing CuPy to learn that it is not installed."""
+    """The device of this process, or None; CuPy is not imported to learn that it is not installed."""
     if find_spec("cupy") is None:
         return None
     try:

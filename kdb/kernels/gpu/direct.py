@@ -46,7 +46,7 @@ class Direct(GpuConvolution):
         margins = delta.boxes.margins(frames)
         x = delta.values
         if margins is None or margins[:2] != margins[2:]:  # cuDNN pads by itself where both sides take as much
-            x, margins = backend.embed(delta, frames), NO_MARGINS
+            x, margins = backend.deltas.embed(delta, frames), NO_MARGINS
         return self.evaluate(backend, x, spec.linear(margins))
 
 

@@ -2,20 +2,76 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kdb.geometry import Boxes, Size
-from kdb.kernels.base import Array, ConvolutionSpec, Delta, Epilogue, Program
+from kdb.kernels.base import Array, ConvolutionSpec, Delta, Epilogue, FloatArray, Program
 from kdb.kernels.gpu.convolution import GpuConvolution
 from kdb.kernels.gpu.data_sheet import PEAKS
+from kdb.kernels.gpu.launcher import MATHS, NO_PROGRAM, Encoding, Launcher, bits, packs_of
 from kdb.kernels.gpu.programs import encode
 
 if TYPE_CHECKING:
     from kdb.kernels.gpu.backend import GpuBackend
 
 
+ROWS, COLUMNS = 128, 64
+"""The size of the product that one block of ``convolution.cu`` computes."""
+
+
+def product(
+    launcher: Launcher,
+    delta: Delta,
+    boxes: Boxes,
+    spec: ConvolutionSpec,
+    precision: str,
+    epilogue: Epilogue | None = None,
+) -> Array:
+    """The convolution of ``delta`` over ``boxes`` with bias and epilogue, in one launch: [n, h, w, out]."""
+    weight, bias, groups, padding = spec.weight, spec.bias, spec.groups, spec.padding
+    stored, math = MATHS[precision]
+    outer, inner, *_ = weight.array.shape
+    outer //= groups
+    out = launcher.empty(len(boxes), boxes.extent, groups * outer, stored)
+    n, height, width, channels = out.shape
+    (kernel_y, kernel_x), (stride_y, stride_x), (dilation_y, dilation_x) = spec.sliding
+    encoding: Encoding | None = NO_PROGRAM
+    if epilogue is not None:
+        encoding = launcher.encoding(epilogue.program, 1, epilogue.parameters, channels)
+    assert encoding is not None, "only what fuses is given"
+    common = dict(
+        out=out, height=height, width=width, boxes=launcher.origins(boxes),
+        values=delta.values, at=launcher.origins(delta.boxes),
+        box_height=delta.boxes.extent.height, box_width=delta.boxes.extent.width,
+        bias=None if bias is None else launcher.layout(bias, "bias", lambda b: b),
+        kernel_y=kernel_y, kernel_x=kernel_x, stride_y=stride_y, stride_x=stride_x,
+        dilation_y=dilation_y, dilation_x=dilation_x, top=padding[0], left=padding[1],
+        view=None if epilogue is None else epilogue.view, result=None if epilogue is None else epilogue.result,
+        map_width=0 if epilogue is None else epilogue.view.shape[1], **encoding,
+    )  # fmt: skip
+    if inner == 1 and groups > 1:
+        v = packs_of(channels) if outer == 1 else "1"
+        weights = launcher.layout(weight, "depthwise", lambda w: w.reshape(len(w), -1).T)
+        types = (stored, v)
+        launcher.device.launch(
+            "depthwise", types, launcher.grid(out, v), channels=channels, multiplier=outer, weights=weights, **common
+        )
+        return out
+
+    def rows(w: FloatArray) -> Any:
+        by_output = w.transpose(0, 2, 3, 1)
+        return bits(by_output) if stored == "bf16" else by_output
+
+    grid = -(-n * height * width // ROWS), -(-outer // COLUMNS), groups
+    launcher.device.launch(
+        "convolve", (stored, math, packs_of(inner)), grid, rows=n * height * width, inner=inner, outer=outer,
+        weights=launcher.layout(weight, f"rows/{stored}", rows), **common,
+    )  # fmt: skip
+    return out
+
+
 class Gemm(GpuConvolution):
-    """One launch, with the epilogue if there is one."""
+    """Convolution as a matrix product that never lays out its windows, fused with the epilogue if there is one."""
 
     share = 0.3
     slowdown = 0.5  # thin layers wait for memory, whatever multiplies
@@ -33,7 +89,7 @@ class Gemm(GpuConvolution):
         y, x_ = spec.windows
         out = Size(y.output_length(height), x_.output_length(width))
         whole = Delta(Boxes.whole(n, Size(height, width)), x)
-        return backend.gemm(whole, Boxes.whole(n, out), spec, self.precision, None)
+        return product(backend.launcher, whole, Boxes.whole(n, out), spec, self.precision)
 
     def delta(
         self,
@@ -46,7 +102,7 @@ class Gemm(GpuConvolution):
         epilogue: Epilogue | None = None,
     ) -> Array:
         """``W * d`` over the boxes, and the epilogue of that."""
-        return backend.gemm(delta, boxes, spec.linear(spec.padding), self.precision, epilogue)
+        return product(backend.launcher, delta, boxes, spec.linear(spec.padding), self.precision, epilogue)
 
 
 GEMM = tuple(map(Gemm, PEAKS))

@@ -14,15 +14,15 @@ from kdb.kernels.gpu import rounding
 from kdb.kernels.gpu.device import Device
 
 
-def _form(device: Device, weight: Weight, precision: str, like: torch.Tensor) -> torch.Tensor:
+def _layout(device: Device, weight: Weight, precision: str, like: torch.Tensor) -> torch.Tensor:
     """A parameter on the device, in ``like``'s type and layout."""
 
-    def laid(array: FloatArray) -> torch.Tensor:
+    def transferred(array: FloatArray) -> torch.Tensor:
         tensor = torch.from_numpy(array.copy()).to(like.device, like.dtype)
         return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
-    derive: Callable[[FloatArray], torch.Tensor] = laid
-    tensor: torch.Tensor = weight.form(f"{device.name}/torch/{like.dtype}", derive)
+    derive: Callable[[FloatArray], torch.Tensor] = transferred
+    tensor: torch.Tensor = weight.layout(f"{device.name}/torch/{like.dtype}", derive)
     return tensor
 
 
@@ -40,8 +40,8 @@ def convolve(device: Device, x: Array, spec: ConvolutionSpec, precision: str) ->
     # What torch.nn.functional.conv2d calls, with a permission of its own instead of the process's.
     y: torch.Tensor = torch._convolution(
         tensor,
-        _form(device, spec.weight, precision, tensor),
-        None if bias is None else _form(device, bias, precision, tensor),
+        _layout(device, spec.weight, precision, tensor),
+        None if bias is None else _layout(device, bias, precision, tensor),
         sliding.stride,
         (top, left),
         (gap_y, gap_x),
@@ -63,7 +63,7 @@ def dense(device: Device, x: Array, weight: Weight, bias: Weight | None, precisi
     tensor = device.tensor(x)
     y = torch.nn.functional.linear(
         tensor,
-        _form(device, weight, precision, tensor),
-        None if bias is None else _form(device, bias, precision, tensor),
+        _layout(device, weight, precision, tensor),
+        None if bias is None else _layout(device, bias, precision, tensor),
     )
     return device.array(y)

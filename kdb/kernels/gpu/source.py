@@ -15,7 +15,7 @@ from itertools import product
 from kdb.kernels.gpu.programs import INTERPRETED
 
 Types = tuple[str, ...]
-"""Arguments of a template, as C++ writes them."""
+"""Template arguments as C++ writes them."""
 
 _STORED = ("float", "bf16")
 _CONVERTED = (("float", "float"), ("bf16", "bf16"), ("bf16", "float"))
@@ -52,7 +52,7 @@ class Kernel:
     parameters: tuple[tuple[str, str], ...]
 
     def expression(self, types: Types) -> str:
-        """An instance as C++ names it."""
+        """The C++ name of an instance."""
         return f"{self.name}<{', '.join(types)}>"
 
     def typed(self, types: Types) -> tuple[tuple[str, str], ...]:
@@ -67,21 +67,21 @@ _FOLDER = resources.files("kdb.kernels") / "cuda"
 
 @cache
 def text(file: str) -> str:
-    """A source with its headers laid in, each once: one text to compile, so that a cache of binaries sees all of it."""
+    """A source with its headers included, each once: one text, so that a cache of binaries sees all of it."""
     seen: set[str] = set()
 
-    def laid(name: str) -> str:
+    def included(name: str) -> str:
         if name in seen:
             return ""
         seen.add(name)
         source = (_FOLDER / name).read_text().replace("#pragma once\n", "")
-        return re.sub(r'#include "([\w.]+)"\n', lambda m: laid(m[1]), source)
+        return re.sub(r'#include "([\w.]+)"\n', lambda m: included(m[1]), source)
 
-    return laid(file)
+    return included(file)
 
 
 def files() -> tuple[str, ...]:
-    """All sources, headers aside."""
+    """The names of all sources, without headers."""
     return tuple(sorted(entry.name for entry in _FOLDER.iterdir() if entry.name.endswith(".cu")))
 
 
@@ -98,7 +98,7 @@ def kernels() -> Mapping[str, Kernel]:
 
 
 def options() -> tuple[str, ...]:
-    """The compiler's: the language, and the numbers of the functions in programs."""
+    """The compiler's options: the language, and the numbers of the functions in programs."""
     return ("-std=c++17", *(f"-DFUNCTION_{name}={number}" for number, name in enumerate(INTERPRETED)))
 
 

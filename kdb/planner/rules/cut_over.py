@@ -35,7 +35,7 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
         if total < least * (1 - 1e-9):
             best, least = cut, total
     if best == plan.cut:
-        return "deltas are cheaper all the way"
+        return "full evaluation from an earlier layer on would cost more"
     return replace(plan, cut=best)
 
 

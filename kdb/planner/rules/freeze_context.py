@@ -17,12 +17,13 @@ from kdb.planner.rules.base import Context, Rule
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     """Freeze every gate, and what feeds gates alone."""
     if not context.permissions.freeze_context:
-        return "the query does not permit it, or it is not worth it"
+        permitted = context.permissions.approximate
+        return "these positions are evaluated at full fidelity" if permitted else "the query has no APPROXIMATE"
     frozen = gates(plan.network)
     if not frozen:
-        return "nothing brings the map's mean to every cell"
+        return "no layer multiplies every cell by means of the map"
     if not _reaches_output(plan.network, frozen):
-        return "no change would reach the output"
+        return "with the gates frozen, no change would reach the output"
     return replace(plan, frozen=frozen)
 
 

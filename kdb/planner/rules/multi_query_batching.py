@@ -51,4 +51,6 @@ def _batch_size(plan: LogicalPlan, context: Context) -> int:
     return min(sizes, key=seconds)
 
 
-RULE = Rule("multi_query_batching", "positions of like boxes run as one batch of uniform ones", apply)
+RULE = Rule(
+    "multi_query_batching", "positions with similar boxes run as one batch, with boxes of one size in each layer", apply
+)

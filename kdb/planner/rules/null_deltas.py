@@ -11,7 +11,7 @@ from kdb.planner.rules.base import Context, Rule
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     """Mark the plan; which positions they are is seen when the pixels are."""
     if not context.costs.backend.traits.computes_on_host:
-        return "the host would wait for the device before every batch"
+        return "finding them would make the host wait for the device before every batch"
     return replace(plan, drop_null=True)
 
 

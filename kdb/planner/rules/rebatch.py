@@ -14,9 +14,9 @@ from kdb.planner.rules.base import Context, Rule
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     """Group batches up to the bounds of a worker's buffer; towards the end fewer, so that workers end together."""
     if len(plan.batches) <= 1:
-        return "there is one batch"
+        return "there is only one batch"
     if plan.cut >= len(plan.network):
-        return "nothing is left to evaluate after the cut"
+        return "no layer is evaluated in full"
     crossing = sum(plan.network[name].shape.elements for name in plan.crossing()) * ELEMENT
     positions = min(context.buffer_positions, max(context.buffer_bytes // crossing, 1))
     largest = max(len(batch) for batch in plan.batches)
