@@ -65,7 +65,6 @@ def test_torchvision_networks(name: str, tmp_path: Path, photo: np.ndarray) -> N
     heat_map_is_exact(loaded, path, size, photo)
 
 
-@pytest.mark.slow
 def test_the_newer_exporter_of_pytorch(tmp_path: Path) -> None:
     """It writes constant shapes into Reshape, with ``allowzero``."""
     module = import_torchvision().models.shufflenet_v2_x0_5(weights=None).eval()

@@ -54,7 +54,6 @@ class TestTheStudy:
         changed = [name for name, value, default, _ in rows if value != default and name != "threads"]
         assert len(kept) == len(changed) == 5
 
-    @pytest.mark.slow
     def test_each_has_a_say_in_the_plan(self) -> None:
         def plan() -> str:
             with kdb.connect("study.kdb") as db:
