@@ -206,7 +206,7 @@ def describe(rounds: int, threads: int) -> str:
         "machine (`CALIBRATE`). Every distinct convolution and dense layer of a plan is launched on random numbers by\n"
         "each kernel that competes for it: on deltas by the operator's delta rule, with the boxes of the batch whose\n"
         f"multiply-adds are the median; after the cut on whole maps. {threads} threads run the same launch at once,\n"
-        f"as in a query; the kernels take turns, and the least of {rounds} counts. Weights are laid out before.\n\n"
+        f"as in a query; the kernels take turns, and the least of {rounds} counts. Layouts of weights exist.\n\n"
         "- chosen, best: thread-seconds of all launches of the map, by the plan's kernels, and by those that are the\n"
         "  fastest on each layer. Regret is their ratio, 1 where all choices are right; noise can only add to it.\n"
         f"- within {NEAR - 1:.0%} of the best: the share of layers whose kernel takes at most {NEAR:g} times as long.\n"

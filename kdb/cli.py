@@ -1,12 +1,12 @@
-"""The ``kdb`` command: one query, a file, standard input, or a shell.
+"""The ``kdb`` command: runs one query, a file, standard input, or a shell.
 
     kdb "OCCLUDE 'cat.png' USING efficientnet_lite0 INTO 'heat.png'"
     kdb -f script.kdb
     kdb < script.kdb
     kdb
 
-Exit status 0, 1 with the error on stderr, or 130 when interrupted.  Whatever takes time to import is imported inside
-:func:`main`, so that Ctrl-C finds it ready.
+The exit status is 0, 1 after an error, which is printed on standard error, or 130 after Ctrl-C.  Modules that take
+time to import are imported inside :func:`main`, which handles Ctrl-C.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ Statements end with ; and may run over several lines; an empty line ends one too
 """
 
 WORDS = {"help": ".help", "quit": ".quit", "exit": ".quit"}
-"""What other shells taught people to type, when nothing else was typed before."""
+"""Commands of other shells that work here too, at the beginning of a statement."""
 
 SUMMARIZED = 20
-"""Classes that a summary shows at most."""
+"""Most classes that a summary shows."""
 
 
 class Client:
-    """One session behind a command line: runs text, prints results and errors."""
+    """Runs scripts in a session, and prints results to ``out`` and errors to ``err``."""
 
     def __init__(self, session: Session, out: TextIO, err: TextIO) -> None:
         self.session, self.out, self.err = session, out, err
@@ -60,9 +60,9 @@ class Client:
         session.progress = self.bar
 
     def run(self, text: str) -> int:
-        """Run a script; print each result as it comes.  Returns the exit status."""
+        """Run a script, print each result as soon as it is there, and return the exit status."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", OmissionWarning)  # an image's error is printed in its place
+            warnings.simplefilter("ignore", OmissionWarning)  # the image's error is printed instead
             return self._run(text)
 
     def _run(self, text: str) -> int:
@@ -89,7 +89,7 @@ class Client:
             self.bar.close()
 
     def show(self, result: Result) -> int:
-        """Print a result; 1 where an image of several failed."""
+        """Print a result, and return the exit status: 1 if one of several images failed."""
         from kdb.results.maps import HeatMap, HeatMaps
 
         status = 0
@@ -110,13 +110,15 @@ class Client:
 
 
 def _kind(error: Error) -> str:
-    """What a user would call it."""
+    """The error's kind, as it is printed before the message."""
     return "syntax error" if isinstance(error, ParseError) else "error"
 
 
 def summary(heat_map: HeatMap) -> str:
-    """A line or a few: each class with its baseline, and where hiding the image moves it most."""
+    """One line per class with its baseline and the position that changes its score most, then the cost."""
     import numpy as np
+
+    from kdb.results.wording import compared
 
     values, indices, labels = heat_map.by_class()
     corners = heat_map.positions.reshape(-1, 2)
@@ -133,41 +135,41 @@ def summary(heat_map: HeatMap) -> str:
             f"{label} ({index}): {whole} {baseline:.4g}; {heat_map.score} {row[most]:.4g} with the patch at ({y}, {x})"
         )
     if left := len(baselines) - len(shown):
-        lines.append(f"and {left} more classes, of smaller {whole}")
+        lines.append(f"and {left} more classes with a smaller {whole}")
     stats = heat_map.stats
     cost = f"{stats.evaluated} of {stats.positions} positions in {stats.seconds['total']:.1f} s"
     if heat_map.ssim_estimate is not None and not heat_map.exact:
         cost += f", approximate: SSIM {heat_map.ssim_estimate:.2f} expected"
-    return "\n".join([*lines, f"{cost}; full inference makes {stats.speedup:.3g} times the multiply-adds"])
+    return "\n".join([*lines, f"{cost}; {compared(stats.speedup)}"])
 
 
 def shell(client: Client, read: Callable[[str], str] = input) -> int:
-    """Read statements until the end of the input."""
+    """Read and run statements until the end of the input or ``.quit``; returns the exit status."""
     print(f"kdb {__version__}; .help for help, .quit to leave", file=client.out)
-    held: list[str] = []
+    lines: list[str] = []
     while True:
         try:
-            line = read(MORE if held else PROMPT)
+            line = read(MORE if lines else PROMPT)
         except EOFError:
             print(file=client.out)
             return 0
         except KeyboardInterrupt:  # at the prompt: forget what was typed
             print(file=client.out)
-            held = []
+            lines = []
             continue
         command = line.strip()
-        if not held:
+        if not lines:
             command = WORDS.get(command.rstrip("; ").lower(), command)
-        if not held and command.startswith("."):
+        if not lines and command.startswith("."):
             if command in (".quit", ".exit"):
                 return 0
             _dot_command(client, command)
             continue
         if command:
-            held.append(line)
-        if held and (not command or command.endswith(";")):
-            client.run("\n".join(held))
-            held = []
+            lines.append(line)
+        if lines and (not command or command.endswith(";")):
+            client.run("\n".join(lines))
+            lines = []
 
 
 def _dot_command(client: Client, command: str) -> None:
@@ -187,7 +189,7 @@ def _dot_command(client: Client, command: str) -> None:
 
 @contextlib.contextmanager
 def _history() -> Iterator[None]:
-    """Line editing, and a history kept between shells where the platform has them."""
+    """Line editing, and a history that is kept between shells, if the platform has readline."""
     try:
         import readline
     except ImportError:
@@ -216,7 +218,7 @@ def _read_file(path: str) -> str:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="kdb", description="Occlusion-based explanations of CNNs, as queries.")
-    parser.add_argument("query", nargs="?", help="a script in kdb's query language; left out, a shell or stdin")
+    parser.add_argument("query", nargs="?", help="a script; without one, standard input or a shell")
     parser.add_argument("-f", "--file", help="run the statements of a file")
     parser.add_argument("--study", metavar="FILE", help="keep models, settings and tunings in this file")
     parser.add_argument("--version", action="version", version=f"kdb {__version__}")
@@ -249,7 +251,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Whoever read the output has left; keep the interpreter from saying so again at exit.
+        # The reader of the output has exited; keep the interpreter from reporting that once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     finally:

@@ -157,7 +157,7 @@ def section(found: Json) -> str:
         f"{side} x {side}, gray: means of {found['rounds']} rounds in which the three take turns, with 95 % confidence "
         "intervals, ratios formed round by round. All pay for what one new image costs: kdb and krypton for planning "
         "and for the materialization of the views, naive for one more inference, of the unmodified image. The session "
-        "has the network traced and its weights folded and laid out, by a query at other positions before.\n\n"
+        "has traced the network, folded its weights and prepared their layouts, by an earlier query elsewhere.\n\n"
         "- kdb: always all positions.\n"
         f"- krypton: `SET preset = krypton`, the paper's own plan; beyond {WHOLE['krypton']} positions a block of "
         f"{LINEAR} neighbours, of which the execution is extrapolated.\n"

@@ -21,7 +21,7 @@ REPEATS = 20
 
 
 def ceilings(check: Check, rows: Rows, network: str) -> None:
-    """Measure all of these."""
+    """Report the limits of the device; they do not depend on ``network``."""
     large = check.device == "cuda"
     with torch.inference_mode():
         _copy(check, rows, 2**30 if large else 2**26)

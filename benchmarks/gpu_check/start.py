@@ -21,7 +21,7 @@ from kdb.kernels.gpu.source import INSTANCES, kernels
 
 
 def start(check: Check, rows: Rows, network: str) -> None:
-    """Run all of these."""
+    """Report versions, registers and one convolution at each precision; ``network`` is not used."""
     _versions(check, rows)
     if check.device == "cuda":
         _registers(rows)

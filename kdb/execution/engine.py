@@ -45,11 +45,12 @@ PLANS_KEPT = 16
 
 @dataclass(frozen=True, eq=False)
 class Planned:
-    """A physical plan, what each rule did to it, and the seconds that planning took."""
+    """A physical plan, what each rule did to it, the seconds that planning took, and the context that it is for."""
 
     physical: PhysicalPlan
     history: tuple[Applied, ...]
     seconds: float
+    context: Context
 
 
 def default_settings() -> Settings:
@@ -162,7 +163,7 @@ class Engine:
         switches = {rule.name: self.settings[f"rule.{rule.name}"] and rule.name not in without for rule in RULES}
         logical, history = optimize(naive, context, switches, memo=self._rewritten)
         physical = lower(logical, context)
-        return Planned(physical, history, time.perf_counter() - start)
+        return Planned(physical, history, time.perf_counter() - start, context)
 
     def materialize(self, plan: PhysicalPlan, identity: str, image: Array) -> tuple[MaterializedViews, bool]:
         """The views that ``plan`` reads, and whether they were in the store.

@@ -1,1 +1,1 @@
-"""Any image to float32 pixels, and onto the grid of a model."""
+"""Reads images of any kind as float32 pixels, and resizes and normalises them for a model."""

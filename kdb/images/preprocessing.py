@@ -1,7 +1,6 @@
-"""From an image to a model's input: the resize onto its grid, and the normalisation of what lies on the grid.
+"""Prepares images for a model: resizes them to its input grid, and normalises the pixels.
 
-The two are apart because a patch is laid on the grid's pixels, 0 to 255, before they are normalised.  Not a reader of
-images (:mod:`kdb.images.reading`) and not an importer of any deep learning library.
+These are two steps because patches are applied in between, to pixels from 0 to 255.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-_MOST_PIXELS = 2**27  # a thin strip whose shorter side is blown up to the grid's would fill the memory
+_MOST_PIXELS = 2**27  # scaling the shorter side of a thin strip to the grid's could need any amount of memory
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as in Pillow's mode L
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """An image on a model's grid.
+    """An image resized to a model's input grid.
 
-    ``pixels`` float32 [H, W, C], 0 to 255, not yet normalised, RGB where there are three; ``source_box`` the part of
-    the source image that the grid shows, (y, x, height, width) in source pixels, fractions included; ``source_size``
-    that image's (height, width).
+    ``pixels`` are float32 [H, W, C], 0 to 255, not normalised, RGB if there are three channels.  ``source_box`` is the
+    part of the source image that the grid shows, (y, x, height, width) in pixels of that image, as floats;
+    ``source_size`` is its (height, width).
     """
 
     pixels: Pixels
@@ -48,7 +47,7 @@ class Prepared:
 
     @property
     def image(self) -> npt.NDArray[np.uint8]:
-        """The pixels rounded to uint8 [H, W, 3], to be looked at: RGB, or of other channels the mean."""
+        """uint8 [H, W, 3], for display: the rounded pixels, or the mean of the channels if there are not three."""
         pixels = self.pixels
         if pixels.shape[2] != 3:
             pixels = np.repeat(pixels.mean(axis=2, keepdims=True), 3, axis=2)
@@ -57,15 +56,14 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How one model wants its images.
+    """How a model's images are preprocessed.
 
-    ``mean`` and ``std`` have one number a channel, in the model's own channel order and after the division by
-    ``scale``; a single number serves every channel.  ``resize`` is ``'bilinear'`` or ``'stretch'`` (straight to the
-    grid, by Pillow's bilinear filter or by the one named in ``interpolation``; no resize where the image has the
-    grid's size) or ``'crop'``: the image is scaled until its shorter side is ``resize_size`` (default the grid's) and
-    the centre cut out.  Filters widen when shrinking (antialias).
+    ``mean`` and ``std`` are of pixels divided by ``scale``, with one number for all channels or one for each, in the
+    model's channel order.  ``resize`` is ``'bilinear'``, ``'stretch'`` or ``'crop'``.  The first two resize to the
+    grid, by Pillow's bilinear filter or by ``interpolation``, unless the image has the grid's size.  ``'crop'`` scales
+    the shorter side to ``resize_size`` (default: the grid's) and takes the centre.  Filters antialias.
 
-    Raises :class:`~kdb.errors.BindError` for a value that makes no sense.
+    Raises :class:`~kdb.errors.BindError` for invalid values.
     """
 
     input_size: tuple[int, int]
@@ -93,7 +91,7 @@ class Preprocessing:
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         if self.channels == "BGR" and self.n_channels not in (1, 3):
-            raise BindError(f"channels = 'BGR' makes no sense of {self.n_channels} channels")
+            raise BindError(f"channels = 'BGR' needs 3 channels, or 1 for grey; the model has {self.n_channels}")
         for what, numbers in (("std", self.std), ("scale", (self.scale,))):
             if min(numbers) <= 0:
                 raise BindError(f"{what} is divided by and must be positive, got {list(numbers)}")
@@ -107,18 +105,17 @@ class Preprocessing:
 
     @property
     def image_channels(self) -> int:
-        """Channels that an image must have: 3, RGB, for models of 1 and 3; else as many as the model."""
+        """Channels that images must have: 3 (RGB) for models with 1 or 3 channels, otherwise as many as the model."""
         return 3 if self.n_channels == 1 else self.n_channels
 
     def prepare(self, image: SourceImage) -> Prepared:
-        """Put an image on the grid: pixels float32 [H, W, C] for ``input_size`` (H, W).
+        """Resize an image to the grid: pixels float32 [H, W, C] for ``input_size`` (H, W).
 
-        Whole numbers, as all 8-bit images have, are resized in uint8, which gives what torchvision's and timm's
-        transforms give to the last bit; others (16-bit, blended alpha) in float32.
+        Integer pixels, as of all 8-bit images, are resized in uint8, so that the result is bit for bit that of
+        torchvision's and timm's transforms; others (16-bit, blended alpha) are resized in float32.
 
-        Raises :class:`~kdb.errors.BindError` for an image of other channels, and
-        :class:`~kdb.errors.ExecutionError` for a strip so thin that scaling its shorter side is out of all
-        proportion.
+        Raises :class:`~kdb.errors.BindError` for an image with other channels, and
+        :class:`~kdb.errors.ExecutionError` for a strip so thin that scaling it would take too much memory.
         """
         height, width, channels = image.pixels.shape
         if channels != self.image_channels:
@@ -134,10 +131,10 @@ class Preprocessing:
         return Prepared(pixels, box, (height, width))
 
     def normalise(self, pixels: npt.NDArray[Any]) -> Pixels:
-        """``(channel / scale - mean) / std``: pixels as :meth:`prepare` gives them, [..., H, W, channels], to float32
-        [..., H, W, C] in the model's channels.
+        """``(pixels / scale - mean) / std`` in the model's channels, float32 [..., H, W, C].
 
-        One channel is the luma of the three, ``0.299 R + 0.587 G + 0.114 B``.
+        ``pixels`` are those of :meth:`prepare`, [..., H, W, channels].  The channel of a grey model is the luma,
+        ``0.299 R + 0.587 G + 0.114 B``.
         """
         if self.n_channels == 1:
             ordered = (pixels @ _LUMA)[..., None].astype(np.float32)
@@ -147,11 +144,11 @@ class Preprocessing:
         return np.asarray((ordered / np.float32(self.scale) - mean) / std)
 
     def digest(self) -> str:
-        """sha256, in hexadecimal, of everything that bears on the result."""
+        """The SHA-256, in hexadecimal, of all settings."""
         return hashlib.sha256(repr(astuple(self)).encode()).hexdigest()
 
     def _covering(self, height: int, width: int) -> tuple[int, int]:
-        """The size at which an image just covers the grid with the crop's margin around it, its proportions kept.
+        """The size, of the image's proportions, at which it just covers the grid and the crop's margin around it.
 
         For a square grid this is torchvision's rule: the shorter side becomes ``resize_size``, the longer one is
         truncated.
@@ -170,7 +167,7 @@ class Preprocessing:
 
 
 def choice(what: str, value: object, allowed: Sequence[str]) -> str:
-    """The one of ``allowed`` that ``value`` is, in any case; BindError otherwise."""
+    """The member of ``allowed`` that equals ``value`` but for case; raises BindError if there is none."""
     if isinstance(value, str):
         for name in allowed:
             if name.casefold() == value.casefold():
@@ -180,7 +177,7 @@ def choice(what: str, value: object, allowed: Sequence[str]) -> str:
 
 
 def as_size(what: str, value: Any) -> tuple[int, int]:
-    """(height, width) from such a pair of positive integers, or from one for a square; BindError otherwise."""
+    """(height, width) of a pair of positive integers, or of one for a square; raises BindError for anything else."""
     try:
         sides = [operator.index(side) for side in (value if isinstance(value, Sequence) else np.atleast_1d(value))]
     except TypeError:

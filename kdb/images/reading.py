@@ -1,7 +1,7 @@
-"""Any image, brought to one form: float32 [H, W, 3], RGB, 0 to 255; arrays may have other channels.
+"""Reads images as float32 [H, W, 3], RGB, 0 to 255; arrays may have other channels.
 
-Knows files (through Pillow and, for DICOM, pydicom), ``PIL.Image`` objects and arrays.  Knows nothing of models:
-resizing and normalisation belong to :mod:`kdb.images.preprocessing`.  Colour profiles are not applied.
+Images are files (read by Pillow or, for DICOM, pydicom), ``PIL.Image`` objects, arrays and tensors.  Resizing and
+normalisation are in :mod:`kdb.images.preprocessing`.  Colour profiles are not applied.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _WARNINGS = threading.Lock()
 
 @dataclass(frozen=True, eq=False)
 class SourceImage:
-    """An image as it came: ``pixels`` float32 [H, W, C], 0 to 255; ``name`` its path, where it has one.
+    """An image in its original size: ``pixels`` float32 [H, W, C], 0 to 255; ``name`` is its path, if it has one.
 
-    C is 3, RGB, unless an array with other channels was given.
+    C is 3 (RGB), except for arrays with other channels.
     """
 
     pixels: Pixels
@@ -44,14 +44,13 @@ class SourceImage:
 
 
 def load_image(source: str | Path | Image.Image | npt.NDArray[Any] | object) -> SourceImage:
-    """Read a path, a ``PIL.Image``, or a uint8 or uint16 array [H, W] or [H, W, C]; of one channel three are made.
-    A torch tensor counts as the array of its values.
+    """Read a path, a ``PIL.Image``, or a uint8 or uint16 array or tensor [H, W] or [H, W, C].
 
-    16-bit values are divided by 257, alpha is composited over black, EXIF orientation is applied, of several frames
-    the first (or the current one of a ``PIL.Image``) is taken.
+    A single channel is repeated three times, 16-bit values are divided by 257, alpha is composited over black, EXIF
+    orientation is applied.  Of several frames the first is read, of a ``PIL.Image`` the current one.
 
     Raises :class:`~kdb.errors.BindError` for an object of a wrong type, dtype or shape, and
-    :class:`~kdb.errors.ExecutionError` for a file that is missing, damaged, no image, or too large to be honest
+    :class:`~kdb.errors.ExecutionError` for a file that is missing, damaged, not an image, or implausibly large
     (``PIL.Image.MAX_IMAGE_PIXELS``).
     """
     if (array := array_of(source)) is not None:
@@ -70,30 +69,30 @@ def load_image(source: str | Path | Image.Image | npt.NDArray[Any] | object) -> 
 
 
 def array_of(source: object) -> npt.NDArray[Any] | None:
-    """The array that ``source`` is, or a torch tensor's values, wherever it lies; None for anything else.
+    """``source`` as an array if it is an array or a torch tensor, on any device; None otherwise.
 
-    Raises BindError for a tensor that has no plain values.
+    Raises BindError for a tensor that cannot be converted, such as a sparse one.
     """
     if isinstance(source, np.ndarray):
         return source
-    torch = sys.modules.get("torch")  # who has a tensor has imported it
+    torch = sys.modules.get("torch")  # if it is not imported, there are no tensors
     if torch is None or not isinstance(source, torch.Tensor):
         return None
     try:
         return np.asarray((source.float() if source.is_floating_point() else source).detach().cpu())
-    except (RuntimeError, TypeError) as error:  # of tensors that are sparse, quantized, without memory, ...
-        raise BindError(f"the tensor given as an image, {source.dtype} {list(source.shape)}, has no array") from error
+    except (RuntimeError, TypeError) as error:  # sparse, quantized, meta, ...
+        raise BindError(f"the tensor, {source.dtype} {list(source.shape)}, cannot be converted to an array") from error
 
 
 def expand_sources(pattern: str) -> list[str] | None:
-    """The files that a glob matches, sorted; None where ``pattern`` is no glob.
+    """The files that a glob matches, sorted; None if ``pattern`` is not a glob.
 
-    A path that exists is never taken for a glob, whatever characters it has.  ``**`` matches folders at any depth.
-    Raises :class:`~kdb.errors.ExecutionError` where nothing matches.
+    An existing path is not a glob, whatever characters it contains.  ``**`` matches folders at any depth.
+    Raises :class:`~kdb.errors.ExecutionError` if nothing matches.
     """
     if os.path.exists(pattern) or not glob.has_magic(pattern):
         return None
-    found = glob.glob(pattern, recursive=True)  # for "missing/**" it gives "missing/", which is not there
+    found = glob.glob(pattern, recursive=True)  # for "missing/**" it returns "missing/", which does not exist
     matches = sorted(path for path in found if os.path.lexists(path) and not os.path.isdir(path))
     if not matches:
         raise ExecutionError(f"no file matches '{pattern}'{looked_in(pattern)}")
@@ -102,9 +101,9 @@ def expand_sources(pattern: str) -> list[str] | None:
 
 @contextmanager
 def _reading(what: str, where: str = "") -> Iterator[None]:
-    """Turn whatever a decoder raises into one ExecutionError, and keep its warnings quiet.
+    """Turn the exceptions of decoders into ExecutionError, and suppress their warnings.
 
-    Decoders meet damaged input with OSError, SyntaxError, struct.error, KeyError and more, hence the broad catch.
+    For damaged files decoders raise OSError, SyntaxError, struct.error, KeyError and more, hence the broad catch.
     """
     try:
         with _WARNINGS, warnings.catch_warnings():
@@ -135,7 +134,7 @@ def _from_array(array: npt.NDArray[Any]) -> Pixels:
     if array.dtype.kind != "u" or array.itemsize > 2:
         expected.append("uint8 (0 to 255) or uint16 (0 to 65535)")
         if array.dtype.kind == "f":
-            hints.append("models scale and normalise it themselves, so give it as it was before")
+            hints.append("kdb scales and normalises images itself, so give the original values")
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] > 4):
         expected.append("[H, W, C] or [H, W]")
         if array.ndim == 4:
@@ -173,7 +172,7 @@ def _from_file(path: str | Path) -> Pixels:
 
 def _from_picture(picture: Image.Image) -> Pixels:
     """float32 [H, W, 3] of a Pillow image in any mode."""
-    picture.load()  # first: TIFF turns itself while it loads, PNG may carry its EXIF behind the pixels
+    picture.load()  # first: loading applies a TIFF's orientation, and a PNG's EXIF may follow the pixels
     if picture.mode == "F":
         raise ValueError("it has 32-bit float pixels; 8 or 16 bits a channel are expected")
     if picture.mode == "I" and 32 in getattr(picture, "tag_v2", {}).get(_BITS, ()):
@@ -196,8 +195,8 @@ def _from_picture(picture: Image.Image) -> Pixels:
 def _opposite_byte_order(picture: ImageFile.ImageFile) -> list[Any] | None:
     """The tiles of 16-bit colour with their byte order swapped; None for any other picture.
 
-    Pillow holds colour in 8 bits and keeps the high byte of 16.  Told the opposite byte order it keeps the low one,
-    so that two readings give all 16 bits.
+    Pillow reads colour with 8 bits: of 16 it keeps the high byte, and with the byte order swapped the low one, so that
+    reading twice gives all 16 bits.
     """
     native, swapped = ("L", "B") if sys.byteorder == "little" else ("B", "L")
     orders = {"B": "L", "L": "B", "N": swapped, native: swapped}
@@ -215,7 +214,7 @@ def _opposite_byte_order(picture: ImageFile.ImageFile) -> list[Any] | None:
 
 
 def _from_wide_picture(high: Image.Image, low: Image.Image) -> Pixels:
-    """float32 [H, W, 3] of 16-bit colour, given its high and its low bytes."""
+    """float32 [H, W, 3] of a picture with 16-bit colour, from its high and its low bytes."""
     high.load()
     low.load()
     values = np.asarray(high).astype(np.float32) * 256 + np.asarray(low)
@@ -233,7 +232,7 @@ def _turned(pixels: Pixels, picture: Image.Image) -> Pixels:
     """Pixels with the picture's EXIF orientation applied (the eight values of the EXIF standard, tag 0x0112)."""
     try:
         orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # a damaged EXIF block says nothing about the orientation, and the pixels are sound
+    except Exception:  # a damaged EXIF block does not make the pixels unusable
         orientation = 1
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)

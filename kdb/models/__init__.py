@@ -1,4 +1,4 @@
-"""Models: a module with its preprocessing and labels, and the names by which one is found.
+"""Models: modules with their preprocessing and labels, by name or out of files.
 
-Tracing a module into a network is the frontends' work, not done here.
+They are traced into networks by :mod:`kdb.frontends`.
 """

@@ -1,4 +1,4 @@
-"""Untrained networks by name, with as many classes and input channels as a file of weights asks for."""
+"""Builds untrained networks by name, with the classes and input channels of a file of weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kdb.models.torchvision_compat import import_torchvision
 
 
 def input_size(arch: str) -> tuple[int, int]:
-    """The (height, width) that ``arch`` was made for; raises BindError for an unknown name."""
+    """The input size (height, width) of ``arch``; raises BindError for an unknown name."""
     if arch.startswith("timm/"):
         timm, bare = zoo.timm_named(arch)
         height, width = timm.get_pretrained_cfg(bare).input_size[1:]
@@ -27,9 +27,9 @@ def input_size(arch: str) -> tuple[int, int]:
 
 
 def build(arch: str, classes: int, size: tuple[int, int]) -> nn.Module:
-    """The module, with weights that are still to be filled in; raises ModelError where it cannot be built.
+    """The module with arbitrary weights; raises ModelError if it cannot be built.
 
-    ``size``, the input's (height, width), matters to the few whose layers depend on it.
+    ``size`` is the input's (height, width), on which a few architectures depend.
     """
     with torch.random.fork_rng(devices=[]):
         try:
@@ -48,9 +48,9 @@ def build(arch: str, classes: int, size: tuple[int, int]) -> nn.Module:
 
 
 def with_channels(module: nn.Module, channels: Mapping[str, int]) -> int | None:
-    """Give the first convolution as many input channels as ``channels`` says its weight has, by the weight's name.
+    """Change the input channels of the first convolution to those of its weight in ``channels``, by weight name.
 
-    Returns that number; None where there is no convolution.
+    Returns their number, or None if there is no convolution.
     """
     found = next(((name, part) for name, part in module.named_modules() if isinstance(part, nn.Conv2d)), None)
     if found is None:

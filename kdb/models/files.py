@@ -1,8 +1,7 @@
-"""Models out of files: state dicts and ONNX.  Nothing in such a file is run; a file that could run code is refused.
+"""Loads models from files: state dicts and ONNX, without running code from the file.
 
-A state dict holds weights alone, so the network that they belong to is named beside it: ``arch``, one of torchvision's
-or timm's.  An exported program holds both, and may run code while it loads: only :func:`exported_model` reads one, for
-callers who say that they trust it.
+A state dict has weights only; the option ``arch`` names their network, one of torchvision's or timm's.  Exported
+programs may run code while they are loaded, so only :func:`exported_model` reads them, for callers who trust the file.
 """
 
 from __future__ import annotations
@@ -28,34 +27,34 @@ STATE_KEYWORDS = ("arch", "classes")
 PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 SUFFIXES = (*PICKLES, ".safetensors", ".onnx")
 _MAGICS = (b"PK", b"\x80")
-"""What PyTorch's files begin with: archives, and the pickles of versions before 1.6."""
+"""The first bytes of PyTorch's files: archives, and pickles of versions before 1.6."""
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "ema")
-"""Under which training scripts keep the weights, beside the optimizer's state and other things."""
+"""Keys under which training scripts save the weights, beside the optimizer's state and others."""
 _PREFIXES = ("module.", "_orig_mod.", "model.")
-"""Before each name: of DistributedDataParallel, of torch.compile and of Lightning."""
+"""Prefixes of all names, from DistributedDataParallel, torch.compile and Lightning."""
 _AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
-"""Classifiers of Inception3 and GoogLeNet that are there in training only."""
+"""Auxiliary classifiers of Inception3 and GoogLeNet, which only training uses."""
 
 State = dict[str, torch.Tensor]
 
 
 def load_model(name: str, path: str, options: Mapping[str, Any]) -> Model:
-    """The model in a file, whose suffix says what it is: a state dict (``SUFFIXES``) or ONNX.
+    """The model in a state dict or an ONNX file, by the suffix, one of ``SUFFIXES``.
 
-    Options are those of ``register_model``, and for state dicts ``arch`` (required) and ``classes`` (default: as many
-    as the last layer has outputs).  ``input`` defaults to what the architecture, or the file, was made for.
+    Options are those of ``register_model``, and for state dicts ``arch`` (required) and ``classes`` (default: the
+    outputs of the last layer).  ``input`` defaults to the size of the architecture or the ONNX file.
 
-    Raises BindError for an option that is unknown or makes no sense, ModelError for a file that is not there, damaged,
-    could run code, or does not fit ``arch``.
+    Raises BindError for an option that is unknown or invalid, ModelError for a file that is missing, damaged, could run
+    code, or does not fit ``arch``.
     """
     suffix = Path(path).suffix.lower()
     if suffix == ".pt2":
         raise ModelError(
-            f"'{path}' is an exported program, which can run code while it loads, so that no query loads one; where "
-            f"you trust the file, write db.load_exported('{path}', trusted=True) in Python"
+            f"'{path}' is an exported program, which can run code while it is loaded, so queries do not load it; if "
+            f"you trust the file, call db.load_exported('{path}', trusted=True) in Python"
         )
     if suffix not in SUFFIXES:
-        raise ModelError(f"'{path}' is of no kind that kdb reads: {', '.join(SUFFIXES)}")
+        raise ModelError(f"kdb cannot read '{path}': the extension must be one of {', '.join(SUFFIXES)}")
     _check_there(path)
     if suffix == ".onnx":
         return _onnx_model(name, path, options)
@@ -64,9 +63,9 @@ def load_model(name: str, path: str, options: Mapping[str, Any]) -> Model:
 
 
 def exported_model(name: str, path: str | os.PathLike[str], options: Mapping[str, Any]) -> Model:
-    """The model in an exported program, a ``.pt2`` file; loading it can run code that the file holds.
+    """The model in an exported program, a ``.pt2`` file; loading it can run code from the file.
 
-    Raises ModelError for a file that is not there, damaged, or exported for one size of batch.
+    Raises ModelError for a file that is missing, damaged, or exported for a fixed batch size.
     """
     _check_there(os.fspath(path))
     module, shape = _reading(os.fspath(path), lambda: exported.load(path))
@@ -75,7 +74,7 @@ def exported_model(name: str, path: str | os.PathLike[str], options: Mapping[str
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
-    """The hex digest of a file."""
+    """The SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -101,10 +100,10 @@ def _read_safetensors(path: str) -> object:
 
 
 def _reading(path: str, load: Callable[[], Any]) -> Any:
-    """What ``load`` gives; whatever a damaged file makes it raise becomes one ModelError."""
+    """The result of ``load``; exceptions, as damaged files cause, become ModelError with an explanation."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of archives that are refused the next moment
+            warnings.simplefilter("ignore")  # about archives that are then refused
             return load()
     except ModelError:
         raise
@@ -136,7 +135,7 @@ def _state_model(name: str, path: str, loaded: object, options: Mapping[str, Any
     zoo.refuse_unknown(f"model '{name}'", keywords, (*zoo.MODEL_KEYWORDS, *STATE_KEYWORDS))
     state = _state(path, loaded)
     if arch is None:
-        raise BindError(f"'{path}' holds weights alone; name their network: arch = 'resnet18', or any of kdb's models")
+        raise BindError(f"'{path}' has only weights; name their network: arch = 'resnet18', or any of kdb's models")
     if not isinstance(arch, str):
         raise BindError(f"arch = {arch!r} is not a name")
     size = zoo.input_size(keywords) or architectures.input_size(arch)
@@ -158,7 +157,7 @@ def _state_model(name: str, path: str, loaded: object, options: Mapping[str, Any
 
 
 def _state(path: str, loaded: object) -> State:
-    """Tensors by name: those of the file, or of what a training script kept them under, without wrappers' prefixes."""
+    """The tensors by name, without the prefixes of wrappers; they may be below one of the keys ``_WRAPPERS``."""
     for wrapper in _WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
@@ -184,7 +183,7 @@ def _is_optimizer(value: object) -> bool:
 
 
 def _outputs(arch: str, size: tuple[int, int], state: State) -> int:
-    """How many outputs the last layer of ``arch`` has in ``state``: its bias is [K], its weight [K, ...]."""
+    """The number of outputs K of the last layer of ``arch``, from its bias [K] or weight [K, ...] in ``state``."""
     usual = 1000
     with torch.device("meta"):
         names = [name for name in architectures.build(arch, usual, size).state_dict() if _matters(name)]
@@ -197,7 +196,7 @@ def _matters(name: str) -> bool:
 
 
 def _fill(module: nn.Module, state: State, path: str, arch: str, classes: int) -> None:
-    """Copy ``state`` into the module; raises ModelError unless names and shapes are the same."""
+    """Copy ``state`` into the module; raises ModelError unless names and shapes match."""
     own = module.state_dict()
     needed, given = set(filter(_matters, own)), set(filter(_matters, state))
     problems = []
@@ -206,14 +205,14 @@ def _fill(module: nn.Module, state: State, path: str, arch: str, classes: int) -
     if unknown := sorted(given - needed):
         problems.append(f"{_few(unknown)} unknown to it")
     problems += [
-        f"'{key}' is {list(state[key].shape)} and not {list(own[key].shape)}"
+        f"'{key}' is {list(state[key].shape)}, not {list(own[key].shape)}"
         for key in sorted(needed & given)
         if state[key].shape != own[key].shape
     ][:2]
     if problems:
-        advice = "a network with layers of its own is given by db.register_model in Python"
+        advice = "register a modified network in Python, by db.register_model"
         if prefix := _prefix(needed, given):
-            advice = f"what {arch} has begins with '{prefix}' there: save that part's own state_dict()"
+            advice = f"the names of {arch} begin with '{prefix}' there: save the state_dict() of that part"
         raise ModelError(
             f"the weights in '{path}' are not those of {arch} with {classes} classes: {'; '.join(problems)}; {advice}"
         )
@@ -221,7 +220,7 @@ def _fill(module: nn.Module, state: State, path: str, arch: str, classes: int) -
 
 
 def _prefix(needed: Collection[str], given: Collection[str]) -> str:
-    """What stands, with a dot, before at least half of the ``needed`` names in ``given``; empty where nothing does."""
+    """A prefix that ends with a dot and that at least half of the ``needed`` names have in ``given``, or ''."""
     found = Counter(key.removesuffix(name) for key in given for name in needed if key.endswith(f".{name}"))
     prefix, count = max(found.items(), key=lambda item: item[1], default=("", 0))
     return prefix if 2 * count >= len(needed) else ""

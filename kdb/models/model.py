@@ -1,6 +1,6 @@
-"""A model as kdb sees it: a torch module, the preprocessing of its images, its labels, its activation.
+"""A model: a PyTorch module, the preprocessing of its images, its labels and its activation.
 
-Not traced here: a frontend turns the module into a network.  Importing this module does not import torch.
+Importing this module does not import torch.
 """
 
 from __future__ import annotations
@@ -19,22 +19,20 @@ if TYPE_CHECKING:
     from torch import nn
 
 ACTIVATIONS = ("softmax", "sigmoid", "none")
-_SAMPLES = 64  # elements of each tensor in a fingerprint
+_SAMPLES = 64  # elements of each tensor that are part of a fingerprint
 
 
 class Model:
     """A classifier: ``module`` maps float32 [N, C, H, W] to logits [N, K].
 
-    The module belongs to whoever gave it; it is run in eval mode, and left in the modes that it was in.
+    The module is shared with the caller: kdb runs it in eval mode and then restores its modes.  Models are compared by
+    identity.
 
-    Two models are equal only if they are one object.  ``activation`` turns logits into probabilities; None where it was
-    left out: then it is the one that the module ends with, else softmax, or sigmoid where K is 1.  ``weights_note``
-    says where the weights come from ('IMAGENET1K_V1', 'random', 'registered', ...).
-
-    ``recipe`` names the code that built the module, with its version and options, so that another process can tell
-    whether it has the same forward; None where that is not known, as of any module that a user brings.
-
-    ``remark`` ends the message where the module cannot be traced; empty where there is nothing to say.
+    ``activation`` turns logits into probabilities; by default it is the one that the module ends with, otherwise
+    softmax, or sigmoid if K is 1.  ``weights_note`` is the origin of the weights ('IMAGENET1K_V1', 'random',
+    'registered', ...).  ``recipe`` identifies the code that built the module, with versions and options, so that its
+    trace can be cached; it is None for modules of the user.  ``remark`` is appended to the error if the module cannot
+    be traced.
     """
 
     def __init__(
@@ -61,7 +59,7 @@ class Model:
         return f"Model({self.name!r}, weights={self.weights_note!r}, input={self.input_shape})"
 
     def with_preprocessing(self, preprocessing: Preprocessing) -> Model:
-        """The same module, labels and activation, fed otherwise."""
+        """A model of the same module, labels and activation with another preprocessing."""
         note, recipe = self.weights_note, self.recipe
         other = Model(self.name, self.module, preprocessing, self.labels, self.activation, note, recipe)
         other.remark = self.remark
@@ -73,22 +71,21 @@ class Model:
         return self.preprocessing.input_shape
 
     def fingerprint(self) -> tuple[Hashable, ...]:
-        """Of the module; see :func:`fingerprint`."""
+        """The :func:`fingerprint` of the module."""
         return fingerprint(self.module)
 
     def weights_digest(self) -> str:
-        """Of the module, see :func:`weights_digest`; kept until the weights change."""
+        """The :func:`weights_digest` of the module, cached until the fingerprint changes."""
         key = self.fingerprint()
         if self._digest is None or self._digest[0] != key:
             self._digest = key, weights_digest(self.module)
         return self._digest[1]
 
     def resolve_class(self, ref: int | str, n_classes: int) -> int:
-        """The index, 0 to n_classes - 1, of a class given by index or label.
+        """The index, 0 to n_classes - 1, of a class given by its index or label.
 
-        A label matches exactly, then without regard to case, then as one of the comma-separated synonyms of a label.
-        Raises :class:`~kdb.errors.BindError` for an index out of range, an unknown label, and one that several
-        classes share.
+        A label matches exactly, or else but for case, or else as one of the comma-separated synonyms of a label.
+        Raises :class:`~kdb.errors.BindError` for an index out of range, and for a label that is unknown or ambiguous.
         """
         if isinstance(ref, str):
             return self._class_of_label(ref, n_classes)
@@ -103,11 +100,11 @@ class Model:
         return index
 
     def label_of(self, index: int) -> str:
-        """The label of a class, or ``class 281`` where the model has no labels."""
+        """The label of a class, or ``class 281`` if the model has no labels."""
         return f"class {index}" if self.labels is None else self.labels[index]
 
     def check_labels(self, n_classes: int) -> None:
-        """Raise BindError where there are labels, but not one for each class."""
+        """Raise BindError if the number of labels is not that of the classes."""
         if self.labels is not None and len(self.labels) != n_classes:
             raise BindError(f"'{self.name}' has {n_classes} classes, but {len(self.labels)} labels")
 
@@ -137,11 +134,12 @@ class Model:
 
 
 def fingerprint(module: nn.Module) -> tuple[Hashable, ...]:
-    """One (name, address, version, shape, sample) a parameter or buffer, and one (name, kind, settings, hooks) a layer.
+    """A value that changes when the module's weights or settings do; it takes some microseconds per tensor and layer.
 
-    It differs once any of them has changed.  The version counts changes in place, but not those made through ``.data``
-    or a numpy view; up to 64 elements, evenly spread, are compared for those.  Settings are a layer's attributes that
-    are plain numbers, texts, or tuples of these: its stride, its epsilon.  Costs some microseconds a tensor or layer.
+    It has (name, address, version, shape, sample) of each parameter and buffer.  The version counts in-place changes,
+    except those through ``.data`` or numpy views; the sample, up to 64 evenly spaced elements, detects most of these.
+    It also has (name, class, settings, hooks) of each layer; settings are attributes that are numbers, strings, or
+    tuples of these, such as the stride.
     """
     weights = tuple(
         (name, tensor.data_ptr(), _version(tensor), tuple(tensor.shape), _sample(tensor))
@@ -163,7 +161,7 @@ def _plain(value: object) -> bool:
 
 
 def weights_digest(module: nn.Module) -> str:
-    """sha256, in hexadecimal, of every parameter and buffer: name, dtype, shape and bytes."""
+    """The SHA-256, in hexadecimal, of all parameters and buffers: names, dtypes, shapes and bytes."""
     sha = hashlib.sha256()
     for name, tensor in _state(module):
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
@@ -172,7 +170,7 @@ def weights_digest(module: nn.Module) -> str:
 
 
 def check_finite(module: nn.Module) -> None:
-    """Raise ModelError, naming the tensor, where a stored weight or statistic is NaN, infinite or not there at all."""
+    """Raise ModelError, with the tensor's name, if a weight or statistic is NaN, infinite or not initialised."""
     import torch
     from torch.nn.parameter import is_lazy
 
@@ -180,10 +178,10 @@ def check_finite(module: nn.Module) -> None:
         if not isinstance(value, torch.Tensor):
             continue
         if is_lazy(value) or value.is_meta:
-            raise ModelError(f"the weights of '{name}' do not exist yet; initialise the module, or run it once")
+            raise ModelError(f"the weights of '{name}' are not initialised; initialise the module, or run it once")
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            what = "NaN" if bool(torch.isnan(value).any()) else "an infinity"
-            raise ModelError(f"the weights hold {what} in '{name}'")
+            what = "NaN" if bool(torch.isnan(value).any()) else "infinity"
+            raise ModelError(f"the weights contain {what} in '{name}'")
 
 
 def _state(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
@@ -192,12 +190,12 @@ def _state(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _version(tensor: torch.Tensor) -> int:
-    return -1 if tensor.is_inference() else tensor._version  # inference tensors keep no count; _sample takes them whole
+    return -1 if tensor.is_inference() else tensor._version  # they have no version; _sample takes all elements
 
 
 def _sample(tensor: torch.Tensor) -> bytes:
     step = 1 if tensor.is_inference() else max(1, tensor.numel() // _SAMPLES)
-    try:  # a model has hundreds of tensors, and numpy takes a quarter of torch's time for so few elements
+    try:  # numpy, which takes a quarter of PyTorch's time for so few elements
         return tensor.detach().numpy().reshape(-1)[::step].tobytes()
     except (TypeError, RuntimeError):  # on another device, or of a type that numpy lacks
         return bytes(_raw(tensor.detach().reshape(-1)[::step]))

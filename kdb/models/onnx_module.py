@@ -1,7 +1,7 @@
-"""ONNX files as models: the nodes of a file, in order, as the forward of a torch module.
+"""ONNX files as PyTorch modules, which compute the nodes of the file in order.
 
-From there on a file is a model like any other: traced by torch.export, explained, fingerprinted.  Nothing that a file
-holds is run; it names operators, and :mod:`kdb.models.onnx.operators` has a function for each.
+The module is then a model like any other.  No code from the file is run: :mod:`kdb.models.onnx.operators` has a
+function for each operator.
 """
 
 from __future__ import annotations
@@ -25,16 +25,15 @@ from kdb.models.onnx.rewrite import without_activation
 from kdb.models.zoo import make_model
 
 _CHANNELS = (1, 2, 3, 4)
-"""What an axis of an image may count, rather than its rows or columns."""
+"""Lengths of an axis that are taken for a number of channels rather than of rows or columns."""
 
 
 @dataclass(frozen=True)
 class LoadedOnnx:
-    """A file: ``module`` maps float32 [N, C, H, W] to logits [N, K], whatever layout the file itself has.
+    """A loaded file: ``module`` maps float32 [N, C, H, W] to logits [N, K], whatever the layout of the file.
 
-    ``input_size`` is (H, W), None where the file leaves it open.  ``activation`` is the one that the file ends with,
-    None where it ends with none; it is not part of the module.  ``remark`` is for errors of its trace: how to export it
-    for any batch, empty where it is.
+    ``input_size`` is (H, W), or None if it is dynamic.  ``activation`` is the final activation, which is not part of
+    the module, or None.  ``remark``, for errors of tracing, says how to export a file with a fixed batch size for any.
     """
 
     module: nn.Module
@@ -47,10 +46,10 @@ class LoadedOnnx:
 def load(path: str | Path, layout: str | None = None) -> LoadedOnnx:
     """The model in the ONNX file at ``path``.
 
-    ``layout`` is that of the file's input, 'NCHW' or 'NHWC'; left out, its shape tells.
+    ``layout`` is that of the file's input, 'NCHW' or 'NHWC'; by default it is inferred from the input's shape.
 
-    Raises ModelError, naming the file, where it is damaged, is no model of one image, or needs what kdb lacks; and
-    BindError for another layout.
+    Raises ModelError for a file that is damaged, has other inputs than one image, or uses what kdb does not support,
+    and BindError for another layout.
     """
     path = Path(path)
     if layout is not None:
@@ -68,10 +67,10 @@ def load(path: str | Path, layout: str | None = None) -> LoadedOnnx:
 
 
 def onnx_model(name: str, path: str | Path, **keywords: Any) -> Model:
-    """A model out of an ONNX file, with the keywords of :func:`kdb.models.zoo.make_model`.
+    """The model in an ONNX file, with the keywords of :func:`kdb.models.zoo.make_model`.
 
-    ``input``, ``n_channels`` and ``activation`` default to the file's, ``layout`` to what its input's shape tells.
-    Raises what :func:`load` and ``make_model`` do.
+    ``input``, ``n_channels``, ``activation`` and ``layout`` default to those of the file.  Raises what :func:`load` and
+    ``make_model`` raise.
     """
     loaded = load(path, keywords.pop("layout", None))
     keywords.setdefault("n_channels", loaded.n_channels)
@@ -85,7 +84,7 @@ def onnx_model(name: str, path: str | Path, **keywords: Any) -> Model:
 
 
 class Step(nn.Module):
-    """One node as a layer, so that traces and errors have its name."""
+    """One node as a submodule, so that traces and errors have its name."""
 
     def __init__(self, call: Call) -> None:
         super().__init__()
@@ -99,8 +98,8 @@ class Step(nn.Module):
 class OnnxModule(nn.Module):
     """The graph of a file as a module from float32 [N, C, H, W] to logits [N, K].
 
-    Constants are buffers, but those that decide shapes are not.  One more buffer holds the digest of the file, so that
-    two files of the same weights are two models.
+    Constants are buffers, except those that determine shapes.  A buffer with the SHA-256 of the file distinguishes the
+    models of files with equal weights.
     """
 
     def __init__(self, plan: Plan, channels_last: bool, content: bytes) -> None:
@@ -158,7 +157,7 @@ def _argument(name: str, plain: bool, tensors: dict[str, Any], arrays: dict[str,
 
 
 def _last_readers(plan: Plan) -> list[list[str]]:
-    """For each call the tensors that no later one needs."""
+    """For each call, the tensors that no later call reads."""
     last = {name: index for index, call in enumerate(plan.calls) for name in (*call.node.outputs, *call.node.inputs)}
     last.pop(plan.graph.result, None)
     finished: list[list[str]] = [[] for _ in plan.calls]
@@ -168,7 +167,7 @@ def _last_readers(plan: Plan) -> list[list[str]]:
 
 
 def _as_logits(y: torch.Tensor) -> torch.Tensor:
-    """[N, K], of K numbers an image that have axes of length one beside theirs."""
+    """``y`` reshaped to [N, K], if all axes but the first and one other have length one."""
     one_axis = sum(not (isinstance(n, int) and n == 1) for n in y.shape[1:]) <= 1
     return y.reshape(y.shape[0], -1) if y.ndim > 0 and y.ndim != 2 and one_axis else y
 
@@ -180,7 +179,7 @@ def _is_channels_last(graph: Graph) -> bool:
     if last in _CHANNELS:
         return True
     raise ModelError(
-        f"its input has the shape {_text(graph)}: no axis that counts channels; give layout = 'NCHW' or 'NHWC'"
+        f"which axis of its input, {_text(graph)}, counts channels is not clear; give layout = 'NCHW' or 'NHWC'"
     )
 
 
@@ -198,7 +197,7 @@ def _remark(path: Path, graph: Graph) -> str:
     if batch is None:
         return ""
     axes = f"dynamic_axes={{'{graph.image}': {{0: 'batch'}}}}"
-    return f"'{path}' was exported for batches of {batch}; if that is why, export it with {axes}, for any"
+    return f"'{path}' was exported for batches of {batch}; if that is the reason, export it with {axes}"
 
 
 def _text(graph: Graph) -> str:

@@ -1,8 +1,8 @@
-"""The one place that imports torchvision, also where its compiled operators do not load.
+"""Imports torchvision, even if its compiled operators do not load.
 
-torchvision declares operators of its own (``torchvision::nms`` and kin) in a compiled library.  Where that library
-does not fit the installed torch, ``import torchvision`` fails, although no classification model uses one of them.
-Declaring the two schemas that the import asks for is then enough.  This makes no operator usable that was not.
+torchvision's compiled library declares operators such as ``torchvision::nms``.  If it does not fit the installed
+PyTorch, ``import torchvision`` fails, although no classification model uses these operators.  Declaring the two schemas
+that the import looks up is enough for it to succeed; the operators remain unusable.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SCHEMAS = tuple(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Te
 
 @cache
 def import_torchvision() -> ModuleType:
-    """The torchvision package.  Raises ModelError where it is not installed or cannot be imported."""
+    """The package torchvision; raises ModelError if it is not installed or cannot be imported."""
     try:
         return import_module("torchvision")
     except ModuleNotFoundError as error:
@@ -31,7 +31,7 @@ def import_torchvision() -> ModuleType:
             raise ModelError(f"torchvision cannot be imported: {error}") from error
     _declare_operators()
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-        del sys.modules[name]  # what the failed import left is half initialised
+        del sys.modules[name]  # half initialised by the failed import
     try:
         return import_module("torchvision")
     except (ImportError, RuntimeError) as error:
@@ -40,7 +40,7 @@ def import_torchvision() -> ModuleType:
 
 @cache
 def _declare_operators() -> object:
-    """Returns the library that holds the declarations; the cache keeps it alive, and they end with it."""
+    """The library with the declarations, which last as long as it does; the cache keeps it alive."""
     library = import_module("torch.library").Library("torchvision", "DEF")
     for schema in _SCHEMAS:
         library.define(schema)

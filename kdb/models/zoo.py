@@ -1,7 +1,7 @@
-"""Where models come from: names that need no registration, and the keywords by which any other module becomes a model.
+"""Builds models: by name, or from any module and keywords that describe it.
 
-``resolve`` knows the bundled models, torchvision's classifiers and timm's.  ``make_model`` is behind
-``register_model`` and CREATE MODEL.  Neither traces anything, and neither remembers what it built.
+``resolve`` builds the bundled models, torchvision's classifiers and timm's.  ``make_model`` implements
+``register_model`` and CREATE MODEL.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _REACH_SECONDS = 10.0
 
 
 class ChannelsLast(nn.Module):
-    """A module that takes [N, H, W, C], made to take [N, C, H, W]."""
+    """Adapts a module that takes [N, H, W, C] to inputs [N, C, H, W]."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -50,31 +50,31 @@ class ChannelsLast(nn.Module):
 
 
 def known_names() -> tuple[str, ...]:
-    """Bundled models whose packages are installed, then torchvision's classifiers; timm's thousand are not listed."""
+    """The names of bundled models whose packages are installed, and of torchvision's classifiers; not timm's."""
     return (*efficientnet_lite.available(), *torchvision_names())
 
 
 def default_preprocessing(name: str) -> Preprocessing:
-    """How one of ``known_names`` wants its images, by its default weights."""
+    """The preprocessing of one of ``known_names`` with its default weights."""
     if name in efficientnet_lite.NAMES:
         return efficientnet_lite.preprocessing(name)
     return _torchvision_preprocessing(import_torchvision().models.get_model_weights(name).DEFAULT)
 
 
 def resolve(name: str, options: Mapping[str, object] | None = None) -> Model:
-    """The unregistered model of that name: a bundled one, a torchvision classifier, or ``timm/NAME``.
+    """A bundled model, a torchvision classifier, or timm's for ``timm/NAME``.
 
-    Options: ``weights`` ('default', a name out of torchvision's enumeration, or 'random': seeded, of use for tests
-    only), ``input`` or ``input_size`` (height, width), and ``resize`` ('crop', 'stretch' or 'bilinear').
+    Options: ``weights`` ('default', a name in torchvision's enumeration, or for tests 'random', which is seeded),
+    ``input`` or ``input_size`` (height, width), and ``resize`` ('crop', 'stretch' or 'bilinear').
 
-    Raises BindError for an unknown name or option, and ModelError where packages or weights are missing or unsound.
+    Raises BindError for an unknown name or option, and ModelError if packages or weights are missing or damaged.
     """
     options = dict(options or {})
     refuse_unknown(f"model '{name}'", options, RESOLVE_OPTIONS)
     weights = options.get("weights", "default")
     if not isinstance(weights, str):
         raise BindError(f"weights = {weights!r} is not a name")
-    with torch.random.fork_rng(devices=[]):  # a module is built with random weights first; the caller's generator stays
+    with torch.random.fork_rng(devices=[]):  # building a module draws random weights
         if name in efficientnet_lite.NAMES:
             choice("weights", weights, ("default",))
             model = efficientnet_lite.load(name, _adapted(efficientnet_lite.preprocessing(name), options))
@@ -91,7 +91,7 @@ def resolve(name: str, options: Mapping[str, object] | None = None) -> Model:
 
 
 def recipe_of(name: str, options: Mapping[str, object]) -> str | None:
-    """What decides the forward of a model built by its name: the code's versions, the name, all options."""
+    """An identifier of the code that builds a model: its name, all options, and the versions of the packages."""
     packages = ["torchvision"]
     if name in efficientnet_lite.NAMES:
         packages.append("efficientnet-lite-pytorch")
@@ -99,29 +99,29 @@ def recipe_of(name: str, options: Mapping[str, object]) -> str | None:
         packages.append("timm")
     try:
         return repr((name, sorted(options.items()), [(package, version(package)) for package in packages]))
-    except PackageNotFoundError:  # code that no package installed may change without a new version
+    except PackageNotFoundError:  # code that was not installed as a package may change without a new version
         return None
 
 
 def make_model(name: str, module: object, /, **keywords: object) -> Model:
-    """A model out of any ``nn.Module`` that maps [N, C, H, W] to logits [N, K].
+    """A model of any ``nn.Module`` that maps [N, C, H, W] to logits [N, K].
 
     Keywords: ``input`` (alias ``input_size``; required), ``mean`` (0), ``std`` (1), ``scale`` (255), ``layout``
     ('NCHW' or 'NHWC'), ``channels`` ('RGB' or 'BGR'), ``n_channels`` (default that of the module's first convolution,
     up to 4), ``activation`` ('softmax', 'sigmoid' or 'none'), ``resize`` ('bilinear', 'stretch' or 'crop'),
-    ``labels`` (a sequence, a dict of indices, or a file: one a line, or JSON of either).
+    ``labels`` (a sequence, a dict of indices, or a file with one per line or JSON of either).
 
-    Raises BindError for a keyword that is unknown or makes no sense, ModelError for weights that are not finite.
+    Raises BindError for a keyword that is unknown or invalid, ModelError for weights that are not finite.
     """
     module = _unwrapped(module)
     if not isinstance(module, nn.Module):
         raise BindError(f"a model is a torch.nn.Module, not {type(module).__name__}")
     if isinstance(module, torch.jit.ScriptModule):
-        raise ModelError("a scripted module cannot be traced; give the module that it was made of")
+        raise ModelError("a scripted module cannot be traced; give the module that it was compiled from")
     refuse_unknown(f"model '{name}'", keywords, MODEL_KEYWORDS)
     size = input_size(keywords)
     if size is None:
-        raise BindError(f"model '{name}' needs its input's size: input = (height, width)")
+        raise BindError(f"model '{name}' needs an input size: input = (height, width)")
     given: dict[str, Any] = {"n_channels": _first_channels(module)}
     given |= {key: keywords[key] for key in _PREPROCESSING_KEYWORDS if key in keywords}
     preprocessing = Preprocessing(size, **given)
@@ -140,7 +140,7 @@ def make_model(name: str, module: object, /, **keywords: object) -> Model:
 
 
 def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> None:
-    """Raise BindError for an option that is none of ``known``."""
+    """Raise BindError for an option that is not ``known``."""
     for key in given:
         if key not in known:
             hint = did_you_mean(key, known) or f"; there are {', '.join(known)}"
@@ -148,22 +148,22 @@ def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> Non
 
 
 def input_size(options: Mapping[str, object]) -> tuple[int, int] | None:
-    """The option ``input``, or ``input_size``, (height, width); None where neither is there."""
+    """The option ``input``, or ``input_size``, as (height, width); None if neither is given."""
     if "input" in options and "input_size" in options:
-        raise BindError("input and input_size are one option; give one of them")
+        raise BindError("input and input_size are the same option; give one of them")
     value = options.get("input", options.get("input_size"))
     return None if value is None else as_size("input", value)
 
 
 def _unwrapped(module: object) -> object:
-    """The module inside DataParallel or what torch.compile gives: those run it elsewhere, and cannot be traced."""
+    """The module inside a wrapper that cannot be traced: DataParallel, or the result of torch.compile."""
     if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
         return module.module
     return getattr(module, "_orig_mod", module)
 
 
 def _first_channels(module: nn.Module) -> int:
-    """Those of the first convolution, where they may be an image's; of more than 4, layers before it made some."""
+    """The input channels of the first convolution, if at most 4; otherwise it does not read the image, and 3."""
     convolution = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
     return convolution.in_channels if convolution is not None and convolution.in_channels <= 4 else 3
 
@@ -184,7 +184,7 @@ def _labels(value: Any) -> tuple[str, ...]:
 
 
 def _by_index(named: Mapping[Any, Any]) -> list[Any]:
-    """The names in order, of {0: name}, where JSON has texts for numbers, or {name: 0}, as class_to_idx of datasets."""
+    """The names in order, from {0: name}, whose keys are strings in JSON, or {name: 0}, as datasets' class_to_idx."""
     swapped = all(isinstance(value, str) for value in named.values())
     pairs = [(value, key) if swapped else (key, value) for key, value in named.items()]
     try:
@@ -192,12 +192,12 @@ def _by_index(named: Mapping[Any, Any]) -> list[Any]:
     except (TypeError, ValueError):
         names = {}
     if sorted(names) != list(range(len(named))):
-        raise BindError("labels in a dict number the classes from 0 on: {0: 'cat', 1: 'dog'} or {'cat': 0, 'dog': 1}")
+        raise BindError("a dict of labels must number all classes from 0: {0: 'cat', 1: 'dog'} or {'cat': 0, 'dog': 1}")
     return [names[i] for i in range(len(names))]
 
 
 def _adapted(preprocessing: Preprocessing, options: Mapping[str, object]) -> Preprocessing:
-    """A model's own preprocessing with the query's ``input`` and ``resize``; the crop's margin grows with the input."""
+    """The preprocessing with the options ``input`` and ``resize``; the crop's margin is scaled with the input."""
     size = input_size(options) or preprocessing.input_size
     margin = preprocessing.resize_size
     if margin is not None:
@@ -207,7 +207,7 @@ def _adapted(preprocessing: Preprocessing, options: Mapping[str, object]) -> Pre
 
 
 def torchvision_names() -> tuple[str, ...]:
-    """torchvision's classifiers."""
+    """The names of torchvision's classifiers."""
     models = import_torchvision().models
     return tuple(models.list_models(module=models))
 
@@ -219,8 +219,8 @@ def _from_torchvision(name: str, asked: str, options: Mapping[str, object]) -> M
     weights = entries["DEFAULT" if random else choice("weights", asked, (*entries, "random"))]
     wanted = _adapted(_torchvision_preprocessing(weights), options)
     if random:
-        # Trained inception_v3 and googlenet renormalise their input, so these do, against torchvision's default for
-        # untrained ones.  Their own initialisation is slow to draw.
+        # As the trained inception_v3 and googlenet, these renormalise their input, which torchvision's untrained ones
+        # do not by default.  Their own initialisation is slow.
         extra = {"transform_input": True, "init_weights": False} if name in ("inception_v3", "googlenet") else {}
         module = _random(name, lambda: models.get_model(name, weights=None, **extra), wanted.input_size)
     else:
@@ -243,11 +243,11 @@ def _torchvision_preprocessing(weights: Any) -> Preprocessing:
 
 
 def _fetched(name: str, weights: Any) -> nn.Module:
-    """A torchvision model with trained weights, out of torch's cache or the network."""
+    """A torchvision model with trained weights, from PyTorch's cache or downloaded."""
     file = Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(urlparse(weights.url).path)
     cached = file.exists()
     try:
-        if not cached:  # torch's download would wait for an unreachable host without limit
+        if not cached:  # PyTorch's download has no timeout
             urlopen(Request(weights.url, method="HEAD"), timeout=_REACH_SECONDS).close()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -265,11 +265,10 @@ def _fetched(name: str, weights: Any) -> nn.Module:
 
 
 def _random(name: str, build: Callable[[], nn.Module], size: tuple[int, int]) -> nn.Module:
-    """An untrained module, the same each time, whose output does depend on its input.
+    """An untrained module with seeded weights, whose batch norms have statistics of four images of smooth noise.
 
-    Untrained batch norms pass on whatever scale the layers before them have; forty layers on, the response to the
-    image is below the rounding of the last bias (inception_v3: 1e-7 of the logits).  So their statistics are taken
-    from four images of smooth noise.
+    Without these, activations shrink from layer to layer, until the response to the image is below the rounding of the
+    last bias (inception_v3: 1e-7 of the logits).
     """
     torch.default_generator.manual_seed(0)  # torch.manual_seed would seed the GPUs' generators too
     module = build().eval()
@@ -291,11 +290,11 @@ def _random(name: str, build: Callable[[], nn.Module], size: tuple[int, int]) ->
 
 
 def timm_named(name: str) -> tuple[Any, str]:
-    """timm, and what it calls the model ``timm/...``.
+    """The package timm, and its own name for the model ``timm/...``.
 
-    Raises ModelError where timm is not installed, BindError where it has no such model.
+    Raises ModelError if timm is not installed, BindError if it has no such model.
     """
-    import_torchvision()  # which timm imports, and without this in vain where the operators do not load
+    import_torchvision()  # before timm imports it, which would fail if torchvision's operators do not load
     try:
         timm: Any = import_module("timm")
     except ImportError as error:
@@ -314,7 +313,7 @@ def _from_timm(name: str, asked: str, options: Mapping[str, object]) -> Model:
     try:
         config = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(bare).to_dict())
     except Exception as error:
-        raise ModelError(f"timm does not say how '{name}' wants its images: {error}") from error
+        raise ModelError(f"timm has no preprocessing for '{name}': {error}") from error
     size, margin = config["input_size"][1:], config["crop_pct"]
     if config["crop_mode"] != "center" and margin != 1 and "resize" not in options:
         how = config["crop_mode"]

@@ -1,31 +1,30 @@
-"""EXPLAIN: a physical plan as text, JSON or a graph in dot, with measurements beside the estimates where there are any.
+"""EXPLAIN: describes a physical plan as data, with measured times if it was run.
 
-An :class:`Explanation` is plain data, taken from the plan; the renderers below it know nothing else.  Seconds are
-thread-seconds over all positions, so that they add up whatever the number of threads.
+An :class:`Explanation` is taken from the plan; :mod:`kdb.planner.rendering` prints it and uses nothing
+else.  Seconds of layers and stages are thread-seconds over all positions, so that their sums do not depend on the
+number of threads.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from kdb.geometry import Size
 from kdb.kernels.work import ELEMENT
+from kdb.operators.network import Network
 from kdb.operators.sources import Opaque
+from kdb.planner.cost import CostProfile, data_sheet_profile
 from kdb.planner.optimize import Applied
-from kdb.planner.plan import LogicalPlan, PhysicalPlan
-from kdb.planner.rules import incremental
+from kdb.planner.plan import LogicalPlan, PhysicalPlan, Stage
+from kdb.planner.rules import Context, incremental
 from kdb.planner.rules.aggregates import first_spread
-from kdb.results.tables import Table
-
-FORMATS = ("text", "json", "dot")
+from kdb.planner.rules.rebatch import full_batch
 
 
 @dataclass(frozen=True)
 class RuleLine:
-    """What became of a rule; ``approximate`` marks one that may change results."""
+    """Whether a rule changed the plan, and if not why; ``approximate`` marks a rule that may change results."""
 
     name: str
     fired: bool
@@ -36,9 +35,9 @@ class RuleLine:
 
 @dataclass(frozen=True)
 class LayerLine:
-    """One layer: where it stands, how it is computed, on what part of its map, and what that costs.
+    """One layer: its stage, the kernel that computes it, the mean box of its map that is computed, and the cost.
 
-    With an ``interior`` only the ring around it is computed.
+    With an ``interior`` only a ring of the box is computed.
     """
 
     name: str
@@ -58,12 +57,30 @@ class LayerLine:
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """All that EXPLAIN tells; ``measured_seconds`` is None unless the plan was run.
+class StageLine:
+    """Totals of a stage, which takes at most ``batch`` positions at a time."""
 
-    ``strategy`` says how a map comes about of which only a part is evaluated, ``tuned`` where the threshold comes from;
-    both are empty for others.  ``frozen`` counts gates that keep the unmodified image's values.  From ``cut`` on
-    layers are evaluated in full, ``because`` of what; both are None where deltas go all the way.
+    name: str
+    layers: int
+    batch: int
+    naive_macs: int
+    planned_macs: int
+    estimated_seconds: float
+    measured_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The content of EXPLAIN; ``measured_seconds`` are None unless the plan was run.
+
+    ``estimated_seconds`` are expected of the plan, ``naive_seconds`` of full inference at each of the ``positions``, by
+    the same cost model, whose ``rates`` are described in words.  ``view_bytes`` are shared by all workers;
+    ``worker_bytes`` are the most that each of the ``workers`` holds at a time.
+
+    ``strategy`` describes the sampling of a map that is evaluated in part, ``tuned`` the origin of a tuned threshold;
+    both are empty otherwise.  ``frozen`` counts the gates that keep their values on the unmodified image.  From the
+    layer ``cut`` on, layers are evaluated in full, and ``because`` says why; both are None if no layer is.  ``outside``
+    describes the layers that kdb has no operator for.
     """
 
     query: str
@@ -74,10 +91,14 @@ class Explanation:
     largest_batch: int
     groups: int
     threads: int
+    workers: int
     backend: str
+    rates: str
     naive_macs: int
     planned_macs: int
     view_bytes: int
+    worker_bytes: int
+    naive_seconds: float
     estimated_seconds: float
     measured_seconds: float | None
     cut: str | None
@@ -88,26 +109,36 @@ class Explanation:
     frozen: int
     outside: tuple[str, ...]
     rules: tuple[RuleLine, ...]
+    stages: tuple[StageLine, ...]
     layers: tuple[LayerLine, ...]
+
+    @property
+    def peak_bytes(self) -> int:
+        """Expected peak memory of the plan's arrays: views, and the values that all workers hold at a time.
+
+        Weights, layouts that kernels derive from them and kernels' scratch memory are not included.
+        """
+        return self.view_bytes + self.workers * self.worker_bytes
 
 
 def explain(
     text: str,
     plan: PhysicalPlan,
     history: Sequence[Applied],
+    context: Context,
     note: str = "",
     tuned: str = "",
     measured: Mapping[str, float] | None = None,
     wall: float | None = None,
 ) -> Explanation:
-    """The explanation of ``plan`` for the query ``text``.
+    """The explanation of ``plan``, which was made in ``context`` for the query ``text``.
 
-    ``note`` says how a map comes about that takes more rounds than this plan's, ``tuned`` where a threshold comes
-    from; ``measured`` holds thread-seconds by
-    layer, of all rounds, ``wall`` the seconds that they took.
+    ``note`` describes the strategy of a sampled map, whose first round ``plan`` is; ``tuned`` says where a tuned
+    threshold comes from.  ``measured`` are thread-seconds by layer, over all rounds, and ``wall`` the elapsed seconds.
     """
     logical = plan.logical
     n = len(logical.positions)
+    queried = n if logical.duplicates is None else len(logical.duplicates)
     macs = plan.macs_by_layer
     lines = []
     for stage in plan.stages:
@@ -132,21 +163,24 @@ def explain(
                     measured_seconds=None if measured is None else measured.get(node.name, 0.0),
                 )
             )
-    views = sum(logical.network[name].shape.elements for name in plan.views) * ELEMENT
-    asked = logical.positions if logical.duplicates is None else logical.duplicates
+    largest = max(len(batch) for batch in logical.batches)
     return Explanation(
         query=text,
         strategy=note,
-        positions=len(asked),
+        positions=queried,
         distinct=n,
         batches=len(logical.batches),
-        largest_batch=max(len(batch) for batch in logical.batches),
+        largest_batch=largest,
         groups=len(logical.groups),
         threads=plan.threads,
+        workers=min(plan.threads, len(logical.groups)),
         backend=plan.backend.name,
+        rates=_rates(context.costs.profile),
         naive_macs=plan.naive_macs,
         planned_macs=plan.planned_macs,
-        view_bytes=views,
+        view_bytes=sum(logical.network[name].shape.elements for name in plan.views) * ELEMENT,
+        worker_bytes=_worker_bytes(plan),
+        naive_seconds=_naive_seconds(logical.network, context, queried),
         estimated_seconds=plan.seconds,
         measured_seconds=wall,
         cut=logical.network.nodes[logical.cut].name if logical.cut < len(logical.network) else None,
@@ -159,19 +193,73 @@ def explain(
         rules=tuple(
             RuleLine(a.rule.name, a.fired, a.reason, round(a.seconds * 1e3, 3), not a.rule.exact) for a in history
         ),
+        stages=tuple(_totals(stage, [line for line in lines if line.stage == stage.name], n) for stage in plan.stages),
         layers=tuple(lines),
     )
 
 
+def _rates(profile: CostProfile) -> str:
+    """Where the rates of the cost model come from."""
+    if profile.name == CostProfile().name:
+        return "defaults; CALIBRATE measures those of this machine"
+    if profile.name == data_sheet_profile().name:
+        return f"those of an {profile.name}; CALIBRATE measures those of this GPU"
+    return "measured on this machine" + (f" on {profile.measured}" if profile.measured else "")
+
+
+def _naive_seconds(network: Network, context: Context, positions: int) -> float:
+    """Seconds of full inference at each of the ``positions``, by the context's cost model and on all its threads."""
+    nodes = network.nodes[1:]
+    batch = min(full_batch(nodes, context), positions)
+    seconds = sum(context.costs.full(network, node, batch).seconds for node in nodes)
+    return seconds * positions / batch / context.threads
+
+
+def _worker_bytes(plan: PhysicalPlan) -> int:
+    """The most that a worker's arrays take at a time: the values of a batch, and what is gathered between stages."""
+    logical = plan.logical
+    largest = max(len(batch) for batch in logical.batches)
+    group = max(sum(len(logical.batches[i]) for i in batches) for batches in logical.groups)
+    most = gathered = 0
+    for stage in plan.stages:
+        n = largest if stage.batch is None else min(stage.batch, group)
+        gathers = stage is not plan.stages[-1]
+        kept = group * sum(logical.network[name].shape.elements for name in stage.keeps) * ELEMENT if gathers else 0
+        live: dict[str, int] = {}
+        for step in stage.steps:
+            node = step.node
+            nbytes = n * step.extent.area * node.shape.channels * ELEMENT
+            donated = any(d and live.get(source) == nbytes for d, source in zip(step.donate, node.inputs, strict=True))
+            most = max(most, gathered + kept + sum(live.values()) + (0 if donated else nbytes))
+            live[node.name] = nbytes
+            for name in step.releases:
+                live.pop(name, None)
+        gathered = kept
+    return most
+
+
+def _totals(stage: Stage, lines: Sequence[LayerLine], positions: int) -> StageLine:
+    measured = [line.measured_seconds for line in lines if line.measured_seconds is not None]
+    return StageLine(
+        name=stage.name,
+        layers=len(lines),
+        batch=0 if stage.batch is None else min(stage.batch, positions),
+        naive_macs=sum(line.naive_macs for line in lines),
+        planned_macs=sum(line.planned_macs for line in lines),
+        estimated_seconds=sum(line.estimated_seconds for line in lines),
+        measured_seconds=sum(measured) if measured else None,
+    )
+
+
 def _why_in_full(logical: LogicalPlan, history: Sequence[Applied]) -> str | None:
-    """What ends the deltas at the cut; None where nothing does."""
+    """Why layers from the cut on are evaluated in full; None if none is."""
     network, extents = logical.network, logical.extents()
     rest = [node for node in network.nodes[logical.cut :] if extents[node.name] is not None]
     if not rest:
         return None
     for applied in history:
         if applied.rule.name == incremental.RULE.name and not applied.fired:
-            return f"rule {applied.rule.name}: {applied.reason}"
+            return f"rule {applied.rule.name} did not apply: {applied.reason}"
     node = rest[0]
     if isinstance(node.operator, Opaque):
         return "it is outside the vocabulary"
@@ -180,110 +268,14 @@ def _why_in_full(logical: LogicalPlan, history: Sequence[Applied]) -> str | None
         _fills(extents[each.name], each.shape.size) for each in network.nodes[logical.cut : spread]
     ):
         if isinstance(network.nodes[spread].operator, Opaque):
-            return "what is outside the vocabulary needs whole maps"
-        return f"{network.nodes[spread].name} brings what changed to every cell"
+            return "layers outside the vocabulary need whole maps"
+        return f"{network.nodes[spread].name} spreads every change over the whole map"
     box, size = extents[node.name] or node.shape.size, node.shape.size
     if size.area == 1:
-        return "a vector is left, all of which changes"
-    return f"boxes there take {box.height}x{box.width} of {size.height}x{size.width} cells"
+        return "from here on there are only vectors, which change as a whole"
+    return f"changes there cover {box.height}x{box.width} of {size.height}x{size.width} cells"
 
 
 def _fills(box: Size | None, size: Size) -> bool:
-    """Whether a box takes half of a map or more; a vector is no map."""
+    """Whether a box covers half of a map or more; of a vector it does not."""
     return box is not None and size.area > 1 and 2 * box.area >= size.area
-
-
-def render(explanation: Explanation, format: str) -> str:
-    """The explanation in one of ``FORMATS``."""
-    return {"text": _text, "json": _json, "dot": _dot}[format](explanation)
-
-
-def _json(explanation: Explanation) -> str:
-    return json.dumps(asdict(explanation), indent=2)
-
-
-def _text(e: Explanation) -> str:
-    positions = f"{e.positions:,} positions" + (
-        f", {e.distinct:,} of them distinct" if e.distinct < e.positions else ""
-    )
-    ratio = f"ratio {e.naive_macs / e.planned_macs:.3g}" if e.planned_macs else "none to make"
-    head = [
-        e.query,
-        "",
-        f"{positions}, in {e.batches} batches of up to {e.largest_batch}, {e.groups} groups",
-        f"multiply-adds: {_count(e.naive_macs)} naive, {_count(e.planned_macs)} planned, {ratio}",
-        f"views: {e.view_bytes / 2**20:.1f} MiB; backend {e.backend}, threads {e.threads}",
-        f"seconds: {e.estimated_seconds:.3g} estimated"
-        + ("" if e.measured_seconds is None else f", {e.measured_seconds:.3g} measured"),
-    ]
-    head += [f"outside the vocabulary, evaluated in full by torch: {because}" for because in e.outside]
-    if e.strategy:
-        head.append(f"approximate: {e.strategy}")
-    if e.threshold < 1:
-        head.append(
-            f"approximate: boxes take at most {e.threshold:g} of a map on either axis (equations 23 to 29)"
-            + (f"; {e.tuned}" if e.tuned else "")
-        )
-    if e.frozen:
-        head.append(f"approximate: {e.frozen} gates by the whole map keep the unmodified image's values")
-    if e.bounded:
-        head.append("boxes by the paper's upper bound (equations 15, 16 and 33)")
-    if e.cut is not None:
-        head.append(f"evaluated in full from {e.cut} on" + (f": {e.because}" if e.because else ""))
-    return "\n".join([*head, "", str(_rules(e)), "", str(_layers(e))])
-
-
-def _rules(e: Explanation) -> Table:
-    timed = e.measured_seconds is not None  # only then, so that EXPLAIN alone prints the same each time
-    rows = [
-        (
-            rule.name + (" [approx]" if rule.approximate else ""),
-            "fired" if rule.fired else "no",
-            *([rule.milliseconds] if timed else []),
-            rule.reason,
-        )
-        for rule in e.rules
-    ]
-    return Table(("rule", "outcome", *(["ms"] if timed else []), "why not"), tuple(rows))
-
-
-def _layers(e: Explanation) -> Table:
-    timed = e.measured_seconds is not None
-    rows = []
-    for line in e.layers:
-        params = " ".join(f"{key}={value}" for key, value in line.params.items())
-        box, whole = (f"{size[0]}x{size[1]}" for size in (line.box, line.map))
-        kernel = f"{line.kernel}, ring" if line.interior else line.kernel
-        row: list[Any] = [line.stage, line.name, line.operator, kernel, box, whole, line.channels]
-        numbers = [line.naive_macs / 1e9, line.planned_macs / 1e9, line.estimated_seconds]
-        numbers += [line.measured_seconds or 0.0] if timed else []
-        row += [float(f"{number:.3g}") for number in numbers]
-        rows.append((*row, params))
-    columns = ["stage", "layer", "operator", "kernel", "box", "of", "channels", "naive Gmac", "Gmac", "est s"]
-    return Table((*columns, *(["real s"] if timed else []), "parameters"), tuple(rows))
-
-
-def _count(number: int) -> str:
-    for unit, name in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
-        if number >= unit:
-            return f"{number / unit:.3g} {name}"
-    return str(number)
-
-
-def _dot(e: Explanation) -> str:
-    def quoted(text: str) -> str:
-        escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        return f'"{escaped}"'
-
-    colours = {"deltas": "lightblue", "full": "lightyellow", "head": "lightgrey"}
-    lines = ["digraph plan {", f"  label={quoted(e.query)};", "  node [shape=box, style=filled];"]
-    names = {line.name for line in e.layers}
-    for line in e.layers:
-        box, whole = (f"{size[0]}x{size[1]}" for size in (line.box, line.map))
-        label = f"{line.name}\n{line.operator} by {line.kernel}\n{box} of {whole} x {line.channels}"
-        lines.append(f"  {quoted(line.name)} [label={quoted(label)}, fillcolor={colours.get(line.stage, 'white')}];")
-    for line in e.layers:
-        for source in line.inputs:
-            style = "" if source in names else " [style=dashed]"  # the image, or a view that no position changes
-            lines.append(f"  {quoted(source)} -> {quoted(line.name)}{style};")
-    return "\n".join([*lines, "}"])

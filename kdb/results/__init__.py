@@ -1,1 +1,1 @@
-"""What statements give: heat maps, tables, and the files and pictures of them."""
+"""The results of statements: heat maps and tables, and how they are drawn, printed and written to files."""

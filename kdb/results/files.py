@@ -1,4 +1,4 @@
-"""The files that results are written to: formats by extension, names out of templates, whole or not at all."""
+"""Files of results: formats by extension, file names from templates, atomic writes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kdb.system.files import write_atomically
 FilePath = str | os.PathLike[str]
 
 STEM = "{stem}"
-"""In the name of a file to be written: its source's file name without folder and extension."""
+"""The placeholder, in the name of an output file, for the source's file name without folder and extension."""
 
 FILE_FORMATS = ("npz", "png", "jpg", "jpeg", "pdf", "svg")
 
@@ -29,22 +29,22 @@ def file_format(path: FilePath) -> str:
 
 
 def check_template(template: str) -> None:
-    """Refuse a file name with a placeholder other than ``{stem}`` by an ``ExecutionError``."""
+    """Raise ``ExecutionError`` for a file name with another placeholder than ``{stem}``."""
     for placeholder in re.findall(r"\{[^{}]*\}", template):
         if placeholder != STEM:
             raise ExecutionError(
-                f"{placeholder} in {template!r} stands for nothing; there is {STEM}, the image's file name without "
-                "folder and extension"
+                f"unknown placeholder {placeholder} in {template!r}; the only one is {STEM}, the image's file name "
+                "without folder and extension"
             )
 
 
 def filled_in(template: str, source: str) -> str:
-    """The file that ``template`` names for the heat map of ``source``."""
+    """``template`` with its placeholder replaced: the file for the heat map of ``source``."""
     return template.replace(STEM, Path(source).stem)
 
 
 def files_of_several(template: str, sources: Sequence[str]) -> list[str]:
-    """A file for the heat map of each source; ``ExecutionError`` where ``template`` does not give each its own."""
+    """The files for the heat maps of ``sources``; raises ``ExecutionError`` unless each has a file of its own."""
     check_template(template)
     if STEM not in template:
         raise ExecutionError(f"several heat maps cannot share the file {template!r}; put {STEM} into its name")
@@ -59,7 +59,7 @@ def files_of_several(template: str, sources: Sequence[str]) -> list[str]:
 
 
 def followed(path: FilePath) -> Path:
-    """The file that is written for ``path``: where it is a link, what it leads to, there or not."""
+    """``path``, or if it is a link the file that it leads to, which need not exist."""
     return Path(os.path.realpath(path) if os.path.islink(path) else path)
 
 

@@ -1,26 +1,24 @@
-"""What a query over images returns: ``HeatMap`` for one image, ``HeatMaps`` for several.
+"""The results of queries over images: ``HeatMap`` for one image, ``HeatMaps`` for several.
 
-These are results: arrays, the facts needed to read them, and the ways to write them down.  They know nothing of plans
-or models.  Pictures and data frames are made in render.py; the files are specified in docs/heatmap-files.md.
+They hold arrays and metadata, and depend on no plan or model.  Pictures and data frames are made in render.py; the file
+format is specified in docs/heatmap-files.md.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import IO, TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning
-from kdb.results import render
+from kdb.errors import Error, Interrupted, OmissionWarning
+from kdb.results import npz, render
 from kdb.results.files import FilePath, file_format, files_of_several, write_result
 
 if TYPE_CHECKING:
@@ -29,17 +27,14 @@ if TYPE_CHECKING:
 
 Score = Literal["probability", "drop", "logit", "logit_drop"]
 
-FORMAT = 2
-"""The version of the npz files that this kdb writes, and the newest that it reads."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Stats:
     """What a heat map cost.
 
-    ``seconds`` of the clock are those to find and ``trace`` the model, to ``plan``, to ``materialize`` and to
-    ``execute``, and their ``total``, without the time to read the image; ``... (threads)`` are summed over the workers.
-    ``kernels`` counts the layers that each kernel was chosen for.
+    ``seconds`` has the elapsed seconds to find and ``trace`` the model, to ``plan``, to ``materialize`` and to
+    ``execute``, and their ``total``, which leaves out reading the image; keys that end in ``(threads)`` are sums over
+    the workers.  ``kernels`` counts the layers that each kernel was chosen for.
     """
 
     naive_macs: int
@@ -51,7 +46,7 @@ class Stats:
 
     @property
     def speedup(self) -> float:
-        """Multiply-adds of full inference at every position asked for, over those executed; 1 where both are none."""
+        """Multiply-adds of full inference at each position of the query, over those executed; 1 if both are zero."""
         if self.executed_macs:
             return self.naive_macs / self.executed_macs
         return float("inf") if self.naive_macs else 1.0
@@ -62,7 +57,7 @@ class HeatMap:
     """The scores of one image with a patch laid on it, one for each position of the patch.
 
     values          float32 [rows, cols], after AT [n]; a leading class axis for CLASSES, TOP k, ALL CLASSES;
-                    NaN where no score was asked for (or, in a partial map, none was reached)
+                    NaN outside the query's region and, in a partial map, where nothing was evaluated
     positions       int64 [rows, cols, 2] or [n, 2]: (y, x) of each patch's top left corner, pixels of the input grid
     baseline        the unmodified image's probability or logit; like class_index and label a tuple with a class axis
     score           what a value is: probability, drop (baseline - probability), logit or logit_drop
@@ -71,16 +66,16 @@ class HeatMap:
     source          the image's path or the name of its parameter
     source_box      (y, x, height, width) of what the grid shows of the source image, whose size is source_size (H, W)
     query           its canonical text; with model, model_identity and version, where the map comes from
-    exact           False where the query gave permission to approximate
+    exact           False if the query permitted an approximation
     complete        False for the partial map of an interrupted query
-    evaluated       bool [rows, cols] or [n]: where a value is the model's own; elsewhere it is an estimate, or NaN
-    error           float32, like values: the standard deviation of what a sampled map's estimates are off by, 0 where
+    evaluated       bool [rows, cols] or [n]: where a value was computed by the model; others are estimates, or NaN
+    error           float32, like values: in a sampled map the standard deviation of each estimate's error, 0 where
                     evaluated; None for other maps
-    ssim_estimate   the structural similarity to the exact map that a sampled one is expected to have, the lowest over
-                    its classes; None for other maps
+    ssim_estimate   the expected structural similarity of a sampled map to the exact one, the lowest over the classes;
+                    None for other maps
 
     Two heat maps are equal only when they are the same object; compare ``values``.
-    Raises ``ValueError`` where shapes or types contradict each other.
+    Raises ``ValueError`` for arrays of inconsistent shapes or of wrong types.
     """
 
     values: NDArray[np.float32]
@@ -126,7 +121,7 @@ class HeatMap:
         if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] != 3:
             raise ValueError(f"the image must be uint8 [H, W, 3], not {self.image.dtype}{self.image.shape}")
         if np.any(self.positions < 0) or np.any(self.positions + self.patch > self.image.shape[:2]):
-            raise ValueError(f"a patch of {self.patch} leaves the grid of {self.image.shape[:2]}")
+            raise ValueError(f"patches of {self.patch} extend beyond the image of {self.image.shape[:2]}")
 
     @property
     def has_class_axis(self) -> bool:
@@ -134,19 +129,19 @@ class HeatMap:
         return self.values.ndim == self.positions.ndim
 
     def by_class(self) -> tuple[NDArray[np.float32], tuple[int, ...], tuple[str, ...]]:
-        """(values [classes, n], class indices, labels), the same whether there is a class axis or not."""
+        """(values [classes, n], class indices, labels), with one class if there is no class axis."""
         indices = self.class_index if isinstance(self.class_index, tuple) else (self.class_index,)
         labels = self.label if isinstance(self.label, tuple) else (self.label,)
         return self.values.reshape(len(indices), -1), indices, labels
 
     def filled(self, value: float = 0.0) -> NDArray[np.float32]:
-        """A copy of ``values``, as an array, with NaN replaced; ``filled(0)`` is the map the KRYPTON paper draws."""
+        """A copy of ``values`` with NaN replaced; ``filled(0)`` is the map that the KRYPTON paper draws."""
         return np.where(np.isnan(self.values), np.float32(value), self.values)
 
     def upsample(self) -> NDArray[np.float32]:
-        """float32 [H, W], or [classes, H, W]: at each pixel the mean score of the evaluated patches that cover it.
+        """float32 [H, W], or [classes, H, W]: the mean score of the patches that cover each pixel, NaN if none does.
 
-        NaN where none does.  A position asked for twice counts twice.
+        A position that the query lists twice counts twice.
         """
         size = (self.image.shape[0], self.image.shape[1])
         positions = self.positions.reshape(-1, 2)
@@ -156,7 +151,7 @@ class HeatMap:
     def to_source(self) -> NDArray[np.float64]:
         """float64 [rows, cols, 4] or [n, 4]: (y, x, height, width) of each patch in pixels of the source image.
 
-        A patch on padding around the source image lies outside it: boxes are not clipped.
+        Boxes are not clipped: a patch on padding lies outside the source image.
         """
         y, x, height, width = self.source_box
         scale = np.array([height / self.image.shape[0], width / self.image.shape[1]])
@@ -164,53 +159,28 @@ class HeatMap:
         return np.concatenate([corners, np.broadcast_to(self.patch * scale, corners.shape)], axis=-1)
 
     def plot(self, ax: Axes | Sequence[Axes] | None = None) -> Figure:
-        """The map laid over the image, a panel for each class, as a new figure or on the given axes.
+        """The map over the image, one panel per class, in a new figure or on the given axes.
 
-        ``ax`` is one ``Axes``, or as many as there are classes.  pyplot is not used.
+        ``ax`` is one ``Axes``, or one for each class.  pyplot is not used.
         """
         return render.draw(self, ax)
 
     def save(self, path: FilePath) -> Path:
         """Write a picture (png, jpg, jpeg, pdf, svg) or the data (npz), by extension, and return the path.
 
-        The file is written atomically; on failure an ``ExecutionError`` is raised and nothing is left.
+        The file is written atomically.  Raises ``ExecutionError`` for an unknown extension and if writing fails.
         """
         extension = file_format(path)
-        write = self._write_npz if extension == "npz" else partial(render.write, self, extension)
+        write = partial(npz.write, self) if extension == "npz" else partial(render.write, self, extension)
         return write_result(path, write)
-
-    def _write_npz(self, file: IO[bytes]) -> None:
-        facts = {field.name: getattr(self, field.name) for field in fields(self)}
-        facts["stats"] = json.dumps({field.name: _json(getattr(self.stats, field.name)) for field in fields(Stats)})
-        arrays: dict[str, Any] = {name: np.asarray(value) for name, value in facts.items() if value is not None}
-        np.savez_compressed(file, format=np.asarray(FORMAT), **arrays)
 
     @classmethod
     def load(cls, path: FilePath) -> HeatMap:
-        """Read what ``save`` wrote as npz; ``ExecutionError`` for a missing, broken, foreign or newer file."""
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            if (found := int(arrays.pop("format"))) <= FORMAT:
-                return cls._from_arrays(arrays)
-        except OSError as error:
-            raise ExecutionError(f"cannot read {os.fspath(path)!r}: {error.strerror or error}") from error
-        except Exception as error:  # zipfile, zlib, numpy and json each have their own for bytes that make no sense
-            raise ExecutionError(f"{os.fspath(path)!r} is not a heat map saved by kdb as npz, or is damaged") from error
-        raise ExecutionError(
-            f"{os.fspath(path)!r} was written by a newer kdb (format {found}; this one reads up to {FORMAT})"
-        )
+        """Read an npz file that ``save`` wrote.
 
-    @classmethod
-    def _from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> HeatMap:
-        whole = ("values", "positions", "image", "evaluated", "error")
-        facts: dict[str, Any] = {name: arrays.pop(name) for name in whole if name in arrays}
-        facts["stats"] = Stats(**json.loads(arrays.pop("stats").item()))
-        facts["stride"] = facts["source"] = None
-        for name, array in arrays.items():
-            value = array.tolist()
-            facts[name] = tuple(value) if isinstance(value, list) else value
-        return cls(**facts)
+        Raises ``ExecutionError`` for a file that is missing, damaged, of a newer version, or not a heat map.
+        """
+        return npz.read(path, lambda facts: cls(**{**facts, "stats": Stats(**facts["stats"])}))
 
     def to_dataframe(self) -> Any:
         """A pandas ``DataFrame`` of the evaluated cells: columns image, class_index, label, y, x, score."""
@@ -243,11 +213,11 @@ class HeatMap:
 
 
 class HeatMaps(Sequence[HeatMap]):
-    """The heat maps of several images, in the order of ``sources``, each computed when it is first asked for and kept.
+    """The heat maps of several images, in the order of ``sources``; each is computed at its first access, and kept.
 
-    Where an image fails, its ``Error`` is kept and raised whenever that item is accessed (and so by an iteration that
-    reaches it); the others are unaffected, and ``outcomes`` goes through all of them without raising.  An
-    interruption is no failure: the item is computed when it is next asked for.  Threads may share the sequence.
+    If an image fails, each access to that item, and so an iteration that reaches it, raises the ``Error``; other items
+    are unaffected, and ``outcomes`` goes through all of them without raising.  An item whose computation was
+    interrupted is computed at its next access.  Threads may share the sequence.
     """
 
     def __init__(self, sources: Sequence[str], compute: Callable[[int], HeatMap]) -> None:
@@ -286,7 +256,7 @@ class HeatMaps(Sequence[HeatMap]):
             return self._outcomes[index]
 
     def outcomes(self) -> Iterator[HeatMap | Error]:
-        """Each image's heat map, or the error it failed with, in order; computes those not yet computed."""
+        """Each image's heat map or error, in order, computed if necessary."""
         return (self._outcome(i) for i in range(len(self)))
 
     @property
@@ -302,17 +272,17 @@ class HeatMaps(Sequence[HeatMap]):
                 yield i, outcome
 
     def save(self, template: str) -> list[Path]:
-        """Save each heat map where ``template`` says, ``{stem}`` being its source's file name without the extension.
+        """Save each heat map to ``template``, with ``{stem}`` replaced by its source's file name without extension.
 
-        Images that failed are left out with a warning.  ``ExecutionError`` before anything is computed where
-        ``{stem}`` is missing, another placeholder stands there, two sources would share a file or the extension is
-        unknown, and for an unwritable file.
+        Images that failed are left out with a warning.  Raises ``ExecutionError``, before anything is computed, for a
+        template without ``{stem}`` or with another placeholder, an unknown extension, and sources that would share a
+        file; and later for a file that cannot be written.
         """
         paths = files_of_several(template, self.sources)
         return [heat_map.save(paths[i]) for i, heat_map in self._succeeded()]
 
     def to_dataframe(self) -> Any:
-        """The data frames of all heat maps, one below the other; images that failed are left out with a warning."""
+        """The concatenated data frames of all heat maps; images that failed are left out with a warning."""
         pandas = render.import_optional("pandas")
         frames = [heat_map.to_dataframe() for _, heat_map in self._succeeded()]
         return pandas.concat(frames, ignore_index=True) if frames else pandas.DataFrame(columns=render.FRAME_COLUMNS)
@@ -328,9 +298,10 @@ class HeatMaps(Sequence[HeatMap]):
 def _mean_over_patches(
     scores: NDArray[np.float32], positions: NDArray[np.int64], patch: tuple[int, int], size: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """float32 [H, W] of ``size``: the mean of ``scores`` [n] over the patches at ``positions`` [n, 2] on each pixel.
+    """float32 [H, W] of ``size``: for each pixel the mean of the ``scores`` [n] of the patches, at ``positions`` [n,
+    2], that cover it; NaN if none does.
 
-    Each patch adds to its four corners of a difference array, whose running sums over y and x are the sums wanted.
+    The sums are cumulative sums of a difference array, to which each patch contributes at its four corners.
     """
     evaluated = ~np.isnan(scores)
     (top, left), (height, width) = positions[evaluated].T, size
@@ -347,7 +318,3 @@ def _mean_over_patches(
     mean = np.full(size, np.nan)
     np.divide(total, count, out=mean, where=count > 0)
     return mean.astype(np.float32)
-
-
-def _json(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) else value

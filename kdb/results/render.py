@@ -1,13 +1,13 @@
-"""What a heat map turns into for other eyes and tools: pictures, HTML, data frames, labelled arrays.
+"""Renders heat maps as pictures, HTML, data frames and labelled arrays.
 
-matplotlib, pandas and xarray are imported when they are needed.  Of matplotlib only the object-oriented interface is
-used: no pyplot, no global state, no window.  Nothing here computes scores; the map drawn is ``HeatMap.upsample()``.
+matplotlib, pandas and xarray are imported when they are needed.  Only matplotlib's object-oriented interface is used,
+so that no global state changes.  The map drawn is ``HeatMap.upsample()``.
 
-Colours.  Red is always the important side: a part of the image that lowers the class when it is hidden.
+Colours.  Red marks the important parts of the image: those whose occlusion lowers the class's score.
     probability    jet_r from 0.75 p to min(1, 1.25 p), p the unmodified image's probability (KRYPTON, section 5)
     logit          coolwarm_r, symmetric about the unmodified image's logit
     drops          coolwarm, symmetric about 0
-A ``probability`` outside (0, 1], as a model without an activation gives, is drawn like a logit.
+A ``probability`` outside (0, 1], of a model without an activation, is drawn like a logit.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdb.errors import ExecutionError
+from kdb.results.wording import compared
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,10 +38,10 @@ if TYPE_CHECKING:
 FRAME_COLUMNS = ("image", "class_index", "label", "y", "x", "score")
 
 MAX_PANELS = 16
-"""Of more classes than this a figure shows those of highest baseline, and says so."""
+"""Most panels in a figure; of more classes it shows those with the highest baselines, and says so."""
 
 MAX_SHOWN = 24
-"""How many pictures a notebook shows of a sequence of heat maps."""
+"""Most pictures that a notebook shows of a sequence of heat maps."""
 
 OPACITY = 0.55
 PANEL_INCHES = 4.0
@@ -55,7 +56,7 @@ _BAR_LABELS = {
 
 
 def colour_scale(score: str, baseline: float, scores: NDArray[np.float32]) -> tuple[str, float, float]:
-    """(name of matplotlib's colour map, lowest, highest value) for a map of ``scores``, any shape, NaN allowed."""
+    """(name of the matplotlib colour map, lowest, highest value) for ``scores`` of any shape, which may hold NaN."""
     if score == "probability" and 0 < baseline <= 1 + 1e-6:  # a softmax in fp32 may round to just above 1
         return "jet_r", 0.75 * baseline, min(1.0, 1.25 * baseline)
     is_drop = score in ("drop", "logit_drop")
@@ -65,7 +66,7 @@ def colour_scale(score: str, baseline: float, scores: NDArray[np.float32]) -> tu
 
 
 def coloured(scores: NDArray[np.float32], scale: tuple[str, float, float]) -> NDArray[np.uint8]:
-    """Scores of any shape in the colours of a :func:`colour_scale`, uint8 [..., 3]."""
+    """The colours, uint8 [..., 3], of ``scores`` of any shape by a :func:`colour_scale`."""
     from matplotlib import colormaps
 
     name, lowest, highest = scale
@@ -73,7 +74,7 @@ def coloured(scores: NDArray[np.float32], scale: tuple[str, float, float]) -> ND
 
 
 def draw(heat_map: HeatMap, ax: Axes | Sequence[Axes] | None = None) -> Figure:
-    """A figure with one panel for each class, or the figure of the given axes, drawn on."""
+    """Draw one panel per class, in a new figure or on the given axes, and return the figure."""
     count = len(heat_map.by_class()[0])
     if ax is not None:
         panels = list(np.ravel(np.asarray(ax, dtype=object)))
@@ -93,7 +94,7 @@ def draw(heat_map: HeatMap, ax: Axes | Sequence[Axes] | None = None) -> Figure:
 
 
 def _of_highest_baseline(heat_map: HeatMap, count: int) -> HeatMap:
-    """The same with ``count`` of its classes, in their order."""
+    """The heat map of the ``count`` classes with the highest baselines, in their order."""
     values, indices, labels = heat_map.by_class()
     baselines = np.ravel(heat_map.baseline)
     kept = np.sort(np.argsort(-baselines, kind="stable")[:count])
@@ -129,7 +130,7 @@ def _draw_panel(heat_map: HeatMap, ax: Any, scores: NDArray[np.float32], name: s
     colours, lowest, highest = colour_scale(heat_map.score, baseline, scores)
     height, width = heat_map.image.shape[:2]
     edges = (0, width, height, 0)  # of pixels, so that a patch at (y, x) begins at y and x on the axes
-    grey = heat_map.image @ np.array([0.299, 0.587, 0.114])  # hues of the photograph would mix with those of the map
+    grey = heat_map.image @ np.array([0.299, 0.587, 0.114])  # its colours would mix with the map's
     ax.imshow(grey, cmap="gray", vmin=0, vmax=255, extent=edges)
     overlay = ax.imshow(
         np.ma.masked_invalid(scores),
@@ -160,9 +161,9 @@ def _short(label: str, length: int = 40) -> str:
 
 
 def write(heat_map: HeatMap, extension: str, file: IO[bytes]) -> None:
-    """Write a picture in the format that ``extension`` names; a png carries what the heat map is as text chunks."""
+    """Write a picture in the format ``extension``; png files have the heat map's metadata as text chunks."""
     figure = draw(heat_map)
-    # The constrained layout settles at the second drawing; saved at the first, labels are cut at the edges.
+    # The constrained layout converges at the second drawing; after one, labels may be cut off at the edges.
     figure.draw_without_rendering()
     if extension == "png":
         figure.savefig(file, format="png", metadata=_png_text(heat_map))
@@ -199,25 +200,24 @@ def _png_text(heat_map: HeatMap) -> dict[str, str]:
 
 
 def _valid(text: str) -> str:
-    """The text without lone surrogates, which names of files that are not UTF-8 hold and no picture can."""
+    """The text without lone surrogates, which file names that are not UTF-8 contain and picture formats reject."""
     return text.encode("utf-8", "replace").decode()
 
 
 def html_of_map(heat_map: HeatMap) -> str:
-    """The picture, with the query and what it cost below it, as an HTML figure."""
+    """An HTML figure of the picture, with the query and its cost as the caption."""
     stats = heat_map.stats
     picture = base64.b64encode(png(heat_map)).decode("ascii")
     cost = f"{stats.evaluated} of {stats.positions} positions evaluated"
-    ratio = f"full inference at each makes {stats.speedup:.3g} times the multiply-adds"
     return (
         f'<figure style="margin:0"><img src="data:image/png;base64,{picture}" style="max-width:100%"'
         f' alt="{html.escape(repr(heat_map))}"><figcaption><code>{html.escape(heat_map.query)}</code><br>'
-        f"{cost}; {ratio}</figcaption></figure>"
+        f"{cost}; {compared(stats.speedup)}</figcaption></figure>"
     )
 
 
 def html_of_maps(sources: Sequence[str], outcomes: Mapping[int, HeatMap | Error]) -> str:
-    """A line for each image; pictures of the first ``MAX_SHOWN`` of those already computed, which is all it shows."""
+    """An HTML table with a row per image; computes nothing, and shows at most ``MAX_SHOWN`` pictures."""
     lines = []
     pictures = 0
     for i, source in enumerate(sources):
@@ -236,7 +236,7 @@ def html_of_maps(sources: Sequence[str], outcomes: Mapping[int, HeatMap | Error]
 
 
 def import_optional(name: str) -> Any:
-    """The module ``name``, pandas or xarray; ``ExecutionError`` saying how to install it where it is missing."""
+    """The module ``name``, pandas or xarray; raises ``ExecutionError`` with how to install it if it is missing."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -244,7 +244,7 @@ def import_optional(name: str) -> Any:
 
 
 def data_frame(heat_map: HeatMap) -> Any:
-    """The evaluated cells of a heat map, class by class, as a ``DataFrame`` with the columns ``FRAME_COLUMNS``.
+    """The cells of a heat map that have scores, class by class, as a ``DataFrame`` with the columns ``FRAME_COLUMNS``.
 
     ``image`` is the heat map's source; ``y`` and ``x`` (int64) are the patch's top left corner, ``score`` is float32.
     """
@@ -282,7 +282,7 @@ def data_array(heat_map: HeatMap) -> Any:
         "baseline": ("class", np.atleast_1d(np.asarray(heat_map.baseline, dtype=np.float64))),
         **places,
     }
-    # netCDF has neither booleans nor None, and a labelled array is made to be written there
+    # netCDF, to which labelled arrays are often written, has neither booleans nor None
     attrs = {
         "source": heat_map.source or "",
         "query": heat_map.query,

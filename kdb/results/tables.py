@@ -1,7 +1,6 @@
-"""``Table``, the result of every statement but OCCLUDE: SHOW, DESCRIBE and the like.
+"""``Table``, the result of all statements but OCCLUDE, such as SHOW and DESCRIBE.
 
-It holds plain values in memory and knows only how to show them; it is no data frame, though it turns into one where
-pandas is installed.  Heat maps are in heatmap.py.
+It holds plain values and shows them as text or HTML, or converts them to a pandas data frame.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ class Table(Sequence[Row]):
         return f"<table><thead>{line('th', self.columns)}</thead><tbody>{body}</tbody></table>"
 
     def to_dataframe(self) -> Any:
-        """A pandas ``DataFrame`` of the same columns and rows; ``ExecutionError`` where pandas is missing."""
+        """A pandas ``DataFrame`` of the columns and rows; raises ``ExecutionError`` if pandas is not installed."""
         try:
             from pandas import DataFrame
         except ImportError as error:
@@ -76,7 +75,9 @@ class Table(Sequence[Row]):
 
 
 class PlanText(Table):
-    """A plan, a line a row, that prints as it is: JSON stays JSON and a graph a graph."""
+    """A plan as a table with one row per line; prints as the lines themselves, so that JSON can be piped to a
+    parser.
+    """
 
     def __str__(self) -> str:
         return "\n".join(row[0] for row in self.rows)
@@ -85,7 +86,7 @@ class PlanText(Table):
 
 
 def _text(cell: object) -> str:
-    """One line of text for a cell: nothing for None, six significant digits for a float."""
+    """A cell as one line of text: empty for None, six significant digits for a float."""
     if cell is None:
         return ""
     if isinstance(cell, float):

@@ -13,6 +13,7 @@ from kdb.models.catalog import TracedModel
 from kdb.operators.sources import Opaque, Source
 from kdb.planner.footprints import Geometry
 from kdb.results.tables import Table
+from kdb.results.wording import compared
 
 FEW = 5
 """Labels shown."""
@@ -73,7 +74,7 @@ def _bound(macs: int, recomputed: int, partly: bool) -> str:
         return "no bound, since only part of the multiply-adds is counted"
     if not recomputed:
         return "no multiply-adds"
-    return f"by equation 14, full inference makes {macs / recomputed:.3g} times the multiply-adds"
+    return f"at most {compared(macs / recomputed)} (equation 14)"
 
 
 def _input(wanted: Preprocessing) -> str:

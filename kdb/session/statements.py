@@ -14,7 +14,8 @@ from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models.catalog import CreatedModel
 from kdb.planner import calibration
-from kdb.planner.explain import explain, render
+from kdb.planner.explain import explain
+from kdb.planner.rendering import render
 from kdb.planner.rules import RULES
 from kdb.queries import clauses, evaluation, planning, sources
 from kdb.queries.sources import Found
@@ -101,7 +102,7 @@ class Statements:
         if not statement.analyze:
             bound = self._binder.bind(query, arguments)
             planned, note = planning.first_round(engine, bound)
-            explained = explain(str(query), planned.physical, planned.history, note, bound.tuned)
+            explained = explain(str(query), planned.physical, planned.history, planned.context, note, bound.tuned)
         else:
             found, several = self._binder.find_images(query, arguments)
             if several and len(found) != 1:
@@ -113,6 +114,7 @@ class Statements:
                 str(query),
                 run.planned.physical,
                 run.planned.history,
+                run.planned.context,
                 run.note,
                 bound_on.bound.tuned,
                 run.measured.layers,

@@ -1,1 +1,1 @@
-"""The host beneath: threads, freed memory, Ctrl-C, and files that are kept between processes."""
+"""The host: threads, memory allocation, Ctrl-C, progress bars, atomic writes, and the cache folder."""

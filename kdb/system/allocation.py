@@ -1,4 +1,4 @@
-"""The C library's allocator while a query computes: freed memory stays with the process until the query ends."""
+"""Tunes glibc's allocator while a query computes, so that freed memory stays in the process until the query ends."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from contextlib import contextmanager
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 KEEP = 1 << 30
-"""Bytes: no array of a batch is as large."""
+"""The thresholds in a query, in bytes: larger than any array of a batch."""
 USUAL = 32 << 20
-"""Where glibc's thresholds come to lie by themselves once a process has freed an array of that size or a larger one."""
+"""The thresholds outside of queries, in bytes: those to which glibc raises its own after a large array is freed."""
 
 
 class _Allocator:
-    """glibc's thresholds are the process's: the first query that computes raises them, the last puts them back."""
+    """Counts the queries that compute: the first one raises the process's thresholds, the last one restores them."""
 
     def __init__(self) -> None:
-        # Elsewhere (musl, macOS, Windows) the allocator is left as it is.
+        # On other systems (musl, macOS, Windows) nothing is changed.
         library = ctypes.CDLL(None) if sys.platform == "linux" else None
         self._library = library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
         self._lock = threading.Lock()
         self._users = 0
 
     def enter(self) -> None:
-        """One more user."""
+        """Begin a query."""
         with self._lock:
             self._users += 1
             if self._users == 1:
                 self._thresholds(KEEP)
 
     def leave(self) -> None:
-        """One less."""
+        """End a query."""
         with self._lock:
             self._users -= 1
             if self._users == 0:
@@ -54,10 +54,10 @@ _allocator = _Allocator()
 
 @contextmanager
 def retained() -> Iterator[None]:
-    """Within, arrays take memory that others gave back; outside, glibc maps large ones anew, a fault for every page.
+    """Within this context large arrays reuse freed memory; otherwise glibc maps each anew, with a fault for every page.
 
-    A query makes and frees arrays of megabytes thousands of times.  On Inception3 the faults took a tenth of its time,
-    so they take a third of that; afterwards less memory stays with the process, not more, since it is trimmed.
+    A query makes and frees arrays of megabytes thousands of times.  On Inception3 page faults took a tenth of the time;
+    with this they take a third of that.  Free memory is returned to the system at the end.
     """
     _allocator.enter()
     try:

@@ -1,5 +1,5 @@
-"""Ctrl-C: held back in stretches of foreign C++ code, which abort the process when an exception passes through, and
-made one of kdb's own errors.
+"""Ctrl-C: deferred while C++ code runs that would abort the process on an exception, and turned into
+``Interrupted``.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from kdb.errors import Interrupted
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Hold Ctrl-C back until the block ends, and raise KeyboardInterrupt then; a second one is not held back.
+    """Defer Ctrl-C: KeyboardInterrupt is raised when the block ends, or at once for a second Ctrl-C.
 
-    Does nothing outside the main thread, where no signal arrives, and where somebody else handles SIGINT.
+    Does nothing in other threads than the main one, which receive no signals, and if SIGINT has a handler already.
     """
-    held = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or held is not signal.default_int_handler:
+    previous = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or previous is not signal.default_int_handler:
         yield
         return
     received = 0
@@ -35,14 +35,14 @@ def deferred() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, held)
+        signal.signal(signal.SIGINT, previous)
     if received:
         raise KeyboardInterrupt
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Ctrl-C outside a map's execution becomes Interrupted too, without a partial map."""
+    """Raise Interrupted, without a partial map, instead of KeyboardInterrupt."""
     try:
         yield
     except Interrupted:

@@ -1,4 +1,4 @@
-"""Sections for the check's own test: one that is well, and one for each way to end badly."""
+"""Sections for the test of the check: one that succeeds, and one for each way to fail."""
 
 from __future__ import annotations
 

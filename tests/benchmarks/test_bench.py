@@ -1,4 +1,4 @@
-"""The benchmark's commands in small, and what they say of plans, kernels and time, against the engine's own word."""
+"""The benchmark commands on a small network; their counts against those of EXPLAIN and of the statistics."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ class TestExperiment:
         self, stride: int, scattered: int, patch: tuple[int, int], precision: str
     ) -> None:
         described = Experiment(SMALL, stride, scattered, patch, precision)
-        asked = parse_one(described.text(SMALL, experiment.TOP))
-        assert isinstance(asked, syntax.Occlude)
-        assert ((asked.patch.height, asked.patch.width), asked.precision) == (patch, precision)
-        assert asked.stride == (None if scattered else (stride, stride))
-        assert isinstance(asked.region, syntax.At) == bool(scattered)
+        query = parse_one(described.text(SMALL, experiment.TOP))
+        assert isinstance(query, syntax.Occlude)
+        assert ((query.patch.height, query.patch.width), query.precision) == (patch, precision)
+        assert query.stride == (None if scattered else (stride, stride))
+        assert isinstance(query.region, syntax.At) == bool(scattered)
         assert ("bf16" in described.what) == (precision == "bf16")
         assert described.count((40, 50)) == (
             scattered or len(range(0, 41 - patch[0], stride)) * len(range(0, 51 - patch[1], stride))
         )
 
-    def test_naive_pays_for_the_unmodified_image(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_naive_includes_the_unmodified_image(self, monkeypatch: pytest.MonkeyPatch) -> None:
         setting = object.__new__(experiment.Setting)
         setting.naive = Naive(torch.nn.Flatten())
         setting.normalised = setting.fill = torch.zeros(3)
@@ -63,6 +63,7 @@ class TestExperiment:
 
 
 class TestBench:
+    @pytest.mark.slow
     def test_a_quick_run(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert bench.main(["--quick", "--threads", "1", "--out", str(tmp_path)]) == 0
         read = json.loads((tmp_path / "cpu.json").read_text())
@@ -70,14 +71,16 @@ class TestBench:
         assert [result["what"] for result in read["results"]] == whats
         assert [result["positions"] for result in read["results"]] == [13 * 13, 40, 11 * 11]
         assert [result["exactness"]["promised"] for result in read["results"]] == [True, True, False]
-        for result, asked in zip(read["results"], bench.QUICK.experiments, strict=True):
+        for result, described in zip(read["results"], bench.QUICK.experiments, strict=True):
             assert result["exactness"]["ok"] or not result["exactness"]["promised"]
             assert result["multiply-adds fewer"] == result["naive_macs"] / result["executed_macs"] > 1
-            counted = ceiling(asked, SIZE, threads=1)
+            counted = ceiling(described, SIZE, threads=1)
             assert counted.naive_macs == result["naive_macs"]
             materialized = result["naive_macs"] // result["positions"]
-            assert counted.planned_macs == result["executed_macs"] - materialized, "what was planned is what was run"
-            for other in ("naive", "captum") if asked.captum else ("naive",):
+            assert counted.planned_macs == result["executed_macs"] - materialized, (
+                "the executed multiply-adds are the planned ones"
+            )
+            for other in ("naive", "captum") if described.captum else ("naive",):
                 rounds = [
                     theirs / ours for ours, theirs in zip(*(result[k]["seconds"] for k in ("kdb", other)), strict=True)
                 ]
@@ -122,11 +125,11 @@ class TestBench:
         assert memory.peak_bytes() > block.nbytes
 
     @pytest.mark.parametrize("arguments", [["--rounds", "0"], ["--sample", "x"], ["--only", "alexnet"]])
-    def test_nonsense_is_refused(self, arguments: list[str]) -> None:
+    def test_invalid_arguments_are_refused(self, arguments: list[str]) -> None:
         with pytest.raises(SystemExit):
             bench.main(arguments)
 
-    def test_experiments_are_named_by_what_they_are(self) -> None:
+    def test_experiments_are_chosen_by_description(self) -> None:
         (found,) = bench.chosen_experiments(bench.FULL, ["vgg16"], "64 x 64")
         assert found.patch == (64, 64) and found.precision == "fp32"
         with pytest.raises(SystemExit, match=r"bf61.*bf16"):
@@ -136,7 +139,7 @@ class TestBench:
 class TestService:
     @pytest.fixture(autouse=True)
     def threads(self) -> Iterator[None]:
-        """The commands set torch's number of threads."""
+        """Restore torch's number of threads, which the commands set."""
         before = torch.get_num_threads()
         yield
         torch.set_num_threads(before)
@@ -150,11 +153,12 @@ class TestService:
         db.execute("SET threads = 1")
         assert explain() == explain() == db.explain(explain.text, explain.arguments.named)
 
+    @pytest.mark.slow
     def test_the_report(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         started: list[str] = []
 
         def run(command: Sequence[str], *, env: dict[str, str], **options: Any) -> SimpleNamespace:
-            assert env["KDB_CACHE"] != os.environ.get("KDB_CACHE"), "the trace is kept apart"
+            assert env["KDB_CACHE"] != os.environ.get("KDB_CACHE"), "the process has a cache of its own"
             assert options["check"] and command[1:3] == ["-m", "benchmarks.service"]
             started.append(command[-1])
             with redirect_stdout(StringIO()) as printed:

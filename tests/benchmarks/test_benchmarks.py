@@ -1,4 +1,4 @@
-"""The measuring instruments: what they claim is checked before they judge anything else."""
+"""Photographs, oracle, exactness, calibrated networks and competitors, checked before they judge anything else."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MEAN_COLOUR = torch.zeros(3)
 
 
 def small_network() -> nn.Module:
-    """Convolutions with and without a batch-norm behind them, five classes."""
+    """Convolutions with and without a batch-norm after them, and five classes."""
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False),
@@ -149,10 +149,10 @@ class TestExactness:
         assert not verdict.ok
         reference = np.add(truth, [[0, 0], [2 * RANGE_BOUND, 0], [0, 0]])
         forgiven = exactness(off, truth, reference)
-        assert forgiven.range_use == pytest.approx(0.75), "twice what fp32 itself is off is allowed"
+        assert forgiven.range_use == pytest.approx(0.75), "twice the error of fp32 itself is allowed"
         assert forgiven.ok
 
-    def test_one_class_is_not_forgiven_for_another(self) -> None:
+    def test_the_tolerance_of_one_class_does_not_apply_to_another(self) -> None:
         truth = 100 + self.TRUTH
         off = np.add(truth, [[3 * RANGE_BOUND, 0], [0, 0], [0, 0]])
         assert not exactness(off, truth, np.add(truth, [[0, 0], [0, 2 * RANGE_BOUND], [0, 0]])).ok
@@ -205,7 +205,7 @@ class TestCalibrated:
         assert signal(module, image, patch=(96, 96), positions=3) == 0, "one position, no range"
 
     def test_without_calibration_it_is_not(self) -> None:
-        """The reason for all this: deep, with small weights, every image gives the same logits."""
+        """Without calibration, a deep network with small weights gives the same logits for every image."""
         torch.manual_seed(0)
         pairs = [(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU()) for _ in range(20)]
         deep = nn.Sequential(*[layer for pair in pairs for layer in pair], nn.Flatten())
@@ -213,7 +213,7 @@ class TestCalibrated:
         assert signal(deep.eval(), images[0], patch=(4, 4)) < 1e-3
         assert signal(calibrate(deep, images), images[0], patch=(4, 4)) > 1e-2
 
-    def test_layers_get_what_is_said(self, image: Tensor) -> None:
+    def test_layers_are_calibrated_as_documented(self, image: Tensor) -> None:
         network = small_network()
         images = photos.normalised(photos.crops((32, 32), 6))
         calibrate(network, images)
@@ -263,7 +263,7 @@ class TestNaive:
     def test_one_slow_trial_does_not_choose(
         self, network: nn.Module, quick: torch.memory_format, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The quicker layout is disturbed at all but its last trial; each is tried as often as the other."""
+        """The faster layout is slowed down at all but its last trial; both are tried equally often."""
         trials: list[torch.memory_format] = []
 
         def clock(self: Naive, module: nn.Module, images: Tensor) -> float:
@@ -275,7 +275,7 @@ class TestNaive:
         assert Naive(network).prepare((32, 32)).layout is quick
         assert trials == [*LAYOUTS] * (1 + TRIALS)
 
-    def test_what_can_be_folded_is(self, network: nn.Module, image: Tensor) -> None:
+    def test_batch_norms_after_convolutions_are_folded(self, network: nn.Module, image: Tensor) -> None:
         folded, count = fold_batch_norms(network)
         assert count == 1, "the second batch-norm follows a ReLU and stays"
         assert sum(isinstance(layer, nn.BatchNorm2d) for layer in folded.modules()) == 1
@@ -301,16 +301,16 @@ class TestNaive:
         assert count == 0
         assert torch.equal(folded(image[None]), shared(image[None]))
 
-    def test_what_cannot_be_traced_runs_as_it_is(self, image: Tensor) -> None:
+    def test_a_module_that_cannot_be_traced_runs_unchanged(self, image: Tensor) -> None:
         class Branching(nn.Module):
             def forward(self, x: Tensor) -> Tensor:
                 return x.mean((2, 3)) if x.sum() > 0 else -x.mean((2, 3))
 
         got = naive(Branching(), image, MEAN_COLOUR, (8, 8), CORNERS)
         wanted = float32_logits(Branching(), image, MEAN_COLOUR, (8, 8), CORNERS)
-        np.testing.assert_allclose(got, wanted, rtol=1e-5)  # a mean's last bits are its layout's
+        np.testing.assert_allclose(got, wanted, rtol=1e-5)  # the rounding of a mean depends on the layout
 
-    def test_it_wants_to_be_prepared(self, network: nn.Module, image: Tensor) -> None:
+    def test_it_must_be_prepared(self, network: nn.Module, image: Tensor) -> None:
         with pytest.raises(RuntimeError, match="prepare"):
             Naive(network, layout=torch.channels_last)(image, MEAN_COLOUR, (8, 8), CORNERS)
         with pytest.raises(ValueError, match="at least one"):

@@ -1,4 +1,4 @@
-"""The coverage table in small: a plain network, one with gates, a transformer; rows that are stored; the command."""
+"""The coverage table on a plain network, one with gates and a transformer; the cache of rows; the command."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from kdb.models.catalog import Catalog
 
 SIDE = 64
 EXACT = Exactness(1e-6, 1e-5, 1e-5, 0.1, 0.1)
-REACH = Reach(10, 0.5, 2.0, "features.8", "boxes there take 4x4 of 5x5 cells")
+REACH = Reach(10, 0.5, 2.0, "features.8", "changes there cover 4x4 of 5x5 cells")
 
 
 def row(name: str, convolutional: bool = True) -> Row:
@@ -47,11 +47,11 @@ def test_a_network_with_gates_is_incremental_up_to_the_first() -> None:
     found = coverage.measure(Entry("regnet_y_400mf", SIDE, True))
     assert found.incremental and found.exact, found
     assert found.reach is not None and 0 < found.reach.share < 0.5
-    assert found.reach.cut is not None and "brings what changed to every cell" in found.reach.because
+    assert found.reach.cut is not None and "spreads every change over the whole map" in found.reach.because
 
 
 class Attentive(nn.Module):
-    """A transformer in small: patches, one layer of attention, a dense head."""
+    """A small transformer: patches, one layer of attention, a dense head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ def test_a_model_that_does_not_run_is_a_row() -> None:
     assert not found.as_promised and "no_such_model" in found.problem and found.verdict.startswith("FAILS")
 
 
-def test_all_of_torchvision_and_many_of_timm_are_looked_at() -> None:
+def test_the_roster_has_all_of_torchvision_and_many_of_timm() -> None:
     names = [entry.name for entry in roster.entries()]
     assert len(set(names)) == len(names)
     assert set(roster.torchvision_names()) <= set(names)
@@ -90,8 +90,8 @@ def test_all_of_torchvision_and_many_of_timm_are_looked_at() -> None:
 
 
 @pytest.mark.skipif(not find_spec("timm"), reason="timm is not installed")
-def test_timms_are_of_many_families() -> None:
-    zoo.known_names()  # imports torchvision, where its operators do not load too
+def test_timms_models_are_of_many_families() -> None:
+    zoo.known_names()  # imports torchvision even if its compiled operators do not load
     import timm
 
     module_of = {name: module for module in timm.list_modules() for name in timm.list_models(module=module)}
@@ -99,7 +99,7 @@ def test_timms_are_of_many_families() -> None:
     assert len({module_of[name] for name in roster.TIMM_CONVOLUTIONAL}) >= 40
 
 
-def test_rows_are_kept_until_the_code_changes(tmp_path: Path) -> None:
+def test_rows_are_cached_until_the_code_changes(tmp_path: Path) -> None:
     rows = [row("vgg11"), Row(Entry("timm/broken", SIDE, False), problem="RuntimeError: no")]
     for each in rows:
         assert coverage.stored(each.entry, "this", tmp_path) is None
@@ -111,10 +111,10 @@ def test_rows_are_kept_until_the_code_changes(tmp_path: Path) -> None:
 
 
 class TestCommand:
-    """``main``, with rows that are made up instead of measured."""
+    """``main`` with synthetic rows instead of measured ones."""
 
     @pytest.fixture(autouse=True)
-    def made_up(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def synthetic(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         self.out, self.measured = tmp_path / "out", list[str]()
         self.rows = [row("vgg11"), row("timm/dla34"), row("vit_b_16", False)]
         folder = tmp_path / "stored"
@@ -132,7 +132,7 @@ class TestCommand:
     def run(self, *arguments: str) -> int:
         return coverage.main([*arguments, "--out", str(self.out)])
 
-    def test_writes_a_line_a_model(self) -> None:
+    def test_writes_a_row_for_each_model(self) -> None:
         assert self.run() == 0
         text = (self.out / "coverage.md").read_text()
         assert all(f"| {each.entry.name} | 64 |" in text for each in self.rows)
@@ -142,7 +142,7 @@ class TestCommand:
             (each.entry.name, True) for each in self.rows
         ]
 
-    def test_goes_on_where_it_stopped(self) -> None:
+    def test_continues_with_the_rows_that_are_missing(self) -> None:
         assert self.run("--only", "timm/*") == 0 and self.measured == ["timm/dla34"]
         assert self.run() == 0 and self.measured == ["timm/dla34", "vgg11", "vit_b_16"]
         assert self.run("--again", "--only", "vgg11") == 0 and self.measured[3:] == ["vgg11"]

@@ -1,4 +1,4 @@
-"""The figures in small: what is counted agrees with brute force and known numbers, and every part runs and is drawn."""
+"""The figures on a small network: counts against brute force and known numbers; every part runs and is drawn."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from benchmarks.timing import write_json
 from kdb.geometry import Spans, Window
 
 TABLE = {"vgg16": (6.8, 10, 14), "resnet18": (2.2, 2.9, 3.9), "inception_v3": (1.8, 2.0, 2.2)}
-"""Speedups of a 16 x 16 patch, convolutions alone: eq. 14 in the centre, exact boxes, deltas; known to two digits."""
+"""Known speedups of a 16 x 16 patch, convolutions alone, to two digits: eq. 14 in the centre, exact boxes, deltas."""
 
 
 class TestBounds:
-    def test_they_are_those_that_are_known(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.slow
+    def test_they_equal_known_speedups(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(bounds, "PATCHES", (16,))
         found = bounds.measure(common.Scale(bounded=tuple(TABLE)))
         assert not found["left out"]
@@ -55,7 +56,7 @@ class TestBounds:
         spans = Spans(np.array([start]), np.array([stop]))
         assert bounds.pairs(window, spans, length, outputs).tolist() == [by_hand]
 
-    def test_a_network_that_is_not_there_is_named(self) -> None:
+    def test_an_unknown_network_is_reported(self) -> None:
         found = bounds.measure(common.Scale(bounded=("no_such_network",)))
         assert "no_such_network" in found["left out"] and not found["networks"]
 
@@ -74,7 +75,7 @@ class TestPositions:
         assert len(set(indices)) == len(indices)
         assert indices.min() >= 0 and indices.max() < math.prod(shape)
 
-    def test_a_block_of_the_lattice_is_of_its_stride(self) -> None:
+    def test_a_block_of_the_grid_has_its_stride(self) -> None:
         positions = grid_block((208, 208), 4)
         assert (positions - positions[0]).tolist() == [[0, 0], [0, 4], [4, 0], [4, 4]]
         assert not (positions % 4).any()
@@ -87,12 +88,12 @@ class TestPositions:
         assert (np.abs(positions + positions[::-1] - (208, 283)) <= 1).all()
 
     @pytest.mark.parametrize(("images", "batch"), [(2, 2), (17, 17), (65, 17), (25, 13), (64, 16)])
-    def test_batches_leave_no_small_rest(self, images: int, batch: int) -> None:
+    def test_batches_are_about_equal(self, images: int, batch: int) -> None:
         assert batches(images) == batch
 
 
 class TestCandidates:
-    def test_what_is_run_in_part_is_extrapolated(self) -> None:
+    def test_candidates_that_run_in_part_are_extrapolated(self) -> None:
         setting = sweep.Setting("squeezenet1_1", (64, 64))
         few, many = spaced((48, 48), 4), spaced((48, 48), 400)
         whole, part = FullInference(setting, few), FullInference(setting, many)
@@ -106,7 +107,7 @@ class TestCandidates:
             candidate = Query(db, setting, few, "krypton", seeds)
             for _ in range(2):
                 assert candidate() > 0
-            assert len(db._engine._plans) == 2, "planned anew each time"
+            assert len(db._engine._plans) == 2, "each call makes a new plan"
             assert db.settings["preset"] == "krypton"
 
     def test_rules_that_do_not_fire_are_left_out(self) -> None:
@@ -119,7 +120,7 @@ class TestCandidates:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A quick run of all parts."""
+    """The folder of a quick run of all parts."""
     folder = tmp_path_factory.mktemp("docs")
     quick = ["--quick", "--threads", "1", "--out", str(folder)]
     assert command.main([*quick, "--only", "sweep"]) == 0
@@ -129,6 +130,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("figures")  # one run serves all
 class TestPage:
     def test_parts_run_apart_make_one_page(self, folder: Path) -> None:
         page = (folder / "benchmarks" / "figures.md").read_text()
@@ -141,55 +143,55 @@ class TestPage:
         assert len(links) == 11
         assert all((folder / "benchmarks" / link).read_bytes().startswith(b"\x89PNG") for link in links)
 
-    def test_what_is_kept(self, folder: Path) -> None:
-        kept = {
+    def test_the_files_of_exact_parts(self, folder: Path) -> None:
+        files = {
             name: json.loads((folder / "benchmarks" / f"figures-{name}.json").read_text()) for name in command.PARTS
         }
-        (variants,) = (each["variants"] for each in kept["lesion"]["networks"].values())
+        (variants,) = (each["variants"] for each in files["lesion"]["networks"].values())
         assert {"full plan", "without incremental", "without cut_over", "kernels = taps"} <= set(variants)
         assert variants["full plan"]["ratio"]["mean"] == 1
         assert all(len(each["seconds"]["seconds"]) == QUICK.rounds for each in variants.values())
         assert max(each["difference"] for each in variants.values()) < 1e-4
-        (by_side,) = kept["patches"]["networks"].values()
+        (by_side,) = files["patches"]["networks"].values()
         assert list(by_side) == ["8", "16"]
         assert all(1 < each["eq. 14"] < 4 for each in by_side.values())
-        (rows,) = kept["sweep"]["networks"].values()
+        (rows,) = files["sweep"]["networks"].values()
         assert [(row["positions"], row["run"]["naive"]) for row in rows] == [(1, 2), (64, 65)]
         assert set(rows[0]["seconds"]) == {"kdb", "krypton", "naive"}
 
-    def test_what_is_kept_of_approximations(self, folder: Path) -> None:
+    def test_the_files_of_approximations(self, folder: Path) -> None:
         names = ("threshold", "tuning", "drilldown", "endtoend", "maps")
-        kept = {name: json.loads((folder / "benchmarks" / f"figures-{name}.json").read_text()) for name in names}
-        (fields,) = kept["threshold"]["networks"].values()
+        files = {name: json.loads((folder / "benchmarks" / f"figures-{name}.json").read_text()) for name in names}
+        (fields,) = files["threshold"]["networks"].values()
         assert fields["theory"] == sorted(fields["theory"]) and fields["theory"][0] < fields["theory"][-1]
         assert fields["error"][0] == 0 and 0 < fields["error"][-1] < 1
-        tuned = kept["tuning"]
+        tuned = files["tuning"]
         assert tuned["tune"][0][0] == tuned["test"][0][0] == 1 and tuned["tune"] != tuned["test"]
-        theories = {(each["ratio"], each["coarse"]): each["theory"] for each in kept["drilldown"]["settings"]}
+        theories = {(each["ratio"], each["coarse"]): each["theory"] for each in files["drilldown"]["settings"]}
         assert theories[0.25, 16] == 16**2 / (8**2 + 0.25 * 16**2)
-        (ends,) = kept["endtoend"]["networks"].values()
+        (ends,) = files["endtoend"]["networks"].values()
         whats = ["exact", *endtoend.SETTINGS]
         assert list(ends["speedup"]) == [f"{of} {what}" for of in ("krypton", "kdb") for what in whats]
-        for each in kept["maps"]["photos"]:
+        for each in files["maps"]["photos"]:
             assert each["maps"]["exact"]["ssim"] == each["maps"]["exact"]["coloured"] == 1
-            # Maps so small are evaluated in full where they are to be good.
+            # A guaranteed SSIM on so small a map makes the strategy evaluate all of it.
             assert each["maps"]["APPROXIMATE"]["ssim"] == 1
             assert all(of["ssim"] < 1 for title, of in each["maps"].items() if title.startswith(("DRILL", "THRESHOLD")))
 
-    def test_the_page_is_drawn_from_what_is_kept(self, folder: Path, tmp_path: Path) -> None:
+    def test_the_page_is_drawn_from_the_files(self, folder: Path, tmp_path: Path) -> None:
         (tmp_path / "benchmarks").mkdir()
-        kept = json.loads((folder / "benchmarks" / "figures-sweep.json").read_text())
-        (rows,) = kept["networks"].values()
+        files = json.loads((folder / "benchmarks" / "figures-sweep.json").read_text())
+        (rows,) = files["networks"].values()
         rows[0]["kdb vs naive"] = {"mean": 7.5, "low": None, "high": None}
         rows[0]["within"] = True
-        write_json(tmp_path / "benchmarks" / "figures-sweep.json", kept)
+        write_json(tmp_path / "benchmarks" / "figures-sweep.json", files)
         assert command.main(["--draw", "--out", str(tmp_path)]) == 0
         page = (tmp_path / "benchmarks" / "figures.md").read_text()
         assert "7.5x [-inf, inf]" in page and page.count("## ") == 1
         assert (tmp_path / "images" / "figures" / "sweep-ratio.png").exists()
 
 
-def test_a_part_that_is_not_known_is_refused() -> None:
+def test_an_unknown_part_is_refused() -> None:
     with pytest.raises(SystemExit, match="sweeep"):
         command.main(["--only", "bounds,sweeep"])
 

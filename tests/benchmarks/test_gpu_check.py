@@ -1,4 +1,4 @@
-"""The check for a machine with a GPU, rehearsed on the CPU: it runs to its end, whatever one of its sections does."""
+"""The GPU check, rehearsed on the CPU: a section that fails does not affect the others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def tables(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.mark.slow
-def test_a_rehearsal_writes_the_report_and_a_later_run_keeps_the_others_rows(
+def test_a_rehearsal_writes_the_report_and_a_later_run_keeps_other_rows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command.main(["--rehearse", "--only", "counts,exact", "--out", str(tmp_path)]) == 0
@@ -39,6 +39,7 @@ def test_a_rehearsal_writes_the_report_and_a_later_run_keeps_the_others_rows(
     assert "squeezenet1_1" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_section_that_crashes_hangs_or_raises_ends_only_itself(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -58,8 +59,8 @@ def test_a_section_that_crashes_hangs_or_raises_ends_only_itself(
     found = tables(tmp_path)
     assert list(found) == ["Before the crash", "Before the hang", "Before the error", "Well"]
     assert found["Well"][0]["network"] == "b"
-    said = capsys.readouterr().out
-    assert "about to hang" in said and "as an illegal access would" in said
+    printed = capsys.readouterr().out
+    assert "about to hang" in printed and "as an illegal access would" in printed
     log = (tmp_path / "gpu-output.log").read_text()
     assert "about to hang" in log and "ValueError" in log
 
@@ -70,7 +71,7 @@ def test_no_section_begins_when_the_time_is_up(tmp_path: Path, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--rehearse"], "--out"),
         (["--rehearse", "--out", "x", "--only", "map"], "unknown section map"),
@@ -79,8 +80,8 @@ def test_no_section_begins_when_the_time_is_up(tmp_path: Path, capsys: pytest.Ca
         ),
     ],
 )
-def test_what_cannot_be_run_is_said(arguments: list[str], said: str) -> None:
-    with pytest.raises(SystemExit, match=said):
+def test_invalid_arguments_are_refused(arguments: list[str], message: str) -> None:
+    with pytest.raises(SystemExit, match=message):
         command.main(arguments)
 
 

@@ -1,4 +1,4 @@
-"""Speed of two checkouts compared: turns are taken, and the interval is that of the median."""
+"""Two checkouts compared in speed: they take turns, and the confidence interval is that of the median."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def test_whole_maps_of_this_checkout_beside_itself(tmp_path: Path) -> None:
     assert old_and_new.main(command.split()) == 0
     (found,) = json.loads(out.read_text())["networks"]
     assert len(found["old"]) == len(found["new"]) == 3 and all(0 < each < 60 for each in found["old"])
-    assert found["same_bits"] and found["interval"] == [None, None], "three pairs say little"
+    assert found["same_bits"] and found["interval"] == [None, None], "three pairs are too few for an interval"
     assert found["median"] == np.median(np.divide(found["new"], found["old"]))
 
 
 def test_they_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    turns: list[str] = []
 
     class Recorder(nullcontext):
         def __init__(self, path: str, script: str) -> None:
@@ -37,19 +37,19 @@ def test_they_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
             self.path = path
 
         def ask(self, request: object) -> dict[str, object]:
-            asked.append(self.path)
-            return {"seconds": float(len(asked)), "digest": self.path}
+            turns.append(self.path)
+            return {"seconds": float(len(turns)), "digest": self.path}
 
     monkeypatch.setattr(old_and_new, "Checkout", Recorder)
     found = old_and_new.compare("A", "B", "alexnet", 8, 3)
-    assert "".join(asked) == "BA" + "AB" + "BA" + "AB", "a warm-up and three pairs"
+    assert "".join(turns) == "BA" + "AB" + "BA" + "AB", "a warm-up and three pairs"
     assert found.old == (3, 6, 7) and found.new == (4, 5, 8) and not found.same_bits
 
 
 def test_the_interval_of_a_median() -> None:
     assert old_and_new.median_interval([5.0, 1, 3, 2, 4]) == (-math.inf, math.inf)
     assert old_and_new.median_interval([5.0, 1, 3, 2, 4, 6]) == (1, 6)
-    # As tables of the sign test have it.
+    # From tables of the sign test.
     assert old_and_new.median_interval([float(i) for i in range(1, 16)]) == (4, 12)
 
 

@@ -1,4 +1,4 @@
-"""Regret of the choice of kernels: the layers it launches are the plan's, and its tables follow from their times."""
+"""Regret of the choice of kernels: launched layers are those of the plan, and tables follow from their times."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def plan(name: str = SMALL) -> PhysicalPlan:
 
 @pytest.fixture
 def profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CostProfile:
-    """That of this machine with one thread, in a cache of its own; it need not be measured."""
+    """A cost profile of this machine with one thread, stored in a cache of its own; measuring one would fail."""
     monkeypatch.setenv("KDB_CACHE", str(tmp_path / "cache"))
     kept = CostProfile("kept", bandwidth=7e9)
     calibration.keep(kept, calibration.machine(1))
-    monkeypatch.setattr(calibration, "measure", lambda threads: pytest.fail("measured what was known"))
+    monkeypatch.setattr(calibration, "measure", lambda threads: pytest.fail("measured a profile that is stored"))
     return kept
 
 
@@ -63,7 +63,7 @@ class TestLayers:
         chosen = {(step.node.name, step.kernel.name) for step in counted}
         assert all((layer.node.name, layer.chosen) in chosen for layer in found)
         if name == "resnet18":
-            assert len(found) < len(counted), "blocks repeat themselves"
+            assert len(found) < len(counted), "repeated blocks have equal layers"
 
     def test_the_typical_batch_is_in_the_middle(self) -> None:
         physical = plan()
@@ -76,12 +76,12 @@ class TestLayers:
         assert boxes is not None and min(areas) <= boxes.extent.area * len(typical) <= max(areas)
 
     @pytest.mark.parametrize("name", [SMALL, "mobilenet_v2", "resnet18"])
-    def test_all_kernels_of_a_layer_do_the_same(self, name: str) -> None:
+    def test_all_kernels_of_a_layer_give_the_same_result(self, name: str) -> None:
         physical = plan(name)
         for layer in layers(physical)[:12]:
             launch, kernels = Launch(physical, layer), layer.kernels(physical.backend)
             assert layer.chosen in kernels
-            # On random views, which are no views of one another, Algorithm 1 gives something else.
+            # The random output view does not follow from the random input view, so Algorithm 1 gives another result.
             first, *others = (launch(kernel) for name, kernel in kernels.items() if name != "recompute")
             assert first.shape == (len(layer.outputs), *layer.outputs.extent, layer.node.shape.channels)
             for other in others:
@@ -90,7 +90,7 @@ class TestLayers:
                 assert launch(kernels["recompute"]).shape == first.shape
 
     def test_work_is_that_of_the_plan(self) -> None:
-        """What is evaluated in full has no boxes that differ from batch to batch."""
+        """Layers evaluated in full, whose boxes do not differ between batches, have the work of the plan."""
         physical = plan("resnet18")
         steps = {step.node.name: step for stage in physical.stages for step in stage.steps}
         whole = [layer for layer in layers(physical) if not layer.incremental]
@@ -111,7 +111,7 @@ class TestLayers:
         assert all(each[1:] == (1, True) for each in seen)
         assert torch.get_num_threads() == inside
 
-    def test_every_kernel_is_timed_and_hopeless_ones_but_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_every_kernel_is_timed_and_hopeless_ones_only_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         physical = plan()
         layer = next(layer for layer in layers(physical) if len(layer.kernels(physical.backend)) > 2)
         kernels = layer.kernels(physical.backend)
@@ -141,7 +141,9 @@ seconds = st.floats(1e-4, 1e2)
 
 class TestRegret:
     @given(times=st.lists(seconds, min_size=1, max_size=4), launches=st.floats(1, 100), data=st.data())
-    def test_nothing_is_lost_by_the_best_alone(self, times: list[float], launches: float, data: st.DataObject) -> None:
+    def test_only_the_fastest_kernel_loses_nothing(
+        self, times: list[float], launches: float, data: st.DataObject
+    ) -> None:
         measured = {f"kernel {i}": each for i, each in enumerate(times)}
         each = contest(measured, data.draw(st.sampled_from(list(measured))), launches)
         assert measured[each.best] == min(times)
@@ -161,10 +163,12 @@ class TestRegret:
         assert rows[2] == [SMALL, "2", "50%", "21.1", "11", "1.914", "2.00", "2.00 to 2.00"]
         assert [row[0] for row in rows[2:]] == [SMALL, "other", "all"]
         worst = regret.worst_table(found).splitlines()[2:]
-        assert [line.split("|")[-2].strip() for line in worst] == ["10", "0.05"], "the best kernels lose nothing"
+        assert [line.split("|")[-2].strip() for line in worst] == ["10", "0.05"], (
+            "layers with the best kernel are not listed"
+        )
         assert regret.kernel_table(found).count("2.00 to 2.00") == 2
 
-    def test_garbage_is_looked_through_again_afterwards(self) -> None:
+    def test_garbage_collection_is_restored_afterwards(self) -> None:
         with regret.frozen_garbage():
             assert gc.get_freeze_count() > 0
         assert gc.get_freeze_count() == 0
@@ -184,7 +188,7 @@ class TestRegret:
             assert heading in page and heading in printed
         assert all(len(line) <= 120 or line.startswith(("|", "processor")) for line in page.splitlines())
 
-    def test_a_machine_that_is_not_calibrated_is(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_a_machine_without_a_profile_is_calibrated(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("KDB_CACHE", str(tmp_path))
         monkeypatch.setattr(calibration, "measure", lambda threads: CostProfile(f"measured with {threads}"))
         assert regret.calibrated_engine(3).profile(3).name == "measured with 3"

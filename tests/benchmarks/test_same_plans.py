@@ -1,4 +1,4 @@
-"""Plans of two checkouts compared: a planted difference is found, what was renamed on purpose is none."""
+"""Two checkouts compared in plans: a planted difference is found, a stated renaming is not a difference."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ connect = Session
 
 
 def stand_in(folder: Path, kernel: str = "kernel", macs: int = 3, refused: str = "no word") -> str:
-    """A checkout whose kdb has one plan for all queries."""
+    """Write a checkout whose kdb has one plan for all queries; returns its path."""
     (folder / "kdb").mkdir(parents=True)
     text = STAND_IN.replace("KERNEL", kernel).replace("MACS", str(macs)).replace("REFUSED", refused)
     (folder / "kdb" / "__init__.py").write_text(text)
@@ -48,7 +48,7 @@ def stand_in(folder: Path, kernel: str = "kernel", macs: int = 3, refused: str =
 
 
 class TestSamePlans:
-    def test_a_plan_is_like_itself_but_for_milliseconds(self, tmp_path: Path) -> None:
+    def test_milliseconds_are_ignored(self, tmp_path: Path) -> None:
         old, new = stand_in(tmp_path / "old"), stand_in(tmp_path / "new")
         assert same_plans.main([old, new, "--networks", "alexnet,vgg16"]) == 0
 
@@ -58,7 +58,7 @@ class TestSamePlans:
         printed = capsys.readouterr().out
         assert "alexnet, bf16: layers[conv].macs: 3, now 4" in printed and "same" not in printed
 
-    def test_a_name_that_was_changed_on_purpose_is_no_difference(self, tmp_path: Path) -> None:
+    def test_a_stated_renaming_is_no_difference(self, tmp_path: Path) -> None:
         old, new = stand_in(tmp_path / "old"), stand_in(tmp_path / "new", kernel="primitive")
         command = [old, new, "--networks", "alexnet"]
         assert same_plans.main(command) == 1
@@ -67,14 +67,16 @@ class TestSamePlans:
         assert same_plans.main([*command, f"@{tmp_path / 'names'}"]) == 0
         assert same_plans.main([*command, "--ignored", "kernel", "primitive"]) == 0
 
-    def test_a_statement_is_given_in_the_new_words(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_settings_are_renamed_for_the_new_checkout(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         old, new = stand_in(tmp_path / "old"), stand_in(tmp_path / "new", refused="krypton")
         command = [old, new, "--networks", "alexnet"]
         assert same_plans.main(command) == 1
         assert "alexnet, krypton: new: no such setting" in capsys.readouterr().out
         assert same_plans.main([*command, "--renamed", "krypton=paper"]) == 0
 
-    def test_a_query_that_both_refuse_shows_nothing(self, tmp_path: Path) -> None:
+    def test_a_query_that_both_refuse_counts_as_a_difference(self, tmp_path: Path) -> None:
         old, new = (stand_in(tmp_path / name, refused="native") for name in ("old", "new"))
         assert same_plans.main([old, new, "--networks", "alexnet"]) == 1
 
@@ -98,22 +100,22 @@ class TestSamePlans:
         }
 
     @pytest.mark.slow
-    def test_kdb_itself(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_changed_cost_profile_of_kdb(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         for folder in ("kdb", "grammar"):
             shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-        dearer = 0
+        changed = 0
         for path in tmp_path.rglob("*.py"):
             text = path.read_text()
             path.write_text(text.replace("call: float = 12e-6", "call: float = 12e-4"))
-            dearer += text != path.read_text()
-        assert dearer == 1, "where the default cost profile has its seconds a call"
+            changed += text != path.read_text()
+        assert changed == 1, "the seconds per call of the default cost profile"
         assert same_plans.main([str(ROOT), str(tmp_path), "--networks", "squeezenet1_1"]) == 1
         printed = capsys.readouterr().out
         assert "squeezenet1_1, native: " in printed and ".estimated_seconds: " in printed
 
 
 class TestCheckout:
-    def test_it_imports_its_own_kdb_and_keeps_nothing(self, tmp_path: Path) -> None:
+    def test_it_imports_its_own_kdb_and_has_an_empty_cache(self, tmp_path: Path) -> None:
         script = (
             "import kdb, os, pathlib\n"
             "cache = pathlib.Path(os.environ['KDB_CACHE'])\n"
@@ -129,6 +131,6 @@ class TestCheckout:
         assert not Path(cache).exists()
 
     def test_a_folder_without_kdb_is_no_checkout(self, tmp_path: Path) -> None:
-        # Where kdb is installed, that one is found and refused.
+        # If kdb is installed, that one is imported and refused.
         with pytest.raises(RuntimeError, match="with status 1"), Checkout(tmp_path, "answer = repr\n") as checkout:
             checkout.ask(1)

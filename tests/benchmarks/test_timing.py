@@ -1,4 +1,4 @@
-"""The stopwatch: intervals that cover what they say, fair turns, and files that can be read again."""
+"""Timing: coverage of confidence intervals, fair turns, and files that can be read again."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from benchmarks import timing
 
 
 def test_students_interval() -> None:
-    # t(0.975, 2) = 4.3027 and s = 1: a table's value, not the library's.
+    # t(0.975, 2) = 4.3027, from a table, and s = 1.
     got = timing.estimate([1, 2, 3])
     assert got.mean == 2
     assert got.high - got.mean == pytest.approx(4.3027 / math.sqrt(3), rel=1e-4)
     assert got.mean - got.low == pytest.approx(got.high - got.mean)
 
 
-def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
+def test_the_interval_covers_the_mean_at_its_confidence_level() -> None:
     samples = np.random.default_rng(0).normal(5, 2, size=(2000, 4))
     estimates = [timing.estimate(list(row)) for row in samples]
     covered = np.mean([each.low <= 5 <= each.high for each in estimates])
@@ -44,7 +44,7 @@ def test_drift_that_both_share_cancels_in_the_ratio(drift: list[float], factor: 
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)), min_size=2, max_size=8))
-def test_a_ratio_turned_round_is_its_inverse(pairs: list[tuple[float, float]]) -> None:
+def test_swapping_the_candidates_inverts_the_ratio(pairs: list[tuple[float, float]]) -> None:
     tops, bottoms = zip(*pairs, strict=True)
     one, other = timing.ratio(tops, bottoms), timing.ratio(bottoms, tops)
     assert one.mean == pytest.approx(1 / other.mean)
@@ -60,7 +60,7 @@ def test_candidates_take_turns() -> None:
     assert all(len(each.seconds) == 3 and min(each.seconds) >= 0 for each in got.values())
 
 
-def test_who_was_timed_from_inside_is_taken_at_his_word() -> None:
+def test_seconds_that_a_candidate_returns_are_used() -> None:
     got = timing.interleave({"slow": lambda: timing.Seconds(6), "fast": lambda: timing.Seconds(2)}, rounds=2)
     assert got["fast"].seconds == (2, 2)
     assert got["fast"].over(got["slow"]).mean == pytest.approx(3)

@@ -1,4 +1,4 @@
-"""The exactness matrix in small, through the public interface, and the instruments that make it."""
+"""The exactness matrix on small inputs, and the positions and comparisons that it is made of."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from kdb.session.session import Session
 SIZE = (96, 80)
 NETWORKS = ("squeezenet1_1", "resnet18", "mobilenet_v2")
 POSITIONS = 14
-# One position, many times over: its map has no range.
+# The patch covers the image, so that all positions are one and the map has no range.
 FLAT = Case(SIZE, "gray", "scattered", "chelsea")
 
 
 @dataclass
 class Bench:
-    """A network, its truth and a session that has traced it."""
+    """A network, its float64 truth, and a session that has it."""
 
     subject: Subject
     truth: Truth
@@ -54,7 +54,7 @@ def squeezenet() -> Iterator[Bench]:
 
 
 class Remembered(Truth):
-    """Judges the second run of a case by the truth that was computed for the first."""
+    """Caches the truth of each case, so that a second run of it is not computed again."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__(module)
@@ -70,12 +70,10 @@ class Remembered(Truth):
 
 
 class TestExactness:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", NETWORKS)
-    def test_queries_give_what_the_module_gives(self, name: str) -> None:
-        """Every patch, fill and set of positions of the matrix: corners, borders, whole maps of a stride, clusters.
-
-        By the kernels that the planner chooses, then half of it by numpy's alone.
-        """
+    def test_queries_equal_the_module(self, name: str) -> None:
+        """All cases of the matrix by the kernels that the planner chooses, and half of them by numpy's alone."""
         network = replace(prepared(name), truth=Remembered(prepared(name).subject.module))
         cases = list(enumerate(verify.cases(SIZE)))
         for kernels, some in (("auto", cases), ("native", cases[1::2])):
@@ -95,8 +93,8 @@ class TestMatrix:
         assert any(height != width for height, width in (case.patch for case in cases))
         assert len({case.fill.partition("(")[0] for case in cases}) == 7, "every kind of fill"
 
-    def test_what_is_wrong_fails(self, squeezenet: Bench) -> None:
-        """A weight that is off by a thousandth, a normalisation and a fill by one pixel value of 255."""
+    def test_small_mistakes_are_found(self, squeezenet: Bench) -> None:
+        """A weight is changed by a thousandth; the mean and the fill by one of 255 pixel values."""
         case = Case((16, 16), "black", "scattered", "chelsea")
         assert squeezenet.check(case).ok
 
@@ -119,7 +117,7 @@ class TestMatrix:
         assert not np.array_equal(black.values, nearly.values)
 
     def test_a_flat_map_fails(self, squeezenet: Bench) -> None:
-        outcome = squeezenet.check(Case((2, 2), "blur(0.2)", "scattered", "chelsea"))  # hardly another image
+        outcome = squeezenet.check(Case((2, 2), "blur(0.2)", "scattered", "chelsea"))  # hardly changes the image
         assert outcome.found is not None and outcome.found.signal < 1e-3
         assert not outcome.ok and "FAILS" in str(outcome)
 
@@ -143,8 +141,8 @@ class TestMatrix:
         assert (points >= 0).all() and (points.max(axis=0) == free).all()
 
     @given(size=st.integers(4, 40), patch=st.integers(1, 4), stride=st.tuples(st.integers(1, 9), st.integers(1, 9)))
-    def test_a_lattice_is_that_of_the_engine(self, size: int, patch: int, stride: tuple[int, int]) -> None:
-        """Two definitions, one set of positions: the last one is there."""
+    def test_a_grid_equals_that_of_the_engine(self, size: int, patch: int, stride: tuple[int, int]) -> None:
+        """Two independent definitions give the same positions, the last one included."""
         points = verify.grid((size - patch, size - patch), stride)
         ours = [rows_or_columns(size, patch, step) for step in stride]
         assert np.array_equal(points, np.stack(np.meshgrid(*ours, indexing="ij"), -1).reshape(-1, 2))
@@ -180,7 +178,7 @@ class TestVerifyCommand:
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setattr(verify, "cases", lambda size: (FLAT,))
-        monkeypatch.setattr(verify, "write", lambda *_: pytest.fail("a partial run overwrote the report"))
+        monkeypatch.setattr(verify, "write", lambda *_: pytest.fail("a partial run must not overwrite the report"))
         assert self.run(monkeypatch) == 1
         assert "0 of 1 cases are exact" in capsys.readouterr().out
 

@@ -60,7 +60,7 @@ def test_what_magnifies_is_exact(name: str) -> None:
     for values, one, two in zip(hm.values, single, double, strict=True):
         allowed = max(1e-3 * np.ptp(two), 2 * np.abs(one - two).max())
         assert np.abs(values - two).max() <= min(allowed, max(1e-4 * np.abs(two).max(), 2 * np.abs(one - two).max()))
-    assert "rounding is magnified" in db.explain("OCCLUDE $i USING m", {"i": image})
+    assert "magnifies rounding" in db.explain("OCCLUDE $i USING m", {"i": image})
 
 
 def _logits(module: nn.Module, image: np.ndarray, positions: np.ndarray, dtype: torch.dtype) -> np.ndarray:

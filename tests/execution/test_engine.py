@@ -18,7 +18,7 @@ from kdb.geometry import lattice
 from kdb.planner.footprints import Core
 from kdb.planner.rules import RULES
 from tests.networks import modules
-from tests.problems import Ints, Problem, Run, everything, images, on_a_lattice, scattered
+from tests.problems import Ints, Problem, Run, everything, images
 
 # --- random networks ---------------------------------------------------------------------------------------------
 
@@ -51,16 +51,6 @@ def test_a_random_network_is_maintained_exactly(problem: Problem, batch: int | N
 
 
 # --- one network with everything, every setting ------------------------------------------------------------------
-
-
-@pytest.fixture
-def lattice_problem() -> Problem:
-    return on_a_lattice()
-
-
-@pytest.fixture
-def scattered_problem() -> Problem:
-    return scattered()
 
 
 @pytest.mark.parametrize("native", [False, True])

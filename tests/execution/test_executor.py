@@ -17,18 +17,7 @@ from kdb.execution.stages import Occlusion
 from kdb.execution.views import materialize
 from kdb.frontends.torch_export import trace
 from kdb.kernels.cpu.backend import CpuBackend
-from tests.problems import Problem, Run, everything, images, on_a_lattice, scattered
-
-
-@pytest.fixture
-def lattice_problem() -> Problem:
-    return on_a_lattice()
-
-
-@pytest.fixture
-def scattered_problem() -> Problem:
-    return scattered()
-
+from tests.problems import Problem, Run, everything, images
 
 # --- occlusions --------------------------------------------------------------------------------------------------
 

@@ -36,12 +36,12 @@ from kdb.planner.optimize import optimize
 from kdb.planner.permissions import Permissions
 from kdb.planner.plan import LogicalPlan, Step
 from kdb.planner.rules import Context
-from kdb.results.maps import HeatMap
 from kdb.session.session import Session
 from kdb.system.threads import _current
 from tests.emulation.device import EmulatedDevice, NullDevice, compiler
 from tests.execution.test_engine import problems
 from tests.problems import Problem, Run, images, on_a_lattice, scattered
+from tests.support import heat_map
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no g++ to compile the kernels with")
 
@@ -217,20 +217,14 @@ def prepared() -> Session:
 QUERY = "OCCLUDE noise WITH patch(5, 5) STRIDE 5 USING small"
 
 
-def heat_map(db: Session, query: str) -> HeatMap:
-    found = db.execute(query)
-    assert isinstance(found, HeatMap)
-    return found
-
-
 def test_a_query_on_the_gpu(session: Session) -> None:
     cpu, gpu_ = heat_map(session, f"{QUERY} ON cpu"), heat_map(session, f"{QUERY} ON gpu")
     assert np.ptp(cpu.values) > 1e-3
     np.testing.assert_allclose(gpu_.values, cpu.values, rtol=0, atol=1e-3 * np.ptp(cpu.values))
     assert gpu_.exact and "gemm" in gpu_.stats.kernels
-    assert "backend emulated, threads 1" in session.explain(f"{QUERY} ON gpu")
-    assert "backend emulated" in session.explain(QUERY), "it is expected to take less time"
-    assert "backend cpu" in session.explain(f"{QUERY} ON cpu")
+    assert "device      emulated, 1 thread" in session.explain(f"{QUERY} ON gpu")
+    assert "device      emulated" in session.explain(QUERY), "it is expected to take less time"
+    assert "device      cpu" in session.explain(f"{QUERY} ON cpu")
     session.execute("SET rule.cut_over = off")
     assert FUSED.name in session.explain(f"{QUERY} ON gpu")
     reduced = heat_map(session, f"{QUERY} PRECISION bf16 ON gpu")
@@ -321,7 +315,7 @@ def test_an_interruption_while_views_are_materialized(session: Session, monkeypa
         launches.append(name)
         if len(launches) == 2:
             os.kill(os.getpid(), signal.SIGINT)
-            assert _current.turn.stop.wait(10)  # until the caller has been told
+            assert _current.turn.stop.wait(60)  # until the caller has been told
         launch(name, *arguments)
 
     heat_map(session, f"{QUERY} ON gpu")
@@ -386,6 +380,6 @@ def test_without_a_gpu_the_cpu_is_the_default_and_asking_for_one_says_what_is_mi
     db = Session()
     db.register_model("small", blocks().module, input_size=(40, 40))
     db.register_image("noise", np.zeros((40, 40, 3), np.uint8))
-    assert "backend cpu" in db.explain(QUERY)
+    assert "device      cpu" in db.explain(QUERY)
     with pytest.raises(DeviceError, match=r"needs CuPy|no CUDA device"):
         db.execute(f"{QUERY} ON gpu")

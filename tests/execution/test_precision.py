@@ -19,13 +19,10 @@ from kdb.kernels.cpu.dense import DENSE_BF16
 from kdb.kernels.cpu.direct import BF16
 from kdb.models import efficientnet_lite
 from tests.problems import on_a_lattice
+from tests.support import normal
 
 BITS = 8
 """Of bfloat16's mantissa: a rounding is off by 2**-9 at most, relative to the number."""
-
-
-def normal(seed: int, *shape: int) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 @settings(max_examples=30)

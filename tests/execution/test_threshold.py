@@ -21,6 +21,7 @@ from kdb.operators.network import Network, ParameterStore
 from kdb.operators.sources import Source
 from kdb.planner.footprints import Geometry
 from kdb.results.maps import HeatMap
+from tests.support import heat_map
 
 SIDE = 48
 IMAGE = np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8).repeat(4, 0).repeat(4, 1)
@@ -55,9 +56,7 @@ def db() -> kdb.Session:
 
 
 def asked(db: kdb.Session, clauses: str = "") -> HeatMap:
-    found = db.execute(f"{QUERY} {clauses}", {"image": IMAGE})
-    assert isinstance(found, HeatMap)
-    return found
+    return heat_map(db, f"{QUERY} {clauses}", image=IMAGE)
 
 
 class TestSpans:

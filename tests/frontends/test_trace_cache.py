@@ -75,6 +75,7 @@ def test_so_do_those_of_torchvisions_networks(name: str) -> None:
     comes_back(zoo.resolve(name, {"weights": "random", "input": (80, 80)}).module, (3, 80, 80))
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(st.data())
 def test_and_those_of_random_networks(data: st.DataObject) -> None:

@@ -18,10 +18,12 @@ from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.kernels.gpu.launcher import MATHS
 from kdb.session.session import Session
+from tests import support
 from tests.execution.test_engine import problems
-from tests.kernels.test_gpu_kernels import TOLERANCE, normal
+from tests.kernels.test_gpu_kernels import TOLERANCE
 from tests.kernels.test_kernels import CASES, PARAMETERS, inputs
 from tests.problems import Problem, Run, on_a_lattice, scattered
+from tests.support import normal
 
 pytestmark = pytest.mark.gpu
 
@@ -33,8 +35,7 @@ def backend(native: bool = True, precision: str = "fp32") -> GpuBackend:
 
 
 def close(found: np.ndarray, expected: np.ndarray, precision: str = "fp32") -> None:
-    scale = max(np.abs(expected).max(initial=0), 1e-3)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE[precision] * scale)
+    support.close(found, expected, TOLERANCE[precision])
 
 
 @pytest.mark.parametrize("native", [True, False], ids=["raw", "torch"])

@@ -22,8 +22,10 @@ from kdb.kernels.gpu.gemm import GEMM
 from kdb.kernels.gpu.launcher import bits
 from kdb.kernels.gpu.programs import REGISTERS, encode
 from kdb.kernels.gpu.source import INSTANCES, expressions, files, kernels, options, text
+from tests import support
 from tests.emulation.device import EmulatedDevice, NullDevice, compiler
 from tests.kernels.test_kernels import CASES, PARAMETERS, inputs
+from tests.support import normal
 
 CPU = CpuBackend(native=True)
 DEVICE = EmulatedDevice()
@@ -42,14 +44,7 @@ counts = st.integers(1, 3)
 
 def close(found: np.ndarray, expected: np.ndarray, precision: str = "fp32", scale: float = 1e-3) -> None:
     """Relative to the largest number, or to ``scale`` where numbers were larger on the way."""
-    assert found.shape == expected.shape
-    found = BF16.memory.download(found)
-    scale = max(np.abs(expected[np.isfinite(expected)]).max(initial=0), scale)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE[precision] * scale)
-
-
-def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    return rng.standard_normal(shape).astype(np.float32)
+    support.close(BF16.memory.download(found), expected, TOLERANCE[precision], scale)
 
 
 def kept(values: np.ndarray, backend: GpuBackend) -> tuple[np.ndarray, np.ndarray]:
@@ -327,6 +322,7 @@ def programs(draw: st.DrawFn) -> Program:
     return tuple(program)
 
 
+@pytest.mark.slow
 @many
 @given(st.data(), programs(), channel_counts, sizes, counts, seeds, backends)
 def test_programs(

@@ -21,14 +21,12 @@ from kdb.kernels.cpu.direct import DIRECT
 from kdb.kernels.cpu.maps import CHUNK, chunks
 from kdb.kernels.cpu.winograd import WINOGRAD
 from kdb.kernels.programs import FUNCTIONS, UFUNCS
+from tests import support
+from tests.support import normal
 
 K, NATIVE = CpuBackend(), CpuBackend(native=True)
 
 Ints = tuple[int, int]
-
-
-def normal(seed: int, *shape: int) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 def nchw(x: np.ndarray) -> torch.Tensor:
@@ -42,7 +40,7 @@ def nhwc(x: torch.Tensor) -> np.ndarray:
 def close(found: np.ndarray, expected: np.ndarray, tolerance: float = 2e-6) -> None:
     """Float32, C-contiguous, and as near as so many float32 roundings come."""
     assert found.dtype == np.float32 and found.flags.c_contiguous
-    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * max(np.abs(expected).max(initial=0), 1))
+    support.close(found, expected, tolerance, scale=1)
 
 
 # --- convolution and pooling -------------------------------------------------------------------------------------

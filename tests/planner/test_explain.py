@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import kdb
+from kdb.execution.engine import Engine
+from kdb.planner.cost import CostProfile
 from kdb.session.session import Session
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -119,13 +123,16 @@ class Gated(nn.Module):
 
 WIDE = nn.Conv2d(3, 4, 81, padding=40)
 WHY: dict[str, tuple[nn.Module, str]] = {
-    "gate": (Gated(), "brings what changed to every cell"),
+    "gate": (Gated(), "spreads every change over the whole map"),
     "boxes": (
         nn.Sequential(WIDE, nn.ReLU(), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.AvgPool2d(48), nn.Flatten()),
-        "boxes there take",
+        "changes there cover",
     ),
-    "vector": (nn.Sequential(WIDE, nn.Flatten()), "a vector is left"),
-    "first layer": (nn.Sequential(nn.Flatten(), nn.Linear(3 * 48 * 48, 4)), "rule incremental: the first layer"),
+    "vector": (nn.Sequential(WIDE, nn.Flatten()), "only vectors, which change as a whole"),
+    "first layer": (
+        nn.Sequential(nn.Flatten(), nn.Linear(3 * 48 * 48, 4)),
+        "rule incremental did not apply: the first layer",
+    ),
     "vocabulary": (nn.Sequential(nn.Conv2d(3, 4, 3), nn.InstanceNorm2d(4), nn.Flatten()), "outside the vocabulary"),
 }
 
@@ -142,3 +149,50 @@ def test_the_reason_for_what_is_evaluated_in_full(name: str) -> None:
 def test_nothing_is_said_where_deltas_go_all_the_way(db: Session) -> None:
     text = db.explain("OCCLUDE 'cat.png' WITH patch(8, 8) STRIDE 4 USING residual", format="json")
     assert json.loads(text)["cut"] is None and json.loads(text)["because"] is None
+
+
+def test_the_summary_compares_with_full_inference_at_each_position(db: Session) -> None:
+    explained = {}
+    for name, query in (("deltas", QUERIES["whole_map"]), ("naive", QUERIES["naive"])):
+        db.execute("RESET ALL")
+        db.execute("SET threads = 2")
+        script, _, query = query.rpartition("; ")
+        if script:
+            db.execute(script)
+        explained[name] = json.loads(db.explain(query, format="json"))
+    deltas, naive = explained["deltas"], explained["naive"]
+    assert naive["naive_seconds"] == pytest.approx(deltas["naive_seconds"], rel=0.2), "of the network, not of the plan"
+    assert naive["estimated_seconds"] == pytest.approx(naive["naive_seconds"], rel=0.2), "the plan is full inference"
+    assert deltas["estimated_seconds"] < deltas["naive_seconds"] / 2
+    for each in explained.values():
+        assert sum(stage["planned_macs"] for stage in each["stages"]) == each["planned_macs"]
+        assert sum(stage["estimated_seconds"] for stage in each["stages"]) == pytest.approx(
+            each["estimated_seconds"] * each["threads"]
+        )
+        assert each["peak_bytes"] == each["view_bytes"] + each["workers"] * each["worker_bytes"]
+
+
+def test_the_summary_says_whose_rates_it_uses(db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, measured, said in (
+        ("default", "", "rates       defaults"),
+        ("measured", "", "rates       measured on this machine\n"),
+        ("measured", "2025-12-31", "rates       measured on this machine on 2025-12-31\n"),
+    ):
+        profile = CostProfile(name, measured=measured)
+        monkeypatch.setattr(Engine, "_profile", lambda *_, profile=profile: profile)
+        db._engine._plans.clear()
+        assert said in db.explain(QUERY)
+
+
+def test_the_table_of_layers_takes_100_columns_at_most(db: Session) -> None:
+    deep = Residual()
+    for _ in range(12):
+        deep = nn.Sequential(OrderedDict(quite_a_long_name=deep))
+    db.register_model("deep", deep, input_size=(64, 64))
+    image = np.zeros((64, 64, 3), np.uint8)
+    for analyze in (False, True):
+        text = db.explain("OCCLUDE $x WITH patch(8, 8) USING deep", {"x": image}, analyze=analyze)
+        table = text.rpartition("\n\n")[2].splitlines()
+        assert max(map(len, table)) == 100 and any(" ..." in line and "name.wide " in line for line in table)
+    record = json.loads(db.explain("OCCLUDE $x WITH patch(8, 8) USING deep", {"x": image}, format="json"))
+    assert all(layer["name"].count("quite_a_long_name") == 12 for layer in record["layers"][:3])

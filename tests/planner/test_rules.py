@@ -36,6 +36,7 @@ from kdb.planner.rules import (
     cut_over,
     fold_batch_norm,
     fold_padding,
+    freeze_context,
     incremental,
     incremental_aggregate,
     merge_pointwise,
@@ -225,7 +226,7 @@ def test_share_prefixes() -> None:
     assert found == {"abc": ("ab", "c"), "abcd": ("abc", "d")}
     equal(before, after)
     assert share_prefixes.apply(plan(network(*layers[:2], ("ab", Concatenate(), ("a", "b")))), CONTEXT) == (
-        "no stack begins as an earlier one"
+        "no concatenation begins with the inputs of an earlier one"
     )
 
 
@@ -285,7 +286,10 @@ def test_incremental_aggregate() -> None:
     tail = Opaque("an fft", Shape(2, 1, 1), lambda maps: maps[0])
     opaque = network(*chain(("conv", CONV), ("tail", tail)))
     assert fired(incremental.RULE, plan(opaque)).cut == 2
-    assert incremental_aggregate.apply(plan(opaque, cut=2), CONTEXT) == "no aggregate is reached"
+    assert (
+        incremental_aggregate.apply(plan(opaque, cut=2), CONTEXT)
+        == "a layer without a delta rule comes before any aggregate"
+    )
 
 
 def test_where_the_cut_lies_follows_from_what_an_operator_says_of_itself() -> None:
@@ -347,7 +351,7 @@ def test_cut_over() -> None:
     after = fired(cut_over.RULE, before)
     assert 12 < after.cut < 22 and after.crossing() == (net.nodes[after.cut - 1].name,)
     small = batched(network(*chain(("conv", CONV), *HEAD)), 4)
-    assert cut_over.apply(small, CONTEXT) == "deltas are cheaper all the way"
+    assert cut_over.apply(small, CONTEXT) == "full evaluation from an earlier layer on would cost more"
     assert cut_over.apply(plan(net), CONTEXT) == "the plan is not incremental"
     whole = replace(before, patch=Size(24, 24), positions=np.zeros_like(before.positions))
     assert fired(cut_over.RULE, whole).cut == 1
@@ -374,9 +378,12 @@ def test_a_constant_interior_must_gain() -> None:
     assert apply(plan(net), CONTEXT) == "the plan is not incremental"
     assert apply(plan(net, patch=30, cut=2), CONTEXT) == "the patch is not of one colour"
     small = replace(plan(net, patch=2, cut=2), uniform=True)
-    assert apply(small, CONTEXT) == "no layer's window fits into the patch of every position of a batch"
+    assert apply(small, CONTEXT) == "no layer has a window that lies inside the patch at every position of a batch"
     slow = replace(CONTEXT, costs=CostModel(replace(PROFILE, call=1e-3), CpuBackend()))
-    assert apply(replace(small, patch=Size(30, 30)), slow) == "the ring around it costs no less than the boxes"
+    assert (
+        apply(replace(small, patch=Size(30, 30)), slow)
+        == "the cells around the interior cost as much as the whole boxes"
+    )
 
 
 def test_rebatch() -> None:
@@ -388,8 +395,15 @@ def test_rebatch() -> None:
     tight = fired(rebatch.RULE, before, replace(CONTEXT, buffer_bytes=1))
     assert tight.groups == before.groups
     assert fired(rebatch.RULE, before, replace(CONTEXT, batch_size=5)).full_batch == 5
-    assert rebatch.apply(batched(net, 4), CONTEXT) == "nothing is left to evaluate after the cut"
-    assert rebatch.apply(batched(net, 2, parts=1), CONTEXT) == "there is one batch"
+    assert rebatch.apply(batched(net, 4), CONTEXT) == "no layer is evaluated in full"
+    assert rebatch.apply(batched(net, 2, parts=1), CONTEXT) == "there is only one batch"
+
+
+def test_freeze_context_says_whether_it_is_the_query_or_the_round_that_does_without() -> None:
+    before = plan(network(*chain(("conv", CONV), *HEAD)))
+    assert freeze_context.apply(before, CONTEXT) == "the query has no APPROXIMATE"
+    full = replace(CONTEXT, permissions=Permissions(approximate=True))
+    assert freeze_context.apply(before, full) == "these positions are evaluated at full fidelity"
 
 
 def test_projective_field() -> None:
@@ -398,8 +412,8 @@ def test_projective_field() -> None:
 
     before = plan(network(*chain(("conv", CONV), ("again", CONV), *HEAD)), cut=3)
     assert fired(projective_field.RULE, before, permitting(0.25)).threshold == 0.25
-    assert projective_field.apply(before, CONTEXT) == "the query permits no THRESHOLD"
-    assert projective_field.apply(before, permitting(1.0)) == "boxes may take the whole map"
+    assert projective_field.apply(before, CONTEXT) == "the query has no THRESHOLD"
+    assert projective_field.apply(before, permitting(1.0)) == "THRESHOLD 1 does not limit boxes"
     naive = replace(before, cut=1)
     assert projective_field.apply(naive, permitting(0.25)) == "the plan is not incremental"
 

@@ -25,6 +25,7 @@ from kdb.sampling.drill_down import DrillDown, coarse_steps
 from kdb.sampling.progressive import Goal, Progressive
 from kdb.sampling.quality import expected_ssim
 from kdb.sampling.strategy import Estimate, Everything, Strategy
+from tests import support
 
 sides = st.integers(7, 24)
 seeds = st.integers(0, 2**16)
@@ -233,9 +234,7 @@ QUERY = "OCCLUDE $image WITH patch(12, 12) STRIDE 2 USING net"
 
 
 def heat_map(clauses: str, db: kdb.Session) -> HeatMap:
-    found = db.execute(f"{QUERY} {clauses}", {"image": IMAGE})
-    assert isinstance(found, HeatMap)
-    return found
+    return support.heat_map(db, f"{QUERY} {clauses}", image=IMAGE)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""ONNX files as torch modules: what is read of a file, its operators in terms of torch, arithmetic of shapes.
+"""Reads ONNX files and translates their operators into PyTorch's; :mod:`kdb.models.onnx_module` makes modules of them.
 
-The only importers of onnx.  :mod:`kdb.models.onnx_module` puts them together.
+Only this package imports onnx.
 """

@@ -1,6 +1,6 @@
-"""An ONNX file -> a :class:`~kdb.models.onnx.graph.Graph`: read, checked, brought to one form.  Nothing in it is run.
+"""Reads an ONNX file into a :class:`~kdb.models.onnx.graph.Graph`: checks it, and converts it to the newest opset.
 
-Whatever is wrong with a file is a ModelError; :mod:`kdb.models.onnx_module` puts the file's name before it.
+All errors are ModelErrors; :mod:`kdb.models.onnx_module` prepends the file's name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kdb.errors import ModelError
 from kdb.models.onnx.graph import Array, Graph, Node, unique_name
 
 OPSETS = range(7, 1000)
-_LARGEST_FILE = 2**31 - 1  # bytes; protobuf reads no more
+_LARGEST_FILE = 2**31 - 1  # bytes; protobuf's limit
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 _CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
 _CHANCE = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial")
@@ -37,15 +37,15 @@ _ATTRIBUTES_NOW_INPUTS: dict[str, dict[str, int]] = {
     "TopK": {"k": 1},
     "Upsample": {"scales": 1},
 }  # fmt: skip
-"""Attributes of older opsets that newer ones take as inputs, and the position of each."""
+"""Attributes of older opsets that are inputs in newer ones, and the position of each."""
 
 
 def read(path: Path) -> Graph:
     """The graph of the file at ``path``.
 
-    Raises ModelError where onnx is not installed, the file is missing, damaged or no ONNX model, its weights lie
-    outside its folder, it does not have one image as its input, or holds what kdb does not read: an opset below 7,
-    control flow, random numbers, operators of unknown domains.
+    Raises ModelError if onnx is not installed; if the file is missing, damaged or not an ONNX model; if it refers to
+    weights outside its folder; if its input is not a single image; and for what kdb does not support: opsets below 7,
+    control flow, random numbers, and operators of unknown domains.
     """
     try:
         onnx = import_module("onnx")
@@ -61,15 +61,17 @@ def read(path: Path) -> Graph:
         raise ModelError("there is not enough memory for it") from error
     except Exception as error:  # a damaged file may raise anything, in protobuf, onnx and numpy
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-        if reason and type(error).__module__.startswith("onnx"):  # of the others only onnx's speak of the file
-            raise ModelError(f"no sound ONNX model: {reason}") from error
-        raise ModelError("it is damaged, or no ONNX file") from error
+        if reason and type(error).__module__.startswith("onnx"):  # other messages are not about the file
+            raise ModelError(f"it is not a valid ONNX model: {reason}") from error
+        raise ModelError("it is damaged, or not an ONNX file") from error
 
 
 def _model(onnx: Any, path: Path) -> Any:
-    """The model, checked, without functions, shapes inferred, its external data read."""
+    """The model with functions inlined, shapes inferred and external data loaded; raises ModelError if it is
+    invalid.
+    """
     if path.stat().st_size > _LARGEST_FILE:
-        raise ModelError("an ONNX file has at most 2 GiB; larger weights lie in files beside it")
+        raise ModelError("an ONNX file has at most 2 GiB; larger weights belong in separate files")
     model = onnx.ModelProto()
     model.ParseFromString(path.read_bytes())
     if not model.ir_version or not model.graph.node:
@@ -79,7 +81,7 @@ def _model(onnx: Any, path: Path) -> Any:
     for domain in {node.domain for node in model.graph.node}.difference(_DOMAINS):
         raise ModelError(f"it has operators of '{domain}', which kdb does not run: only ONNX's own")
     beside = _size_of_external_data(onnx, model, path.parent)
-    with suppress(onnx.shape_inference.InferenceError):  # shapes are a help, not a need
+    with suppress(onnx.shape_inference.InferenceError):  # shapes are useful, but not required
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
     if path.stat().st_size + beside <= _LARGEST_FILE:
@@ -88,7 +90,7 @@ def _model(onnx: Any, path: Path) -> Any:
 
 
 def _size_of_external_data(onnx: Any, model: Any, folder: Path) -> int:
-    """Bytes of all files with weights; raises ModelError unless they are regular files in the model's own folder."""
+    """Total bytes of external weights; raises ModelError unless their files are regular ones in the model's folder."""
     helper, files = onnx.external_data_helper, set[Path]()
     for tensor in helper._get_all_tensors(model):
         if not helper.uses_external_data(tensor):
@@ -96,7 +98,7 @@ def _size_of_external_data(onnx: Any, model: Any, folder: Path) -> int:
         location = helper.ExternalDataInfo(tensor).location
         file = (folder / location).resolve()
         if not location or Path(location).is_absolute() or not file.is_relative_to(folder.resolve()):
-            raise ModelError(f"the weights '{tensor.name}' lie outside its folder, in '{location}'; they are not read")
+            raise ModelError(f"the weights '{tensor.name}' are outside its folder, in '{location}', and not read")
         if not file.is_file():
             raise ModelError(f"the weights '{tensor.name}' should be in '{file}', which is no file")
         files.add(file)
@@ -104,7 +106,7 @@ def _size_of_external_data(onnx: Any, model: Any, folder: Path) -> int:
 
 
 def _check(onnx: Any, model: Any) -> None:
-    """onnx's own check, but for one thing: an output need not say its shape, and some exporters leave it out."""
+    """onnx's checks, except that outputs may have no shape, since some exporters leave it out."""
     kinds = [value.type.tensor_type for value in model.graph.output if value.type.HasField("tensor_type")]
     silent = [kind for kind in kinds if not kind.HasField("shape")]
     for kind in silent:
@@ -149,11 +151,11 @@ def _image_shape(onnx: Any, value: Any) -> tuple[int | None, ...]:
     kind = value.type.tensor_type
     floating = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16)
     if not value.type.HasField("tensor_type") or kind.elem_type not in floating:
-        raise ModelError(f"its input '{value.name}' is no tensor of floating point numbers")
+        raise ModelError(f"its input '{value.name}' is not a floating-point tensor")
     shape = _shape(value) or (None,) * 4
     if len(shape) != 4:
         raise ModelError(
-            f"its input '{value.name}' has {len(shape)} axes; an image has 4: batch, channels, two of the map"
+            f"its input '{value.name}' has {len(shape)} axes; an image has 4: batch, channels, height, width"
         )
     return shape
 
@@ -166,13 +168,13 @@ def _shape(value: Any) -> tuple[int | None, ...] | None:
 
 
 def _array(onnx: Any, tensor: Any) -> Array:
-    """A tensor of the file; all floating types as float32."""
+    """A tensor of the file as an array; all floating-point types become float32."""
     array: Array = onnx.numpy_helper.to_array(tensor)
     return array.astype(np.float32) if "float" in array.dtype.name else array
 
 
 def node_of(onnx: Any, proto: Any, opset: int, name: str) -> Node:
-    """A NodeProto as it stands in the file, under a name; ``onnx`` is the package."""
+    """The node of a NodeProto, named ``name``; ``onnx`` is the package."""
     domain = "" if proto.domain in ("", "ai.onnx") else f"{proto.domain}::"
     op = domain + proto.op_type
     if op in _CONTROL_FLOW:
@@ -203,7 +205,7 @@ def _attribute(onnx: Any, attribute: Any) -> Any:
 
 
 def _constant(node: Node) -> Array:
-    """The value of a Constant, however it is written."""
+    """The value of a Constant node, in any of its attributes."""
     for name, value in node.attributes.items():
         if name == "value":
             array: Array = value
@@ -212,11 +214,13 @@ def _constant(node: Node) -> Array:
             return np.array(value, np.float32)
         if name in ("value_int", "value_ints"):
             return np.array(value, np.int64)
-    raise ModelError(f"{node} is no constant of numbers")
+    raise ModelError(f"{node} is not a numeric constant")
 
 
 def as_newest(node: Node, constants: dict[str, Array]) -> Node:
-    """The node with arguments as of the newest opset; what were attributes become constants."""
+    """The node with the arguments of the newest opset; attributes that have become inputs are added to
+    ``constants``.
+    """
     op, attributes, inputs = node.op, dict(node.attributes), list(node.inputs)
     for attribute, position in _ATTRIBUTES_NOW_INPUTS.get(op, {}).items():
         if attribute in attributes:
@@ -226,7 +230,7 @@ def as_newest(node: Node, constants: dict[str, Array]) -> Node:
             is_float = isinstance(value, float) or op == "Upsample"
             constants[inputs[position]] = np.array(value, np.float32 if is_float else np.int64)
     if op == "Upsample" or (op == "Resize" and node.opset < 11):
-        # Both had no region, and the only grid and rounding that there were.
+        # Both had no region, and a fixed coordinate transformation and rounding.
         op, inputs = "Resize", [inputs[0], "", *inputs[1:]]
         attributes |= {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     return Node(node.name, op, tuple(inputs), node.outputs, attributes, node.opset, node.proto)

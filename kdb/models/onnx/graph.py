@@ -1,4 +1,4 @@
-"""An ONNX graph as plain data: nodes, constants, which tensor is the image and which the result."""
+"""An ONNX graph as plain data."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from kdb.errors import ModelError
 Array = npt.NDArray[Any]
 
 LARGEST = 1 << 28
-"""Elements of a tensor that a node may make out of numbers alone: a damaged file asks for any size."""
+"""Most elements of a tensor whose shape is computed from constants, which in a damaged file may be any numbers."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A node of a file, its arguments as of the newest opset.
+    """A node with the arguments of the newest opset.
 
-    ``name`` is unique in the graph and an identifier.  ``op`` is the operator's name, behind ``domain::`` where it is
-    not ONNX's own.  ``inputs`` and ``outputs`` name tensors, '' one that is left out.  Attributes are numbers, texts,
-    arrays and tuples of them.  ``proto`` is the node as it stands in the file, serialized.
+    ``name`` is an identifier, unique in the graph.  ``op`` is the operator's name, with the prefix ``domain::`` if it
+    is not one of ONNX's own.  ``inputs`` and ``outputs`` are names of tensors, '' for one that is left out.  Attributes
+    are numbers, strings, arrays and tuples of them.  ``proto`` is the original node, serialized.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Node:
     proto: bytes = b""
 
     def get(self, attribute: str, default: Any = None) -> Any:
-        """The attribute, or ``default`` where the file leaves it out."""
+        """The attribute's value, or ``default`` if the node does not have it."""
         return self.attributes.get(attribute, default)
 
     def __str__(self) -> str:
@@ -48,10 +48,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes in an order in which they can be computed.
+    """Nodes in topological order; ``image`` and ``result`` are the names of the input and the output.
 
-    ``image`` names the input and ``image_shape`` is what the file says of its four axes, None of one that is open.
-    ``shapes`` are those of other tensors, as far as they are known.
+    ``image_shape`` has the lengths of the input's four axes, None for dynamic ones; ``shapes`` are those of other
+    tensors, if known.
     """
 
     nodes: tuple[Node, ...]
@@ -62,7 +62,7 @@ class Graph:
     shapes: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
 
     def needed(self) -> Graph:
-        """The graph without what its result does not need."""
+        """The graph of the nodes and constants that the result depends on."""
         wanted, kept = {self.result}, []
         for node in reversed(self.nodes):
             if wanted.intersection(node.outputs) - {""}:
@@ -73,7 +73,7 @@ class Graph:
 
 
 def bounded(shape: Sequence[Any], node: Node) -> Sequence[Any]:
-    """``shape``, or ModelError where it has negative or far too many elements; the batch counts as one."""
+    """``shape``; raises ModelError for negative lengths or too many elements, where symbolic lengths count as one."""
     known = [n for n in shape if isinstance(n, int)]
     if any(n < 0 for n in known) or math.prod(known) > LARGEST:
         raise ModelError(f"{node} makes a tensor of {' x '.join(map(str, known))}")
@@ -81,9 +81,9 @@ def bounded(shape: Sequence[Any], node: Node) -> Sequence[Any]:
 
 
 def as_tensor(array: Array) -> torch.Tensor:
-    """A constant as operators compute with it: bool, float32, int64, or int32 for all narrower integers.
+    """A constant as a tensor of bool, float32, int64, or int32, which all narrower integers become.
 
-    Raises ValueError for an array of anything else, as the batch's size while it is traced.
+    Raises ValueError for any other array, such as one with the symbolic batch size.
     """
     if array.dtype == object:
         array = np.array(array.tolist())  # of Python's numbers

@@ -1,7 +1,7 @@
-"""Arithmetic of shapes: small arrays of Python's numbers, of which the batch's size may be a symbol.
+"""Computes shapes on the host, as small arrays of Python numbers, so that the batch size can be symbolic.
 
-Files compute shapes by ordinary nodes: Shape, Gather, Concat, Reshape.  Done with tensors, a trace would have to know
-their values; here they are arrays of dtype object, of ints, floats, bools and torch.SymInt.
+Files compute shapes by ordinary nodes: Shape, Gather, Concat, Reshape.  With tensors, tracing would need their values;
+instead they are arrays of dtype object, of int, float, bool and torch.SymInt.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from kdb.models.onnx.graph import Array, Node, bounded
 Hosted = Callable[..., Array]
 
 _ENDLESS = 2**31 - 1
-"""What exporters write for the end of an axis, or more."""
+"""The smallest number that exporters write for the end of an axis."""
 
 
 def shape_of(node: Node, x: Any) -> Array:
-    """The shape of a tensor or an array, from the attribute ``start`` to ``end``."""
+    """The shape of a tensor or an array, sliced by the attributes ``start`` and ``end``."""
     return objects(list(x.shape)[slice(node.get("start", 0), node.get("end"))])
 
 
 def objects(values: list[Any]) -> Array:
-    """A list of numbers as an array that leaves them as they are."""
+    """A list of numbers as an array of dtype object."""
     array = np.empty(len(values), object)
     array[:] = values
     return array
 
 
 def ints(array: Array | None) -> list[Any]:
-    """The elements as ints, or as the symbols that they are; none of no array."""
+    """The elements as int or torch.SymInt; an empty list for None."""
     return [] if array is None else [_int(value) for value in np.asarray(array).reshape(-1).tolist()]
 
 
 def floats(array: Array | None) -> list[float]:
-    """The elements as floats; none of no array."""
+    """The elements as floats; an empty list for None."""
     return [] if array is None else [float(value) for value in np.asarray(array).reshape(-1).tolist()]
 
 
@@ -49,7 +49,7 @@ def _int(value: Any) -> Any:
 
 
 def _each(function: Callable[..., Any]) -> Hosted:
-    """``function`` of the elements of broadcast arrays."""
+    """``function`` applied elementwise to broadcast arrays."""
 
     def apply(node: Node, *arrays: Array) -> Array:
         parts = np.broadcast_arrays(*(np.asarray(array, object) for array in arrays))
@@ -60,7 +60,7 @@ def _each(function: Callable[..., Any]) -> Hosted:
 
 
 def _divide(a: Any, b: Any) -> Any:
-    """Towards zero for integers, as ONNX has it; sizes are not negative."""
+    """Division; of integers rounded towards zero, as in ONNX.  Symbolic sizes are not negative."""
     if isinstance(a, float) or isinstance(b, float):
         return a / b
     return a // b if isinstance(a, torch.SymInt) or a * b >= 0 else -(-a // b)
@@ -81,10 +81,10 @@ def _concat(node: Node, *parts: Array) -> Array:
 
 
 def slices(rank: int, starts: Array, ends: Array, axes: Array | None, steps: Array | None) -> list[slice]:
-    """One Python slice an axis, for the arguments of Slice.
+    """One Python slice per axis, for the arguments of Slice.
 
-    An end beyond any tensor's is left out, as is a start at zero: of an axis of unknown length, as the batch's, that is
-    known to be all.
+    A start at zero and an end beyond all lengths become None, so that a full slice of the symbolic batch is seen to be
+    one.
     """
     found = [slice(None)] * rank
     over = range(rank) if axes is None else ints(axes)
@@ -158,4 +158,4 @@ HOSTED: dict[str, Hosted] = {
     "Not": _each(lambda a: not a),
     "Where": _each(lambda condition, a, b: a if condition else b),
 }
-"""By operator; each takes the node and its arguments, arrays, and gives one."""
+"""By operator; each takes the node and its arguments, as arrays, and returns an array."""

@@ -1,4 +1,4 @@
-"""How a graph is gone through: what computes each node, which of its arguments are numbers, what is computed once."""
+"""Plans how a graph is computed: by which function each node is, on tensors or on arrays, and which are constant."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from kdb.models.onnx.rewrite import for_any_batch
 
 @dataclass(frozen=True)
 class Call:
-    """A node and the function that takes it and its arguments.
+    """A node and the function that computes it, which is called with the node and its arguments.
 
-    ``plain`` says of each input whether it is an array and no tensor, ``hosted`` whether the output is.
+    ``plain`` says for each input whether it is an array rather than a tensor, ``hosted`` whether the output is.
     """
 
     node: Node
@@ -32,7 +32,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Plan:
-    """Calls in order, and the constants that they take."""
+    """The calls in order, and the constants that they read."""
 
     graph: Graph
     calls: tuple[Call, ...]
@@ -42,8 +42,8 @@ class Plan:
 def plan(graph: Graph) -> Plan:
     """The plan of a graph.
 
-    Raises ModelError where a node takes an unknown tensor or can be evaluated by nothing, and where the result does not
-    depend on the image.
+    Raises ModelError if a node reads an undefined tensor or cannot be evaluated, and if the result does not depend on
+    the image.
     """
     constants, hosted, known, calls = dict(graph.constants), set[str](), {graph.image, *graph.constants}, []
     for node in graph.nodes:
@@ -62,16 +62,16 @@ def plan(graph: Graph) -> Plan:
         if call.hosted:
             hosted.update(node.outputs)
     if graph.result not in known:
-        raise ModelError(f"nothing gives its output '{graph.result}'")
+        raise ModelError(f"no node computes its output '{graph.result}'")
     if graph.result in constants or graph.result in hosted:
         raise ModelError("its output does not depend on its input: there is nothing to explain")
     return Plan(graph, tuple(calls), constants)
 
 
 def call_of(node: Node, constants: Mapping[str, Array], hosted: set[str]) -> Call:
-    """What computes a node, given which tensors are constant and which are arrays of numbers.
+    """The call of a node, given which tensors are constant and which are arrays on the host.
 
-    Raises ModelError where nothing does.
+    Raises ModelError if neither kdb nor onnx can evaluate the operator.
     """
     fixed = [name in constants for name in node.inputs if name]
     arrays = [name in constants or name in hosted for name in node.inputs]
@@ -98,14 +98,14 @@ def _is_number(array: Array | None) -> bool:
 def _by_reference(node: Node, constants: Mapping[str, Array]) -> Call:
     domain = node.op.rpartition("::")[0]
     if domain not in reference.DOMAINS:
-        raise ModelError(f"{node} is an operator of '{domain}' that kdb does not know")
+        raise ModelError(f"{node} is an operator of '{domain}' that kdb does not have")
     text, given = reference.packed(node, constants)
     taken = replace(node, inputs=given, outputs=tuple(name for name in node.outputs if name))
     return Call(taken, lambda node, *values: tuple(reference.evaluate(list(values), text)), (False,) * len(given))
 
 
 def computed(call: Call, constants: Mapping[str, Array]) -> dict[str, Array]:
-    """The outputs of a node that does not depend on the image."""
+    """The outputs, by name, of a node that does not depend on the image."""
     values: list[Any] = []
     for name, plain in zip(call.node.inputs, call.plain, strict=True):
         values.append(None if not name else constants[name] if plain else as_tensor(constants[name]))

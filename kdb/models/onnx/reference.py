@@ -1,7 +1,7 @@
-"""Operators that have no function here, node by node by onnx's own reference evaluator: slow, but what ONNX says.
+"""Evaluates operators without a PyTorch function by onnx's reference evaluator, which is slow but correct.
 
-To torch, and so to a trace, all of them are one operator that knows nothing but the shapes of its outputs; kdb's walk
-puts it and what follows into the tail that is evaluated in full.
+In a trace they are one custom operator, of which only the output shapes are known; it is outside kdb's vocabulary, so
+that it and what depends on it are evaluated in full.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 
 _TYPES: dict[torch.dtype, int] = {torch.float32: 1, torch.int32: 6, torch.int64: 7, torch.bool: 9}
 _SMALL = 64
-"""Elements of a constant that becomes part of the node, since it may decide a shape."""
+"""Most elements of a constant that is stored in the node, since it may determine a shape."""
 
 
 def packed(node: Node, constants: Mapping[str, Array]) -> tuple[str, tuple[str, ...]]:
-    """A node as text, with its small constants, and the names of the inputs that it still needs.
+    """A node with its small constants, serialized as text, and the names of its other inputs.
 
-    Raises ModelError where the reference evaluator does not know the operator.
+    Raises ModelError if the reference evaluator does not have the operator.
     """
     onnx: Any = import_module("onnx")
     helper = onnx.helper
@@ -48,7 +48,7 @@ def packed(node: Node, constants: Mapping[str, Array]) -> tuple[str, tuple[str, 
     text = base64.b64encode(helper.make_model(graph, opset_imports=opsets).SerializeToString()).decode()
     try:
         _evaluator(text)
-    except Exception as error:  # whatever the evaluator says of a node that it does not know
+    except Exception as error:  # for unknown operators the evaluator raises various exceptions
         raise ModelError(f"{node} is an operator that neither kdb nor onnx can evaluate") from error
     return text, given
 
@@ -71,7 +71,7 @@ def _evaluate(inputs: list[torch.Tensor], node: str) -> list[torch.Tensor]:
 
 
 def _shapes(inputs: list[torch.Tensor], node: str) -> list[torch.Tensor]:
-    """Empty tensors like the outputs, by onnx's inference of shapes; sizes that are symbols keep their names."""
+    """Empty tensors with the shapes of the outputs, by onnx's shape inference, to which symbolic sizes are names."""
     onnx: Any = import_module("onnx")
     model = _unpacked(node)
     sizes: dict[str, Any] = {}
@@ -86,7 +86,7 @@ def _shapes(inputs: list[torch.Tensor], node: str) -> list[torch.Tensor]:
         types = {number: dtype for dtype, number in _TYPES.items()}
         if not kind.HasField("shape") or None in shape or kind.elem_type not in types:
             proto = model.graph.node[0]
-            raise ModelError(f"the shape of what node '{proto.name}' ({proto.op_type}) gives is not known beforehand")
+            raise ModelError(f"the output shape of node '{proto.name}' ({proto.op_type}) cannot be inferred")
         outputs.append(torch.empty(shape, dtype=types[kind.elem_type]))
     return outputs
 
@@ -100,5 +100,5 @@ def _named(size: Any, sizes: dict[str, Any]) -> str:
 evaluate: Any = torch.library.custom_op(
     "onnx_reference::node", _evaluate, mutates_args=(), schema="(Tensor[] inputs, str node) -> Tensor[]"
 )
-"""The outputs, copies of whatever they are, of a node that was :func:`packed`."""
+"""Computes the outputs of a node that was :func:`packed`."""
 evaluate.register_fake(_shapes)

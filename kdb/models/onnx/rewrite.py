@@ -1,4 +1,4 @@
-"""What is changed of a graph so that it is a model as kdb wants it: for any batch, of logits and not probabilities."""
+"""Rewrites graphs so that they return logits rather than probabilities, for any batch size."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 from kdb.models.onnx.graph import Array, Graph, Node
 
 _TRANSPARENT = ("Identity", "Dropout", "Cast", "Flatten", "Reshape", "Squeeze")
-"""What may stand behind the last activation: the classes keep their order."""
+"""Operators that may follow the last activation, since they keep the order of the classes."""
 _ACTIVATIONS = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}
 
 
 def without_activation(graph: Graph) -> tuple[Graph, str | None]:
-    """The graph without a last Softmax, LogSoftmax or Sigmoid, and the activation that it was; None without one.
+    """The graph without a final Softmax, LogSoftmax or Sigmoid, and the activation's name; None if there is none.
 
-    A softmax counts where it is over the classes, as far as shapes are known.  The softmax of logarithms of
-    probabilities is the softmax of the logits, so LogSoftmax counts as one.
+    A softmax must be over the classes, as far as shapes are known.  LogSoftmax is a softmax too, since the softmax of
+    log-probabilities is that of the logits.
     """
     made = {output: node for node in graph.nodes for output in node.outputs if output}
     node = made.get(graph.result)
@@ -34,7 +34,7 @@ def without_activation(graph: Graph) -> tuple[Graph, str | None]:
 def _over_classes(node: Node, shapes: Mapping[str, tuple[int | None, ...]]) -> bool:
     if node.op == "Sigmoid":
         return True
-    together = node.opset < 13  # the axis and all behind it
+    together = node.opset < 13  # over the axis and all that follow
     axis = node.get("axis", 1 if together else -1)
     shape = shapes.get(node.inputs[0]) or shapes.get(node.outputs[0])
     if shape is None:
@@ -45,17 +45,17 @@ def _over_classes(node: Node, shapes: Mapping[str, tuple[int | None, ...]]) -> b
 
 
 def for_any_batch(node: Node, constants: Mapping[str, Array], graph: Graph) -> tuple[Node, Array] | None:
-    """A Reshape or a Squeeze of a file with a fixed batch, and its second argument, for any; None where it may stay.
+    """A Reshape or Squeeze that was exported for a fixed batch size, and its second argument, for any batch size.
 
-    For the batch of the file it means the same: a shape that begins with what the first axis already is may as well
-    copy it, by ONNX's zero; and of all axes of length one, the first is one only there.
+    For the batch size of the file the result is the same: a shape that begins with the length of the first axis copies
+    it, by ONNX's zero, and a Squeeze of all axes of length one leaves out the first.  None if the node needs no change.
     """
     batch, shape = graph.image_shape[0], graph.shapes.get(node.inputs[0]) if node.inputs else None
     if batch is None:
         return None
     if node.op == "Reshape" and node.inputs[1] in constants:
         sizes = constants[node.inputs[1]].reshape(-1)
-        # What is known of shapes has gaps. A first axis of unknown length is taken for the batch.
+        # Shapes may be unknown: a first axis of unknown length is taken for the batch.
         first = shape[0] if shape and shape[0] is not None else batch
         if len(sizes) > 1 and sizes[0] == first and -1 in sizes and not (node.get("allowzero", 0) and 0 in sizes):
             return replace(node, attributes={}), np.array([0, *sizes[1:]])

@@ -1,7 +1,7 @@
-"""The constant interior: what reads a patch of one colour alone is the same wherever the patch is.
+"""The constant interior: cells whose window sees nothing but a patch of one colour have the same value everywhere.
 
-There a layer's new output is one constant, so that its delta takes no more than reading the view; only a ring around
-it is left to the delta rule.
+In such cells a layer's new output is a constant, and its delta is that constant minus the view; the delta rule is
+applied to the cells around them only.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from kdb.planner.rules.base import Context, Rule
 
 
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
-    """Mark the layers where the ring, in strips, costs less than the boxes."""
+    """Mark the layers in which the cells around the interior, in strips, cost less than the whole boxes."""
     if plan.cut <= 1:
         return "the plan is not incremental"
     if not plan.uniform:
         return "the patch is not of one colour"
     if not context.costs.backend.traits.computes_on_host:
-        return "a ring's strips are launches of their own, which cost a device more than the core saves"
+        return "the cells around the interior take several launches, which cost a device more than the interior saves"
     network, costs = plan.network, context.costs
     extents, inside = plan.extents(), plan.geometry.enclosed
     found, cheaper = False, set()
@@ -35,10 +35,10 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
         if costs.ring(network, node, whole.kernel, cores) < whole.seconds * len(cores):
             cheaper.add(node.name)
     if not found:
-        return "no layer's window fits into the patch of every position of a batch"
+        return "no layer has a window that lies inside the patch at every position of a batch"
     if not cheaper:
-        return "the ring around it costs no less than the boxes"
+        return "the cells around the interior cost as much as the whole boxes"
     return replace(plan, interior=frozenset(cheaper))
 
 
-RULE = Rule("constant_interior", "what reads a patch of one colour alone is not computed for each position", apply)
+RULE = Rule("constant_interior", "cells that see nothing but a patch of one colour are set to a constant", apply)

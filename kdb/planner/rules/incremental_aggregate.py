@@ -14,9 +14,9 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     if plan.cut <= 1:
         return "the plan is not incremental"
     if plan.cut < first_aggregate(plan.network, plan.frozen):
-        return "no aggregate is reached"
+        return "a layer without a delta rule comes before any aggregate"
     cut = first_opaque(plan.network, plan.frozen)
-    return replace(plan, cut=cut) if cut > plan.cut else "nothing aggregates the map"
+    return replace(plan, cut=cut) if cut > plan.cut else "no layer aggregates the map"
 
 
 RULE = Rule("incremental_aggregate", "means and dense layers over the map take the sum of the delta", apply)

@@ -16,11 +16,11 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     """Set the plan's threshold to the one that the query permits."""
     threshold = context.permissions.threshold
     if threshold is None:
-        return "the query permits no THRESHOLD"
+        return "the query has no THRESHOLD"
     if plan.cut <= 1:
         return "the plan is not incremental"
     if threshold == 1:
-        return "boxes may take the whole map"
+        return "THRESHOLD 1 does not limit boxes"
     return replace(plan, threshold=threshold)
 
 

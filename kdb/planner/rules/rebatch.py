@@ -1,20 +1,22 @@
-"""Re-batching: what several batches hand over the cut is gathered, so that full evaluation runs on larger batches."""
+"""Re-batching: maps that cross the cut are gathered from several batches, for full evaluation in larger batches."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from kdb.kernels.work import ELEMENT
+from kdb.operators.network import Node
 from kdb.planner.plan import LogicalPlan
 from kdb.planner.rules.base import Context, Rule
 
 
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
-    """Group batches up to the bounds of a worker's buffer; towards the end fewer, so that workers end together."""
+    """Form groups of batches that fit a worker's buffer, smaller ones towards the end, so that workers end together."""
     if len(plan.batches) <= 1:
-        return "there is one batch"
+        return "there is only one batch"
     if plan.cut >= len(plan.network):
-        return "nothing is left to evaluate after the cut"
+        return "no layer is evaluated in full"
     crossing = sum(plan.network[name].shape.elements for name in plan.crossing()) * ELEMENT
     positions = min(context.buffer_positions, max(context.buffer_bytes // crossing, 1))
     largest = max(len(batch) for batch in plan.batches)
@@ -27,10 +29,14 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
         stop = first + min(fits, -(-(count - first) // shares))
         groups.append(tuple(range(first, stop)))
         first = stop
-    widest = max(node.shape.elements for node in plan.network.nodes[plan.cut :]) * ELEMENT
+    return replace(plan, groups=tuple(groups), full_batch=full_batch(plan.network.nodes[plan.cut :], context))
+
+
+def full_batch(nodes: Sequence[Node], context: Context) -> int:
+    """How many positions a full evaluation of ``nodes`` takes at a time."""
+    widest = max(node.shape.elements for node in nodes) * ELEMENT
     traits = context.costs.backend.traits
-    full_batch = context.batch_size or max(min(traits.full_batch_bytes // widest, traits.full_batch), 1)
-    return replace(plan, groups=tuple(groups), full_batch=full_batch)
+    return context.batch_size or max(min(traits.full_batch_bytes // widest, traits.full_batch), 1)
 
 
 RULE = Rule("rebatch", "batches are gathered before the layers that are evaluated in full", apply)

@@ -1,4 +1,4 @@
-"""A stack that begins as an earlier one is that one and the rest: each of DenseNet's layers stacks all before it."""
+"""A concatenation that begins with the inputs of an earlier one reuses it, as each layer of a dense block can."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
                 break
         stacks.setdefault(node.inputs, node.name)
     if not replaced:
-        return "no stack begins as an earlier one"
+        return "no concatenation begins with the inputs of an earlier one"
     return plan.with_network(rewritten(plan.network, replaced))
 
 
-RULE = Rule("share_prefixes", "a stack that begins as an earlier one is that one and the rest", apply, on_network=True)
+RULE = Rule(
+    "share_prefixes", "a concatenation that begins with the inputs of an earlier one reuses it", apply, on_network=True
+)

@@ -1,4 +1,4 @@
-"""ONNX's operators by torch: a table of small functions, a file a family.
+"""ONNX's operators in terms of PyTorch's: a table of small functions, one file per family.
 
 Written in the terms that kdb's frontend knows, where there is a choice: what is in its vocabulary stays incremental.
 """
@@ -16,5 +16,5 @@ OPERATORS: dict[str, Operator] = {
     **resize.OPERATORS,
     **quantized.OPERATORS,
 }
-"""By name, behind ``com.microsoft::`` for the fused ones of ONNX Runtime; their arguments are those of opset 13 and
+"""By name, with the prefix ``com.microsoft::`` for ONNX Runtime's fused operators; arguments are those of opset 13 and
 later."""

@@ -23,7 +23,7 @@ def _unary(function: Callable[[Tensor], Tensor]) -> Operator:
 
 
 def _binary(function: Callable[[Any, Any], Tensor]) -> Operator:
-    """Of two tensors, or one and a number."""
+    """An operator on two tensors, or a tensor and a number."""
     return Operator(lambda node, x, y: function(operand(x), operand(y)), scalars=True)
 
 
@@ -75,7 +75,7 @@ def _clip(node: Node, x: Tensor, low: Array | None = None, high: Array | None = 
 
 
 def _softmax(function: Callable[[Tensor, int], Tensor]) -> Operator:
-    """Along an axis; before opset 13, along that axis and all behind it together."""
+    """Over an axis; before opset 13, over that axis and all that follow, flattened."""
 
     def apply(node: Node, x: Tensor) -> Tensor:
         if node.opset >= 13:
@@ -107,7 +107,7 @@ def _modulo(node: Node, x: Value, y: Value) -> Tensor:
 
 def _power(x: Any, y: Any) -> Tensor:
     result: Tensor = torch.pow(x, y)
-    # The result is of the base's type, whatever the exponent's.
+    # The result has the type of the base, whatever the exponent's.
     return result.to(x.dtype) if isinstance(x, Tensor) else result
 
 
@@ -128,7 +128,7 @@ def _bound(x: Any, y: Any, function: Callable[[Tensor, Tensor], Tensor], side: s
 
 def _mean(node: Node, *values: Value) -> Tensor:
     total = reduce(lambda a, b: a + b, map(operand, values))
-    assert isinstance(total, Tensor)  # what is all constant is computed with tensors
+    assert isinstance(total, Tensor)  # if all are constants, they are passed as tensors
     return total / len(values) if len(values) > 1 else total
 
 
@@ -152,7 +152,7 @@ _TYPES: dict[int, torch.dtype] = {
 def _cast(node: Node, x: Tensor) -> Tensor:
     kind = _TYPES.get(node.get("to"))
     if kind is None:
-        raise ModelError(f"{node} makes a type that kdb does not compute with")
+        raise ModelError(f"{node} casts to a type that kdb does not support")
     return x if x.dtype == kind or (x.is_floating_point() and kind.is_floating_point) else x.to(kind)
 
 
@@ -160,7 +160,7 @@ def _cast(node: Node, x: Tensor) -> Tensor:
 
 
 def _reduction(function: Callable[[Tensor, list[int], bool], Tensor]) -> Operator:
-    """Over the axes of the second argument; without one over all, or none where ``noop_with_empty_axes``."""
+    """Over the axes in the second argument; without it over all, or none if ``noop_with_empty_axes``."""
 
     def apply(node: Node, x: Tensor, axes: Array | None = None) -> Tensor:
         over = [axis % x.ndim for axis in ints(axes)]
@@ -178,7 +178,7 @@ def _product(x: Tensor, axes: list[int], keep: bool) -> Tensor:
 
 
 def _extreme(largest: bool) -> Operator:
-    """ArgMax, ArgMin: the first of several, or the last."""
+    """ArgMax or ArgMin, which return the first of equal elements, or with ``select_last_index`` the last."""
 
     def apply(node: Node, x: Tensor) -> Tensor:
         axis, keep = node.get("axis", 0), bool(node.get("keepdims", 1))
@@ -200,7 +200,7 @@ def _cumulative(node: Node, x: Tensor, axis: Array) -> Tensor:
 
 
 def _top(node: Node, x: Tensor, k: Array) -> tuple[Tensor, Tensor]:
-    # Sorted stably, so that of equal values the first comes first, as ONNX has it and torch.topk does not.
+    # By a stable sort, since ONNX keeps the order of equal values and torch.topk does not.
     axis = node.get("axis", -1)
     order = torch.sort(x, dim=axis, descending=bool(node.get("largest", 1)), stable=True)
     (many,) = ints(k)

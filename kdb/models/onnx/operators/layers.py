@@ -21,7 +21,7 @@ _TRANSPOSED: dict[int, Any] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: 
 
 
 def convolution(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Conv, of one to three axes."""
+    """Conv along one to three axes."""
     windows = Windows.of(node, x.shape[2:], weight.shape[2:])
     padding = windows.before
     if not windows.symmetric:
@@ -32,7 +32,7 @@ def convolution(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = Non
 
 
 def _transposed(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """ConvTranspose: all that the windows reach, then cut or grown by zeros to the size asked for."""
+    """ConvTranspose: computed for all that the windows reach, then cropped or padded to the output size."""
     size, rank = x.shape[2:], x.ndim - 2
     automatic = node.get("auto_pad", "NOTSET")
     windows = Windows.of(
@@ -70,7 +70,7 @@ def _gemm(node: Node, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
 
 
 def matmul(node: Node, a: Tensor, b: Tensor) -> Tensor:
-    """MatMul; a product with one matrix is a dense layer along the last axis."""
+    """MatMul; a product with a matrix is a dense layer along the last axis."""
     return F.linear(a, b.t()) if b.ndim == 2 and a.ndim >= 2 else torch.matmul(a, b)
 
 
@@ -83,7 +83,7 @@ def _einsum(node: Node, *operands: Tensor) -> Tensor:
 
 def _batch_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     if not node.get("spatial", 1):
-        raise ModelError(f"{node} normalizes each location by itself (spatial = 0)")
+        raise ModelError(f"{node} normalizes each location separately (spatial = 0), which kdb does not support")
     return F.batch_norm(x, mean, variance, scale, bias, False, 0.0, node.get("epsilon", 1e-5))
 
 
@@ -100,13 +100,13 @@ def _layer_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor | None = None
 
 def _group_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     groups, channels = node.get("num_groups"), x.shape[1]
-    if scale.shape[0] != channels:  # one a group, as before opset 21
+    if scale.shape[0] != channels:  # one per group, as before opset 21
         scale, bias = (each.repeat_interleave(channels // groups) for each in (scale, bias))
     return F.group_norm(x, groups, scale, bias, node.get("epsilon", 1e-5))
 
 
 def _local_response(node: Node, x: Tensor) -> Tensor:
-    """``x (bias + alpha / size sum)^-beta``; the sum of squares of near channels is a convolution by ones."""
+    """``x (bias + alpha / size sum)^-beta``; the sum of squares of nearby channels is a convolution with ones."""
     size, channels = node.get("size"), x.shape[1]
     apart = torch.arange(channels)[None, :] - torch.arange(channels)[:, None]
     near = (apart >= -((size - 1) // 2)) & (apart <= size // 2)
@@ -140,7 +140,7 @@ def _fused_convolution(
         "HardSigmoid": lambda y: torch.clamp(values[0] * y + values[1], 0.0, 1.0),
     }
     if kind not in functions:
-        raise ModelError(f"{node} is fused with '{kind}', which kdb does not know")
+        raise ModelError(f"{node} is fused with '{kind}', which kdb does not support")
     activated: Tensor = functions[kind](y)
     return activated
 

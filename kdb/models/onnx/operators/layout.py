@@ -17,7 +17,7 @@ from kdb.models.onnx.operators.types import Operator
 Tensor = torch.Tensor
 
 _FEW = 16
-"""Indices that are concatenated one by one, which kdb knows, instead of gathered, which it does not."""
+"""Most indices that are selected one by one and concatenated, which kdb has operators for, rather than gathered."""
 
 
 def _reshape(node: Node, x: Tensor, shape: Array) -> Tensor:
@@ -25,12 +25,12 @@ def _reshape(node: Node, x: Tensor, shape: Array) -> Tensor:
     if not node.get("allowzero", 0):
         sizes = [x.shape[axis] if isinstance(n, int) and n == 0 else n for axis, n in enumerate(sizes)]
     if -1 not in sizes[1:] and _elements(sizes[1:]) == _elements(x.shape[1:]) is not None:
-        sizes[0] = x.shape[0]  # it fits no other, whatever batch the file was made with
+        sizes[0] = x.shape[0]  # the only size that fits, whatever batch size the file was exported for
     return x.reshape(sizes)
 
 
 def _elements(sizes: Sequence[Any]) -> int | None:
-    """The product of sizes, None of none, or where one is a symbol."""
+    """The product of sizes; None if there are none or one is symbolic."""
     return math.prod(sizes) if sizes and all(isinstance(n, int) for n in sizes) else None
 
 
@@ -60,7 +60,7 @@ def _transpose(node: Node, x: Tensor) -> Tensor:
 
 
 def _expand(node: Node, x: Tensor, shape: Array) -> Tensor:
-    """Both ways: where the shape has a one, the tensor's own size stays."""
+    """Expand; unlike PyTorch's, the shape may have ones where the tensor has not."""
     sizes = ints(shape)
     sizes = [1] * (x.ndim - len(sizes)) + sizes
     mine = [1] * (len(sizes) - x.ndim) + list(x.shape)
@@ -76,7 +76,7 @@ def _concat(node: Node, *parts: Tensor) -> Tensor:
 
 
 def _with_batch(parts: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """A constant for one image, as a transformer's class token in a file with a fixed batch, repeated for each."""
+    """Repeat constants for one image, such as a class token in a file with a fixed batch, for each image."""
     batch = next((n for part in parts if not (isinstance(n := part.shape[0], int) and n == 1)), None)
     if batch is None:
         return tuple(parts)
@@ -106,7 +106,7 @@ def _slice(
 
 
 def _taken(x: Tensor, axis: int, indices: Sequence[int]) -> Tensor:
-    """``x`` at ``indices``, none of them negative, along an axis; as a slice where it is one."""
+    """``x`` at non-negative ``indices`` along an axis, by slicing if possible."""
     step = indices[1] - indices[0] if len(indices) > 1 else 1
     if not len(indices):
         return x.narrow(axis, 0, 0)
@@ -128,7 +128,7 @@ def _gather(node: Node, x: Tensor, indices: Array) -> Tensor:
 
 
 def _pad(node: Node, x: Tensor, pads: Array, value: Array | None = None, axes: Array | None = None) -> Tensor:
-    """Constant along any axes; by reflection, by the edge or around the corner along the map's."""
+    """Pad: with a constant along any axes; by reflection, edge values or wrapping along the axes of the map."""
     amounts, over = ints(pads), ints(axes) if axes is not None else list(range(x.ndim))
     pairs: list[tuple[int, int]] = [(0, 0)] * x.ndim
     for k, axis in enumerate(over):
@@ -141,7 +141,7 @@ def _pad(node: Node, x: Tensor, pads: Array, value: Array | None = None, axes: A
         node.get("mode", "constant")
     )
     if mode is None:
-        raise ModelError(f"{node} pads by '{node.get('mode')}', which kdb does not know")
+        raise ModelError(f"{node} pads by '{node.get('mode')}', which kdb does not support")
     if mode == "constant":
         flat = [n for pair in reversed(pairs[first:]) for n in pair]
         return F.pad(x, flat, value=0.0 if value is None else value.item())

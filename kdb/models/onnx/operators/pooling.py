@@ -1,4 +1,4 @@
-"""Pools.  torch's pad alike on both sides, by half a kernel at most; what else files ask for is brought to that."""
+"""Pooling.  PyTorch's pads both sides alike, by at most half a kernel; other padding is converted to that."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _AVERAGE: dict[int, Any] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 def _windows(node: Node, x: Tensor) -> tuple[Windows, bool, list[int]]:
-    """The windows, whether one that is cut off counts, and how many there are an axis."""
+    """The windows, whether a last, partial one counts, and their number along each axis."""
     if not 1 <= x.ndim - 2 <= 3:
         raise ModelError(f"{node} pools a tensor of {x.ndim} axes")
     windows = Windows.of(node, x.shape[2:], node.get("kernel_shape"))
@@ -29,9 +29,10 @@ def _windows(node: Node, x: Tensor) -> tuple[Windows, bool, list[int]]:
 
 
 def _direct(windows: Windows, size: Any, output: list[int]) -> bool | None:
-    """``ceil_mode`` with which torch has these very windows by the padding before alone; None where neither does.
+    """The ``ceil_mode`` with which PyTorch, by the padding before each axis alone, has the same windows; None if
+    neither.
 
-    Padding behind that only lets one more window begin, as SAME_UPPER asks for, is the same as a window cut off.
+    Padding after the map that only adds one window, as with SAME_UPPER, is equivalent to a partial window.
     """
     if any(p < 0 or p > k // 2 for p, k in zip(windows.before, windows.kernel, strict=True)):
         return None
@@ -80,7 +81,7 @@ def _average_pool(node: Node, x: Tensor) -> Tensor:
 
 
 def _overhang(windows: Windows, x: Tensor, output: list[int]) -> list[int]:
-    """Zeros, uncounted, behind the padding, where the last window is cut off."""
+    """Zeros after the padding, for partial windows, that are not counted in averages."""
     pairs = []
     axes = zip(x.shape[2:], windows.before, windows.behind, windows.stride, windows.spans, output, strict=True)
     for n, before, behind, stride, span, count in axes:

@@ -1,4 +1,4 @@
-"""Integers that stand for numbers.  Narrow integers are int32 here; a zero point's own type says how far they go."""
+"""Quantized operators.  Narrow integers are int32 here; their range follows from the type of the zero point."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _TYPES = {2: np.uint8, 3: np.int8, 4: np.uint16, 5: np.int16}
 
 
 def _along(value: Tensor, x: Tensor, node: Node) -> Tensor:
-    """A scale or zero point, one number or one an index of the node's axis, against ``x``."""
+    """A scale or zero point, a number or one per index of the node's axis, in a shape that broadcasts to ``x``."""
     if value.ndim == 0 or value.numel() == 1:
         return value.reshape(())
     axis = node.get("axis", 1) % x.ndim
-    if value.ndim > 1:  # one a block of ``block_size`` along the axis
+    if value.ndim > 1:  # one per block of ``block_size`` along the axis
         return value.repeat_interleave(node.get("block_size"), axis)
     return value.reshape([-1 if k == axis else 1 for k in range(x.ndim)])
 
@@ -43,7 +43,7 @@ def _dequantize(node: Node, x: Tensor, scale: Tensor, zero: Tensor | None = None
 
 
 def _centred(x: Tensor, zero: Tensor | None, axis: int) -> Tensor:
-    """``x`` less its zero point, as float32: exact, since integers below 2^24 are."""
+    """``x`` minus its zero point, as float32, which is exact for integers below 2^24."""
     if zero is None:
         return x.to(torch.float32)
     shape = [-1 if k == axis % x.ndim else 1 for k in range(x.ndim)] if zero.numel() > 1 else ()

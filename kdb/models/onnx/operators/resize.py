@@ -1,4 +1,4 @@
-"""Resize in all its ways: along each axis in turn, by a matrix [out, in] made of ONNX's definition."""
+"""Resize in all its modes: along one axis after another, by a matrix [out, in] that follows ONNX's definition."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _resize(
 def _axes(
     node: Node, x: Tensor, axes: list[int], factors: list[float], wanted: list[Any], region: list[float]
 ) -> list[tuple[int, int, int, float, tuple[float, float]]]:
-    """Axis, size, new size, scale and region of each axis that changes."""
+    """(axis, size, new size, scale, start, end of the region) of each axis that changes."""
     cropped = node.get("coordinate_transformation_mode") == "tf_crop_and_resize" and len(region) == 2 * len(axes)
     policy = node.get("keep_aspect_ratio_policy", "stretch")
     if wanted and policy != "stretch":
@@ -67,7 +67,7 @@ def _axes(
 
 
 def _coordinates(node: Node, n: int, m: int, scale: float, start: float, end: float) -> Array:
-    """Where each of ``m`` new elements lies among the ``n`` old ones."""
+    """The coordinates of the ``m`` new elements among the ``n`` old ones."""
     i = np.arange(m, dtype=np.float64)
     mode = node.get("coordinate_transformation_mode", "half_pixel")
     if mode == "asymmetric":
@@ -102,7 +102,7 @@ def _nearest(node: Node, at: Array, n: int) -> Array:
 
 
 def _weights(node: Node, at: Array, n: int, scale: float) -> Array:
-    """float32 [m, n]: the filter laid around each place; what falls outside counts for the edge, or not at all."""
+    """float32 [m, n]: the filter's weights around each coordinate; those outside count for the edge, or not at all."""
     cubic, a = node.get("mode") == "cubic", node.get("cubic_coeff_a", -0.75)
     shrink = min(scale, 1.0) if node.get("antialias", 0) else 1.0
     reach = math.ceil((2 if cubic else 1) / shrink)
@@ -119,7 +119,7 @@ def _weights(node: Node, at: Array, n: int, scale: float) -> Array:
 
 
 def _cubic(d: Array, a: float) -> Array:
-    """Keys' kernel."""
+    """Keys' cubic convolution kernel at the distances ``d``."""
     near = ((a + 2) * d - (a + 3)) * d * d + 1
     far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
     return np.where(d <= 1, near, np.where(d < 2, far, 0))

@@ -1,4 +1,4 @@
-"""What an operator is, and how it takes its arguments."""
+"""The type of operators, and their arguments."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Value = torch.Tensor | Array
 
 @dataclass(frozen=True)
 class Operator:
-    """``function`` takes the node and its arguments: tensors, None for one that is left out.
+    """``function`` is called with the node and its arguments: tensors, or None for one that is left out.
 
-    Arguments at the positions ``plain`` come as arrays, since their values decide shapes or become part of the graph:
-    they must be constants, or computed from shapes alone.  Where ``scalars``, so does any constant of one element and
-    at most one dimension.
+    Arguments at the positions ``plain`` are passed as arrays, since their values determine shapes or become part of the
+    graph; they must be constants or computed from shapes alone.  With ``scalars``, so are constants with one element
+    and at most one dimension.
     """
 
     function: Callable[..., Any]
@@ -29,7 +29,7 @@ class Operator:
 
 
 def operand(value: Value) -> torch.Tensor | Number:
-    """An argument of an operator that takes scalars: a tensor as it is, an array as its one number."""
+    """An argument of an operator with ``scalars``: a tensor, or the number in an array."""
     if isinstance(value, torch.Tensor):
         return value
     number: Number = value.item()

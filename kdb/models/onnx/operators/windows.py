@@ -1,4 +1,4 @@
-"""Windows of convolutions and pools: kernel, strides, dilations, and the padding before and behind each axis."""
+"""Windows of convolutions and pooling: kernel, strides, dilations, and the padding before and after each axis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kdb.models.onnx.graph import Node, bounded
 
 @dataclass(frozen=True)
 class Windows:
-    """One number an axis of the map in each."""
+    """Each field has one number per axis of the map."""
 
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
@@ -24,7 +24,7 @@ class Windows:
 
     @classmethod
     def of(cls, node: Node, size: Sequence[int], kernel: Sequence[int]) -> Windows:
-        """What the node says, for maps of ``size``; ``auto_pad`` is worked out."""
+        """The windows of a node for maps of ``size``, with ``auto_pad`` resolved into padding."""
         rank = len(size)
         stride, dilation = (tuple(node.get(name, (1,) * rank)) for name in ("strides", "dilations"))
         pads = tuple(node.get("pads", (0,) * (2 * rank)))
@@ -46,11 +46,13 @@ class Windows:
 
     @property
     def spans(self) -> list[int]:
-        """Elements from a window's first to its last."""
+        """The length of a dilated window along each axis."""
         return [(k - 1) * g + 1 for k, g in zip(self.kernel, self.dilation, strict=True)]
 
     def output(self, size: Sequence[int], ceil: bool) -> list[int]:
-        """How many windows an axis: with ``ceil`` also one that is cut off, unless it starts behind the map."""
+        """The number of windows along each axis; with ``ceil`` a last, partial one counts if it starts within the
+        map.
+        """
         counts = []
         for n, s, span, a, b in zip(size, self.stride, self.spans, self.before, self.behind, strict=True):
             room = n + a + b - span
@@ -60,10 +62,10 @@ class Windows:
 
     @property
     def symmetric(self) -> bool:
-        """Whether there is as much padding before each axis as behind."""
+        """Whether the padding before and after each axis is the same, and not negative."""
         return self.before == self.behind and min(self.before, default=0) >= 0
 
     def padded(self, x: torch.Tensor, value: float) -> torch.Tensor:
-        """``x`` with its padding."""
+        """``x`` padded with ``value``."""
         pairs = list(zip(self.before, self.behind, strict=True))
         return F.pad(x, [n for pair in reversed(pairs) for n in pair], value=value)

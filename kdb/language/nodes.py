@@ -1,0 +1,298 @@
+"""The parts of statements as nodes of the syntax tree: values, sources, models, patches, regions, classes, permissions.
+
+:mod:`kdb.language.syntax` has the statements, and says what holds for all nodes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TypeAlias
+
+DEFAULT_STRIDE = (4, 4)
+"""Pixels, (y, x), where no STRIDE is written."""
+
+_BARE = re.compile(r"[^\W\d]\w*([./]\w+)*")  # the grammar's WORD
+
+
+class Node:
+    """Base of every node: hashable, equal by value, printable as query text."""
+
+    __slots__ = ()
+
+    def to_text(self) -> str:
+        """Canonical query text of this node."""
+        return str(self)
+
+
+# ---- sources, values, models
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter(Node):
+    """``$name``, or ``?`` with its running index (from 0, over the whole script); the other field is None."""
+
+    name: str | None = None
+    index: int | None = None
+
+    def __str__(self) -> str:
+        return "?" if self.name is None else f"${self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Node):
+    """A quoted path or glob."""
+
+    value: str
+
+    def __str__(self) -> str:
+        return quote(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Name(Node):
+    """A bare identifier: a bound parameter's name or a registered image."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+Source: TypeAlias = Text | Parameter | Name
+Scalar: TypeAlias = bool | int | float | str | Parameter
+Value: TypeAlias = Scalar | tuple[Scalar, ...]
+Options: TypeAlias = tuple[tuple[str, Value], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef(Node):
+    """A model by name (quoted or not makes no difference) with its options; by parameter, the name is empty."""
+
+    name: str
+    options: Options = ()
+    parameter: Parameter | None = None
+
+    def __str__(self) -> str:
+        return str(self.parameter or model_name_text(self.name)) + options_text(self.options)
+
+
+# ---- what is laid on the image, and where
+
+
+@dataclass(frozen=True, slots=True)
+class Fill(Node):
+    """What covers the image; kind is black, gray, white, mean, rgb (r, g, b), blur (sigma) or parameter."""
+
+    kind: str = "black"
+    args: tuple[float, ...] = ()
+    parameter: Parameter | None = None
+
+    def __str__(self) -> str:
+        if self.parameter is not None:
+            return str(self.parameter)
+        return f"{self.kind}({', '.join(map(number_text, self.args))})" if self.args else self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Patch(Node):
+    """The occluding patch."""
+
+    height: int = 16
+    width: int = 16
+    fill: Fill = Fill()
+
+    def __str__(self) -> str:
+        return f"patch({self.height}, {self.width})" + ("" if self.fill == Fill() else f" FILL {self.fill}")
+
+
+@dataclass(frozen=True, slots=True)
+class Box(Node):
+    """``WITHIN box(y, x, height, width)``: the lattice positions whose patch lies wholly in the box."""
+
+    y: int
+    x: int
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"WITHIN box({self.y}, {self.x}, {self.height}, {self.width})"
+
+
+@dataclass(frozen=True, slots=True)
+class Mask(Node):
+    """``WITHIN mask($m)``: the lattice positions whose centre pixel is true in a bool array [H, W]."""
+
+    parameter: Parameter
+
+    def __str__(self) -> str:
+        return f"WITHIN mask({self.parameter})"
+
+
+@dataclass(frozen=True, slots=True)
+class At(Node):
+    """``AT $positions``: an int array [n, 2] of the (y, x) of top left corners."""
+
+    parameter: Parameter
+
+    def __str__(self) -> str:
+        return f"AT {self.parameter}"
+
+
+Region: TypeAlias = Box | Mask | At
+
+
+# ---- which classes
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted(Node):
+    """The class the model predicts for the unmodified image."""
+
+    def __str__(self) -> str:
+        return "PREDICTED"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassOf(Node):
+    """One class, by index, label or parameter."""
+
+    ref: int | str | Parameter
+
+    def __str__(self) -> str:
+        return f"CLASS {value_text(self.ref)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Classes(Node):
+    """Several classes, at least one, in the order written."""
+
+    refs: tuple[int | str | Parameter, ...]
+
+    def __str__(self) -> str:
+        return f"CLASSES {value_text(self.refs)}"
+
+
+@dataclass(frozen=True, slots=True)
+class TopClasses(Node):
+    """The k classes that score highest on the unmodified image."""
+
+    k: int
+
+    def __str__(self) -> str:
+        return f"TOP {self.k}"
+
+
+@dataclass(frozen=True, slots=True)
+class AllClasses(Node):
+    """Every class of the model."""
+
+    def __str__(self) -> str:
+        return "ALL CLASSES"
+
+
+ClassSpec: TypeAlias = Predicted | ClassOf | Classes | TopClasses | AllClasses
+
+
+# ---- permissions to approximate
+
+
+@dataclass(frozen=True, slots=True)
+class Approximate(Node):
+    """``APPROXIMATE``; an SSIM of None is the default (0.9); ``refine_top`` is in percent."""
+
+    ssim: float | None = None
+    guaranteed: bool = False
+    refine_top: float | None = None
+
+    def __str__(self) -> str:
+        guaranteed = " GUARANTEED" if self.guaranteed else ""
+        refine = "" if self.refine_top is None else f" REFINE TOP {number_text(self.refine_top)} PERCENT"
+        return f"APPROXIMATE{to_ssim_text(self.ssim)}{guaranteed}{refine}"
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold(Node):
+    """The projective field threshold: a tau, or AUTO, the tau of a tuning, then to an SSIM (None: the default)."""
+
+    tau: float | None = None
+    auto: bool = False
+    ssim: float | None = None
+
+    def __str__(self) -> str:
+        return f"THRESHOLD {'AUTO' if self.tau is None else number_text(self.tau)}{to_ssim_text(self.ssim)}"
+
+
+@dataclass(frozen=True, slots=True)
+class DrillDown(Node):
+    """Two-stage drill-down; exactly one of ``speedup`` and ``coarse_stride`` (pixels) is set."""
+
+    ratio: float = 0.25
+    speedup: float | None = 3.0
+    coarse_stride: int | None = None
+
+    def __str__(self) -> str:
+        second = (
+            f"COARSE STRIDE {self.coarse_stride}" if self.speedup is None else f"SPEEDUP {number_text(self.speedup)}"
+        )
+        return f"DRILL DOWN {number_text(self.ratio)} {second}"
+
+
+# ---- parameters and text
+
+
+def parameters(node: object) -> tuple[Parameter, ...]:
+    """Every parameter in a node, statement or script, in the order of the fields, repeats kept."""
+    if isinstance(node, Parameter):
+        return (node,)
+    if isinstance(node, tuple):
+        return tuple(found for item in node for found in parameters(item))
+    if is_dataclass(node):
+        return tuple(found for field in fields(node) for found in parameters(getattr(node, field.name)))
+    return ()
+
+
+def first_placeholder(node: Node | None) -> int:
+    """The lowest index of the ``?`` in a node; -1 if it has none."""
+    return min((found.index for found in parameters(node) if found.index is not None), default=-1)
+
+
+def quote(text: str) -> str:
+    """The text as a quoted string of the language."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def model_name_text(name: str) -> str:
+    """A model's name as it is written: quoted unless it is one word."""
+    return name if _BARE.fullmatch(name) else quote(name)
+
+
+def options_text(options: Options) -> str:
+    """`` (key = value, ...)``; empty for no options."""
+    return f" ({', '.join(f'{key} = {value_text(value)}' for key, value in options)})" if options else ""
+
+
+def value_text(value: Value) -> str:
+    """An option's or setting's value as it is written."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return quote(value)
+    if isinstance(value, tuple):
+        return f"({', '.join(map(value_text, value))})"
+    return str(value)
+
+
+def number_text(value: float) -> str:
+    """A number without a fraction that is zero."""
+    return str(value).removesuffix(".0")
+
+
+def stride_text(stride: tuple[int, int]) -> str:
+    """``STRIDE n``, or ``STRIDE (y, x)`` if the two differ."""
+    return f"STRIDE ({stride[0]}, {stride[1]})" if stride[0] != stride[1] else f"STRIDE {stride[0]}"
+
+
+def to_ssim_text(ssim: float | None) -> str:
+    """`` TO SSIM s``; empty for None, the default."""
+    return "" if ssim is None else f" TO SSIM {number_text(ssim)}"
