@@ -30,7 +30,8 @@ from kdb.language.arguments import Arguments
 from kdb.language.parser import parse_one
 from kdb.models import zoo
 from kdb.models.catalog import Catalog
-from kdb.planner.explain import explain, render
+from kdb.planner.explain import explain
+from kdb.planner.rendering import render
 from kdb.queries import planning
 from kdb.queries.bind import bind
 from kdb.results.maps import HeatMap

@@ -226,7 +226,7 @@ def _index(value: Any) -> Index:
 
 
 def bind_output(output: Any) -> Tensor:
-    """What a model gave, as a tensor with an axis of examples, be it of one number for the whole batch."""
+    """A model's output as a tensor with an axis of examples; a single number for the whole batch is one example."""
     if not isinstance(output, Tensor | int | float):
         raise BindError(f"the model must give a tensor or a number; it gives {type(output).__name__}")
     tensor = torch.as_tensor(output)

@@ -1,15 +1,14 @@
-"""EXPLAIN: describes a physical plan as text, JSON or a graph in dot, with measured times if it was run.
+"""EXPLAIN: describes a physical plan as data, with measured times if it was run.
 
-An :class:`Explanation` is plain data that is taken from the plan; the renderers use nothing else.  Seconds of layers
-and stages are thread-seconds over all positions, so that their sums do not depend on the number of threads.
+An :class:`Explanation` is taken from the plan; :mod:`kdb.planner.rendering` prints it and uses nothing
+else.  Seconds of layers and stages are thread-seconds over all positions, so that their sums do not depend on the
+number of threads.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from kdb.geometry import Size
 from kdb.kernels.work import ELEMENT
@@ -21,14 +20,6 @@ from kdb.planner.plan import LogicalPlan, PhysicalPlan, Stage
 from kdb.planner.rules import Context, incremental
 from kdb.planner.rules.aggregates import first_spread
 from kdb.planner.rules.rebatch import full_batch
-from kdb.results.tables import Table
-from kdb.results.wording import compared, count, seconds, size, times
-
-FORMATS = ("text", "json", "dot")
-
-WIDTH = 100
-"""Columns that the table of layers takes at most."""
-OPERATOR_WIDTH = 13
 
 
 @dataclass(frozen=True)
@@ -288,138 +279,3 @@ def _why_in_full(logical: LogicalPlan, history: Sequence[Applied]) -> str | None
 def _fills(box: Size | None, size: Size) -> bool:
     """Whether a box covers half of a map or more; of a vector it does not."""
     return box is not None and size.area > 1 and 2 * box.area >= size.area
-
-
-def render(explanation: Explanation, format: str) -> str:
-    """The explanation in one of ``FORMATS``."""
-    return {"text": _text, "json": _json, "dot": _dot}[format](explanation)
-
-
-def _json(explanation: Explanation) -> str:
-    return json.dumps({**asdict(explanation), "peak_bytes": explanation.peak_bytes}, indent=2)
-
-
-def _text(e: Explanation) -> str:
-    return "\n".join([e.query, "", *_summary(e), *_notes(e), "", str(_rules(e)), "", str(_stages(e)), "", _layers(e)])
-
-
-def _summary(e: Explanation) -> list[str]:
-    distinct = f", {e.distinct:,} of them distinct," if e.distinct < e.positions else ""
-    time = f"{seconds(e.estimated_seconds)} expected"
-    time += "" if e.measured_seconds is None else f", {seconds(e.measured_seconds)} measured"
-    time += f"; full inference {seconds(e.naive_seconds)}"
-    if e.estimated_seconds > 0:
-        time += f", {times(e.naive_seconds / e.estimated_seconds)} times as long"
-    arithmetic = "none"
-    if e.planned_macs:
-        speedup = compared(e.naive_macs / e.planned_macs, what="")
-        arithmetic = f"{speedup}: {count(e.planned_macs)} of {count(e.naive_macs)} multiply-adds"
-    memory = f"{size(e.peak_bytes)} beside weights and scratch: {size(e.view_bytes)} of views, "
-    memory += f"{size(e.worker_bytes)} in " + (f"each of {e.workers} workers" if e.workers > 1 else "one worker")
-    return [
-        f"positions   {e.positions:,}{distinct} in {_number(e.batches, 'batch', 'batches')} of up to {e.largest_batch}"
-        f", {_number(e.groups, 'group')}",
-        f"time        {time}",
-        f"arithmetic  {arithmetic}",
-        f"memory      {memory}",
-        f"device      {e.backend}, {_number(e.threads, 'thread')}",
-        f"rates       {e.rates}",
-    ]
-
-
-def _number(count: int, one: str, several: str = "") -> str:
-    return f"{count} {one if count == 1 else several or one + 's'}"
-
-
-def _notes(e: Explanation) -> list[str]:
-    """What is approximate, what is evaluated in full, and why."""
-    notes = [f"outside the vocabulary, evaluated by PyTorch and in no estimate: {each}" for each in e.outside]
-    if e.strategy:
-        notes.append(f"approximate: {e.strategy}")
-    if e.threshold < 1:
-        notes.append(
-            f"approximate: boxes take at most {e.threshold:g} of a map on either axis (equations 23 to 29)"
-            + (f"; {e.tuned}" if e.tuned else "")
-        )
-    if e.frozen:
-        notes.append(f"approximate: {e.frozen} gates by the whole map keep the unmodified image's values")
-    if e.bounded:
-        notes.append("boxes by the paper's upper bound (equations 15, 16 and 33)")
-    if e.cut is not None:
-        notes.append(f"evaluated in full from {e.cut} on" + (f": {e.because}" if e.because else ""))
-    return notes
-
-
-def _rules(e: Explanation) -> Table:
-    timed = e.measured_seconds is not None  # only then, so that EXPLAIN alone prints the same each time
-    rows = [
-        (
-            rule.name + (" [approx]" if rule.approximate else ""),
-            "applied" if rule.fired else "no",
-            *([rule.milliseconds] if timed else []),
-            rule.reason,
-        )
-        for rule in e.rules
-    ]
-    return Table(("rule", "outcome", *(["ms"] if timed else []), "why not"), tuple(rows))
-
-
-def _stages(e: Explanation) -> Table:
-    timed = e.measured_seconds is not None
-    rows = []
-    for stage in (stage for stage in e.stages if stage.layers):
-        batch = stage.batch or e.largest_batch
-        numbers = [stage.naive_macs / 1e9, stage.planned_macs / 1e9, stage.estimated_seconds]
-        numbers += [stage.measured_seconds or 0.0] if timed else []
-        rows.append((stage.name, stage.layers, batch, *map(_rounded, numbers)))
-    columns = ("stage", "layers", "batch", "naive Gmac", "Gmac", "est s")
-    return Table((*columns, *(["real s"] if timed else [])), tuple(rows))
-
-
-def _layers(e: Explanation) -> str:
-    """The table of layers, at most ``WIDTH`` columns wide: long names are shortened."""
-    timed = e.measured_seconds is not None
-    rows: list[tuple[Any, ...]] = []
-    for line in e.layers:
-        box, whole = (f"{height}x{width}" for height, width in (line.box, line.map))
-        kernel = f"{line.kernel}, ring" if line.interior else line.kernel
-        numbers = [line.planned_macs / 1e6, line.estimated_seconds * 1e3]
-        numbers += [(line.measured_seconds or 0.0) * 1e3] if timed else []
-        operator = _shortened(line.operator, OPERATOR_WIDTH)
-        rows.append((line.stage, line.name, operator, kernel, box, f"{whole}x{line.channels}", *map(_rounded, numbers)))
-    columns: tuple[str, ...] = ("stage", "layer", "operator", "kernel", "box", "of map", "Mmac", "est ms")
-    columns += ("real ms",) if timed else ()
-    text = str(Table(columns, tuple(rows)))
-    if (excess := max(map(len, text.splitlines())) - WIDTH) > 0:
-        room = max(len(line.name) for line in e.layers) - excess
-        text = str(Table(columns, tuple((row[0], _shortened(row[1], room, tail=True), *row[2:]) for row in rows)))
-    return text
-
-
-def _shortened(text: str, width: int, tail: bool = False) -> str:
-    if len(text) <= width:
-        return text
-    return "..." + text[3 - width :] if tail else text[: width - 3] + "..."
-
-
-def _rounded(number: float) -> float:
-    return float(f"{number:.3g}")
-
-
-def _dot(e: Explanation) -> str:
-    def quoted(text: str) -> str:
-        escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        return f'"{escaped}"'
-
-    colours = {"deltas": "lightblue", "full": "lightyellow", "head": "lightgrey"}
-    lines = ["digraph plan {", f"  label={quoted(e.query)};", "  node [shape=box, style=filled];"]
-    names = {line.name for line in e.layers}
-    for line in e.layers:
-        box, whole = (f"{height}x{width}" for height, width in (line.box, line.map))
-        label = f"{line.name}\n{line.operator} by {line.kernel}\n{box} of {whole} x {line.channels}"
-        lines.append(f"  {quoted(line.name)} [label={quoted(label)}, fillcolor={colours.get(line.stage, 'white')}];")
-    for line in e.layers:
-        for source in line.inputs:
-            style = "" if source in names else " [style=dashed]"  # the image, or a view that no position changes
-            lines.append(f"  {quoted(source)} -> {quoted(line.name)}{style};")
-    return "\n".join([*lines, "}"])

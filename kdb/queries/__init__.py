@@ -1,1 +1,1 @@
-"""One query on one image: its clauses checked, its images found, its positions evaluated."""
+"""One query on one image: binding it, evaluating its positions in rounds, and making its heat map."""

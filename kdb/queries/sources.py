@@ -15,18 +15,18 @@ from kdb.language.arguments import Arguments
 from kdb.results.files import check_template, file_format, files_of_several, filled_in, followed
 
 Found = tuple[str | None, Callable[[], SourceImage]]
-"""An image that a query names: what it is called, and how it is read."""
+"""An image that a query names: its name, if any, and the function that reads it."""
 
 
 def names(found: Sequence[Found]) -> list[str]:
-    """What each image is called; one without a name, by its number."""
+    """The name of each image; an image without one is called by its number."""
     return [name or f"image {i}" for i, (name, _) in enumerate(found)]
 
 
 def find(
     source: syntax.Source, arguments: Arguments, registered: Mapping[str, SourceImage]
 ) -> tuple[list[Found], bool]:
-    """The images that ``source`` names, and whether they are several by form, be it only one.
+    """The images that ``source`` names, and whether it is a glob or a list, which may have one image or none.
 
     Raises BindError for a name that is neither a parameter's nor registered, and for an empty list.
     """
@@ -61,7 +61,7 @@ def _one(value: Any, name: str | None) -> Found:
 
 
 def check_writable(path: str) -> None:
-    """Refuse an output that cannot be written before anything is computed."""
+    """Raise ExecutionError, before anything is computed, if the file ``path`` of INTO cannot be written."""
     check_template(path)
     file_format(path)
     folder = followed(path).parent
@@ -74,11 +74,11 @@ def check_writable(path: str) -> None:
 
 
 def check_apart(path: str, found: Sequence[Found], several: bool) -> None:
-    """Refuse an output that is one of the images, and one that several of them would share."""
+    """Raise an Error if INTO would overwrite one of the images, or write the maps of several to one file."""
     if several:
         files_of_several(path, names(found))
     files = [name for name, _ in found if name is not None and os.path.exists(name)]
     for name in files:
         target = filled_in(path, name)
         if os.path.exists(target) and any(os.path.samefile(target, other) for other in files):
-            raise BindError(f"INTO '{path}' would overwrite the image '{target}' that is asked about")
+            raise BindError(f"INTO '{path}' would overwrite the image '{target}' of the query")

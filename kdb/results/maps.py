@@ -6,21 +6,19 @@ format is specified in docs/heatmap-files.md.
 
 from __future__ import annotations
 
-import json
-import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import IO, TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning
-from kdb.results import render
+from kdb.errors import Error, Interrupted, OmissionWarning
+from kdb.results import npz, render
 from kdb.results.files import FilePath, file_format, files_of_several, write_result
 
 if TYPE_CHECKING:
@@ -28,9 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Score = Literal["probability", "drop", "logit", "logit_drop"]
-
-FORMAT = 2
-"""The version of the npz files that this kdb writes, and the newest that it reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,14 +171,8 @@ class HeatMap:
         The file is written atomically.  Raises ``ExecutionError`` for an unknown extension and if writing fails.
         """
         extension = file_format(path)
-        write = self._write_npz if extension == "npz" else partial(render.write, self, extension)
+        write = partial(npz.write, self) if extension == "npz" else partial(render.write, self, extension)
         return write_result(path, write)
-
-    def _write_npz(self, file: IO[bytes]) -> None:
-        facts = {field.name: getattr(self, field.name) for field in fields(self)}
-        facts["stats"] = json.dumps({field.name: _json(getattr(self.stats, field.name)) for field in fields(Stats)})
-        arrays: dict[str, Any] = {name: np.asarray(value) for name, value in facts.items() if value is not None}
-        np.savez_compressed(file, format=np.asarray(FORMAT), **arrays)
 
     @classmethod
     def load(cls, path: FilePath) -> HeatMap:
@@ -191,29 +180,7 @@ class HeatMap:
 
         Raises ``ExecutionError`` for a file that is missing, damaged, of a newer version, or not a heat map.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            if (found := int(arrays.pop("format"))) <= FORMAT:
-                return cls._from_arrays(arrays)
-        except OSError as error:
-            raise ExecutionError(f"cannot read {os.fspath(path)!r}: {error.strerror or error}") from error
-        except Exception as error:  # zipfile, zlib, numpy and json each have their own for bytes that make no sense
-            raise ExecutionError(f"{os.fspath(path)!r} is not a heat map saved by kdb as npz, or is damaged") from error
-        raise ExecutionError(
-            f"{os.fspath(path)!r} was written by a newer kdb (format {found}; this one reads up to {FORMAT})"
-        )
-
-    @classmethod
-    def _from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> HeatMap:
-        whole = ("values", "positions", "image", "evaluated", "error")
-        facts: dict[str, Any] = {name: arrays.pop(name) for name in whole if name in arrays}
-        facts["stats"] = Stats(**json.loads(arrays.pop("stats").item()))
-        facts["stride"] = facts["source"] = None
-        for name, array in arrays.items():
-            value = array.tolist()
-            facts[name] = tuple(value) if isinstance(value, list) else value
-        return cls(**facts)
+        return npz.read(path, lambda facts: cls(**{**facts, "stats": Stats(**facts["stats"])}))
 
     def to_dataframe(self) -> Any:
         """A pandas ``DataFrame`` of the evaluated cells: columns image, class_index, label, y, x, score."""
@@ -351,7 +318,3 @@ def _mean_over_patches(
     mean = np.full(size, np.nan)
     np.divide(total, count, out=mean, where=count > 0)
     return mean.astype(np.float32)
-
-
-def _json(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) else value

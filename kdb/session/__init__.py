@@ -1,1 +1,1 @@
-"""What statements do: the session, the study file it keeps, and kdb.occlude()."""
+"""Sessions: what each statement does, the study file, and kdb.occlude()."""

@@ -19,7 +19,7 @@ from kdb.images import reading as images
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.language.parser import parse, parse_one
-from kdb.planner.explain import FORMATS
+from kdb.planner.rendering import FORMATS
 from kdb.results.maps import HeatMap
 from kdb.session.environment import Environment
 from kdb.session.statements import Result, Statements

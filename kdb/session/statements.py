@@ -14,7 +14,8 @@ from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models.catalog import CreatedModel
 from kdb.planner import calibration
-from kdb.planner.explain import explain, render
+from kdb.planner.explain import explain
+from kdb.planner.rendering import render
 from kdb.planner.rules import RULES
 from kdb.queries import clauses, evaluation, planning, sources
 from kdb.queries.sources import Found

@@ -1,7 +1,7 @@
-"""Tuning the projective field threshold on sample images (section 4.3 of the paper): what SSIM each tau leaves.
+"""Tunes the projective field threshold on sample images (section 4.3 of the paper): the SSIM of each tau.
 
-The paper fits SSIM as a function of tau and takes the tau where the fit crosses the target.  A fit is of the mean, so
-that of the images about half fall short: the share that does not is told beside it.
+The paper fits SSIM as a function of tau and takes the tau where the fit crosses the target.  The fit is to the mean,
+so that about half of the images fall short of the target; the share that reaches it is reported.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from kdb.sampling.similarity import WINDOW, image_ssim
 TAUS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
 """The paper's; at 1 a map is exact."""
 IMAGES = 30
-"""Of a sample, as in the paper."""
+"""The size of a sample, as in the paper."""
 DEGREE = 2
 
 
@@ -58,7 +58,7 @@ class Tuning:
 
     @property
     def images(self) -> int:
-        """How many it was tuned on."""
+        """The number of images that it was tuned on."""
         return len(self.ssim)
 
     def fit(self, tau: float) -> float:
@@ -99,7 +99,7 @@ class Tuning:
         return Table(columns, tuple(rows))
 
     def note(self, tau: float, target: float) -> str:
-        """Where ``tau`` comes from, in words."""
+        """Where ``tau`` comes from, in words, for EXPLAIN."""
         return (
             f"tuned on {self.images} images to a mean SSIM of {target:g}, which {self.share(tau, target):.0%} of them "
             "have there"
@@ -109,12 +109,12 @@ class Tuning:
         return float(np.interp(tau, self.taus[::-1], values[::-1]))
 
     def to_json(self) -> str:
-        """As text."""
+        """The tuning as JSON."""
         return json.dumps(asdict(self) | {"ssim": self.ssim.tolist(), "speedup": self.speedup.tolist()})
 
     @classmethod
     def from_json(cls, text: str) -> Tuning:
-        """What :meth:`to_json` wrote."""
+        """The tuning that :meth:`to_json` wrote."""
         found = json.loads(text)
         return cls(np.array(found["ssim"], float), np.array(found["speedup"], float), tuple(found["taus"]))
 
@@ -126,7 +126,7 @@ def sample(count: int, seed: int) -> list[int]:
 
 
 def subject(query: syntax.Occlude, traced: TracedModel, arguments: Arguments) -> Subject:
-    """What a tuning for this query would be of."""
+    """The subject of a tuning that serves this query."""
     fill = str(query.patch.fill)
     if query.patch.fill.parameter is not None:  # known by what it holds, not by what it is called
         pixels = np.ascontiguousarray(arguments[query.patch.fill.parameter])
@@ -136,11 +136,11 @@ def subject(query: syntax.Occlude, traced: TracedModel, arguments: Arguments) ->
 
 
 def untuned(query: syntax.Occlude) -> BindError:
-    """The error for a query whose threshold was never tuned."""
+    """The error for THRESHOLD AUTO without a tuning."""
     statement = syntax.Tune(query.model, syntax.Text("images/*.png"), query.patch, query.stride, query.score)
     return BindError(
         f"THRESHOLD AUTO: '{query.model}' is not tuned for this patch, stride, fill and score; first run\n"
-        f"  {statement}\non images like those that it is asked about"
+        f"  {statement}\non images like those of the query"
     )
 
 

@@ -222,9 +222,9 @@ def test_a_query_on_the_gpu(session: Session) -> None:
     assert np.ptp(cpu.values) > 1e-3
     np.testing.assert_allclose(gpu_.values, cpu.values, rtol=0, atol=1e-3 * np.ptp(cpu.values))
     assert gpu_.exact and "gemm" in gpu_.stats.kernels
-    assert "backend emulated, threads 1" in session.explain(f"{QUERY} ON gpu")
-    assert "backend emulated" in session.explain(QUERY), "it is expected to take less time"
-    assert "backend cpu" in session.explain(f"{QUERY} ON cpu")
+    assert "device      emulated, 1 thread" in session.explain(f"{QUERY} ON gpu")
+    assert "device      emulated" in session.explain(QUERY), "it is expected to take less time"
+    assert "device      cpu" in session.explain(f"{QUERY} ON cpu")
     session.execute("SET rule.cut_over = off")
     assert FUSED.name in session.explain(f"{QUERY} ON gpu")
     reduced = heat_map(session, f"{QUERY} PRECISION bf16 ON gpu")
@@ -380,6 +380,6 @@ def test_without_a_gpu_the_cpu_is_the_default_and_asking_for_one_says_what_is_mi
     db = Session()
     db.register_model("small", blocks().module, input_size=(40, 40))
     db.register_image("noise", np.zeros((40, 40, 3), np.uint8))
-    assert "backend cpu" in db.explain(QUERY)
+    assert "device      cpu" in db.explain(QUERY)
     with pytest.raises(DeviceError, match=r"needs CuPy|no CUDA device"):
         db.execute(f"{QUERY} ON gpu")

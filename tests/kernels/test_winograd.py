@@ -10,13 +10,12 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from kdb.kernels import tiling
 from kdb.kernels.base import ConvolutionSpec, Sliding, Weight
 from kdb.kernels.cpu import winograd
 from kdb.kernels.cpu.backend import CpuBackend
 
 
-@pytest.mark.parametrize(("taps", "m"), [(taps, m) for taps, tiles in tiling.TILES.items() for m in tiles])
+@pytest.mark.parametrize(("taps", "m"), [(taps, m) for taps, tiles in winograd.TILES.items() for m in tiles])
 def test_the_transforms_multiply_polynomials(taps: int, m: int) -> None:
     draw = np.random.default_rng(0)
     x, g = draw.normal(size=m), draw.normal(size=taps)
@@ -25,7 +24,7 @@ def test_the_transforms_multiply_polynomials(taps: int, m: int) -> None:
     assert max(np.abs(evaluate).max(), np.abs(interpolate).max()) <= 2
 
 
-kernels = st.tuples(*[st.sampled_from(list(tiling.TILES))] * 2).filter(lambda kernel: kernel != (1, 1))
+kernels = st.tuples(*[st.sampled_from(list(winograd.TILES))] * 2).filter(lambda kernel: kernel != (1, 1))
 
 
 @given(
@@ -72,10 +71,10 @@ def test_its_rounding_is_that_of_few_points() -> None:
 
 @given(x=st.integers(1, 30), y=st.integers(1, 30), kernel=kernels)
 def test_the_tiling_covers_the_input_and_none_is_cheaper(x: int, y: int, kernel: tuple[int, int]) -> None:
-    found = tiling.tiling(y, x, kernel, 64, 32)
+    found = winograd.tiling(y, x, kernel, 64, 32)
     for count, inputs, length in zip(found.counts, found.inputs, (y, x), strict=True):
         assert (count - 1) * inputs < length <= count * inputs
-    for my, mx in product(tiling.TILES[kernel[0]], tiling.TILES[kernel[1]]):
+    for my, mx in product(winograd.TILES[kernel[0]], winograd.TILES[kernel[1]]):
         points = (my + kernel[0] - 1) * (mx + kernel[1] - 1)
         assert found.macs <= -(-y // my) * -(-x // mx) * points * (64 * 32 + my * mx * 64 + points * 32)
 

@@ -26,7 +26,8 @@ from PIL import Image
 
 from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning
 from kdb.results.files import file_format, write_result
-from kdb.results.maps import FORMAT, HeatMap, HeatMaps, Stats
+from kdb.results.maps import HeatMap, HeatMaps, Stats
+from kdb.results.npz import FORMAT
 from kdb.results.render import MAX_PANELS, colour_scale, draw
 from kdb.results.tables import Table
 

@@ -583,7 +583,7 @@ BAD: list[tuple[str, type[Error], str]] = [
     ("OCCLUDE 'nowhere/*.png' USING small", ExecutionError, "no file matches"),
     ("OCCLUDE cat USING small INTO 'x.gif'", ExecutionError, r"\.png"),
     ("OCCLUDE cat USING small INTO '/no/such/folder/x.png'", ExecutionError, "no folder"),
-    ("OCCLUDE cat USING small INTO 'one-{stm}.png'", ExecutionError, r"\{stm\} .*there is \{stem\}"),
+    ("OCCLUDE cat USING small INTO 'one-{stm}.png'", ExecutionError, r"\{stm\} .*the only one is \{stem\}"),
     ("OCCLUDE cat USING small USING small", ParseError, "only once"),
     ("OCCLUDE cat USNG small", ParseError, "did you mean USING"),
     ("", BindError, "no statement"),

@@ -1,7 +1,7 @@
-"""Which layers magnify the rounding of a delta without limit.
+"""Finds layers that magnify the rounding errors of deltas without limit.
 
-What a delta changes is ``view + delta``, with an error relative to the larger of the two.  Where they all but cancel,
-the logarithm, a root or the reciprocal of the sum has an error that full inference does not have.
+A layer that carries a delta computes with ``view + delta``, whose error is relative to the larger of the two.  If they
+nearly cancel, the logarithm, a root or the reciprocal of the sum has an error that full inference does not have.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from kdb.operators.pointwise import Pointwise
 from kdb.operators.pooling import MaxPool
 
 SAFE = 1e-2
-"""From here on the derivatives are at most some hundreds, like those of other layers."""
+"""For inputs of at least this value, derivatives are at most some hundreds, like those of other layers."""
 NEVER_NEGATIVE = frozenset({"abs", "exp", "sigmoid", "softplus", "softmax", "sqrt"})
 
 
 def ill_conditioned(network: Network) -> Node | None:
-    """The first layer, on maps, of a logarithm, a root or a quotient of what may come near zero; None if none is.
+    """The first layer on maps that takes a logarithm, root or quotient of values that may come near zero, or None.
 
-    On vectors, as behind a mean over the map, nothing cancels as a rule.
+    Layers on vectors, as after a mean over the map, are not looked at: there view and delta rarely cancel.
     """
-    least: dict[str, float] = {}  # of each layer's numbers, so far as that is known
+    least: dict[str, float] = {}  # a lower bound of each layer's values
     for node in network:
         least[node.name] = -math.inf
         if isinstance(node.operator, Pointwise):
@@ -37,7 +37,7 @@ def ill_conditioned(network: Network) -> Node | None:
 
 
 def _least_of(program: Program, given: float) -> float | None:
-    """A lower bound of the program's value where its input has ``given``; None where rounding is magnified."""
+    """A lower bound of the program's value, if ``given`` is one of its input; None where rounding is magnified."""
     least = [given]  # of each register
 
     def bound(operand: Operand) -> float:

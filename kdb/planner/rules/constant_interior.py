@@ -1,7 +1,7 @@
-"""The constant interior: what reads a patch of one colour alone is the same wherever the patch is.
+"""The constant interior: cells whose window sees nothing but a patch of one colour have the same value everywhere.
 
-There a layer's new output is one constant, so that its delta takes no more than reading the view; only a ring around
-it is left to the delta rule.
+In such cells a layer's new output is a constant, and its delta is that constant minus the view; the delta rule is
+applied to the cells around them only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from kdb.planner.rules.base import Context, Rule
 
 
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
-    """Mark the layers where the ring, in strips, costs less than the boxes."""
+    """Mark the layers in which the cells around the interior, in strips, cost less than the whole boxes."""
     if plan.cut <= 1:
         return "the plan is not incremental"
     if not plan.uniform:

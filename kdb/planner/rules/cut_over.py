@@ -1,4 +1,4 @@
-"""Cut-over: once boxes fill the map, what is left is cheaper evaluated in full, without views to gather or subtract."""
+"""Cut-over: once boxes fill the map, full evaluation of the remaining layers is cheaper than deltas."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kdb.planner.rules.base import Context, Rule
 
 
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
-    """Move the cut forward to where the estimated cost of deltas before and full evaluation after is least."""
+    """Move the cut to where deltas before it and full evaluation after it have the least estimated cost together."""
     if plan.cut <= 1:
         return "the plan is not incremental"
     network, costs = plan.network, context.costs

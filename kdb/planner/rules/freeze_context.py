@@ -1,7 +1,7 @@
-"""Context freezing: gates by the whole map keep the values that they have on the unmodified image.
+"""Context freezing: gates by means of the map keep the values that they have on the unmodified image.
 
-A squeeze-and-excitation layer multiplies every cell by a function of the map's mean, so that a change anywhere is a
-change everywhere, be it a small one.  Frozen, deltas stay where the patch's own windows lead.
+A squeeze-and-excitation layer multiplies every cell by a function of the map's mean, so that a change anywhere changes
+every cell a little.  With such gates frozen, only cells whose windows lead to the patch change.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from kdb.planner.rules.base import Context, Rule
 
 
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
-    """Freeze every gate, and what feeds gates alone."""
+    """Freeze every gate, and the layers that only gates read."""
     if not context.permissions.freeze_context:
         permitted = context.permissions.approximate
         return "these positions are evaluated at full fidelity" if permitted else "the query has no APPROXIMATE"

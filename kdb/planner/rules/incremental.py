@@ -11,7 +11,7 @@ from kdb.planner.rules.conditioning import ill_conditioned
 
 
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
-    """Move the cut from the source to the first aggregate, unless a layer would magnify the rounding of deltas."""
+    """Move the cut from the source to the first aggregate, unless a layer would magnify rounding errors of deltas."""
     if (node := ill_conditioned(plan.network)) is not None:
         return f"{node.name} is a logarithm, root or quotient of values that may be near zero, which magnifies rounding"
     cut = min(first_aggregate(plan.network, plan.frozen), first_opaque(plan.network, plan.frozen))

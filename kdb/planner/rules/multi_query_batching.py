@@ -1,4 +1,4 @@
-"""Multi-query batching: positions of like boxes share every kernel's launch, with one extent a layer."""
+"""Multi-query batching: positions with similar boxes share each kernel's launch, with boxes of one size in a layer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kdb.planner.rules.base import Context, Rule
 
 
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
-    """Partition the positions into near-equal batches of like work, as many for one worker as for another."""
+    """Partition the positions into batches of nearly equal size and similar work, the same number for each worker."""
     n = len(plan.positions)
     size = context.batch_size or _batch_size(plan, context)
     parts = -(-n // size)

@@ -1,4 +1,4 @@
-"""Updates that change nothing are dropped: where the patch equals the image, the score is the baseline."""
+"""Positions where the patch equals the image are not evaluated: their score is that of the unmodified image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kdb.planner.rules.base import Context, Rule
 
 
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
-    """Mark the plan; which positions they are is seen when the pixels are."""
+    """Mark the plan; the executor finds the positions once it has the pixels."""
     if not context.costs.backend.traits.computes_on_host:
         return "finding them would make the host wait for the device before every batch"
     return replace(plan, drop_null=True)

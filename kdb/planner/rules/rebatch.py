@@ -1,4 +1,4 @@
-"""Re-batching: what several batches hand over the cut is gathered, so that full evaluation runs on larger batches."""
+"""Re-batching: maps that cross the cut are gathered from several batches, for full evaluation in larger batches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kdb.planner.rules.base import Context, Rule
 
 
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
-    """Group batches up to the bounds of a worker's buffer; towards the end fewer, so that workers end together."""
+    """Form groups of batches that fit a worker's buffer, smaller ones towards the end, so that workers end together."""
     if len(plan.batches) <= 1:
         return "there is only one batch"
     if plan.cut >= len(plan.network):

@@ -1,4 +1,4 @@
-"""A stack that begins as an earlier one is that one and the rest: each of DenseNet's layers stacks all before it."""
+"""A concatenation that begins with the inputs of an earlier one reuses it, as each layer of a dense block can."""
 
 from __future__ import annotations
 
