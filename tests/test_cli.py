@@ -148,7 +148,7 @@ class TestClient:
         def stopped(*_: object) -> None:
             raise Interrupted("interrupted after 3 of 9 positions")
 
-        monkeypatch.setattr(client.session, "_run", stopped)
+        monkeypatch.setattr(client.session._statements, "run", stopped)
         assert client.run("SHOW RULES") == 130
         assert "3 of 9" in said(client)[1]
 

@@ -446,11 +446,11 @@ def by_its_means(x: Tensor) -> Tensor:
 OPAQUE: dict[str, tuple[nn.Module, str]] = {
     "fft": (behind(lambda x: torch.fft.rfft2(F.relu(x)).abs()), "fft"),
     "attention": (Attention(), "attention"),
-    "uneven maxima": (layered(nn.AdaptiveMaxPool2d(2)), "^1: adaptive_max_pool2d .uneven"),
+    "uneven maxima": (layered(nn.AdaptiveMaxPool2d(2)), "^1: adaptive_max_pool2d .windows of different sizes"),
     "maximum over channels": (behind(lambda x: x.amax(1, keepdim=True) * x), "maximum over the channels"),
-    "computed weights": (behind(by_its_means), "weights that the image decides"),
+    "computed weights": (behind(by_its_means), "whose weights depend on the image"),
     "a maximum that knows where": (behind(lambda x: x.max(1).values), "max"),
-    "cells one by one": (behind(lambda x: x[:, :, torch.tensor([0, 1]), torch.tensor([2, 3])]), "one by one"),
+    "cells one by one": (behind(lambda x: x[:, :, torch.tensor([0, 1]), torch.tensor([2, 3])]), "indexing of single cells"),
     "windows": (behind(lambda x: F.pad(x, (0, 0, 0, 1)).view(-1, 6, 2, 4, 2, 5).cumsum(3)), "cuts an axis"),
     "small windows": (behind(lambda x: F.pad(x, (0, 0, 0, 1)).view(-1, 6, 4, 2, 5, 2).cumsum(3)), "cumsum"),
     "along the map": (
@@ -460,7 +460,7 @@ OPAQUE: dict[str, tuple[nn.Module, str]] = {
     "group norm": (layered(nn.GroupNorm(2, 6)), "^1: .*statistics are those of the whole map"),
     "instance norm": (layered(nn.InstanceNorm2d(6)), "^1: .*statistics are those of the whole map"),
     "transposed": (layered(nn.ConvTranspose2d(6, 2, 3)), "^1: convolution .a transposed"),
-    "rounded": (behind(lambda x: torch.div(x, 0.1, rounding_mode="floor")), "rounded"),
+    "rounded": (behind(lambda x: torch.div(x, 0.1, rounding_mode="floor")), "a division with rounding"),
     "stacked": (behind(lambda x: torch.cat([x.unsqueeze(1), F.relu(x).unsqueeze(1)], 1)), "cat"),
     "joined along the rows": (behind(lambda x: torch.cat([x, F.relu(x)], 2)), "cat"),
     "by strides": (behind(lambda x: x.as_strided((x.shape[0], 6, 7, 10), (420, 70, 1, 7))), "as_strided"),
