@@ -450,7 +450,7 @@ OPAQUE: dict[str, tuple[nn.Module, str]] = {
     "maximum over channels": (behind(lambda x: x.amax(1, keepdim=True) * x), "maximum over the channels"),
     "computed weights": (behind(by_its_means), "whose weights depend on the image"),
     "a maximum that knows where": (behind(lambda x: x.max(1).values), "max"),
-    "cells one by one": (behind(lambda x: x[:, :, torch.tensor([0, 1]), torch.tensor([2, 3])]), "indexing of single cells"),
+    "cells one by one": (behind(lambda x: x[:, :, torch.tensor([0, 1]), torch.tensor([2, 3])]), "of single cells"),
     "windows": (behind(lambda x: F.pad(x, (0, 0, 0, 1)).view(-1, 6, 2, 4, 2, 5).cumsum(3)), "cuts an axis"),
     "small windows": (behind(lambda x: F.pad(x, (0, 0, 0, 1)).view(-1, 6, 4, 2, 5, 2).cumsum(3)), "cumsum"),
     "along the map": (
