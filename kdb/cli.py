@@ -222,7 +222,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("-f", "--file", help="run the statements of a file")
     parser.add_argument("--study", metavar="FILE", help="keep models, settings and tunings in this file")
     parser.add_argument("--version", action="version", version=f"kdb {__version__}")
-    arguments = parser.parse_args(argv)
+    arguments, others = parser.parse_known_args(argv)
+    if others:
+        hint = "" if others[0].startswith("-") else "; a query is one argument: put it in double quotes"
+        parser.error(f"unrecognized arguments: {' '.join(others)}{hint}")
     if arguments.query is not None and arguments.file is not None:
         parser.error("give a query or a file, not both")
     return arguments

@@ -102,18 +102,20 @@ class Settings:
         """Each setting with its value, in order."""
         return ((setting, self._values[name]) for name, setting in self._settings.items())
 
-    def set(self, name: str, value: Any) -> None:
-        """Change one; raises BindError for an unknown name or a value it does not take."""
+    def set(self, name: str, value: Any) -> str:
+        """Change one and return its name of today; raises BindError for an unknown name or a value it does not take."""
         setting = self._find(name)
         try:
             self._values[setting.name] = setting.parse(value)
         except ValueError as error:
             raise BindError(f"{setting.name} takes {error}; not {value!r}") from None
+        return setting.name
 
-    def reset(self, name: str) -> None:
-        """Back to the default; raises BindError for an unknown name."""
+    def reset(self, name: str) -> str:
+        """Back to the default; returns its name of today.  Raises BindError for an unknown name."""
         setting = self._find(name)
         self._values[setting.name] = setting.default
+        return setting.name
 
     def reset_all(self) -> None:
         """Every one back to its default."""
@@ -125,6 +127,11 @@ class Settings:
             hint = did_you_mean(name.lower(), self._settings) or "; SHOW SETTINGS lists them"
             raise BindError(f"unknown setting '{name}'{hint}")
         return found
+
+
+def earlier_names(name: str) -> list[str]:
+    """The names that a setting had in earlier versions."""
+    return [earlier for earlier, today in RENAMED.items() if today == name]
 
 
 def shown(value: Any) -> str:

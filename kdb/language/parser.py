@@ -84,6 +84,8 @@ def _lark() -> Lark:
 
 def _parse(text: str, models: Names) -> list[tuple[int, syntax.Statement]]:
     """The statements, each with the offset of its first character."""
+    if not isinstance(text, str):
+        raise ParseError(f"a query is a text, not {type(text).__name__}")
     try:
         return _Build().transform(_lark().parse(text))
     except UnexpectedInput as error:

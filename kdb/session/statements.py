@@ -8,7 +8,7 @@ from functools import singledispatchmethod
 from typing import Any
 
 from kdb.errors import BindError
-from kdb.execution.settings import shown
+from kdb.execution.settings import earlier_names, shown
 from kdb.geometry import Size
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
@@ -176,9 +176,10 @@ class Statements:
     @_run.register
     def _set(self, statement: syntax.SetOption, arguments: Arguments) -> Result:
         value = arguments.plain(statement.value)
-        self._environment.settings.set(statement.name, value)
-        self._environment.study.keep_setting(statement.name.lower(), value)
-        return self._setting(statement.name)
+        name = self._environment.settings.set(statement.name, value)
+        self._forget(name)
+        self._environment.study.keep_setting(name, value)
+        return self._setting(name)
 
     @_run.register
     def _reset(self, statement: syntax.ResetOption, arguments: Arguments) -> Result:
@@ -187,12 +188,17 @@ class Statements:
             settings.reset_all()
             study.forget_setting()
             return self._show_settings(syntax.ShowSettings(), arguments)
-        settings.reset(statement.name)
-        study.forget_setting(statement.name.lower())
-        return self._setting(statement.name)
+        name = settings.reset(statement.name)
+        self._forget(name)
+        return self._setting(name)
+
+    def _forget(self, name: str) -> None:
+        """Take a setting out of the study, under the names of earlier versions too."""
+        for each in (name, *earlier_names(name)):
+            self._environment.study.forget_setting(each)
 
     def _setting(self, name: str) -> Table:
-        return Table(("setting", "value"), ((name.lower(), shown(self._environment.settings[name.lower()])),))
+        return Table(("setting", "value"), ((name, shown(self._environment.settings[name])),))
 
     @_run.register
     def _show_settings(self, statement: syntax.ShowSettings, arguments: Arguments) -> Result:

@@ -325,6 +325,15 @@ def test_the_packaged_grammar_comes_before_the_repository_s(tmp_path: Any, monke
 
 # ---- errors
 
+
+@pytest.mark.parametrize("text", [None, 3, b"SHOW RULES", ["SHOW RULES"]])
+def test_what_is_no_text_is_refused(text: Any) -> None:
+    with pytest.raises(ParseError, match="a query is a text, not"):
+        parser.parse(text)
+    with pytest.raises(ParseError, match="a query is a text, not"):
+        parser.parse_one(text)
+
+
 ERRORS = [  # text, line, column, parts of the message
     ("OCCLUDE 'a.png' STRID 4 USING m", 1, 17, ["did you mean STRIDE?"]),
     ("OCCLUDE x\n  USNG resnet18", 2, 3, ["  USNG resnet18", "did you mean USING?"]),

@@ -68,6 +68,16 @@ class TestTheStudy:
             change(f"INSERT INTO settings VALUES ('{name}', '{value}')")
         assert plan() == whole
 
+    @pytest.mark.parametrize("name", ["rule.hold_context", "rule.freeze_context"])
+    def test_a_setting_is_changed_under_either_name(self, name: str) -> None:
+        """The study's own row has the earlier name, and does not come back."""
+        today = "rule.freeze_context"
+        for statement, expected in ((f"SET {name} = on", "on"), (f"SET {name} = off", "off"), (f"RESET {name}", "on")):
+            with kdb.connect("study.kdb") as db:
+                assert db.execute(statement).rows == ((today, expected),)
+            with kdb.connect("study.kdb") as db:
+                assert dict(row[:2] for row in db.execute("SHOW SETTINGS").rows)[today] == expected
+
     def test_its_model_gives_the_map_it_gave(self) -> None:
         saved = kdb.HeatMap.load("map.npz")
         with kdb.connect("study.kdb") as db:
