@@ -1,0 +1,8 @@
+"""All parts, in the order in which they run."""
+
+from __future__ import annotations
+
+from benchmarks.robustness import cancelling, modules, sabotage, stale
+from benchmarks.robustness.part import Part
+
+PARTS: tuple[Part, ...] = (modules.PART, cancelling.PART, stale.PART, sabotage.PART)
