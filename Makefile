@@ -9,7 +9,7 @@ STAMP = $(VENV)/installed
 BIN = $(VENV)/bin
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test quick fuzz verify coverage bench bench-approx gpu-check figures index style wheel clean
+.PHONY: demo test quick fuzz verify coverage robustness bench bench-approx gpu-check figures index style wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -32,6 +32,10 @@ verify: $(STAMP)
 coverage: $(STAMP)
 	$(PIP) --no-build-isolation --editable '.[timm]'
 	$(BIN)/python -m benchmarks.coverage
+
+# Looks for maps that are wrong without a word; a run that was killed continues where it was.
+robustness: $(STAMP)
+	$(BIN)/python -m benchmarks.robustness
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.bench

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Build = Callable[[], nn.Module]
-Function = Callable[..., Tensor]
+Function = Callable[..., Any]
 
 
 class Apply(nn.Module):
@@ -33,7 +33,7 @@ class Apply(nn.Module):
         return self.function(self, x)
 
 
-def apply(function: Callable[[Tensor], Tensor], **parts: Any) -> Apply:
+def apply(function: Callable[[Any], Any], **parts: Any) -> Apply:
     """A function of x alone."""
     return Apply(lambda _, x: function(x), **parts)
 
@@ -55,8 +55,8 @@ class Construct:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed + 1)
             for part in built.modules():
-                if type(part) in (nn.Conv2d, nn.Linear):
-                    part.weight.data *= 3  # or biases would leave little of the image
+                if isinstance(part, nn.Conv2d | nn.Linear) and type(part) in (nn.Conv2d, nn.Linear):
+                    part.weight.data.mul_(3)  # or biases would leave little of the image
                 if isinstance(part, nn.modules.batchnorm._BatchNorm | nn.modules.instancenorm._InstanceNorm):
                     _randomise(part)
         return built
@@ -217,7 +217,7 @@ POOLS: Mapping[str, Build] = {
     "max 2x3, stride 1x2": lambda: nn.MaxPool2d((2, 3), (1, 2), (1, 0)),
     "max of negatives with padding": lambda: nn.Sequential(apply(lambda x: -x.abs() - 1), nn.MaxPool2d(3, 2, 1)),
     "minimum": lambda: apply(lambda x: -F.max_pool2d(-x, 3, 2)),
-    "max and unpool": lambda: apply(lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2)),
+    "max and unpool": lambda: apply(lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), [2, 2])),
     "average 3, 2": lambda: nn.AvgPool2d(3, 2),
     "average, ceil, padding counted": lambda: nn.AvgPool2d(3, 2, 1, ceil_mode=True),
     "average, ceil, padding not counted": lambda: nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False),
@@ -425,7 +425,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The map [N, C, H, W] with what its cells attend to."""
         q, k, v = (part(x).flatten(2) for part in (self.q, self.k, self.v))
-        return x + (v @ (q.mT @ k / q.shape[1] ** 0.5).softmax(-1).mT).view_as(x)
+        attended: Tensor = (v @ (q.mT @ k / q.shape[1] ** 0.5).softmax(-1).mT).view_as(x)
+        return x + attended
 
 
 def _squeeze(squash: nn.Module) -> nn.Module:

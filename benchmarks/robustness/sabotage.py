@@ -25,6 +25,7 @@ from benchmarks.robustness.part import Part, Row
 from benchmarks.robustness.trial import Logits, Trial, errors, first_line, logits_of, verification
 from benchmarks.timing import markdown_table
 from kdb.results.maps import HeatMap
+from kdb.results.tables import Table
 from kdb.session.session import Session
 
 SIZE, PATCH, STRIDE = (28, 30), (6, 6), (1, 2)
@@ -60,17 +61,23 @@ def _flattened() -> nn.Module:
 
 
 def _residual() -> nn.Module:
-    block = lambda: Apply(lambda m, x: F.relu(x + m.b(x)), b=nn.Sequential(_conv(8, 8), nn.Conv2d(8, 8, 3, padding=1)))  # noqa: E731
+    def block() -> nn.Module:
+        return Apply(lambda m, x: F.relu(x + m.b(x)), b=nn.Sequential(_conv(8, 8), nn.Conv2d(8, 8, 3, padding=1)))
+
     return nn.Sequential(_conv(3, 8, 2), block(), block(), _conv(8, 12), _head(12))
 
 
 def _depthwise() -> nn.Module:
-    block = lambda n: nn.Sequential(_conv(n, n, groups=n), nn.Conv2d(n, n, 1), nn.BatchNorm2d(n), nn.ReLU6())  # noqa: E731
+    def block(n: int) -> nn.Module:
+        return nn.Sequential(_conv(n, n, groups=n), nn.Conv2d(n, n, 1), nn.BatchNorm2d(n), nn.ReLU6())
+
     return nn.Sequential(_conv(3, 8), block(8), nn.MaxPool2d(3, 2, 1), _conv(8, 16, kernel=1), block(16), _head(16))
 
 
 def _dense() -> nn.Module:
-    layer = lambda n: Apply(lambda m, x: torch.cat([x, m.c(x)], 1), c=_conv(n, 4))  # noqa: E731
+    def layer(n: int) -> nn.Module:
+        return Apply(lambda m, x: torch.cat([x, m.c(x)], 1), c=_conv(n, 4))
+
     return nn.Sequential(_conv(3, 6), layer(6), layer(10), nn.AvgPool2d(2), layer(14), _head(18))
 
 
@@ -115,7 +122,9 @@ class Subject:
 
 def unchecked(db: Session) -> bool:
     """Switch the check of maps off; False where this kdb has none."""
-    if not any(name == "verify" for name, *_ in db.execute("SHOW SETTINGS")):
+    settings = db.execute("SHOW SETTINGS")
+    assert isinstance(settings, Table)
+    if not any(name == "verify" for name, *_ in settings):
         return False
     db.execute("SET verify = off")
     return True

@@ -51,13 +51,13 @@ def test_what_is_allowed_is_the_least_of_scale_and_range_or_twice_the_error_of_f
     truth = np.array([[10.0, 100.0], [11.0, 100.5]])
     np.testing.assert_allclose(allowance(truth, truth), [1e-3, 5e-4])  # of the range 1; of the range .5
     np.testing.assert_allclose(allowance([[0.0], [10.0]], [[0.0], [10.0]]), [1e-3])  # of the largest logit
-    np.testing.assert_allclose(allowance(truth, truth + [[0.0, 3e-3], [0.0, 0.0]]), [1e-3, 6e-3])
+    np.testing.assert_allclose(allowance(truth, truth + np.array([[0.0, 3e-3], [0.0, 0.0]])), [1e-3, 6e-3])
     np.testing.assert_allclose(allowance([[1.0], [1.0]], [[1.0], [1.0]]), [1e-5])  # flat
 
 
 def test_errors_are_over_what_is_allowed_and_of_the_worst_class() -> None:
     truth = np.array([[10.0, 1.0], [11.0, 2.0], [10.5, 1.5]])
-    given = truth + [[0.0, 0.0], [5e-4, 0.0], [1e-4, 1e-3]]
+    given = truth + np.array([[0.0, 0.0], [5e-4, 0.0], [1e-4, 1e-3]])
     np.testing.assert_allclose(errors(given, truth, truth), [0.0, 0.5, 5.0])
     assert errors(truth * [1, 0], truth * [1, 0], truth * [1, 0]).tolist() == [0, 0, 0]  # a class that is zero
     assert errors(given * np.nan, truth, truth).tolist() == [np.inf] * 3
@@ -91,7 +91,7 @@ def test_a_wrong_map_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     truth = Trial.truth
 
     def other(self: Trial) -> tuple[Any, Any]:
-        exact, plain = truth(self)
+        exact, _ = truth(self)
         exact[7, 1] += 0.01 * np.ptp(exact[:, 1])
         return exact, exact
 
@@ -185,11 +185,29 @@ def test_heads_give_finite_numbers_on_every_image() -> None:
 
 
 def test_the_patch_covers_all_that_is_not_black() -> None:
-    asked = cancelling.trial("cosine: a white square, covered exactly")
-    truth, _ = asked.truth()
-    assert not truth[0].any() and truth[-1].any()
-    asked = cancelling.trial("cosine: a pixel is left")
-    assert asked.truth()[0][0].any()
+    for image, nothing in (("a white square, covered exactly", True), ("a pixel is left", False)):
+        asked = cancelling.trial(f"2-norm of the map: {image}")
+        with torch.inference_mode():
+            black = asked.module.double()(torch.zeros(1, 3, cancelling.SIDE, cancelling.SIDE).double()).numpy()
+        assert np.allclose(asked.truth()[0][0], black, atol=1e-9) is nothing
+
+
+def test_every_way_changes_a_model_and_is_undone() -> None:
+    image = torch.rand(1, 3, *stale.SIZE, generator=torch.Generator().manual_seed(0))
+    for name, way in stale.WAYS.items():
+        torch.manual_seed(1)
+        module = way.build().eval()
+
+        def logits(module: nn.Module = module) -> torch.Tensor:
+            with torch.inference_mode():
+                return module(image)
+
+        before = logits()
+        undo = way.change(module)
+        after = logits()
+        undo()
+        assert (after - before).abs().max() > 1e-3 * before.abs().max(), name
+        assert torch.allclose(logits(), before, rtol=1e-5), name
 
 
 def test_changes_are_seen() -> None:
