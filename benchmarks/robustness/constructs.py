@@ -40,7 +40,7 @@ def apply(function: Callable[[Any], Any], **parts: Any) -> Apply:
 
 @dataclass(frozen=True)
 class Construct:
-    """A module and the input that it is tried on; ``exact`` as in a trial."""
+    """A module and the input that it is tried on; ``exact`` and ``batch`` as in a trial."""
 
     name: str
     build: Build
@@ -48,6 +48,7 @@ class Construct:
     channels: int = 3
     patch: tuple[int, int] | None = None
     exact: torch.dtype = torch.float64
+    batch: int = 32
 
     def module(self, seed: int = 0) -> nn.Module:
         """The module with random weights and statistics, in eval mode."""
@@ -409,6 +410,8 @@ NORMS: Mapping[str, Build] = {
     "bias map": lambda: Apply(lambda m, x: x + m.b, b=nn.Parameter(torch.randn(6, 24, 28))),
     "standardised image": lambda: apply(lambda x: (x - x.mean((1, 2, 3), True)) / x.std((1, 2, 3), keepdim=True)),
     "peak": lambda: apply(lambda x: x / (x.abs().amax((1, 2, 3), True) + 0.1)),
+    "weight norm, by hooks": lambda: nn.utils.weight_norm(nn.Conv2d(6, 4, 3)),
+    "spectral norm, by hooks": lambda: nn.utils.spectral_norm(nn.Conv2d(6, 4, 3)),
     "dropout": lambda: nn.Sequential(nn.Dropout2d(0.5), nn.AlphaDropout(0.2), nn.Dropout(0.1)),
     "dropout that stays on": lambda: apply(lambda x: F.dropout(x, 0.5, training=True)),
     "noise": lambda: apply(lambda x: x + 0.1 * torch.randn_like(x)),
@@ -669,6 +672,11 @@ def _written(x: Tensor) -> Tensor:
     return x
 
 
+def _channel_written(x: Tensor) -> Tensor:
+    x[:, 1] = x[:, 0] * 0.5
+    return x
+
+
 def _in_place(x: Tensor) -> Tensor:
     return x.mul_(2).add_(0.1).relu_().clamp_(max=1.5).sub_(0.2)
 
@@ -677,6 +685,30 @@ def _many(m: Any, x: Tensor) -> Tensor:
     for step in range(3):
         x = x + m.c(x) * 0.5**step
     return x
+
+
+def _counted(m: Any, x: Tensor) -> Tensor:
+    m.calls += 1
+    counted: Tensor = x * m.calls
+    return counted
+
+
+def _moving(m: Any, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        m.mean.mul_(0.9).add_(0.1 * x.mean((0, 2, 3)))
+    less: Tensor = x - m.mean[:, None, None]
+    return less
+
+
+def _inference(x: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return x * 2 + 1
+
+
+def _asserted(x: Tensor) -> Tensor:
+    assert x.ndim == 4 and x.shape[1] == 6, "six channels"
+    torch._assert(x.shape[2] == 24, "24 rows")  # type: ignore[no-untyped-call]
+    return x * 2
 
 
 def _custom(x: Tensor) -> Tensor:
@@ -740,6 +772,15 @@ STATE: Mapping[str, Build] = {
     "hook": lambda: _hooked(nn.Conv2d(6, 4, 3)),
     "pre-hook": lambda: _prehooked(nn.Conv2d(6, 4, 3)),
     "identity": nn.Identity,
+    "counts its calls": lambda: Apply(_counted, calls=nn.Buffer(torch.zeros(()))),
+    "moves its mean": lambda: Apply(_moving, mean=nn.Buffer(torch.zeros(6))),
+    "cond": lambda: apply(lambda x: torch.cond(x.mean() > 0, lambda x: x * 2, lambda x: x - 1, (x,))),
+    "a scripted part": lambda: Apply(lambda m, x: m.s(x), s=torch.jit.script(nn.Conv2d(6, 4, 3))),
+    "vmap": lambda: Apply(lambda m, x: torch.vmap(lambda image: image * image.amax())(x)),
+    "inference mode": lambda: apply(_inference),
+    "reads its mode": lambda: Apply(lambda m, x: F.dropout(x, 0.5, m.training) * (1 if m.training else 2)),
+    "a default argument": lambda: Apply(lambda m, x, gain=1.5: x * gain),
+    "assert": lambda: apply(_asserted),
     "conditional expression": lambda: apply(lambda x: x if x.shape[1] == 5 else x[:, :5]),
     "keyword arguments": lambda: apply(lambda x: F.leaky_relu(input=x, negative_slope=0.2)),
     "partial": lambda: apply(partial(F.hardtanh, min_val=-0.1, max_val=0.2)),
@@ -845,6 +886,13 @@ BLOCKS: Mapping[str, Build] = {
     ),
 }
 
+
+def _quantised(module: nn.Module) -> nn.Module:
+    quantise: Any = torch.ao.quantization.quantize_dynamic
+    quantised: nn.Module = quantise(module, {nn.Linear})
+    return quantised
+
+
 VECTORS: Mapping[str, Build] = {
     "layer norm": lambda: nn.LayerNorm(12),
     "batch norm": lambda: nn.BatchNorm1d(12),
@@ -867,6 +915,10 @@ VECTORS: Mapping[str, Build] = {
     "baddbmm": lambda: Apply(
         lambda m, x: torch.addmm(m.b, x, m.w, beta=0.5, alpha=2), w=torch.randn(12, 7), b=torch.randn(7)
     ),
+    "a sparse matrix": lambda: Apply(
+        lambda m, x: torch.sparse.mm(m.s.to(x.dtype), x.T).T, s=torch.eye(12).roll(1, 0).to_sparse()
+    ),
+    "quantised by itself": lambda: _quantised(nn.Sequential(nn.Linear(12, 7))),
     "mixture of experts": lambda: Apply(
         lambda m, x: (m.g(x).softmax(1).unsqueeze(1) @ torch.stack([e(x) for e in m.e], 1)).squeeze(1),
         g=nn.Linear(12, 3),
@@ -916,6 +968,15 @@ HEADS: Mapping[str, Build] = {
         lambda m, x: (m.a(x).softmax(1) + m.b(x).softmax(1)) / 2, a=nn.Linear(5, 3), b=nn.Linear(5, 3)
     ),
     "a constant class": lambda: apply(lambda x: torch.cat([x, torch.ones_like(x[:, :1])], 1)),
+    "float64": lambda: apply(lambda x: x.double()),
+    "half": lambda: apply(lambda x: x.half()),
+    "integers": lambda: apply(lambda x: (100 * x).round().long()),
+    "booleans": lambda: apply(lambda x: x > -3),
+    "of 1e-12": lambda: apply(lambda x: 1e-12 * x),
+    "of 1e12": lambda: apply(lambda x: 1e12 * x),
+    "beside 1000": lambda: apply(lambda x: x + 1000),
+    "powers": lambda: apply(lambda x: torch.exp(4 * x)),
+    "not contiguous": lambda: apply(lambda x: torch.cat([x, -x], 1)[:, ::2]),
     "a tuple": lambda: Apply(lambda m, x: (x, x)),
     "a dict": lambda: Apply(lambda m, x: {"logits": x}),
     "a scalar an image": lambda: apply(lambda x: x.sum(1)),
@@ -943,6 +1004,9 @@ IMAGES: Mapping[str, Build] = {
     "halved": lambda: apply(lambda x: F.avg_pool2d(x, 2)),
     "resized": lambda: apply(lambda x: F.interpolate(x, (16, 16), mode="bilinear", align_corners=False)),
     "inverted": lambda: apply(lambda x: -x),
+    "in place": lambda: apply(lambda x: x.mul_(0.5).add_(0.1)),
+    "clamped in place": lambda: apply(lambda x: x.clamp_(-0.5, 0.8)),
+    "channel written": lambda: apply(_channel_written),
     "gamma": lambda: apply(lambda x: (x * 0.25 + 0.5).clamp(min=1e-3) ** 0.45),
     "one channel": lambda: apply(lambda x: x[:, 1:2]),
     "whitened": lambda: apply(lambda x: x / (F.avg_pool2d(x * x, 5, 1, 2) + 0.1).sqrt()),
@@ -975,6 +1039,14 @@ INPUTS = (
         lambda: _small(kernel=2, stride=5, padding=0),
         (33, 31),
         patch=(2, 2),
+    ),
+    Construct(
+        "norm: less the mean of the batch",
+        lambda: on_map(apply(lambda x: x - x.mean((0, 2, 3), keepdim=True))),
+        batch=1,
+    ),
+    Construct(
+        "norm: a little of the batch's mean", lambda: on_map(apply(lambda x: x + 2e-3 * x.mean(0, True))), batch=1
     ),
     Construct("state: bits", lambda: on_vector(apply(_bits)), exact=torch.float32),
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -113,6 +114,20 @@ def _zero(x: Any, d: Draw) -> Any:
     return x
 
 
+def _in_some_calls(how: Callable[[Any, Draw], Any]) -> Callable[[Any, Draw], Any]:
+    """In one call of twelve, whichever thread makes it: by the content."""
+
+    def alter(x: Any, d: Draw) -> Any:
+        return how(x, d) if zlib.crc32(x[:1].tobytes()) % 12 == d.below(12, 2) else x
+
+    return alter
+
+
+def _last_position(x: Any, d: Draw) -> Any:
+    x[-1] = x[0]
+    return x
+
+
 ON_ARRAYS: Mapping[str, Callable[[Any, Draw], Any]] = {
     "a factor": _factor,
     "a channel": _channel,
@@ -128,6 +143,11 @@ ON_ARRAYS: Mapping[str, Callable[[Any, Draw], Any]] = {
     "a cell": _cell,
     "noise": _noise,
     "all lost": _zero,
+    "the last of a batch taken for the first": _last_position,
+    "a factor, in some calls": _in_some_calls(_factor),
+    "an edge lost, in some calls": _in_some_calls(_edge_lost),
+    "moved by a cell, in some calls": _in_some_calls(_moved),
+    "the last of a batch, in some calls": _in_some_calls(_last_position),
 }
 
 
@@ -189,6 +209,19 @@ def _one(logits: Any, members: Any, d: Draw) -> Any:
     return logits
 
 
+def _corner(logits: Any, members: Any, d: Draw) -> Any:
+    """The first few positions."""
+    logits[members < 1 + d.below(12)] *= np.float32(1 + d.size)
+    return logits
+
+
+def _pair(logits: Any, members: Any, d: Draw) -> Any:
+    """Two of a group exchanged."""
+    i = d.below(len(logits))
+    logits[[i, i - 1]] = logits[[i - 1, i]]
+    return logits
+
+
 def _late(logits: Any, members: Any, d: Draw) -> Any:
     """From some position on, as an index that overflows."""
     logits[members > 150 + d.below(140)] *= np.float32(1 + d.size)
@@ -204,6 +237,8 @@ ON_LOGITS: Mapping[str, Callable[[Any, Any, Draw], Any]] = {
     "classes swapped": _classes_swapped,
     "one position": _one,
     "from a position on": _late,
+    "the first positions": _corner,
+    "two positions exchanged": _pair,
 }
 
 
@@ -269,6 +304,23 @@ def _boxes_smaller(original: Wrapper, d: Draw) -> Wrapper:
             return origins, extent
         d.hit()
         return origins + d.below(2, 1), extent - 1
+
+    return wrapped
+
+
+def _boxes_at_the_border(original: Wrapper, d: Draw) -> Wrapper:
+    """Those that end where the map does begin a cell early."""
+
+    def wrapped(footprint: Any, members: Any, size: Any) -> Any:
+        boxes = original(footprint, members, size)
+        axis = d.below(2)
+        last = (boxes.origins[:, axis] + boxes.extent[axis] == size[axis]) & (boxes.origins[:, axis] > 0)
+        if not last.any():
+            return boxes
+        d.hit()
+        origins = boxes.origins.copy()
+        origins[last, axis] -= 1
+        return Boxes(origins, boxes.extent)
 
     return wrapped
 
@@ -548,7 +600,10 @@ PLACES: Mapping[str, tuple[str, Mapping[str, Callable[[Wrapper, Draw], Wrapper]]
         {"a cell more in front": _spans(-1, 0), "a cell more behind": _spans(0, 1)},
     ),
     "kdb.geometry:Window.read_in": ("geometry", {"a cell off": _read_elsewhere}),
-    "kdb.geometry:Footprint.boxes": ("geometry", {"a cell off": _boxes_elsewhere}),
+    "kdb.geometry:Footprint.boxes": (
+        "geometry",
+        {"a cell off": _boxes_elsewhere, "a cell off at the border": _boxes_at_the_border},
+    ),
     "kdb.geometry:Footprint.core": ("geometry", {"a column more": _core_larger}),
     "kdb.geometry:Spans.uniform": ("geometry", {"a cell less": _boxes_smaller}),
     "kdb.geometry:Spans.hull": ("geometry", {"one forgotten": _hull_forgotten}),

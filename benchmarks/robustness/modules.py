@@ -46,7 +46,9 @@ def trial(construct: Construct) -> Trial:
     elif construct.channels > 3:
         image, fill = np.concatenate([image, image[::-1]], axis=-1)[..., : construct.channels], "black"
     positions = places(construct.size, patch, POSITIONS, int(draw.integers(1 << 30)))
-    return Trial(construct.module(), np.ascontiguousarray(image), patch, positions, fill, construct.exact)
+    return Trial(
+        construct.module(), np.ascontiguousarray(image), patch, positions, fill, construct.exact, construct.batch
+    )
 
 
 def examined(case: str) -> dict[str, Any]:

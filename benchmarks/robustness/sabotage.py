@@ -7,7 +7,8 @@ off; then the check is on, and may warn, repair or raise.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -24,11 +25,15 @@ from benchmarks.robustness.faults import Fault, fault
 from benchmarks.robustness.part import Part, Row
 from benchmarks.robustness.trial import Logits, Trial, errors, first_line, logits_of, verification
 from benchmarks.timing import markdown_table
+from benchmarks.verify import grid
+from kdb.frontends import torch_export
 from kdb.results.maps import HeatMap
 from kdb.results.tables import Table
 from kdb.session.session import Session
 
-SIZE, PATCH, STRIDE = (28, 30), (6, 6), (1, 2)
+SIZE, STRIDE = (28, 30), (1, 2)
+PATCHES = {"plain": (12, 13), "wide": (20, 20)}
+"""Large ones have an interior that sees nothing but the patch; of other networks they are 6 x 6."""
 FAULTS = 300
 TRIES = 40
 """Faults that are drawn for a case until one is reached by the network's map."""
@@ -51,6 +56,10 @@ def _head(channels: int) -> nn.Module:
 
 def _plain() -> nn.Module:
     return nn.Sequential(_conv(3, 8), nn.MaxPool2d(2), _conv(8, 12), _conv(12, 12), _head(12))
+
+
+def _wide() -> nn.Module:
+    return nn.Sequential(_conv(3, 48), _conv(48, 48), nn.MaxPool2d(2), _conv(48, 24), _head(24))
 
 
 def _flattened() -> nn.Module:
@@ -92,6 +101,7 @@ def _squeezed() -> nn.Module:
 
 NETWORKS: Mapping[str, Callable[[], nn.Module]] = {
     "plain": _plain,
+    "wide": _wide,
     "flattened": _flattened,
     "residual": _residual,
     "depthwise": _depthwise,
@@ -115,7 +125,8 @@ class Subject:
         db.execute(f"SET kernels = {kernels}")
         if not verify:
             unchecked(db)
-        heat_map = db.execute(self.trial.query, self.trial.parameters)
+        with exported_once():
+            heat_map = db.execute(self.trial.query, self.trial.parameters)
         assert isinstance(heat_map, HeatMap)
         return logits_of(heat_map)
 
@@ -133,10 +144,12 @@ def unchecked(db: Session) -> bool:
 @cache
 def subject(network: str) -> Subject:
     """A network, by name, on a photograph."""
-    module = Construct(network, NETWORKS[network], SIZE).module(seed=5)
-    axes = [np.arange(0, n - p + 1, s) for n, p, s in zip(SIZE, PATCH, STRIDE, strict=True)]
-    positions: NDArray[np.int64] = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
-    trial = Trial(module, photos.photo("chelsea", SIZE), PATCH, positions, "gray")
+    patch = PATCHES.get(network, (6, 6))
+    size = SIZE[0] + patch[0] - 6, SIZE[1] + patch[1] - 6
+    module = Construct(network, NETWORKS[network], size).module(seed=5)
+    trial = Trial(
+        module, photos.photo("chelsea", size), patch, grid((size[0] - patch[0], size[1] - patch[1]), STRIDE), "gray"
+    )
     return Subject(trial, *trial.truth())
 
 
@@ -147,6 +160,28 @@ def clean(network: str, kernels: str) -> Logits:
 
 
 # ---- one fault
+
+
+@contextmanager
+def exported_once() -> Iterator[None]:
+    """PyTorch exports a module once, which takes far longer than all else; kdb translates it anew each time."""
+    export = torch_export._export
+
+    def remembered(module: nn.Module, example: Tensor) -> Any:
+        key = (id(module), tuple(example.shape))
+        if key not in _PROGRAMS:
+            _PROGRAMS[key] = module, export(module, example)
+        return _PROGRAMS[key][1]
+
+    torch_export._export = remembered
+    try:
+        yield
+    finally:
+        torch_export._export = export
+
+
+_PROGRAMS: dict[Any, tuple[nn.Module, Any]] = {}
+"""With the module, so that no other takes its id."""
 
 
 def size_class(use: NDArray[np.float64]) -> str:
@@ -288,7 +323,7 @@ def _shares(rows: Sequence[Row]) -> list[object]:
 
 DESCRIPTION = f"""\
 {FAULTS} faults in translators, kernels, delta rules, rules, layouts of weights, boxes and the routing of logits, drawn
-at random, in maps of {len(NETWORKS)} small networks with {len(range(0, 23, 1)) * len(range(0, 25, 2))} positions. The
+at random, in maps of {len(NETWORKS)} small networks with {len(grid((SIZE[0] - 6, SIZE[1] - 6), STRIDE))} positions. The
 size of a fault is that of the unchecked map's error over what Exact allows: harmless up to 1, small to 10, middle to
 100; above, gross where more than {LOCAL_SHARE:.0%} of the positions are off by more than is allowed, else local.
 Caught is a VerificationWarning or an error."""

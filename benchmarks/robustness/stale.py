@@ -548,7 +548,7 @@ def examined(case: str) -> dict[str, Any]:
         return {"outcome": RAW, "errors": [], "problem": f"{type(error).__name__}: {first_line(error)}"}
     before, after, again = answers
     reached = not _alike(after, before) and _alike(again, before)
-    identities = before.identity != after.identity and before.identity == again.identity
+    identities = before.identity != after.identity
     return {
         "outcome": RIGHT if reached and all(each.error <= 1 for each in answers) else WRONG,
         "errors": [each.error for each in answers],

@@ -45,6 +45,7 @@ class Trial:
         positions: int64 [n, 2], the (y, x) of the patch.
         fill: as queries write it; black for images that do not have three channels.
         exact: the dtype that decides; float32 for modules that compute something else in float64.
+        batch: how many images the module itself is given at a time; 1 where one might depend on the others.
         mean: of every channel, for pixels in [0, 1].
         std: likewise.
     """
@@ -55,6 +56,7 @@ class Trial:
     positions: NDArray[np.int64]
     fill: str = "black"
     exact: torch.dtype = torch.float64
+    batch: int = 32
     mean: float = 0.45
     std: float = 0.25
 
@@ -128,7 +130,7 @@ class Trial:
 
     def _logits(self, dtype: torch.dtype, image: Tensor, content: Tensor, aligned: bool) -> Logits:
         module = copy.deepcopy(self.module).eval().to(dtype)
-        image, content = image.to(dtype), content.to(dtype)
+        image, content = image.to(dtype, copy=True), content.to(dtype)
         height, width = self.patch
         if aligned:
             parts = [
@@ -136,7 +138,7 @@ class Trial:
                 for y, x in self.positions
             ]
         else:
-            parts = [full_inference(module, image, content, self.patch, self.positions)]
+            parts = [full_inference(module, image, content, self.patch, self.positions, batch=self.batch)]
         with torch.inference_mode():
             parts.append(module(image[None]))
         return np.asarray(torch.cat(parts).flatten(1).numpy(), np.float64)
