@@ -244,9 +244,9 @@ ON_LOGITS: Mapping[str, Callable[[Any, Any, Draw], Any]] = {
 
 def _on_logits(how: Callable[[Any, Any, Draw], Any]) -> Callable[[Wrapper, Draw], Wrapper]:
     def wrap(original: Wrapper, d: Draw) -> Wrapper:
-        def wrapped(self: Any, members: Any, *rest: Any) -> Any:
-            logits = original(self, members, *rest)
-            return _altered(logits, lambda x, d: how(x, members, d), d)
+        def wrapped(execution: Any, result: Any) -> Any:
+            logits = _altered(result.logits, lambda x, d: how(x, result.members, d), d)
+            return original(execution, replace(result, logits=logits))
 
         return wrapped
 
@@ -611,7 +611,7 @@ PLACES: Mapping[str, tuple[str, Mapping[str, Callable[[Wrapper, Draw], Wrapper]]
     "kdb.planner.rules.fold_batch_norm:_shifted": ("rule", {"shift": lambda f, d: _on_weight(f, d)}),
     "kdb.kernels.base:Weight.layout": ("layout", {"a weight": _layout}),
     "kdb.frontends.builder:Builder.weight": ("layout", {"a recorded weight": _recorded_weight}),
-    "kdb.execution.pipeline:Pipeline._logits": (
+    "kdb.execution.executor:_Execution._deliver": (
         "logits",
         {name: _on_logits(how) for name, how in ON_LOGITS.items()},
     ),
@@ -641,7 +641,7 @@ class Fault:
         return PLACES[self.place][0]
 
     def __str__(self) -> str:
-        return f"{self.place.rpartition(':')[2]}: {self.how}, {self.draw.size:.1e}"
+        return f"{self.place.removeprefix('kdb.')}: {self.how}, {self.draw.size:.1e}"
 
     @contextmanager
     def installed(self) -> Iterator[None]:

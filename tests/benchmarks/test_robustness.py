@@ -232,7 +232,7 @@ def test_a_map_of_the_model_as_it_was_is_wrong(monkeypatch: pytest.MonkeyPatch) 
 def test_faults_are_in_kdb_for_their_time_alone() -> None:
     on, before = sabotage.subject("plain"), sabotage.clean("plain", "auto")
     assert errors(before, on.truth, on.plain).max() <= 1
-    made = Fault("kdb.execution.pipeline:Pipeline._logits", "a class", faults.Draw(3, 0.5))
+    made = Fault("kdb.execution.executor:_Execution._deliver", "a class", faults.Draw(3, 0.5))
     found = sabotage.sabotaged("plain", "auto", made)
     assert found["size"] == "gross" and made.draw.hits[0] > 0
     assert sabotage.clean_again("plain", "auto") == {"leaked": False, "false_alarm": False}
