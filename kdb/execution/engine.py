@@ -126,6 +126,13 @@ class Engine:
         self._plans.move_to_end(key)
         return found[1]
 
+    def forget(self, network: Network) -> None:
+        """Let go of the plans of a network and of what the rules made of it; views of recent images stay."""
+        for key, (held, _) in list(self._plans.items()):
+            if held is network:
+                self._plans.pop(key, None)
+        self._rewritten.pop(network, None)
+
     @property
     def _preset(self) -> Preset:
         return PRESETS[self.settings["preset"]]

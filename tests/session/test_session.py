@@ -309,8 +309,8 @@ class TestModels:
         module.train()
         module[1].eval()
         with torch.no_grad():
-            module[0].weight += 0  # traced anew
-        np.testing.assert_array_equal(db.execute("OCCLUDE $i USING mine", {"i": image}).values, plain)
+            module[0].weight += 1  # traced anew
+        assert (db.execute("OCCLUDE $i USING mine", {"i": image}).values != plain).any()
         assert [part.training for part in module] == [i != 1 for i in range(len(module))] and module.training
 
     @pytest.mark.parametrize("count", [2, 9])
