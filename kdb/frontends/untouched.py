@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import CellType, ModuleType
 from typing import Any
@@ -16,6 +17,8 @@ from torch.nn.parameter import is_lazy
 
 from kdb.frontends.reach import HOOKS, MARKS, Reached, content, is_left_out, slots
 from kdb.system.interrupts import deferred
+
+log = logging.getLogger(__name__)
 
 MOST_KEPT = 1 << 30
 """Bytes of tensors and arrays that are kept beside the parameters."""
@@ -40,12 +43,15 @@ def untouched(module: torch.nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        with deferred(), ExitStack() as stack:
-            for each in restore:
-                stack.callback(each)
+        with deferred():
             module.train(modes[module])  # first, for modules that do more than set their flag
             for part, mode in modes.items():
                 part.training = mode
+            for each in restore:
+                try:
+                    each()
+                except Exception as error:  # objects may raise anything; the others are put back all the same
+                    log.warning("something that a model wrote cannot be put back: %s", error)
 
 
 def _restores(module: torch.nn.Module) -> list[Restore]:

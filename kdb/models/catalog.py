@@ -223,7 +223,8 @@ class Catalog:
         """The network of ``model`` as its module is now; raises ModelError where it cannot be traced."""
         fingerprint = model.fingerprint()
         if model.trace is None or model.trace[0] != fingerprint:
-            self.forget(model)
+            if model.trace is not None:
+                self.forget(model)
             model.trace = fingerprint, self._trace(model)
             self._traced.add(model)
         traced: TracedModel = model.trace[1]
