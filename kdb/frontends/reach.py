@@ -34,8 +34,8 @@ import torch
 from torch.nn.modules import module as nn_module
 from torch.nn.parameter import is_lazy
 
-MOST = 200_000
-"""Objects reached at most; what is beyond is left out."""
+MOST = 100_000
+"""Objects reached at most; what is farther away is left out."""
 
 _LIBRARIES = frozenset(sys.stdlib_module_names) - {"__main__"} | {"torch", "numpy", "kdb"}
 _PLAIN: tuple[type, ...] = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented))

@@ -8,6 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from operator import is_
 from types import CellType, ModuleType
 from typing import Any
 
@@ -24,8 +25,6 @@ MOST_KEPT = 1 << 30
 """Bytes of tensors and arrays that are kept beside the parameters."""
 
 Restore = Callable[[], object]
-_LAYERS = ("_parameters", "_buffers", "_modules", *HOOKS, *MARKS)
-"""The attributes of a module that are dicts of PyTorch's own."""
 
 
 @contextmanager
@@ -85,7 +84,9 @@ def _restores_of(value: Any, whole: bool) -> Iterator[Restore]:
     elif isinstance(value, dict | list | deque | set):
         yield _container(value)
     elif isinstance(value, torch.nn.Module):
-        yield from (_container(vars(value)[name]) for name in _LAYERS if name in vars(value))
+        hooks = [held for name in (*HOOKS, *MARKS) if (held := vars(value).get(name)) is not None]
+        yield from (_container(held) for held in hooks if held)
+        yield partial(_clear, [held for held in hooks if not held])
     elif isinstance(value, type):
         yield _class(value)
     yield from _generator(value) if is_left_out(value) else _attributes(value)
@@ -160,27 +161,24 @@ def _cell(cell: CellType) -> Iterator[Restore]:
 def _container(value: Any) -> Restore:
     """The elements of a dict, list, deque or set, by the methods of these types, whatever a subclass makes of them."""
     kind: Any = next(base for base in (OrderedDict, dict, list, deque, set) if isinstance(value, base))
-    before = list(dict.items(value)) if isinstance(value, dict) else list(value)
+    if not kind.__len__(value):
+        return partial(kind.clear, value)
+    before = dict(dict.items(value)) if isinstance(value, dict) else list(kind.__iter__(value))
 
     def restore() -> None:
-        now = list(dict.items(value)) if isinstance(value, dict) else list(value)
-        if len(now) == len(before) and all(map(_is, now, before)):
-            return
-        kind.clear(value)
-        if isinstance(value, dict):
-            for key, held in before:
-                kind.__setitem__(value, key, held)
-        else:
-            (kind.update if kind is set else kind.extend)(value, before)
+        same = kind.__len__(value) == len(before) and all(map(is_, kind.__iter__(value), before))
+        if same and isinstance(before, dict):
+            same = all(map(is_, dict.values(value), before.values()))
+        if not same:
+            kind.clear(value)
+            (kind.extend if isinstance(value, list | deque) else kind.update)(value, before)
 
     return restore
 
 
-def _is(one: Any, other: Any) -> bool:
-    """Whether two elements, or two items of a dict, are the same objects."""
-    if type(one) is tuple and type(other) is tuple and len(one) == len(other) == 2:
-        return one[0] is other[0] and one[1] is other[1]
-    return one is other
+def _clear(containers: list[Any]) -> None:
+    for each in containers:
+        each.clear()
 
 
 def _attributes(value: Any) -> Iterator[Restore]:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
-import xxhash
+from xxhash import xxh3_128
 
 from kdb.frontends.reach import Reached, content
 
 
-def fingerprint(root: object) -> str:
+def fingerprint(root: object, new: Callable[[], Any] = xxh3_128) -> str:
     """The digest, in hexadecimal, of what is reached from ``root``: a module, or a function.
 
     Tensors and arrays are hashed in full: 528 MB take some 20 ms.  What is equal has the same digest, wherever it lies
     in memory.  The mode, training or not, has no part in it, nor has what :mod:`kdb.frontends.reach` leaves out.
+    ``new`` makes another kind of hash, as those of hashlib.
     """
-    digest = xxhash.xxh3_128()
+    digest = new()
     for value, text in Reached(root):
         digest.update(text.encode(errors="backslashreplace"))
         if isinstance(value, torch.Tensor | np.ndarray):
             digest.update(content(value))
-    return digest.hexdigest()
+    hexadecimal: str = digest.hexdigest()
+    return hexadecimal

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import xxhash
 from torch import nn
 
 from kdb.frontends.reach import content
@@ -42,17 +41,17 @@ def unexplained(network: Network, module: nn.Module) -> str:
     computes with are parameters and buffers, under their own names.
     """
     tensors = dict(_state(module))
-    digest = xxhash.xxh3_128()
+    digest = hashlib.sha256()
     for node in network:
         if isinstance(node.operator, Opaque):
-            digest.update(f"{node.name} {fingerprint(node.operator.tail)}".encode())
+            digest.update(f"{node.name} {fingerprint(node.operator.tail, hashlib.sha256)}".encode())
         for name in node.operator.weights():
             if not _is_explained(name, network, node, tensors):
                 array, columns = _origin(network.parameters[name])
                 digest.update(f"{name} {array.shape} {columns is None};".encode())
                 digest.update(content(array))
                 digest.update(b"" if columns is None else content(columns))
-    return "" if digest.digest() == xxhash.xxh3_128().digest() else digest.hexdigest()
+    return "" if digest.digest() == hashlib.sha256().digest() else digest.hexdigest()
 
 
 def _state(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

@@ -322,6 +322,10 @@ def test_weights_must_exist() -> None:
     for module in (nn.LazyLinear(3), nn.Linear(3, 3, device="meta")):
         with pytest.raises(ModelError, match="weight"):
             check_finite(module)
+    lazy = nn.Sequential(nn.LazyConv2d(4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    for keywords in ({}, {"layout": "NHWC"}, {"n_channels": 3}):
+        with pytest.raises(ModelError, match=r"'0\.weight' are not initialised"):
+            make_model("m", lazy, input=8, **keywords)
 
 
 # --- keywords --------------------------------------------------------------------------------------------------------
