@@ -11,11 +11,13 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
-from kdb.execution.executor import Executor, Sink
-from kdb.execution.measured import Measured
+import numpy as np
+
+from kdb.execution.cancellation import MOST
+from kdb.execution.executor import Executor, Outcome, Sink
 from kdb.execution.settings import Settings, declared
 from kdb.execution.stages import Occlusion
 from kdb.execution.views import MaterializedViews, ViewStore, materialize
@@ -157,9 +159,9 @@ class Engine:
             profile = self._profile(calibration.device_machine(device), data_sheet_profile())
             yield GpuBackend(device, native, precision, limit), profile
 
-    def _plan(self, naive: LogicalPlan, context: Context) -> Planned:
+    def _plan(self, naive: LogicalPlan, context: Context, off: Collection[str] = ()) -> Planned:
         start = time.perf_counter()
-        without = self._preset.without
+        without = {*self._preset.without, *off}
         switches = {rule.name: self.settings[f"rule.{rule.name}"] and rule.name not in without for rule in RULES}
         logical, history = optimize(naive, context, switches, memo=self._rewritten)
         physical = lower(logical, context)
@@ -190,17 +192,34 @@ class Engine:
 
     def execute(
         self,
-        plan: PhysicalPlan,
+        planned: Planned,
         views: MaterializedViews,
         occlusion: Occlusion,
         sink: Sink,
         progress: Progress | None = None,
         analyze: bool = False,
-    ) -> Measured:
+    ) -> Outcome:
         """Hand the logits of every position to ``sink``; raises what it raises, ExecutionError and Interrupted.
 
-        With ``analyze`` every layer waits for the device, so that its own time is measured; this costs time.
+        Positions at which a delta nearly cancels its view are evaluated in full.  With ``analyze`` every layer waits
+        for the device, so that its own time is measured; this costs time.
         """
+        plan = planned.physical
         total = len(plan.logical.positions)
         on_finished = None if progress is None else lambda done: progress(done, total)
-        return Executor(plan.threads).run(plan, views, occlusion, sink, on_finished, analyze)
+        outcome = Executor(plan.threads).run(plan, views, occlusion, sink, on_finished, analyze)
+        cancelled = np.flatnonzero(outcome.doubts > MOST)
+        if len(cancelled):
+            rest = self._plan(_naive_part(plan.logical, cancelled), planned.context, ("incremental",)).physical
+            found = Executor(rest.threads).run(
+                rest, views, occlusion, lambda members, logits: sink(cancelled[members], logits)
+            )
+            outcome.measured.add(replace(found.measured, evaluated=0, cancelled=len(cancelled)))
+            outcome.doubts[cancelled] = 0
+        return outcome
+
+
+def _naive_part(plan: LogicalPlan, members: IntArray) -> LogicalPlan:
+    """Full inference at some of a plan's positions, ``members``."""
+    naive = LogicalPlan.naive(plan.network, plan.positions[members], plan.patch, plan.bounded, plan.uniform)
+    return replace(naive, frozen=plan.frozen)

@@ -48,7 +48,7 @@ class Occluder:
         self, engine: Engine, network: Network, identity: str, positions: IntArray, patch: Size, *, uniform: bool
     ) -> None:
         self._engine, self._network, self._identity = engine, network, identity
-        self._plan = engine.plan(network, positions, patch, uniform=uniform).physical
+        self._planned = engine.plan(network, positions, patch, uniform=uniform)
         self._finished, self._executed = 0, 0
 
     @property
@@ -63,7 +63,7 @@ class Occluder:
         gives something else, as after a change of the module that its trace does not have; ExecutionError where the
         network's output is not finite.
         """
-        plan = self._plan
+        plan = self._planned.physical
         views, kept = self._engine.materialize(plan, self._identity, image)
         self._executed += 0 if kept else self._network.macs
         baseline = plan.backend.memory.download(views[plan.logical.network.output.name]).reshape(1, -1)
@@ -73,5 +73,6 @@ class Occluder:
 
     def run(self, image: ViewedImage, occlusion: Occlusion, sink: Sink, on_progress: Progress | None = None) -> None:
         """Hand the logits of every position to ``sink``; raises what it raises, ExecutionError and Interrupted."""
-        self._executed += self._engine.execute(self._plan, image.views, occlusion, sink, on_progress).macs
-        self._finished += len(self._plan.logical.positions)
+        outcome = self._engine.execute(self._planned, image.views, occlusion, sink, on_progress)
+        self._executed += outcome.measured.macs
+        self._finished += len(self._planned.physical.logical.positions)

@@ -104,9 +104,8 @@ class Rounds:
         start, interrupted = time.perf_counter(), None
         try:
             occlusion = self._query.occlusion()
-            self.measured.add(
-                self._engine.execute(planned.physical, views, occlusion, sink, self._report, self._analyze)
-            )
+            outcome = self._engine.execute(planned, views, occlusion, sink, self._report, self._analyze)
+            self.measured.add(outcome.measured)
         except Interrupted as stopped:
             interrupted = stopped
         self.seconds["execute"] += time.perf_counter() - start

@@ -73,6 +73,9 @@ class HeatMap:
                     evaluated; None for other maps
     ssim_estimate   the expected structural similarity of a sampled map to the exact one, the lowest over the classes;
                     None for other maps
+    checked         (positions, worst): at how many positions, besides the unmodified image, the map was compared with
+                    the model itself, and the worst difference over what Exact allows; above 1 the check has failed,
+                    and the map was then evaluated in full by the model itself.  None where nothing was compared
 
     Two heat maps are equal only when they are the same object; compare ``values``.
     Raises ``ValueError`` for arrays of inconsistent shapes or of wrong types.
@@ -99,6 +102,7 @@ class HeatMap:
     evaluated: NDArray[np.bool_] = None  # type: ignore[assignment]  # by default where there are values
     error: NDArray[np.float32] | None = None
     ssim_estimate: float | None = None
+    checked: tuple[int, float] | None = None
     stats: Stats
 
     def __post_init__(self) -> None:
