@@ -26,6 +26,7 @@ from kdb.language.arguments import Arguments
 from kdb.models import zoo
 from kdb.models.identity import unexplained
 from kdb.models.model import Model
+from kdb.models.reference import ModuleReference
 from kdb.operators.network import Network
 from kdb.system.interrupts import deferred
 
@@ -37,13 +38,20 @@ PARAMETER_MODEL = "model"
 class TracedModel:
     """A model and its network; ``identity`` is a hex digest of graph, weights and preprocessing, never of a name.
 
-    ``activation`` makes probabilities of the network's outputs: 'softmax', 'sigmoid' or 'none'.
+    ``activation`` makes probabilities of the network's outputs: 'softmax', 'sigmoid' or 'none'.  ``shortened`` says
+    that the module ends with it, and the network does not.
     """
 
     model: Model
     network: Network
     activation: str
     identity: str
+    shortened: bool = False
+
+    @property
+    def reference(self) -> ModuleReference:
+        """The module itself, which gives what the network should give."""
+        return ModuleReference(self.model.module, self.shortened)
 
 
 @dataclass(frozen=True)
@@ -219,6 +227,11 @@ class Catalog:
         model.shared = False
         return model
 
+    def retraced(self, model: Model) -> TracedModel:
+        """The network of ``model`` traced anew, though its fingerprint is the same."""
+        self.forget(model)
+        return self.traced(model)
+
     def traced(self, model: Model) -> TracedModel:
         """The network of ``model`` as its module is now; raises ModelError where it cannot be traced."""
         fingerprint = model.fingerprint()
@@ -258,7 +271,7 @@ class Catalog:
         if model.shared and (rest := unexplained(network, module)):
             parts.append(rest)
         identity = hashlib.sha256(" ".join(parts).encode()).hexdigest()
-        return TracedModel(model, network, activation, identity)
+        return TracedModel(model, network, activation, identity, activation == own)
 
 
 def _forget_module(catalog: ref[Catalog], key: int) -> None:

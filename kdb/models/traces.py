@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from kdb.frontends.trace_cache import trace
 from kdb.models.fingerprint import fingerprint
 from kdb.models.identity import unexplained, weights_digest
+from kdb.models.reference import ModuleReference
 from kdb.operators.network import Network
 from kdb.system.interrupts import deferred
 
@@ -29,10 +30,11 @@ MOST_OUTPUTS = 1 << 16
 
 @dataclass(frozen=True, eq=False)
 class TracedModule:
-    """A module's network, and a digest of all that it computes with."""
+    """A module's network, a digest of all that it computes with, and the module itself."""
 
     network: Network
     identity: str
+    reference: ModuleReference
 
 
 class Traces:
@@ -60,7 +62,7 @@ class Traces:
                 network = trace(module, shape, None)
             parts = [network.digest, weights_digest(self.module), unexplained(network, module)]
             identity = hashlib.sha256(" ".join(filter(None, parts)).encode()).hexdigest()
-            self._traces[key] = TracedModule(network, identity)
+            self._traces[key] = TracedModule(network, identity, ModuleReference(self.module))
             if len(self._traces) > TRACES_KEPT:
                 self._traces.popitem(last=False)
         self._traces.move_to_end(key)
