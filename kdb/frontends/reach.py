@@ -93,7 +93,7 @@ class Reached:
         self._found: list[object] = []  # keeps them alive, so that ids stay theirs
         self._numbers: dict[int, int] = {}
         self._keyless: set[int] = set()
-        self._ref(root)
+        self._number(root)
         for hooks in (nn_module._global_forward_pre_hooks, nn_module._global_forward_hooks):
             self._hooks(hooks)
 
@@ -115,18 +115,21 @@ class Reached:
             return repr(value)
         if isinstance(value, _SHOWN):
             return f"{_name(kind)} {value!r}"
-        if kind is FunctionType and _is_library(value.__globals__.get("__name__")):  # type: ignore[attr-defined]
-            if not value.__closure__ and not value.__dict__:  # type: ignore[attr-defined]
+        if isinstance(value, FunctionType) and _is_library(home := _home(value)):
+            wraps = value.__closure__ or value.__dict__
+            if not wraps or _top(home) == "kdb":  # what kdb's own hooks collect is no part of a model
                 return _name(value)
-        elif isinstance(value, type) and _is_library(value.__module__):
+        elif isinstance(value, type) and _is_library(str(value.__module__)):
             return _name(value)
         elif isinstance(value, ModuleType) and _is_library(value.__name__):
             return value.__name__
-        number = self._numbers.get(id(value))
-        if number is None:
-            number = self._numbers[id(value)] = len(self._found)
+        return self._number(value)
+
+    def _number(self, value: object) -> str:
+        if id(value) not in self._numbers:
+            self._numbers[id(value)] = len(self._found)
             self._found.append(value)
-        return f"#{number}"
+        return f"#{self._numbers[id(value)]}"
 
     def _refs(self, values: Iterable[object]) -> Iterator[str]:
         return map(self._ref, values)
@@ -241,9 +244,9 @@ class Reached:
         patched = [
             f"{base.__name__}.{key}:{self._ref(value)}"
             for base in kind.__mro__
-            if _is_library(base.__module__)
+            if _is_library(str(base.__module__))
             for key, value in vars(base).items()
-            if type(value) is FunctionType and not _is_library(value.__globals__.get("__name__"))
+            if type(value) is FunctionType and not _is_library(_home(value))
         ]
         return " ".join([self._ref(kind), *patched])
 
@@ -261,7 +264,7 @@ class Reached:
         cells = value.__closure__ or ()
         yield from self._refs(cells)
         yield from self._items(vars(value).items())
-        if _is_library(value.__globals__.get("__name__")):
+        if _is_library(_home(value)):
             return  # a wrapper around what the closure holds
         yield from self._refs((value.__defaults__, value.__kwdefaults__))
         texts: list[str] = []
@@ -274,7 +277,7 @@ class Reached:
         if id(space) in seen:
             return
         seen.add(id(space))
-        users = not _is_library(space.get("__name__"))
+        users = not _is_library(str(space.get("__name__")))
         for name in names:
             if name not in space:
                 continue
@@ -329,9 +332,14 @@ def _top(module: str) -> str:
     return module.partition(".")[0]
 
 
+def _home(function: FunctionType) -> str:
+    """The module that a function was defined in; its attribute may be that of another, which it wraps."""
+    return str(function.__globals__.get("__name__"))
+
+
 @lru_cache(maxsize=4096)
-def _is_library(module: object) -> bool:
-    return isinstance(module, str) and _top(module) in _LIBRARIES
+def _is_library(module: str) -> bool:
+    return _top(module) in _LIBRARIES
 
 
 def is_left_out(value: object) -> bool:

@@ -228,9 +228,18 @@ class Catalog:
         return model
 
     def retraced(self, model: Model) -> TracedModel:
-        """The network of ``model`` traced anew, though its fingerprint is the same."""
-        self.forget(model)
-        return self.traced(model)
+        """The network of ``model`` traced anew, though its fingerprint is the same; the one known if it is the same."""
+        known = model.trace
+        model.forget()
+        traced = self.traced(model)
+        if known is None:
+            return traced
+        before: TracedModel = known[1]
+        if before.identity != traced.identity:
+            self.on_forgotten(before.network)
+            return traced
+        model.trace = model.fingerprint(), before
+        return before
 
     def traced(self, model: Model) -> TracedModel:
         """The network of ``model`` as its module is now; raises ModelError where it cannot be traced."""
