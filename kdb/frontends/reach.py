@@ -2,7 +2,7 @@
 
 That is its layers with their attributes, parameters, buffers and hooks; of functions and methods the code, defaults,
 closures, and the globals that the code names; of containers the elements, and of other objects the attributes.  Code of
-Python, PyTorch, NumPy and kdb is taken as unchanged, and left out.
+Python and of installed packages is taken as unchanged, and left out, apart from that of their layers.
 """
 
 from __future__ import annotations
@@ -93,6 +93,7 @@ class Reached:
         self._found: list[object] = []  # keeps them alive, so that ids stay theirs
         self._numbers: dict[int, int] = {}
         self._keyless: set[int] = set()
+        self._whole: set[int] = set()
         self._number(root)
         for hooks in (nn_module._global_forward_pre_hooks, nn_module._global_forward_hooks):
             self._hooks(hooks)
@@ -115,13 +116,14 @@ class Reached:
             return repr(value)
         if isinstance(value, _SHOWN):
             return f"{_name(kind)} {value!r}"
-        if isinstance(value, FunctionType) and _is_library(home := _home(value)):
+        if isinstance(value, FunctionType) and _is_installed(home := _home(value)):
             wraps = value.__closure__ or value.__dict__
             if not wraps or _top(home) == "kdb":  # what kdb's own hooks collect is no part of a model
                 return _name(value)
-        elif isinstance(value, type) and _is_library(str(value.__module__)):
-            return _name(value)
-        elif isinstance(value, ModuleType) and _is_library(value.__name__):
+        elif isinstance(value, type) and _is_installed(str(value.__module__)):
+            if _is_library(str(value.__module__)) or not issubclass(value, torch.nn.Module):
+                return _name(value)
+        elif isinstance(value, ModuleType) and _is_installed(value.__name__):
             return value.__name__
         return self._number(value)
 
@@ -254,9 +256,15 @@ class Reached:
         yield _name(kind)
         yield from self._refs(kind.__bases__)
         # A layer is not made in a forward, and what makes it names much that no forward reads.
-        left_out = _NOT_CODE | ({"__init__"} if issubclass(kind, torch.nn.Module) else set())
+        is_layer = issubclass(kind, torch.nn.Module)
+        left_out = _NOT_CODE | ({"__init__"} if is_layer else set())
         for key, value in vars(kind).items():
-            if key not in left_out and not isinstance(value, _NATIVE):
+            if key in left_out or isinstance(value, _NATIVE):
+                continue
+            if is_layer and isinstance(value, FunctionType):
+                self._whole.add(id(value))
+                yield f"{key}:{self._number(value)}"
+            else:
                 yield f"{key}:{self._ref(value)}"
 
     def _function(self, value: FunctionType) -> Iterator[str]:
@@ -264,7 +272,7 @@ class Reached:
         cells = value.__closure__ or ()
         yield from self._refs(cells)
         yield from self._items(vars(value).items())
-        if _is_library(_home(value)):
+        if _is_installed(_home(value)) and id(value) not in self._whole:
             return  # a wrapper around what the closure holds
         yield from self._refs((value.__defaults__, value.__kwdefaults__))
         texts: list[str] = []
@@ -277,7 +285,7 @@ class Reached:
         if id(space) in seen:
             return
         seen.add(id(space))
-        users = not _is_library(str(space.get("__name__")))
+        users = not _is_installed(str(space.get("__name__")))
         for name in names:
             if name not in space:
                 continue
@@ -342,6 +350,13 @@ def _is_library(module: str) -> bool:
     return _top(module) in _LIBRARIES
 
 
+@lru_cache(maxsize=4096)
+def _is_installed(module: str) -> bool:
+    """Whether it belongs to Python or to an installed package, rather than to whoever uses them."""
+    place = str(getattr(sys.modules.get(_top(module)), "__file__", ""))
+    return _is_library(module) or "site-packages" in place or "dist-packages" in place
+
+
 def is_left_out(value: object) -> bool:
     """Whether an object is not looked into."""
     module = str(type(value).__module__)
@@ -353,6 +368,11 @@ def _defines_none(module: str) -> bool:
     return any(module == one or module.startswith(f"{one}.") for one in _LEFT_OUT)
 
 
+def is_elsewhere(tensor: torch.Tensor) -> bool:
+    """Whether the numbers of a tensor are not, or not all, in memory that is its own."""
+    return is_lazy(tensor) or tensor.is_meta or tensor.is_nested or tensor.layout != torch.strided
+
+
 def content(value: torch.Tensor | npt.NDArray[Any]) -> Any:
     """The bytes of a tensor or array of any type, layout and device, as a buffer: if possible without a copy."""
     if isinstance(value, np.ndarray):
@@ -360,7 +380,7 @@ def content(value: torch.Tensor | npt.NDArray[Any]) -> Any:
     if is_lazy(value) or value.is_meta:
         return b""
     value = value.detach()
-    if value.layout != torch.strided or value.is_quantized or type(value) is not torch.Tensor:
+    if is_elsewhere(value) or value.is_quantized or type(value) is not torch.Tensor:
         torch.save(value, file := io.BytesIO())
         return file.getvalue()
     value = value.cpu().resolve_conj().resolve_neg().contiguous()

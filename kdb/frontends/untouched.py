@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.parameter import is_lazy
 
-from kdb.frontends.reach import HOOKS, MARKS, Reached, content, is_left_out, slots
+from kdb.frontends.reach import HOOKS, MARKS, Reached, content, is_elsewhere, is_left_out, slots
 from kdb.system.interrupts import deferred
 
 log = logging.getLogger(__name__)
@@ -70,7 +69,7 @@ def _copied_bytes(value: object) -> int:
     """The bytes that have to be copied, so that the numbers of a tensor or array can be put back."""
     if isinstance(value, torch.nn.Parameter) or not isinstance(value, torch.Tensor | np.ndarray):
         return 0
-    return 0 if isinstance(value, torch.Tensor) and _is_elsewhere(value) else value.nbytes
+    return 0 if isinstance(value, torch.Tensor) and is_elsewhere(value) else value.nbytes
 
 
 def _restores_of(value: Any, whole: bool) -> Iterator[Restore]:
@@ -111,15 +110,10 @@ def _generator(value: Any) -> Iterator[Restore]:
         yield partial(setattr, value.bit_generator, "state", value.bit_generator.state)
 
 
-def _is_elsewhere(tensor: torch.Tensor) -> bool:
-    """Whether a tensor has no memory of its own that could be copied."""
-    return is_lazy(tensor) or tensor.is_meta or tensor.layout != torch.strided
-
-
 def _tensor(tensor: torch.Tensor, whole: bool) -> Restore:
     """Where a tensor's numbers lie, and whether it requires a gradient; the numbers too, if ``whole``."""
     needs_gradient = tensor.requires_grad
-    before = None if _is_elsewhere(tensor) else tensor.detach()
+    before = None if is_elsewhere(tensor) else tensor.detach()
     numbers = before.clone() if before is not None and whole else None
 
     def restore() -> None:
