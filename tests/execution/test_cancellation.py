@@ -1,4 +1,4 @@
-"""Where a delta nearly cancels its view before a layer that divides, the position is evaluated in full, and is exact."""
+"""Where a delta nearly cancels its view before a layer that divides, the position is evaluated in full: exactly."""
 
 from __future__ import annotations
 
