@@ -66,10 +66,12 @@ def of_query(environment: Environment, query: ImageQuery, heat_map: HeatMap) -> 
         scores, noise = own.scores(positions[there]), np.zeros((len(indices), 1))
         most = own.allowed(values)[:, None]
         difference = np.abs(values[:, there] - scores)
-        doubtful = (difference > DOUBT * most).any(axis=0)
-        if doubtful.any() and (exact := own.in_float64(positions[there[doubtful]])) is not None:
-            noise = np.abs(scores[:, doubtful] - exact).max(axis=1, keepdims=True)
-            scores[:, doubtful] = exact
+        if (doubtful := (difference > DOUBT * most).any(axis=0)).any():
+            in_doubt = positions[there[doubtful]]
+            exact = own.in_float64(in_doubt)
+            other = own.scores(in_doubt, at_once=1) if exact is None else exact
+            noise = np.abs(scores[:, doubtful] - other).max(axis=1, keepdims=True)
+            scores[:, doubtful] = scores[:, doubtful] if exact is None else exact
             difference = np.abs(values[:, there] - scores)
     most = np.maximum(most, 2 * noise)
     kinds = _kinds(bound, heat_map).reshape(-1)[there]
@@ -81,14 +83,11 @@ def of_query(environment: Environment, query: ImageQuery, heat_map: HeatMap) -> 
         rows.append((y, x, labels[worst], float(values[worst, there[i]]), own_score, off, most_of_it, kind, agrees))
     judged = [row[-1] for row in rows if row[-1] is not None]
     wrong, left = judged.count(False), len(rows) - len(judged)
-    lines = [
-        f"{heat_map.score} of {heat_map.model} at {len(rows)} of {len(positions)} positions",
-        f"differs at {wrong} of {len(judged)}" if wrong else f"agrees at {len(judged)}",
-    ]
-    if left:
-        lines[-1] += f"; at {left} the value is not exact, and not judged"
+    line = f"differs at {wrong} of {len(judged)} positions" if wrong else f"agrees at {len(judged)} positions"
+    line += f"; at {left} the value is not exact, and not judged" if left else ""
+    lines = (line, str(replace(bound.query, into=None)))
     columns = ("y", "x", "class", "kdb", "model", "difference", "allowed", "value", "agrees")
-    return Verification(columns, tuple(rows), tuple(lines))
+    return Verification(columns, tuple(rows), lines)
 
 
 def _chosen(heat_map: HeatMap, count: int, seed: int) -> IntArray:
@@ -131,13 +130,13 @@ class _Own:
         """[classes]: the unmodified image's probability or logit."""
         return self._scorer.baseline
 
-    def scores(self, positions: IntArray) -> Scores:
-        """[classes, n], with the patch at each of the ``positions`` [n, 2]."""
-        parts = [self._scorer.scores(self._reference.logits(images)) for images in self._occluded(positions)]
+    def scores(self, positions: IntArray, at_once: int = AT_ONCE) -> Scores:
+        """[classes, n], with the patch at each of the ``positions`` [n, 2], so many ``at_once``."""
+        parts = [self._scorer.scores(self._reference.logits(images)) for images in self._occluded(positions, at_once)]
         return np.concatenate(parts, axis=1)
 
     def in_float64(self, positions: IntArray) -> Scores | None:
-        """The same by the model in float64; None where it does not run so."""
+        """The same by a copy of the model in float64; None where it does not run so."""
         logits = [self._reference.in_float64(images) for images in [self._image[None], *self._occluded(positions)]]
         there = [each for each in logits if each is not None]
         if len(there) < len(logits):
@@ -145,9 +144,9 @@ class _Own:
         scorer = self._scorer_of(there[0])
         return np.concatenate([scorer.scores(each) for each in there[1:]], axis=1)
 
-    def _occluded(self, positions: IntArray) -> Iterator[npt.NDArray[np.float32]]:
-        for first in range(0, len(positions), AT_ONCE):
-            part = positions[first : first + AT_ONCE]
+    def _occluded(self, positions: IntArray, at_once: int = AT_ONCE) -> Iterator[npt.NDArray[np.float32]]:
+        for first in range(0, len(positions), at_once):
+            part = positions[first : first + at_once]
             yield self._occlusion.applied(self._image, part, self._query.bound.patch)
 
     def allowed(self, values: npt.NDArray[Any]) -> Scores:
