@@ -44,7 +44,7 @@ class Arguments:
         try:
             return np.asarray(self[parameter])
         except ValueError as error:
-            raise BindError(f"the parameter is no array: {error}") from error
+            raise BindError(f"the parameter {parameter} is no array: {error}") from error
 
     def plain(self, value: syntax.Value) -> Any:
         """An option's value, with parameters replaced by their values."""
