@@ -336,7 +336,8 @@ def _same_positions(saved: HeatMap, made: HeatMap) -> bool:
 
 def _count(heat_map: HeatMap) -> str:
     there = _there(heat_map)
-    return f"{int(heat_map.evaluated.sum())} of {int(there.sum())} evaluated, on a grid of {there.size}"
+    grid = "" if there.all() else f", on a grid of {there.size}"
+    return f"{int(heat_map.evaluated.sum())} of {int(there.sum())} evaluated{grid}"
 
 
 def _extent(size: Sequence[int] | None) -> str | None:
