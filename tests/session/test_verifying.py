@@ -318,6 +318,11 @@ class TestAFile:
         rows = fields(run(db, "VERIFY 'part.npz'"))
         assert rows["values"][-1] is False and "at (4, 4)" in rows["values"][1]
 
+    def test_nothing_is_written_whatever_the_query_in_the_file_says(self, db: Session, path: str) -> None:
+        whole = HeatMap.load(path)
+        replace(whole, query=f"{whole.query} INTO 'written.npz'").save(path)
+        assert run(db, f"VERIFY '{path}'").agrees and not Path("written.npz").exists()
+
     def test_what_is_no_map_of_a_query_is_refused(self, db: Session, path: str) -> None:
         whole = HeatMap.load(path)
         replace(whole, query="OCCLUDE everything").save("foreign.npz")
