@@ -16,10 +16,12 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from kdb.execution.bisection import to_blame
 from kdb.execution.cancellation import MOST
 from kdb.execution.executor import Executor, Outcome, Sink
 from kdb.execution.settings import Settings, declared
 from kdb.execution.stages import Occlusion
+from kdb.execution.verification import Compared, Reference
 from kdb.execution.views import MaterializedViews, ViewStore, materialize
 from kdb.geometry import IntArray, Size
 from kdb.kernels.base import Array, Backend
@@ -34,8 +36,8 @@ from kdb.planner.optimize import Applied, Memo, optimize
 from kdb.planner.permissions import EXACT, Permissions
 from kdb.planner.plan import LogicalPlan, PhysicalPlan
 from kdb.planner.presets import PRESETS, Preset
-from kdb.planner.rules import RULES, Context
-from kdb.system.threads import computing, limited_pools
+from kdb.planner.rules import RULES, Context, incremental
+from kdb.system.threads import computing, limited_pools, quiet
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +49,22 @@ PLANS_KEPT = 16
 
 @dataclass(frozen=True, eq=False)
 class Planned:
-    """A physical plan, what each rule did to it, the seconds that planning took, and the context that it is for."""
+    """A physical plan, what each rule did to it, the seconds that planning took, and the context that it is for.
 
+    ``network`` is the one that was planned for, before any rule rewrote it.
+    """
+
+    network: Network
     physical: PhysicalPlan
     history: tuple[Applied, ...]
     seconds: float
     context: Context
+
+    @property
+    def naive(self) -> bool:
+        """Whether nothing is computed incrementally, on the host, so that the model itself may as well be run."""
+        host = self.physical.backend.traits.computes_on_host
+        return host and not any(applied.fired for applied in self.history if applied.rule is incremental.RULE)
 
 
 def default_settings() -> Settings:
@@ -70,6 +82,7 @@ class Engine:
         self.settings, self._kept = settings, kept
         self._profiles: dict[str, CostProfile] = {}
         self.views = ViewStore(0)
+        self.compared = Compared()
         self._rewritten: Memo = WeakKeyDictionary()
         self._plans: OrderedDict[Hashable, tuple[Network, Planned]] = OrderedDict()
 
@@ -165,7 +178,7 @@ class Engine:
         switches = {rule.name: self.settings[f"rule.{rule.name}"] and rule.name not in without for rule in RULES}
         logical, history = optimize(naive, context, switches, memo=self._rewritten)
         physical = lower(logical, context)
-        return Planned(physical, history, time.perf_counter() - start, context)
+        return Planned(naive.network, physical, history, time.perf_counter() - start, context)
 
     def materialize(self, plan: PhysicalPlan, identity: str, image: Array) -> tuple[MaterializedViews, bool]:
         """The views that ``plan`` reads, and whether they were in the store.
@@ -217,6 +230,21 @@ class Engine:
             outcome.measured.add(replace(found.measured, evaluated=0, cancelled=len(cancelled)))
             outcome.doubts[cancelled] = 0
         return outcome
+
+    def to_blame(
+        self, planned: Planned, reference: Reference, image: Array, occlusion: Occlusion, position: int | None
+    ) -> str | None:
+        """In words, what first gives other values than the model itself; see :func:`kdb.execution.bisection.to_blame`.
+
+        None where that cannot be told, for whatever reason: this serves a warning only.
+        """
+        try:
+            with quiet():
+                plan, known = planned.physical, self._rewritten
+                return to_blame(planned.network, plan, known, reference, image, occlusion, position)
+        except Exception as error:
+            log.debug("what is to blame could not be found: %s", error)
+            return None
 
 
 def _naive_part(plan: LogicalPlan, members: IntArray) -> LogicalPlan:

@@ -98,4 +98,6 @@ class Pipeline:
             order = np.argsort(members, kind="stable")
             there = order[np.searchsorted(members, evaluated, sorter=order)]
             logits[there], doubts[there] = fetched().reshape(len(evaluated), -1), doubtful
+        if self._plan.logical.cut > 1:  # what is not finite may be so because of the deltas alone
+            doubts[~np.isfinite(logits).all(axis=1)] = np.inf
         return GroupResult(members, logits, doubts, measured)

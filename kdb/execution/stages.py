@@ -80,11 +80,21 @@ class Gathered:
 
 
 class DeltaStage:
-    """The layers before the cut: a batch of patches to maps of the layers that cross the cut."""
+    """The layers before the cut: a batch of patches to maps of the layers that cross the cut.
+
+    ``note`` is called with each layer, the batch's positions and their maps [n, H, W, C]: to find out what is wrong.
+    """
 
     def __init__(
-        self, stage: Stage, plan: PhysicalPlan, views: MaterializedViews, occlusion: Occlusion, analyze: bool
+        self,
+        stage: Stage,
+        plan: PhysicalPlan,
+        views: MaterializedViews,
+        occlusion: Occlusion,
+        analyze: bool,
+        note: Callable[[str, IntArray, Array], None] | None = None,
     ) -> None:
+        self._note = note
         self._stage, self._plan, self._views, self._analyze = stage, plan, views, analyze
         self._backend, self._network = plan.backend, plan.logical.network
         self._replacement = plan.backend.memory.upload(occlusion.replacement)
@@ -125,6 +135,7 @@ class DeltaStage:
         for step in self._stage.steps:
             if step.kernel is FUSED:
                 deltas[step.node.name] = deltas.pop(step.node.inputs[0])
+                self._tell(step, batch, deltas)
                 continue
             with timed(measured.layers, step.node.name):
                 if step.watched:
@@ -132,6 +143,7 @@ class DeltaStage:
                 deltas[step.node.name] = self._apply(step, deltas, batch, placed[step.node.name], measured)
                 if self._analyze:
                     self._backend.synchronize()
+                self._tell(step, batch, deltas)
                 for name in step.releases:
                     deltas.pop(name, None)
         return batch, {name: self._materialized(name, deltas.pop(name)) for name in self._stage.keeps}, doubtful
@@ -139,9 +151,18 @@ class DeltaStage:
     def _doubts(self, node: Node, deltas: Mapping[str, Delta]) -> Doubts:
         """Of a layer on vectors, whose only input changes."""
         (name,) = node.inputs
-        view, delta = self._views[name], Delta(deltas[name].boxes, deltas[name].values)  # not to be written over
-        given = materialize(self._backend, view, delta, self._network[name].shape.size)
-        return doubts(self._backend, self._network, node, [view], [given])
+        return doubts(self._backend, self._network, node, [self._views[name]], [self._maps(name, deltas[name])])
+
+    def _tell(self, step: Step, batch: IntArray, deltas: Mapping[str, Delta]) -> None:
+        """Call ``note``, if there is one, unless the kernel has computed the layer behind as well."""
+        if self._note is not None and step.epilogue is None:
+            name = step.node.name
+            self._note(name, batch, self._backend.memory.download(self._maps(name, deltas[name])))
+
+    def _maps(self, name: str, delta: Delta) -> Array:
+        """A layer's maps [n, H, W, C], in memory of their own."""
+        kept = Delta(delta.boxes, delta.values)
+        return materialize(self._backend, self._views[name], kept, self._network[name].shape.size)
 
     def _materialized(self, name: str, delta: Delta) -> Array:
         """The maps of a layer that crosses the cut: its view with the deltas added, [n, H, W, C]."""

@@ -193,6 +193,11 @@ class Catalog:
             hint = did_you_mean(name, self.names()) or "; SHOW MODELS lists those there are, besides timm/NAME"
             raise UnknownName(f"unknown model '{name}'{hint}", name) from None
 
+    def retraced(self, model: Model) -> TracedModel:
+        """The network of ``model`` traced anew, though its fingerprint is the same."""
+        self._traces.pop(model, None)
+        return self.traced(model)
+
     def traced(self, model: Model) -> TracedModel:
         """The network of ``model`` as its weights are now; raises ModelError where it cannot be traced."""
         fingerprint = model.fingerprint()

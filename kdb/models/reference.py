@@ -48,7 +48,10 @@ class ModuleReference:
             return None
 
     def layers(self, image: Array) -> Mapping[str, Array]:
-        """What each part of the module gives for ``image`` [H, W, C]: [h, w, c] by path, where that is one map."""
+        """What each part without parts of its own gives for ``image`` [H, W, C]: [h, w, c] by path, if it is one map.
+
+        Of a part that is called several times, what it gives last.
+        """
         found: dict[str, Array] = {}
 
         def note(path: str, part: nn.Module, given: Any, made: Any) -> None:
@@ -56,7 +59,8 @@ class ModuleReference:
                 whole = made[0].float().cpu()
                 found[path] = (whole.permute(1, 2, 0) if whole.ndim == 3 else whole[None, None]).numpy().copy()
 
-        hooks = [part.register_forward_hook(partial(note, path)) for path, part in self._module.named_modules()]
+        leaves = ((path, part) for path, part in self._module.named_modules() if not any(part.children()))
+        hooks = [part.register_forward_hook(partial(note, path)) for path, part in leaves]
         try:
             self._run(self._module, image[None], _dtype(self._module))
         finally:

@@ -33,9 +33,9 @@ Score = Literal["probability", "drop", "logit", "logit_drop"]
 class Stats:
     """What a heat map cost.
 
-    ``seconds`` has the elapsed seconds to find and ``trace`` the model, to ``plan``, to ``materialize`` and to
-    ``execute``, and their ``total``, which leaves out reading the image; keys that end in ``(threads)`` are sums over
-    the workers.  ``kernels`` counts the layers that each kernel was chosen for.
+    ``seconds`` has the elapsed seconds to find and ``trace`` the model, to ``plan``, to ``materialize``, to
+    ``execute`` and to ``check`` the map, and their ``total``, which leaves out reading the image; keys that end in
+    ``(threads)`` are sums over the workers.  ``kernels`` counts the layers that each kernel was chosen for.
     """
 
     naive_macs: int

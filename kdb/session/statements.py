@@ -17,7 +17,7 @@ from kdb.planner import calibration
 from kdb.planner.explain import explain
 from kdb.planner.rendering import render
 from kdb.planner.rules import RULES
-from kdb.queries import clauses, evaluation, planning, sources
+from kdb.queries import checking, clauses, evaluation, planning, sources
 from kdb.queries.sources import Found
 from kdb.results.files import filled_in
 from kdb.results.maps import HeatMap, HeatMaps
@@ -102,7 +102,10 @@ class Statements:
         if not statement.analyze:
             bound = self._binder.bind(query, arguments)
             planned, note = planning.first_round(engine, bound)
-            explained = explain(str(query), planned.physical, planned.history, planned.context, note, bound.tuned)
+            check = checking.planned(engine, bound, planned)
+            explained = explain(
+                str(query), planned.physical, planned.history, planned.context, note, bound.tuned, check
+            )
         else:
             found, several = self._binder.find_images(query, arguments)
             if several and len(found) != 1:
@@ -117,6 +120,7 @@ class Statements:
                 run.planned.context,
                 run.note,
                 bound_on.bound.tuned,
+                checking.found(run.heat_map.checked, run.measured.cancelled),
                 run.measured.layers,
                 run.heat_map.stats.seconds["execute"],
             )
