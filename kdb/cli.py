@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning, ParseError
+from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning, ParseError, VerificationWarning
 from kdb.system.interrupts import deferred
 from kdb.system.progress import ProgressBar
 from kdb.version import __version__
@@ -64,6 +64,7 @@ class Client:
         """Run a script, print each result as soon as it is there, and return the exit status."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OmissionWarning)  # the image's error is printed instead
+            warnings.simplefilter("always", VerificationWarning)  # of each map, and not of the first alone
             warnings.showwarning = self._warn
             return self._run(text)
 

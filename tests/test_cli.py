@@ -22,7 +22,7 @@ import kdb
 from benchmarks import photos
 from kdb import cli
 from kdb.cli import Client, shell, summary
-from kdb.errors import Interrupted
+from kdb.errors import Interrupted, VerificationWarning
 from kdb.results.maps import HeatMap, HeatMaps
 from kdb.results.tables import Table
 from kdb.session.session import Session
@@ -172,13 +172,14 @@ class TestClient:
 
     def test_a_warning_is_a_line_among_the_errors(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         def warned(*_: object) -> Table:
-            warnings.warn("the map is evaluated in full", UserWarning, stacklevel=1)
+            for _ in range(2):
+                warnings.warn("it is evaluated in full", VerificationWarning, stacklevel=1)
             return Table(("a",), ())
 
         monkeypatch.setattr(client.session._statements, "run", warned)
         shown = warnings.showwarning
         assert client.run("SHOW RULES") == 0
-        assert said(client)[1] == "warning: the map is evaluated in full\n" and warnings.showwarning is shown
+        assert said(client)[1] == 2 * "warning: it is evaluated in full\n" and warnings.showwarning is shown
 
     def test_a_summary_names_the_place_that_matters_most(self, session: Session) -> None:
         hm = session.execute("OCCLUDE cat WITH patch(6, 6) USING tiny FOR CLASS 1 SCORE logit_drop")
