@@ -7,7 +7,7 @@ of.  The model itself is a :class:`Reference`: images in, logits out, with nothi
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -31,6 +31,8 @@ FROM = 64
 """Positions from which a map is compared at some of them; of a smaller one, the unmodified image alone is."""
 REMEMBERED = 4096
 """Comparisons of unmodified images that are remembered."""
+AT_ONCE = 16
+"""Images that the model itself takes at a time."""
 USUAL = 6
 """Positions that are compared, unless the setting says how many."""
 
@@ -82,11 +84,13 @@ def allowed(rows: Rows) -> Rows:
     return np.asarray(np.maximum(np.minimum(SCALE * largest, RANGE * extent), FLAT * largest))
 
 
-def chosen(rows: Rows, doubts: npt.NDArray[np.floating], count: int, seed: int) -> IntArray:
+def chosen(
+    rows: Rows, doubts: npt.NDArray[np.floating], count: int, seed: int, compared: Collection[int] = ()
+) -> IntArray:
     """Up to ``count`` positions to compare, of those at which all ``rows`` [rows, n] are numbers.
 
     The extremes of the row with the largest range; those where a delta most nearly cancels, by ``doubts`` [n]; the
-    rest at random.
+    rest those that were ``compared`` already, or random ones.
     """
     there = np.flatnonzero(np.isfinite(rows).all(axis=0))
     if not len(there):
@@ -96,7 +100,7 @@ def chosen(rows: Rows, doubts: npt.NDArray[np.floating], count: int, seed: int) 
     doubtful = there[np.argsort(-doubts[there], kind="stable")][:2]
     first = [there[widest.argmin()], there[widest.argmax()], *doubtful[doubts[doubtful] > 0]]
     others = np.random.default_rng(seed).permutation(there)
-    return np.array(list(dict.fromkeys([*first, *others]))[:count], np.int64)
+    return np.array(list(dict.fromkeys([*first, *compared, *others]))[:count], np.int64)
 
 
 class Compared:
@@ -127,18 +131,23 @@ def worst(
     for one image at a time.
     """
     with all_threads(threads):
-        own = rows(reference.logits(images))
+        own = rows(np.concatenate([reference.logits(part) for part in _parts(images, AT_ONCE)]))
         ratios = _over(found - own, most)
         if (ratios <= DOUBT).all():
             return ratios
-        exact = reference.in_float64(images)
-        if exact is None:
-            alone = np.concatenate([reference.logits(images[i : i + 1]) for i in range(len(images))])
-            truth, noise = own, rows(alone) - own
-        else:
-            truth = rows(exact)
+        exact = [reference.in_float64(part) for part in _parts(images, AT_ONCE)]
+        there = [part for part in exact if part is not None]
+        if len(there) == len(exact):
+            truth = rows(np.concatenate(there))
             noise = own - truth
+        else:
+            truth = own
+            noise = rows(np.concatenate([reference.logits(part) for part in _parts(images, 1)])) - own
     return _over(found - truth, np.maximum(most, 2 * np.nan_to_num(np.abs(noise)).max(axis=1)))
+
+
+def _parts(images: Array, size: int) -> list[Array]:
+    return [images[first : first + size] for first in range(0, len(images), size)]
 
 
 def _over(difference: Rows, most: Rows) -> Rows:

@@ -41,6 +41,8 @@ class Evidence:
         self._doubts = np.zeros(count, np.float32)
         self._by_model = np.zeros(count, bool)
         self._rounds: list[tuple[IntArray, Planned]] = []
+        self._compared: dict[int, float] = {}
+        self._unmodified: float | None = None
 
     def take(
         self, cells: IntArray, planned: Planned, rows: Rows, doubts: npt.NDArray[np.floating], by_model: bool
@@ -63,26 +65,30 @@ class Evidence:
         count = wanted(settings["verify"], len(self._doubts))
         if count is None or bound.permissions.precision == "tf32":  # the views are of that precision too
             return None
-        unmodified = scorer.rows(baseline[None])
-        rows = np.zeros((len(unmodified), len(self._doubts))) * np.nan if self._rows is None else self._rows
         if self._by_model.any():
             return Verdict(Checked(int(self._by_model.sum()), 0.0))
-        cells = chosen(rows, self._doubts, count, settings["seed"])
+        unmodified = scorer.rows(baseline[None])
+        rows = np.full((len(unmodified), len(self._doubts)), np.nan) if self._rows is None else self._rows
+        cells = chosen(rows, self._doubts, count, settings["seed"], self._compared)
         key = (bound.traced.identity, _digest(self._image), scorer.classes, scorer.kind)
-        known = None if bound.traced.model.shared else self._engine.compared.get(key)
-        if known is not None and not len(cells):
-            return Verdict(Checked(0, known))
-        occlusion, positions = self._query.occlusion(), bound.selection.positions[cells]
-        images = occlusion.applied(self._image, positions, bound.patch)
-        images = np.concatenate([self._image[None], images]) if known is None else images
-        found = np.concatenate([unmodified, rows[:, cells]] if known is None else [rows[:, cells]], axis=1)
-        most = allowed(np.concatenate([unmodified, rows], axis=1))
-        ratios = worst(bound.traced.reference, scorer.rows, images, found, most, settings["threads"])
-        if known is None:
-            self._engine.compared.note(key, float(ratios[0]))
-        there = ratios[len(ratios) - len(cells) :]
-        cell = int(cells[there.argmax()]) if len(cells) else None
-        return Verdict(Checked(len(cells), float(ratios.max())), float(ratios[0]) if known is None else 0.0, cell)
+        if self._unmodified is None and not bound.traced.model.shared:
+            self._unmodified = self._engine.compared.get(key)
+        new = np.array([cell for cell in cells.tolist() if cell not in self._compared], np.int64)
+        first = self._unmodified is None
+        if first or len(new):
+            images = self._query.occlusion().applied(self._image, bound.selection.positions[new], bound.patch)
+            images = np.concatenate([self._image[None], images]) if first else images
+            found = np.concatenate([unmodified, rows[:, new]], axis=1) if first else rows[:, new]
+            most = allowed(np.concatenate([unmodified, rows], axis=1))
+            ratios = worst(bound.traced.reference, scorer.rows, images, found, most, settings["threads"]).tolist()
+            if first:
+                self._unmodified = ratios.pop(0)
+                self._engine.compared.note(key, self._unmodified)
+            self._compared |= dict(zip(new.tolist(), ratios, strict=True))
+        assert self._unmodified is not None, "it was compared now or before"
+        there = [self._compared[cell] for cell in cells.tolist()]
+        cell = int(cells[np.argmax(there)]) if there else None
+        return Verdict(Checked(len(cells), max([*there, self._unmodified])), self._unmodified, cell)
 
     def to_blame(self, verdict: Verdict) -> str | None:
         """In words, what gives other values than the model itself; None where that cannot be told."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from kdb.errors import Error, Interrupted, OmissionWarning
 from kdb.results import npz, render
 from kdb.results.files import FilePath, file_format, files_of_several, write_result
+from kdb.results.wording import checked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -213,6 +214,7 @@ class HeatMap:
         state = "exact" if self.exact else "approximate"
         state += "" if self.ssim_estimate is None else f" (SSIM about {self.ssim_estimate:.2f})"
         state += "" if self.complete else ", partial"
+        state += "" if self.checked is None else f", {checked(*self.checked)}"
         return f"<HeatMap {name}: {self.score} {shape}, {baseline}{span}, {state}>"
 
 
