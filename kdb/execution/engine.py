@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import count
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -84,6 +85,7 @@ class Engine:
         self.views = ViewStore(0)
         self.compared = Compared()
         self._rewritten: Memo = WeakKeyDictionary()
+        self._serial, self._serials = count(), WeakKeyDictionary[Network, int]()
         self._plans: OrderedDict[Hashable, tuple[Network, Planned]] = OrderedDict()
 
     def profile(self, threads: int) -> CostProfile:
@@ -196,9 +198,10 @@ class Engine:
         network = plan.logical.network
         self.views.budget = self.settings["view_budget"] << 20
         self.views.trim()  # the budget may have been lowered since
-        # The rewritten network's digest, since views are of its layers; the identity, since digests name no weights.
+        # Views are of one network as the rules left it; another of the same identity may round its weights otherwise.
+        serial = self._serials.setdefault(network, next(self._serial))
         digest = hashlib.sha256(image).hexdigest()
-        key = (identity, network.digest, plan.backend.name, image.shape, digest)
+        key = (serial, identity, plan.backend.name, image.shape, digest)
 
         def compute(wanted: Collection[str]) -> MaterializedViews:
             def work() -> MaterializedViews:
