@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from benchmarks import photos
 from benchmarks.calibrated import calibrated
 from kdb.errors import ModelError
-from kdb.execution.views import materialize
 from kdb.frontends.torch_export import trace
 from kdb.kernels.cpu.backend import CpuBackend
+from kdb.operators.inference import materialize
 from kdb.operators.network import Network
 from kdb.operators.pooling import GlobalMean
 from kdb.operators.sources import Opaque
