@@ -1,4 +1,7 @@
-"""Layers outside the vocabulary: cuts them out of the exported graph as one function that PyTorch evaluates."""
+"""Layers outside the vocabulary: cuts them out of the exported graph as one function that PyTorch evaluates.
+
+It computes in the dtypes that the graph had, whatever the network before it computes in.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,13 @@ Copies = dict[torch.fx.Node, torch.fx.Node]
 
 
 def make_tail(
-    exported: torch.fx.Graph, opaque: Mapping[str, str], values: Mapping[str, Any]
+    exported: torch.fx.Graph, dtype: torch.dtype, opaque: Mapping[str, str], values: Mapping[str, Any]
 ) -> tuple[Tail, tuple[str, ...]]:
     """One function of all opaque nodes that the result needs, and the names of the layers whose maps it takes.
 
-    ``opaque`` says why nodes are opaque, ``values`` has the values of the others, as :func:`translate` found them.
-    Nodes that the result does not need, such as asserts, are left out.
+    ``dtype`` is the image's, and that of all traced tensors in the graph.  ``opaque`` says why nodes are opaque,
+    ``values`` has the values of the others, as :func:`translate` found them.  Nodes that the result does not need,
+    such as asserts, are left out.
     """
 
     def is_repeated(node: torch.fx.Node) -> bool:
@@ -54,7 +58,7 @@ def make_tail(
             value = values[source.name]
             if isinstance(value, torch.Tensor):
                 name = f"constant_{len(copies)}"
-                root.register_buffer(name, value.float() if value.is_floating_point() else value)
+                root.register_buffer(name, value)
                 copies[source] = graph.get_attr(name)
             elif isinstance(value, torch.fx.GraphModule):
                 root.add_module(str(source.target), value)
@@ -66,7 +70,7 @@ def make_tail(
         copies[node] = graph.node_copy(node, lambda source: copies[source])
     graph.output(copies[result])
     names = tuple(dict.fromkeys(value.name for value in crossing))
-    return _tail(torch.fx.GraphModule(root, graph), crossing, names), names
+    return _tail(torch.fx.GraphModule(root, graph), dtype, crossing, names), names
 
 
 def result_of(exported: torch.fx.Graph) -> torch.fx.Node:
@@ -85,7 +89,9 @@ def _copy_symbol(graph: torch.fx.Graph, node: torch.fx.Node, batch: torch.fx.Nod
     return graph.node_copy(node, lambda source: copies[source])
 
 
-def _tail(module: torch.fx.GraphModule, crossing: Sequence[Traced], names: Sequence[str]) -> Tail:
+def _tail(
+    module: torch.fx.GraphModule, dtype: torch.dtype, crossing: Sequence[Traced], names: Sequence[str]
+) -> Tail:
     """The graph as a function of the maps [n, H, W, C] of the layers ``names``; ``crossing`` are its inputs, as views
     of these maps, of which several may be of one map."""
 
@@ -96,13 +102,14 @@ def _tail(module: torch.fx.GraphModule, crossing: Sequence[Traced], names: Seque
         if device not in modules:
             modules[device] = copy.deepcopy(module).to(device)
         with torch.inference_mode():
-            y: torch.Tensor = modules[device](*(_as_traced(maps[v.name], v) for v in crossing), len(inputs[0]))
+            tensors = (as_traced(maps[value.name], value).to(dtype) for value in crossing)
+            y: torch.Tensor = modules[device](*tensors, len(inputs[0])).float()
         return y
 
     return tail
 
 
-def _as_traced(x: torch.Tensor, value: Traced) -> torch.Tensor:
+def as_traced(x: torch.Tensor, value: Traced) -> torch.Tensor:
     """A map [n, H, W, C] in the layout that the traced tensor had; contiguous, as views in the graph may require."""
     atoms = [BATCH, *(atom for atom in (value.y, value.x) if atom is not None), *value.channels]
     n = len(x)

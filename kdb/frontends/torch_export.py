@@ -46,7 +46,7 @@ def traced(module: torch.nn.Module, shape: tuple[int, int, int]) -> tuple[Networ
         check_independence(module, images, logits)
     try:
         graph, state = _recorded(program, module)
-        return translate(graph, state, shape, partial(make_tail, program.graph)), graph
+        return translate(graph, state, shape, partial(make_tail, program.graph, graph.dtype)), graph
     except ModelError:
         raise
     except Exception as error:  # translators may meet arguments that they do not expect: one error, no traceback
@@ -124,6 +124,7 @@ def _recorded(program: ExportedProgram, module: torch.nn.Module) -> tuple[Graph,
     for node in program.graph.nodes:
         if node.op == "placeholder" and specs[node.name].kind == InputKind.USER_INPUT:
             inputs.append(Input(node.name, "image"))
+            dtype = node.meta["val"].dtype
         elif node not in needed:
             continue
         elif node.op == "call_function":
@@ -137,7 +138,7 @@ def _recorded(program: ExportedProgram, module: torch.nn.Module) -> tuple[Graph,
         else:  # a branch of torch.cond
             state[str(node.target)] = getattr(program.graph_module, str(node.target))
             inputs.append(Input(node.name, "state", str(node.target)))
-    return Graph(tuple(inputs), tuple(calls), result_of(program.graph).name, constants), state
+    return Graph(tuple(inputs), tuple(calls), result_of(program.graph).name, dtype, constants), state
 
 
 def _needed(graph: torch.fx.Graph) -> dict[torch.fx.Node, None]:
@@ -164,6 +165,7 @@ def _call(node: torch.fx.Node) -> Call:
         args=_arguments(node.args),
         kwargs={name: _arguments(each) for name, each in node.kwargs.items()},
         shape=tuple(map(_hint, value.shape)) if isinstance(value, torch.Tensor) else None,
+        dtype=value.dtype if isinstance(value, torch.Tensor) else None,
         number=_hint(value) if isinstance(value, int | torch.SymInt) else None,
         layer=_layer(node),
     )
