@@ -41,14 +41,14 @@ def make_tail(
     needed = [node for node in exported.nodes if node in wanted]
     graph = torch.fx.Graph()
     copies: Copies = {}
-    crossing: list[Traced] = []
+    crossing: dict[str, Traced] = {}
     root = torch.nn.Module()
     for node in needed:
         for source in node.all_input_nodes:
             value = values.get(source.name)
             if source not in copies and isinstance(value, Traced):
                 copies[source] = graph.placeholder(f"value_{len(crossing)}")
-                crossing.append(value)
+                crossing[source.name] = value
     # The batch size is an input of its own, since no input tensor need have it as a dimension.
     batch = graph.placeholder("batch")
     for node in needed:
@@ -69,8 +69,13 @@ def make_tail(
                 raise ModelError(f"the model cannot be traced: {opaque[node.name]}")
         copies[node] = graph.node_copy(node, lambda source: copies[source])
     graph.output(copies[result])
-    names = tuple(dict.fromkeys(value.name for value in crossing))
-    return _tail(torch.fx.GraphModule(root, graph), dtype, crossing, names), names
+    names = tuple(dict.fromkeys(value.name for value in crossing.values()))
+    return TorchTail(torch.fx.GraphModule(root, graph), dtype, crossing, names), names
+
+
+def value_of(program: torch.export.ExportedProgram, source: str) -> Any:
+    """The value of an input of the exported graph: a parameter, a buffer, or a constant of the forward."""
+    return program.state_dict[source] if source in program.state_dict else program.constants[source]
 
 
 def result_of(exported: torch.fx.Graph) -> torch.fx.Node:
@@ -89,24 +94,36 @@ def _copy_symbol(graph: torch.fx.Graph, node: torch.fx.Node, batch: torch.fx.Nod
     return graph.node_copy(node, lambda source: copies[source])
 
 
-def _tail(
-    module: torch.fx.GraphModule, dtype: torch.dtype, crossing: Sequence[Traced], names: Sequence[str]
-) -> Tail:
-    """The graph as a function of the maps [n, H, W, C] of the layers ``names``; ``crossing`` are its inputs, as views
-    of these maps, of which several may be of one map."""
+class TorchTail:
+    """The opaque part of a graph as a function of the maps [n, H, W, C] of the layers ``names``.
 
-    modules = {torch.device("cpu"): module}
+    ``crossing`` are the nodes whose values it takes, by name, as views of these maps, of which several may be of one.
+    ``dtype`` is theirs in the graph.
+    """
 
-    def tail(inputs: Sequence[torch.Tensor]) -> torch.Tensor:
-        maps, device = dict(zip(names, inputs, strict=True)), inputs[0].device
-        if device not in modules:
-            modules[device] = copy.deepcopy(module).to(device)
+    def __init__(
+        self, module: torch.fx.GraphModule, dtype: torch.dtype, crossing: Mapping[str, Traced], names: Sequence[str]
+    ) -> None:
+        self.crossing = crossing
+        self._dtype, self._names = dtype, names
+        self._modules = {torch.device("cpu"): module}
+
+    def __call__(self, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The logits, float32 [n, K]."""
+        maps = dict(zip(self._names, inputs, strict=True))
+        return self._run([as_traced(maps[value.name], value) for value in self.crossing.values()], len(inputs[0]))
+
+    def of(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The logits that it makes of the values of the nodes ``crossing``, for a batch as that of the example."""
+        return self._run([values[name] for name in self.crossing], BATCH.length)
+
+    def _run(self, tensors: Sequence[torch.Tensor], n: int) -> torch.Tensor:
+        device = tensors[0].device
+        if device not in self._modules:
+            self._modules[device] = copy.deepcopy(self._modules[torch.device("cpu")]).to(device)
         with torch.inference_mode():
-            tensors = (as_traced(maps[value.name], value).to(dtype) for value in crossing)
-            y: torch.Tensor = modules[device](*tensors, len(inputs[0])).float()
-        return y
-
-    return tail
+            y: torch.Tensor = self._modules[device](*(each.to(self._dtype) for each in tensors), n)
+        return y.float()
 
 
 def as_traced(x: torch.Tensor, value: Traced) -> torch.Tensor:

@@ -21,14 +21,16 @@ from torch.fx.experimental import symbolic_shapes
 from kdb.errors import ModelError
 from kdb.frontends.axes import BATCH
 from kdb.frontends.check import check_independence, evaluating, examples, first_line, logits_of
-from kdb.frontends.fallback import make_tail, result_of
+from kdb.frontends.comparison import Comparison
+from kdb.frontends.fallback import make_tail, result_of, value_of
 from kdb.frontends.graph import Call, Graph, Input, Ref
-from kdb.frontends.translate import translate
+from kdb.frontends.translate import translated
 from kdb.operators.network import Network
 
 
 def trace(module: torch.nn.Module, shape: tuple[int, int, int]) -> Network:
-    """The network of ``module`` in eval mode for images of ``shape`` (C, H, W).
+    """The network of ``module`` in eval mode for images of ``shape`` (C, H, W); it gives the module's logits for random
+    images.
 
     Raises ModelError if the module fails on such an image, cannot be traced, does not return logits [N, K], or gives
     an image logits that depend on chance or on the rest of the batch.
@@ -44,14 +46,38 @@ def traced(module: torch.nn.Module, shape: tuple[int, int, int]) -> tuple[Networ
         program = _export(module, images)
         _refuse_chance(program)
         check_independence(module, images, logits)
+        comparison = Comparison(module, *_compared(module, images, logits), program)
     try:
         graph, state = _recorded(program, module)
-        return translate(graph, state, shape, partial(make_tail, program.graph, graph.dtype)), graph
+        tail = partial(make_tail, program.graph, graph.dtype)
+        refused: dict[str, str] = {}
+        for _ in range(ROUNDS):
+            network, values = translated(graph, state, shape, tail, refused)
+            culprit = comparison.culprit(network, values) if comparison.differs(network) else None
+            if culprit is None:
+                return comparison.counted(network), graph
+            refused[culprit] = "its translation gives other values"
+        raise ModelError(f"the model cannot be translated: its network gives other logits, for {', '.join(refused)}")
     except ModelError:
         raise
     except Exception as error:  # translators may meet arguments that they do not expect: one error, no traceback
         raise ModelError(f"the model cannot be translated: {type(error).__name__}: {first_line(error)}") from error
 
+
+def _compared(module: torch.nn.Module, images: torch.Tensor, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images on both sides of zero, and the module's logits; those given if it does not take such images."""
+    random = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    random *= torch.tensor([1.0, 3.0]).reshape(-1, 1, 1, 1)
+    random = random.to(images.device, images.dtype)
+    try:
+        found = logits_of(module, random)
+    except ModelError:
+        return images, logits
+    return (random, found) if bool(found.isfinite().all()) else (images, logits)
+
+
+ROUNDS = 5
+"""How often a module is translated at most, each time with another node left to PyTorch."""
 
 _alone = Lock()
 """Locked during an export: PyTorch's exporter, warning filters and loggers are global to the process."""
@@ -131,7 +157,7 @@ def _recorded(program: ExportedProgram, module: torch.nn.Module) -> tuple[Graph,
             calls.append(_call(node))
         elif node.op == "placeholder":
             source = str(specs[node.name].target)
-            value = program.state_dict[source] if source in program.state_dict else program.constants[source]
+            value = value_of(program, source)
             owned = _has(module, source)
             (state if owned else constants)[source] = value
             inputs.append(Input(node.name, "state" if owned else "constant", source))

@@ -45,19 +45,37 @@ def translate(graph: Graph, state: Mapping[str, Any], shape: tuple[int, int, int
 
     Raises ModelError if the output does not depend on the image or is not logits [N, K].
     """
+    return translated(graph, state, shape, make_tail, {})[0]
+
+
+def translated(
+    graph: Graph,
+    state: Mapping[str, Any],
+    shape: tuple[int, int, int],
+    make_tail: MakeTail,
+    refused: Mapping[str, str],
+) -> tuple[Network, Mapping[str, Any]]:
+    """The network that :func:`translate` returns, and the values of the nodes that are in it, by name.
+
+    ``refused`` says, by their names, why nodes are to be opaque though they have a translator.
+    """
     with torch.no_grad():
-        network = _Translation(graph, state, shape).network(make_tail)
+        translation = _Translation(graph, state, shape, refused)
+        network = translation.network(make_tail)
     network.verify()
     if not network.depends_on_source:
         raise ModelError("the model's output does not depend on its input: there is nothing to explain")
-    return network
+    return network, translation.values
 
 
 class _Translation:
     """The state of one pass over a graph: the layers so far, and the value of each node or why it has none."""
 
-    def __init__(self, graph: Graph, state: Mapping[str, Any], shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self, graph: Graph, state: Mapping[str, Any], shape: tuple[int, int, int], refused: Mapping[str, str]
+    ) -> None:
         self.graph = graph
+        self.refused = refused
         self.builder = Builder(Shape(*shape))
         self.opaque: dict[str, str] = {}
         self.values: dict[str, Any] = {}
@@ -108,6 +126,8 @@ class _Translation:
         self.opaque[call.name] = because + (f" ({reason})" if reason else "")
 
     def _translate(self, call: Call) -> Any:
+        if call.name in self.refused:
+            raise Unsupported(self.refused[call.name])
         if call.dtype not in (None, self.graph.dtype):
             was, is_ = (str(dtype).removeprefix("torch.") for dtype in (self.graph.dtype, call.dtype))
             raise Unsupported(f"{is_}, where the image is {was}")

@@ -1,4 +1,4 @@
-"""One full inference of a network on a backend."""
+"""Full inference of a network on a backend."""
 
 from __future__ import annotations
 
@@ -16,14 +16,26 @@ def materialize(network: Network, image: Array, backend: Backend, wanted: Collec
 
     Raises ExecutionError where a layer fails or the logits are not finite.
     """
-    image = backend.memory.upload(image[None])
+    output = network.output.name
+    maps = evaluate(network, image[None], backend, {*wanted, output})
+    if not backend.memory.all_finite(maps[output]):
+        raise ExecutionError("the model's output for the unmodified image is not finite (NaN or infinity)")
+    return {name: value[0] for name, value in maps.items() if name in wanted}
+
+
+def evaluate(network: Network, images: Array, backend: Backend, wanted: Collection[str]) -> dict[str, Array]:
+    """Full inference of ``images`` [n, H, W, C], a host's array: the ``wanted`` layers [n, H, W, C] by name.
+
+    Raises ExecutionError where a layer fails.
+    """
+    images = backend.memory.upload(images)
     last = {source: i for i, node in enumerate(network) for source in node.inputs}
     alive: dict[str, Array] = {}
     kept: dict[str, Array] = {}
     for i, node in enumerate(network):
         checkpoint()
         if isinstance(node.operator, Source):
-            value = image
+            value = images
         else:
             kernel = node.operator.evaluation_kernels(backend)[0]
             inputs = [alive[source] for source in node.inputs]
@@ -37,11 +49,8 @@ def materialize(network: Network, image: Array, backend: Backend, wanted: Collec
         alive[node.name] = value
         if node.name in wanted:
             # Own memory: a view that shares another's would keep that one alive.
-            kept[node.name] = value[0].copy() if node.operator.aliases else value[0]
+            kept[node.name] = value.copy() if node.operator.aliases else value
         for source in node.inputs:
             if last[source] == i:
                 alive.pop(source, None)
-    logits = alive[network.output.name]
-    if not backend.memory.all_finite(logits):
-        raise ExecutionError("the model's output for the unmodified image is not finite (NaN or infinity)")
     return kept

@@ -1,0 +1,176 @@
+"""Compares a network with the module that it was translated from, and finds the node that was translated wrong.
+
+No trace is used before the network has given the module's logits for random images.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+from torch.utils.flop_counter import FlopCounterMode
+
+from kdb.errors import ModelError
+from kdb.frontends.axes import Traced
+from kdb.frontends.check import evaluating, first_line
+from kdb.frontends.fallback import TorchTail, as_traced, value_of
+from kdb.kernels.base import Weight
+from kdb.kernels.cpu.backend import CpuBackend
+from kdb.operators.inference import evaluate
+from kdb.operators.network import Network, ParameterStore
+from kdb.operators.sources import Opaque
+
+log = logging.getLogger(__name__)
+
+ALLOWED = 1e-4
+"""Of the largest logit, as a map that is exact allows; of the largest value of a node, where the logits differ."""
+
+
+class Comparison:
+    """A module's ``logits`` for ``images`` [N, C, H, W], to be compared with those of networks for the same images.
+
+    ``program`` is what torch.export makes of the module.
+    """
+
+    def __init__(
+        self, module: torch.nn.Module, images: torch.Tensor, logits: torch.Tensor, program: ExportedProgram
+    ) -> None:
+        self._module, self._images, self._program = module, images, program
+        self._logits = logits.detach().cpu().double()
+
+    def differs(self, network: Network) -> bool:
+        """Whether the network's logits are not the module's, up to what Exact allows.
+
+        Logits that are not finite cannot be compared, and are in no map either.
+        """
+        output = network.output.name
+        return bool(self._logits.isfinite().all()) and self._are_others(self._maps(network, {output})[output])
+
+    def culprit(self, network: Network, values: Mapping[str, Any]) -> str | None:
+        """The first node of the exported graph whose value is not that of the layer that it was translated into.
+
+        ``values`` are those of the nodes by name, as :func:`~kdb.frontends.translate.translated` gives them.  None if
+        there is no such node: then the module itself magnifies the rounding of float32.  Raises ModelError where the
+        fault is not in the translation of a node.
+        """
+        output = network.output
+        layers = {node.name for node in network}
+        traced = {name: value for name, value in values.items() if isinstance(value, Traced) and value.name in layers}
+        maps = self._maps(network, {output.name, *(value.name for value in traced.values())})
+        tail = output.operator.tail if isinstance(output.operator, Opaque) else None
+        run = _Run(self._program, traced, maps, tail.crossing if isinstance(tail, TorchTail) else ())
+        exported = run.logits(self._images)
+        if self._are_others(exported):
+            raise ModelError(
+                "the graph that torch.export makes of the model gives other logits than the model: its forward does "
+                "something else while it is exported, or depends on more than the image"
+            )
+        if run.culprit is None:
+            found = tail.of(run.kept) if isinstance(tail, TorchTail) else maps[output.name]
+            if _unlike(found.reshape(exported.shape), exported):
+                raise ModelError(
+                    "the model cannot be translated: its layers agree with the network's, its logits do not"
+                )
+        return run.culprit
+
+    def counted(self, network: Network) -> Network:
+        """The network, whose opaque layer, if it has one, knows its multiply-adds."""
+        last = network.output
+        if not isinstance(last.operator, Opaque):
+            return network
+        maps = self._maps(network, set(last.inputs))
+        with FlopCounterMode(display=False) as counter:
+            last.operator.tail([maps[name][:1] for name in last.inputs])
+        operator = replace(last.operator, multiply_adds=int(counter.get_total_flops()) // 2)
+        return replace(network, nodes=(*network.nodes[:-1], replace(last, operator=operator)))
+
+    def _are_others(self, found: torch.Tensor) -> bool:
+        found = found.detach().cpu().double().reshape(self._logits.shape)
+        allowed = ALLOWED * float(self._logits.abs().max())
+        if float((found - self._logits).abs().max()) <= allowed:
+            return False
+        if self._exact is None:
+            return True
+        rounding = float((self._logits - self._exact).abs().max())
+        return not float((found - self._exact).abs().max()) <= max(allowed, 2 * rounding)
+
+    @cached_property
+    def _exact(self) -> torch.Tensor | None:
+        """The logits in float64, which decide in doubt; None if the module cannot be computed so."""
+        try:
+            module = copy.deepcopy(self._module).double()
+            with evaluating(module), torch.no_grad():
+                exact: torch.Tensor = module(self._images.double())
+            return exact.detach().cpu().double()
+        except Exception as error:  # modules may refuse to be copied, and functions to take float64
+            log.debug("the model cannot be computed in float64: %s", first_line(error))
+            return None
+
+    def _maps(self, network: Network, wanted: set[str]) -> dict[str, torch.Tensor]:
+        """The ``wanted`` layers [N, H, W, C] by name."""
+        # Weights of its own, which share their arrays: the layouts that kernels derive are not to outlive this.
+        own = {name: Weight(partial(getattr, weight, "array")) for name, weight in network.parameters.items()}
+        images = self._images.detach().cpu().float().permute(0, 2, 3, 1).contiguous().numpy()
+        maps = evaluate(replace(network, parameters=ParameterStore(own)), images, CpuBackend(), wanted)
+        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in maps.items()}
+
+
+class _Run(torch.fx.Interpreter):
+    """Computes the exported graph node by node, and compares each with the layer that it was translated into.
+
+    ``kept`` has the values of the nodes ``keep``, ``culprit`` is the first node that differs.
+    """
+
+    def __init__(
+        self,
+        program: ExportedProgram,
+        traced: Mapping[str, Traced],
+        maps: Mapping[str, torch.Tensor],
+        keep: Collection[str],
+    ) -> None:
+        super().__init__(program.graph_module)
+        self._program, self._traced, self._maps, self._keep = program, traced, maps, keep
+        self.kept: dict[str, torch.Tensor] = {}
+        self.culprit: str | None = None
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        """The graph's logits [N, K]."""
+        program, given = self._program, []
+        for spec in program.graph_signature.input_specs:
+            given.append(images if spec.kind == InputKind.USER_INPUT else value_of(program, str(spec.target)))
+        with torch.no_grad():
+            outputs = self.run(*given)
+        logits: torch.Tensor = outputs[-1]
+        return logits
+
+    def run_node(self, node: torch.fx.Node) -> Any:
+        """The node's value."""
+        value = super().run_node(node)
+        if node.name in self._keep:
+            self.kept[node.name] = value
+        as_ = self._traced.get(node.name)
+        if self.culprit is None and as_ is not None and _unlike(as_traced(self._maps[as_.name], as_), value):
+            self.culprit = node.name
+        return value
+
+
+def _unlike(found: torch.Tensor, value: torch.Tensor) -> bool:
+    """Whether two tensors are not the same but for rounding."""
+    value = value.detach().cpu()
+    if found.shape != value.shape:
+        return True
+    rounding = max(ALLOWED, 16 * torch.finfo(value.dtype).eps)
+    found, value = found.double(), value.double()
+    both = found.isfinite() & value.isfinite()
+    if not torch.equal(found.where(~both, 0).nan_to_num(7), value.where(~both, 0).nan_to_num(7)):
+        return True
+    found, value = found.where(both, 0), value.where(both, 0)
+    return value.numel() > 0 and float((found - value).abs().max()) > rounding * float(value.abs().max())
