@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from kdb.execution.executor import Executor, Sink
 from kdb.execution.measured import Measured
@@ -26,6 +26,7 @@ from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.operators.inference import materialize
 from kdb.operators.network import Network
+from kdb.operators.sources import Opaque
 from kdb.planner import calibration
 from kdb.planner.cost import CostModel, CostProfile, data_sheet_profile
 from kdb.planner.lower import lower
@@ -175,9 +176,12 @@ class Engine:
         network = plan.logical.network
         self.views.budget = self.settings["view_budget"] << 20
         self.views.trim()  # the budget may have been lowered since
-        # The rewritten network's digest, since views are of its layers; the identity, since digests name no weights.
+        # The rewritten network's digest, since views are of its layers; the identity, since digests name no weights; the
+        # tail, since neither says what the framework evaluates.
         digest = hashlib.sha256(image).hexdigest()
-        key = (identity, network.digest, plan.backend.name, image.shape, digest)
+        operator = network.output.operator
+        tail = ref(operator.tail) if isinstance(operator, Opaque) else None
+        key = (identity, network.digest, tail, plan.backend.name, image.shape, digest)
 
         def compute(wanted: Collection[str]) -> MaterializedViews:
             def work() -> MaterializedViews:
