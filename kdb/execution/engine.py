@@ -176,8 +176,8 @@ class Engine:
         network = plan.logical.network
         self.views.budget = self.settings["view_budget"] << 20
         self.views.trim()  # the budget may have been lowered since
-        # The rewritten network's digest, since views are of its layers; the identity, since digests name no weights; the
-        # tail, since neither says what the framework evaluates.
+        # The digest of the rewritten network, which has these layers; the identity, since digests name no weights; and
+        # the tail, which is in neither.
         digest = hashlib.sha256(image).hexdigest()
         operator = network.output.operator
         tail = ref(operator.tail) if isinstance(operator, Opaque) else None
