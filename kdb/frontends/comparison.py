@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
@@ -21,8 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from kdb.errors import ModelError
 from kdb.frontends.axes import Traced
 from kdb.frontends.check import evaluating, first_line
-from kdb.frontends.fallback import TorchTail, as_traced, value_of
-from kdb.kernels.base import Weight
+from kdb.frontends.fallback import TorchTail, as_traced, from_traced, result_of, value_of
+from kdb.kernels.base import FloatArray, Weight
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.operators.inference import evaluate
 from kdb.operators.network import Network, ParameterStore
@@ -31,7 +31,10 @@ from kdb.operators.sources import Opaque
 log = logging.getLogger(__name__)
 
 ALLOWED = 1e-4
-"""Of the largest logit, as a map that is exact allows; of the largest value of a node, where the logits differ."""
+"""Of the largest logit, as a map that is exact allows."""
+ROUNDING = 2e-5
+"""Of the largest value of a node that is computed from the same values in another way."""
+BACKEND = CpuBackend()
 
 
 class Comparison:
@@ -55,18 +58,17 @@ class Comparison:
         return bool(self._logits.isfinite().all()) and self._are_others(self._maps(network, {output})[output])
 
     def culprit(self, network: Network, values: Mapping[str, Any]) -> str | None:
-        """The first node of the exported graph whose value is not that of the layer that it was translated into.
+        """The first node of the exported graph whose value is not that of the layers that it was translated into.
 
-        ``values`` are those of the nodes by name, as :func:`~kdb.frontends.translate.translated` gives them.  None if
-        there is no such node: then the module itself magnifies the rounding of float32.  Raises ModelError where the
-        fault is not in the translation of a node.
+        Each node's layers are given the values of the exported graph, so that the rounding of those before does not
+        count.  ``values`` are the translations of the nodes by name, as :func:`~kdb.frontends.translate.translated`
+        gives them.  None if there is no such node: then the module itself magnifies the rounding of float32.  Raises
+        ModelError where the fault is not in the translation of a node.
         """
         output = network.output
-        layers = {node.name for node in network}
-        traced = {name: value for name, value in values.items() if isinstance(value, Traced) and value.name in layers}
-        maps = self._maps(network, {output.name, *(value.name for value in traced.values())})
         tail = output.operator.tail if isinstance(output.operator, Opaque) else None
-        run = _Run(self._program, traced, maps, tail.crossing if isinstance(tail, TorchTail) else ())
+        keep = tail.crossing if isinstance(tail, TorchTail) else {}
+        run = _Run(self._program, _with_own_weights(network), values, keep)
         exported = run.logits(self._images)
         if self._are_others(exported):
             raise ModelError(
@@ -74,7 +76,7 @@ class Comparison:
                 "something else while it is exported, or depends on more than the image"
             )
         if run.culprit is None:
-            found = tail.of(run.kept) if isinstance(tail, TorchTail) else maps[output.name]
+            found = tail.of(run.kept) if isinstance(tail, TorchTail) else run.made_of_result()
             if _unlike(found.reshape(exported.shape), exported):
                 raise ModelError(
                     "the model cannot be translated: its layers agree with the network's, its logits do not"
@@ -116,28 +118,30 @@ class Comparison:
 
     def _maps(self, network: Network, wanted: set[str]) -> dict[str, torch.Tensor]:
         """The ``wanted`` layers [N, H, W, C] by name."""
-        # Weights of its own, which share their arrays: the layouts that kernels derive are not to outlive this.
-        own = {name: Weight(partial(getattr, weight, "array")) for name, weight in network.parameters.items()}
         images = self._images.detach().cpu().float().permute(0, 2, 3, 1).contiguous().numpy()
-        maps = evaluate(replace(network, parameters=ParameterStore(own)), images, CpuBackend(), wanted)
+        maps = evaluate(_with_own_weights(network), images, BACKEND, wanted)
         return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in maps.items()}
 
 
+def _with_own_weights(network: Network) -> Network:
+    """The network with weights that share its arrays, so that the layouts that kernels derive do not outlive it."""
+    own = {name: Weight(partial(getattr, weight, "array")) for name, weight in network.parameters.items()}
+    return replace(network, parameters=ParameterStore(own))
+
+
 class _Run(torch.fx.Interpreter):
-    """Computes the exported graph node by node, and compares each with the layer that it was translated into.
+    """Computes the exported graph node by node, and compares each with the layers that it was translated into.
 
     ``kept`` has the values of the nodes ``keep``, ``culprit`` is the first node that differs.
     """
 
     def __init__(
-        self,
-        program: ExportedProgram,
-        traced: Mapping[str, Traced],
-        maps: Mapping[str, torch.Tensor],
-        keep: Collection[str],
+        self, program: ExportedProgram, network: Network, values: Mapping[str, Any], keep: Collection[str]
     ) -> None:
         super().__init__(program.graph_module)
-        self._program, self._traced, self._maps, self._keep = program, traced, maps, keep
+        self._program, self._network, self._values, self._keep = program, network, values, keep
+        self._layers = {node.name for node in network}
+        self._result_node, self._result = result_of(program.graph), dict[str, FloatArray]()
         self.kept: dict[str, torch.Tensor] = {}
         self.culprit: str | None = None
 
@@ -151,23 +155,54 @@ class _Run(torch.fx.Interpreter):
         logits: torch.Tensor = outputs[-1]
         return logits
 
+    def made_of_result(self) -> torch.Tensor:
+        """What the network makes of the value of the node that computes the logits: [N, 1, 1, K]."""
+        return torch.from_numpy(self._computed(self._network.output.name, self._result))
+
     def run_node(self, node: torch.fx.Node) -> Any:
         """The node's value."""
         value = super().run_node(node)
         if node.name in self._keep:
             self.kept[node.name] = value
-        as_ = self._traced.get(node.name)
-        if self.culprit is None and as_ is not None and _unlike(as_traced(self._maps[as_.name], as_), value):
-            self.culprit = node.name
+        translations = [(t, v) for t, v in _pairs(self._values.get(node.name), value) if t.name in self._layers]
+        if node.op == "call_function" and translations and self.culprit is None:
+            sources = [_pairs(self._values.get(each.name), self.env[each]) for each in node.all_input_nodes]
+            maps = _maps_of([pair for pairs in sources for pair in pairs])
+            if any(_unlike(as_traced(torch.from_numpy(self._computed(t.name, maps)), t), v) for t, v in translations):
+                self.culprit = node.name
+            if node is self._result_node:
+                self._result = _maps_of(translations)
         return value
+
+    def _computed(self, name: str, maps: dict[str, FloatArray]) -> FloatArray:
+        """The map of a layer, given the ``maps`` of others, to which those in between are added."""
+        if name not in maps:
+            node = self._network[name]
+            inputs = [self._computed(source, maps) for source in node.inputs]
+            kernel = node.operator.evaluation_kernels(BACKEND)[0]
+            value = node.operator.evaluate(BACKEND, self._network.parameters, inputs, kernel, False)
+            maps[name] = np.ascontiguousarray(value)
+        return maps[name]
+
+
+def _maps_of(pairs: Sequence[tuple[Traced, torch.Tensor]]) -> dict[str, FloatArray]:
+    """The maps by name that are equal to the values of traced tensors."""
+    return {each.name: from_traced(value.detach().cpu().float(), each).numpy() for each, value in pairs}
+
+
+def _pairs(translation: Any, value: Any) -> list[tuple[Traced, torch.Tensor]]:
+    """A node's translation and its value, or those of its outputs if it has several."""
+    if isinstance(translation, tuple | list):
+        return [pair for each in zip(translation, value, strict=False) for pair in _pairs(*each)]
+    return [(translation, value)] if isinstance(translation, Traced) else []
 
 
 def _unlike(found: torch.Tensor, value: torch.Tensor) -> bool:
-    """Whether two tensors are not the same but for rounding."""
+    """Whether two tensors are not the same but for the rounding of one operator."""
     value = value.detach().cpu()
     if found.shape != value.shape:
         return True
-    rounding = max(ALLOWED, 16 * torch.finfo(value.dtype).eps)
+    rounding = max(ROUNDING, 16 * torch.finfo(value.dtype).eps)
     found, value = found.double(), value.double()
     both = found.isfinite() & value.isfinite()
     if not torch.equal(found.where(~both, 0).nan_to_num(7), value.where(~both, 0).nan_to_num(7)):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from kdb.errors import ModelError
-from kdb.frontends.axes import BATCH, Traced, length
+from kdb.frontends.axes import BATCH, Atom, Traced, length
 from kdb.frontends.translate import Symbol
 from kdb.kernels.base import Tail
 
@@ -128,9 +128,22 @@ class TorchTail:
 
 def as_traced(x: torch.Tensor, value: Traced) -> torch.Tensor:
     """A map [n, H, W, C] in the layout that the traced tensor had; contiguous, as views in the graph may require."""
-    atoms = [BATCH, *(atom for atom in (value.y, value.x) if atom is not None), *value.channels]
+    atoms, order = _atoms(value)
     n = len(x)
-    x = x.reshape(n, *(atom.length for atom in atoms[1:]))
-    x = x.permute([atoms.index(atom) for dim in value.dims for atom in dim])
+    x = x.reshape(n, *(atom.length for atom in atoms[1:])).permute(order)
     sizes = [n * length(dim) // BATCH.length if BATCH in dim else length(dim) for dim in value.dims]
     return x.reshape(sizes).contiguous()
+
+
+def from_traced(x: torch.Tensor, value: Traced) -> torch.Tensor:
+    """The inverse of :func:`as_traced`, for the batch of the example."""
+    atoms, order = _atoms(value)
+    x = x.reshape([atoms[i].length for i in order]).permute([order.index(i) for i in range(len(atoms))])
+    height, width = (1 if axis is None else axis.length for axis in (value.y, value.x))
+    return x.reshape(BATCH.length, height, width, length(value.channels)).contiguous()
+
+
+def _atoms(value: Traced) -> tuple[list[Atom], list[int]]:
+    """The atoms of a map in memory order, and their order in the traced tensor."""
+    atoms = [BATCH, *(atom for atom in (value.y, value.x) if atom is not None), *value.channels]
+    return atoms, [atoms.index(atom) for dim in value.dims for atom in dim]

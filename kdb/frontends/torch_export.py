@@ -65,10 +65,14 @@ def traced(module: torch.nn.Module, shape: tuple[int, int, int]) -> tuple[Networ
 
 
 def _compared(module: torch.nn.Module, images: torch.Tensor, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images on both sides of zero, and the module's logits; those given if it does not take such images."""
-    random = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
-    random *= torch.tensor([1.0, 3.0]).reshape(-1, 1, 1, 1)
-    random = random.to(images.device, images.dtype)
+    """Images of smooth noise on both sides of zero, on which networks are as well conditioned as on photographs, and
+    the module's logits; those given if it does not take such images."""
+    n, channels, height, width = images.shape
+    chance = torch.Generator().manual_seed(0)
+    coarse = torch.randn(n, channels, -(-height // 16), -(-width // 16), generator=chance)
+    random = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
+    random += 0.3 * torch.randn(images.shape, generator=chance)
+    random = (random * torch.tensor([1.0, 2.0]).reshape(-1, 1, 1, 1)).to(images.device, images.dtype)
     try:
         found = logits_of(module, random)
     except ModelError:
