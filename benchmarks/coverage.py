@@ -41,7 +41,7 @@ PATCH, STRIDE = (16, 16), 4
 PLANNED = f"OCCLUDE $image WITH patch({PATCH[0]}, {PATCH[1]}) FILL black"
 HEADERS = (
     *("model", "input", "parameters", "layers", "incremental", "eq. 14", "in full from", "because"),
-    *("error / scale", "error / range", "fp32 / range", "signal", "verdict"),
+    *("own check", "error / scale", "error / range", "fp32 / range", "signal", "verdict"),
 )
 
 
@@ -70,7 +70,11 @@ class Reach:
 
 @dataclass(frozen=True)
 class Row:
-    """The results of one model; ``problem`` is the error if it did not run, ``seconds`` the time that this took."""
+    """The results of one model.
+
+    ``problem`` is the error if it did not run, ``seconds`` the time that this took, ``checked`` what kdb's own check
+    found, over what it allows.
+    """
 
     entry: Entry
     parameters: int = 0
@@ -78,6 +82,7 @@ class Row:
     found: Exactness | None = None
     problem: str = ""
     seconds: float = 0.0
+    checked: float | None = None
 
     @property
     def incremental(self) -> bool:
@@ -108,6 +113,8 @@ class Row:
             parts.append(f"{self.reach.share:6.1%} to {until}")
         if self.found is not None:
             parts.append(f"error/scale {self.found.scale_error:.1e} of range {self.found.range_use:.2f}")
+        if self.checked is not None:
+            parts.append(f"own check {self.checked:.2g}")
         return "  ".join([*parts, self.verdict, f"({self.seconds:.0f} s)"])
 
 
@@ -192,7 +199,7 @@ def _judged(db: Session, subject: Subject) -> dict[str, Any]:
     free = [length - side for length, side in zip(subject.size, PATCH, strict=True)]
     case = Case(PATCH, "black", f"STRIDE ({free[0] // 3}, {free[1] // 2})", "chelsea")
     outcome = check(db, subject, Truth(subject.module), case, COMPARED)
-    return {"found": outcome.found, "problem": outcome.problem}
+    return {"found": outcome.found, "problem": outcome.problem, "checked": outcome.checked}
 
 
 # ---- rows between runs
@@ -246,6 +253,7 @@ def _cells(row: Row) -> list[object]:
     else:
         found = row.reach
         cells += [found.layers, f"{found.share:.1%}", f"{found.bound:.2f}x", found.cut or "-", found.because or "-"]
+    cells.append("-" if row.checked is None else row.checked)
     if row.found is None:
         cells += ["-"] * 4
     else:
@@ -274,6 +282,7 @@ as many pixels a side as the table says; a patch of {PATCH[0]} x {PATCH[1]}.
   map), because boxes fill the map, or because it is outside the vocabulary.
 - eq. 14: the multiply-adds of full inference over those of the cells that a patch in the middle changes: the paper's
   theoretical speedup, all layers counted.
+- own check: the worst difference that kdb's own check found, over what it allows; above 1 it would have failed.
 - error / scale, error / range, fp32 / range, signal: of the logits of all classes at {COMPARED} positions against the
   same module in float64, as in [exactness.md](exactness.md). At most {SCALE_BOUND:g} of the largest logit, and at most
   {RANGE_BOUND:g} of the map's range or twice the error of full inference in fp32; a signal of at least

@@ -20,6 +20,7 @@ from kdb.errors import (
     Interrupted,
     ModelError,
     ParseError,
+    VerificationWarning,
 )
 from kdb.version import __version__
 
@@ -42,6 +43,7 @@ __all__ = [
     "ParseError",
     "Session",
     "Table",
+    "VerificationWarning",
     "__version__",
     "captum",
     "connect",

@@ -19,9 +19,9 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning, ParseError
+from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning, ParseError, VerificationWarning
 from kdb.system.interrupts import deferred
 from kdb.system.progress import ProgressBar
 from kdb.version import __version__
@@ -37,6 +37,7 @@ Statements end with ; and may run over several lines; an empty line ends one too
 
     OCCLUDE 'cat.png' WITH patch(16, 16) STRIDE 4 USING efficientnet_lite0 INTO 'heat.png';
     EXPLAIN OCCLUDE 'cat.png' USING resnet18;        EXPLAIN ANALYZE OCCLUDE ...;
+    VERIFY OCCLUDE 'cat.png' USING resnet18;         VERIFY 'heat.npz';
     SHOW MODELS;  SHOW SETTINGS;  SHOW RULES;  SET threads = 2;  RESET threads;
 
     .help     this text
@@ -63,6 +64,8 @@ class Client:
         """Run a script, print each result as soon as it is there, and return the exit status."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OmissionWarning)  # the image's error is printed instead
+            warnings.simplefilter("always", VerificationWarning)  # of each map, and not of the first alone
+            warnings.showwarning = self._warn
             return self._run(text)
 
     def _run(self, text: str) -> int:
@@ -83,6 +86,10 @@ class Client:
             self._close_bar()
             print(f"{_kind(error)}: {error}", file=self.err)
             return 1
+
+    def _warn(self, message: Warning | str, *_: Any, **__: Any) -> None:
+        self._close_bar()
+        print(f"warning: {message}", file=self.err)
 
     def _close_bar(self) -> None:
         if self.bar is not None:
@@ -118,7 +125,7 @@ def summary(heat_map: HeatMap) -> str:
     """One line per class with its baseline and the position that changes its score most, then the cost."""
     import numpy as np
 
-    from kdb.results.wording import compared
+    from kdb.results.wording import checked, compared
 
     values, indices, labels = heat_map.by_class()
     corners = heat_map.positions.reshape(-1, 2)
@@ -140,7 +147,8 @@ def summary(heat_map: HeatMap) -> str:
     cost = f"{stats.evaluated} of {stats.positions} positions in {stats.seconds['total']:.1f} s"
     if heat_map.ssim_estimate is not None and not heat_map.exact:
         cost += f", approximate: SSIM {heat_map.ssim_estimate:.2f} expected"
-    return "\n".join([*lines, f"{cost}; {compared(stats.speedup)}"])
+    check = "" if heat_map.checked is None else f"; {checked(*heat_map.checked)}"
+    return "\n".join([*lines, f"{cost}; {compared(stats.speedup)}{check}"])
 
 
 def shell(client: Client, read: Callable[[str], str] = input) -> int:

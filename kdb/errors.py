@@ -10,7 +10,7 @@
     |-- ExecutionError          a bound query failed while it ran (unreadable image, NaN, unwritable file)
     `-- Interrupted             Ctrl-C; also a KeyboardInterrupt; carries the partial heat map
 
-OmissionWarning and FullInferenceWarning are warnings, which are not raised.
+OmissionWarning, FullInferenceWarning and VerificationWarning are warnings, which are not raised.
 
 A user's mistake is never reported as an AssertionError, KeyError or the like.
 """
@@ -120,6 +120,10 @@ class OmissionWarning(UserWarning):
 
 class FullInferenceWarning(UserWarning):
     """The captum adapter falls back to full inference for each window, as the model or input rules out deltas."""
+
+
+class VerificationWarning(UserWarning):
+    """A map differed from the model itself, and was evaluated in full by the model: its values are right."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

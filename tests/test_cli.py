@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +22,9 @@ import kdb
 from benchmarks import photos
 from kdb import cli
 from kdb.cli import Client, shell, summary
-from kdb.errors import Interrupted
+from kdb.errors import Interrupted, VerificationWarning
 from kdb.results.maps import HeatMap, HeatMaps
+from kdb.results.tables import Table
 from kdb.session.session import Session
 from kdb.system import progress
 
@@ -156,13 +158,37 @@ class TestClient:
         client.run("EXPLAIN (FORMAT json) OCCLUDE cat USING tiny")
         assert said(client)[0].startswith("{\n")
 
+    def test_a_saved_map_is_verified_and_one_that_differs_is_an_answer_too(
+        self, client: Client, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "map.npz"
+        assert client.run(f"OCCLUDE cat WITH patch(6, 6) USING tiny INTO '{path}'; VERIFY '{path}'") == 0
+        assert "\nagrees\n" in said(client)[0]
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 22 * 22, 3))
+        client.session.register_model("other", net, input_size=24)
+        assert client.run(f"VERIFY '{path}' USING other") == 0
+        out, err = said(client)
+        assert "\ndiffers in identity, " in out and err == ""
+
+    def test_a_warning_is_a_line_among_the_errors(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        def warned(*_: object) -> Table:
+            for _ in range(2):
+                warnings.warn("it is evaluated in full", VerificationWarning, stacklevel=1)
+            return Table(("a",), ())
+
+        monkeypatch.setattr(client.session._statements, "run", warned)
+        shown = warnings.showwarning
+        assert client.run("SHOW RULES") == 0
+        assert said(client)[1] == 2 * "warning: it is evaluated in full\n" and warnings.showwarning is shown
+
     def test_a_summary_names_the_place_that_matters_most(self, session: Session) -> None:
         hm = session.execute("OCCLUDE cat WITH patch(6, 6) USING tiny FOR CLASS 1 SCORE logit_drop")
         assert isinstance(hm, HeatMap)
         y, x = hm.positions.reshape(-1, 2)[np.abs(hm.values).argmax()]
         assert f"with the patch at ({y}, {x})" in summary(hm)
         assert "approximate" not in summary(hm)
-        sampled = replace(hm, exact=False, ssim_estimate=0.914)
+        assert summary(replace(hm, checked=(6, 0.2))).endswith("; checked at 6 positions")
+        sampled = replace(hm, exact=False, ssim_estimate=0.914, checked=None)
         assert "approximate: SSIM 0.91 expected; 5.8 times less arithmetic than full inference" in summary(sampled)
 
     def test_a_summary_shows_the_likeliest_of_many_classes(

@@ -75,16 +75,16 @@ def last_maps(network: Network, setting: Setting, positions: IntArray, tau: floa
     settings = default_settings()
     settings.set("rule.cut_over", "off")  # with deltas up to the output, the threshold applies to all layers
     engine = Engine(settings)
-    plan = engine.plan(network, positions, Size(SIDE, SIDE), Permissions(threshold=tau)).physical
+    planned = engine.plan(network, positions, Size(SIDE, SIDE), Permissions(threshold=tau))
     image = np.ascontiguousarray(setting.normalised.permute(1, 2, 0).numpy())
-    views, _ = engine.materialize(plan, "figure", image)
+    views, _ = engine.materialize(planned.physical, "figure", image)
     found = np.empty((len(positions), network.output.shape.channels), np.float32)
 
     def take(members: IntArray, values: Array) -> None:
         found[members] = values
 
     patch = np.broadcast_to(setting.fill.numpy().astype(np.float32), (SIDE, SIDE, 3))
-    engine.execute(plan, views, Occlusion(patch), take)
+    engine.execute(planned, views, Occlusion(patch), take)
     return found - views[network.output.name].reshape(-1)
 
 

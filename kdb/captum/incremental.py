@@ -16,6 +16,7 @@ from kdb.errors import ExecutionError
 from kdb.execution.engine import Engine
 from kdb.execution.occluder import Occluder, Work
 from kdb.execution.stages import Occlusion
+from kdb.execution.verification import Checked
 from kdb.geometry import IntArray, Size
 from kdb.kernels.base import Array
 from kdb.models.traces import TracedModule, why_unsuitable, why_untraceable
@@ -36,27 +37,36 @@ def why_not(module: object, inputs: tuple[Tensor, ...], arguments: tuple[Any, ..
 @quiet()
 def attributions(
     engine: Engine, traced: TracedModule, question: Question, on_progress: OnProgress
-) -> tuple[npt.NDArray[np.float64], Work]:
-    """[numbers explained, C, H, W], and the work it took.
+) -> tuple[npt.NDArray[np.float64], Work, Checked | None]:
+    """[numbers explained, C, H, W], the work it took, and how far it was checked against the model itself.
 
-    Raises ModelError where the trace does not give what the model gives, ExecutionError where an output is not finite.
+    Raises ModelError where the trace does not give what the model gives, CheckFailed where the attributions do not,
+    ExecutionError where an output is not finite.
     """
     (images,), (windows,), (baseline,) = question.inputs, question.windows, question.baselines
     patch = _Patch(windows, baseline)
     _, ys, xs = windows.starts
     positions = np.stack(np.meshgrid(ys, xs, indexing="ij"), axis=-1).reshape(-1, 2)
-    occluder = Occluder(engine, traced.network, traced.identity, positions, patch.size, uniform=patch.uniform)
-    found, finished = [], 0
+    reference = traced.reference
+    occluder = Occluder(
+        engine, traced.network, traced.identity, reference, positions, patch.size, uniform=patch.uniform
+    )
+    found, checks, finished = [], list[Checked | None](), 0
     for i, image in enumerate(images):
         output = question.output[i]
         viewed = occluder.view(_channels_last(image), output)
         target = question.target.of_example(i)
         drops = _Drops(viewed.baseline, output.shape, target, len(windows.starts[0]), len(positions))
-        for at, occlusion in enumerate(patch.occlusions(i)):
-            occluder.run(viewed, occlusion, partial(drops.take, at), partial(_report, on_progress, finished))
+        occlusions, doubts = list(patch.occlusions(i)), []
+        for at, occlusion in enumerate(occlusions):
+            report = partial(_report, on_progress, finished)
+            doubts.append(occluder.run(viewed, occlusion, partial(drops.take, at), report))
             finished += len(positions)
+        checks.append(occluder.check(viewed, occlusions, drops.numbers, np.stack(doubts), drops.rows))
         found.append(windows.mean(drops.values.reshape(-1, *windows.counts)))
-    return np.concatenate(found), occluder.work
+    done = [check for check in checks if check is not None]
+    worst = Checked(sum(check.positions for check in done), max(check.worst for check in done)) if done else None
+    return np.concatenate(found), occluder.work, worst
 
 
 class _Patch:
@@ -96,7 +106,16 @@ class _Drops:
             raise ExecutionError("the output for an occluded image is not finite (NaN or infinity)")
         self.values[:, at, members] = (self._baseline - self._explained(logits)).T
 
-    def _explained(self, logits: Array) -> npt.NDArray[np.float64]:
+    @property
+    def numbers(self) -> npt.NDArray[np.float64]:
+        """The explained numbers themselves, of which ``values`` are the drops."""
+        return self._baseline.T[:, :, None] - self.values
+
+    def rows(self, logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The explained numbers [numbers, n] of logits [n, K]."""
+        return self._explained(logits).T
+
+    def _explained(self, logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         """The numbers that the target chooses from logits [n, K]: [n, numbers]."""
         output = torch.from_numpy(logits).reshape(len(logits), *self._shape)
         return np.asarray(self._target.select(output, len(logits)).double())

@@ -25,9 +25,10 @@ from kdb.captum.arguments import (
     bind_output,
     bind_windows,
 )
-from kdb.errors import BindError, Error, ExecutionError, FullInferenceWarning, ModelError
+from kdb.errors import BindError, Error, ExecutionError, FullInferenceWarning, ModelError, VerificationWarning
 from kdb.execution.engine import Engine, default_settings
 from kdb.execution.occluder import Work
+from kdb.execution.verification import Checked, CheckFailed
 from kdb.frontends.check import first_line
 from kdb.models.traces import TracedModule, Traces
 from kdb.system.interrupts import interruptible
@@ -38,13 +39,16 @@ from kdb.system.progress import ProgressBar
 class Report:
     """How an attribution was computed: by kdb's engine, or by full inference, and then ``why_not`` says why.
 
-    ``windows`` counts those of all inputs and examples; ``work`` is known of the engine alone.
+    ``windows`` counts those of all inputs and examples; ``work`` is known of the engine alone.  ``checked`` are the
+    windows for which the engine's result was compared with the model itself, and the worst difference over what is
+    allowed: 1e-4 of the largest output, 1e-3 of the range of the outputs, or twice the model's own error in float32.
     """
 
     windows: int
     seconds: float
     work: Work | None = None
     why_not: str | None = None
+    checked: tuple[int, float] | None = None
 
     @property
     def incremental(self) -> bool:
@@ -121,12 +125,18 @@ class Occlusion:
         start = time.perf_counter()
         steps = sum(map(len, question.windows))
         count = steps * len(question.inputs[0])
+        checked: Checked | None = None
         suited = self._suited(question.inputs, question.arguments, question.output)
         if isinstance(suited, TracedModule):
             try:
                 with _bar(count, shown) as on_progress:
-                    found, work = incremental.attributions(self._engine, suited, question, on_progress)
-                return (found,), Report(count, time.perf_counter() - start, work)
+                    found, work, checked = incremental.attributions(self._engine, suited, question, on_progress)
+                return (found,), Report(count, time.perf_counter() - start, work, checked=checked)
+            except CheckFailed as error:
+                suited, checked = str(error), error.checked
+                said = f"{suited}.  It is evaluated in full by the model, and so is right"
+                warnings.warn(said, VerificationWarning, stacklevel=3)
+                self._warned.add(suited)
             except (ModelError, ExecutionError) as error:
                 suited = str(error)
         if suited not in self._warned:
@@ -134,7 +144,7 @@ class Occlusion:
             warnings.warn(f"full inference for each window: {suited}", FullInferenceWarning, stacklevel=3)
         with _bar(steps, shown) as on_progress:
             maps = full.attributions(question, batch, on_progress)
-        return maps, Report(count, time.perf_counter() - start, why_not=suited)
+        return maps, Report(count, time.perf_counter() - start, why_not=suited, checked=checked)
 
     def why_not(self, inputs: Tensor | tuple[Tensor, ...], additional_forward_args: Any = None) -> str | None:
         """Why these would take full inference; None where the engine can do it.  Runs the model once, and traces it.

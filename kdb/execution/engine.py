@@ -11,13 +11,17 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary, ref
 
-from kdb.execution.executor import Executor, Sink
-from kdb.execution.measured import Measured
+import numpy as np
+
+from kdb.execution.bisection import to_blame
+from kdb.execution.cancellation import MOST
+from kdb.execution.executor import Executor, Outcome, Sink
 from kdb.execution.settings import Settings, declared
 from kdb.execution.stages import Occlusion
+from kdb.execution.verification import Compared, Reference
 from kdb.execution.views import MaterializedViews, ViewStore
 from kdb.geometry import IntArray, Size
 from kdb.kernels.base import Array, Backend
@@ -34,8 +38,8 @@ from kdb.planner.optimize import Applied, Memo, optimize
 from kdb.planner.permissions import EXACT, Permissions
 from kdb.planner.plan import LogicalPlan, PhysicalPlan
 from kdb.planner.presets import PRESETS, Preset
-from kdb.planner.rules import RULES, Context
-from kdb.system.threads import computing, limited_pools
+from kdb.planner.rules import RULES, Context, incremental
+from kdb.system.threads import computing, limited_pools, quiet
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +51,22 @@ PLANS_KEPT = 16
 
 @dataclass(frozen=True, eq=False)
 class Planned:
-    """A physical plan, what each rule did to it, the seconds that planning took, and the context that it is for."""
+    """A physical plan, what each rule did to it, the seconds that planning took, and the context that it is for.
 
+    ``network`` is the one that was planned for, before any rule rewrote it.
+    """
+
+    network: Network
     physical: PhysicalPlan
     history: tuple[Applied, ...]
     seconds: float
     context: Context
+
+    @property
+    def naive(self) -> bool:
+        """Whether nothing is computed incrementally, on the host, so that the model itself may as well be run."""
+        host = self.physical.backend.traits.computes_on_host
+        return host and not any(applied.fired for applied in self.history if applied.rule is incremental.RULE)
 
 
 def default_settings() -> Settings:
@@ -70,6 +84,7 @@ class Engine:
         self.settings, self._kept = settings, kept
         self._profiles: dict[str, CostProfile] = {}
         self.views = ViewStore(0)
+        self.compared = Compared()
         self._rewritten: Memo = WeakKeyDictionary()
         self._plans: OrderedDict[Hashable, tuple[Network, Planned]] = OrderedDict()
 
@@ -159,13 +174,13 @@ class Engine:
             profile = self._profile(calibration.device_machine(device), data_sheet_profile())
             yield GpuBackend(device, native, precision, limit), profile
 
-    def _plan(self, naive: LogicalPlan, context: Context) -> Planned:
+    def _plan(self, naive: LogicalPlan, context: Context, off: Collection[str] = ()) -> Planned:
         start = time.perf_counter()
-        without = self._preset.without
+        without = {*self._preset.without, *off}
         switches = {rule.name: self.settings[f"rule.{rule.name}"] and rule.name not in without for rule in RULES}
         logical, history = optimize(naive, context, switches, memo=self._rewritten)
         physical = lower(logical, context)
-        return Planned(physical, history, time.perf_counter() - start, context)
+        return Planned(naive.network, physical, history, time.perf_counter() - start, context)
 
     def materialize(self, plan: PhysicalPlan, identity: str, image: Array) -> tuple[MaterializedViews, bool]:
         """The views that ``plan`` reads, and whether they were in the store.
@@ -195,17 +210,49 @@ class Engine:
 
     def execute(
         self,
-        plan: PhysicalPlan,
+        planned: Planned,
         views: MaterializedViews,
         occlusion: Occlusion,
         sink: Sink,
         progress: Progress | None = None,
         analyze: bool = False,
-    ) -> Measured:
+    ) -> Outcome:
         """Hand the logits of every position to ``sink``; raises what it raises, ExecutionError and Interrupted.
 
-        With ``analyze`` every layer waits for the device, so that its own time is measured; this costs time.
+        Positions at which a delta nearly cancels its view are evaluated in full.  With ``analyze`` every layer waits
+        for the device, so that its own time is measured; this costs time.
         """
+        plan = planned.physical
         total = len(plan.logical.positions)
         on_finished = None if progress is None else lambda done: progress(done, total)
-        return Executor(plan.threads).run(plan, views, occlusion, sink, on_finished, analyze)
+        outcome = Executor(plan.threads).run(plan, views, occlusion, sink, on_finished, analyze)
+        cancelled = np.flatnonzero(outcome.doubts > MOST)
+        if len(cancelled):
+            rest = self._plan(_naive_part(plan.logical, cancelled), planned.context, ("incremental",)).physical
+            found = Executor(rest.threads).run(
+                rest, views, occlusion, lambda members, logits: sink(cancelled[members], logits)
+            )
+            outcome.measured.add(replace(found.measured, evaluated=0, cancelled=len(cancelled)))
+            outcome.doubts[cancelled] = 0
+        return outcome
+
+    def to_blame(
+        self, planned: Planned, reference: Reference, image: Array, occlusion: Occlusion, position: int | None
+    ) -> str | None:
+        """In words, what first gives other values than the model itself; see :func:`kdb.execution.bisection.to_blame`.
+
+        None where that cannot be told, for whatever reason: this serves a warning only.
+        """
+        try:
+            with quiet():
+                plan, known = planned.physical, self._rewritten
+                return to_blame(planned.network, plan, known, reference, image, occlusion, position)
+        except Exception as error:
+            log.debug("what is to blame could not be found: %s", error)
+            return None
+
+
+def _naive_part(plan: LogicalPlan, members: IntArray) -> LogicalPlan:
+    """Full inference at some of a plan's positions, ``members``."""
+    naive = LogicalPlan.naive(plan.network, plan.positions[members], plan.patch, plan.bounded, plan.uniform)
+    return replace(naive, frozen=plan.frozen)

@@ -11,9 +11,13 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
 from kdb.errors import Error, ExecutionError, Interrupted
+from kdb.execution.cancellation import MOST, Doubts
 from kdb.execution.measured import Measured
 from kdb.execution.pipeline import GroupResult, Pipeline
 from kdb.execution.stages import Occlusion
@@ -23,6 +27,18 @@ from kdb.kernels.base import Array
 from kdb.planner.plan import PhysicalPlan
 from kdb.system.interrupts import deferred
 from kdb.system.threads import Task, computing, limited_pools
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What an execution measured, and how far each position may not be trusted, ``doubts`` [n].
+
+    The logits of those that are doubted more than :data:`~kdb.execution.cancellation.MOST` were not handed over.
+    """
+
+    measured: Measured
+    doubts: Doubts
+
 
 Sink = Callable[[IntArray, Array], None]
 """Takes results: indices of positions [n], and their logits float32 [n, K]; called from any worker, one at a time."""
@@ -42,8 +58,8 @@ class Executor:
         sink: Sink,
         progress: Callable[[int], None] | None = None,
         analyze: bool = False,
-    ) -> Measured:
-        """Evaluate every group and hand its results to ``sink``.
+    ) -> Outcome:
+        """Evaluate every group and hand its results to ``sink``, but for positions that are doubted too much.
 
         ``progress`` is called with the number of positions finished, in the calling thread.  With ``analyze`` every
         layer waits for the device, so that its own time is measured.
@@ -77,7 +93,7 @@ class Executor:
             if isinstance(execution.error, Error):
                 raise execution.error
             raise ExecutionError(f"execution failed: {execution.error}") from execution.error
-        return execution.measured
+        return Outcome(execution.measured, execution.doubts)
 
     @staticmethod
     def _wait(workers: Sequence[Task], execution: _Execution, progress: Callable[[int], None] | None) -> None:
@@ -100,6 +116,7 @@ class _Execution:
         self.ended = threading.Semaphore(0)
         self.error: BaseException | None = None
         self.measured = Measured()
+        self.doubts = np.zeros(len(plan.logical.positions), np.float32)
         self.finished = 0
         self._backend, self._sink, self._lock = plan.backend, sink, threading.Lock()
         with plan.backend.running():
@@ -131,6 +148,8 @@ class _Execution:
 
     def _deliver(self, result: GroupResult) -> None:
         with self._lock:
-            self._sink(result.members, result.logits)
+            self.doubts[result.members] = result.doubts
+            sure = result.doubts <= MOST
+            self._sink(result.members[sure], result.logits[sure])
             self.measured.add(result.measured)
             self.finished += len(result.members)

@@ -11,12 +11,16 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Measured:
-    """Thread-seconds by layer and by stage, positions evaluated, multiply-adds made."""
+    """Thread-seconds by layer and by stage, positions evaluated, multiply-adds made.
+
+    ``cancelled`` counts the positions that were evaluated in full because a delta nearly cancelled its view.
+    """
 
     layers: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     stages: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     evaluated: int = 0
     macs: int = 0
+    cancelled: int = 0
 
     def add(self, other: Measured) -> None:
         """Add what another group or round measured."""
@@ -25,6 +29,7 @@ class Measured:
                 mine[name] += seconds
         self.evaluated += other.evaluated
         self.macs += other.macs
+        self.cancelled += other.cancelled
 
 
 @contextmanager

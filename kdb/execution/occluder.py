@@ -5,15 +5,19 @@ An adapter has a network, images as arrays and patches of its own making; it wan
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from kdb.errors import ModelError
+from kdb.execution.cancellation import Doubts
 from kdb.execution.engine import Engine, Progress
 from kdb.execution.executor import Sink
 from kdb.execution.stages import Occlusion
+from kdb.execution.verification import Checked, CheckFailed, Reference, Rows, allowed, chosen, wanted, worst
 from kdb.execution.views import MaterializedViews
 from kdb.frontends.check import agree
 from kdb.geometry import IntArray, Size
@@ -31,8 +35,9 @@ class Work:
 
 @dataclass(frozen=True, eq=False)
 class ViewedImage:
-    """An image whose views are at hand; ``baseline`` float32 [1, K] are its logits without any patch."""
+    """An ``image`` float32 [H, W, C] whose views are at hand; ``baseline`` float32 [1, K] are its logits."""
 
+    image: Array
     views: MaterializedViews
     baseline: Array
 
@@ -40,15 +45,24 @@ class ViewedImage:
 class Occluder:
     """Runs a network with patches of one size at ``positions`` int64 [n, 2], the (y, x) of each, planned once.
 
-    ``identity`` is a digest of the network's graph and weights.  With ``uniform`` the caller promises that each patch
-    is of one colour.
+    ``reference`` is the model itself, ``identity`` a digest of the network's graph and weights.  With ``uniform`` the
+    caller promises that each patch is of one colour.
     """
 
     def __init__(
-        self, engine: Engine, network: Network, identity: str, positions: IntArray, patch: Size, *, uniform: bool
+        self,
+        engine: Engine,
+        network: Network,
+        identity: str,
+        reference: Reference,
+        positions: IntArray,
+        patch: Size,
+        *,
+        uniform: bool,
     ) -> None:
-        self._engine, self._network, self._identity = engine, network, identity
-        self._plan = engine.plan(network, positions, patch, uniform=uniform).physical
+        self._engine, self._network, self._identity, self._reference = engine, network, identity, reference
+        self._positions, self._patch = positions, patch
+        self._planned = engine.plan(network, positions, patch, uniform=uniform)
         self._finished, self._executed = 0, 0
 
     @property
@@ -60,18 +74,66 @@ class Occluder:
         """Make or find the views of ``image``, float32 [H, W, C] as the network takes it.
 
         ``output`` float32 [K] is what the module itself gives for the image.  Raises ModelError where the network
-        gives something else, as after a change of the module that its trace does not have; ExecutionError where the
-        network's output is not finite.
+        gives something else altogether, as after a change of the module that its trace does not have; ExecutionError
+        where the network's output is not finite.
         """
-        plan = self._plan
+        plan = self._planned.physical
         views, kept = self._engine.materialize(plan, self._identity, image)
         self._executed += 0 if kept else self._network.macs
         baseline = plan.backend.memory.download(views[plan.logical.network.output.name]).reshape(1, -1)
         if not agree(output.reshape(1, -1), torch.from_numpy(baseline)):
             raise ModelError("the model gives other outputs than its trace, as if it had been changed since")
-        return ViewedImage(views, baseline)
+        return ViewedImage(image, views, baseline)
 
-    def run(self, image: ViewedImage, occlusion: Occlusion, sink: Sink, on_progress: Progress | None = None) -> None:
-        """Hand the logits of every position to ``sink``; raises what it raises, ExecutionError and Interrupted."""
-        self._executed += self._engine.execute(self._plan, image.views, occlusion, sink, on_progress).macs
-        self._finished += len(self._plan.logical.positions)
+    def run(self, viewed: ViewedImage, occlusion: Occlusion, sink: Sink, on_progress: Progress | None = None) -> Doubts:
+        """Hand the logits of every position to ``sink``; raises what it raises, ExecutionError and Interrupted.
+
+        Returns how far each may not be trusted, for :meth:`check`.
+        """
+        outcome = self._engine.execute(self._planned, viewed.views, occlusion, sink, on_progress)
+        self._executed += outcome.measured.macs
+        self._finished += len(self._planned.physical.logical.positions)
+        duplicates = self._planned.physical.logical.duplicates
+        return outcome.doubts if duplicates is None else outcome.doubts[duplicates]
+
+    def check(
+        self,
+        viewed: ViewedImage,
+        occlusions: Sequence[Occlusion],
+        found: Rows,
+        doubts: Doubts,
+        rows: Callable[[Rows], Rows],
+    ) -> Checked | None:
+        """Compare with the model itself, as the setting ``verify`` says, what was ``found`` of one image.
+
+        ``found`` [rows, occlusions, n] are numbers that ``rows`` makes of logits [n, K], ``doubts`` [occlusions, n]
+        what :meth:`run` returned.  Raises CheckFailed where they differ by more than Exact allows.
+        """
+        settings, (_, _, n) = self._engine.settings, found.shape
+        count = wanted(settings["verify"], doubts.size)
+        if count is None:
+            return None
+        numbers, unmodified = found.reshape(len(found), -1), rows(viewed.baseline.astype(np.float64))
+        at = chosen(numbers, doubts.reshape(-1), count, settings["seed"])
+        images = [occlusions[i // n].applied(viewed.image, self._positions[[i % n]], self._patch) for i in at]
+        ratios = worst(
+            self._reference,
+            rows,
+            np.concatenate([viewed.image[None], *images]),
+            np.concatenate([unmodified, numbers[:, at]], axis=1),
+            allowed(np.concatenate([unmodified, numbers], axis=1)),
+            settings["threads"],
+        )
+        checked = Checked(len(at), float(ratios.max()))
+        if checked.failed:
+            raise CheckFailed(checked, self._blamed(viewed, occlusions, ratios, at))
+        return checked
+
+    def _blamed(self, viewed: ViewedImage, occlusions: Sequence[Occlusion], ratios: Rows, at: IntArray) -> str | None:
+        """In words, what first gives other values than the model itself."""
+        which, position = 0, None
+        if ratios[0] <= 1:
+            which, position = divmod(int(at[ratios[1:].argmax()]), len(self._positions))
+            duplicates = self._planned.physical.logical.duplicates
+            position = position if duplicates is None else int(duplicates[position])
+        return self._engine.to_blame(self._planned, self._reference, viewed.image, occlusions[which], position)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kdb.execution.cancellation import Doubts
 from kdb.execution.measured import Measured
 from kdb.execution.stages import DeltaStage, FullStage, Gathered, Occlusion
 from kdb.execution.views import MaterializedViews
@@ -21,10 +22,14 @@ from kdb.planner.plan import PhysicalPlan
 
 @dataclass(frozen=True, eq=False)
 class GroupResult:
-    """The ``logits`` float32 [n, K] of a group's positions, whose indices are ``members`` int64 [n]."""
+    """The ``logits`` float32 [n, K] of a group's positions, whose indices are ``members`` int64 [n].
+
+    ``doubts`` [n] are how far each may not be trusted; see :mod:`kdb.execution.cancellation`.
+    """
 
     members: IntArray
     logits: Array
+    doubts: Doubts
     measured: Measured
 
 
@@ -57,29 +62,42 @@ class Pipeline:
         """
         batches = [self._plan.logical.batches[i] for i in group]
         gathered = Gathered(self._plan.backend, sum(map(len, batches)))
-        measured, evaluated = Measured(), [np.zeros(0, np.int64)]
+        measured, evaluated, doubted = Measured(), [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
         for batch in batches:
             if self._stopped():
                 return None
-            changed, maps = self._deltas.run(batch, measured)
+            changed, maps, doubts = self._deltas.run(batch, measured)
             if len(changed):
                 evaluated.append(changed)
+                doubted.append(doubts)
                 gathered.add(maps)
+        doubtful = np.concatenate(doubted)
         fetched: Callable[[], Array] | None = None
         if gathered.count:
             maps = gathered.maps()
             for stage in self._full:
-                maps = stage.run(maps, gathered.count, measured)
+                maps = stage.run(maps, doubtful, measured)
             fetched = self._plan.backend.memory.fetch(maps[self._output.name])
         measured.evaluated = gathered.count
         members = np.concatenate(batches)
-        return lambda: GroupResult(members, self._logits(members, np.concatenate(evaluated), fetched), measured)
+        return lambda: self._result(members, np.concatenate(evaluated), doubtful, fetched, measured)
 
-    def _logits(self, members: IntArray, evaluated: IntArray, fetched: Callable[[], Array] | None) -> Array:
-        """Float32 [n, K] of all ``members``: those that were not ``evaluated`` have the unmodified image's."""
+    def _result(
+        self,
+        members: IntArray,
+        evaluated: IntArray,
+        doubtful: Doubts,
+        fetched: Callable[[], Array] | None,
+        measured: Measured,
+    ) -> GroupResult:
+        """That of all ``members``: those that were not ``evaluated`` have the unmodified image's logits."""
         logits = np.empty((len(members), self._output.shape.channels), np.float32)
         logits[:] = self._baseline
+        doubts = np.zeros(len(members), np.float32)
         if fetched is not None:
             order = np.argsort(members, kind="stable")
-            logits[order[np.searchsorted(members, evaluated, sorter=order)]] = fetched().reshape(len(evaluated), -1)
-        return logits
+            there = order[np.searchsorted(members, evaluated, sorter=order)]
+            logits[there], doubts[there] = fetched().reshape(len(evaluated), -1), doubtful
+        if self._plan.logical.cut > 1:  # what is not finite may be so because of the deltas alone
+            doubts[~np.isfinite(logits).all(axis=1)] = np.inf
+        return GroupResult(members, logits, doubts, measured)

@@ -67,6 +67,17 @@ def _switch(value: Any) -> bool:
     return _SWITCH[value.lower()]
 
 
+def _verify(value: Any) -> int | bool | None:
+    """None for auto, False for off, or a number of positions."""
+    if isinstance(value, str) and value.lower() in ("auto", *_SWITCH):
+        return None if value.lower() == "auto" or _SWITCH[value.lower()] else False
+    if isinstance(value, bool):
+        return None if value else False
+    if not isinstance(value, int) or value < 1:
+        raise ValueError("auto, off, or a whole number of positions, 1 or more")
+    return value
+
+
 def cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -83,7 +94,10 @@ def declared(rules: Sequence[tuple[str, str]], presets: Sequence[str]) -> tuple[
         Setting("batch_size", None, _whole(1, "auto"), "positions a batch; auto leaves it to the planner"),
         Setting("view_budget", 1024, _whole(0), "megabytes of materialized views kept between queries"),
         Setting("memory_limit", None, _whole(1, "auto"), "megabytes of a GPU's memory that are used; auto takes all"),
-        Setting("seed", 0, _whole(0), "of random choices; exact queries make none"),
+        Setting(
+            "verify", None, _verify, "positions at which a map is compared with the model itself: auto, off, or so many"
+        ),
+        Setting("seed", 0, _whole(0), "of random choices: samples, and positions to verify"),
         *(Setting(f"rule.{name}", True, _switch, summary) for name, summary in rules),
     )
 

@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 
+import numpy as np
+
 from kdb.errors import Interrupted
+from kdb.execution.cancellation import Doubts, doubts
 from kdb.execution.measured import Measured, timed
 from kdb.execution.views import MaterializedViews
 from kdb.geometry import Boxes, IntArray, Part, Size
@@ -33,6 +36,20 @@ class Occlusion:
     replacement: Array
     aligned: bool = False
     channels: Array | None = None
+
+    def applied(self, image: Array, positions: IntArray, patch: Size) -> Array:
+        """Copies of ``image`` [H, W, C] on the host, with the ``patch`` at each of the ``positions`` int64 [n, 2].
+
+        A patch that reaches beyond the image is cut off, as captum's windows are.
+        """
+        copies = np.repeat(image[None], len(positions), axis=0)
+        for each, (y, x) in zip(copies, positions, strict=True):
+            under = each[y : y + patch.height, x : x + patch.width]
+            height, width, _ = under.shape
+            over = self.replacement[y : y + height, x : x + width] if self.aligned else self.replacement
+            over = over[:height, :width]
+            under[...] = over if self.channels is None else np.where(self.channels > 0, over, under)
+        return copies
 
 
 class Gathered:
@@ -63,11 +80,21 @@ class Gathered:
 
 
 class DeltaStage:
-    """The layers before the cut: a batch of patches to maps of the layers that cross the cut."""
+    """The layers before the cut: a batch of patches to maps of the layers that cross the cut.
+
+    ``note`` is called with each layer, the batch's positions and their maps [n, H, W, C]: to find out what is wrong.
+    """
 
     def __init__(
-        self, stage: Stage, plan: PhysicalPlan, views: MaterializedViews, occlusion: Occlusion, analyze: bool
+        self,
+        stage: Stage,
+        plan: PhysicalPlan,
+        views: MaterializedViews,
+        occlusion: Occlusion,
+        analyze: bool,
+        note: Callable[[str, IntArray, Array], None] | None = None,
     ) -> None:
+        self._note = note
         self._stage, self._plan, self._views, self._analyze = stage, plan, views, analyze
         self._backend, self._network = plan.backend, plan.logical.network
         self._replacement = plan.backend.memory.upload(occlusion.replacement)
@@ -75,12 +102,15 @@ class DeltaStage:
         self._channels = None if occlusion.channels is None else plan.backend.memory.upload(occlusion.channels)
         self._constants = _constants(plan, occlusion) if plan.logical.interior else {}
 
-    def run(self, batch: IntArray, measured: Measured) -> tuple[IntArray, dict[str, Array]]:
-        """The positions of ``batch`` that change anything, as indices [n], and what crosses the cut, [n, H, W, C]."""
+    def run(self, batch: IntArray, measured: Measured) -> tuple[IntArray, dict[str, Array], Doubts]:
+        """The positions of ``batch`` that change anything, as indices [n], and what crosses the cut, [n, H, W, C].
+
+        The third is how far each position may not be trusted, [n]; see :mod:`kdb.execution.cancellation`.
+        """
         with timed(measured.stages, self._stage.name):
             return self._run(batch, measured)
 
-    def _run(self, batch: IntArray, measured: Measured) -> tuple[IntArray, dict[str, Array]]:
+    def _run(self, batch: IntArray, measured: Measured) -> tuple[IntArray, dict[str, Array], Doubts]:
         logical = self._plan.logical
         source = self._network.source
         footprint = logical.geometry.footprints[source.name]
@@ -96,22 +126,43 @@ class DeltaStage:
                 batch, values = batch[changed], values[changed]
                 left = Boxes(boxes.origins[changed], boxes.extent)
                 if not len(batch):
-                    return batch, {}
+                    return batch, {}, np.zeros(0, np.float32)
                 # The largest box may have gone: all boxes of a batch have the extent of the largest that is left.
                 boxes, placed = footprint.boxes(batch, source.shape.size), self._placed(batch)
                 values = self._backend.deltas.embed(Delta(left, values), boxes)
         deltas: dict[str, Delta] = {source.name: Delta(boxes, values)}
+        doubtful = np.zeros(len(batch), np.float32)
         for step in self._stage.steps:
             if step.kernel is FUSED:
                 deltas[step.node.name] = deltas.pop(step.node.inputs[0])
+                self._tell(step, batch, deltas)
                 continue
             with timed(measured.layers, step.node.name):
+                if step.watched:
+                    np.maximum(doubtful, self._doubts(step.node, deltas), out=doubtful)
                 deltas[step.node.name] = self._apply(step, deltas, batch, placed[step.node.name], measured)
                 if self._analyze:
                     self._backend.synchronize()
+                self._tell(step, batch, deltas)
                 for name in step.releases:
                     deltas.pop(name, None)
-        return batch, {name: self._materialized(name, deltas.pop(name)) for name in self._stage.keeps}
+        return batch, {name: self._materialized(name, deltas.pop(name)) for name in self._stage.keeps}, doubtful
+
+    def _doubts(self, node: Node, deltas: Mapping[str, Delta]) -> Doubts:
+        """Of a layer on vectors, whose only input changes."""
+        (name,) = node.inputs
+        return doubts(self._backend, self._network, node, [self._views[name]], [self._maps(name, deltas[name])])
+
+    def _tell(self, step: Step, batch: IntArray, deltas: Mapping[str, Delta]) -> None:
+        """Call ``note``, if there is one, unless the kernel has computed the layer behind as well."""
+        if self._note is not None and step.epilogue is None:
+            name = step.node.name
+            self._note(name, batch, self._backend.memory.download(self._maps(name, deltas[name])))
+
+    def _maps(self, name: str, delta: Delta) -> Array:
+        """A layer's maps [n, H, W, C], in memory of their own."""
+        kept = Delta(delta.boxes, delta.values)
+        return materialize(self._backend, self._views[name], kept, self._network[name].shape.size)
 
     def _materialized(self, name: str, delta: Delta) -> Array:
         """The maps of a layer that crosses the cut: its view with the deltas added, [n, H, W, C]."""
@@ -206,8 +257,12 @@ class FullStage:
         self._stage, self._views, self._stopped, self._analyze = stage, views, stopped, analyze
         self._backend, self._network = plan.backend, plan.logical.network
 
-    def run(self, given: Mapping[str, Array], count: int, measured: Measured) -> dict[str, Array]:
-        """The maps [count, H, W, C] that later stages read, from those ``given``, in equal parts of ``stage.batch``."""
+    def run(self, given: Mapping[str, Array], doubtful: Doubts, measured: Measured) -> dict[str, Array]:
+        """The maps [n, H, W, C] that later stages read, from those ``given``, in equal parts of ``stage.batch``.
+
+        ``doubtful`` [n] is raised where a watched layer's input is to be trusted less.
+        """
+        count = len(doubtful)
         parts = -(-count // (self._stage.batch or count))
         size = -(-count // parts)
         results = Gathered(self._backend, count)
@@ -216,14 +271,19 @@ class FullStage:
                 if first and self._stopped():
                     raise Interrupted
                 part = {name: values[first : first + size] for name, values in given.items()}
-                results.add(self._part(part, min(size, count - first), measured))
+                results.add(self._part(part, doubtful[first : first + size], measured))
         return results.maps()
 
-    def _part(self, maps: dict[str, Array], count: int, measured: Measured) -> dict[str, Array]:
+    def _part(self, maps: dict[str, Array], doubtful: Doubts, measured: Measured) -> dict[str, Array]:
+        count = len(doubtful)
         for step in self._stage.steps:
             node = step.node
             with timed(measured.layers, node.name):
                 inputs = [self._map(maps, name, count) for name in node.inputs]
+                if step.watched:
+                    views = [self._views[name] for name in node.inputs]
+                    found = doubts(self._backend, self._network, node, views, inputs)
+                    np.maximum(doubtful, found, out=doubtful)
                 maps[node.name] = node.operator.evaluate(
                     self._backend, self._network.parameters, inputs, step.kernel, step.donate[0]
                 )

@@ -21,6 +21,12 @@ class Arguments:
         self.named: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
         self._placed: Sequence[Any] = given if isinstance(given, Sequence) else ()
 
+    def beside(self, named: Mapping[str, Any]) -> Arguments:
+        """These values and some that are ``named``; of one name, those here."""
+        both = Arguments({**named, **self.named})
+        both._placed = self._placed
+        return both
+
     def __getitem__(self, parameter: syntax.Parameter) -> Any:
         """The value of a parameter; raises BindError where none was given."""
         if parameter.name is not None:
@@ -38,7 +44,7 @@ class Arguments:
         try:
             return np.asarray(self[parameter])
         except ValueError as error:
-            raise BindError(f"the parameter is no array: {error}") from error
+            raise BindError(f"the parameter {parameter} is no array: {error}") from error
 
     def plain(self, value: syntax.Value) -> Any:
         """An option's value, with parameters replaced by their values."""

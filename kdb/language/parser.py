@@ -270,6 +270,8 @@ class _Build(Transformer[Token, list[tuple[int, syntax.Statement]]]):
     def _true(self) -> bool:
         return True
 
+    verify_query = syntax.VerifyQuery
+    verify_file = syntax.VerifyFile
     drop_model = syntax.DropModel
     describe_model = syntax.DescribeModel
     set_option = syntax.SetOption

@@ -92,6 +92,8 @@ __all__ = [
     "TopClasses",
     "Tune",
     "Value",
+    "VerifyFile",
+    "VerifyQuery",
     "parameters",
     "quote",
 ]
@@ -155,6 +157,27 @@ class Explain(Node):
     def __str__(self) -> str:
         analyze = " ANALYZE" if self.analyze else ""
         return f"EXPLAIN{analyze}{'' if self.format == 'text' else f' (FORMAT {self.format})'} {self.query}"
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyQuery(Node):
+    """``VERIFY OCCLUDE ..``: the query's map beside the model's own scores."""
+
+    query: Occlude
+
+    def __str__(self) -> str:
+        return f"VERIFY {self.query}"
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyFile(Node):
+    """``VERIFY 'map.npz' [USING model]``: a saved map, made again."""
+
+    path: str
+    model: ModelRef | None = None
+
+    def __str__(self) -> str:
+        return f"VERIFY {quote(self.path)}" + ("" if self.model is None else f" USING {self.model}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +288,8 @@ class Calibrate(Node):
 Statement: TypeAlias = (
     Occlude
     | Explain
+    | VerifyQuery
+    | VerifyFile
     | Tune
     | CreateModel
     | DropModel

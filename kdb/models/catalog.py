@@ -23,6 +23,7 @@ from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models import zoo
 from kdb.models.model import Model
+from kdb.models.reference import ModuleReference
 from kdb.operators.network import Network
 from kdb.system.interrupts import deferred
 
@@ -34,13 +35,20 @@ PARAMETER_MODEL = "model"
 class TracedModel:
     """A model and its network; ``identity`` is a hex digest of graph, weights and preprocessing, never of a name.
 
-    ``activation`` makes probabilities of the network's outputs: 'softmax', 'sigmoid' or 'none'.
+    ``activation`` makes probabilities of the network's outputs: 'softmax', 'sigmoid' or 'none'.  ``shortened`` says
+    that the module ends with it, and the network does not.
     """
 
     model: Model
     network: Network
     activation: str
     identity: str
+    shortened: bool = False
+
+    @property
+    def reference(self) -> ModuleReference:
+        """The module itself, which gives what the network should give."""
+        return ModuleReference(self.model.module, self.shortened)
 
 
 @dataclass(frozen=True)
@@ -185,6 +193,11 @@ class Catalog:
             hint = did_you_mean(name, self.names()) or "; SHOW MODELS lists those there are, besides timm/NAME"
             raise UnknownName(f"unknown model '{name}'{hint}", name) from None
 
+    def retraced(self, model: Model) -> TracedModel:
+        """The network of ``model`` traced anew, though its fingerprint is the same."""
+        self._traces.pop(model, None)
+        return self.traced(model)
+
     def traced(self, model: Model) -> TracedModel:
         """The network of ``model`` as its weights are now; raises ModelError where it cannot be traced."""
         fingerprint = model.fingerprint()
@@ -205,7 +218,7 @@ class Catalog:
                 network = logits
             parts = (network.digest, model.weights_digest(), model.preprocessing.digest())
             identity = hashlib.sha256(" ".join(parts).encode()).hexdigest()
-            held = fingerprint, TracedModel(model, network, activation, identity)
+            held = fingerprint, TracedModel(model, network, activation, identity, activation == own)
             self._traces[model] = held
         return held[1]
 

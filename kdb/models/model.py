@@ -66,6 +66,11 @@ class Model:
         return other
 
     @property
+    def shared(self) -> bool:
+        """Whether Python code besides kdb holds the module, and may change it."""
+        return self.recipe is None
+
+    @property
     def input_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the module's input."""
         return self.preprocessing.input_shape

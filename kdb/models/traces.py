@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from kdb.frontends.trace_cache import trace
 from kdb.models.model import fingerprint, weights_digest
+from kdb.models.reference import ModuleReference
 from kdb.operators.network import Network
 from kdb.system.interrupts import deferred
 
@@ -28,10 +29,11 @@ MOST_OUTPUTS = 1 << 16
 
 @dataclass(frozen=True, eq=False)
 class TracedModule:
-    """A module's network, and a digest of its graph and weights."""
+    """A module's network, a digest of its graph and weights, and the module itself."""
 
     network: Network
     identity: str
+    reference: ModuleReference
 
 
 class Traces:
@@ -58,7 +60,7 @@ class Traces:
             with deferred():
                 network = trace(self.module if output.ndim == 2 else _Vectors(self.module), shape, None)
             identity = hashlib.sha256(f"{network.digest} {weights_digest(self.module)}".encode()).hexdigest()
-            self._traces[key] = TracedModule(network, identity)
+            self._traces[key] = TracedModule(network, identity, ModuleReference(self.module))
             if len(self._traces) > TRACES_KEPT:
                 self._traces.popitem(last=False)
         self._traces.move_to_end(key)

@@ -80,7 +80,8 @@ class Explanation:
     ``strategy`` describes the sampling of a map that is evaluated in part, ``tuned`` the origin of a tuned threshold;
     both are empty otherwise.  ``frozen`` counts the gates that keep their values on the unmodified image.  From the
     layer ``cut`` on, layers are evaluated in full, and ``because`` says why; both are None if no layer is.  ``outside``
-    describes the layers that kdb has no operator for.
+    describes the layers that kdb has no operator for.  ``check`` says how the map is compared with the model itself;
+    positions at which the inputs of the ``watched`` layers nearly cancel are evaluated in full.
     """
 
     query: str
@@ -108,6 +109,8 @@ class Explanation:
     tuned: str
     frozen: int
     outside: tuple[str, ...]
+    check: str
+    watched: tuple[str, ...]
     rules: tuple[RuleLine, ...]
     stages: tuple[StageLine, ...]
     layers: tuple[LayerLine, ...]
@@ -128,13 +131,15 @@ def explain(
     context: Context,
     note: str = "",
     tuned: str = "",
+    check: str = "",
     measured: Mapping[str, float] | None = None,
     wall: float | None = None,
 ) -> Explanation:
     """The explanation of ``plan``, which was made in ``context`` for the query ``text``.
 
     ``note`` describes the strategy of a sampled map, whose first round ``plan`` is; ``tuned`` says where a tuned
-    threshold comes from.  ``measured`` are thread-seconds by layer, over all rounds, and ``wall`` the elapsed seconds.
+    threshold comes from, ``check`` how the map is checked.  ``measured`` are thread-seconds by layer, over all rounds,
+    and ``wall`` the elapsed seconds.
     """
     logical = plan.logical
     n = len(logical.positions)
@@ -190,6 +195,8 @@ def explain(
         tuned=tuned,
         frozen=len([name for name in logical.frozen if logical.network[name].operator.label == "expand"]),
         outside=tuple(node.operator.because for node in logical.network if isinstance(node.operator, Opaque)),
+        check=check,
+        watched=tuple(step.node.name for stage in plan.stages for step in stage.steps if step.watched),
         rules=tuple(
             RuleLine(a.rule.name, a.fired, a.reason, round(a.seconds * 1e3, 3), not a.rule.exact) for a in history
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from kdb.geometry import Size
 from kdb.kernels.kernel import FUSED
@@ -11,6 +11,7 @@ from kdb.operators.pointwise import Pointwise
 from kdb.planner.cost import Choice, CostModel, fusable
 from kdb.planner.plan import LogicalPlan, PhysicalPlan, Stage, Step
 from kdb.planner.rules import Context
+from kdb.planner.rules.conditioning import watched
 
 
 def lower(plan: LogicalPlan, context: Context) -> PhysicalPlan:
@@ -21,6 +22,9 @@ def lower(plan: LogicalPlan, context: Context) -> PhysicalPlan:
     head = _head(plan)
     n = plan.mean_batch
     views = {network.source.name, *crossing, network.output.name}
+    watch = watched(network) if plan.cut > 1 else frozenset()
+    watch = frozenset(name for name in watch if extents[name] is not None)
+    views |= {source for name in watch for source in network[name].inputs}
     names = ("deltas", "full", "head")
     bounds = (1, plan.cut, max(head, plan.cut), len(network))
     stages = []
@@ -47,8 +51,8 @@ def lower(plan: LogicalPlan, context: Context) -> PhysicalPlan:
                 choice = context.costs.full(network, node, min(plan.full_batch, len(plan.positions)))
                 views |= {source for source in node.inputs if extents[source] is None}
             choices.append((node, choice, i == 0))
-        fused = _fused(choices, keeps, network) if i == 0 else {}
-        steps = _steps(choices, keeps, extents, plan, context.costs, fused)
+        fused = _fused(choices, keeps, network, watch) if i == 0 else {}
+        steps = _steps(choices, keeps, extents, plan, context.costs, fused, watch)
         stages.append(Stage(name, steps, keeps, batch))
     return PhysicalPlan(plan, context.costs.backend, tuple(stages), frozenset(views), context.threads)
 
@@ -75,9 +79,11 @@ def _read_after(plan: LogicalPlan, bound: int) -> tuple[str, ...]:
     return tuple(n.name for n in network.nodes[:bound] if n.name in read and footprints[n.name] is not None)
 
 
-def _fused(choices: Sequence[tuple[Node, Choice, bool]], keeps: Sequence[str], network: Network) -> dict[str, Node]:
-    """By the name of a layer, the pointwise layer that its kernel computes as well."""
-    names, fused = {node.name for node, _, _ in choices}, {}
+def _fused(
+    choices: Sequence[tuple[Node, Choice, bool]], keeps: Sequence[str], network: Network, watch: Collection[str]
+) -> dict[str, Node]:
+    """By the name of a layer, the pointwise layer that its kernel computes as well; none whose input is watched."""
+    names, fused = {node.name for node, _, _ in choices} - {*watch}, {}
     for node, choice, _ in choices:
         behind = None if node.name in keeps else fusable(network, node)
         if behind is None or behind.name not in names or not isinstance(behind.operator, Pointwise):
@@ -94,6 +100,7 @@ def _steps(
     plan: LogicalPlan,
     costs: CostModel,
     fused: Mapping[str, Node],
+    watch: Collection[str],
 ) -> tuple[Step, ...]:
     """Steps with liveness: an input is donated to its last reader, unless it is kept or shares memory."""
     network = plan.network
@@ -129,6 +136,7 @@ def _steps(
                 releases=releases,
                 interior=interior,
                 epilogue=fused.get(node.name),
+                watched=node.name in watch,
             )
         )
     return tuple(steps)

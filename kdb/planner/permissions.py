@@ -26,6 +26,11 @@ class Permissions:
     device: str = "cpu"
     approximate: bool = False
 
+    @property
+    def exact(self) -> bool:
+        """Whether results are the model's own, but for rounding in float32."""
+        return self.precision == "fp32" and self.threshold is None and not self.freeze_context
+
 
 EXACT = Permissions()
 """Nothing but exact arithmetic in float32 on the CPU."""

@@ -121,7 +121,10 @@ def _enumerate(indices: IntArray, n: int) -> bool:
 
 @dataclass(frozen=True)
 class Step:
-    """One layer of a stage: how it is computed, what is expected of it, and whose memory it may take or free."""
+    """One layer of a stage: how it is computed, what is expected of it, and whose memory it may take or free.
+
+    The inputs of a ``watched`` layer are compared with their views: where they nearly cancel, deltas are not exact.
+    """
 
     node: Node
     kernel: Kernel
@@ -134,6 +137,7 @@ class Step:
     interior: bool = False
     epilogue: Node | None = None
     """The pointwise layer that the same pass computes; its own step does nothing."""
+    watched: bool = False
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ def _summary(e: Explanation) -> list[str]:
         f"memory      {memory}",
         f"device      {e.backend}, {_number(e.threads, 'thread')}",
         f"rates       {e.rates}",
+        *([f"check       {e.check}"] if e.check else []),
     ]
 
 
@@ -70,6 +71,8 @@ def _notes(e: Explanation) -> list[str]:
         )
     if e.frozen:
         notes.append(f"approximate: {e.frozen} gates by the whole map keep the unmodified image's values")
+    if e.watched:
+        notes.append(f"positions that nearly cancel what {', '.join(e.watched)} reads are evaluated in full")
     if e.bounded:
         notes.append("boxes by the paper's upper bound (equations 15, 16 and 33)")
     if e.cut is not None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdb.execution.measured import Measured
+from kdb.execution.verification import Checked
 from kdb.language import syntax
 from kdb.planner.plan import PhysicalPlan
 from kdb.queries.bind import ImageQuery
@@ -23,7 +24,9 @@ from kdb.sampling.strategy import Estimate
 from kdb.version import __version__
 
 
-def heat_map(image_query: ImageQuery, scorer: Scorer, estimate: Estimate, stats: Stats, complete: bool) -> HeatMap:
+def heat_map(
+    image_query: ImageQuery, scorer: Scorer, estimate: Estimate, stats: Stats, complete: bool, checked: Checked | None
+) -> HeatMap:
     """The heat map of an ``estimate``; ``complete`` unless an interruption left some of it out."""
     bound, prepared = image_query.bound, image_query.prepared
     query, model, selection = bound.query, bound.traced.model, bound.selection
@@ -64,6 +67,7 @@ def heat_map(image_query: ImageQuery, scorer: Scorer, estimate: Estimate, stats:
         evaluated=evaluated.reshape(selection.grid.shape[:-1]),
         error=None if estimate.error is None else on_grid(estimate.error),
         ssim_estimate=estimate.ssim,
+        checked=None if checked is None else (checked.positions, checked.worst),
         stats=stats,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from kdb.execution.stages import Occlusion
 from kdb.geometry import Size
@@ -27,6 +28,7 @@ class BoundQuery:
     """An OCCLUDE query with its model traced, its positions selected and its threshold known; no image yet.
 
     query       as written, but THRESHOLD AUTO is replaced by the tuned threshold
+    retrace     traces the model as it is now, whatever is known of it
     tuned       where a tuned threshold comes from, in words; empty for others
     seconds     the time that binding took, most of which is to load and trace the model
     """
@@ -35,6 +37,7 @@ class BoundQuery:
     arguments: Arguments
     traced: TracedModel
     selection: Selection
+    retrace: Callable[[], TracedModel]
     tuned: str = ""
     seconds: float = 0.0
 
@@ -102,7 +105,8 @@ def bind(
         assert tuned is not None, "whoever takes THRESHOLD AUTO knows tunings"
         tau, origin = tuned(query, traced, arguments)
         query = replace(query, threshold=syntax.Threshold(tau))
-    return BoundQuery(query, arguments, traced, selection, origin, time.perf_counter() - start)
+    retrace = partial(catalog.retraced, model)
+    return BoundQuery(query, arguments, traced, selection, retrace, origin, time.perf_counter() - start)
 
 
 def _extent(query: syntax.Occlude) -> Size:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from kdb.errors import Interrupted
 from kdb.execution.engine import Engine, Planned, Progress
 from kdb.execution.measured import Measured
+from kdb.execution.verification import Checked
 from kdb.queries.assembly import heat_map, statistics
 from kdb.queries.bind import ImageQuery
+from kdb.queries.checking import Verdict
 from kdb.queries.rounds import Rounds
 from kdb.results.maps import HeatMap
 from kdb.system.allocation import retained
@@ -45,25 +48,66 @@ def stream(
     """The heat map after each round of the query's strategy: an exact query has one round, a sampled one many.
 
     An ``anytime`` evaluation samples where the query permits no approximation too, until all is evaluated: the last
-    map is exact.  Raises what :func:`run` raises.
+    map is exact.  Each map is checked against the model itself; if a check fails, the map is evaluated in full by the
+    model, with a VerificationWarning.  Raises what :func:`run` raises.
     """
+    traced_anew = False
     rounds = Rounds(engine, query, on_progress, anytime, analyze)
-    while rounds.propose():
-        try:
-            with retained(), quiet():
-                rounds.evaluate()
-        except Interrupted as interrupted:
-            partial = _evaluation(query, rounds, complete=False).heat_map
-            done, total = int(partial.evaluated.sum()), len(query.bound.selection.cells)
-            raise Interrupted(f"interrupted after {done} of {total} positions", partial) from interrupted
-        yield _evaluation(query, rounds, complete=True)
+    last = not rounds.propose()
+    while not last:
+        with _partial_if_interrupted(query, rounds):
+            rounds.evaluate()
+        last, verdict = not rounds.propose(), None
+        if last or anytime:
+            with _partial_if_interrupted(query, rounds):
+                verdict = rounds.check()
+                if verdict is not None and verdict.checked.failed:
+                    again = None if traced_anew else _traced_anew(engine, query, verdict)
+                    if again is not None:
+                        query, traced_anew = again, True
+                        rounds = Rounds(engine, query, on_progress, anytime, analyze)
+                        last = not rounds.propose()
+                        continue
+                    rounds.in_full(verdict)
+                    last = True
+        yield _evaluation(query, rounds, None if verdict is None else verdict.checked)
 
 
-def _evaluation(query: ImageQuery, rounds: Rounds, complete: bool) -> Evaluation:
+@contextmanager
+def _partial_if_interrupted(query: ImageQuery, rounds: Rounds) -> Iterator[None]:
+    """Around the work on a map: Ctrl-C raises Interrupted with what has been found."""
+    try:
+        with retained(), quiet():
+            yield
+    except KeyboardInterrupt as interrupted:
+        if rounds.planned is None or rounds.scorer is None:
+            raise
+        partial = _evaluation(query, rounds, None, complete=False).heat_map
+        done, total = int(partial.evaluated.sum()), len(query.bound.selection.cells)
+        raise Interrupted(f"interrupted after {done} of {total} positions", partial) from interrupted
+
+
+def _traced_anew(engine: Engine, query: ImageQuery, verdict: Verdict) -> ImageQuery | None:
+    """The query with its model as it is now; None where the trace was of that, and so is not to blame.
+
+    What gives other logits for the unmodified image may have been changed where no fingerprint looks.
+    """
+    bound = query.bound
+    if not bound.traced.model.shared or verdict.unmodified <= 1:
+        return None
+    traced = bound.retrace()
+    engine.views.clear()
+    if traced.identity == bound.traced.identity:
+        return None
+    return replace(query, bound=replace(bound, traced=traced))
+
+
+def _evaluation(query: ImageQuery, rounds: Rounds, checked: Checked | None, complete: bool = True) -> Evaluation:
     """What the rounds have found by now."""
     strategy, planned, scorer = rounds.strategy, rounds.planned, rounds.scorer
     assert strategy is not None and planned is not None and scorer is not None, "a round has been run"
     estimate = strategy.estimate()
     seconds = {**rounds.seconds, "total": rounds.elapsed}
     stats = statistics(planned.physical, rounds.measured, len(query.bound.selection.cells), seconds)
-    return Evaluation(heat_map(query, scorer, estimate, stats, complete), planned, rounds.measured, strategy.note)
+    found = heat_map(query, scorer, estimate, stats, complete, checked)
+    return Evaluation(found, planned, rounds.measured, strategy.note)

@@ -7,20 +7,23 @@ proposes, each with a plan of its own over the same views.
 from __future__ import annotations
 
 import time
+import warnings
 from collections import defaultdict
 
 import numpy as np
 
-from kdb.errors import ExecutionError, Interrupted
+from kdb.errors import ExecutionError, Interrupted, VerificationWarning
 from kdb.execution.engine import Engine, Planned, Progress
 from kdb.execution.measured import Measured
-from kdb.execution.views import MaterializedViews
+from kdb.execution.verification import CheckFailed, in_full
 from kdb.geometry import IntArray
 from kdb.kernels.base import Array
 from kdb.queries.bind import ImageQuery
+from kdb.queries.checking import Evidence, Verdict
 from kdb.queries.planning import plan_round, strategy_for
 from kdb.queries.scoring import Scorer
-from kdb.sampling.strategy import Strategy
+from kdb.sampling.strategy import Everything, Strategy
+from kdb.system.threads import all_threads
 
 
 class Rounds:
@@ -41,6 +44,8 @@ class Rounds:
         self._anytime, self._analyze = anytime, analyze
         self._image = query.bound.traced.model.preprocessing.normalise(query.prepared.pixels)
         self._cells = np.zeros(0, np.int64)
+        self._evidence = Evidence(engine, query, self._image)
+        self._baseline = np.zeros(0)
         self._finished, self._last = 0, 0.0
         self.measured = Measured()
         self.seconds: dict[str, float] = defaultdict(float, trace=query.bound.seconds)
@@ -77,43 +82,104 @@ class Rounds:
         planned = plan_round(engine, bound, positions, self.strategy.low_fidelity)
         self.planned = self.planned or planned
         self.seconds["plan"] += time.perf_counter() - begun
-        start = time.perf_counter()
-        views, kept = engine.materialize(planned.physical, bound.traced.identity, self._image)
+        run = self._by_model if planned.naive and not self._analyze else self._by_engine
+        interrupted = run(planned, self.strategy)
+        self._finished += len(self._cells)
+        self._last = time.perf_counter() - begun
+        if interrupted is not None:
+            raise interrupted
+
+    def _by_engine(self, planned: Planned, strategy: Strategy) -> Interrupted | None:
+        """Execute the plan over the views of the image."""
+        bound, logical, start = self._query.bound, planned.physical.logical, time.perf_counter()
+        views, kept = self._engine.materialize(planned.physical, bound.traced.identity, self._image)
         self.seconds["materialize"] += time.perf_counter() - start
         if not kept:
             self.measured.macs += bound.traced.network.macs
-        self.scorer = self.scorer or self._scorer(planned, views)
-        self._execute(planned, views, self.scorer, self.strategy)
-        self._last = time.perf_counter() - begun
-
-    def _scorer(self, planned: Planned, views: MaterializedViews) -> Scorer:
-        """The scorer by the logits of the unmodified image."""
-        bound, physical = self._query.bound, planned.physical
-        logits = physical.backend.memory.download(views[physical.logical.network.output.name])
-        baseline = np.asarray(logits, np.float64).reshape(-1)
-        return Scorer(bound.query, bound.traced.model, bound.traced.activation, baseline, bound.arguments)
-
-    def _execute(self, planned: Planned, views: MaterializedViews, scorer: Scorer, strategy: Strategy) -> None:
-        logical = planned.physical.logical
-        scores = np.full((len(scorer.classes), len(logical.positions)), np.nan)
-
-        def sink(members: IntArray, logits: Array) -> None:
-            _refuse_infinite(logits, logical.positions[members])
-            scores[:, members] = scorer.scores(np.asarray(logits, np.float64))
-
-        start, interrupted = time.perf_counter(), None
+        scorer = self._scorer(planned.physical.backend.memory.download(views[logical.network.output.name]))
+        found = _Found(scorer, logical.positions, len(scorer.rows(self._baseline[None])))
+        start, interrupted, doubts = time.perf_counter(), None, np.zeros(len(logical.positions), np.float32)
         try:
             occlusion = self._query.occlusion()
-            self.measured.add(
-                self._engine.execute(planned.physical, views, occlusion, sink, self._report, self._analyze)
-            )
+            outcome = self._engine.execute(planned, views, occlusion, found.take, self._report, self._analyze)
+            self.measured.add(outcome.measured)
+            doubts = outcome.doubts
         except Interrupted as stopped:
             interrupted = stopped
         self.seconds["execute"] += time.perf_counter() - start
-        self._finished += len(self._cells)
-        strategy.take(self._cells, scores if logical.duplicates is None else scores[:, logical.duplicates])
+        exact = planned.context.permissions.exact
+        self._take(found, planned, strategy, doubts if exact else None, by_model=False)
+        return interrupted
+
+    def _by_model(self, planned: Planned, strategy: Strategy) -> Interrupted | None:
+        """Run the model itself for every position, as there is nothing to gain by the network made of it."""
+        bound, logical, start = self._query.bound, planned.physical.logical, time.perf_counter()
+        reference, threads = bound.traced.reference, self._engine.settings["threads"]
+        with all_threads(threads):
+            baseline = reference.logits(self._image[None])
+        _refuse_infinite(baseline)
+        scorer = self._scorer(baseline)
+        self.seconds["materialize"] += time.perf_counter() - start
+        found = _Found(scorer, logical.positions, len(scorer.rows(self._baseline[None])))
+        start, interrupted = time.perf_counter(), None
+        try:
+            in_full(
+                reference,
+                self._image,
+                self._query.occlusion(),
+                logical.positions,
+                bound.patch,
+                logical.full_batch,
+                threads,
+                found.take,
+                lambda done: self._report(done, 0),
+            )
+        except KeyboardInterrupt:
+            interrupted = Interrupted("interrupted")
+        self.seconds["execute"] += time.perf_counter() - start
+        evaluated = int(np.isfinite(found.scores).all(axis=0).sum())
+        self.measured.add(Measured(evaluated=evaluated, macs=evaluated * bound.traced.network.macs))
+        self._take(found, planned, strategy, np.zeros(len(logical.positions)), by_model=True)
+        return interrupted
+
+    def _scorer(self, logits: Array) -> Scorer:
+        """The scorer by the ``logits`` of the unmodified image, those of the first round."""
+        if self.scorer is None:
+            bound = self._query.bound
+            self._baseline = np.asarray(logits, np.float64).reshape(-1)
+            self.scorer = Scorer(
+                bound.query, bound.traced.model, bound.traced.activation, self._baseline, bound.arguments
+            )
+        return self.scorer
+
+    def _take(self, found: _Found, planned: Planned, strategy: Strategy, doubts: Array | None, by_model: bool) -> None:
+        """Give what was found of the round's cells to the strategy and, unless ``doubts`` is None, to be checked."""
+        duplicates = planned.physical.logical.duplicates
+        each = slice(None) if duplicates is None else duplicates
+        strategy.take(self._cells, found.scores[:, each])
+        if doubts is not None:
+            self._evidence.take(self._cells, planned, found.rows[:, each], doubts[each], by_model)
+
+    def in_full(self, verdict: Verdict) -> None:
+        """Evaluate every position by the model itself, since the check failed; a warning says so."""
+        bound = self._query.bound
+        failed = CheckFailed(verdict.checked, self._evidence.to_blame(verdict))
+        said = f"'{bound.traced.model.name}': {failed}.  It is evaluated in full by the model, and so is right"
+        warnings.warn(said, VerificationWarning, stacklevel=2)
+        self.strategy, self.scorer = Everything(len(bound.selection.cells), bound.query.approximate is not None), None
+        self._cells, self._finished = self.strategy.propose(), 0
+        planned = plan_round(self._engine, bound, bound.selection.positions[self._cells], low=False)
+        interrupted = self._by_model(planned, self.strategy)
         if interrupted is not None:
             raise interrupted
+
+    def check(self) -> Verdict | None:
+        """Compare what has been found so far with the model itself, as the setting ``verify`` says."""
+        assert self.scorer is not None, "a round is evaluated first"
+        start = time.perf_counter()
+        verdict = self._evidence.check(self.scorer, self._baseline)
+        self.seconds["check"] += time.perf_counter() - start
+        return verdict
 
     def _report(self, done: int, _: int) -> None:
         if self._on_progress is not None:
@@ -121,12 +187,30 @@ class Rounds:
             self._on_progress(min(self._finished + done, total), total)  # a position of two fidelities counts twice
 
 
-def _refuse_infinite(logits: Array, positions: IntArray) -> None:
-    """Raise ExecutionError where the ``logits`` [n, K] of any of the ``positions`` [n, 2] are not finite."""
+class _Found:
+    """Of each of a plan's ``positions`` int64 [n, 2] its scores [classes, n], and the numbers that these are made of.
+
+    NaN where nothing was found yet.
+    """
+
+    def __init__(self, scorer: Scorer, positions: IntArray, rows: int) -> None:
+        self._scorer, self._positions = scorer, positions
+        self.scores = np.full((len(scorer.classes), len(positions)), np.nan)
+        self.rows = np.full((rows, len(positions)), np.nan)
+
+    def take(self, members: IntArray, logits: Array) -> None:
+        """The sink of an execution; raises ExecutionError where logits are not finite."""
+        _refuse_infinite(logits, self._positions[members])
+        exact = np.asarray(logits, np.float64)
+        self.scores[:, members], self.rows[:, members] = self._scorer.scores(exact), self._scorer.rows(exact)
+
+
+def _refuse_infinite(logits: Array, positions: IntArray | None = None) -> None:
+    """Raise ExecutionError where ``logits`` [n, K] are not finite; ``positions`` [n, 2], None for no patch."""
     finite = np.isfinite(logits).all(axis=1)
-    if not finite.all():
-        y, x = positions[~finite][0]
-        raise ExecutionError(
-            f"the output for the patch at ({y}, {x}) is not finite (NaN or infinity); "
-            "if only layers within the model overflow, SET rule.incremental = off evaluates it in full"
-        )
+    if finite.all():
+        return
+    if positions is None:
+        raise ExecutionError("the model's output for the unmodified image is not finite (NaN or infinity)")
+    y, x = positions[~finite][0]
+    raise ExecutionError(f"the output for the patch at ({y}, {x}) is not finite (NaN or infinity)")

@@ -41,6 +41,16 @@ class Scorer:
         values = self._of(logits)
         return self.baseline[:, None] - values if self.kind.endswith("drop") else values
 
+    def rows(self, logits: Scores) -> Scores:
+        """Logits [n, K] -> the numbers [rows, n] that scores are made of, on the scale of logits.
+
+        The classes' logits and, for probabilities by softmax, the logarithm of the sum of all classes' exponentials.
+        """
+        rows = logits[:, self.classes].T
+        if self.kind.startswith("logit") or self._activation != "softmax":
+            return np.asarray(rows)
+        return np.concatenate([rows, special.logsumexp(logits, axis=1)[None]])
+
     def _of(self, logits: Scores) -> Scores:
         """Probabilities or logits [n, K] -> [classes, n]."""
         values = logits if self.kind.startswith("logit") else activate(logits, self._activation)

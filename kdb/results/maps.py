@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from kdb.errors import Error, Interrupted, OmissionWarning
 from kdb.results import npz, render
 from kdb.results.files import FilePath, file_format, files_of_several, write_result
+from kdb.results.wording import checked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,9 +33,9 @@ Score = Literal["probability", "drop", "logit", "logit_drop"]
 class Stats:
     """What a heat map cost.
 
-    ``seconds`` has the elapsed seconds to find and ``trace`` the model, to ``plan``, to ``materialize`` and to
-    ``execute``, and their ``total``, which leaves out reading the image; keys that end in ``(threads)`` are sums over
-    the workers.  ``kernels`` counts the layers that each kernel was chosen for.
+    ``seconds`` has the elapsed seconds to find and ``trace`` the model, to ``plan``, to ``materialize``, to
+    ``execute`` and to ``check`` the map, and their ``total``, which leaves out reading the image; keys that end in
+    ``(threads)`` are sums over the workers.  ``kernels`` counts the layers that each kernel was chosen for.
     """
 
     naive_macs: int
@@ -73,6 +74,9 @@ class HeatMap:
                     evaluated; None for other maps
     ssim_estimate   the expected structural similarity of a sampled map to the exact one, the lowest over the classes;
                     None for other maps
+    checked         (positions, worst): at how many positions, besides the unmodified image, the map was compared with
+                    the model itself, and the worst difference over what Exact allows; above 1 the check has failed,
+                    and the map was then evaluated in full by the model itself.  None where nothing was compared
 
     Two heat maps are equal only when they are the same object; compare ``values``.
     Raises ``ValueError`` for arrays of inconsistent shapes or of wrong types.
@@ -99,6 +103,7 @@ class HeatMap:
     evaluated: NDArray[np.bool_] = None  # type: ignore[assignment]  # by default where there are values
     error: NDArray[np.float32] | None = None
     ssim_estimate: float | None = None
+    checked: tuple[int, float] | None = None
     stats: Stats
 
     def __post_init__(self) -> None:
@@ -209,6 +214,7 @@ class HeatMap:
         state = "exact" if self.exact else "approximate"
         state += "" if self.ssim_estimate is None else f" (SSIM about {self.ssim_estimate:.2f})"
         state += "" if self.complete else ", partial"
+        state += "" if self.checked is None else f", {checked(*self.checked)}"
         return f"<HeatMap {name}: {self.score} {shape}, {baseline}{span}, {state}>"
 
 

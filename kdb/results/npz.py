@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FORMAT = 2
-"""The version of the files that this kdb writes, and the newest that it reads."""
+FORMAT = 3
+"""The newest version of the files that this kdb writes and reads: the least in which a map's fields are known."""
+
+_SINCE = {"checked": 3}
+"""The fields that are written where they are not None, and are younger than the format that all maps need."""
+_ALL = 2
 
 _ARRAYS = ("values", "positions", "image", "evaluated", "error")
 
@@ -30,7 +34,8 @@ def write(heat_map: HeatMap, file: IO[bytes]) -> None:
     stats = {field.name: getattr(heat_map.stats, field.name) for field in fields(heat_map.stats)}
     facts["stats"] = json.dumps({name: dict(v) if isinstance(v, Mapping) else v for name, v in stats.items()})
     arrays: dict[str, Any] = {name: np.asarray(value) for name, value in facts.items() if value is not None}
-    np.savez_compressed(file, format=np.asarray(FORMAT), **arrays)
+    needed = max([_ALL, *(version for name, version in _SINCE.items() if name in arrays)])
+    np.savez_compressed(file, format=np.asarray(needed), **arrays)
 
 
 def read(path: FilePath, make: Callable[[dict[str, Any]], T]) -> T:
@@ -49,6 +54,8 @@ def read(path: FilePath, make: Callable[[dict[str, Any]], T]) -> T:
             for each, array in arrays.items():
                 value = array.tolist()
                 facts[each] = tuple(value) if isinstance(value, list) else value
+            if "checked" in facts:  # a count and a ratio, in one array of floats
+                facts["checked"] = int(facts["checked"][0]), facts["checked"][1]
             return make(facts)
     except OSError as error:
         raise ExecutionError(f"cannot read {name!r}: {error.strerror or error}") from error

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdb.errors import ExecutionError
-from kdb.results.wording import compared
+from kdb.results.wording import checked, compared
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -209,10 +209,11 @@ def html_of_map(heat_map: HeatMap) -> str:
     stats = heat_map.stats
     picture = base64.b64encode(png(heat_map)).decode("ascii")
     cost = f"{stats.evaluated} of {stats.positions} positions evaluated"
+    check = "" if heat_map.checked is None else f"; {checked(*heat_map.checked)}"
     return (
         f'<figure style="margin:0"><img src="data:image/png;base64,{picture}" style="max-width:100%"'
         f' alt="{html.escape(repr(heat_map))}"><figcaption><code>{html.escape(heat_map.query)}</code><br>'
-        f"{cost}; {compared(stats.speedup)}</figcaption></figure>"
+        f"{cost}; {compared(stats.speedup)}{check}</figcaption></figure>"
     )
 
 

@@ -74,6 +74,21 @@ class Table(Sequence[Row]):
         return DataFrame(list(self.rows), columns=list(self.columns))
 
 
+@dataclass(frozen=True, repr=False)
+class Headed(Table):
+    """A table below some ``lines`` of text about the whole."""
+
+    lines: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "\n".join([*self.lines, "", super().__str__()])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return f"<p>{'<br>'.join(map(html.escape, self.lines))}</p>{super()._repr_html_()}"
+
+
 class PlanText(Table):
     """A plan as a table with one row per line; prints as the lines themselves, so that JSON can be piped to a
     parser.

@@ -21,6 +21,15 @@ def compared(speedup: float, what: str = " arithmetic") -> str:
     return f"{times(1 / speedup)} times as much{what} as full inference"
 
 
+def checked(positions: int, worst: float) -> str:
+    """What became of comparing a map with the model itself: 'checked at 6 positions'."""
+    if not worst <= 1:
+        return "check failed, evaluated in full"
+    if not positions:
+        return "checked on the unmodified image"
+    return f"checked at {positions} position{'' if positions == 1 else 's'}"
+
+
 def count(number: float) -> str:
     """A large number with a decimal prefix: 4.76 M."""
     for unit, name in ((1e12, "T"), (1e9, "G"), (1e6, "M")):

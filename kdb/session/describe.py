@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from kdb.errors import BindError
@@ -12,27 +10,15 @@ from kdb.images.preprocessing import Preprocessing
 from kdb.models.catalog import TracedModel
 from kdb.operators.sources import Opaque, Source
 from kdb.planner.footprints import Geometry
-from kdb.results.tables import Table
+from kdb.results.tables import Headed
 from kdb.results.wording import compared
 
 FEW = 5
 """Labels shown."""
 
 
-@dataclass(frozen=True, repr=False)
-class Description(Table):
-    """A row a layer, below some lines about the whole."""
-
-    lines: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return "\n".join([*self.lines, "", super().__str__()])
-
-    __repr__ = __str__
-
-
-def describe(traced: TracedModel, patch: Size) -> Description:
-    """The description of a model for a ``patch`` in the middle of its image.
+def describe(traced: TracedModel, patch: Size) -> Headed:
+    """The description of a model for a ``patch`` in the middle of its image: a row a layer.
 
     The bound is the paper's theoretical speedup (equations 10 to 14): multiply-adds of full inference over those of
     all outputs that the patch in the middle reaches; every layer is one that the network has before any rewrite.
@@ -66,7 +52,7 @@ def describe(traced: TracedModel, patch: Size) -> Description:
         f"patch {patch.height} x {patch.width} in the middle: {_bound(network.macs, recomputed, bool(outside))}",
         *(f"outside the vocabulary, evaluated in full by torch: {because}" for because in outside),
     )
-    return Description(("layer", "operator", "output", "weights", "Gmac", "box", "% of map"), tuple(rows), lines)
+    return Headed(("layer", "operator", "output", "weights", "Gmac", "box", "% of map"), tuple(rows), lines)
 
 
 def _bound(macs: int, recomputed: int, partly: bool) -> str:

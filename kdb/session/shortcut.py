@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 import operator
+import re
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, get_args
 
-from kdb.errors import BindError, ClauseError, did_you_mean
+import numpy as np
+
+from kdb.errors import BindError, ClauseError, Error, did_you_mean
 from kdb.images.preprocessing import choice
 from kdb.images.reading import array_of
 from kdb.language import syntax
@@ -30,6 +33,8 @@ KEYWORDS = {
     "WITHIN": "within",
 }
 """What error messages call a clause here."""
+_STATEMENT = re.compile(r"SHOW MODELS|SET rule\.\w+ = off")
+"""Statements that error messages recommend."""
 
 
 def occlude(
@@ -84,6 +89,9 @@ def occlude(
         result = Statements(environment).run(query, Arguments(values | class_values))
     except ClauseError as error:
         raise BindError(error.said_with(KEYWORDS)) from None
+    except Error as error:
+        error.args = (_STATEMENT.sub(r'db.execute("\g<0>") in a session, db = kdb.connect(),', str(error)),)
+        raise
     assert isinstance(result, HeatMap | HeatMaps), "OCCLUDE gives heat maps"
     return result
 
@@ -106,9 +114,25 @@ def _region(at: object, within: Any) -> syntax.Region | None:
         raise BindError("at names the positions, so it excludes within")
     if at is not None:
         return syntax.At(_parameter("at"))
-    if isinstance(within, tuple | list) and len(within) == 4 and all(isinstance(n, int) and n >= 0 for n in within):
-        return syntax.Box(*within)
-    return None if within is None else syntax.Mask(_parameter("within"))
+    if within is None:
+        return None
+    if _axes(within) != 1:
+        return syntax.Mask(_parameter("within"))
+    try:
+        box = [operator.index(number) for number in within]
+    except TypeError:
+        box = []
+    if len(box) != 4 or min(box) < 0:
+        raise BindError(f"within = {within!r}: a box is (y, x, height, width), four whole numbers of pixels, 0 or more")
+    return syntax.Box(*box)
+
+
+def _axes(value: Any) -> int | None:
+    """The number of its axes as an array; None for lists of different lengths, which are none."""
+    try:
+        return np.ndim(value)
+    except ValueError:
+        return None
 
 
 def _classes(target: Any) -> tuple[syntax.ClassSpec, dict[str, Any]]:
@@ -146,4 +170,6 @@ def _fill(fill: Any) -> syntax.Fill:
         if len(fill) != 3 or not all(0 <= number <= 255 for number in fill):
             raise BindError(f"fill = {fill!r}: a colour is three numbers from 0 to 255")
         return syntax.Fill("rgb", tuple(map(float, fill)))
+    if _axes(fill) == 0:
+        raise BindError(f"fill = {fill!r} is none of {', '.join(GRAYS)}, mean, (r, g, b) and a uint8 array [h, w, C]")
     return syntax.Fill("parameter", parameter=_parameter("fill"))

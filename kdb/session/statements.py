@@ -17,13 +17,13 @@ from kdb.planner import calibration
 from kdb.planner.explain import explain
 from kdb.planner.rendering import render
 from kdb.planner.rules import RULES
-from kdb.queries import clauses, evaluation, planning, sources
+from kdb.queries import checking, clauses, evaluation, planning, sources
 from kdb.queries.sources import Found
 from kdb.results.files import filled_in
 from kdb.results.maps import HeatMap, HeatMaps
 from kdb.results.tables import PlanText, Table
 from kdb.sampling.choose import DEFAULT_SSIM
-from kdb.session import tuning
+from kdb.session import tuning, verifying
 from kdb.session.binding import Binder
 from kdb.session.describe import describe
 from kdb.session.environment import Environment
@@ -102,7 +102,10 @@ class Statements:
         if not statement.analyze:
             bound = self._binder.bind(query, arguments)
             planned, note = planning.first_round(engine, bound)
-            explained = explain(str(query), planned.physical, planned.history, planned.context, note, bound.tuned)
+            check = checking.planned(engine, bound, planned)
+            explained = explain(
+                str(query), planned.physical, planned.history, planned.context, note, bound.tuned, check
+            )
         else:
             found, several = self._binder.find_images(query, arguments)
             if several and len(found) != 1:
@@ -117,10 +120,26 @@ class Statements:
                 run.planned.context,
                 run.note,
                 bound_on.bound.tuned,
+                checking.found(run.heat_map.checked, run.measured.cancelled),
                 run.measured.layers,
                 run.heat_map.stats.seconds["execute"],
             )
         return PlanText(("plan",), tuple((line,) for line in render(explained, statement.format).split("\n")))
+
+    @_run.register
+    def _verify_query(self, statement: syntax.VerifyQuery, arguments: Arguments) -> Result:
+        query = statement.query
+        found, several = self._binder.find_images(query, arguments)
+        if several and len(found) != 1:
+            raise BindError(f"VERIFY runs one image; {len(found)} are given")
+        bound_on = self._binder.bind_on(query, arguments, found[0])
+        heat_map = evaluation.run(self._environment.engine, bound_on, self._environment.on_progress).heat_map
+        _save(heat_map, query, found)
+        return verifying.of_query(self._environment, bound_on, heat_map)
+
+    @_run.register
+    def _verify_file(self, statement: syntax.VerifyFile, arguments: Arguments) -> Result:
+        return verifying.of_file(self._environment, statement, arguments)
 
     @_run.register
     def _tune(self, statement: syntax.Tune, arguments: Arguments) -> Result:

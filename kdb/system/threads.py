@@ -40,6 +40,14 @@ def limited_pools(threads: int, computes: bool = True) -> Iterator[None]:
 
 
 @contextmanager
+def all_threads(threads: int) -> Iterator[None]:
+    """The libraries on so many threads in the calling thread; afterwards all as it was found."""
+    with limited_pools(threads):
+        torch.set_num_threads(threads)
+        yield
+
+
+@contextmanager
 def computing(threads: int) -> Iterator[None]:
     """In a worker: torch on so many threads, no gradients, numpy quiet.
 

@@ -74,7 +74,8 @@ def test_a_patch_that_equals_the_image_gives_the_baseline_bit_by_bit(
     problem = lattice_problem
     run = Run(native, off=off, occlusion=Occlusion(problem.hwc, aligned=True))
     logits = run.logits(problem)
-    measured = Executor(1).run(run.plan, run.views, run.occlusion, lambda members, values: None)  # type: ignore[arg-type]
+    assert run.occlusion is not None
+    measured = Executor(1).run(run.plan, run.views, run.occlusion, lambda members, values: None).measured
     assert measured.evaluated == (len(problem.positions) if "null_deltas" in off else 0)
     if "cut_over" in off or not measured.evaluated:
         assert (logits == logits[-1]).all()

@@ -45,6 +45,8 @@ from kdb.language.syntax import (
     Threshold,
     TopClasses,
     Tune,
+    VerifyFile,
+    VerifyQuery,
     parameters,
     quote,
 )
@@ -117,6 +119,8 @@ def occludes(draw: st.DrawFn) -> Occlude:
 statements = st.one_of(
     occludes(),
     st.builds(Explain, occludes(), st.booleans(), st.sampled_from(["text", "json", "dot"])),
+    st.builds(VerifyQuery, occludes()),
+    st.builds(VerifyFile, texts, st.none() | models),
     st.builds(Tune, models, sources, patches, strides, scores, ssims),
     st.builds(CreateModel, model_names, texts, options, st.booleans()),
     st.builds(DropModel, model_names),
@@ -265,6 +269,9 @@ EXAMPLES = {
     ),
     "EXPLAIN OCCLUDE x USING m": Explain(PLAIN),
     "EXPLAIN ANALYZE (FORMAT json) OCCLUDE x USING m": Explain(PLAIN, True, "json"),
+    "VERIFY OCCLUDE x USING m": VerifyQuery(PLAIN),
+    "VERIFY 'it''s.npz'": VerifyFile("it's.npz"),
+    "VERIFY 'map.npz' USING m (input = ?)": VerifyFile("map.npz", ModelRef("m", (("input", Parameter(index=0)),))),
     "TUNE m ON 'images/*.png' WITH patch(8, 8) STRIDE 2 TO SSIM 0.9": Tune(
         M, Text("images/*.png"), Patch(8, 8), (2, 2), ssim=0.9
     ),
@@ -302,6 +309,7 @@ def test_keywords_are_not_reserved(word: str) -> None:
             Name(name), ModelRef(name, ((name, name),)), stride=(2, 2), region=At(Parameter(name=name))
         )
         assert parse_one(f"TUNE {name} ON {name} STRIDE 2") == Tune(ModelRef(name), Name(name), stride=(2, 2))
+        assert parse_one(f"VERIFY 'f' USING {name}") == VerifyFile("f", ModelRef(name))
         assert parse_one(f"CREATE OR REPLACE MODEL {name} FROM 'f'") == CreateModel(name, "f", replace=True)
         assert parse_one(f"DROP MODEL {name}") == DropModel(name)
         assert parse_one(f"DESCRIBE MODEL {name}") == DescribeModel(ModelRef(name))
@@ -342,6 +350,10 @@ ERRORS = [  # text, line, column, parts of the message
     ("OCCLUDE x USING m PRECISION fp16", 1, 29, ["expected fp32, tf32, bf16", "did you mean bf16?"]),
     ("OCCLUDE x USING m SCORE logits", 1, 25, ["did you mean logit?"]),
     ("OCCLUDE x USING m ON gpus", 1, 22, ["did you mean gpu?"]),
+    ("VERFY 'map.npz'", 1, 1, ["expected OCCLUDE, EXPLAIN, VERIFY", "did you mean VERIFY?"]),
+    ("VERIFY map.npz", 1, 8, ["expected a quoted string, OCCLUDE", "did you mean 'map.npz'?"]),
+    ("VERIFY 'map.npz' STRIDE 2", 1, 18, ["did not expect STRIDE", "expected USING"]),
+    ("VERIFY OCCLUDE x", 1, 17, ["USING is required"]),
     ("SHOW MODEL", 1, 6, ["expected MODELS, SETTINGS, RULES", "did you mean MODELS?"]),
     ("OCCLUDE x", 1, 10, ["USING is required", "expected USING"]),
     ("SHOW RULES;\nEXPLAIN OCCLUDE x STRIDE 4 ; SHOW RULES", 2, 27, ["USING is required"]),
@@ -399,7 +411,7 @@ def test_parse_one_wants_exactly_one_statement(text: str, column: int) -> None:
     assert caught.value.column == column
 
 
-STARTS = ("OCCLUDE", "EXPLAIN", "TUNE", "DROP", "CREATE", "DESCRIBE", "SET", "RESET", "SHOW", "CALIBRATE")
+STARTS = ("OCCLUDE", "EXPLAIN", "VERIFY", "TUNE", "DROP", "CREATE", "DESCRIBE", "SET", "RESET", "SHOW", "CALIBRATE")
 
 
 def with_a_letter_missing(word: str, data: st.DataObject) -> ParseError:

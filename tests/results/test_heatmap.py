@@ -113,6 +113,7 @@ def heat_maps(draw: st.DrawFn) -> HeatMap:
         query=draw(TEXT),
         exact=draw(st.booleans()),
         complete=draw(st.booleans()),
+        checked=draw(st.none() | st.tuples(st.integers(0, 99), st.floats(0, allow_nan=False))),
     )
 
 
@@ -191,6 +192,7 @@ def test_a_heat_map_is_an_array_and_prints_in_a_line(hm: HeatMap) -> None:
 def test_repr_tells_what_matters() -> None:
     assert repr(small()) == "<HeatMap 'tabby': probability 3x4, baseline 0.5, min 0.1, max 0.8, exact>"
     assert repr(several(2, exact=False, complete=False)).endswith("approximate, partial>")
+    assert repr(small(checked=(6, 0.25))).endswith("exact, checked at 6 positions>")
     assert "no scores" in repr(heat_map(np.zeros(0), np.zeros((0, 2)), grid=(8, 10), patch=(4, 4)))
 
 
@@ -242,10 +244,16 @@ def test_save_and_load_a_file(tmp_path: Path) -> None:
 
 def test_every_key_of_the_npz_is_in_the_documentation() -> None:
     page = (Path(__file__).parents[2] / "docs" / "heatmap-files.md").read_text(encoding="utf-8")
-    with np.load(io.BytesIO(saved(small())), allow_pickle=False) as file:
+    with np.load(io.BytesIO(saved(small(checked=(6, 0.25)))), allow_pickle=False) as file:
         assert [key for key in file.files if f"| `{key}` |" not in page] == []
         assert int(file["format"]) == FORMAT
     assert f"Format {FORMAT}" in page
+
+
+def test_a_file_has_the_least_format_that_its_fields_need() -> None:
+    """So that the first version reads maps that were not checked."""
+    with np.load(io.BytesIO(saved(small()))) as file:
+        assert int(file["format"]) == 2 and "checked" not in file.files
 
 
 @given(st.data())
@@ -467,13 +475,13 @@ def test_plot_draws_on_the_axes_given() -> None:
 
 
 def test_a_notebook_shows_heat_map_and_figure() -> None:
-    hm = small(query="OCCLUDE '<b>.png' USING mine")
+    hm = small(query="OCCLUDE '<b>.png' USING mine", checked=(6, 0.25))
     assert hm._repr_png_().startswith(b"\x89PNG")
     assert hm.plot()._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
     page = hm._repr_html_()
     assert "data:image/png;base64," in page
     assert "<b>" not in page
-    assert "3.0 times less arithmetic than full inference" in page
+    assert "3.0 times less arithmetic than full inference; checked at 6 positions</figcaption>" in page
 
 
 def test_nothing_is_imported_before_it_is_needed_and_pyplot_never() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from kdb.results.wording import compared, count, seconds, size, times
+from kdb.results.wording import checked, compared, count, seconds, size, times
 
 
 def test_ratios_have_two_or_three_digits() -> None:
@@ -24,3 +24,10 @@ def test_units_are_those_that_leave_few_digits() -> None:
     assert [count(n) for n in (999, 529_200, 4.76e6, 3.52e12)] == ["999", "529,200", "4.76 M", "3.52 T"]
     assert [size(n) for n in (0, 2**19, 402 * 2**20, 3 * 2**31)] == ["0.0 KiB", "512 KiB", "402 MiB", "6.0 GiB"]
     assert [seconds(n) for n in (0.00113, 4.24, 111.2)] == ["0.0011 s", "4.2 s", "111 s"]
+
+
+def test_what_became_of_a_check() -> None:
+    assert checked(6, 0.2) == "checked at 6 positions" and checked(1, 1.0) == "checked at 1 position"
+    assert checked(0, 0.0) == "checked on the unmodified image"
+    for worst in (1.5, math.inf, math.nan):
+        assert checked(6, worst) == "check failed, evaluated in full"

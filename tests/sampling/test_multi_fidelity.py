@@ -76,7 +76,8 @@ class TestTheRule:
         positions = rng.integers(0, SIDE - max(patch) + 1, (9, 2))
         traced = trace(module, (3, SIDE, SIDE))
         engine = Engine(default_settings())
-        plan = engine.plan(traced, positions, Size(*patch), Permissions(freeze_context=True)).physical
+        planned = engine.plan(traced, positions, Size(*patch), Permissions(freeze_context=True))
+        plan = planned.physical
         assert plan.logical.frozen
         views, _ = engine.materialize(plan, "net", image)
         found = np.full((len(plan.logical.positions), 4), np.nan)
@@ -84,7 +85,7 @@ class TestTheRule:
         def take(members: np.ndarray, logits: Array) -> None:
             found[members] = logits
 
-        engine.execute(plan, views, Occlusion(np.ones((*patch, 3), np.float32)), take)
+        engine.execute(planned, views, Occlusion(np.ones((*patch, 3), np.float32)), take)
         if plan.logical.duplicates is not None:  # a position drawn twice is evaluated once
             found = found[plan.logical.duplicates]
         occluded = np.repeat(image[None], 9, axis=0).astype(np.float64)

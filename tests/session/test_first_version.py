@@ -140,6 +140,12 @@ class TestHeatMaps:
             for key in set(before.files) - {"format"}:
                 np.testing.assert_array_equal(before[key], after[key], err_msg=key)
 
+    @pytest.mark.parametrize("name", ["map", "held"])
+    def test_they_can_be_verified(self, name: str) -> None:
+        with kdb.connect("study.kdb") as db:
+            found = db.execute(f"VERIFY '{name}.npz'")
+        assert found.agrees and ("identity", True) in [(row[0], row[-1]) for row in found], found
+
     def test_what_they_tell(self) -> None:
         exact, sampled, held = (kdb.HeatMap.load(f"{name}.npz") for name in ("map", "sampled", "held"))
         assert (exact.exact, sampled.exact, held.exact) == (True, False, False)

@@ -28,6 +28,7 @@ QUERIES = (
     "CREATE OR REPLACE MODEL other FROM 'weights.pt' (arch = 'squeezenet1_1', classes = 3, mean = (0.5, 0.5, 0.5))",
     "DESCRIBE MODEL m WITH patch(4, 4); SHOW MODELS; DROP MODEL m; SHOW RULES",
     "SET threads = 1; SET rule.cut_over = off; RESET threads; SHOW SETTINGS; RESET ALL",
+    "VERIFY 'map.npz' USING m; VERIFY OCCLUDE $image WITH patch(4, 4) STRIDE 4 USING m APPROXIMATE",
     "TUNE m ON '*.png' TO SSIM 0.9; OCCLUDE 'a*.png' USING m DRILL DOWN 0.25 SPEEDUP 3 BUDGET 2 SECONDS",
 )
 WORDS = sorted({word for text in QUERIES for word in text.replace("(", " ( ").replace(")", " ) ").split()})
@@ -73,6 +74,7 @@ def test_ten_thousand_mutated_queries(tmp_path: Path, monkeypatch: pytest.Monkey
     named = {"image": pixels, "positions": np.array([[0, 0], [3, 4]]), "mask": np.eye(16, dtype=bool)}
     rng, outcomes = random.Random(0), Counter[str]()
     module = network()
+    kdb.occlude(pixels, module, 4).save("map.npz")  # type: ignore[union-attr]
     db = kdb.connect()
     for i in range(10_000):
         if i % 50 == 0:  # what one query drops or sets is not to hide the next ones'

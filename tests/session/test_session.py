@@ -23,7 +23,7 @@ from torch import nn
 import kdb
 from benchmarks import photos
 from benchmarks.calibrated import calibrate
-from kdb.errors import BindError, Error, ExecutionError, Interrupted, ModelError, ParseError
+from kdb.errors import BindError, Error, ExecutionError, Interrupted, ModelError, ParseError, UnknownName
 from kdb.planner.rules import RULES
 from kdb.results.maps import HeatMap, HeatMaps
 from kdb.session.session import Session
@@ -465,9 +465,13 @@ class TestSources:
             {"within": (0, 0, 2.5, 3)},
             {"within": (1, 2)},
             {"within": [[True, False]]},
+            {"within": [[True], [True, False]]},
+            {"fill": [[1, 2], [3]]},
             {"fill": "pink"},
             {"fill": (1, 2)},
             {"fill": (float("nan"), 2, 3)},
+            {"fill": 0},
+            {"fill": None},
             {"target": []},
             {"score": "x"},
             {"patch": 2.5},
@@ -492,6 +496,21 @@ class TestSources:
         with pytest.raises(BindError, match=next(iter(wrong))) as caught:
             kdb.occlude(image, module, **wrong)
         assert not re.search("AT|FILL|STRIDE|WITHIN", str(caught.value))
+
+    @pytest.mark.parametrize("within", [(0, -1, 8, 8), (0, 0, 8), [0, 0, 2.5, 8], np.zeros(3, int)], ids=str)
+    def test_a_box_that_is_none_is_not_called_a_mask(self, module: nn.Module, image: np.ndarray, within: Any) -> None:
+        with pytest.raises(BindError, match=r"a box is \(y, x, height, width\)") as caught:
+            kdb.occlude(image, module, within=within)
+        assert "mask" not in str(caught.value)
+
+    @pytest.mark.parametrize("box", [np.array([0, 0, 16, 16]), [*map(np.int64, (0, 0, 16, 16))]], ids=["array", "list"])
+    def test_numbers_of_numpy_make_a_box(self, module: nn.Module, image: np.ndarray, box: Any) -> None:
+        assert np.isnan(kdb.occlude(image, module, 8, within=box).values).sum() == 49 - 9
+
+    def test_the_one_call_form_recommends_what_python_runs(self, image: np.ndarray) -> None:
+        with pytest.raises(UnknownName, match=r'unknown model \'abc\'; db\.execute\("SHOW MODELS"\)') as caught:
+            kdb.occlude(image, "abc")
+        assert caught.value.name == "abc"
 
     def test_the_one_call_form_finds_a_keyword_that_was_meant(self, module: nn.Module, image: np.ndarray) -> None:
         for wrong, meant in [("strides", "stride"), ("inputsize", "input_size"), ("targets", "target")]:

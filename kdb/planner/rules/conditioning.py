@@ -2,16 +2,22 @@
 
 A layer that carries a delta computes with ``view + delta``, whose error is relative to the larger of the two.  If they
 nearly cancel, the logarithm, a root or the reciprocal of the sum has an error that full inference does not have.
+
+On maps, where each position changes cells by the thousand, no delta passes such a layer (:func:`ill_conditioned`).  On
+vectors view and delta rarely cancel: there each position is watched while it is evaluated (:func:`watched`), and
+evaluated in full where they do.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 from kdb.kernels.base import Operand, Program
 from kdb.operators.network import Network, Node
 from kdb.operators.pointwise import Pointwise
 from kdb.operators.pooling import MaxPool
+from kdb.operators.sources import Opaque
 
 SAFE = 1e-2
 """For inputs of at least this value, derivatives are at most some hundreds, like those of other layers."""
@@ -19,21 +25,37 @@ NEVER_NEGATIVE = frozenset({"abs", "exp", "sigmoid", "softplus", "softmax", "sqr
 
 
 def ill_conditioned(network: Network) -> Node | None:
-    """The first layer on maps that takes a logarithm, root or quotient of values that may come near zero, or None.
+    """The first layer on maps that takes a logarithm, root or quotient of values that may come near zero, or None."""
+    return next((node for node in _magnifying(network) if node.shape.size.area > 1), None)
 
-    Layers on vectors, as after a mean over the map, are not looked at: there view and delta rarely cancel.
+
+def watched(network: Network) -> frozenset[str]:
+    """The layers whose inputs are watched for cancellation: on vectors, and those outside the vocabulary.
+
+    What the latter do with small numbers is not known; a group norm, for one, divides by their deviation.
     """
+    vectors = [node for node in network if node.shape.size.area == 1]
+    found = {node.name for node in _magnifying(network) if node.shape.size.area == 1}
+    found |= {node.name for node in vectors if isinstance(node.operator, Pointwise) and _normalizes(node.operator)}
+    return frozenset(found | {node.name for node in network if isinstance(node.operator, Opaque)})
+
+
+def _magnifying(network: Network) -> Iterator[Node]:
+    """The layers that take a logarithm, root or quotient of values that may come near zero, in order."""
     least: dict[str, float] = {}  # a lower bound of each layer's values
     for node in network:
         least[node.name] = -math.inf
         if isinstance(node.operator, Pointwise):
             found = _least_of(node.operator.program, least[node.inputs[0]])
-            if found is None and node.shape.size.area > 1:
-                return node
+            if found is None:
+                yield node
             least[node.name] = -math.inf if found is None else found
         elif isinstance(node.operator, MaxPool):
             least[node.name] = least[node.inputs[0]]
-    return None
+
+
+def _normalizes(operator: Pointwise) -> bool:
+    return any(instruction.function == "normalize" for instruction in operator.program)
 
 
 def _least_of(program: Program, given: float) -> float | None:

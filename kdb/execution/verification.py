@@ -1,0 +1,177 @@
+"""Compares a map with the model itself at a few positions, while the map is made.
+
+What is compared are rows of numbers, float64 [rows, n], that the caller makes of logits: those that its scores are made
+of.  The model itself is a :class:`Reference`: images in, logits out, with nothing of kdb in between.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Hashable, Mapping
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from kdb.errors import ExecutionError
+from kdb.execution.stages import Occlusion
+from kdb.geometry import IntArray, Size
+from kdb.kernels.base import Array
+from kdb.system.threads import all_threads
+
+Rows = npt.NDArray[np.float64]
+
+SCALE, RANGE = 1e-4, 1e-3
+"""What Exact allows, relative to the largest number of a row over the map, and to the row's range; the lesser."""
+FLAT = 1e-5
+"""At least so much of the largest number is allowed: less is noise, on a map that the patch hardly changes."""
+DOUBT = 0.5
+"""From this share of what is allowed on, float64 decides."""
+FROM = 64
+"""Positions from which a map is compared at some of them; of a smaller one, the unmodified image alone is."""
+REMEMBERED = 4096
+"""Comparisons of unmodified images that are remembered."""
+AT_ONCE = 16
+"""Images that the model itself takes at a time."""
+USUAL = 6
+"""Positions that are compared, unless the setting says how many."""
+
+
+class Reference(Protocol):
+    """The model itself; images are float32 [n, H, W, C] as the network takes them, logits float64 [n, K]."""
+
+    def logits(self, images: Array) -> Rows:
+        """The model's logits, all images in one batch."""
+
+    def in_float64(self, images: Array) -> Rows | None:
+        """The same in float64; None where the model does not run so."""
+
+    def layers(self, image: Array) -> Mapping[str, Array]:
+        """What the model's parts give for one image [H, W, C]: maps [h, w, c] by the part's path."""
+
+
+class Checked(NamedTuple):
+    """At how many positions a map was compared, and the worst difference over what Exact allows; above 1 it failed."""
+
+    positions: int
+    worst: float
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is a difference that Exact does not allow."""
+        return not self.worst <= 1
+
+
+class CheckFailed(ExecutionError):
+    """A map differs from the model itself by more than Exact allows; ``checked`` says by how much."""
+
+    def __init__(self, checked: Checked, blamed: str | None) -> None:
+        self.checked = checked
+        where = "" if blamed is None else f"; {blamed} is the first to differ"
+        super().__init__(f"the map differs from the model itself by {checked.worst:.3g} times what is allowed{where}")
+
+
+def wanted(setting: int | bool | None, positions: int) -> int | None:
+    """At how many of a map's ``positions`` the setting ``verify`` wants it compared; None where not even as it is."""
+    if setting is False:
+        return None
+    return setting if setting is not None else USUAL if positions >= FROM else 0
+
+
+def allowed(rows: Rows) -> Rows:
+    """[rows]: the largest difference that Exact allows, of rows [rows, n] of which some may be NaN, not all."""
+    largest, extent = np.nanmax(np.abs(rows), axis=1), np.nanmax(rows, axis=1) - np.nanmin(rows, axis=1)
+    return np.asarray(np.maximum(np.minimum(SCALE * largest, RANGE * extent), FLAT * largest))
+
+
+def chosen(
+    rows: Rows, doubts: npt.NDArray[np.floating], count: int, seed: int, compared: Collection[int] = ()
+) -> IntArray:
+    """Up to ``count`` positions to compare, of those at which all ``rows`` [rows, n] are numbers.
+
+    The extremes of the row with the largest range; those where a delta most nearly cancels, by ``doubts`` [n]; the
+    rest those that were ``compared`` already, or random ones.
+    """
+    there = np.flatnonzero(np.isfinite(rows).all(axis=0))
+    if not len(there):
+        return there
+    values = rows[:, there]
+    widest = values[np.argmax(np.ptp(values, axis=1))]
+    doubtful = there[np.argsort(-doubts[there], kind="stable")][:2]
+    first = [there[widest.argmin()], there[widest.argmax()], *doubtful[doubts[doubtful] > 0]]
+    others = np.random.default_rng(seed).permutation(there)
+    return np.array(list(dict.fromkeys([*first, *compared, *others]))[:count], np.int64)
+
+
+class Compared:
+    """How far the unmodified images of recent queries were from the model itself, over what Exact allows."""
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[Hashable, float] = OrderedDict()
+
+    def get(self, key: Hashable) -> float | None:
+        """What was found under ``key``; None if nothing was, or it has been forgotten."""
+        return self._found.get(key)
+
+    def note(self, key: Hashable, worst: float) -> None:
+        """Remember it, unless the check failed."""
+        if worst <= 1:
+            self._found[key] = worst
+            if len(self._found) > REMEMBERED:
+                self._found.popitem(last=False)
+
+
+def worst(
+    reference: Reference, rows: Callable[[Rows], Rows], images: Array, found: Rows, most: Rows, threads: int
+) -> Rows:
+    """[n]: for each of the ``images`` [n, H, W, C] the worst difference of ``found`` [rows, n] over ``most`` [rows].
+
+    ``rows`` makes the rows [rows, n] of logits [n, K].  Above :data:`DOUBT` the model in float64 decides, and twice
+    the model's own error in float32 is allowed too; where it does not run in float64, twice what it gives otherwise
+    for one image at a time.
+    """
+    with all_threads(threads):
+        own = rows(np.concatenate([reference.logits(part) for part in _parts(images, AT_ONCE)]))
+        ratios = _over(found - own, most)
+        if (ratios <= DOUBT).all():
+            return ratios
+        exact = [reference.in_float64(part) for part in _parts(images, AT_ONCE)]
+        there = [part for part in exact if part is not None]
+        if len(there) == len(exact):
+            truth = rows(np.concatenate(there))
+            noise = own - truth
+        else:
+            truth = own
+            noise = rows(np.concatenate([reference.logits(part) for part in _parts(images, 1)])) - own
+    return _over(found - truth, np.maximum(most, 2 * np.nan_to_num(np.abs(noise)).max(axis=1)))
+
+
+def _parts(images: Array, size: int) -> list[Array]:
+    return [images[first : first + size] for first in range(0, len(images), size)]
+
+
+def _over(difference: Rows, most: Rows) -> Rows:
+    """[n]: the worst of the differences [rows, n], relative to ``most`` [rows]; infinite for NaN."""
+    size = np.abs(difference)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.where(size == 0, 0.0, size / most[:, None])
+    return np.asarray(np.nan_to_num(ratios, nan=np.inf, posinf=np.inf).max(axis=0))
+
+
+def in_full(
+    reference: Reference,
+    image: Array,
+    occlusion: Occlusion,
+    positions: IntArray,
+    patch: Size,
+    batch: int,
+    threads: int,
+    sink: Callable[[IntArray, Array], None],
+    on_finished: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Hand the model's own logits of every position to ``sink``, ``batch`` at a time; raises what either raises."""
+    with all_threads(threads):
+        for first in range(0, len(positions), batch):
+            members = np.arange(first, min(first + batch, len(positions)))
+            sink(members, reference.logits(occlusion.applied(image, positions[members], patch)))
+            on_finished(int(members[-1]) + 1)

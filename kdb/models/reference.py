@@ -1,0 +1,120 @@
+"""The model itself, as it is at the moment: what every map is checked against while it is made.
+
+Nothing of kdb's trace, rules or kernels is used here: images go in, and what the module gives comes out.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from kdb.errors import ModelError
+from kdb.frontends.check import evaluating, first_line
+from kdb.kernels.base import Array
+
+Logits = npt.NDArray[np.float64]
+
+_ACTIVATIONS = ("_softmax", "_log_softmax", "sigmoid", "softmax", "log_softmax")
+
+
+class ModuleReference:
+    """Runs ``module`` in eval mode on images as its network takes them: float32 [n, H, W, C].
+
+    Where the network leaves out the activation with which the module ends (``before_activation``), so does this.
+    """
+
+    def __init__(self, module: nn.Module, before_activation: bool = False) -> None:
+        self._module, self._before_activation = module, before_activation
+
+    def logits(self, images: Array) -> Logits:
+        """[n, K], all images in one batch; raises ModelError where the module fails."""
+        return self._run(self._module, images, _dtype(self._module))
+
+    def in_float64(self, images: Array) -> Logits | None:
+        """[n, K] by a copy of the module in float64; None where it cannot be copied or does not run so."""
+        try:
+            return self._run(_doubled(self._module), images, torch.float64)
+        except Exception:  # whatever a module does in its forward, or holds that cannot be copied
+            return None
+
+    def layers(self, image: Array) -> Mapping[str, Array]:
+        """What each part without parts of its own gives for ``image`` [H, W, C]: [h, w, c] by path, if it is one map.
+
+        Of a part that is called several times, what it gives last.
+        """
+        found: dict[str, Array] = {}
+
+        def note(path: str, part: nn.Module, given: Any, made: Any) -> None:
+            if isinstance(made, Tensor) and made.ndim in (2, 4) and len(made) == 1 and path:
+                whole = made[0].float().cpu()
+                found[path] = (whole.permute(1, 2, 0) if whole.ndim == 3 else whole[None, None]).numpy().copy()
+
+        leaves = ((path, part) for path, part in self._module.named_modules() if not any(part.children()))
+        hooks = [part.register_forward_hook(partial(note, path)) for path, part in leaves]
+        try:
+            self._run(self._module, image[None], _dtype(self._module))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return found
+
+    def _run(self, module: nn.Module, images: Array, dtype: torch.dtype) -> Logits:
+        weight = next(module.parameters(), torch.empty(0))
+        batch = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(weight.device, dtype)
+        activations = _Activations()
+        try:
+            with evaluating(module), torch.no_grad(), activations if self._before_activation else nullcontext():
+                output = module(batch)
+        except Exception as error:  # a module may raise anything
+            raise ModelError(f"the model fails on images {list(batch.shape)}: {first_line(error)}") from error
+        return np.asarray(activations.before(output).reshape(len(images), -1).double().cpu().numpy())
+
+
+def _dtype(module: nn.Module) -> torch.dtype:
+    return next((weight.dtype for weight in module.parameters() if weight.is_floating_point()), torch.float32)
+
+
+def _doubled(module: nn.Module) -> nn.Module:
+    """A copy in float64, plain tensor attributes included."""
+    double = copy.deepcopy(module).double()
+    for part in double.modules():
+        for name, value in vars(part).items():
+            if isinstance(value, Tensor) and value.is_floating_point():
+                setattr(part, name, value.double())
+    return double
+
+
+class _Activations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes what the last calls of softmax and sigmoid were given, to tell what the last of all was."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._calls: deque[tuple[Tensor, Tensor]] = deque(maxlen=2)  # an attention layer's maps may be large
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if func.overloadpacket.__name__ in _ACTIVATIONS:
+            self._calls.append((made, args[0]))
+        return made
+
+    def before(self, output: Tensor) -> Tensor:
+        """What the activation was given that made ``output``; the output itself where none was noted.
+
+        Raises ModelError where others were.
+        """
+        if not self._calls:
+            return output
+        for made, given in reversed(self._calls):
+            if made.data_ptr() == output.data_ptr() and made.numel() == output.numel():
+                return given
+        raise ModelError("the model's activation cannot be told from its output")

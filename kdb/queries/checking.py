@@ -1,0 +1,130 @@
+"""Compares what a query's rounds have found with the model itself, before the map is handed out."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kdb.execution.engine import Engine, Planned
+from kdb.execution.verification import Checked, Rows, allowed, chosen, wanted, worst
+from kdb.geometry import IntArray
+from kdb.kernels.base import Array
+from kdb.queries.bind import BoundQuery, ImageQuery
+from kdb.queries.scoring import Scorer
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a comparison found: of the map, and of the unmodified image alone (over what Exact allows).
+
+    ``cell`` is the position at which the map differs most, as an index of those selected; None for none.
+    """
+
+    checked: Checked
+    unmodified: float = 0.0
+    cell: int | None = None
+
+
+class Evidence:
+    """The numbers that a map's scores are made of, at the positions that were evaluated exactly.
+
+    ``image`` float32 [H, W, C] is the network's input.
+    """
+
+    def __init__(self, engine: Engine, query: ImageQuery, image: Array) -> None:
+        self._engine, self._query, self._image = engine, query, image
+        count = len(query.bound.selection.cells)
+        self._rows: Rows | None = None
+        self._doubts = np.zeros(count, np.float32)
+        self._by_model = np.zeros(count, bool)
+        self._rounds: list[tuple[IntArray, Planned]] = []
+        self._compared: dict[int, float] = {}
+        self._unmodified: float | None = None
+
+    def take(
+        self, cells: IntArray, planned: Planned, rows: Rows, doubts: npt.NDArray[np.floating], by_model: bool
+    ) -> None:
+        """Note the ``rows`` [rows, n] of the cells of one round, which was so planned.
+
+        ``doubts`` [n] are how far they may not be trusted; ``by_model`` says that the model itself gave them.
+        """
+        self._rounds.append((cells, planned))
+        if self._rows is None:
+            self._rows = np.full((len(rows), len(self._doubts)), np.nan)
+        self._rows[:, cells], self._doubts[cells], self._by_model[cells] = rows, doubts, by_model
+
+    def check(self, scorer: Scorer, baseline: Rows) -> Verdict | None:
+        """Compare, as the setting ``verify`` says; None where nothing can be or is to be compared.
+
+        ``baseline`` float64 [K] are the logits of the unmodified image, by the views or the model itself.
+        """
+        bound, settings = self._query.bound, self._engine.settings
+        count = wanted(settings["verify"], len(self._doubts))
+        if count is None or bound.permissions.precision == "tf32":  # the views are of that precision too
+            return None
+        if self._by_model.any():
+            return Verdict(Checked(int(self._by_model.sum()), 0.0))
+        unmodified = scorer.rows(baseline[None])
+        rows = np.full((len(unmodified), len(self._doubts)), np.nan) if self._rows is None else self._rows
+        cells = chosen(rows, self._doubts, count, settings["seed"], self._compared)
+        key = (bound.traced.identity, _digest(self._image), scorer.classes, scorer.kind)
+        if self._unmodified is None and not bound.traced.model.shared:
+            self._unmodified = self._engine.compared.get(key)
+        new = np.array([cell for cell in cells.tolist() if cell not in self._compared], np.int64)
+        first = self._unmodified is None
+        if first or len(new):
+            images = self._query.occlusion().applied(self._image, bound.selection.positions[new], bound.patch)
+            images = np.concatenate([self._image[None], images]) if first else images
+            found = np.concatenate([unmodified, rows[:, new]], axis=1) if first else rows[:, new]
+            most = allowed(np.concatenate([unmodified, rows], axis=1))
+            ratios = worst(bound.traced.reference, scorer.rows, images, found, most, settings["threads"]).tolist()
+            if first:
+                self._unmodified = ratios.pop(0)
+                self._engine.compared.note(key, self._unmodified)
+            self._compared |= dict(zip(new.tolist(), ratios, strict=True))
+        assert self._unmodified is not None, "it was compared now or before"
+        there = [self._compared[cell] for cell in cells.tolist()]
+        cell = int(cells[np.argmax(there)]) if there else None
+        return Verdict(Checked(len(cells), max([*there, self._unmodified])), self._unmodified, cell)
+
+    def to_blame(self, verdict: Verdict) -> str | None:
+        """In words, what gives other values than the model itself; None where that cannot be told."""
+        reference, occlusion = self._query.bound.traced.reference, self._query.occlusion()
+        for cells, planned in self._rounds:
+            found = np.flatnonzero(cells == verdict.cell)
+            if len(found) or verdict.unmodified > 1:
+                duplicates, position = planned.physical.logical.duplicates, None
+                if verdict.unmodified <= 1:
+                    position = int(found[0] if duplicates is None else duplicates[found[0]])
+                return self._engine.to_blame(planned, reference, self._image, occlusion, position)
+        return None
+
+
+def _digest(image: Array) -> str:
+    return hashlib.sha256(image).hexdigest()
+
+
+def planned(engine: Engine, bound: BoundQuery, plan: Planned) -> str:
+    """In words, how a query's map will be compared with the model itself."""
+    count = wanted(engine.settings["verify"], len(bound.selection.cells))
+    if plan.naive:
+        return "every position is evaluated by the model itself"
+    if count is None or bound.permissions.precision == "tf32":
+        return "off; SET verify = auto compares with the model itself" if count is None else "none of tf32"
+    if not count:
+        return "the unmodified image is compared with the model itself"
+    most = min(count, len(bound.selection.cells))
+    return f"{most} positions and the unmodified image are compared with the model itself"
+
+
+def found(checked: tuple[int, float] | None, cancelled: int) -> str:
+    """In words, what the comparison found; ``cancelled`` positions were evaluated in full as vectors nearly cancel."""
+    if checked is None:
+        return "not compared with the model itself"
+    positions, worst = checked
+    text = f"{positions} positions compared with the model itself: " if positions else "the unmodified image compared: "
+    text += f"at worst {worst:.2g} of what Exact allows"
+    return text + (f"; {cancelled} that nearly cancel were evaluated in full" if cancelled else "")

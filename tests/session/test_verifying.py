@@ -1,0 +1,335 @@
+"""VERIFY: what it compares is the model itself, what it finds is what differs, and what it cannot know it says."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import kdb
+from benchmarks import photos
+from benchmarks.calibrated import calibrate
+from kdb.errors import BindError, ExecutionError
+from kdb.queries import evaluation
+from kdb.results.maps import HeatMap
+from kdb.session.session import Session
+from kdb.session.verifying import POSITIONS, Verification
+
+SIDE = 40
+LABELS = ["cat", "dog", "cow", "crane"]
+QUERY = "OCCLUDE $img WITH patch(8, 8) STRIDE 2 USING small"
+OPTIONS = {"input_size": (SIDE, SIDE), "labels": LABELS, "mean": 0.5, "std": 0.25}
+
+
+def network() -> nn.Module:
+    torch.manual_seed(2)
+    module = nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 12, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(48, 4),
+    )
+    return calibrate(module, photos.normalised(photos.crops((SIDE, SIDE), 6)))
+
+
+@pytest.fixture(scope="module")
+def module() -> nn.Module:
+    return network()
+
+
+@pytest.fixture(scope="module")
+def shared(module: nn.Module) -> Session:
+    session = kdb.connect()
+    session.register_model("small", module, **OPTIONS)
+    return session
+
+
+@pytest.fixture
+def img() -> np.ndarray:
+    return photos.photo("chelsea", (SIDE, SIDE))
+
+
+@pytest.fixture
+def db(shared: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
+    """In an empty folder, with a model called small; its settings as they were afterwards."""
+    monkeypatch.chdir(tmp_path)
+    yield shared
+    shared.settings.reset_all()
+
+
+def columns(table: Any) -> dict[str, list[Any]]:
+    return {name: [row[i] for row in table] for i, name in enumerate(table.columns)}
+
+
+def fields(table: Any) -> dict[str, tuple[Any, ...]]:
+    return {row[0]: row[1:] for row in table}
+
+
+def run(session: Session, text: str, parameters: Any = None) -> Verification:
+    found = session.execute(text, parameters)
+    assert isinstance(found, Verification)
+    return found
+
+
+def by_hand(module: nn.Module, img: np.ndarray, y: int, x: int, patch: int = 8) -> np.ndarray:
+    """Logits with a black patch at (y, x), in float64."""
+    pixels = img.astype(np.float64)
+    pixels[y : y + patch, x : x + patch] = 0
+    batch = torch.from_numpy((pixels / 255 - 0.5) / 0.25).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        return copy.deepcopy(module).double()(batch)[0].numpy()
+
+
+class TestAQuery:
+    @pytest.mark.parametrize("score", ["probability", "drop", "logit", "logit_drop"])
+    def test_it_has_the_map_s_scores_beside_the_model_s_own(
+        self, db: Session, module: nn.Module, img: np.ndarray, score: str
+    ) -> None:
+        query = f"{QUERY} FOR CLASS 'cow' SCORE {score}"
+        found, heat_map = run(db, f"VERIFY {query}", {"img": img}), db.execute(query, {"img": img})
+        assert isinstance(heat_map, HeatMap)
+        given = columns(found)
+        assert len(found) == POSITIONS and found.agrees and set(given["agrees"]) == {True}
+        assert set(given["class"]) == {"cow"} and set(given["value"]) == {"exact"}
+        where = np.stack([given["y"], given["x"]], axis=1)
+        assert [tuple(each) for each in where.tolist()] == sorted({tuple(each) for each in where.tolist()})
+        for y, x, ours, own in zip(given["y"], given["x"], given["kdb"], given["model"], strict=True):
+            assert ours == heat_map.values[y // 2, x // 2]
+            logits, whole = by_hand(module, img, y, x), by_hand(module, img, 0, 0, 0)
+            values = [
+                each if score.startswith("logit") else np.exp(each) / np.exp(each).sum() for each in (logits, whole)
+            ]
+            expected = values[1][2] - values[0][2] if score.endswith("drop") else values[0][2]
+            assert own == pytest.approx(expected, abs=1e-5)
+        extremes = {
+            np.unravel_index(i, heat_map.values.shape) for i in (heat_map.values.argmin(), heat_map.values.argmax())
+        }
+        assert extremes <= {(y // 2, x // 2) for y, x in zip(given["y"], given["x"], strict=True)}
+
+    def test_as_many_positions_as_the_setting_says_or_there_are(self, db: Session, img: np.ndarray) -> None:
+        for value, expected in (("5", 5), ("1000", 17 * 17), ("auto", POSITIONS), ("off", POSITIONS)):
+            assert len(run(db, f"SET verify = {value}; VERIFY {QUERY}", {"img": img})) == expected
+        assert len(run(db, f"VERIFY {QUERY.replace('STRIDE 2', 'STRIDE 16')}", {"img": img})) == 9
+
+    def test_the_seed_chooses(self, db: Session, img: np.ndarray) -> None:
+        first, other = (run(db, f"SET seed = {seed}; VERIFY {QUERY}", {"img": img}) for seed in (0, 1))
+        assert first == run(db, f"SET seed = 0; VERIFY {QUERY}", {"img": img})
+        assert columns(first)["y"] != columns(other)["y"]
+
+    @pytest.mark.parametrize("classes", ["PREDICTED", "ALL CLASSES"])
+    def test_a_value_that_is_wrong_is_found(
+        self, db: Session, img: np.ndarray, monkeypatch: pytest.MonkeyPatch, classes: str
+    ) -> None:
+        real = evaluation.run
+
+        def spoilt(*arguments: Any, **keywords: Any) -> Any:
+            found = real(*arguments, **keywords)
+            values = found.heat_map.values.copy()
+            at = (3, 5) if values.ndim == 2 else (1, 3, 5)  # of ALL CLASSES that of dog
+            values[at] = values.max() + 0.01  # an extreme, so that it is looked at
+            return replace(found, heat_map=replace(found.heat_map, values=values))
+
+        monkeypatch.setattr(evaluation, "run", spoilt)
+        found = run(db, f"VERIFY {QUERY} FOR {classes}", {"img": img})
+        (wrong,) = [row for row in found if row[-1] is not True]
+        assert not found.agrees and wrong[:2] == (6, 10) and wrong[-1] is False
+        assert wrong[2] == "dog" or classes == "PREDICTED"
+        difference, allowed = wrong[5:7]
+        assert difference == pytest.approx(abs(wrong[3] - wrong[4])) and difference > allowed
+        assert "differs at 1 of 32" in str(found) and "differs at 1 of 32" in found._repr_html_()
+
+    @pytest.mark.parametrize(
+        ("clause", "kinds"),
+        [
+            ("APPROXIMATE TO SSIM 0.6", {"exact", "estimate"}),
+            ("THRESHOLD 0.6", {"approximate"}),
+            ("DRILL DOWN", {"exact", "estimate"}),
+        ],
+    )
+    def test_values_that_are_not_exact_are_marked_and_not_judged(
+        self, db: Session, img: np.ndarray, clause: str, kinds: set[str]
+    ) -> None:
+        db.execute("SET rule.freeze_context = off; SET rule.projective_field = on")
+        found = run(db, f"VERIFY {QUERY} {clause}", {"img": img})
+        given = columns(found)
+        assert set(given["value"]) == kinds and len(found) == POSITIONS
+        assert [each is not None for each in given["agrees"]] == [each == "exact" for each in given["value"]]
+        assert found.agrees and "not exact, and not judged" in str(found)
+
+    def test_into_writes_the_map_and_several_images_are_refused(self, db: Session, img: np.ndarray) -> None:
+        run(db, f"VERIFY {QUERY} INTO 'map.npz'", {"img": img})
+        heat_map = db.execute(QUERY, {"img": img})
+        assert isinstance(heat_map, HeatMap)
+        np.testing.assert_array_equal(HeatMap.load("map.npz").values, heat_map.values)
+        with pytest.raises(BindError, match="VERIFY runs one image; 2 are given"):
+            db.execute(f"VERIFY {QUERY}", {"img": [img, img]})
+        assert len(run(db, f"VERIFY {QUERY}", {"img": [img]})) == POSITIONS
+
+
+class TestAFile:
+    @pytest.fixture
+    def path(self, db: Session, img: np.ndarray) -> str:
+        db.execute(f"{QUERY} FOR CLASS 'dog' SCORE drop INTO 'map.npz'", {"img": img})
+        return "map.npz"
+
+    def test_the_same_map_agrees_in_everything(self, db: Session, img: np.ndarray, path: str) -> None:
+        found = run(db, f"VERIFY '{path}'", {"img": img})
+        assert found.agrees and found.columns == ("field", "saved", "now", "agrees")
+        rows = fields(found)
+        assert set(rows) == {
+            "kdb", "model", "identity", "image", "class", "patch", "stride", "positions", "baseline", "values", "exact",
+            "checked",
+        }  # fmt: skip
+        assert all(agrees is True for field, (_, _, agrees) in rows.items() if field != "checked")
+        assert rows["class"] == ("dog (1)", "dog (1)", True) and rows["image"] == ("img", "img", True)
+        assert str(found).startswith("agrees\n")
+
+    def test_without_its_image_the_copy_in_the_file_is_taken(self, db: Session, path: str) -> None:
+        found = run(db, f"VERIFY '{path}'")
+        assert found.agrees and fields(found)["image"] == ("img", "the copy in the file", None)
+
+    def test_the_copy_is_not_prepared_once_more(self, module: nn.Module, db: Session, img: np.ndarray) -> None:
+        """It lies on the model's grid already, also where preparing scales up and crops."""
+        db.register_model("cropped", module, **{**OPTIONS, "resize": "crop"})
+        tall = photos.photo("chelsea", (SIDE + 20, SIDE))
+        db.execute(f"{QUERY.replace('small', 'cropped')} INTO 'map.npz'", {"img": tall})
+        assert run(db, "VERIFY 'map.npz'").agrees and run(db, "VERIFY 'map.npz'", {"img": tall}).agrees
+
+    def test_the_image_is_found_by_the_path_in_the_file(self, db: Session, img: np.ndarray) -> None:
+        Image.fromarray(img).save("a.png")
+        Image.fromarray(img[::-1]).save("b.png")
+        for source, given in (("'a.png'", {}), ("$img", {"img": "a.png"}), ("'[ab].png'", {})):
+            into = "map-{stem}.npz"
+            db.execute(f"OCCLUDE {source} WITH patch(8, 8) USING small INTO '{into}'", given)
+            found = run(db, "VERIFY 'map-a.npz'")
+            assert found.agrees and fields(found)["image"] == ("a.png", "a.png", True)
+        Image.fromarray(img[::-1]).save("a.png")
+        found = run(db, "VERIFY 'map-a.npz'")
+        assert not found.agrees and fields(found)["image"] == ("a.png", "a.png", False)
+        Path("a.png").unlink()
+        assert fields(run(db, "VERIFY 'map-a.npz'"))["image"] == ("a.png", "the copy in the file", None)
+
+    def test_the_image_is_found_by_its_name(self, db: Session, img: np.ndarray, path: str) -> None:
+        db.register_image("cat", img)
+        db.execute("OCCLUDE cat WITH patch(8, 8) USING small INTO 'map.npz'")
+        assert fields(run(db, "VERIFY 'map.npz'"))["image"] == ("cat", "cat", True)
+        assert fields(run(db, "VERIFY 'map.npz'", {"cat": img[::-1].copy()}))["image"] == ("cat", "cat", False)
+        with pytest.raises(BindError, match="a map is of one image; cat are 2"):
+            db.execute("VERIFY 'map.npz'", {"cat": [img, img]})
+
+    def test_another_model_differs_and_says_in_what(self, path: str) -> None:
+        other, changed = kdb.connect(), network()
+        other.register_model("small", changed, **OPTIONS)
+        with torch.no_grad():
+            changed[0].weight *= 1.01  # type: ignore[index,operator]
+        rows = fields(run(other, f"VERIFY '{path}'"))
+        assert [field for field, row in rows.items() if row[-1] is False] == ["identity", "baseline", "values"]
+        assert "of what Exact allows" in rows["values"][1]
+
+    def test_of_another_class_values_are_not_compared(self, db: Session, img: np.ndarray) -> None:
+        heat_map = db.execute(f"{QUERY} INTO 'map.npz'", {"img": img})
+        assert isinstance(heat_map, HeatMap)
+        other, changed = kdb.connect(), network()
+        with torch.no_grad():
+            changed[7].bias[heat_map.class_index] -= 99  # type: ignore[index,operator]
+        other.register_model("small", changed, **OPTIONS)
+        found = run(other, "VERIFY 'map.npz'")
+        rows = fields(found)
+        assert rows["class"][-1] is False and rows["values"][-1] is None and "baseline" not in rows
+        assert str(found).startswith("differs in identity, class\n")
+
+    def test_using_names_another_model_or_the_same_under_another_name(
+        self, db: Session, module: nn.Module, img: np.ndarray, path: str
+    ) -> None:
+        other = kdb.connect()
+        with pytest.raises(kdb.errors.UnknownName, match=r"unknown model 'small'.*VERIFY 'map.npz' USING"):
+            other.execute(f"VERIFY '{path}'")
+        with pytest.raises(kdb.errors.UnknownName, match="unknown model 'smal'") as caught:
+            other.execute(f"VERIFY '{path}' USING smal")
+        assert "was made by it" not in str(caught.value)
+        other.register_model("renamed", module, **OPTIONS)
+        found = run(other, f"VERIFY '{path}' USING renamed")
+        assert found.agrees and fields(found)["model"] == ("small", "renamed", None)
+        given = [module, LABELS]
+        found = run(other, f"VERIFY '{path}' USING ? (input = 40, labels = ?, mean = 0.5, std = 0.25)", given)
+        assert found.agrees and fields(found)["identity"][-1] is True
+        other.register_model("larger", module, **{**OPTIONS, "input_size": (48, 48)})
+        with pytest.raises(BindError, match="its copy in the file, 40 x 40 RGB, is no input of 'larger'"):
+            other.execute(f"VERIFY '{path}' USING larger")
+        found = run(other, f"VERIFY '{path}' USING larger", {"img": img})
+        assert fields(found)["positions"][-1] is False and fields(found)["values"][-1] is None
+
+    def test_positions_and_classes_are_in_the_file_and_other_parameters_must_be_given(
+        self, db: Session, img: np.ndarray
+    ) -> None:
+        positions = np.array([(0, 0), (3, 30), (32, 32), (3, 30)])
+        db.execute(
+            "OCCLUDE ? WITH patch(8, 8) USING small AT ? FOR CLASSES (?, 'cat') INTO 'map.npz'", [img, positions, "dog"]
+        )
+        found = run(db, "VERIFY 'map.npz'")
+        assert found.agrees and fields(found)["stride"] == (None, None, True)
+        mask = np.zeros((SIDE, SIDE), bool)
+        mask[10:20, 10:30] = True
+        colours = np.full((8, 8, 3), 9, np.uint8)
+        given = {"img": img, "m": mask, "p": colours}
+        db.execute("OCCLUDE $img WITH patch(8, 8) FILL $p USING small WITHIN mask($m) INTO 'map.npz'", given)
+        for name, part in (("p", r"patch\(8, 8\) FILL \$p"), ("m", r"WITHIN mask\(\$m\)")):
+            some = {each: value for each, value in given.items() if each != name}
+            with pytest.raises(BindError, match=f"made with {part}, which no file keeps; give it"):
+                db.execute("VERIFY 'map.npz'", some)
+        found = run(db, "VERIFY 'map.npz'", given)
+        assert found.agrees and fields(found)["positions"][0] == "10 of 10 evaluated, on a grid of 81"
+        given["m"] = ~mask
+        assert fields(run(db, "VERIFY 'map.npz'", given))["positions"][-1] is False
+
+    def test_a_map_of_kdb_occlude_needs_its_model(self, db: Session, module: nn.Module, img: np.ndarray) -> None:
+        kdb.occlude(img, module, 8, mean=0.5, std=0.25).save("map.npz")  # type: ignore[union-attr]
+        with pytest.raises(BindError, match=r"the parameter \$model .*; give it, or write VERIFY 'map.npz' USING"):
+            db.execute("VERIFY 'map.npz'")
+        assert run(db, "VERIFY 'map.npz' USING small").agrees
+
+    def test_a_sampled_map_is_sampled_alike(self, db: Session, img: np.ndarray) -> None:
+        db.execute(f"{QUERY} APPROXIMATE TO SSIM 0.6 INTO 'map.npz'", {"img": img})
+        rows = fields(run(db, "VERIFY 'map.npz'"))
+        assert rows["values"][-1] is True and rows["estimates"][-1] is True and rows["exact"] == (False, False, True)
+        assert "equal bit for bit" in rows["estimates"][1]
+
+    def test_a_partial_map_is_compared_where_it_has_values(self, db: Session, img: np.ndarray, path: str) -> None:
+        whole = HeatMap.load(path)
+        values, evaluated = whole.values.copy(), whole.evaluated.copy()
+        values[5:], evaluated[5:] = np.nan, False
+        replace(whole, values=values, evaluated=evaluated, complete=False).save("part.npz")
+        found = run(db, "VERIFY 'part.npz'")
+        assert found.agrees and fields(found)["complete"] == (False, True, None)
+        values[2, 2] += 1
+        replace(whole, values=values, evaluated=evaluated, complete=False).save("part.npz")
+        rows = fields(run(db, "VERIFY 'part.npz'"))
+        assert rows["values"][-1] is False and "at (4, 4)" in rows["values"][1]
+
+    def test_nothing_is_written_whatever_the_query_in_the_file_says(self, db: Session, path: str) -> None:
+        whole = HeatMap.load(path)
+        replace(whole, query=f"{whole.query} INTO 'written.npz'").save(path)
+        assert run(db, f"VERIFY '{path}'").agrees and not Path("written.npz").exists()
+
+    def test_what_is_no_map_of_a_query_is_refused(self, db: Session, path: str) -> None:
+        whole = HeatMap.load(path)
+        replace(whole, query="OCCLUDE everything").save("foreign.npz")
+        with pytest.raises(BindError, match=r"query of the map in 'foreign\.npz' is none that this kdb reads"):
+            db.execute("VERIFY 'foreign.npz'")
+        replace(whole, query="SHOW RULES").save("foreign.npz")
+        with pytest.raises(BindError, match="not made by a query that can be run again: SHOW RULES"):
+            db.execute("VERIFY 'foreign.npz'")
+        with pytest.raises(ExecutionError, match="No such file"):
+            db.execute("VERIFY 'missing.npz'")
