@@ -12,7 +12,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from weakref import WeakKeyDictionary, ref
+from itertools import count
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -30,7 +31,6 @@ from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.operators.inference import materialize
 from kdb.operators.network import Network
-from kdb.operators.sources import Opaque
 from kdb.planner import calibration
 from kdb.planner.cost import CostModel, CostProfile, data_sheet_profile
 from kdb.planner.lower import lower
@@ -86,6 +86,7 @@ class Engine:
         self.views = ViewStore(0)
         self.compared = Compared()
         self._rewritten: Memo = WeakKeyDictionary()
+        self._serial, self._serials = count(), WeakKeyDictionary[Network, int]()
         self._plans: OrderedDict[Hashable, tuple[Network, Planned]] = OrderedDict()
 
     def profile(self, threads: int) -> CostProfile:
@@ -143,6 +144,13 @@ class Engine:
         self._plans.move_to_end(key)
         return found[1]
 
+    def forget(self, network: Network) -> None:
+        """Let go of the plans of a network and of what the rules made of it; views of recent images stay."""
+        for key, (held, _) in list(self._plans.items()):
+            if held is network:
+                self._plans.pop(key, None)
+        self._rewritten.pop(network, None)
+
     @property
     def _preset(self) -> Preset:
         return PRESETS[self.settings["preset"]]
@@ -191,12 +199,10 @@ class Engine:
         network = plan.logical.network
         self.views.budget = self.settings["view_budget"] << 20
         self.views.trim()  # the budget may have been lowered since
-        # The digest of the rewritten network, which has these layers; the identity, since digests name no weights; and
-        # the tail, which is in neither.
+        # Views are of one network as the rules left it; another of the same identity may round its weights otherwise.
+        serial = self._serials.setdefault(network, next(self._serial))
         digest = hashlib.sha256(image).hexdigest()
-        operator = network.output.operator
-        tail = ref(operator.tail) if isinstance(operator, Opaque) else None
-        key = (identity, network.digest, tail, plan.backend.name, image.shape, digest)
+        key = (serial, identity, plan.backend.name, image.shape, digest)
 
         def compute(wanted: Collection[str]) -> MaterializedViews:
             def work() -> MaterializedViews:

@@ -6,8 +6,7 @@ else is in the batch.  Errors name the layer that does not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -28,19 +27,6 @@ class _LayerCall(NamedTuple):
     layer: str
     given: torch.Tensor
     made: torch.Tensor
-
-
-@contextmanager
-def evaluating(module: torch.nn.Module) -> Iterator[None]:
-    """Put the module into eval mode; on exit restore its mode and those of all submodules."""
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(modes[module])  # first, for modules that do more than set their flag
-        for part, mode in modes.items():
-            part.training = mode
 
 
 def examples(module: torch.nn.Module, shape: Sequence[int]) -> torch.Tensor:

@@ -20,8 +20,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kdb.errors import ModelError
 from kdb.frontends.axes import Traced
-from kdb.frontends.check import evaluating, first_line
+from kdb.frontends.check import first_line
 from kdb.frontends.fallback import TorchTail, as_traced, from_traced, result_of, value_of
+from kdb.frontends.untouched import untouched
 from kdb.kernels.base import FloatArray, Weight
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.operators.inference import evaluate
@@ -115,7 +116,7 @@ class Comparison:
         """The logits in float64, which decide in doubt; None if the module cannot be computed so."""
         try:
             module = copy.deepcopy(self._module).double()
-            with evaluating(module), torch.no_grad():
+            with untouched(module), torch.no_grad():
                 exact: torch.Tensor = module(self._images.double())
             return exact.detach().cpu().double()
         except Exception as error:  # modules may refuse to be copied, and functions to take float64

@@ -20,17 +20,19 @@ from torch.fx.experimental import symbolic_shapes
 
 from kdb.errors import ModelError
 from kdb.frontends.axes import BATCH
-from kdb.frontends.check import check_independence, evaluating, examples, first_line, logits_of
+from kdb.frontends.check import check_independence, examples, first_line, logits_of
 from kdb.frontends.comparison import Comparison
 from kdb.frontends.fallback import make_tail, result_of, value_of
 from kdb.frontends.graph import Call, Graph, Input, Ref
 from kdb.frontends.translate import translated
+from kdb.frontends.untouched import untouched
 from kdb.operators.network import Network
 
 
 def trace(module: torch.nn.Module, shape: tuple[int, int, int]) -> Network:
-    """The network of ``module`` in eval mode for images of ``shape`` (C, H, W); it gives the module's logits for random
-    images.
+    """The network of ``module`` in eval mode for images of ``shape`` (C, H, W); the module is left as it was.
+
+    Before it is returned, the network has given the module's logits for random images.
 
     Raises ModelError if the module fails on such an image, cannot be traced, does not return logits [N, K], or gives
     an image logits that depend on chance or on the rest of the batch.
@@ -40,7 +42,7 @@ def trace(module: torch.nn.Module, shape: tuple[int, int, int]) -> Network:
 
 def traced(module: torch.nn.Module, shape: tuple[int, int, int]) -> tuple[Network, Graph]:
     """The network that :func:`trace` returns, and the graph that it was translated from."""
-    with evaluating(module):
+    with untouched(module):
         images = examples(module, (BATCH.length, *shape))
         logits = logits_of(module, images)
         program = _export(module, images)

@@ -97,6 +97,11 @@ class Weight:
         self._layouts: dict[str, Any] = {}
 
     @property
+    def origin(self) -> Origin:
+        """The parameter's values, or the function that computes them if they were not read yet."""
+        return self._origin
+
+    @property
     def array(self) -> FloatArray:
         """The parameter's values, computed when they are first read."""
         origin = self._origin

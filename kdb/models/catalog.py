@@ -1,7 +1,8 @@
 """The models of a session by name, and the network that each was traced into.
 
-A trace is kept with its model until the weights change; then the model is traced anew.  The trace of a model that kdb
-built by its name is also kept between processes.
+A trace is kept with its model until the module is changed in any way; then the model is traced anew.  The trace of a
+model that kdb built by its name is also kept between processes.  A module that a parameter holds is kept, and all that
+was made of it, as long as others hold it.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakSet, finalize, ref
 
 import numpy as np
+from torch import nn
 
 from kdb.errors import BindError, ModelError, UnknownName, did_you_mean
 from kdb.frontends.activation import without_activation
@@ -22,6 +24,7 @@ from kdb.frontends.trace_cache import trace
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models import zoo
+from kdb.models.identity import unexplained
 from kdb.models.model import Model
 from kdb.models.reference import ModuleReference
 from kdb.operators.network import Network
@@ -90,13 +93,19 @@ class CreatedModel:
 
 
 class Catalog:
-    """Finds models: registered ones, those of a study, and those that kdb builds by their names; keeps their traces."""
+    """Finds models: registered ones, those of a study, and those that kdb builds by their names; keeps their traces.
 
-    def __init__(self) -> None:
+    ``on_forgotten`` is called with each network that no query will get any more, possibly in the midst of other work:
+    when a module ends its life, for one.
+    """
+
+    def __init__(self, on_forgotten: Callable[[Network], object] = lambda network: None) -> None:
+        self.on_forgotten = on_forgotten
         self._registered: dict[str, Model] = {}
         self._created: dict[str, CreatedModel] = {}
-        self._resolved: dict[Hashable, Model] = {}
-        self._traces: WeakKeyDictionary[Model, tuple[Hashable, TracedModel]] = WeakKeyDictionary()
+        self._resolved: dict[tuple[Hashable, str], Model] = {}
+        self._given: dict[int, dict[str, Model]] = {}
+        self._traced: WeakSet[Model] = WeakSet()
 
     def register(self, name: str, module: object, **keywords: object) -> Model:
         """Give ``module`` a name, in place of any model that had it; keywords as of :func:`zoo.make_model`."""
@@ -111,8 +120,23 @@ class Catalog:
         self._created[created.name] = created
 
     def _add(self, name: str, model: Model) -> None:
+        replaced = self._registered.get(name)
         self._registered[name] = model
         self._created.pop(name, None)
+        if replaced is not None:
+            self._unregistered(replaced)
+
+    def _add_own(self, name: str, model: Model) -> Model:
+        """Give a model its name whose module nobody outside kdb holds."""
+        model.shared = False
+        self._add(name, model)
+        return model
+
+    def _unregistered(self, model: Model) -> None:
+        """Forget the traces of a model that no name finds any more, and of those with other options."""
+        others = [key for key in self._resolved if key[0] is model]
+        for each in (model, *(self._resolved.pop(key) for key in others)):
+            self.forget(each)
 
     def create(self, name: str, path: str, options: Mapping[str, Any], replace: bool) -> Model:
         """Give the model in a file a name; options as of :func:`kdb.models.files.load_model`.
@@ -123,22 +147,23 @@ class Catalog:
             raise BindError(f"there is a model '{name}'; write CREATE OR REPLACE MODEL, or DROP MODEL {name} first")
         from kdb.models import files  # with all that reads ONNX, which few sessions need
 
-        self._add(name, files.load_model(name, path, options))
-        return self._registered[name]
+        return self._add_own(name, files.load_model(name, path, options))
 
     def load_exported(self, name: str, path: str | os.PathLike[str], options: Mapping[str, Any]) -> Model:
         """Give the model in an exported program a name; loading it can run code that the file holds."""
         from kdb.models import files
 
-        self._add(name, files.exported_model(name, path, options))
-        return self._registered[name]
+        return self._add_own(name, files.exported_model(name, path, options))
 
     def drop(self, name: str) -> None:
         """Forget a registered model; raises BindError where there is none of that name."""
-        if self._registered.pop(name, None) is None and self._created.pop(name, None) is None:
+        model = self._registered.pop(name, None)
+        if model is None and self._created.pop(name, None) is None:
             raise BindError(
                 f"no model '{name}' was registered{did_you_mean(name, [*self._registered, *self._created])}"
             )
+        if model is not None:
+            self._unregistered(model)
 
     def names(self) -> list[str]:
         """Every name that finds a model here; timm's are too many to list."""
@@ -162,20 +187,27 @@ class Catalog:
         if ref.parameter is not None:
             value = arguments[ref.parameter]
             if not isinstance(value, str):
-                return self._given(value, options)
+                return self._of_module(value, options)
             return self._named(value, options)
         return self._named(ref.name, options)
 
-    def _given(self, module: object, options: Mapping[str, Any]) -> Model:
-        """The model of a module that a parameter holds; the same model each time for the same module and options."""
-        key = (id(module), repr(sorted(options.items())))
-        if key not in self._resolved:
-            self._resolved[key] = zoo.make_model(PARAMETER_MODEL, module, **options)
-        return self._resolved[key]
+    def _of_module(self, module: object, options: Mapping[str, Any]) -> Model:
+        """The model of a module that a parameter holds: the same for the same module and options, while it lives."""
+        module = zoo.unwrapped(module)
+        key = repr(sorted(options.items()))
+        models = self._given.get(id(module), {})
+        if key not in models:
+            model = zoo.make_model(PARAMETER_MODEL, module, **options)
+            model.let_go()
+            if not models:
+                assert isinstance(module, nn.Module), "others make no model"
+                finalize(module, _forget_module, ref(self), id(module)).atexit = False
+            self._given.setdefault(id(module), models)[key] = model
+        return models[key]
 
     def _named(self, name: str, options: Mapping[str, Any]) -> Model:
         if name in self._created:
-            self._add(name, self._created[name].load())
+            self._add_own(name, self._created[name].load())
         registered = self._registered.get(name)
         key = (registered or name, repr(sorted(options.items())))
         if registered is not None and not options:
@@ -186,41 +218,76 @@ class Catalog:
 
     def _built_in(self, name: str, options: Mapping[str, Any]) -> Model:
         try:
-            return zoo.resolve(name, options)
+            model = zoo.resolve(name, options)
         except UnknownName as error:
             if error.name.startswith("timm/"):  # timm's own names are nearer
                 raise
             hint = did_you_mean(name, self.names()) or "; SHOW MODELS lists those there are, besides timm/NAME"
             raise UnknownName(f"unknown model '{name}'{hint}", name) from None
+        model.shared = False
+        return model
 
     def retraced(self, model: Model) -> TracedModel:
-        """The network of ``model`` traced anew, though its fingerprint is the same."""
-        self._traces.pop(model, None)
-        return self.traced(model)
+        """The network of ``model`` traced anew, though its fingerprint is the same; the one known if it is the same."""
+        known = model.trace
+        model.forget()
+        traced = self.traced(model)
+        if known is None:
+            return traced
+        before: TracedModel = known[1]
+        if before.identity != traced.identity:
+            self.on_forgotten(before.network)
+            return traced
+        model.trace = model.fingerprint(), before
+        return before
 
     def traced(self, model: Model) -> TracedModel:
-        """The network of ``model`` as its weights are now; raises ModelError where it cannot be traced."""
+        """The network of ``model`` as its module is now; raises ModelError where it cannot be traced."""
         fingerprint = model.fingerprint()
-        held = self._traces.get(model)
-        if held is None or held[0] != fingerprint:
-            try:
-                with deferred():
-                    network = trace(model.module, model.input_shape, model.recipe)
-            except ModelError as error:
-                if not model.remark:
-                    raise
-                raise ModelError(f"{error}; {model.remark}") from error.__cause__
-            classes = network.output.shape.channels
-            model.check_labels(classes)
-            logits, own = without_activation(network)
-            activation = model.activation or own or ("sigmoid" if classes == 1 else "softmax")
-            if activation == own:
-                network = logits
-            parts = (network.digest, model.weights_digest(), model.preprocessing.digest())
-            identity = hashlib.sha256(" ".join(parts).encode()).hexdigest()
-            held = fingerprint, TracedModel(model, network, activation, identity, activation == own)
-            self._traces[model] = held
-        return held[1]
+        if model.trace is None or model.trace[0] != fingerprint:
+            if model.trace is not None:
+                self.forget(model)
+            model.trace = fingerprint, self._trace(model)
+            self._traced.add(model)
+        traced: TracedModel = model.trace[1]
+        return traced
+
+    def forget(self, model: Model | None = None) -> None:
+        """Forget the trace of a model, or of all, and what was cached of the module; the next query traces it anew."""
+        for each in [model] if model is not None else list(self._traced):
+            forgotten = each.trace
+            each.forget()
+            if forgotten is not None:
+                self.on_forgotten(forgotten[1].network)
+
+    def _trace(self, model: Model) -> TracedModel:
+        module = model.module
+        try:
+            with deferred():
+                network = trace(module, model.input_shape, model.recipe)
+        except ModelError as error:
+            if not model.remark:
+                raise
+            raise ModelError(f"{error}; {model.remark}") from error.__cause__
+        classes = network.output.shape.channels
+        model.check_labels(classes)
+        logits, own = without_activation(network)
+        activation = model.activation or own or ("sigmoid" if classes == 1 else "softmax")
+        if activation == own:
+            network = logits
+        parts = [network.digest, model.weights_digest(), model.preprocessing.digest()]
+        # The rest of a model of kdb's own is what its code says, and changes with that alone.
+        if model.shared and (rest := unexplained(network, module)):
+            parts.append(rest)
+        identity = hashlib.sha256(" ".join(parts).encode()).hexdigest()
+        return TracedModel(model, network, activation, identity, activation == own)
+
+
+def _forget_module(catalog: ref[Catalog], key: int) -> None:
+    """Forget the models of a module whose life ends."""
+    if (living := catalog()) is not None:
+        for model in living._given.pop(key, {}).values():
+            living.forget(model)
 
 
 def _resized(model: Model, options: Mapping[str, Any]) -> Model:

@@ -5,34 +5,35 @@ Importing this module does not import torch.
 
 from __future__ import annotations
 
-import hashlib
 import operator
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kdb.errors import BindError, ModelError
 from kdb.images.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 ACTIVATIONS = ("softmax", "sigmoid", "none")
-_SAMPLES = 64  # elements of each tensor that are part of a fingerprint
 
 
 class Model:
     """A classifier: ``module`` maps float32 [N, C, H, W] to logits [N, K].
 
-    The module is shared with the caller: kdb runs it in eval mode and then restores its modes.  Models are compared by
+    The module may be shared with the caller: kdb runs it in eval mode and leaves it as it was.  Models are compared by
     identity.
 
     ``activation`` turns logits into probabilities; by default it is the one that the module ends with, otherwise
     softmax, or sigmoid if K is 1.  ``weights_note`` is the origin of the weights ('IMAGENET1K_V1', 'random',
     'registered', ...).  ``recipe`` identifies the code that built the module, with versions and options, so that its
-    trace can be cached; it is None for modules of the user.  ``remark`` is appended to the error if the module cannot
-    be traced.
+    trace can be cached; it is None for modules of the user.  ``adapter`` makes of a module with another layout one
+    that takes [N, C, H, W].  ``remark`` is appended to the error if the module cannot be traced.
+
+    ``shared`` says whether code outside kdb may hold the module, and change it between two queries; whoever built the
+    module and never hands it out sets it to False.  ``trace`` belongs to the catalog.
     """
 
     def __init__(
@@ -44,47 +45,74 @@ class Model:
         activation: str | None = None,
         weights_note: str = "registered",
         recipe: str | None = None,
+        adapter: Callable[[nn.Module], nn.Module] | None = None,
     ) -> None:
         self.name = name
         self.preprocessing = preprocessing
         self.labels = None if labels is None else tuple(labels)
         self.weights_note = weights_note
         self.recipe = recipe
-        self.module = module
         self.activation = activation
         self.remark = ""
-        self._digest: tuple[Hashable, str] | None = None
+        self.shared = True
+        self.trace: tuple[str, Any] | None = None
+        self._held: nn.Module | weakref.ref[nn.Module] = module
+        self._adapter = adapter
+        self._fingerprint: str | None = None
+        self._digest: tuple[str, str] | None = None
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, weights={self.weights_note!r}, input={self.input_shape})"
 
-    def with_preprocessing(self, preprocessing: Preprocessing) -> Model:
-        """A model of the same module, labels and activation with another preprocessing."""
-        note, recipe = self.weights_note, self.recipe
-        other = Model(self.name, self.module, preprocessing, self.labels, self.activation, note, recipe)
-        other.remark = self.remark
-        return other
+    @property
+    def module(self) -> nn.Module:
+        """The module, adapted to [N, C, H, W]; raises ModelError if it was let go and does not exist any more."""
+        module = self._bare
+        return module if self._adapter is None else self._adapter(module)
 
     @property
-    def shared(self) -> bool:
-        """Whether Python code besides kdb holds the module, and may change it."""
-        return self.recipe is None
+    def _bare(self) -> nn.Module:
+        held = self._held() if isinstance(self._held, weakref.ref) else self._held
+        if held is None:
+            raise ModelError(f"the module of '{self.name}' does not exist any more")
+        return held
+
+    def let_go(self) -> None:
+        """Keep the module no longer than others do."""
+        self._held = weakref.ref(self._bare)
+
+    def with_preprocessing(self, preprocessing: Preprocessing) -> Model:
+        """A model of the same module, labels and activation with another preprocessing."""
+        note, recipe, adapter = self.weights_note, self.recipe, self._adapter
+        other = Model(self.name, self._bare, preprocessing, self.labels, self.activation, note, recipe, adapter)
+        other.remark, other.shared = self.remark, self.shared
+        return other
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the module's input."""
         return self.preprocessing.input_shape
 
-    def fingerprint(self) -> tuple[Hashable, ...]:
-        """The :func:`fingerprint` of the module."""
-        return fingerprint(self.module)
+    def fingerprint(self) -> str:
+        """The :func:`kdb.models.fingerprint.fingerprint` of the module as it is now."""
+        from kdb.models.fingerprint import fingerprint
+
+        if self.shared or self._fingerprint is None:
+            self._fingerprint = fingerprint(self._bare)
+        return self._fingerprint
 
     def weights_digest(self) -> str:
-        """The :func:`weights_digest` of the module, cached until the fingerprint changes."""
+        """The :func:`kdb.models.identity.weights_digest` of the module, cached until the fingerprint changes."""
+        from kdb.models.identity import weights_digest
+
         key = self.fingerprint()
         if self._digest is None or self._digest[0] != key:
             self._digest = key, weights_digest(self.module)
         return self._digest[1]
+
+    def forget(self) -> None:
+        """Forget the trace and what was cached of the module."""
+        self.trace = self._fingerprint = self._digest = None
 
     def resolve_class(self, ref: int | str, n_classes: int) -> int:
         """The index, 0 to n_classes - 1, of a class given by its index or label.
@@ -138,42 +166,6 @@ class Model:
         raise BindError(f"'{self.name}' has no class '{label}'{hint}")
 
 
-def fingerprint(module: nn.Module) -> tuple[Hashable, ...]:
-    """A value that changes when the module's weights or settings do; it takes some microseconds per tensor and layer.
-
-    It has (name, address, version, shape, sample) of each parameter and buffer.  The version counts in-place changes,
-    except those through ``.data`` or numpy views; the sample, up to 64 evenly spaced elements, detects most of these.
-    It also has (name, class, settings, hooks) of each layer; settings are attributes that are numbers, strings, or
-    tuples of these, such as the stride.
-    """
-    weights = tuple(
-        (name, tensor.data_ptr(), _version(tensor), tuple(tensor.shape), _sample(tensor))
-        for name, tensor in _state(module)
-    )
-    return weights, tuple((name, *_layer(part)) for name, part in module.named_modules())
-
-
-def _layer(part: nn.Module) -> tuple[Hashable, ...]:
-    settings = tuple((key, repr(value)) for key, value in vars(part).items() if key != "training" and _plain(value))
-    hooks = (*part._forward_hooks.values(), *part._forward_pre_hooks.values())
-    return id(type(part)), settings, tuple(map(id, hooks))
-
-
-def _plain(value: object) -> bool:
-    if isinstance(value, tuple | list):
-        return all(map(_plain, value))
-    return value is None or isinstance(value, bool | int | float | str)
-
-
-def weights_digest(module: nn.Module) -> str:
-    """The SHA-256, in hexadecimal, of all parameters and buffers: names, dtypes, shapes and bytes."""
-    sha = hashlib.sha256()
-    for name, tensor in _state(module):
-        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
-        sha.update(_raw(tensor.reshape(-1)))
-    return sha.hexdigest()
-
-
 def check_finite(module: nn.Module) -> None:
     """Raise ModelError, with the tensor's name, if a weight or statistic is NaN, infinite or not initialised."""
     import torch
@@ -187,27 +179,3 @@ def check_finite(module: nn.Module) -> None:
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             what = "NaN" if bool(torch.isnan(value).any()) else "infinity"
             raise ModelError(f"the weights contain {what} in '{name}'")
-
-
-def _state(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    yield from module.named_parameters(remove_duplicate=False)
-    yield from module.named_buffers(remove_duplicate=False)
-
-
-def _version(tensor: torch.Tensor) -> int:
-    return -1 if tensor.is_inference() else tensor._version  # they have no version; _sample takes all elements
-
-
-def _sample(tensor: torch.Tensor) -> bytes:
-    step = 1 if tensor.is_inference() else max(1, tensor.numel() // _SAMPLES)
-    try:  # numpy, which takes a quarter of PyTorch's time for so few elements
-        return tensor.detach().numpy().reshape(-1)[::step].tobytes()
-    except (TypeError, RuntimeError):  # on another device, or of a type that numpy lacks
-        return bytes(_raw(tensor.detach().reshape(-1)[::step]))
-
-
-def _raw(flat: torch.Tensor) -> memoryview:
-    """The bytes of a 1-D tensor of any dtype on any device."""
-    import torch
-
-    return flat.detach().cpu().contiguous().view(torch.uint8).numpy().data

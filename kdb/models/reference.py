@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdb.errors import ModelError
-from kdb.frontends.check import evaluating, first_line
+from kdb.frontends.check import first_line
+from kdb.frontends.untouched import untouched
 from kdb.kernels.base import Array
 
 Logits = npt.NDArray[np.float64]
@@ -73,7 +74,7 @@ class ModuleReference:
         batch = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(weight.device, dtype)
         activations = _Activations()
         try:
-            with evaluating(module), torch.no_grad(), activations if self._before_activation else nullcontext():
+            with untouched(module), torch.no_grad(), activations if self._before_activation else nullcontext():
                 output = module(batch)
         except Exception as error:  # a module may raise anything
             raise ModelError(f"the model fails on images {list(batch.shape)}: {first_line(error)}") from error

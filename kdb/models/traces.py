@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from kdb.frontends.trace_cache import trace
-from kdb.models.model import fingerprint, weights_digest
+from kdb.models.fingerprint import fingerprint
+from kdb.models.identity import unexplained, weights_digest
 from kdb.models.reference import ModuleReference
 from kdb.operators.network import Network
 from kdb.system.interrupts import deferred
@@ -29,7 +30,7 @@ MOST_OUTPUTS = 1 << 16
 
 @dataclass(frozen=True, eq=False)
 class TracedModule:
-    """A module's network, a digest of its graph and weights, and the module itself."""
+    """A module's network, a digest of all that it computes with, and the module itself."""
 
     network: Network
     identity: str
@@ -41,7 +42,7 @@ class Traces:
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
-        self._state: Hashable = None
+        self._state = ""
         self._traces: OrderedDict[Hashable, TracedModule] = OrderedDict()
 
     def get(self, images: Tensor, output: Tensor) -> TracedModule:
@@ -49,22 +50,28 @@ class Traces:
 
         Raises ModelError where the module cannot be traced.
         """
-        # Layers may have been exchanged though all weights are the same: a repr shows those.
-        state = (repr(self.module), fingerprint(self.module))
+        state = fingerprint(self.module)
         if state != self._state:
+            self.forget()
             self._state = state
-            self._traces.clear()
         shape: Any = tuple(images.shape[1:])
         key = (shape, output.ndim)
         if key not in self._traces:
+            module = self.module if output.ndim == 2 else _Vectors(self.module)
             with deferred():
-                network = trace(self.module if output.ndim == 2 else _Vectors(self.module), shape, None)
-            identity = hashlib.sha256(f"{network.digest} {weights_digest(self.module)}".encode()).hexdigest()
+                network = trace(module, shape, None)
+            parts = [network.digest, weights_digest(self.module), unexplained(network, module)]
+            identity = hashlib.sha256(" ".join(filter(None, parts)).encode()).hexdigest()
             self._traces[key] = TracedModule(network, identity, ModuleReference(self.module))
             if len(self._traces) > TRACES_KEPT:
                 self._traces.popitem(last=False)
         self._traces.move_to_end(key)
         return self._traces[key]
+
+    def forget(self) -> None:
+        """Forget all traces; the next call traces the module anew."""
+        self._state = ""
+        self._traces.clear()
 
 
 class _Vectors(nn.Module):

@@ -113,7 +113,7 @@ def make_model(name: str, module: object, /, **keywords: object) -> Model:
 
     Raises BindError for a keyword that is unknown or invalid, ModelError for weights that are not finite.
     """
-    module = _unwrapped(module)
+    module = unwrapped(module)
     if not isinstance(module, nn.Module):
         raise BindError(f"a model is a torch.nn.Module, not {type(module).__name__}")
     if isinstance(module, torch.jit.ScriptModule):
@@ -122,20 +122,20 @@ def make_model(name: str, module: object, /, **keywords: object) -> Model:
     size = input_size(keywords)
     if size is None:
         raise BindError(f"model '{name}' needs an input size: input = (height, width)")
+    check_finite(module)  # before its layers are looked at: those that are not initialised have no channels yet
     given: dict[str, Any] = {"n_channels": _first_channels(module)}
     given |= {key: keywords[key] for key in _PREPROCESSING_KEYWORDS if key in keywords}
     preprocessing = Preprocessing(size, **given)
     activation = keywords.get("activation")
     labels = keywords.get("labels")
-    if choice("layout", keywords.get("layout", "NCHW"), ("NCHW", "NHWC")) == "NHWC":
-        module = ChannelsLast(module)
-    check_finite(module)
+    layout = choice("layout", keywords.get("layout", "NCHW"), ("NCHW", "NHWC"))
     return Model(
         name,
         module,
         preprocessing,
         None if labels is None else _labels(labels),
         None if activation is None else choice("activation", activation, ACTIVATIONS),
+        adapter=ChannelsLast if layout == "NHWC" else None,
     )
 
 
@@ -155,7 +155,7 @@ def input_size(options: Mapping[str, object]) -> tuple[int, int] | None:
     return None if value is None else as_size("input", value)
 
 
-def _unwrapped(module: object) -> object:
+def unwrapped(module: object) -> object:
     """The module inside a wrapper that cannot be traced: DataParallel, or the result of torch.compile."""
     if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
         return module.module

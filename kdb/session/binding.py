@@ -45,7 +45,7 @@ class Binder:
         return self.bind(query, arguments).on(image, name)
 
     def current(self, bound: BoundQuery, query: syntax.Occlude) -> BoundQuery:
-        """``bound``, or ``query`` bound anew if the model's weights have changed in place since."""
+        """``bound``, or ``query`` bound anew if the module has been changed since."""
         if self._catalog.traced(bound.traced.model) is bound.traced:
             return replace(bound, seconds=0.0)  # its model is traced once, not for each image
         return self.bind(query, bound.arguments)

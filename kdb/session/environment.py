@@ -25,9 +25,9 @@ class Environment:
     def __init__(self, study: Study, on_progress: Progress | None = None) -> None:
         self.study, self.on_progress = study, on_progress
         self.settings = default_settings()
-        self.catalog = Catalog()
-        self.images: dict[str, SourceImage] = {}
         self.engine = Engine(self.settings, self.profile)
+        self.catalog = Catalog(self.engine.forget)
+        self.images: dict[str, SourceImage] = {}
         self._lock = RLock()
         for name, value in study.settings().items():
             with suppress(BindError):  # of a version that had other settings

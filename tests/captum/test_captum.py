@@ -6,6 +6,7 @@ import copy
 import re
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -399,8 +400,9 @@ def test_full_inference_takes_over_and_says_why(case: str) -> None:
         occlusion.attribute(inputs, windows, **asked)  # warned of once
 
 
-def test_a_model_that_changed_without_its_weights_is_not_taken_for_its_trace() -> None:
-    factors = [1.0]
+def test_a_model_that_changed_where_nobody_looks_is_not_taken_for_its_trace() -> None:
+    hidden = threading.local()
+    hidden.factor = 1.0
 
     class Scaled(nn.Module):
         def __init__(self) -> None:
@@ -408,13 +410,13 @@ def test_a_model_that_changed_without_its_weights_is_not_taken_for_its_trace() -
             self.net = network()
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.net(x) * factors[0]  # outside the model, where no fingerprint reaches
+            return self.net(x) * hidden.factor  # where no fingerprint reaches
 
     model = Scaled().eval()
     occlusion = Occlusion(model)
     occlusion.attribute(IMAGES, (3, 6, 6), target=0)
     assert occlusion.report is not None and occlusion.report.incremental
-    factors[0] = -2.0
+    hidden.factor = -2.0
     with pytest.warns(FullInferenceWarning, match="changed"):
         ours = occlusion.attribute(IMAGES, (3, 6, 6), target=0)
     torch.testing.assert_close(ours, Reference(model).attribute(IMAGES, (3, 6, 6), target=0))

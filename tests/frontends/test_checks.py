@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdb.errors import ModelError
-from kdb.frontends.check import check_independence, evaluating, examples, logits_of
+from kdb.frontends.check import check_independence, examples, logits_of
 from kdb.frontends.torch_export import trace
+from kdb.frontends.untouched import untouched
 
 SHAPE = (3, 10, 12)
 
@@ -151,7 +152,7 @@ def test_every_module_is_left_in_the_mode_that_it_was_in(modes: list[bool], fail
         part.training = mode
     before = [part.training for part in parts]
     try:
-        with evaluating(module):
+        with untouched(module):
             assert not any(part.training for part in parts)
             if fails:
                 raise ValueError
@@ -171,6 +172,6 @@ def test_a_module_that_does_more_when_its_mode_changes_is_told_so() -> None:
             return super().train(mode)
 
     module = Merging().train()
-    with evaluating(module):
+    with untouched(module):
         assert module.merged
     assert not module.merged and module.training

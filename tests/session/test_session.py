@@ -28,6 +28,7 @@ from kdb.planner.rules import RULES
 from kdb.results.maps import HeatMap, HeatMaps
 from kdb.session.session import Session
 from kdb.system.interrupts import deferred
+from tests.support import close
 
 SIDE = 32
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
@@ -249,7 +250,7 @@ class TestSettings:
         assert convolutions and (set(convolutions) <= used | ({"recompute"} if kernels == "native" else set()))
 
     def test_a_native_plan_leaves_torch_out(self, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-        db.execute("SET kernels = native")
+        db.execute("SET kernels = native; SET verify = off")  # the model itself is torch's
         db.execute("OCCLUDE cat USING small")  # traced
 
         def never(*_: Any, **__: Any) -> None:
@@ -309,8 +310,8 @@ class TestModels:
         module.train()
         module[1].eval()
         with torch.no_grad():
-            module[0].weight += 0  # traced anew
-        np.testing.assert_array_equal(db.execute("OCCLUDE $i USING mine", {"i": image}).values, plain)
+            module[0].weight += 1  # traced anew
+        assert (db.execute("OCCLUDE $i USING mine", {"i": image}).values != plain).any()
         assert [part.training for part in module] == [i != 1 for i in range(len(module))] and module.training
 
     @pytest.mark.parametrize("count", [2, 9])
@@ -340,9 +341,9 @@ class TestModels:
 
         db = kdb.connect()
         db.register_model("hot", Overflowing(), input_size=SIDE)
-        with pytest.raises(ExecutionError, match=r"SET rule.incremental = off"):  # a delta of two infinities is NaN
-            db.execute("OCCLUDE $i USING hot", {"i": image})
-        assert np.isfinite(db.execute("SET rule.incremental = off; OCCLUDE $i USING hot", {"i": image}).values).all()
+        found = db.execute("OCCLUDE $i USING hot SCORE logit", {"i": image})  # a delta of two infinities is NaN
+        in_full = db.execute("SET rule.incremental = off; OCCLUDE $i USING hot SCORE logit", {"i": image})
+        close(found.values, in_full.values, 1e-5)
         assert not recwarn.list
 
     def test_modules_by_parameter(self, image: np.ndarray) -> None:
