@@ -88,14 +88,15 @@ class Comparison:
         return run.culprit
 
     def counted(self, network: Network) -> Network:
-        """The network, whose opaque layer, if it has one, knows its multiply-adds."""
+        """The network, whose opaque layer, if it has one, knows its multiply-adds and whether it picks by order."""
         last = network.output
         if not isinstance(last.operator, Opaque):
             return network
         maps = self._maps(network, set(last.inputs))
         with FlopCounterMode(display=False) as counter:
             last.operator.tail([maps[name][:1] for name in last.inputs])
-        operator = replace(last.operator, multiply_adds=int(counter.get_total_flops()) // 2)
+        picks = last.operator.tail.picks if isinstance(last.operator.tail, TorchTail) else ""
+        operator = replace(last.operator, multiply_adds=int(counter.get_total_flops()) // 2, picks=picks)
         return replace(network, nodes=(*network.nodes[:-1], replace(last, operator=operator)))
 
     def _are_others(self, found: torch.Tensor, share: float = ALLOWED, times: float = 2) -> bool:

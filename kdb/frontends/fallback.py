@@ -6,6 +6,7 @@ It computes in the dtypes that the graph had, whatever the network before it com
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,14 @@ from kdb.frontends.translate import Symbol
 from kdb.kernels.base import Tail
 
 Copies = dict[torch.fx.Node, torch.fx.Node]
+
+_PLACES = frozenset({"argmax", "argmin", "argsort", "searchsorted", "bucketize", "nonzero"})
+"""Functions that give the places of values."""
+_PLACES_BESIDE = frozenset(
+    {"sort", "topk", "max", "min", "median", "nanmedian", "mode", "kthvalue", "cummax", "cummin"}
+    | {"max_pool2d_with_indices", "adaptive_max_pool2d", "fractional_max_pool2d"}
+)
+"""Functions whose second output has the places of the values in their first."""
 
 
 def make_tail(
@@ -116,6 +125,21 @@ class TorchTail:
     def of(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The logits that it makes of the values of the nodes ``crossing``, for a batch as that of the example."""
         return self._run([values[name] for name in self.crossing], BATCH.length)
+
+    @property
+    def picks(self) -> str:
+        """The function by which it tells where in a map the largest values are, or the like; empty without one.
+
+        Among equal values it takes those that come first.  It is not asked of vectors, where values seldom are equal.
+        """
+        if all(value.y is None and value.x is None for value in self.crossing.values()):
+            return ""
+        for node in self._modules[torch.device("cpu")].graph.nodes:
+            name = getattr(getattr(node.target, "overloadpacket", None), "__name__", "")
+            second = any(user.target is operator.getitem and user.args[1] == 1 for user in node.users)
+            if name in _PLACES or (name in _PLACES_BESIDE and second):
+                return str(name)
+        return ""
 
     def _run(self, tensors: Sequence[torch.Tensor], n: int) -> torch.Tensor:
         device = tensors[0].device
