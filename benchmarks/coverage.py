@@ -127,7 +127,7 @@ def reach(db: Session, name: str, module: torch.nn.Module, side: int) -> Reach:
     middle = [[(side - length) // 2 for length in PATCH]]
     with _without(db, "cut_over", "constant_interior"):
         centred = _explained(db, f"{PLANNED} AT $middle USING '{name}'", middle=middle)
-    # kdb does not count layers outside the vocabulary; PyTorch does.
+    # kdb takes PyTorch's count for layers outside the vocabulary, of the graph that it exports.
     total = max(multiply_adds(module, side) if whole["outside"] else 0, centred["naive_macs"])
     before = sum(line["naive_macs"] for line in whole["layers"] if line["stage"] == "deltas")
     changed = centred["planned_macs"] + total - centred["naive_macs"]

@@ -16,11 +16,12 @@ from benchmarks.calibrated import calibrate
 from benchmarks.oracle import SIGNAL_BOUND, exactness, float32_logits, oracle_logits, relative_range
 from kdb.execution.executor import Executor
 from kdb.execution.stages import Occlusion
-from kdb.execution.views import MaterializedViews, materialize
+from kdb.execution.views import MaterializedViews
 from kdb.frontends.torch_export import trace
 from kdb.geometry import Size, lattice
 from kdb.kernels.base import Backend
 from kdb.kernels.cpu.backend import CpuBackend
+from kdb.operators.inference import materialize
 from kdb.operators.network import Network
 from kdb.planner.cost import CostModel, CostProfile, data_sheet_profile
 from kdb.planner.lower import lower
@@ -121,7 +122,7 @@ class Run:
             logical = replace(logical, interior=frozenset(divisible))
             logical.verify()
         self.plan = lower(logical if self.cut is None else replace(logical, cut=self.cut), context)
-        self.views = materialize(logical.network, problem.hwc, backend, self.plan.views)
+        self.views = MaterializedViews(materialize(logical.network, problem.hwc, backend, self.plan.views))
         for array in self.views.arrays.values() if backend.traits.computes_on_host else ():
             array.setflags(write=False)  # whoever writes into a view is found at once
         results = np.full((len(logical.positions), logical.network.output.shape.channels), np.nan, np.float32)

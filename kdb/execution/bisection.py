@@ -13,9 +13,10 @@ import numpy as np
 from kdb.execution.measured import Measured
 from kdb.execution.stages import DeltaStage, Occlusion
 from kdb.execution.verification import Reference
-from kdb.execution.views import MaterializedViews, materialize
+from kdb.execution.views import MaterializedViews
 from kdb.kernels.base import Array
 from kdb.kernels.cpu.backend import CpuBackend
+from kdb.operators.inference import materialize
 from kdb.operators.network import Network
 from kdb.planner.optimize import Memo
 from kdb.planner.plan import PhysicalPlan
@@ -71,7 +72,7 @@ def to_blame(
 
 def _layers(network: Network, image: Array) -> Mapping[str, Array]:
     """Every layer's output [h, w, c] for ``image``, by full inference on the host."""
-    return materialize(network, image, CpuBackend(), [node.name for node in network]).arrays
+    return materialize(network, image, CpuBackend(), [node.name for node in network])
 
 
 def _by_deltas(

@@ -23,12 +23,13 @@ from kdb.execution.executor import Executor, Outcome, Sink
 from kdb.execution.settings import Settings, declared
 from kdb.execution.stages import Occlusion
 from kdb.execution.verification import Compared, Reference
-from kdb.execution.views import MaterializedViews, ViewStore, materialize
+from kdb.execution.views import MaterializedViews, ViewStore
 from kdb.geometry import IntArray, Size
 from kdb.kernels.base import Array, Backend
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
+from kdb.operators.inference import materialize
 from kdb.operators.network import Network
 from kdb.planner import calibration
 from kdb.planner.cost import CostModel, CostProfile, data_sheet_profile
@@ -206,7 +207,7 @@ class Engine:
         def compute(wanted: Collection[str]) -> MaterializedViews:
             def work() -> MaterializedViews:
                 with computing(plan.threads), plan.backend.running():
-                    return materialize(network, image, plan.backend, wanted)
+                    return MaterializedViews(materialize(network, image, plan.backend, wanted))
 
             with limited_pools(plan.threads, plan.backend.traits.computes_on_host):
                 return plan.backend.threads.call(work)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Mapping
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -39,6 +40,9 @@ USUAL = 6
 
 class Reference(Protocol):
     """The model itself; images are float32 [n, H, W, C] as the network takes them, logits float64 [n, K]."""
+
+    def several(self) -> AbstractContextManager[None]:
+        """Around several calls: the model is left as it was once, after all of them."""
 
     def logits(self, images: Array) -> Rows:
         """The model's logits, all images in one batch."""
@@ -130,7 +134,7 @@ def worst(
     the model's own error in float32 is allowed too; where it does not run in float64, twice what it gives otherwise
     for one image at a time.
     """
-    with all_threads(threads):
+    with all_threads(threads), reference.several():
         own = rows(np.concatenate([reference.logits(part) for part in _parts(images, AT_ONCE)]))
         ratios = _over(found - own, most)
         if (ratios <= DOUBT).all():
@@ -170,7 +174,7 @@ def in_full(
     on_finished: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Hand the model's own logits of every position to ``sink``, ``batch`` at a time; raises what either raises."""
-    with all_threads(threads):
+    with all_threads(threads), reference.several():
         for first in range(0, len(positions), batch):
             members = np.arange(first, min(first + batch, len(positions)))
             sink(members, reference.logits(occlusion.applied(image, positions[members], patch)))

@@ -6,11 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 
-from kdb.errors import DeviceError, ExecutionError
-from kdb.kernels.base import Array, Backend
-from kdb.operators.network import Network
-from kdb.operators.sources import Source
-from kdb.system.threads import checkpoint
+from kdb.kernels.base import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,42 +22,6 @@ class MaterializedViews:
     def nbytes(self) -> int:
         """Bytes held."""
         return sum(int(array.nbytes) for array in self.arrays.values())
-
-
-def materialize(network: Network, image: Array, backend: Backend, wanted: Collection[str]) -> MaterializedViews:
-    """One full inference of ``image`` [H, W, C], a host's array, that keeps the ``wanted`` layers.
-
-    Raises ExecutionError where a layer fails or the logits are not finite.
-    """
-    image = backend.memory.upload(image[None])
-    last = {source: i for i, node in enumerate(network) for source in node.inputs}
-    alive: dict[str, Array] = {}
-    kept: dict[str, Array] = {}
-    for i, node in enumerate(network):
-        checkpoint()
-        if isinstance(node.operator, Source):
-            value = image
-        else:
-            kernel = node.operator.evaluation_kernels(backend)[0]
-            inputs = [alive[source] for source in node.inputs]
-            try:
-                value = node.operator.evaluate(backend, network.parameters, inputs, kernel, False)
-            except DeviceError:
-                raise
-            except Exception as error:  # a library's own complaint says little without the layer
-                shapes = ", ".join(map(str, network.input_shapes(node)))
-                raise ExecutionError(f"layer {node.name} ({node.operator.label}) fails on {shapes}: {error}") from error
-        alive[node.name] = value
-        if node.name in wanted:
-            # Own memory: a view that shares another's would keep that one alive.
-            kept[node.name] = value[0].copy() if node.operator.aliases else value[0]
-        for source in node.inputs:
-            if last[source] == i:
-                alive.pop(source, None)
-    logits = alive[network.output.name]
-    if not backend.memory.all_finite(logits):
-        raise ExecutionError("the model's output for the unmodified image is not finite (NaN or infinity)")
-    return MaterializedViews(kept)
 
 
 class ViewStore:

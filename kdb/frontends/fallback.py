@@ -1,28 +1,41 @@
-"""Layers outside the vocabulary: cuts them out of the exported graph as one function that PyTorch evaluates."""
+"""Layers outside the vocabulary: cuts them out of the exported graph as one function that PyTorch evaluates.
+
+It computes in the dtypes that the graph had, whatever the network before it computes in.
+"""
 
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from kdb.errors import ModelError
-from kdb.frontends.axes import BATCH, Traced, length
+from kdb.frontends.axes import BATCH, Atom, Traced, length
 from kdb.frontends.translate import Symbol
 from kdb.kernels.base import Tail
 
 Copies = dict[torch.fx.Node, torch.fx.Node]
 
+_PLACES = frozenset({"argmax", "argmin", "argsort", "searchsorted", "bucketize", "nonzero"})
+"""Functions that give the places of values."""
+_PLACES_BESIDE = frozenset(
+    {"sort", "topk", "max", "min", "median", "nanmedian", "mode", "kthvalue", "cummax", "cummin"}
+    | {"max_pool2d_with_indices", "adaptive_max_pool2d", "fractional_max_pool2d"}
+)
+"""Functions whose second output has the places of the values in their first."""
+
 
 def make_tail(
-    exported: torch.fx.Graph, opaque: Mapping[str, str], values: Mapping[str, Any]
+    exported: torch.fx.Graph, dtype: torch.dtype, opaque: Mapping[str, str], values: Mapping[str, Any]
 ) -> tuple[Tail, tuple[str, ...]]:
     """One function of all opaque nodes that the result needs, and the names of the layers whose maps it takes.
 
-    ``opaque`` says why nodes are opaque, ``values`` has the values of the others, as :func:`translate` found them.
-    Nodes that the result does not need, such as asserts, are left out.
+    ``dtype`` is the image's, and that of all traced tensors in the graph.  ``opaque`` says why nodes are opaque,
+    ``values`` has the values of the others, as :func:`translate` found them.  Nodes that the result does not need,
+    such as asserts, are left out.
     """
 
     def is_repeated(node: torch.fx.Node) -> bool:
@@ -37,14 +50,14 @@ def make_tail(
     needed = [node for node in exported.nodes if node in wanted]
     graph = torch.fx.Graph()
     copies: Copies = {}
-    crossing: list[Traced] = []
+    crossing: dict[str, Traced] = {}
     root = torch.nn.Module()
     for node in needed:
         for source in node.all_input_nodes:
             value = values.get(source.name)
             if source not in copies and isinstance(value, Traced):
                 copies[source] = graph.placeholder(f"value_{len(crossing)}")
-                crossing.append(value)
+                crossing[source.name] = value
     # The batch size is an input of its own, since no input tensor need have it as a dimension.
     batch = graph.placeholder("batch")
     for node in needed:
@@ -54,7 +67,7 @@ def make_tail(
             value = values[source.name]
             if isinstance(value, torch.Tensor):
                 name = f"constant_{len(copies)}"
-                root.register_buffer(name, value.float() if value.is_floating_point() else value)
+                root.register_buffer(name, value)
                 copies[source] = graph.get_attr(name)
             elif isinstance(value, torch.fx.GraphModule):
                 root.add_module(str(source.target), value)
@@ -65,8 +78,13 @@ def make_tail(
                 raise ModelError(f"the model cannot be traced: {opaque[node.name]}")
         copies[node] = graph.node_copy(node, lambda source: copies[source])
     graph.output(copies[result])
-    names = tuple(dict.fromkeys(value.name for value in crossing))
-    return _tail(torch.fx.GraphModule(root, graph), crossing, names), names
+    names = tuple(dict.fromkeys(value.name for value in crossing.values()))
+    return TorchTail(torch.fx.GraphModule(root, graph), dtype, crossing, names), names
+
+
+def value_of(program: torch.export.ExportedProgram, source: str) -> Any:
+    """The value of an input of the exported graph: a parameter, a buffer, or a constant of the forward."""
+    return program.state_dict[source] if source in program.state_dict else program.constants[source]
 
 
 def result_of(exported: torch.fx.Graph) -> torch.fx.Node:
@@ -85,28 +103,71 @@ def _copy_symbol(graph: torch.fx.Graph, node: torch.fx.Node, batch: torch.fx.Nod
     return graph.node_copy(node, lambda source: copies[source])
 
 
-def _tail(module: torch.fx.GraphModule, crossing: Sequence[Traced], names: Sequence[str]) -> Tail:
-    """The graph as a function of the maps [n, H, W, C] of the layers ``names``; ``crossing`` are its inputs, as views
-    of these maps, of which several may be of one map."""
+class TorchTail:
+    """The opaque part of a graph as a function of the maps [n, H, W, C] of the layers ``names``.
 
-    modules = {torch.device("cpu"): module}
+    ``crossing`` are the nodes whose values it takes, by name, as views of these maps, of which several may be of one.
+    ``dtype`` is theirs in the graph.
+    """
 
-    def tail(inputs: Sequence[torch.Tensor]) -> torch.Tensor:
-        maps, device = dict(zip(names, inputs, strict=True)), inputs[0].device
-        if device not in modules:
-            modules[device] = copy.deepcopy(module).to(device)
+    def __init__(
+        self, module: torch.fx.GraphModule, dtype: torch.dtype, crossing: Mapping[str, Traced], names: Sequence[str]
+    ) -> None:
+        self.crossing = crossing
+        self._dtype, self._names = dtype, names
+        self._modules = {torch.device("cpu"): module}
+
+    def __call__(self, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The logits, float32 [n, K]."""
+        maps = dict(zip(self._names, inputs, strict=True))
+        return self._run([as_traced(maps[value.name], value) for value in self.crossing.values()], len(inputs[0]))
+
+    def of(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The logits that it makes of the values of the nodes ``crossing``, for a batch as that of the example."""
+        return self._run([values[name] for name in self.crossing], BATCH.length)
+
+    @property
+    def picks(self) -> str:
+        """The function by which it tells where in a map the largest values are, or the like; empty without one.
+
+        Among equal values it takes those that come first.  It is not asked of vectors, where values seldom are equal.
+        """
+        if all(value.y is None and value.x is None for value in self.crossing.values()):
+            return ""
+        for node in self._modules[torch.device("cpu")].graph.nodes:
+            name = getattr(getattr(node.target, "overloadpacket", None), "__name__", "")
+            second = any(user.target is operator.getitem and user.args[1] == 1 for user in node.users)
+            if name in _PLACES or (name in _PLACES_BESIDE and second):
+                return str(name)
+        return ""
+
+    def _run(self, tensors: Sequence[torch.Tensor], n: int) -> torch.Tensor:
+        device = tensors[0].device
+        if device not in self._modules:
+            self._modules[device] = copy.deepcopy(self._modules[torch.device("cpu")]).to(device)
         with torch.inference_mode():
-            y: torch.Tensor = modules[device](*(_as_traced(maps[v.name], v) for v in crossing), len(inputs[0]))
-        return y
-
-    return tail
+            y: torch.Tensor = self._modules[device](*(each.to(self._dtype) for each in tensors), n)
+        return y.float()
 
 
-def _as_traced(x: torch.Tensor, value: Traced) -> torch.Tensor:
+def as_traced(x: torch.Tensor, value: Traced) -> torch.Tensor:
     """A map [n, H, W, C] in the layout that the traced tensor had; contiguous, as views in the graph may require."""
-    atoms = [BATCH, *(atom for atom in (value.y, value.x) if atom is not None), *value.channels]
+    atoms, order = _atoms(value)
     n = len(x)
-    x = x.reshape(n, *(atom.length for atom in atoms[1:]))
-    x = x.permute([atoms.index(atom) for dim in value.dims for atom in dim])
+    x = x.reshape(n, *(atom.length for atom in atoms[1:])).permute(order)
     sizes = [n * length(dim) // BATCH.length if BATCH in dim else length(dim) for dim in value.dims]
     return x.reshape(sizes).contiguous()
+
+
+def from_traced(x: torch.Tensor, value: Traced) -> torch.Tensor:
+    """The inverse of :func:`as_traced`, for the batch of the example."""
+    atoms, order = _atoms(value)
+    x = x.reshape([atoms[i].length for i in order]).permute([order.index(i) for i in range(len(atoms))])
+    height, width = (1 if axis is None else axis.length for axis in (value.y, value.x))
+    return x.reshape(BATCH.length, height, width, length(value.channels)).contiguous()
+
+
+def _atoms(value: Traced) -> tuple[list[Atom], list[int]]:
+    """The atoms of a map in memory order, and their order in the traced tensor."""
+    atoms = [BATCH, *(atom for atom in (value.y, value.x) if atom is not None), *value.channels]
+    return atoms, [atoms.index(atom) for dim in value.dims for atom in dim]

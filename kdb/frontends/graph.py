@@ -43,9 +43,9 @@ class Input:
 class Call:
     """A node that is computed: ``target`` is the operator (``aten.relu.default``, ``getitem``).
 
-    Arguments are Refs, numbers, strings, PyTorch's dtypes, devices and layouts, and tuples of these.  ``shape`` is that
-    of the output, None if it is no tensor; ``number`` is the output if it is an integer.  Both are for the batch size
-    of the example.  ``layer`` is the path of the module that the node comes from.
+    Arguments are Refs, numbers, strings, PyTorch's dtypes, devices and layouts, and tuples of these.  ``shape`` and
+    ``dtype`` are those of the output, None if it is no tensor; ``number`` is the output if it is an integer.  Shape and
+    number are for the batch size of the example.  ``layer`` is the path of the module that the node comes from.
     """
 
     name: str
@@ -53,13 +53,19 @@ class Call:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     shape: tuple[int, ...] | None
+    dtype: torch.dtype | None
     number: int | None
     layer: str
 
     @property
     def operator(self) -> str:
         """The target's name without namespace and overload."""
-        return self.target.removeprefix("aten.").split(".")[0]
+        return self.overload.split(".")[0]
+
+    @property
+    def overload(self) -> str:
+        """The target's name and overload, if that is not the default: ``relu``, ``add.Tensor``."""
+        return self.target.removeprefix("aten.").removesuffix(".default")
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -71,11 +77,15 @@ class Call:
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes in topological order; ``result`` is the name of the one that computes the logits."""
+    """Nodes in topological order; ``result`` is the name of the one that computes the logits.
+
+    ``dtype`` is the image's.
+    """
 
     inputs: tuple[Input, ...]
     calls: tuple[Call, ...]
     result: str
+    dtype: torch.dtype
     constants: Mapping[str, torch.Tensor] = field(default_factory=dict, compare=False)
 
     def state(self, module: torch.nn.Module) -> dict[str, Any]:
@@ -92,9 +102,11 @@ class Graph:
         record = {
             "inputs": [[i.name, i.kind, i.source] for i in self.inputs],
             "calls": [
-                [c.name, c.target, _plain(c.args), _plain(c.kwargs), c.shape, c.number, c.layer] for c in self.calls
+                [c.name, c.target, _plain(c.args), _plain(c.kwargs), c.shape, _plain(c.dtype), c.number, c.layer]
+                for c in self.calls
             ],
             "result": self.result,
+            "dtype": _plain(self.dtype),
             "constants": {name: _packed(tensor) for name, tensor in self.constants.items()},
         }
         return json.dumps(record, separators=(",", ":"))
@@ -104,11 +116,12 @@ class Graph:
         """The graph that :meth:`to_json` wrote; other text may raise any exception."""
         record = json.loads(text)
         calls = [
-            Call(name, target, _value(args), {k: _value(v) for k, v in kwargs.items()}, _value(shape), number, layer)
-            for name, target, args, kwargs, shape, number, layer in record["calls"]
+            Call(name, target, _value(args), {k: _value(v) for k, v in kwargs.items()}, *map(_value, facts))
+            for name, target, args, kwargs, *facts in record["calls"]
         ]
         constants = {name: _unpacked(*packed) for name, packed in record["constants"].items()}
-        return cls(tuple(Input(*each) for each in record["inputs"]), tuple(calls), record["result"], constants)
+        inputs = tuple(Input(*each) for each in record["inputs"])
+        return cls(inputs, tuple(calls), record["result"], _value(record["dtype"]), constants)
 
 
 def mapped(value: Any, function: Callable[[Ref], Any]) -> Any:

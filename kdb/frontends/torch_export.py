@@ -21,15 +21,18 @@ from torch.fx.experimental import symbolic_shapes
 from kdb.errors import ModelError
 from kdb.frontends.axes import BATCH
 from kdb.frontends.check import check_independence, examples, first_line, logits_of
-from kdb.frontends.fallback import make_tail, result_of
+from kdb.frontends.comparison import Comparison
+from kdb.frontends.fallback import make_tail, result_of, value_of
 from kdb.frontends.graph import Call, Graph, Input, Ref
-from kdb.frontends.translate import translate
+from kdb.frontends.translate import translated
 from kdb.frontends.untouched import untouched
 from kdb.operators.network import Network
 
 
 def trace(module: torch.nn.Module, shape: tuple[int, int, int]) -> Network:
     """The network of ``module`` in eval mode for images of ``shape`` (C, H, W); the module is left as it was.
+
+    Before it is returned, the network has given the module's logits for random images.
 
     Raises ModelError if the module fails on such an image, cannot be traced, does not return logits [N, K], or gives
     an image logits that depend on chance or on the rest of the batch.
@@ -45,14 +48,42 @@ def traced(module: torch.nn.Module, shape: tuple[int, int, int]) -> tuple[Networ
         program = _export(module, images)
         _refuse_chance(program)
         check_independence(module, images, logits)
+        comparison = Comparison(module, *_compared(module, images, logits), program)
     try:
         graph, state = _recorded(program, module)
-        return translate(graph, state, shape, partial(make_tail, program.graph)), graph
+        tail = partial(make_tail, program.graph, graph.dtype)
+        refused: dict[str, str] = {}
+        for _ in range(ROUNDS):
+            network, values = translated(graph, state, shape, tail, refused)
+            culprit = comparison.culprit(network, values) if comparison.differs(network) else None
+            if culprit is None:
+                return comparison.counted(network), graph
+            refused[culprit] = "its translation gives other values"
+        raise ModelError(f"the model cannot be translated: its network gives other logits, for {', '.join(refused)}")
     except ModelError:
         raise
     except Exception as error:  # translators may meet arguments that they do not expect: one error, no traceback
         raise ModelError(f"the model cannot be translated: {type(error).__name__}: {first_line(error)}") from error
 
+
+def _compared(module: torch.nn.Module, images: torch.Tensor, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images of smooth noise on both sides of zero, on which networks are as well conditioned as on photographs, and
+    the module's logits; those given if it does not take such images."""
+    n, channels, height, width = images.shape
+    chance = torch.Generator().manual_seed(0)
+    coarse = torch.randn(n, channels, -(-height // 16), -(-width // 16), generator=chance)
+    random = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
+    random += 0.3 * torch.randn(images.shape, generator=chance)
+    random = (random * torch.tensor([1.0, 2.0]).reshape(-1, 1, 1, 1)).to(images.device, images.dtype)
+    try:
+        found = logits_of(module, random)
+    except ModelError:
+        return images, logits
+    return (random, found) if bool(found.isfinite().all()) else (images, logits)
+
+
+ROUNDS = 5
+"""How often a module is translated at most, each time with another node left to PyTorch."""
 
 _alone = Lock()
 """Locked during an export: PyTorch's exporter, warning filters and loggers are global to the process."""
@@ -125,20 +156,21 @@ def _recorded(program: ExportedProgram, module: torch.nn.Module) -> tuple[Graph,
     for node in program.graph.nodes:
         if node.op == "placeholder" and specs[node.name].kind == InputKind.USER_INPUT:
             inputs.append(Input(node.name, "image"))
+            dtype = node.meta["val"].dtype
         elif node not in needed:
             continue
         elif node.op == "call_function":
             calls.append(_call(node))
         elif node.op == "placeholder":
             source = str(specs[node.name].target)
-            value = program.state_dict[source] if source in program.state_dict else program.constants[source]
+            value = value_of(program, source)
             owned = _has(module, source)
             (state if owned else constants)[source] = value
             inputs.append(Input(node.name, "state" if owned else "constant", source))
         else:  # a branch of torch.cond
             state[str(node.target)] = getattr(program.graph_module, str(node.target))
             inputs.append(Input(node.name, "state", str(node.target)))
-    return Graph(tuple(inputs), tuple(calls), result_of(program.graph).name, constants), state
+    return Graph(tuple(inputs), tuple(calls), result_of(program.graph).name, dtype, constants), state
 
 
 def _needed(graph: torch.fx.Graph) -> dict[torch.fx.Node, None]:
@@ -165,6 +197,7 @@ def _call(node: torch.fx.Node) -> Call:
         args=_arguments(node.args),
         kwargs={name: _arguments(each) for name, each in node.kwargs.items()},
         shape=tuple(map(_hint, value.shape)) if isinstance(value, torch.Tensor) else None,
+        dtype=value.dtype if isinstance(value, torch.Tensor) else None,
         number=_hint(value) if isinstance(value, int | torch.SymInt) else None,
         layer=_layer(node),
     )

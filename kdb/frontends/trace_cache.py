@@ -26,7 +26,7 @@ from kdb.version import __version__
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file format and of the export; raise it when either changes."""
 
 

@@ -1,13 +1,16 @@
 """Translates a :class:`~kdb.frontends.graph.Graph` of ATen nodes into a Network, node by node.
 
 :mod:`kdb.frontends.aten` has the translator of each operator.  A node without one, and all nodes that depend on it,
-become one Opaque operator.  Nodes that do not depend on the image are computed once and become parameters.
+become one Opaque operator.  So do nodes whose arguments the translator does not take, and those of another dtype than
+the image: a network computes in one.  Nodes that do not depend on the image are computed once and become parameters.
 """
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,8 +18,10 @@ import torch
 
 from kdb.errors import ModelError
 from kdb.frontends.aten import TRANSLATORS
-from kdb.frontends.axes import Traced, Unsupported
+from kdb.frontends.aten.types import Translator
+from kdb.frontends.axes import BATCH, Traced, Unsupported
 from kdb.frontends.builder import Builder
+from kdb.frontends.check import first_line
 from kdb.frontends.graph import Call, Graph, mapped
 from kdb.kernels.base import Tail
 from kdb.operators.base import Shape
@@ -40,19 +45,37 @@ def translate(graph: Graph, state: Mapping[str, Any], shape: tuple[int, int, int
 
     Raises ModelError if the output does not depend on the image or is not logits [N, K].
     """
+    return translated(graph, state, shape, make_tail, {})[0]
+
+
+def translated(
+    graph: Graph,
+    state: Mapping[str, Any],
+    shape: tuple[int, int, int],
+    make_tail: MakeTail,
+    refused: Mapping[str, str],
+) -> tuple[Network, Mapping[str, Any]]:
+    """The network that :func:`translate` returns, and the values of the nodes that are in it, by name.
+
+    ``refused`` says, by their names, why nodes are to be opaque though they have a translator.
+    """
     with torch.no_grad():
-        network = _Translation(graph, state, shape).network(make_tail)
+        translation = _Translation(graph, state, shape, refused)
+        network = translation.network(make_tail)
     network.verify()
     if not network.depends_on_source:
         raise ModelError("the model's output does not depend on its input: there is nothing to explain")
-    return network
+    return network, translation.values
 
 
 class _Translation:
     """The state of one pass over a graph: the layers so far, and the value of each node or why it has none."""
 
-    def __init__(self, graph: Graph, state: Mapping[str, Any], shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self, graph: Graph, state: Mapping[str, Any], shape: tuple[int, int, int], refused: Mapping[str, str]
+    ) -> None:
         self.graph = graph
+        self.refused = refused
         self.builder = Builder(Shape(*shape))
         self.opaque: dict[str, str] = {}
         self.values: dict[str, Any] = {}
@@ -94,10 +117,20 @@ class _Translation:
             else:  # no image in it: a constant, computed once
                 self.values[call.name] = _function(call)(*self._filled(call.args), **self._filled(call.kwargs))
         except Unsupported as error:
-            because = f"{call.layer or call.operator}: {call.operator}"
-            self.opaque[call.name] = because + (f" ({error})" if str(error) else "")
+            self._give_up(call, str(error))
+        except Exception as error:  # arguments that a translator does not expect, but PyTorch does
+            self._give_up(call, f"{type(error).__name__}: {first_line(error)}")
+
+    def _give_up(self, call: Call, reason: str) -> None:
+        because = f"{call.layer or call.operator}: {call.operator}"
+        self.opaque[call.name] = because + (f" ({reason})" if reason else "")
 
     def _translate(self, call: Call) -> Any:
+        if call.name in self.refused:
+            raise Unsupported(self.refused[call.name])
+        if call.dtype not in (None, self.graph.dtype):
+            was, is_ = (str(dtype).removeprefix("torch.") for dtype in (self.graph.dtype, call.dtype))
+            raise Unsupported(f"{is_}, where the image is {was}")
         args, kwargs = self._filled(call.args), self._filled(call.kwargs)
         if call.target == "getitem":
             value = args[0][args[1]]
@@ -105,19 +138,38 @@ class _Translation:
                 raise Unsupported("an output that inference does not need")
             return value
         if call.target == "aten.sym_size.int":
-            return SYMBOL if args[1] == 0 else call.number
-        translator = TRANSLATORS.get(call.target.removeprefix("aten.")) or TRANSLATORS.get(call.operator)
+            return _size(args[0], args[1], call.number)
+        translator = TRANSLATORS.get(call.overload)
         if translator is None:
             raise Unsupported
         self.builder.layer = call.layer
-        return translator(self.builder, list(call.shape or ()), *args, **kwargs)
+        given = (self.builder, list(call.shape or ()), *args)
+        try:
+            _signature(translator).bind(*given, **kwargs)
+        except TypeError as error:
+            raise Unsupported(f"arguments that kdb does not know: {error}") from error
+        return translator(*given, **kwargs)
 
     def _filled(self, arguments: Any) -> Any:
         return mapped(arguments, lambda ref: self.values[ref.name])
 
 
+@cache
+def _signature(translator: Translator) -> inspect.Signature:
+    return inspect.signature(translator)
+
+
+def _size(value: Traced, dim: int, number: int | None) -> int | Symbol | None:
+    """The length of a dimension, which is ``number`` in the trace."""
+    if BATCH not in value.dims[dim]:
+        return number
+    if value.dims[dim] != (BATCH,):
+        raise Unsupported("the length of an axis that merges the batch with another")
+    return SYMBOL
+
+
 def _function(call: Call) -> Callable[..., Any]:
-    """The PyTorch function that computes a node."""
+    """The PyTorch operator that computes a node; a graph that was read from a file may name anything."""
     if call.target == "getitem":
         return operator.getitem
     found: Any = torch.ops
@@ -126,7 +178,9 @@ def _function(call: Call) -> Callable[..., Any]:
             found = getattr(found, part)
     except AttributeError as error:
         raise Unsupported from error
-    return found  # type: ignore[no-any-return]
+    if not isinstance(found, torch._ops.OpOverload):
+        raise Unsupported("it is no operator of PyTorch")
+    return found
 
 
 def _holds_traced(value: Any) -> bool:

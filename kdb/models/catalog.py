@@ -51,7 +51,7 @@ class TracedModel:
     @property
     def reference(self) -> ModuleReference:
         """The module itself, which gives what the network should give."""
-        return ModuleReference(self.model.module, self.shortened)
+        return ModuleReference(self.model.module, self.shortened, self.model.shared)
 
 
 @dataclass(frozen=True)

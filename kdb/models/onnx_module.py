@@ -17,7 +17,7 @@ from torch import nn
 
 from kdb.errors import ModelError
 from kdb.images.preprocessing import choice
-from kdb.models.model import Model
+from kdb.models.model import ACTIVATIONS, Model
 from kdb.models.onnx import file
 from kdb.models.onnx.graph import Array, Graph, as_tensor, unique_name
 from kdb.models.onnx.plan import Call, Plan, plan
@@ -32,8 +32,8 @@ _CHANNELS = (1, 2, 3, 4)
 class LoadedOnnx:
     """A loaded file: ``module`` maps float32 [N, C, H, W] to logits [N, K], whatever the layout of the file.
 
-    ``input_size`` is (H, W), or None if it is dynamic.  ``activation`` is the final activation, which is not part of
-    the module, or None.  ``remark``, for errors of tracing, says how to export a file with a fixed batch size for any.
+    ``input_size`` is (H, W), or None if it is dynamic.  ``activation`` is the final activation that is not part of the
+    module, or None.  ``remark``, for errors of tracing, says how to export a file with a fixed batch size for any.
     """
 
     module: nn.Module
@@ -43,10 +43,11 @@ class LoadedOnnx:
     remark: str = ""
 
 
-def load(path: str | Path, layout: str | None = None) -> LoadedOnnx:
+def load(path: str | Path, layout: str | None = None, *, as_is: bool = False) -> LoadedOnnx:
     """The model in the ONNX file at ``path``.
 
-    ``layout`` is that of the file's input, 'NCHW' or 'NHWC'; by default it is inferred from the input's shape.
+    ``layout`` is that of the file's input, 'NCHW' or 'NHWC'; by default it is inferred from the input's shape.  With
+    ``as_is`` a final activation stays part of the module, whose outputs are then the file's.
 
     Raises ModelError for a file that is damaged, has other inputs than one image, or uses what kdb does not support,
     and BindError for another layout.
@@ -55,10 +56,12 @@ def load(path: str | Path, layout: str | None = None) -> LoadedOnnx:
     if layout is not None:
         layout = choice("layout", layout, ("NCHW", "NHWC"))
     try:
-        graph, activation = without_activation(file.read(path))
+        graph, activation = file.read(path), None
+        if not as_is:
+            graph, activation = without_activation(graph)
         channels_last = _is_channels_last(graph) if layout is None else layout == "NHWC"
         n_channels = _channels(graph, channels_last)
-        module = OnnxModule(plan(graph), channels_last, path.read_bytes())
+        module = OnnxModule(plan(graph), channels_last, path.read_bytes() + (b"as is" if as_is else b""))
     except ModelError as error:
         raise ModelError(f"'{path}': {error}") from error.__cause__
     height, width = graph.image_shape[1:3] if channels_last else graph.image_shape[2:]
@@ -69,10 +72,12 @@ def load(path: str | Path, layout: str | None = None) -> LoadedOnnx:
 def onnx_model(name: str, path: str | Path, **keywords: Any) -> Model:
     """The model in an ONNX file, with the keywords of :func:`kdb.models.zoo.make_model`.
 
-    ``input``, ``n_channels``, ``activation`` and ``layout`` default to those of the file.  Raises what :func:`load` and
-    ``make_model`` raise.
+    ``input``, ``n_channels``, ``activation`` and ``layout`` default to those of the file; with the activation 'none'
+    the outputs are the file's.  Raises what :func:`load` and ``make_model`` raise.
     """
-    loaded = load(path, keywords.pop("layout", None))
+    asked = keywords.get("activation")
+    as_is = asked is not None and choice("activation", asked, ACTIVATIONS) == "none"
+    loaded = load(path, keywords.pop("layout", None), as_is=as_is)
     keywords.setdefault("n_channels", loaded.n_channels)
     if loaded.activation is not None:
         keywords.setdefault("activation", loaded.activation)
@@ -98,8 +103,8 @@ class Step(nn.Module):
 class OnnxModule(nn.Module):
     """The graph of a file as a module from float32 [N, C, H, W] to logits [N, K].
 
-    Constants are buffers, except those that determine shapes.  A buffer with the SHA-256 of the file distinguishes the
-    models of files with equal weights.
+    Constants are buffers, except those that determine shapes.  A buffer with the SHA-256 of ``content``, the file and
+    how it was read, distinguishes the models of files with equal weights.
     """
 
     def __init__(self, plan: Plan, channels_last: bool, content: bytes) -> None:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -31,11 +31,27 @@ _ACTIVATIONS = ("_softmax", "_log_softmax", "sigmoid", "softmax", "log_softmax")
 class ModuleReference:
     """Runs ``module`` in eval mode on images as its network takes them: float32 [n, H, W, C].
 
-    Where the network leaves out the activation with which the module ends (``before_activation``), so does this.
+    Where the network leaves out the activation with which the module ends (``before_activation``), so does this.  A
+    module that is ``shared`` with Python code besides kdb is left as it was.
     """
 
-    def __init__(self, module: nn.Module, before_activation: bool = False) -> None:
-        self._module, self._before_activation = module, before_activation
+    def __init__(self, module: nn.Module, before_activation: bool = False, shared: bool = True) -> None:
+        self._module, self._before_activation, self._shared = module, before_activation, shared
+        self._guarded = False
+
+    @contextmanager
+    def several(self) -> Iterator[None]:
+        """Around several calls: the module is put back as it was once, after all of them."""
+        if self._guarded or not self._shared:
+            self._module.eval()
+            yield
+            return
+        self._guarded = True
+        try:
+            with untouched(self._module):
+                yield
+        finally:
+            self._guarded = False
 
     def logits(self, images: Array) -> Logits:
         """[n, K], all images in one batch; raises ModelError where the module fails."""
@@ -74,7 +90,7 @@ class ModuleReference:
         batch = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(weight.device, dtype)
         activations = _Activations()
         try:
-            with untouched(module), torch.no_grad(), activations if self._before_activation else nullcontext():
+            with self.several(), torch.no_grad(), activations if self._before_activation else nullcontext():
                 output = module(batch)
         except Exception as error:  # a module may raise anything
             raise ModelError(f"the model fails on images {list(batch.shape)}: {first_line(error)}") from error
@@ -87,7 +103,7 @@ def _dtype(module: nn.Module) -> torch.dtype:
 
 def _doubled(module: nn.Module) -> nn.Module:
     """A copy in float64, plain tensor attributes included."""
-    double = copy.deepcopy(module).double()
+    double = copy.deepcopy(module).eval().double()
     for part in double.modules():
         for name, value in vars(part).items():
             if isinstance(value, Tensor) and value.is_floating_point():

@@ -14,6 +14,8 @@ from kdb.operators.base import Operator, Shape, Update, whole_map
 
 FRAMEWORK = Kernel("framework")
 """The kernel of opaque layers: evaluation by the model's own framework."""
+WIDTH = 256
+"""Of the products that an opaque layer is taken to consist of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,9 @@ class Constant(Operator):
 class Opaque(Operator):
     """Everything from the first layer outside the vocabulary on, evaluated in full by the model's own framework.
 
-    ``because`` names what is outside.
+    ``because`` names what is outside.  ``multiply_adds`` of one position are as the framework counts them: operators
+    that it does not know, such as those that a user brings, count none.  ``picks`` is the function by which it tells
+    where in a map some values are; empty without one.
     """
 
     label: ClassVar[str] = "opaque"
@@ -70,6 +74,8 @@ class Opaque(Operator):
     because: str
     shape: Shape
     tail: Tail = field(repr=False, compare=False)
+    multiply_adds: int = field(default=0, repr=False, compare=False)  # the identity is that of the first version
+    picks: str = field(default="", repr=False, compare=False)
 
     def params(self) -> tuple[tuple[str, str], ...]:
         """What made it opaque."""
@@ -101,6 +107,10 @@ class Opaque(Operator):
         """There is none; a plan never asks."""
         raise NotImplementedError("an opaque layer has no delta rule")
 
+    def macs(self, shapes: Sequence[Shape], shape: Shape, area: int) -> int:
+        """Those of the framework: the logits are one cell."""
+        return self.multiply_adds * area
+
     def delta_work(
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
@@ -108,5 +118,5 @@ class Opaque(Operator):
         raise NotImplementedError("an opaque layer has no delta rule")
 
     def full_work(self, kernel: Kernel, shapes: Sequence[Shape], shape: Shape) -> Work:
-        """Unknown; at least a pass over its inputs."""
-        return Work("elementwise", 0, ELEMENT * sum(s.elements for s in shapes))
+        """Its multiply-adds at the rate of dense layers, and a pass over its inputs."""
+        return Work("dense", self.multiply_adds, ELEMENT * sum(s.elements for s in shapes), width=WIDTH)

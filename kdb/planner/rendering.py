@@ -61,7 +61,7 @@ def _number(count: int, one: str, several: str = "") -> str:
 
 def _notes(e: Explanation) -> list[str]:
     """What is approximate, what is evaluated in full, and why."""
-    notes = [f"outside the vocabulary, evaluated by PyTorch and in no estimate: {each}" for each in e.outside]
+    notes = [f"outside the vocabulary, evaluated by PyTorch: {each}" for each in e.outside]
     if e.strategy:
         notes.append(f"approximate: {e.strategy}")
     if e.threshold < 1:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from kdb.errors import ExecutionError, Interrupted
 from kdb.execution.executor import Executor
 from kdb.execution.stages import Occlusion
-from kdb.execution.views import materialize
 from kdb.frontends.torch_export import trace
 from kdb.kernels.cpu.backend import CpuBackend
+from kdb.operators.inference import materialize
 from tests.problems import Problem, Run, everything, images
 
 # --- occlusions --------------------------------------------------------------------------------------------------

@@ -15,62 +15,11 @@ from torch.nn import functional as F
 from benchmarks import photos
 from benchmarks.calibrated import calibrated
 from kdb.errors import ModelError
-from kdb.execution.views import materialize
 from kdb.frontends.torch_export import trace
-from kdb.kernels.cpu.backend import CpuBackend
 from kdb.operators.network import Network
 from kdb.operators.pooling import GlobalMean
 from kdb.operators.sources import Opaque
-
-TOLERANCE = 1e-5
-"""Relative to the largest output: a hundred or so float32 roundings."""
-
-Function = Callable[[Tensor], Tensor]
-
-
-class Each(nn.Module):
-    """The outputs of several functions of one image, flattened, side by side: one trace serves them all."""
-
-    def __init__(self, functions: Mapping[str, Function]) -> None:
-        super().__init__()
-        self.functions = list(functions.values())
-        self.layers = nn.ModuleList([f for f in self.functions if isinstance(f, nn.Module)])
-
-    def outputs(self, x: Tensor) -> list[Tensor]:
-        return [function(x).flatten(1) for function in self.functions]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat(self.outputs(x), 1)
-
-
-class Made(nn.Module):
-    """A module made of a function of the image and of layers."""
-
-    def __init__(self, function: Callable[..., Tensor], *layers: nn.Module) -> None:
-        super().__init__()
-        self.function, self.layers = function, nn.ModuleList(layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x, *self.layers)
-
-
-def image(shape: tuple[int, int, int]) -> Tensor:
-    return torch.from_numpy(np.random.default_rng(0).normal(0.3, 1.5, shape)).float()
-
-
-def logits(network: Network, x: Tensor, native: bool = False) -> np.ndarray:
-    hwc = np.ascontiguousarray(x.permute(1, 2, 0).numpy())
-    return materialize(network, hwc, CpuBackend(native), [network.output.name])[network.output.name].reshape(-1)
-
-
-def culprits(network: Network) -> list[str]:
-    return [node.operator.because for node in network if isinstance(node.operator, Opaque)]
-
-
-def close(found: np.ndarray, exact: Tensor, where: str = "") -> None:
-    expected = exact.detach().numpy().reshape(-1)
-    assert np.abs(expected).max() > 0.01, f"{where} says nothing"
-    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE * np.abs(expected).max(), err_msg=where)
+from tests.traces import Each, Function, Made, close, culprits, image, logits
 
 
 def check(module: nn.Module, shape: tuple[int, int, int] = (4, 9, 12)) -> Network:
@@ -151,7 +100,7 @@ def test_activations() -> None:
             "rsqrt": lambda x: torch.rsqrt(x.abs() + 1),
             "erf": torch.erf,
             "mish": F.mish,
-            "softplus": lambda x: F.softplus(x) + F.softplus(x, 0.5, 3),
+            "softplus": lambda x: F.softplus(x) + F.softplus(x, 0.5, 15),
             "softsign": F.softsign,
             "prelu": nn.PReLU(init=0.3),
             "prelu by channel": lambda x: F.prelu(x, torch.linspace(-0.5, 1, 4).to(x.dtype)),
@@ -448,7 +397,7 @@ OPAQUE: dict[str, tuple[nn.Module, str]] = {
     "attention": (Attention(), "attention"),
     "uneven maxima": (layered(nn.AdaptiveMaxPool2d(2)), "^1: adaptive_max_pool2d .windows of different sizes"),
     "maximum over channels": (behind(lambda x: x.amax(1, keepdim=True) * x), "maximum over the channels"),
-    "computed weights": (behind(by_its_means), "whose weights depend on the image"),
+    "computed weights": (behind(by_its_means), "weights that depend on the image"),
     "a maximum that knows where": (behind(lambda x: x.max(1).values), "max"),
     "cells one by one": (behind(lambda x: x[:, :, torch.tensor([0, 1]), torch.tensor([2, 3])]), "of single cells"),
     "windows": (behind(lambda x: F.pad(x, (0, 0, 0, 1)).view(-1, 6, 2, 4, 2, 5).cumsum(3)), "cuts an axis"),

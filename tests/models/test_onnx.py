@@ -245,6 +245,22 @@ def test_a_last_activation_is_the_models(last: list[onnx.NodeProto], activation:
     close(functions[activation](made).numpy(), np.exp(wanted) if last[0].op_type == "LogSoftmax" else wanted)
 
 
+@pytest.mark.parametrize("last", ["Softmax", "LogSoftmax", "Sigmoid"])
+def test_without_an_activation_the_outputs_are_the_files(last: str, photo: np.ndarray, tmp_path: Path) -> None:
+    path, image = saved(classifier(node(last, "d", "y")), tmp_path), photo[:12, :12].copy()
+    query = "OCCLUDE $x WITH patch(5, 5) STRIDE 4 USING {} FOR ALL CLASSES SCORE {}"
+    db = kdb.connect()
+    db.execute(f"CREATE MODEL plain FROM '{path}' (activation = 'None')")
+    db.execute(f"CREATE MODEL ended FROM '{path}'")
+    raw, same = (db.execute(query.format("plain", score), {"x": image}) for score in ("logit", "probability"))
+    ended = db.execute(query.format("ended", "probability"), {"x": image})
+    np.testing.assert_array_equal(raw.values, same.values)
+    close(np.exp(raw.values) if last == "LogSoftmax" else raw.values, ended.values)
+    unmodified = np.ascontiguousarray(image.transpose(2, 0, 1)[None] / np.float32(255), dtype=np.float32)
+    close(np.array(raw.baseline), by_runtime(path, unmodified)[0])
+    assert "none" in str(db.execute("DESCRIBE MODEL plain WITH patch(5, 5)"))
+
+
 def test_the_activation_of_a_map_is_not_that_of_the_classes(tmp_path: Path) -> None:
     nodes = [node("Conv", "x w", "c"), node("Softmax", "c", "p", axis=-1), node("Flatten", "p", "y")]
     assert load(saved(model(nodes, (2, 3, 12, 12), HEAD), tmp_path)).activation is None

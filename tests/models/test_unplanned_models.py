@@ -130,3 +130,17 @@ def test_any_model_is_exact(name: str) -> None:
 def test_what_cannot_be_explained_is_refused(model: type[nn.Module], said: str) -> None:
     with pytest.raises(ModelError, match=said):
         kdb.occlude(photos.photo("chelsea", (SIDE, SIDE)), model())
+
+
+def test_models_that_differ_only_in_what_torch_evaluates_share_nothing() -> None:
+    """Neither the weights nor the layers before it tell them apart."""
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    image, found = photos.photo("chelsea", (SIDE, SIDE)), {}
+    with kdb.connect() as db:
+        db.register_model("plain", nn.Sequential(*layers), input_size=SIDE)
+        db.register_model("halved", nn.Sequential(*layers[:2], nn.Hardtanh(-0.1, 0.1), *layers[2:]), input_size=SIDE)
+        for name in ("plain", "halved"):
+            query = f"OCCLUDE $x WITH patch(7, 5) STRIDE 6 USING {name} FOR ALL CLASSES SCORE logit"
+            found[name] = db.execute(query, {"x": image}).baseline
+    assert np.abs(found["halved"]).max() < 0.11 < np.abs(found["plain"]).max()

@@ -172,6 +172,27 @@ def test_the_summary_compares_with_full_inference_at_each_position(db: Session) 
         assert each["peak_bytes"] == each["view_bytes"] + each["workers"] * each["worker_bytes"]
 
 
+class Decoded(nn.Module):
+    """A decoder, of which PyTorch evaluates all from the transposed convolution on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up, self.head = nn.Conv2d(3, 8, 3, 2, 1), nn.ConvTranspose2d(8, 8, 2, 2), nn.Conv2d(11, 16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.cat([x, self.up(self.down(x))], 1)).mean((2, 3))
+
+
+def test_what_pytorch_evaluates_counts() -> None:
+    db = kdb.connect()
+    db.register_model("decoded", Decoded(), input_size=32)
+    explained = json.loads(db.explain("OCCLUDE 'cat.png' WITH patch(8, 8) STRIDE 4 USING decoded", format="json"))
+    first, rest = 16 * 16 * 27 * 8, 16 * 16 * 8 * 8 * 4 + 30 * 30 * 11 * 9 * 16
+    assert explained["naive_macs"] == explained["positions"] * (first + rest)
+    assert rest < explained["planned_macs"] / explained["positions"] <= first + rest
+    assert 0.5 < explained["estimated_seconds"] / explained["naive_seconds"] < 1.1
+
+
 def test_the_summary_says_whose_rates_it_uses(db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, measured, said in (
         ("default", "", "rates       defaults"),

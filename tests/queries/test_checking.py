@@ -6,7 +6,7 @@ import copy
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -197,7 +197,9 @@ def test_in_doubt_twice_the_models_own_error_is_allowed(in_float64: bool) -> Non
         calls.append(len(images))
         return right[: len(images)] + (own if in_float64 or len(calls) == 1 else 0)
 
-    reference = SimpleNamespace(logits=logits, in_float64=lambda images: right if in_float64 else None)
+    reference = SimpleNamespace(
+        logits=logits, in_float64=lambda images: right if in_float64 else None, several=nullcontext
+    )
     images, most = np.zeros((3, 1, 1, 3), np.float32), np.array([1e-5])
     base = right if in_float64 else right + own
 
@@ -359,6 +361,32 @@ def test_a_change_that_no_fingerprint_shows_is_seen_in_the_map(monkeypatch: pyte
     assert_right(module, after)
     small = heat_map(db, FEW, i=IMAGE)
     assert_right(module, small)
+
+
+class Unpooled(nn.Module):
+    """Puts values back to the places of the largest: of equal ones, as under a patch of one colour, to the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+            self.last = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        largest, places = F.max_pool2d(F.relu(self.first(x)), 2, return_indices=True)
+        x = F.max_unpool2d(F.relu(self.second(largest)), places, 2)
+        found: Tensor = self.last((x * torch.linspace(0, 1, x.shape[-1], dtype=x.dtype)).mean((2, 3)))
+        return found
+
+
+def test_what_picks_among_equal_values_is_evaluated_by_the_model() -> None:
+    module = Unpooled()
+    db = session(module)
+    assert "takes the first of equal values" in db.explain(QUERY, {"i": IMAGE})
+    hm = heat_map(db, QUERY, i=IMAGE)
+    assert hm.checked == (hm.values[0].size, 0.0)
+    assert_right(module, hm)
 
 
 # ---- captum

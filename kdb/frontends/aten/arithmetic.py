@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
 import torch
 
-from kdb.frontends.aten.types import Ints, Translator
+from kdb.frontends.aten.types import Ints, Translator, only_constants
 from kdb.frontends.axes import Traced, Unsupported, length
 from kdb.frontends.builder import Builder, only_tensor
 from kdb.kernels.base import Instruction
@@ -14,17 +16,18 @@ from kdb.operators.base import Operator, Shape
 from kdb.operators.combine import Add, Expand, Multiply
 from kdb.operators.pointwise import Pointwise
 
+FLOAT32_ROUNDING = float(np.finfo(np.float32).eps) / 2
 
-def _unary(function: str, *defaults: float) -> Translator:
-    def translate(b: Builder, shape: Ints, x: Traced, *arguments: float) -> Traced:
-        operands = (*arguments, *defaults[len(arguments) :])[: len(defaults)]
-        return b.pointwise(function, x, *operands)
+
+def _unary(function: str) -> Translator:
+    def translate(b: Builder, shape: Ints, x: Traced) -> Traced:
+        return b.pointwise(function, x)
 
     return translate
 
 
 def _program(*instructions: Instruction) -> Translator:
-    def translate(b: Builder, shape: Ints, x: Traced, *ignored: Any) -> Traced:
+    def translate(b: Builder, shape: Ints, x: Traced) -> Traced:
         return b.like(Pointwise(instructions), x, x.name)
 
     return translate
@@ -34,12 +37,18 @@ def _relu(b: Builder, shape: Ints, x: Traced) -> Traced:
     return b.pointwise("maximum", x, 0.0)
 
 
-def _clamp(b: Builder, shape: Ints, x: Traced, low: Any = None, high: Any = None) -> Traced:
-    if isinstance(low, torch.Tensor | Traced) or isinstance(high, torch.Tensor | Traced):
-        raise Unsupported("a clamp between tensors")
+def _clamp(b: Builder, shape: Ints, x: Traced, low: float | None = None, high: float | None = None) -> Traced:
     if low is not None:
         x = b.pointwise("maximum", x, low)
     return x if high is None else b.pointwise("minimum", x, high)
+
+
+def _clamp_min(b: Builder, shape: Ints, x: Traced, low: float) -> Traced:
+    return b.pointwise("maximum", x, low)
+
+
+def _clamp_max(b: Builder, shape: Ints, x: Traced, high: float) -> Traced:
+    return b.pointwise("minimum", x, high)
 
 
 def _hardtanh(b: Builder, shape: Ints, x: Traced, low: float = -1.0, high: float = 1.0) -> Traced:
@@ -48,6 +57,14 @@ def _hardtanh(b: Builder, shape: Ints, x: Traced, low: float = -1.0, high: float
 
 def _gelu(b: Builder, shape: Ints, x: Traced, *, approximate: str = "none") -> Traced:
     return b.pointwise("gelu" if approximate == "none" else "gelu_tanh", x)
+
+
+def _leaky_relu(b: Builder, shape: Ints, x: Traced, slope: float = 0.01) -> Traced:
+    return b.pointwise("leaky_relu", x, slope)
+
+
+def _elu(b: Builder, shape: Ints, x: Traced, alpha: float = 1.0, scale: float = 1.0, steepness: float = 1.0) -> Traced:
+    return b.pointwise("elu", x, alpha, scale, steepness)
 
 
 def _celu(b: Builder, shape: Ints, x: Traced, alpha: float = 1.0) -> Traced:
@@ -59,7 +76,9 @@ def _silu(b: Builder, shape: Ints, x: Traced) -> Traced:
 
 
 def _softplus(b: Builder, shape: Ints, x: Traced, beta: float = 1.0, threshold: float = 20.0) -> Traced:
-    """Above the threshold PyTorch returns x itself, to which softplus rounds in float32."""
+    """Above the threshold PyTorch returns x itself, to which softplus rounds in float32 from about 14 on."""
+    if math.log1p(math.exp(-max(threshold, 0.0))) > FLOAT32_ROUNDING * threshold:
+        raise Unsupported(f"a threshold of {threshold:g}, above which it is cut off")
     program = (
         Instruction("mul", (0, float(beta))),
         Instruction("softplus", (1,)),
@@ -68,11 +87,13 @@ def _softplus(b: Builder, shape: Ints, x: Traced, beta: float = 1.0, threshold: 
     return b.like(Pointwise(program), x, x.name)
 
 
-def _prelu(b: Builder, shape: Ints, x: Traced, slope: Any) -> Traced:
+def _prelu(b: Builder, shape: Ints, x: Any, slope: Any) -> Traced:
     """``max(x, 0) + a min(x, 0)``."""
-    if isinstance(slope, Traced):
-        raise Unsupported("a slope that depends on the image")
+    only_tensor([x])
+    only_constants(slope)
     x = b.aligned(x)
+    if not _varying(x, slope) <= {"c"}:
+        raise Unsupported("slopes along another axis than the channels")
     operand = float(slope) if slope.numel() == 1 else b.weight(slope.reshape(-1), "slope")
     program = (
         Instruction("maximum", (0, 0.0)),
@@ -83,41 +104,47 @@ def _prelu(b: Builder, shape: Ints, x: Traced, slope: Any) -> Traced:
     return b.like(Pointwise(program), x, x.name)
 
 
-def _power(b: Builder, shape: Ints, x: Any, exponent: Any) -> Traced:
-    only_tensor([x])
-    if not isinstance(exponent, int | float):
-        raise Unsupported("a computed exponent")
+def _power(b: Builder, shape: Ints, x: Traced, exponent: float) -> Traced:
     return b.pointwise("pow", x, exponent)
 
 
-def _binary(function: str, joined: type[Operator]) -> Translator:
-    """``add``, ``sub``, ``mul`` or ``div``: pointwise with a constant, or a join of two traced tensors."""
+def _sum(function: str) -> Translator:
+    """``add`` is ``x + alpha y``, ``sub`` is ``x - alpha y``."""
 
-    def translate(b: Builder, shape: Ints, x: Any, y: Any, *, alpha: float = 1, rounding_mode: Any = None) -> Traced:
-        if rounding_mode is not None:
-            raise Unsupported("a division with rounding")
-        if isinstance(y, torch.Tensor) and alpha != 1:
-            y, alpha = y * alpha, 1
-        if not isinstance(x, Traced) and alpha != 1:
-            y, alpha = b.pointwise("mul", y, alpha), 1
+    def translate(b: Builder, shape: Ints, x: Any, y: Any, alpha: float = 1) -> Traced:
         if isinstance(x, Traced) and isinstance(y, Traced):
-            if function == "div":
-                y = b.pointwise("reciprocal", y)
-            sign = -alpha if function == "sub" else alpha
-            return join(b, joined(), x, y if sign == 1 else b.pointwise("mul", y, sign))
+            factor = -alpha if function == "sub" else alpha
+            return join(b, Add(), x, y if factor == 1 else b.pointwise("mul", y, factor))
         if isinstance(x, Traced):
             return _with_constant(b, function, x, y if alpha == 1 else y * alpha)
-        if function in ("add", "mul"):
-            return _with_constant(b, function, y, x)
-        if function == "sub":  # x - y = -y + x
-            return _with_constant(b, "add", b.pointwise("neg", y), x)
-        return _with_constant(b, "mul", b.pointwise("reciprocal", y), x)
+        y = y if alpha == 1 else b.pointwise("mul", y, alpha)
+        return _with_constant(b, "add", y if function == "add" else b.pointwise("neg", y), x)
 
     return translate
 
 
-def _rsub(b: Builder, shape: Ints, x: Any, y: Any, alpha: float = 1) -> Traced:
+def _multiply(b: Builder, shape: Ints, x: Any, y: Any) -> Traced:
+    if isinstance(x, Traced) and isinstance(y, Traced):
+        return join(b, Multiply(), x, y)
+    return _with_constant(b, "mul", x, y) if isinstance(x, Traced) else _with_constant(b, "mul", y, x)
+
+
+def _divide(b: Builder, shape: Ints, x: Any, y: Any) -> Traced:
+    if isinstance(y, Traced):
+        return _multiply(b, shape, x, b.pointwise("reciprocal", y))
+    return _with_constant(b, "div", x, y)
+
+
+def _divide_rounded(b: Builder, shape: Ints, x: Any, y: Any, *, rounding_mode: str | None) -> Traced:
+    if rounding_mode is not None:
+        raise Unsupported("a division with rounding")
+    return _divide(b, shape, x, y)
+
+
+def _subtract_from(b: Builder, shape: Ints, x: Any, y: Any, alpha: float = 1) -> Traced:
+    """``y - alpha x``."""
     only_tensor([x])
+    only_constants(y)
     return _with_constant(b, "add", b.pointwise("mul", x, -alpha), y)
 
 
@@ -127,17 +154,15 @@ def _with_constant(b: Builder, function: str, x: Traced, y: Any) -> Traced:
         y = float(y)
     if isinstance(y, int | float):
         return b.pointwise(function, x, float(y))
-    if not isinstance(y, torch.Tensor) or y.ndim > len(x.dims):
-        raise Unsupported("arithmetic with a constant that has more dimensions")
+    if not isinstance(y, torch.Tensor):
+        raise Unsupported("arithmetic with the batch size")
     x = b.aligned(x)
-    sizes = (1,) * (len(x.dims) - y.ndim) + tuple(y.shape)
-    if any(n not in (1, length(dim)) for n, dim in zip(sizes, x.dims, strict=True)):
-        raise Unsupported("arithmetic that broadcasts the image")
-    varying = {role for n, role in zip(sizes, x.roles, strict=True) if n > 1}
+    varying = _varying(x, y)
     if varying <= {"c"}:
         return b.pointwise(function, x, b.weight(y.reshape(-1), "operand"))
     if "n" in varying or function not in ("add", "sub", "mul", "div"):
         raise Unsupported("arithmetic along the batch")
+    sizes = (1,) * (len(x.dims) - y.ndim) + tuple(y.shape)
     y = {"sub": torch.neg, "div": torch.reciprocal}.get(function, torch.clone)(y.reshape(sizes))
     shape = b.shape(x.name)
     order = [x.roles.index(role) for role in "yxc" if role in x.roles]
@@ -149,6 +174,19 @@ def _with_constant(b: Builder, function: str, x: Traced, y: Any) -> Traced:
     )
     operator = Add() if function in ("add", "sub") else Multiply()
     return b.like(operator, x, x.name, b.constant(constant, shape))
+
+
+def _varying(x: Traced, y: torch.Tensor) -> set[str]:
+    """The roles of the dimensions of ``x``, which is aligned, along which the constant ``y`` varies.
+
+    Raises Unsupported if x is broadcast to the shape of y.
+    """
+    if y.ndim > len(x.dims):
+        raise Unsupported("arithmetic with a constant that has more dimensions")
+    sizes = (1,) * (len(x.dims) - y.ndim) + tuple(y.shape)
+    if any(n not in (1, length(dim)) for n, dim in zip(sizes, x.dims, strict=True)):
+        raise Unsupported("arithmetic that broadcasts the image")
+    return {role for n, role in zip(sizes, x.roles, strict=True) if n > 1}
 
 
 def join(b: Builder, operator: Operator, x: Traced, y: Traced) -> Traced:
@@ -172,8 +210,8 @@ def join(b: Builder, operator: Operator, x: Traced, y: Traced) -> Traced:
 TRANSLATORS: dict[str, Translator] = {
     "relu": _relu,
     "clamp": _clamp,
-    "clamp_min": lambda b, shape, x, low: _clamp(b, shape, x, low),
-    "clamp_max": lambda b, shape, x, high: _clamp(b, shape, x, None, high),
+    "clamp_min": _clamp_min,
+    "clamp_max": _clamp_max,
     "hardtanh": _hardtanh,
     "gelu": _gelu,
     "silu": _silu,
@@ -187,16 +225,23 @@ TRANSLATORS: dict[str, Translator] = {
     "neg": _unary("neg"),
     "erf": _unary("erf"),
     "rsqrt": _program(Instruction("sqrt", (0,)), Instruction("reciprocal", (1,))),
-    "leaky_relu": _unary("leaky_relu", 0.01),
-    "elu": _unary("elu", 1.0, 1.0, 1.0),
+    "leaky_relu": _leaky_relu,
+    "elu": _elu,
     "celu": _celu,
     "softplus": _softplus,
     "mish": _program(Instruction("softplus", (0,)), Instruction("tanh", (1,)), Instruction("mul", (0, 2))),
     "_prelu_kernel": _prelu,
     "pow.Tensor_Scalar": _power,
-    "add": _binary("add", Add),
-    "sub": _binary("sub", Add),
-    "mul": _binary("mul", Multiply),
-    "div": _binary("div", Multiply),
-    "rsub": _rsub,
+    "add.Tensor": _sum("add"),
+    "add.Scalar": _sum("add"),
+    "sub.Tensor": _sum("sub"),
+    "sub.Scalar": _sum("sub"),
+    "rsub.Tensor": _subtract_from,
+    "rsub.Scalar": _subtract_from,
+    "mul.Tensor": _multiply,
+    "mul.Scalar": _multiply,
+    "div.Tensor": _divide,
+    "div.Scalar": _divide,
+    "div.Tensor_mode": _divide_rounded,
+    "div.Scalar_mode": _divide_rounded,
 }

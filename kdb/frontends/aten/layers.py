@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from kdb.frontends.aten.shape import selected
-from kdb.frontends.aten.types import Ints, Translator, refused
+from kdb.frontends.aten.types import Ints, Translator, only_constants, refused
 from kdb.frontends.axes import Atom, Traced, Unsupported, length
 from kdb.frontends.builder import NCHW, Builder, only_tensor
 from kdb.kernels.base import Instruction, Margins
@@ -44,8 +44,7 @@ def _convolution(
     output_padding: Ints,
     groups: int,
 ) -> Traced:
-    if isinstance(weight, Traced) or isinstance(bias, Traced):
-        raise Unsupported("a convolution whose weights depend on the image")
+    only_constants(weight, bias)
     if weight.ndim == 3 and not transposed:
         return _along_channels(b, shape, x, weight, bias, stride[0], padding[0], dilation[0])
     if transposed or weight.ndim != 4:
@@ -81,13 +80,16 @@ def _along_channels(
         raise Unsupported("a one-dimensional convolution along another axis than the channels")
     taps = torch.arange(shape[-1])[:, None] * stride - padding + torch.arange(weight.shape[2]) * dilation
     inputs = length(x.dims[2])
-    band = torch.zeros(shape[-1], inputs + 1)  # the last column, for taps on the padding, is dropped
+    # The last column, for taps on the padding, is dropped.
+    band = torch.zeros(shape[-1], inputs + 1, dtype=weight.dtype)
     band.scatter_add_(1, torch.where((taps >= 0) & (taps < inputs), taps, inputs), weight[0].expand(len(taps), -1))
     return _dense(b, x, band[:, :inputs], None if bias is None else bias.expand(shape[-1]))
 
 
 def _dense(b: Builder, x: Traced, weight: torch.Tensor, bias: torch.Tensor | None) -> Traced:
     """``x W^T + b`` along the last dimension; the columns of W are put into the order of the channels in memory."""
+    if weight.ndim != 2 or (bias is not None and bias.ndim != 1):
+        raise Unsupported("a product with other than a matrix, or a sum with other than a vector")
     x = b.flattened(x, len(x.dims) - 1)
     last = x.dims[-1]
     if set(last) != set(x.channels):
@@ -95,7 +97,7 @@ def _dense(b: Builder, x: Traced, weight: torch.Tensor, bias: torch.Tensor | Non
     columns = np.argsort(x.channel_index(last).reshape(-1)) if last else np.zeros(1, np.int64)
     dense = Dense(
         b.weight(weight, "weight", columns),
-        None if bias is None else b.weight(bias, "bias"),
+        None if bias is None else b.weight(bias.expand(weight.shape[0]), "bias"),
         weight.shape[0],
     )
     out = (Atom("c", weight.shape[0]),) if weight.shape[0] > 1 else ()
@@ -104,22 +106,19 @@ def _dense(b: Builder, x: Traced, weight: torch.Tensor, bias: torch.Tensor | Non
 
 def _addmm(b: Builder, shape: Ints, bias: Any, x: Any, weight: Any, *, beta: float = 1, alpha: float = 1) -> Traced:
     only_tensor([x])
-    if isinstance(bias, Traced) or isinstance(weight, Traced) or bias.ndim != 1:
-        raise Unsupported("a product of two computed matrices")
+    only_constants(weight, bias)
     return _dense(b, x, alpha * weight.T, beta * bias)
 
 
 def _mm(b: Builder, shape: Ints, x: Any, weight: Any) -> Traced:
     only_tensor([x])
-    if isinstance(weight, Traced):
-        raise Unsupported("a product of two computed matrices")
+    only_constants(weight)
     return _dense(b, x, weight.T, None)
 
 
 def _linear(b: Builder, shape: Ints, x: Any, weight: Any, bias: Any = None) -> Traced:
     only_tensor([x])
-    if isinstance(weight, Traced) or isinstance(bias, Traced):
-        raise Unsupported("a product of two computed matrices")
+    only_constants(weight, bias)
     return _dense(b, x, weight, bias)
 
 
@@ -130,7 +129,8 @@ def _batch_norm(
     b: Builder, shape: Ints, x: Traced, weight: Any, bias: Any, mean: Any, variance: Any, momentum: float, eps: float
 ) -> tuple[Traced, None, None]:
     x = b.aligned(x)
-    if len(x.dims) < 2 or x.roles[1] not in "c-":
+    only_constants(weight, bias, mean, variance)
+    if len(x.dims) < 2 or x.dims[1] != x.channels:
         raise Unsupported("batch normalization along another axis")
     scale = torch.rsqrt(variance.double() + eps) * (1 if weight is None else weight.double())
     shift = (0 if bias is None else bias.double()) - mean.double() * scale
@@ -140,6 +140,7 @@ def _batch_norm(
 def _layer_norm(
     b: Builder, shape: Ints, x: Traced, normalized: Ints, weight: Any, bias: Any, eps: float
 ) -> tuple[Traced, None, None]:
+    only_constants(weight, bias)
     x = b.aligned(x)
     if len(normalized) != 1 or x.dims[-1] != x.channels:
         raise Unsupported("normalization over more than the channels")
@@ -152,7 +153,9 @@ def _layer_norm(
 
 
 def _softmax(function: str) -> Translator:
-    def translate(b: Builder, shape: Ints, x: Traced, dim: int, half_to_float: bool = False) -> Traced:
+    def translate(b: Builder, shape: Ints, x: Traced, dim: int, half_to_float: bool) -> Traced:
+        if half_to_float:
+            raise Unsupported("a conversion to another dtype")
         x = b.aligned(x)
         if x.roles[dim] != "c":
             raise Unsupported("a softmax along another axis")
@@ -266,6 +269,7 @@ TRANSLATORS: dict[str, Translator] = {
     "native_layer_norm": _layer_norm,
     "native_group_norm": refused("its statistics are those of the whole map"),
     "_native_batch_norm_legit": refused("its statistics are those of the whole map"),
+    "_native_batch_norm_legit.no_stats": refused("its statistics are those of the whole map"),
     "bmm": refused("a product of two computed matrices, as attention is"),
     "_softmax": _softmax("softmax"),
     "_log_softmax": _softmax("log_softmax"),

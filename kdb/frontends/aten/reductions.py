@@ -43,7 +43,7 @@ def _over(x: Traced, axes: Sequence[int]) -> str:
     raise Unsupported("a reduction over some of the axes")
 
 
-def _mean(b: Builder, shape: Ints, x: Traced, dims: Ints | None, keepdim: bool = False, dtype: Any = None) -> Traced:
+def _mean(b: Builder, shape: Ints, x: Traced, dims: Ints | None, keepdim: bool = False, *, dtype: Any = None) -> Traced:
     axes = _axes(x, dims)
     over = _over(x, axes)
     if over == "map":
@@ -56,7 +56,7 @@ def _mean(b: Builder, shape: Ints, x: Traced, dims: Ints | None, keepdim: bool =
     return _without(x, axes, keepdim)
 
 
-def _sum(b: Builder, shape: Ints, x: Traced, dims: Ints | None, keepdim: bool = False, dtype: Any = None) -> Traced:
+def _sum(b: Builder, shape: Ints, x: Traced, dims: Ints | None, keepdim: bool = False, *, dtype: Any = None) -> Traced:
     axes = _axes(x, dims)
     over = _over(x, axes)
     if over == "map":
@@ -86,13 +86,16 @@ def _added(b: Builder, x: Traced, axes: Sequence[int], keepdim: bool) -> Traced:
 
 
 def _variance(
-    b: Builder, shape: Ints, x: Traced, dims: Ints | None = None, *, correction: float = 1, keepdim: bool = False
+    b: Builder, shape: Ints, x: Traced, dims: Ints | None = None, *, correction: float | None = 1, keepdim: bool = False
 ) -> Traced:
     axes = _axes(x, dims)
     count = length(tuple(atom for axis in axes for atom in x.dims[axis]))
+    degrees = count - (1 if correction is None else correction)
+    if degrees <= 0:
+        raise Unsupported("a variance of too few values")
     opposite = b.pointwise("neg", _mean(b, shape, x, axes, True))
     squares = _squared(b, join(b, Add(), x, opposite))
-    return b.pointwise("mul", _mean(b, shape, squares, axes, keepdim), count / max(count - correction, 0))
+    return b.pointwise("mul", _mean(b, shape, squares, axes, keepdim), count / degrees)
 
 
 def _squared(b: Builder, x: Traced) -> Traced:
@@ -106,7 +109,8 @@ def _norm(
     order: float = 2,
     dims: Ints | None = None,
     keepdim: bool = False,
-    **ignored: Any,
+    *,
+    dtype: Any = None,
 ) -> Traced:
     if order != 2:
         raise Unsupported("a norm of another order than 2")
@@ -123,9 +127,9 @@ def _maximum(b: Builder, shape: Ints, x: Traced, dims: Ints | None = None, keepd
 
 
 TRANSLATORS: dict[str, Translator] = {
-    "mean": _mean,
-    "sum": _sum,
-    "var": _variance,
+    "mean.dim": _mean,
+    "sum.dim_IntList": _sum,
+    "var.correction": _variance,
     "linalg_vector_norm": _norm,
     "amax": _maximum,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -39,6 +39,8 @@ def selected(b: Builder, x: Traced, dim: int, indices: Sequence[int]) -> Traced:
     map.
     """
     dim %= len(x.dims)
+    if BATCH in x.dims[dim]:
+        raise Unsupported("a selection of images of the batch")
     if tuple(indices) == tuple(range(length(x.dims[dim]))):
         return x
     if x.dims[dim] in ((x.y,), (x.x,)):
@@ -70,27 +72,38 @@ def _split(b: Builder, shape: Ints, x: Traced, sizes: int | Ints, dim: int = 0) 
 
 
 EVERYTHING = 2**63 - 1
+"""The end of a slice without one."""
+
+
+def _is_whole(start: int | None, end: int | None, step: int) -> bool:
+    """Whether a slice takes all there is, whatever the length."""
+    return start in (None, 0) and end in (None, EVERYTHING) and step == 1
 
 
 def _slice(
-    b: Builder, shape: Ints, x: Traced, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+    b: Builder, shape: Ints, x: Traced, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> Traced:
-    # The batch size is symbolic: only a slice without an end takes all of it.
-    bound = EVERYTHING if x.dims[dim] and x.dims[dim][0].role == "n" else length(x.dims[dim])
-    if start in (None, 0) and (end is None or (isinstance(end, int) and end >= bound)) and step == 1:
+    if _is_whole(start, end, step):
         return x
     return selected(b, x, dim, range(length(x.dims[dim]))[slice(start, end, step)])
 
 
 def _slice_scatter(
-    b: Builder, shape: Ints, x: Traced, part: Traced, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+    b: Builder,
+    shape: Ints,
+    x: Traced,
+    part: Traced,
+    dim: int = 0,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
 ) -> Traced:
     """``x`` with a slice replaced by ``part``, as an in-place operation on the slice leaves it."""
     only_tensor([x, part])
     dim %= len(x.dims)
-    if x.roles[dim] == "n":
-        if (start or 0) == 0 and end in (None, EVERYTHING) and step == 1:
-            return part
+    if _is_whole(start, end, step):
+        return part
+    if BATCH in x.dims[dim]:
         raise Unsupported("an assignment to part of the batch")
     if step != 1:
         raise Unsupported("an assignment with a step")
@@ -128,19 +141,31 @@ def _index(b: Builder, shape: Ints, x: Any, indices: Sequence[Any]) -> Traced:
     adjacent = list(given) == list(range(min(given), max(given) + 1))
     if not (in_order and adjacent and max(map(len, wide)) <= 1):
         raise Unsupported("indexing of single cells")
-    if any(index.dtype == torch.bool for index in given.values()):
+    if any(index.dtype not in (torch.int64, torch.int32) for index in given.values()):
         raise Unsupported("indexing by a mask")
     for dim, index in given.items():
         x = _index_select(b, shape, x, dim, index)
     return x if [length(dim) for dim in x.dims] == list(shape) else _view(b, shape, x)
 
 
-def _nearest(b: Builder, shape: Ints, x: Traced, *how: Any) -> Traced:
+def _nearest(
+    b: Builder, shape: Ints, x: Traced, size: Ints, down: float | None = None, across: float | None = None
+) -> Traced:
+    """By the output's ``size``, and the factors by which coordinates are scaled where they are not their quotient."""
+    return _copied(b, x, lambda numbers: torch.ops.aten.upsample_nearest2d.default(numbers, size, down, across))
+
+
+def _nearest_vec(b: Builder, shape: Ints, x: Traced, size: Ints | None, factors: Sequence[float] | None) -> Traced:
+    """By the output's ``size``, or by ``factors`` (y, x)."""
+    return _copied(b, x, lambda numbers: torch.ops.aten.upsample_nearest2d.vec(numbers, size, factors))
+
+
+def _copied(b: Builder, x: Traced, upsample: Callable[[torch.Tensor], torch.Tensor]) -> Traced:
     """Each output cell copies an input cell; which one, PyTorch computes on a map of the cells' indices."""
     x = b.nchw(x)
     size = b.shape(x.name).size
     numbers = torch.arange(size.area, dtype=torch.float64).reshape(1, 1, *size)
-    found = torch.ops.aten.upsample_nearest2d.vec(numbers, *how)[0, 0].long()
+    found = upsample(numbers)[0, 0].long()
     rows, columns = found[:, 0] // size.width, found[0] % size.width
     return b.map(SelectCells(tuple(rows.tolist()), tuple(columns.tolist())), x.name)
 
@@ -155,7 +180,8 @@ def _transpose(b: Builder, shape: Ints, x: Traced, a: int, c: int) -> Traced:
     return _permute(b, shape, x, order)
 
 
-def _view(b: Builder, shape: Ints, x: Traced, *ignored: Any) -> Traced:
+def _view(b: Builder, shape: Ints, x: Traced, how: Ints | int | None = None) -> Traced:
+    """A view, squeeze or unsqueeze: the output's shape says all that ``how``, a size or an axis, does."""
     try:
         return x.viewed(shape)
     except Unsupported:  # it splits the channels in another way, as the second of two channel shuffles does
@@ -165,7 +191,8 @@ def _view(b: Builder, shape: Ints, x: Traced, *ignored: Any) -> Traced:
             return b.folded(x, shape).viewed(shape)
 
 
-def _expand(b: Builder, shape: Ints, x: Traced, *ignored: Any) -> Traced:
+def _expand(b: Builder, shape: Ints, x: Traced, size: Ints, *, implicit: bool = False) -> Traced:
+    """Repeated along axes of length one, to the output's shape; ``size`` has -1 where that does not change."""
     if [length(dim) for dim in x.dims] == list(shape):
         return x
     x = b.nchw(x)
@@ -177,41 +204,60 @@ def _expand(b: Builder, shape: Ints, x: Traced, *ignored: Any) -> Traced:
 def _as_strided(b: Builder, shape: Ints, x: Traced, size: Ints, stride: Ints, offset: int | None = None) -> Traced:
     """Only views of the same shape, as exports of channels-last vectors have: strides differ on axes of length one."""
     lengths = [length(dim) for dim in x.dims]
-    if lengths != list(shape) or offset or x.dims[0] != (BATCH,) or sum(n > 1 for n in lengths) > 2:
+    steps = [step for n, step in zip(lengths[1:], stride[1:], strict=True) if n > 1]
+    in_order = stride[0] == np.prod(lengths[1:]) and len(steps) <= 1 and all(step == 1 for step in steps)
+    if lengths != list(shape) or offset or x.dims[0] != (BATCH,) or not in_order:
         raise Unsupported("a view by strides")
     return x
 
 
-def _same(b: Builder, shape: Ints, x: Traced, *ignored: Any, **keywords: Any) -> Traced:
-    if keywords.get("dtype") not in (None, torch.float32, torch.float64):
-        raise Unsupported("a conversion to another dtype")
+def _same(b: Builder, shape: Ints, x: Traced, *, memory_format: Any = None) -> Traced:
+    """The same values, whatever their order in memory."""
+    return x
+
+
+def _to_copy(
+    b: Builder,
+    shape: Ints,
+    x: Traced,
+    *,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool | None = None,
+    non_blocking: bool = False,
+    memory_format: Any = None,
+) -> Traced:
+    """The same values in another place: a network has none of its own."""
+    if layout not in (None, torch.strided):
+        raise Unsupported("a conversion to another layout")
     return x
 
 
 TRANSLATORS: dict[str, Translator] = {
     "cat": _concatenate,
     "split_with_sizes": _split,
-    "split": _split,
-    "slice": _slice,
+    "split.Tensor": _split,
+    "slice.Tensor": _slice,
     "slice_scatter": _slice_scatter,
-    "select": _select,
+    "select.int": _select,
     "index_select": _index_select,
-    "index": _index,
-    "_unsafe_index": _index,
+    "index.Tensor": _index,
+    "_unsafe_index.Tensor": _index,
     "upsample_nearest2d": _nearest,
+    "upsample_nearest2d.vec": _nearest_vec,
     "permute": _permute,
-    "transpose": _transpose,
+    "transpose.int": _transpose,
     "view": _view,
     "_unsafe_view": _view,
-    "reshape": _view,
     "squeeze": _view,
+    "squeeze.dim": _view,
+    "squeeze.dims": _view,
     "unsqueeze": _view,
     "as_strided": _as_strided,
     "expand": _expand,
     "clone": _same,
     "alias": _same,
     "detach": _same,
-    "lift_fresh_copy": _same,
-    "_to_copy": _same,
-    "contiguous": _same,
+    "_to_copy": _to_copy,
 }
