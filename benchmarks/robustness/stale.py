@@ -310,6 +310,7 @@ def _unparametrised(module: Any) -> None:
 
 
 def _pruned(module: Any) -> Undo:
+    module.requires_grad_(False)  # what pruning computes could not be copied otherwise
     weight = module.last.weight
     mask = torch.zeros_like(weight)
     mask[::2] = 1
