@@ -508,8 +508,8 @@ ON_TRANSLATORS: Mapping[str, Mapping[str, Callable[[Wrapper, Draw], Wrapper]]] =
     "relu": {"offset": _shifted_result, "scaled": _scaled_result, "ignored": _ignored},
     "hardtanh": {"bound": _arguments(_2=_times), "ignored": _ignored},
     "mean.dim": {"scaled": _scaled_result, "offset": _shifted_result},
-    "add": {"scaled": _scaled_result, "ignored": _ignored},
-    "mul": {"scaled": _scaled_result, "ignored": _ignored},
+    "add.Tensor": {"scaled": _scaled_result, "ignored": _ignored},
+    "mul.Tensor": {"scaled": _scaled_result, "ignored": _ignored},
     "sigmoid": {"scaled": _scaled_result, "ignored": _ignored},
     "cat": {"reversed": _reversed},
 }
