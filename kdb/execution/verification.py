@@ -6,6 +6,7 @@ of.  The model itself is a :class:`Reference`: images in, logits out, with nothi
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Mapping
 from contextlib import AbstractContextManager
@@ -89,22 +90,53 @@ def allowed(rows: Rows) -> Rows:
 
 
 def chosen(
-    rows: Rows, doubts: npt.NDArray[np.floating], count: int, seed: int, compared: Collection[int] = ()
+    rows: Rows,
+    doubts: npt.NDArray[np.floating],
+    count: int,
+    seed: int,
+    grid: IntArray | None = None,
+    compared: Collection[int] = (),
 ) -> IntArray:
     """Up to ``count`` positions to compare, of those at which all ``rows`` [rows, n] are numbers.
 
-    The extremes of the row with the largest range; those where a delta most nearly cancels, by ``doubts`` [n]; the
-    rest those that were ``compared`` already, or random ones.
+    The extremes of the row with the largest range; those that are least like their neighbours, where ``grid``
+    [.., height, width] has the positions' places, -1 for none; those where a delta most nearly cancels, by ``doubts``
+    [n]; the rest those that were ``compared`` already, or random ones.
     """
     there = np.flatnonzero(np.isfinite(rows).all(axis=0))
     if not len(there):
         return there
     values = rows[:, there]
-    widest = values[np.argmax(np.ptp(values, axis=1))]
-    doubtful = there[np.argsort(-doubts[there], kind="stable")][:2]
-    first = [there[widest.argmin()], there[widest.argmax()], *doubtful[doubts[doubtful] > 0]]
+    widest = int(np.argmax(np.ptp(values, axis=1)))
+    extremes = there[[values[widest].argmin(), values[widest].argmax()]]
+    outliers = there[:0] if grid is None else _largest(_unlikeness(rows[widest], grid), there)
     others = np.random.default_rng(seed).permutation(there)
+    first = [*extremes, *outliers, *_largest(doubts, there)]
     return np.array(list(dict.fromkeys([*first, *compared, *others]))[:count], np.int64)
+
+
+def _largest(values: npt.NDArray[np.floating], there: IntArray) -> IntArray:
+    """Those two of the positions ``there`` at which ``values`` [n] are largest, and not zero."""
+    two = there[np.argsort(-values[there], kind="stable")][:2]
+    return two[values[two] > 0]
+
+
+def _unlikeness(values: npt.NDArray[np.float64], grid: IntArray) -> npt.NDArray[np.float64]:
+    """[n]: how far each of ``values`` [n] is from the median of its neighbours in the ``grid``; 0 without any.
+
+    A map is smooth, since neighbouring patches overlap: a few wrong values stand out.
+    """
+    height, width = grid.shape[-2:]
+    margin = ((0, 0), (1, 1), (1, 1))
+    laid = np.pad(np.append(values, np.nan)[grid].reshape(-1, height, width), margin, constant_values=np.nan)
+    around = [(y, x) for y in range(3) for x in range(3) if (y, x) != (1, 1)]
+    neighbours = np.stack([laid[:, y : y + height, x : x + width] for y, x in around])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of positions without neighbours
+        far = np.abs(laid[:, 1:-1, 1:-1] - np.nanmedian(neighbours, axis=0)).reshape(grid.shape)
+    found = np.zeros(len(values))
+    found[grid[grid >= 0]] = np.nan_to_num(far[grid >= 0])
+    return found
 
 
 class Compared:
