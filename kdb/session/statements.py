@@ -23,7 +23,7 @@ from kdb.results.files import filled_in
 from kdb.results.maps import HeatMap, HeatMaps
 from kdb.results.tables import PlanText, Table
 from kdb.sampling.choose import DEFAULT_SSIM
-from kdb.session import tuning, verifying
+from kdb.session import remaking, tuning, verifying
 from kdb.session.binding import Binder
 from kdb.session.describe import describe
 from kdb.session.environment import Environment
@@ -139,7 +139,7 @@ class Statements:
 
     @_run.register
     def _verify_file(self, statement: syntax.VerifyFile, arguments: Arguments) -> Result:
-        return verifying.of_file(self._environment, statement, arguments)
+        return remaking.of_file(self._environment, statement, arguments)
 
     @_run.register
     def _tune(self, statement: syntax.Tune, arguments: Arguments) -> Result:

@@ -1,8 +1,7 @@
-"""VERIFY: a query's map beside the model's own scores, and a saved map beside the one that is made of it again."""
+"""VERIFY of a query: its map beside the model's own scores."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,20 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kdb.errors import BindError, ParseError, UnknownName
 from kdb.execution.verification import DOUBT, FLAT, allowed, chosen
 from kdb.geometry import IntArray
-from kdb.images.preprocessing import Prepared
 from kdb.language import syntax
-from kdb.language.arguments import Arguments
-from kdb.language.parser import parse_one
-from kdb.queries import evaluation, sources
 from kdb.queries.bind import BoundQuery, ImageQuery
 from kdb.queries.scoring import Scorer, Scores
-from kdb.queries.sources import Found
 from kdb.results.maps import HeatMap
 from kdb.results.tables import Headed
-from kdb.session.binding import Binder
 from kdb.session.environment import Environment
 from kdb.system.threads import all_threads
 
@@ -31,8 +23,6 @@ POSITIONS = 32
 """Positions of a query's map that are compared, unless ``verify`` says how many."""
 AT_ONCE = 8
 """Images that the model itself takes at a time."""
-SHOWN = 16
-"""Hexadecimal digits shown of an identity."""
 
 Row = tuple[Any, ...]
 
@@ -47,9 +37,6 @@ class Verification(Headed):
         return not any(row[-1] is False for row in self.rows)
 
 
-# ---- a query
-
-
 def of_query(environment: Environment, query: ImageQuery, heat_map: HeatMap) -> Verification:
     """The ``heat_map`` that ``query`` made, beside the model's own scores: a row a position, of those least alike.
 
@@ -61,7 +48,7 @@ def of_query(environment: Environment, query: ImageQuery, heat_map: HeatMap) -> 
     there = _chosen(heat_map, environment.settings["verify"] or POSITIONS, environment.settings["seed"])
     there = there[np.lexsort(positions[there].T[::-1])]
     with all_threads(environment.settings["threads"]):
-        own = _Own(query, indices)
+        own = Own(query, indices)
         scores, noise = own.scores(positions[there]), np.zeros((len(indices), 1))
         most = own.allowed(values)[:, None]
         difference = np.abs(values[:, there] - scores)
@@ -106,7 +93,7 @@ def _kinds(bound: BoundQuery, heat_map: HeatMap) -> npt.NDArray[np.str_]:
     return np.where(heat_map.evaluated, evaluated, "estimate")
 
 
-class _Own:
+class Own:
     """The model's own scores of the image of ``query``, for the classes of these ``indices``."""
 
     def __init__(self, query: ImageQuery, indices: Sequence[int]) -> None:
@@ -161,193 +148,3 @@ class _Own:
             return most
         steepest = np.nanmax(scores * (1 - scores), axis=1)
         return np.asarray(np.maximum(most, 2 * FLAT * self._largest * steepest))
-
-
-# ---- a file
-
-
-def of_file(environment: Environment, statement: syntax.VerifyFile, arguments: Arguments) -> Verification:
-    """The map in a file beside the one that its query makes now, of the same image by the same model.
-
-    Raises ExecutionError for a file that is no heat map, BindError where it does not say enough to make the map again.
-    """
-    saved = HeatMap.load(statement.path)
-    query, arguments = _as_saved(saved, statement, arguments)
-    found = _image(saved, query, arguments, environment)
-    source = None if found is None else found[1]()  # before the model, which takes longer to fail
-    bound = _bound(Binder(environment), query, arguments, statement)
-    again = _stored(saved, bound, statement.path) if source is None else bound.on(source, saved.source)
-    made = evaluation.run(environment.engine, again, environment.on_progress).heat_map
-    same_image = None if found is None else np.array_equal(again.prepared.image, saved.image)
-    origin = "the copy in the file" if found is None else found[0] or "the image given"
-    rows: list[Row] = [
-        _harmless("kdb", saved.version, made.version),
-        _harmless("model", saved.model, made.model),
-        ("identity", *(each.model_identity[:SHOWN] for each in (saved, made)), _same(saved, made, "model_identity")),
-        ("image", saved.source, origin, same_image),
-        ("class", *map(_classes, (saved, made)), _same(saved, made, "class_index")),
-        ("patch", *(_extent(each.patch) for each in (saved, made)), _same(saved, made, "patch")),
-        ("stride", *(_extent(each.stride) for each in (saved, made)), _same(saved, made, "stride")),
-        ("positions", *map(_count, (saved, made)), _same_positions(saved, made)),
-        *_values(saved, made, again),
-        ("exact", saved.exact, made.exact, _same(saved, made, "exact")),
-        *([] if saved.complete else [("complete", saved.complete, made.complete, None)]),
-        ("checked", *(_check(each.checked) for each in (saved, made)), None),
-    ]
-    differing = [str(row[0]) for row in rows if row[-1] is False]
-    line = f"differs in {', '.join(differing)}" if differing else "agrees"
-    return Verification(("field", "saved", "now", "agrees"), tuple(rows), (line, saved.query))
-
-
-def _as_saved(saved: HeatMap, statement: syntax.VerifyFile, arguments: Arguments) -> tuple[syntax.Occlude, Arguments]:
-    """The query of a saved map and what its parameters are; raises BindError where one cannot be known.
-
-    Positions and classes that are not given are those of the map.
-    """
-    path = statement.path
-    try:
-        query = parse_one(saved.query)
-    except ParseError as error:
-        raise BindError(f"the query of the map in '{path}' is none that this kdb reads: {error}") from None
-    if not isinstance(query, syntax.Occlude):
-        raise BindError(f"the map in '{path}' was not made by a query that can be run again: {saved.query}")
-
-    def known(part: object) -> bool:
-        return all(each.name in arguments.named for each in syntax.parameters(part))
-
-    if isinstance(query.region, syntax.At) and not known(query.region):
-        name = "positions of the map"  # no query can name it
-        query = replace(query, region=syntax.At(syntax.Parameter(name)))
-        arguments = arguments.beside({name: saved.positions})
-    if not known(query.classes):
-        index = saved.class_index
-        query = replace(query, classes=syntax.Classes(index) if isinstance(index, tuple) else syntax.ClassOf(index))
-    if statement.model is None and not known(query.model):
-        raise BindError(
-            f"the model of the map in '{path}' was the parameter {query.model}; "
-            f"give it, or write VERIFY {syntax.quote(path)} USING and the model"
-        )
-    for part in (query.patch, query.region):
-        if not known(part):
-            raise BindError(f"the map in '{path}' was made with {part}, which no file keeps; give it as a parameter")
-    return replace(query, model=statement.model or query.model), arguments
-
-
-def _image(saved: HeatMap, query: syntax.Occlude, arguments: Arguments, environment: Environment) -> Found | None:
-    """The image of a saved map: the one given by the name in its query, else the file it names; None without either."""
-    source, registered = query.source, environment.images
-    name = source.text if isinstance(source, syntax.Name) else None
-    name = source.name if isinstance(source, syntax.Parameter) else name
-    if name in arguments.named or (isinstance(source, syntax.Name) and name in registered):
-        found, _ = sources.find(source, arguments, registered)
-        of_that_name = found if len(found) == 1 else [each for each in found if each[0] == saved.source]
-        if len(of_that_name) != 1:
-            raise BindError(f"a map is of one image; {source} are {len(found)}, of which the map does not name one")
-        return of_that_name[0]
-    if saved.source is not None and saved.source != name and os.path.isfile(saved.source):
-        return sources.find(syntax.Text(saved.source), arguments, registered)[0][0]
-    return None
-
-
-def _bound(binder: Binder, query: syntax.Occlude, arguments: Arguments, statement: syntax.VerifyFile) -> BoundQuery:
-    try:
-        return binder.bind(query, arguments)
-    except UnknownName as error:
-        if statement.model is not None:
-            raise
-        path = statement.path
-        raise UnknownName(
-            f"{error}; the map in '{path}' was made by it: "
-            f"register it, or write VERIFY {syntax.quote(path)} USING and the model",
-            error.name,
-        ) from None
-
-
-def _stored(saved: HeatMap, bound: BoundQuery, path: str) -> ImageQuery:
-    """The query on the copy of its image that the map has; raises BindError where that is no input of the model."""
-    wanted, model = bound.traced.model.preprocessing, bound.traced.model.name
-    size = saved.image.shape[:2]
-    if wanted.image_channels != 3 or wanted.input_size != size:
-        raise BindError(
-            f"the image of the map in '{path}' is not at hand, and its copy in the file, {_extent(size)} RGB, "
-            f"is no input of '{model}'; give the image as a parameter of the name {saved.source or '$image'}"
-        )
-    return ImageQuery(
-        bound, Prepared(saved.image.astype(np.float32), saved.source_box, saved.source_size), saved.source
-    )
-
-
-def _values(saved: HeatMap, made: HeatMap, again: ImageQuery) -> Iterator[Row]:
-    """Rows that compare baselines, values that both maps evaluated, and estimates.
-
-    Each of two maps may be off by what Exact allows: up to twice as much agrees.
-    """
-    (before, indices, _), (after, now, _) = saved.by_class(), made.by_class()
-    if indices != now or not np.array_equal(saved.positions, made.positions):
-        yield "values", _span(before), _span(after), None  # of other classes or positions; another row says so
-        return
-    most = _Own(again, indices).allowed(after)
-    ratio = np.abs(np.ravel(saved.baseline) - np.ravel(made.baseline)) / most
-    worst = int(np.argmax(ratio))
-    baselines = (float(np.ravel(each.baseline)[worst]) for each in (saved, made))
-    yield "baseline", *baselines, bool(ratio[worst] <= 2)
-
-    both = saved.evaluated.reshape(-1) & made.evaluated.reshape(-1)
-    for field, among in (("values", both), ("estimates", ~both)):
-        there = among & _there(saved) & _there(made)
-        if not there.any():
-            continue
-        difference = np.abs(before - after)[:, there]
-        ratios = difference / most[:, None]
-        at = np.unravel_index(int(np.argmax(ratios)), ratios.shape)
-        y, x = saved.positions.reshape(-1, 2)[there][at[1]]
-        text = f"largest difference {difference[at]:.2g} at ({y}, {x}), {ratios[at]:.2g} of what Exact allows"
-        yield field, _span(before[:, there]), text if difference[at] else "equal bit for bit", bool(ratios[at] <= 2)
-
-
-def _same(saved: HeatMap, made: HeatMap, field: str) -> bool:
-    return bool(getattr(saved, field) == getattr(made, field))
-
-
-def _harmless(field: str, saved: str, now: str) -> Row:
-    """A row of what may differ."""
-    return field, saved, now, True if saved == now else None
-
-
-def _classes(heat_map: HeatMap) -> str:
-    _, indices, labels = heat_map.by_class()
-    names = [f"{label} ({index})" for label, index in zip(labels, indices, strict=True)]
-    return ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} more"
-
-
-def _there(heat_map: HeatMap) -> npt.NDArray[np.bool_]:
-    """[n]: where the map has values."""
-    return np.asarray(np.isfinite(heat_map.by_class()[0]).all(axis=0))
-
-
-def _same_positions(saved: HeatMap, made: HeatMap) -> bool:
-    """Whether both maps are of the same positions; of a partial one, those that it lacks may be any."""
-    if not np.array_equal(saved.positions, made.positions):
-        return False
-    before, now = _there(saved), _there(made)
-    return np.array_equal(before, now if saved.complete else now & before)
-
-
-def _count(heat_map: HeatMap) -> str:
-    there = _there(heat_map)
-    grid = "" if there.all() else f", on a grid of {there.size}"
-    return f"{int(heat_map.evaluated.sum())} of {int(there.sum())} evaluated{grid}"
-
-
-def _check(found: tuple[int, float] | None) -> str | None:
-    return None if found is None else f"{found[0]} positions, at worst {found[1]:.2g} of what Exact allows"
-
-
-def _extent(size: Sequence[int] | None) -> str | None:
-    return None if size is None else " x ".join(map(str, size))
-
-
-def _span(values: npt.NDArray[np.float32]) -> str:
-    """The number of values [classes, n] and their range, without those that are NaN."""
-    there = values[np.isfinite(values)]
-    return f"{there.size} from {there.min():.4g} to {there.max():.4g}" if there.size else "none"
