@@ -127,19 +127,22 @@ class Occlusion:
         count = steps * len(question.inputs[0])
         checked: Checked | None = None
         suited = self._suited(question.inputs, question.arguments, question.output)
-        if isinstance(suited, TracedModule):
+        traced_anew = False
+        while isinstance(suited, TracedModule):
             try:
                 with _bar(count, shown) as on_progress:
                     found, work, checked = incremental.attributions(self._engine, suited, question, on_progress)
                 return (found,), Report(count, time.perf_counter() - start, work, checked=checked)
             except CheckFailed as error:
-                suited, checked = str(error), error.checked
-                said = f"{suited}.  It is evaluated in full by the model, and so is right"
-                warnings.warn(said, VerificationWarning, stacklevel=3)
-                self._warned.add(suited)
+                again = self._traced_anew(question, suited) if error.unmodified and not traced_anew else None
+                traced_anew = True
+                suited, checked = again or str(error), error.checked
             except (ModelError, ExecutionError) as error:
                 suited = str(error)
-        if suited not in self._warned:
+        if checked is not None:
+            said = f"{suited}.  It is evaluated in full by the model, and so is right"
+            warnings.warn(said, VerificationWarning, stacklevel=3)
+        elif suited not in self._warned:
             self._warned.add(suited)
             warnings.warn(f"full inference for each window: {suited}", FullInferenceWarning, stacklevel=3)
         with _bar(steps, shown) as on_progress:
@@ -155,6 +158,13 @@ class Occlusion:
         with self._lock, interruptible(), torch.no_grad():
             suited = self._suited(tensors, arguments, self._forward(tensors, arguments))
         return None if isinstance(suited, TracedModule) else suited
+
+    def _traced_anew(self, question: Question, before: TracedModule) -> TracedModule | None:
+        """The model's trace as it is now, where no fingerprint shows a change; None if that is as it was."""
+        assert self._traces is not None, "it was traced before"
+        self._traces.forget()
+        again = self._suited(question.inputs, question.arguments, question.output)
+        return again if isinstance(again, TracedModule) and again.identity != before.identity else None
 
     def _suited(self, inputs: tuple[Tensor, ...], arguments: tuple[Any, ...], output: Tensor) -> TracedModule | str:
         """The model's trace, or why the engine cannot be used."""

@@ -5,6 +5,7 @@ An adapter has a network, images as arrays and patches of its own making; it wan
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdb.errors import ModelError
 from kdb.execution.cancellation import Doubts
 from kdb.execution.engine import Engine, Progress
 from kdb.execution.executor import Sink
@@ -73,16 +73,16 @@ class Occluder:
     def view(self, image: Array, output: Tensor) -> ViewedImage:
         """Make or find the views of ``image``, float32 [H, W, C] as the network takes it.
 
-        ``output`` float32 [K] is what the module itself gives for the image.  Raises ModelError where the network
-        gives something else altogether, as after a change of the module that its trace does not have; ExecutionError
-        where the network's output is not finite.
+        ``output`` float32 [K] is what the module itself gives for the image.  Raises CheckFailed where the network
+        gives something else altogether, as after a change of the module that its trace does not have, so that there is
+        no point in going on; ExecutionError where the network's output is not finite.
         """
         plan = self._planned.physical
         views, kept = self._engine.materialize(plan, self._identity, image)
         self._executed += 0 if kept else self._network.macs
         baseline = plan.backend.memory.download(views[plan.logical.network.output.name]).reshape(1, -1)
         if not agree(output.reshape(1, -1), torch.from_numpy(baseline)):
-            raise ModelError("the model gives other outputs than its trace, as if it had been changed since")
+            raise CheckFailed(Checked(0, math.inf), None, unmodified=True)
         return ViewedImage(image, views, baseline)
 
     def run(self, viewed: ViewedImage, occlusion: Occlusion, sink: Sink, on_progress: Progress | None = None) -> Doubts:
@@ -129,7 +129,7 @@ class Occluder:
         )
         checked = Checked(len(at), float(ratios.max()))
         if checked.failed:
-            raise CheckFailed(checked, self._blamed(viewed, occlusions, ratios, at))
+            raise CheckFailed(checked, self._blamed(viewed, occlusions, ratios, at), bool(ratios[0] > 1))
         return checked
 
     def _blamed(self, viewed: ViewedImage, occlusions: Sequence[Occlusion], ratios: Rows, at: IntArray) -> str | None:

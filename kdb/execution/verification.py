@@ -68,10 +68,13 @@ class Checked(NamedTuple):
 
 
 class CheckFailed(ExecutionError):
-    """A map differs from the model itself by more than Exact allows; ``checked`` says by how much."""
+    """A map differs from the model itself by more than Exact allows; ``checked`` says by how much.
 
-    def __init__(self, checked: Checked, blamed: str | None) -> None:
-        self.checked = checked
+    Where the ``unmodified`` image differs too, the model may have been changed since it was traced.
+    """
+
+    def __init__(self, checked: Checked, blamed: str | None, unmodified: bool) -> None:
+        self.checked, self.unmodified = checked, unmodified
         where = "" if blamed is None else f"; {blamed} is the first to differ"
         super().__init__(f"the map differs from the model itself by {checked.worst:.3g} times what is allowed{where}")
 
