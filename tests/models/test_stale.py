@@ -21,6 +21,7 @@ from benchmarks import photos
 from benchmarks.oracle import exactness, full_inference
 from kdb.captum import Occlusion
 from kdb.models import catalog, traces
+from kdb.models.fingerprint import fingerprint
 
 SIDE, PATCH, STRIDE = 16, 4, 4
 QUERY = f"OCCLUDE $image WITH patch({PATCH}, {PATCH}) STRIDE {STRIDE} USING net FOR CLASS 1 SCORE logit"
@@ -257,7 +258,25 @@ def assert_own(net: Net, hm: kdb.HeatMap) -> None:
     assert found.ok, found
 
 
-@pytest.mark.parametrize(("name", "kind"), [*((name, Net) for name in CHANGES), ("a number", Sorted)])
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_changed_module_has_another_fingerprint(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Net()
+    if name == "what a hook reads":
+        hooked(net)
+    before = fingerprint(net)
+    assert fingerprint(net) == before
+    CHANGES[name](net, monkeypatch)
+    assert fingerprint(net) != before
+
+
+TRACED = (
+    *("the data of one filter", "another layer", "a stride", "an epsilon", "a plain tensor", "a dict of modules"),
+    *("a function", "forward of the instance", "forward of a layer", "what a hook reads", "a global tensor in place"),
+)
+"""Of the changes one of each kind, since a trace takes a second."""
+
+
+@pytest.mark.parametrize(("name", "kind"), [*((name, Net) for name in TRACED), ("a number", Sorted)])
 def test_a_changed_module_is_noticed(
     name: str, kind: type[Net], count: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
