@@ -32,7 +32,7 @@ from kdb.models import zoo
 from kdb.models.catalog import Catalog
 from kdb.planner.explain import explain
 from kdb.planner.rendering import render
-from kdb.queries import planning
+from kdb.queries import checking, planning
 from kdb.queries.bind import bind
 from kdb.results.maps import HeatMap
 from kdb.session.session import connect
@@ -95,8 +95,11 @@ class Explain:
         assert isinstance(query, syntax.Occlude)
         engine = Engine(default_settings())
         engine.settings.set("threads", self.threads)
-        planned, note = planning.first_round(engine, bind(query, self.arguments, self.catalog))
-        return render(explain(str(query), planned.physical, planned.history, planned.context, note), "text")
+        bound = bind(query, self.arguments, self.catalog)
+        planned, note = planning.first_round(engine, bound)
+        check = checking.planned(engine, bound, planned)
+        explained = explain(str(query), planned.physical, planned.history, planned.context, note, check=check)
+        return render(explained, "text")
 
 
 def explaining(name: str, scale: Scale) -> Row:

@@ -27,6 +27,7 @@ from kdb.frontends.graph import Call, Graph, Input, Ref
 from kdb.frontends.translate import translated
 from kdb.frontends.untouched import untouched
 from kdb.operators.network import Network
+from kdb.system.threads import quiet
 
 
 def trace(module: torch.nn.Module, shape: tuple[int, int, int]) -> Network:
@@ -53,12 +54,13 @@ def traced(module: torch.nn.Module, shape: tuple[int, int, int]) -> tuple[Networ
         graph, state = _recorded(program, module)
         tail = partial(make_tail, program.graph, graph.dtype)
         refused: dict[str, str] = {}
-        for _ in range(ROUNDS):
-            network, values = translated(graph, state, shape, tail, refused)
-            culprit = comparison.culprit(network, values) if comparison.differs(network) else None
-            if culprit is None:
-                return comparison.counted(network), graph
-            refused[culprit] = "its translation gives other values"
+        with quiet():
+            for _ in range(ROUNDS):
+                network, values = translated(graph, state, shape, tail, refused)
+                culprit = comparison.culprit(network, values) if comparison.differs(network) else None
+                if culprit is None:
+                    return comparison.counted(network), graph
+                refused[culprit] = "its translation gives other values"
         raise ModelError(f"the model cannot be translated: its network gives other logits, for {', '.join(refused)}")
     except ModelError:
         raise
