@@ -5,7 +5,6 @@ No trace is used before the network has given the module's logits for random ima
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kdb.errors import ModelError
 from kdb.frontends.axes import Traced
-from kdb.frontends.check import first_line
+from kdb.frontends.check import ALLOWED, doubled, first_line
 from kdb.frontends.fallback import TorchTail, as_traced, from_traced, result_of, value_of
 from kdb.frontends.untouched import untouched
 from kdb.kernels.base import FloatArray, Weight
@@ -31,8 +30,6 @@ from kdb.operators.sources import Opaque
 
 log = logging.getLogger(__name__)
 
-ALLOWED = 1e-4
-"""Of the largest logit, as a map that is exact allows."""
 EXPORTED = 5e-3
 """Of the largest logit, by which the exported graph may differ, a third of the digits: it computes some layers in
 another way, and weights that were never trained may magnify the rounding of float32."""
@@ -88,15 +85,15 @@ class Comparison:
         return run.culprit
 
     def counted(self, network: Network) -> Network:
-        """The network, whose opaque layer, if it has one, knows its multiply-adds and whether it picks by order."""
+        """The network, whose opaque layer, if it has one, knows its multiply-adds and what in it shows any rounding."""
         last = network.output
         if not isinstance(last.operator, Opaque):
             return network
         maps = self._maps(network, set(last.inputs))
         with FlopCounterMode(display=False) as counter:
             last.operator.tail([maps[name][:1] for name in last.inputs])
-        picks = last.operator.tail.picks if isinstance(last.operator.tail, TorchTail) else ""
-        operator = replace(last.operator, multiply_adds=int(counter.get_total_flops()) // 2, picks=picks)
+        jumps = last.operator.tail.jumps if isinstance(last.operator.tail, TorchTail) else ""
+        operator = replace(last.operator, multiply_adds=int(counter.get_total_flops()) // 2, jumps=jumps)
         return replace(network, nodes=(*network.nodes[:-1], replace(last, operator=operator)))
 
     def _are_others(self, found: torch.Tensor, share: float = ALLOWED, times: float = 2) -> bool:
@@ -116,7 +113,7 @@ class Comparison:
     def _exact(self) -> torch.Tensor | None:
         """The logits in float64, which decide in doubt; None if the module cannot be computed so."""
         try:
-            module = copy.deepcopy(self._module).double()
+            module = doubled(self._module)
             with untouched(module), torch.no_grad():
                 exact: torch.Tensor = module(self._images.double())
             return exact.detach().cpu().double()

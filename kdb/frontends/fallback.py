@@ -127,18 +127,21 @@ class TorchTail:
         return self._run([values[name] for name in self.crossing], BATCH.length)
 
     @property
-    def picks(self) -> str:
-        """The function by which it tells where in a map the largest values are, or the like; empty without one.
+    def jumps(self) -> str:
+        """In words, what in it shows any rounding; empty for nothing.
 
-        Among equal values it takes those that come first.  It is not asked of vectors, where values seldom are equal.
+        That is what works on the bits of numbers, or tells where in a map the largest values are: among equal values
+        those that come first, which rounding would tell apart.  In vectors values seldom are equal.
         """
-        if all(value.y is None and value.x is None for value in self.crossing.values()):
-            return ""
+        maps = any(value.y is not None or value.x is not None for value in self.crossing.values())
         for node in self._modules[torch.device("cpu")].graph.nodes:
             name = getattr(getattr(node.target, "overloadpacket", None), "__name__", "")
             second = any(user.target is operator.getitem and user.args[1] == 1 for user in node.users)
-            if name in _PLACES or (name in _PLACES_BESIDE and second):
-                return str(name)
+            if maps and (name in _PLACES or (name in _PLACES_BESIDE and second)):
+                return f"{name} takes the first of equal values, which rounding of deltas would tell apart"
+            masks = getattr(node.meta.get("val"), "dtype", None) == torch.bool
+            if (name.startswith("bitwise_") and not masks) or node.target is torch.ops.aten.view.dtype:
+                return f"{name} works on the bits of numbers, which rounding of deltas changes"
         return ""
 
     def _run(self, tensors: Sequence[torch.Tensor], n: int) -> torch.Tensor:

@@ -5,7 +5,6 @@ Nothing of kdb's trace, rules or kernels is used here: images go in, and what th
 
 from __future__ import annotations
 
-import copy
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdb.errors import ModelError
-from kdb.frontends.check import first_line
+from kdb.frontends.check import doubled, first_line
 from kdb.frontends.untouched import untouched
 from kdb.kernels.base import Array
 
@@ -60,7 +59,7 @@ class ModuleReference:
     def in_float64(self, images: Array) -> Logits | None:
         """[n, K] by a copy of the module in float64; None where it cannot be copied or does not run so."""
         try:
-            return self._run(_doubled(self._module), images, torch.float64)
+            return self._run(doubled(self._module), images, torch.float64)
         except Exception:  # whatever a module does in its forward, or holds that cannot be copied
             return None
 
@@ -99,16 +98,6 @@ class ModuleReference:
 
 def _dtype(module: nn.Module) -> torch.dtype:
     return next((weight.dtype for weight in module.parameters() if weight.is_floating_point()), torch.float32)
-
-
-def _doubled(module: nn.Module) -> nn.Module:
-    """A copy in float64, plain tensor attributes included."""
-    double = copy.deepcopy(module).eval().double()
-    for part in double.modules():
-        for name, value in vars(part).items():
-            if isinstance(value, Tensor) and value.is_floating_point():
-                setattr(part, name, value.double())
-    return double
 
 
 class _Activations(TorchDispatchMode):  # type: ignore[no-untyped-call]

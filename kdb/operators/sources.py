@@ -64,8 +64,8 @@ class Opaque(Operator):
     """Everything from the first layer outside the vocabulary on, evaluated in full by the model's own framework.
 
     ``because`` names what is outside.  ``multiply_adds`` of one position are as the framework counts them: operators
-    that it does not know, such as those that a user brings, count none.  ``picks`` is the function by which it tells
-    where in a map some values are; empty without one.
+    that it does not know, such as those that a user brings, count none.  ``jumps`` says what in it shows any
+    rounding, however small; empty for nothing.
     """
 
     label: ClassVar[str] = "opaque"
@@ -75,7 +75,7 @@ class Opaque(Operator):
     shape: Shape
     tail: Tail = field(repr=False, compare=False)
     multiply_adds: int = field(default=0, repr=False, compare=False)  # the identity is that of the first version
-    picks: str = field(default="", repr=False, compare=False)
+    jumps: str = field(default="", repr=False, compare=False)
 
     def params(self) -> tuple[tuple[str, str], ...]:
         """What made it opaque."""

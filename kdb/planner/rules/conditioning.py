@@ -29,15 +29,14 @@ def ill_conditioned(network: Network) -> Node | None:
     return next((node for node in _magnifying(network) if node.shape.size.area > 1), None)
 
 
-def order_matters(network: Network) -> str | None:
-    """In words, what takes the first of equal values of a map; None if nothing does.
+def jumps(network: Network) -> str | None:
+    """In words, what shows any rounding, however small; None if nothing does.
 
-    Under a patch of one colour whole regions of a map are equal, but not if they are sums of views and deltas.
+    Under a patch of one colour whole regions of a map are equal, for one, but not if they are sums of views and deltas.
     """
-    for node in network:
-        if isinstance(node.operator, Opaque) and node.operator.picks:
-            return f"{node.operator.picks} takes the first of equal values, which rounding of deltas would tell apart"
-    return None
+    return next(
+        (node.operator.jumps for node in network if isinstance(node.operator, Opaque) and node.operator.jumps), None
+    )
 
 
 def watched(network: Network) -> frozenset[str]:

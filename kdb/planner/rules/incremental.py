@@ -7,7 +7,7 @@ from dataclasses import replace
 from kdb.planner.plan import LogicalPlan
 from kdb.planner.rules.aggregates import first_aggregate, first_opaque
 from kdb.planner.rules.base import Context, Rule
-from kdb.planner.rules.conditioning import ill_conditioned, order_matters
+from kdb.planner.rules.conditioning import ill_conditioned, jumps
 
 
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
@@ -17,7 +17,7 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     """
     if (node := ill_conditioned(plan.network)) is not None:
         return f"{node.name} is a logarithm, root or quotient of values that may be near zero, which magnifies rounding"
-    if (because := order_matters(plan.network)) is not None:
+    if (because := jumps(plan.network)) is not None:
         return because
     cut = min(first_aggregate(plan.network, plan.frozen), first_opaque(plan.network, plan.frozen))
     if cut <= 1:
