@@ -117,18 +117,19 @@ class Trial:
     def truth(self) -> tuple[Logits, Logits]:
         """The module's own logits float64 [n + 1, K] at the positions and of the unmodified image: exact, in float32.
 
-        Where the module does not run in float64, float32 decides.
+        Where the module does not run in float64, float32 decides, and what it gives for one image at a time tells how
+        far it rounds.
         """
         image, content, aligned = self.prepared()
-        plain = self._logits(torch.float32, image, content, aligned)
-        if self.exact == torch.float32:
-            return plain, plain
-        try:
-            return self._logits(torch.float64, image, content, aligned), plain
-        except (RuntimeError, TypeError):  # as it mixes dtypes
-            return plain, plain
+        plain = self._logits(torch.float32, image, content, aligned, self.batch)
+        if self.exact != torch.float32:
+            try:
+                return self._logits(torch.float64, image, content, aligned, self.batch), plain
+            except (RuntimeError, TypeError):  # as it mixes dtypes
+                pass
+        return plain, self._logits(torch.float32, image, content, aligned, 1)
 
-    def _logits(self, dtype: torch.dtype, image: Tensor, content: Tensor, aligned: bool) -> Logits:
+    def _logits(self, dtype: torch.dtype, image: Tensor, content: Tensor, aligned: bool, batch: int) -> Logits:
         module = copy.deepcopy(self.module).eval().to(dtype)
         image, content = image.to(dtype, copy=True), content.to(dtype)
         height, width = self.patch
@@ -138,7 +139,7 @@ class Trial:
                 for y, x in self.positions
             ]
         else:
-            parts = [full_inference(module, image, content, self.patch, self.positions, batch=self.batch)]
+            parts = [full_inference(module, image, content, self.patch, self.positions, batch=batch)]
         with torch.inference_mode():
             parts.append(module(image[None]))
         return np.asarray(torch.cat(parts).flatten(1).numpy(), np.float64)

@@ -140,7 +140,7 @@ class Occlusion:
             except (ModelError, ExecutionError) as error:
                 suited = str(error)
         if checked is not None:
-            said = f"{suited}.  It is evaluated in full by the model, and so is right"
+            said = f"{suited}. It is evaluated in full by the model, and so is right"
             warnings.warn(said, VerificationWarning, stacklevel=3)
         elif suited not in self._warned:
             self._warned.add(suited)

@@ -117,7 +117,8 @@ class Occluder:
             return None
         numbers, unmodified = found.reshape(len(found), -1), rows(viewed.baseline.astype(np.float64))
         grid = np.arange(doubts.size).reshape(-1, *shape)
-        at = chosen(numbers, doubts.reshape(-1), count, settings["seed"], grid)
+        ends = [int(batch[at]) for batch in self._planned.physical.logical.batches for at in (0, -1)]
+        at = chosen(numbers, doubts.reshape(-1), count, settings["seed"], grid, ends=ends)
         images = [occlusions[i // n].applied(viewed.image, self._positions[[i % n]], self._patch) for i in at]
         ratios = worst(
             self._reference,

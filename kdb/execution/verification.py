@@ -10,6 +10,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Mapping
 from contextlib import AbstractContextManager
+from itertools import zip_longest
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -99,12 +100,14 @@ def chosen(
     seed: int,
     grid: IntArray | None = None,
     compared: Collection[int] = (),
+    ends: Collection[int] = (),
 ) -> IntArray:
     """Up to ``count`` positions to compare, of those at which all ``rows`` [rows, n] are numbers.
 
     The extremes of the row with the largest range; those that are least like their neighbours, where ``grid``
     [.., height, width] has the positions' places, -1 for none; those where a delta most nearly cancels, by ``doubts``
-    [n]; the rest those that were ``compared`` already, or random ones.
+    [n]; the rest those that were ``compared`` already, or random ones: every other of the ``ends`` of batches, where
+    what is wrong with a batch shows.
     """
     there = np.flatnonzero(np.isfinite(rows).all(axis=0))
     if not len(there):
@@ -113,7 +116,9 @@ def chosen(
     widest = int(np.argmax(np.ptp(values, axis=1)))
     extremes = there[[values[widest].argmin(), values[widest].argmax()]]
     outliers = there[:0] if grid is None else _largest(_unlikeness(rows[widest], grid), there)
-    others = np.random.default_rng(seed).permutation(there)
+    rng = np.random.default_rng(seed)
+    pairs = zip_longest(rng.permutation(np.intersect1d(np.array([*ends], np.int64), there)), rng.permutation(there))
+    others = [each for pair in pairs for each in pair if each is not None]
     first = [*extremes, *outliers, *_largest(doubts, there)]
     return np.array(list(dict.fromkeys([*first, *compared, *others]))[:count], np.int64)
 
@@ -166,23 +171,34 @@ def worst(
     """[n]: for each of the ``images`` [n, H, W, C] the worst difference of ``found`` [rows, n] over ``most`` [rows].
 
     ``rows`` makes the rows [rows, n] of logits [n, K].  Above :data:`DOUBT` the model in float64 decides, and twice
-    the model's own error in float32 is allowed too; where it does not run in float64, twice what it gives otherwise
-    for one image at a time.
+    the model's own error in float32 is allowed too; where it does not run in float64, or that does not suffice, also
+    twice what it gives otherwise for one image at a time.
     """
+
+    def logits(size: int) -> Rows:
+        return rows(np.concatenate([reference.logits(part) for part in _parts(images, size)]))
+
     with all_threads(threads), reference.several():
-        own = rows(np.concatenate([reference.logits(part) for part in _parts(images, AT_ONCE)]))
-        ratios = _over(found - own, most)
+        own = truth = logits(AT_ONCE)
+        ratios = _over(found - truth, most)
         if (ratios <= DOUBT).all():
             return ratios
+        noise = np.zeros_like(most)
         exact = [reference.in_float64(part) for part in _parts(images, AT_ONCE)]
         there = [part for part in exact if part is not None]
         if len(there) == len(exact):
             truth = rows(np.concatenate(there))
-            noise = own - truth
-        else:
-            truth = own
-            noise = rows(np.concatenate([reference.logits(part) for part in _parts(images, 1)])) - own
-    return _over(found - truth, np.maximum(most, 2 * np.nan_to_num(np.abs(noise)).max(axis=1)))
+            noise = _noise(own - truth)
+            ratios = _over(found - truth, np.maximum(most, 2 * noise))
+            if (ratios <= 1).all():
+                return ratios
+        noise = np.maximum(noise, _noise(logits(1) - own))
+    return _over(found - truth, np.maximum(most, 2 * noise))
+
+
+def _noise(difference: Rows) -> Rows:
+    """[rows]: the largest difference [rows, n]."""
+    return np.asarray(np.nan_to_num(np.abs(difference)).max(axis=1))
 
 
 def _parts(images: Array, size: int) -> list[Array]:

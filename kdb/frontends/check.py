@@ -125,11 +125,13 @@ def _run(module: torch.nn.Module, images: torch.Tensor, note: Note | None = None
 
     hooks = []
     for name, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):  # it takes no hooks
+            continue
         hooks.append(part.register_forward_pre_hook(partial(enter, name)))
         hooks.append(part.register_forward_hook(partial(leave, name)))
     try:
         with torch.no_grad():
-            return module(images)
+            return module(images.clone())  # a forward may write into its input
     except Exception as error:
         name, part, given = entered[-1] if entered else ("", module, ())
         layer = f"layer '{name}'" if name else "the model"

@@ -6,6 +6,7 @@ It computes in the dtypes that the graph had, whatever the network before it com
 from __future__ import annotations
 
 import copy
+import hashlib
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 
 from kdb.errors import ModelError
 from kdb.frontends.axes import BATCH, Atom, Traced, length
+from kdb.frontends.reach import content
 from kdb.frontends.translate import Symbol
 from kdb.kernels.base import Tail
 
@@ -125,6 +127,20 @@ class TorchTail:
     def of(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The logits that it makes of the values of the nodes ``crossing``, for a batch as that of the example."""
         return self._run([values[name] for name in self.crossing], BATCH.length)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256, in hexadecimal, of what it computes: functions, arguments and constants."""
+        module = self._modules[torch.device("cpu")]
+        digest = hashlib.sha256(f"{self._dtype} {[str(value) for value in self.crossing.values()]}".encode())
+        for node in module.graph.nodes:
+            digest.update(f"{node.name} {node.op} {node.target} {node.args} {node.kwargs};".encode())
+        for part in module.modules():
+            digest.update(str(part.code).encode() if isinstance(part, torch.fx.GraphModule) else b"")
+        for name, tensor in module.state_dict().items():
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+            digest.update(content(tensor))
+        return digest.hexdigest()
 
     @property
     def jumps(self) -> str:

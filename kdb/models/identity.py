@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from kdb.frontends.fallback import TorchTail
 from kdb.frontends.reach import content
 from kdb.kernels.base import FloatArray, Weight
 from kdb.models.fingerprint import fingerprint
@@ -44,7 +45,9 @@ def unexplained(network: Network, module: nn.Module) -> str:
     digest = hashlib.sha256()
     for node in network:
         if isinstance(node.operator, Opaque):
-            digest.update(f"{node.name} {fingerprint(node.operator.tail, hashlib.sha256)}".encode())
+            tail = node.operator.tail
+            told = tail.digest if isinstance(tail, TorchTail) else fingerprint(tail, hashlib.sha256)
+            digest.update(f"{node.name} {told}".encode())
         for name in node.operator.weights():
             if not _is_explained(name, network, node, tensors):
                 array, columns = _origin(network.parameters[name])

@@ -76,7 +76,8 @@ class ModuleReference:
                 found[path] = (whole.permute(1, 2, 0) if whole.ndim == 3 else whole[None, None]).numpy().copy()
 
         leaves = ((path, part) for path, part in self._module.named_modules() if not any(part.children()))
-        hooks = [part.register_forward_hook(partial(note, path)) for path, part in leaves]
+        told = ((path, part) for path, part in leaves if not isinstance(part, torch.jit.ScriptModule))
+        hooks = [part.register_forward_hook(partial(note, path)) for path, part in told]
         try:
             self._run(self._module, image[None], _dtype(self._module))
         finally:

@@ -70,7 +70,9 @@ class Evidence:
             return Verdict(Checked(int(self._by_model.sum()), 0.0))
         unmodified = scorer.rows(baseline[None])
         rows = np.full((len(unmodified), len(self._doubts)), np.nan) if self._rows is None else self._rows
-        cells = chosen(rows, self._doubts, count, settings["seed"], _grid(bound.selection), self._compared)
+        cells = chosen(
+            rows, self._doubts, count, settings["seed"], _grid(bound.selection), self._compared, self._ends()
+        )
         key = (bound.traced.identity, _digest(self._image), scorer.classes, scorer.kind)
         if self._unmodified is None and not bound.traced.model.shared:
             self._unmodified = self._engine.compared.get(key)
@@ -90,6 +92,15 @@ class Evidence:
         there = [self._compared[cell] for cell in cells.tolist()]
         cell = int(cells[np.argmax(there)]) if there else None
         return Verdict(Checked(len(cells), max([*there, self._unmodified])), self._unmodified, cell)
+
+    def _ends(self) -> list[int]:
+        """The cells that are first or last in a batch."""
+        found = []
+        for cells, planned in self._rounds:
+            logical = planned.physical.logical
+            if logical.duplicates is None:
+                found += [int(cells[batch[at]]) for batch in logical.batches for at in (0, -1)]
+        return found
 
     def to_blame(self, verdict: Verdict) -> str | None:
         """In words, what gives other values than the model itself; None where that cannot be told."""
@@ -125,7 +136,7 @@ def planned(engine: Engine, bound: BoundQuery, plan: Planned) -> str:
         return "every position is evaluated by the model itself"
     if count is None or bound.permissions.precision == "tf32":
         return "off; SET verify = auto compares with the model itself" if count is None else "none of tf32"
-    if not count:
+    if not count or not bound.permissions.exact:
         return "the unmodified image is compared with the model itself"
     most = min(count, len(bound.selection.cells))
     return f"{most} positions and the unmodified image are compared with the model itself"

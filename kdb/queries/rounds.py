@@ -164,7 +164,7 @@ class Rounds:
         """Evaluate every position by the model itself, since the check failed; a warning says so."""
         bound = self._query.bound
         failed = CheckFailed(verdict.checked, self._evidence.to_blame(verdict), verdict.unmodified > 1)
-        said = f"'{bound.traced.model.name}': {failed}.  It is evaluated in full by the model, and so is right"
+        said = f"'{bound.traced.model.name}': {failed}. It is evaluated in full by the model, and so is right"
         warnings.warn(said, VerificationWarning, stacklevel=2)
         self.strategy, self.scorer = Everything(len(bound.selection.cells), bound.query.approximate is not None), None
         self._cells, self._finished = self.strategy.propose(), 0

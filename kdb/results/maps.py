@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,6 +115,10 @@ class HeatMap:
             given = getattr(self, name)
             if given is not None and given.shape != expected:
                 raise ValueError(f"{name} must have the shape {expected}, not {given.shape}")
+        if self.score not in get_args(Score):
+            raise ValueError(f"score must be one of {', '.join(get_args(Score))}, not {self.score!r}")
+        if self.checked is not None and not (self.checked[0] >= 0 and self.checked[1] >= 0):
+            raise ValueError(f"checked must be a number of positions and a ratio, not {self.checked}")
         classes = self.values.shape[:1] if self.has_class_axis else ()
         if self.values.dtype != np.float32 or self.values.shape != classes + cells:
             raise ValueError(f"values {self.values.dtype}{self.values.shape} at positions {self.positions.shape}")

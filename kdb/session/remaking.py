@@ -20,7 +20,7 @@ from kdb.queries.sources import Found
 from kdb.results.maps import HeatMap
 from kdb.session.binding import Binder
 from kdb.session.environment import Environment
-from kdb.session.verifying import Own, Row, Verification
+from kdb.session.verifying import AGREES, NOTHING, Own, Row, Verification
 
 SHOWN = 16
 """Hexadecimal digits shown of an identity."""
@@ -45,7 +45,8 @@ def of_file(environment: Environment, statement: syntax.VerifyFile, arguments: A
         _harmless("model", saved.model, made.model),
         ("identity", *(each.model_identity[:SHOWN] for each in (saved, made)), _same(saved, made, "model_identity")),
         ("image", saved.source, origin, same_image),
-        ("class", *map(_classes, (saved, made)), _same(saved, made, "class_index")),
+        ("class", *map(_classes, (saved, made)), _same_classes(saved, made)),
+        ("score", saved.score, made.score, _same(saved, made, "score")),
         ("patch", *(_extent(each.patch) for each in (saved, made)), _same(saved, made, "patch")),
         ("stride", *(_extent(each.stride) for each in (saved, made)), _same(saved, made, "stride")),
         ("positions", *map(_count, (saved, made)), _same_positions(saved, made)),
@@ -55,7 +56,8 @@ def of_file(environment: Environment, statement: syntax.VerifyFile, arguments: A
         ("checked", *(_check(each.checked) for each in (saved, made)), None),
     ]
     differing = [str(row[0]) for row in rows if row[-1] is False]
-    line = f"differs in {', '.join(differing)}" if differing else "agrees"
+    compared = any(row[0] == "values" and row[-1] is not None for row in rows)
+    line = f"differs in {', '.join(differing)}" if differing else AGREES if compared else NOTHING
     return Verification(("field", "saved", "now", "agrees"), tuple(rows), (line, saved.query))
 
 
@@ -169,6 +171,13 @@ def _same(saved: HeatMap, made: HeatMap, field: str) -> bool:
     return bool(getattr(saved, field) == getattr(made, field))
 
 
+def _same_classes(saved: HeatMap, made: HeatMap) -> bool:
+    """Whether the classes are the same, and their labels where both models have any."""
+    (_, before, labels), (_, now, others) = saved.by_class(), made.by_class()
+    unnamed = [tuple(f"class {index}" for index in indices) for indices in (before, now)]
+    return before == now and (labels == others or labels == unnamed[0] or others == unnamed[1])
+
+
 def _harmless(field: str, saved: str, now: str) -> Row:
     """A row of what may differ."""
     return field, saved, now, True if saved == now else None
@@ -196,7 +205,8 @@ def _same_positions(saved: HeatMap, made: HeatMap) -> bool:
 def _count(heat_map: HeatMap) -> str:
     there = _there(heat_map)
     grid = "" if there.all() else f", on a grid of {there.size}"
-    return f"{int(heat_map.evaluated.sum())} of {int(there.sum())} evaluated{grid}"
+    evaluated = int((heat_map.evaluated.reshape(-1) & there).sum())
+    return f"{evaluated} of {int(there.sum())} evaluated{grid}"
 
 
 def _check(found: tuple[int, float] | None) -> str | None:

@@ -24,6 +24,9 @@ POSITIONS = 32
 AT_ONCE = 8
 """Images that the model itself takes at a time."""
 
+AGREES, NOTHING = "agrees", "nothing is judged"
+"""How the text of what was compared begins, unless it differs."""
+
 Row = tuple[Any, ...]
 
 
@@ -33,8 +36,8 @@ class Verification(Headed):
 
     @property
     def agrees(self) -> bool:
-        """Whether no row disagrees."""
-        return not any(row[-1] is False for row in self.rows)
+        """Whether values were compared and no row disagrees."""
+        return self.lines[0].startswith(AGREES)
 
 
 def of_query(environment: Environment, query: ImageQuery, heat_map: HeatMap) -> Verification:
@@ -69,7 +72,8 @@ def of_query(environment: Environment, query: ImageQuery, heat_map: HeatMap) -> 
         rows.append((y, x, labels[worst], float(values[worst, there[i]]), own_score, off, most_of_it, kind, agrees))
     judged = [row[-1] for row in rows if row[-1] is not None]
     wrong, left = judged.count(False), len(rows) - len(judged)
-    line = f"differs at {wrong} of {len(judged)} positions" if wrong else f"agrees at {len(judged)} positions"
+    line = f"differs at {wrong} of {len(judged)} positions" if wrong else f"{AGREES} at {len(judged)} positions"
+    line = line if judged else NOTHING
     line += f"; at {left} the value is not exact, and not judged" if left else ""
     lines = (line, str(replace(bound.query, into=None)))
     columns = ("y", "x", "class", "kdb", "model", "difference", "allowed", "value", "agrees")

@@ -345,3 +345,24 @@ def test_what_nobody_else_holds_is_looked_at_once(monkeypatch: pytest.MonkeyPatc
     for _ in range(3):
         db.execute(query, {"image": photos.photo("chelsea", (64, 64))})
     assert len(looked) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ((nn.GroupNorm(2, 4), nn.ReLU()), (nn.GroupNorm(2, 4), nn.ELU())),
+        ((nn.GroupNorm(2, 4), nn.ReLU()), (nn.GroupNorm(2, 4, eps=0.7), nn.ReLU())),
+    ],
+    ids=["an activation", "an epsilon"],
+)
+def test_what_lies_outside_the_vocabulary_is_part_of_the_identity(
+    one: tuple[nn.Module, ...], other: tuple[nn.Module, ...]
+) -> None:
+    identities = []
+    for middle in (one, other, one):
+        torch.manual_seed(0)
+        body = (nn.Conv2d(3, 4, 3), *middle, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+        db = kdb.connect()
+        db.register_model("net", nn.Sequential(*body), input_size=(SIDE, SIDE))
+        identities.append(db.execute("OCCLUDE $image WITH patch(9, 9) USING net", {"image": IMAGE}).model_identity)
+    assert identities[0] == identities[2] != identities[1]

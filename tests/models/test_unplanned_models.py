@@ -144,3 +144,39 @@ def test_models_that_differ_only_in_what_torch_evaluates_share_nothing() -> None
             query = f"OCCLUDE $x WITH patch(7, 5) STRIDE 6 USING {name} FOR ALL CLASSES SCORE logit"
             found[name] = db.execute(query, {"x": image}).baseline
     assert np.abs(found["halved"]).max() < 0.11 < np.abs(found["plain"]).max()
+
+
+class PartlyScripted(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scripted, self.head = torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())), nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.scripted(x).mean((2, 3)))
+
+
+class WritesIntoItsInput(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x.sub_(0.45).div_(0.2))
+
+
+@pytest.mark.parametrize("kind", [PartlyScripted, WritesIntoItsInput])
+def test_modules_that_need_care_are_right_or_refused(kind: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    module, image = kind().eval(), np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    query = "OCCLUDE $image WITH patch(8, 8) STRIDE 3 USING $m (input = (32, 32)) SCORE logit FOR CLASS 1"
+    try:
+        hm = kdb.connect().execute(query, {"image": image, "m": module})
+    except kdb.ModelError:
+        assert kind is PartlyScripted
+        return
+    occluded = torch.from_numpy(image / 255).permute(2, 0, 1).repeat(hm.values.size, 1, 1, 1)
+    for each, (y, x) in zip(occluded, hm.positions.reshape(-1, 2), strict=True):
+        each[:, y : y + 8, x : x + 8] = 0
+    with torch.no_grad():
+        expected = module.double()(occluded)[:, 1].numpy()
+    np.testing.assert_allclose(hm.values.reshape(-1), expected, rtol=0, atol=1e-3 * np.ptp(expected))

@@ -166,7 +166,8 @@ class TestAQuery:
         given = columns(found)
         assert set(given["value"]) == kinds and len(found) == POSITIONS
         assert [each is not None for each in given["agrees"]] == [each == "exact" for each in given["value"]]
-        assert found.agrees and "not exact, and not judged" in str(found)
+        assert found.agrees == ("exact" in kinds) and "not exact, and not judged" in str(found)
+        assert str(found).startswith("agrees" if "exact" in kinds else "nothing is judged")
 
     def test_into_writes_the_map_and_several_images_are_refused(self, db: Session, img: np.ndarray) -> None:
         run(db, f"VERIFY {QUERY} INTO 'map.npz'", {"img": img})
@@ -189,8 +190,8 @@ class TestAFile:
         assert found.agrees and found.columns == ("field", "saved", "now", "agrees")
         rows = fields(found)
         assert set(rows) == {
-            "kdb", "model", "identity", "image", "class", "patch", "stride", "positions", "baseline", "values", "exact",
-            "checked",
+            "kdb", "model", "identity", "image", "class", "score", "patch", "stride", "positions", "baseline", "values",
+            "exact", "checked",
         }  # fmt: skip
         assert all(agrees is True for field, (_, _, agrees) in rows.items() if field != "checked")
         assert rows["class"] == ("dog (1)", "dog (1)", True) and rows["image"] == ("img", "img", True)
