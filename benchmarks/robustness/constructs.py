@@ -660,8 +660,8 @@ def _autocast(m: Any, x: Tensor) -> Tensor:
 
 
 def _bits(x: Tensor) -> Tensor:
-    """Without the lower half of the mantissa, by the bits."""
-    return (x.contiguous().view(torch.int32) & ~0xFFF).view(torch.float32)
+    """The absolute value, by the bits: without that of the sign."""
+    return (x.contiguous().view(torch.int32) & 0x7FFFFFFF).view(torch.float32)
 
 
 def _written(x: Tensor) -> Tensor:
