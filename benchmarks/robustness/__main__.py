@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None, parts: Sequence[Part] = PARTS, 
             found[part.name].append(row)
             if new:
                 print(f"{part.name} {number:3}/{total} {_line(row)}", flush=True)
-    folder = options.out or (DOCS if len(chosen) == len(parts) else None)
+    folder = options.out or (DOCS if options.only is None else None)
     if folder is not None:
         write(folder, chosen, found)
     failed = {part.name: part.failures(found[part.name]) for part in chosen}
