@@ -40,16 +40,15 @@ def attributions(
 ) -> tuple[npt.NDArray[np.float64], Work, Checked | None]:
     """[numbers explained, C, H, W], the work it took, and how far it was checked against the model itself.
 
-    Raises ModelError where the trace does not give what the model gives, CheckFailed where the attributions do not,
-    ExecutionError where an output is not finite.
+    Raises CheckFailed where the trace or the attributions are not what the model gives, ExecutionError where an output
+    is not finite.
     """
     (images,), (windows,), (baseline,) = question.inputs, question.windows, question.baselines
     patch = _Patch(windows, baseline)
     _, ys, xs = windows.starts
     positions = np.stack(np.meshgrid(ys, xs, indexing="ij"), axis=-1).reshape(-1, 2)
-    reference = traced.reference
     occluder = Occluder(
-        engine, traced.network, traced.identity, reference, positions, patch.size, uniform=patch.uniform
+        engine, traced.network, traced.identity, traced.reference, positions, patch.size, uniform=patch.uniform
     )
     found, checks, finished = [], list[Checked | None](), 0
     for i, image in enumerate(images):

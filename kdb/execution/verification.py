@@ -116,11 +116,12 @@ def chosen(
     widest = int(np.argmax(np.ptp(values, axis=1)))
     extremes = there[[values[widest].argmin(), values[widest].argmax()]]
     outliers = there[:0] if grid is None else _largest(_unlikeness(rows[widest], grid), there)
-    rng = np.random.default_rng(seed)
-    pairs = zip_longest(rng.permutation(np.intersect1d(np.array([*ends], np.int64), there)), rng.permutation(there))
+    first = [*extremes, *outliers, *_largest(doubts, there), *compared]
+    rng, enough = np.random.default_rng(seed), count + len(first)
+    at_ends = np.intersect1d(np.array([*ends], np.int64), there)
+    pairs = zip_longest(rng.permutation(at_ends)[:enough], rng.permutation(there)[:enough])
     others = [each for pair in pairs for each in pair if each is not None]
-    first = [*extremes, *outliers, *_largest(doubts, there)]
-    return np.array(list(dict.fromkeys([*first, *compared, *others]))[:count], np.int64)
+    return np.array(list(dict.fromkeys([*first, *others]))[:count], np.int64)
 
 
 def _largest(values: npt.NDArray[np.floating], there: IntArray) -> IntArray:

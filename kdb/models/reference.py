@@ -122,6 +122,6 @@ class _Activations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not self._calls:
             return output
         for made, given in reversed(self._calls):
-            if made.data_ptr() == output.data_ptr() and made.numel() == output.numel():
+            if made.numel() == output.numel() and torch.equal(made.reshape(-1).to(output.dtype), output.reshape(-1)):
                 return given
         raise ModelError("the model's activation cannot be told from its output")

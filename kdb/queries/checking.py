@@ -134,8 +134,10 @@ def planned(engine: Engine, bound: BoundQuery, plan: Planned) -> str:
     count = wanted(engine.settings["verify"], len(bound.selection.cells))
     if plan.naive:
         return "every position is evaluated by the model itself"
-    if count is None or bound.permissions.precision == "tf32":
-        return "off; SET verify = auto compares with the model itself" if count is None else "none of tf32"
+    if count is None:
+        return "off; SET verify = auto compares with the model itself"
+    if bound.permissions.precision == "tf32":
+        return "none, since views of tf32 are not exact either"
     if not count or not bound.permissions.exact:
         return "the unmodified image is compared with the model itself"
     most = min(count, len(bound.selection.cells))
