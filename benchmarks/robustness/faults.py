@@ -431,26 +431,24 @@ def _swapped(i: int, j: int) -> Callable[[Wrapper, Draw], Wrapper]:
     return wrap
 
 
-def _scaled_result(original: Wrapper, d: Draw) -> Wrapper:
-    def wrapped(builder: Any, shape: Any, *args: Any, **keywords: Any) -> Any:
-        found = original(builder, shape, *args, **keywords)
-        if isinstance(found, tuple | list):
-            return found
-        d.hit()
-        return builder.pointwise("mul", found, 1 + d.size)
+def _changed_result(function: str, number: Callable[[Draw], float]) -> Callable[[Wrapper, Draw], Wrapper]:
+    """A translator whose result is changed by a pointwise ``function`` of it and a ``number``."""
 
-    return wrapped
+    def wrap(original: Wrapper, d: Draw) -> Wrapper:
+        def wrapped(builder: Any, shape: Any, *args: Any, **keywords: Any) -> Any:
+            found = original(builder, shape, *args, **keywords)
+            if isinstance(found, tuple | list):
+                return found
+            d.hit()
+            return builder.pointwise(function, found, number(d))
+
+        return wrapped
+
+    return wrap
 
 
-def _shifted_result(original: Wrapper, d: Draw) -> Wrapper:
-    def wrapped(builder: Any, shape: Any, *args: Any, **keywords: Any) -> Any:
-        found = original(builder, shape, *args, **keywords)
-        if isinstance(found, tuple | list):
-            return found
-        d.hit()
-        return builder.pointwise("add", found, d.size)
-
-    return wrapped
+_result_scaled = _changed_result("mul", lambda d: 1 + d.size)
+_result_offset = _changed_result("add", lambda d: d.size)
 
 
 def _ignored(original: Wrapper, d: Draw) -> Wrapper:
@@ -505,12 +503,19 @@ ON_TRANSLATORS: Mapping[str, Mapping[str, Callable[[Wrapper, Draw], Wrapper]]] =
         "weight and bias swapped": _swapped(1, 2),
         "mean and variance swapped": _swapped(3, 4),
     },
-    "relu": {"offset": _shifted_result, "scaled": _scaled_result, "ignored": _ignored},
+    "relu": {
+        "offset": _result_offset,
+        "scaled": _result_scaled,
+        "ignored": _ignored,
+    },
     "hardtanh": {"bound": _arguments(_2=_times), "ignored": _ignored},
-    "mean.dim": {"scaled": _scaled_result, "offset": _shifted_result},
-    "add.Tensor": {"scaled": _scaled_result, "ignored": _ignored},
-    "mul.Tensor": {"scaled": _scaled_result, "ignored": _ignored},
-    "sigmoid": {"scaled": _scaled_result, "ignored": _ignored},
+    "mean.dim": {
+        "scaled": _result_scaled,
+        "offset": _result_offset,
+    },
+    "add.Tensor": {"scaled": _result_scaled, "ignored": _ignored},
+    "mul.Tensor": {"scaled": _result_scaled, "ignored": _ignored},
+    "sigmoid": {"scaled": _result_scaled, "ignored": _ignored},
     "cat": {"reversed": _reversed},
 }
 
