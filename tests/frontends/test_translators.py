@@ -111,6 +111,9 @@ CASES: dict[str, Case] = {
     "reverse": Case(lambda x: aten.rsub.Scalar(x, 2, 3) + aten.rsub.Tensor(x, ramp(x, 4, 1, 1), alpha=2)),
     "reverse, of two": Case(lambda x: torch.rsub(x, F.relu(x), alpha=2)),
     "multiply": Case(lambda x: x * 3 * ramp(x, 4, 1, 1) * ramp(x, 6, 8) + aten.mul.Scalar(x, 2) * x),
+    "multiply by itself, each by each": Case(
+        lambda x: vector(x)[:, :, None] * vector(x)[:, None, :], "tensors of different layouts"
+    ),
     "divide": Case(lambda x: x / 3 / (ramp(x, 4, 1, 1) + 2) / (ramp(x, 6, 8) + 2) + aten.div.Scalar(x, 2)),
     "divide by": Case(lambda x: x / (1 + x.abs()) + 2 / (1 + x.abs()) + ramp(x, 8) / (2 + x.abs())),
     "divide by an integer tensor": Case(lambda x: x / torch.arange(1, 9)),
