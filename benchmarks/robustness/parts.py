@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from benchmarks.robustness import cancelling, modules, sabotage, stale
+from benchmarks.robustness import cancelling, crashes, fuzzed, modules, sabotage, stale
 from benchmarks.robustness.part import Part
 
-PARTS: tuple[Part, ...] = (modules.PART, cancelling.PART, stale.PART, sabotage.PART)
+PARTS: tuple[Part, ...] = (
+    modules.PART,
+    cancelling.PART,
+    stale.PART,
+    sabotage.PART,
+    fuzzed.QUERIES,
+    fuzzed.FILES,
+    crashes.PART,
+)

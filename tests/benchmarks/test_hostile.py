@@ -1,0 +1,58 @@
+"""Damaged queries and files, in processes that are watched: what the guard tells, and short runs of all targets."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from benchmarks.robustness import fuzzed
+from benchmarks.robustness.hostile import damage, guard
+from benchmarks.robustness.hostile.guard import FAULTS, watched
+from benchmarks.robustness.hostile.targets import TARGETS
+from tests.benchmarks.mischief import broken, mischief
+
+
+def test_the_guard_tells_of_all_that_there_may_not_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "SECONDS", 5.0)
+    monkeypatch.setattr(guard, "BYTES", 200 << 20)
+    found = watched(mischief, 0, 12)
+    assert found.outcomes == {"answered": 2, "raw": 2, "forbidden": 5, "crashed": 1, "slow": 1, "large": 1}
+    assert any("list index out of range" in each for each in found.details), found.details
+    assert any("without a message" in each for each in found.details)
+    assert found.growth > 200 << 20
+
+
+def test_a_target_that_cannot_be_prepared_is_no_result() -> None:
+    with pytest.raises(RuntimeError, match="nothing to damage"):
+        watched(broken, 0, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_is_damaged_is_answered_or_refused(name: str) -> None:
+    """A short run of each target, with a seed of its own."""
+    found = watched(TARGETS[name].prepare, 0, 5000 if name == "queries" else 30)
+    assert not {*found.outcomes} & {*FAULTS}, found.details
+    assert len(found.outcomes) > 1, "nothing is damaged, or nothing whole"
+
+
+def test_damage_changes_something_and_repeats_itself() -> None:
+    data = bytes(range(256))
+    changed = [damage.damaged(data, random.Random(seed)) for seed in range(100)]
+    assert sum(each != data for each in changed) > 95
+    assert changed == [damage.damaged(data, random.Random(seed)) for seed in range(100)]
+
+
+def test_faults_are_reported_with_what_repeats_them() -> None:
+    row = {
+        "case": "png 001",
+        "seed": 7,
+        "outcomes": {"answered": 3, "raw": 1, "BindError": 2},
+        "details": ["raw: 4: x"],
+    }
+    row |= {"slowest": 0.5, "growth": 3_000_000}
+    assert fuzzed.failures([row]) == ["png 001 (seed 7): raw 1; raw: 4: x"]
+    assert fuzzed.totals([row]) == {"attempts": 6, "answered": 3, "refused": 2, "faults": 1}
+    assert "| png | 6 | 3 | 2 | 1 | 0 |" in fuzzed.report([row])
+    assert len(fuzzed.QUERIES.cases()) == 100
