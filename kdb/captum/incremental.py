@@ -61,8 +61,7 @@ def attributions(
             report = partial(_report, on_progress, finished)
             doubts.append(occluder.run(viewed, occlusion, partial(drops.take, at), report))
             finished += len(positions)
-        shape = len(ys), len(xs)
-        checks.append(occluder.check(viewed, occlusions, drops.numbers, np.stack(doubts), drops.rows, shape))
+        checks.append(occluder.check(viewed, occlusions, drops.numbers, np.stack(doubts), drops.rows))
         found.append(windows.mean(drops.values.reshape(-1, *windows.counts)))
     done = [check for check in checks if check is not None]
     worst = Checked(sum(check.positions for check in done), max(check.worst for check in done)) if done else None

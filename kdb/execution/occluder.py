@@ -103,22 +103,22 @@ class Occluder:
         found: Rows,
         doubts: Doubts,
         rows: Callable[[Rows], Rows],
-        shape: tuple[int, int],
     ) -> Checked | None:
         """Compare with the model itself, as the setting ``verify`` says, what was ``found`` of one image.
 
         ``found`` [rows, occlusions, n] are numbers that ``rows`` makes of logits [n, K], ``doubts`` [occlusions, n]
-        what :meth:`run` returned; the positions are a grid of ``shape``.  Raises CheckFailed where they differ by more
-        than Exact allows.
+        what :meth:`run` returned.  Raises CheckFailed where they differ by more than Exact allows.
         """
         settings, (_, _, n) = self._engine.settings, found.shape
         count = wanted(settings["verify"], doubts.size)
         if count is None:
             return None
         numbers, unmodified = found.reshape(len(found), -1), rows(viewed.baseline.astype(np.float64))
-        grid = np.arange(doubts.size).reshape(-1, *shape)
+        # The maps of the occlusions one below the other.
+        below = np.arange(len(occlusions)) * (int(self._positions[:, 0].max(initial=0)) + 1)
+        places = (self._positions + np.stack([below, 0 * below], axis=1)[:, None]).reshape(-1, 2)
         ends = [int(batch[at]) for batch in self._planned.physical.logical.batches for at in (0, -1)]
-        at = chosen(numbers, doubts.reshape(-1), count, settings["seed"], grid, ends=ends)
+        at = chosen(numbers, doubts.reshape(-1), count, settings["seed"], places, ends=ends)
         images = [occlusions[i // n].applied(viewed.image, self._positions[[i % n]], self._patch) for i in at]
         ratios = worst(
             self._reference,

@@ -6,7 +6,6 @@ of.  The model itself is a :class:`Reference`: images in, logits out, with nothi
 
 from __future__ import annotations
 
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Mapping
 from contextlib import AbstractContextManager
@@ -15,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial import cKDTree
 
 from kdb.errors import ExecutionError
 from kdb.execution.stages import Occlusion
@@ -32,6 +32,8 @@ DOUBT = 0.5
 """From this share of what is allowed on, float64 decides."""
 FROM = 64
 """Positions from which a map is compared at some of them; of a smaller one, the unmodified image alone is."""
+NEIGHBOURS, FEW = 8, 3
+"""Of a position: most, as around a cell of a grid, and least, as at a corner."""
 REMEMBERED = 4096
 """Comparisons of unmodified images that are remembered."""
 AT_ONCE = 16
@@ -98,16 +100,16 @@ def chosen(
     doubts: npt.NDArray[np.floating],
     count: int,
     seed: int,
-    grid: IntArray | None = None,
+    places: IntArray | None = None,
     compared: Collection[int] = (),
     ends: Collection[int] = (),
 ) -> IntArray:
     """Up to ``count`` positions to compare, of those at which all ``rows`` [rows, n] are numbers.
 
-    The extremes of the row with the largest range; those that are least like their neighbours, where ``grid``
-    [.., height, width] has the positions' places, -1 for none; those where a delta most nearly cancels, by ``doubts``
-    [n]; the rest those that were ``compared`` already, or random ones: every other of the ``ends`` of batches, where
-    what is wrong with a batch shows.
+    The extremes of the row with the largest range; those that are least like their neighbours, where ``places`` [n, 2]
+    says where the positions are; those where a delta most nearly cancels, by ``doubts`` [n]; the rest those that
+    were ``compared`` already, or random ones: every other of the ``ends`` of batches, where what is wrong with a batch
+    shows.
     """
     there = np.flatnonzero(np.isfinite(rows).all(axis=0))
     if not len(there):
@@ -115,8 +117,8 @@ def chosen(
     values = rows[:, there]
     widest = int(np.argmax(np.ptp(values, axis=1)))
     extremes = there[[values[widest].argmin(), values[widest].argmax()]]
-    outliers = there[:0] if grid is None else _largest(_unlikeness(rows[widest], grid), there)
-    first = [*extremes, *outliers, *_largest(doubts, there), *compared]
+    outliers = there[:0] if places is None else there[_largest(_unlikeness(values[widest], places[there]))]
+    first = [*extremes, *outliers, *there[_largest(doubts[there])], *compared]
     rng, enough = np.random.default_rng(seed), count + len(first)
     at_ends = np.intersect1d(np.array([*ends], np.int64), there)
     pairs = zip_longest(rng.permutation(at_ends)[:enough], rng.permutation(there)[:enough])
@@ -124,28 +126,25 @@ def chosen(
     return np.array(list(dict.fromkeys([*first, *others]))[:count], np.int64)
 
 
-def _largest(values: npt.NDArray[np.floating], there: IntArray) -> IntArray:
-    """Those two of the positions ``there`` at which ``values`` [n] are largest, and not zero."""
-    two = there[np.argsort(-values[there], kind="stable")][:2]
+def _largest(values: npt.NDArray[np.floating]) -> IntArray:
+    """Of ``values`` [n] the indices of the largest two that are not zero."""
+    two = np.argsort(-values, kind="stable")[:2]
     return two[values[two] > 0]
 
 
-def _unlikeness(values: npt.NDArray[np.float64], grid: IntArray) -> npt.NDArray[np.float64]:
-    """[n]: how far each of ``values`` [n] is from the median of its neighbours in the ``grid``; 0 without any.
+def _unlikeness(values: npt.NDArray[np.float64], places: IntArray) -> npt.NDArray[np.float64]:
+    """[n]: how far each of ``values`` [n] is from the median of its neighbours, by ``places`` [n, 2].
 
-    A map is smooth, since neighbouring patches overlap: a few wrong values stand out.
+    A map is smooth, since neighbouring patches overlap: a few wrong values stand out.  Distances are counted in rows
+    and columns of places, whatever the strides are; neighbours are the eight nearest, but of those farther away than
+    the third none, as at corners.
     """
-    height, width = grid.shape[-2:]
-    margin = ((0, 0), (1, 1), (1, 1))
-    laid = np.pad(np.append(values, np.nan)[grid].reshape(-1, height, width), margin, constant_values=np.nan)
-    around = [(y, x) for y in range(3) for x in range(3) if (y, x) != (1, 1)]
-    neighbours = np.stack([laid[:, y : y + height, x : x + width] for y, x in around])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of positions without neighbours
-        far = np.abs(laid[:, 1:-1, 1:-1] - np.nanmedian(neighbours, axis=0)).reshape(grid.shape)
-    found = np.zeros(len(values))
-    found[grid[grid >= 0]] = np.nan_to_num(far[grid >= 0])
-    return found
+    if len(values) < FEW + 2:
+        return np.zeros(len(values))
+    ranks = np.stack([np.unique(axis, return_inverse=True)[1] for axis in places.T], axis=1)
+    far, near = cKDTree(ranks).query(ranks, k=min(NEIGHBOURS + 1, len(values)), p=np.inf)
+    around = np.where(far <= far[:, FEW, None], values[near], np.nan)[:, 1:]  # without itself, which is nearest
+    return np.asarray(np.abs(values - np.nanmedian(around, axis=1)))
 
 
 class Compared:

@@ -13,7 +13,6 @@ from kdb.execution.verification import Checked, Rows, allowed, chosen, wanted, w
 from kdb.geometry import IntArray
 from kdb.kernels.base import Array
 from kdb.queries.bind import BoundQuery, ImageQuery
-from kdb.queries.positions import Selection
 from kdb.queries.scoring import Scorer
 
 
@@ -70,9 +69,8 @@ class Evidence:
             return Verdict(Checked(int(self._by_model.sum()), 0.0))
         unmodified = scorer.rows(baseline[None])
         rows = np.full((len(unmodified), len(self._doubts)), np.nan) if self._rows is None else self._rows
-        cells = chosen(
-            rows, self._doubts, count, settings["seed"], _grid(bound.selection), self._compared, self._ends()
-        )
+        places = bound.selection.positions
+        cells = chosen(rows, self._doubts, count, settings["seed"], places, self._compared, self._ends())
         key = (bound.traced.identity, _digest(self._image), scorer.classes, scorer.kind)
         if self._unmodified is None and not bound.traced.model.shared:
             self._unmodified = self._engine.compared.get(key)
@@ -113,16 +111,6 @@ class Evidence:
                     position = int(found[0] if duplicates is None else duplicates[found[0]])
                 return self._engine.to_blame(planned, reference, self._image, occlusion, position)
         return None
-
-
-def _grid(selection: Selection) -> IntArray | None:
-    """[rows, cols]: which of the selected positions lies where, -1 for those left out; None after AT."""
-    shape = selection.grid.shape[:-1]
-    if len(shape) != 2:
-        return None
-    grid = np.full(shape[0] * shape[1], -1, np.int64)
-    grid[selection.cells] = np.arange(len(selection.cells))
-    return grid.reshape(shape)
 
 
 def _digest(image: Array) -> str:
