@@ -288,7 +288,10 @@ class HeatMaps(Sequence[HeatMap]):
         template without ``{stem}`` or with another placeholder, an unknown extension, and sources that would share a
         file; and later for a file that cannot be written.
         """
-        paths = files_of_several(template, self.sources)
+        return self.save_to(files_of_several(template, self.sources))
+
+    def save_to(self, paths: Sequence[FilePath]) -> list[Path]:
+        """The same to these files, one for each source; those written, in order."""
         return [heat_map.save(paths[i]) for i, heat_map in self._succeeded()]
 
     def to_dataframe(self) -> Any:

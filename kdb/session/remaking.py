@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdb.errors import BindError, ParseError, UnknownName
+from kdb.images import reading as images
 from kdb.images.preprocessing import Prepared
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
@@ -31,7 +32,7 @@ def of_file(environment: Environment, statement: syntax.VerifyFile, arguments: A
 
     Raises ExecutionError for a file that is no heat map, BindError where it does not say enough to make the map again.
     """
-    saved = HeatMap.load(statement.path)
+    saved = HeatMap.load(environment.root.path(statement.path))
     query, arguments = _as_saved(saved, statement, arguments)
     found = _image(saved, query, arguments, environment)
     source = None if found is None else found[1]()  # before the model, which takes longer to fail
@@ -101,14 +102,15 @@ def _image(saved: HeatMap, query: syntax.Occlude, arguments: Arguments, environm
     name = source.text if isinstance(source, syntax.Name) else None
     name = source.name if isinstance(source, syntax.Parameter) else name
     if name in arguments.named or (isinstance(source, syntax.Name) and name in registered):
-        found, _ = sources.find(source, arguments, registered)
+        found, _ = sources.find(source, arguments, registered, environment.root)
         of_that_name = found if len(found) == 1 else [each for each in found if each[0] == saved.source]
         if len(of_that_name) != 1:
             raise BindError(f"a map is of one image; {source} are {len(found)}, of which the map does not name one")
         return of_that_name[0]
-    if saved.source is not None and saved.source != name and os.path.isfile(saved.source):
-        return sources.find(syntax.Text(saved.source), arguments, registered)[0][0]
-    return None
+    if saved.source is None or saved.source == name:
+        return None
+    file = environment.root.path(saved.source)
+    return (saved.source, lambda: images.load_image(file)) if os.path.isfile(file) else None
 
 
 def _bound(binder: Binder, query: syntax.Occlude, arguments: Arguments, statement: syntax.VerifyFile) -> BoundQuery:
