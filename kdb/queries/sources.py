@@ -65,8 +65,9 @@ def _one(value: Any, name: str | None, root: Root) -> Found:
 
 
 def check_writable(path: str, root: Root = ANYWHERE) -> None:
-    """Raise ExecutionError, before anything is computed, if the file ``path`` of INTO cannot be written; BindError if it
-    is outside the ``root``.
+    """Raise ExecutionError, before anything is computed, if the file ``path`` of INTO cannot be written.
+
+    Raises BindError if it is outside the ``root``.
     """
     check_template(path)
     file_format(path)

@@ -382,7 +382,7 @@ class TestWhatIsRefused:
             kept.keep_tuning(subject, Tuning(np.ones((1, 7)), np.ones(7)))
             for text in rows:
                 kept._write("UPDATE tunings SET tuning = ?", (text,))
-                with pytest.raises(kdb.BindError, match="tunings the row of 'identity'.*TUNE again"):
+                with pytest.raises(kdb.BindError, match=r"tunings the row of 'identity'.*TUNE again"):
                     kept.tuning(subject)
 
     def test_one_whose_rows_have_no_end(self, path: Path) -> None:
