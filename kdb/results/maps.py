@@ -292,7 +292,15 @@ class HeatMaps(Sequence[HeatMap]):
 
     def save_to(self, paths: Sequence[FilePath]) -> list[Path]:
         """The same to these files, one for each source; those written, in order."""
-        return [heat_map.save(paths[i]) for i, heat_map in self._succeeded()]
+        written: list[Path] = []
+        try:
+            for i, heat_map in self._succeeded():
+                written.append(heat_map.save(paths[i]))
+        except Interrupted as stopped:
+            last = f", the last to '{written[-1]}'" if written else ""
+            count = f"{len(written)} of {len(paths)} maps are written{last}"
+            raise Interrupted(f"{stopped}; {count}", stopped.partial) from stopped
+        return written
 
     def to_dataframe(self) -> Any:
         """The concatenated data frames of all heat maps; images that failed are left out with a warning."""

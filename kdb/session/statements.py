@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import singledispatchmethod
 from typing import Any
 
-from kdb.errors import BindError
+from kdb.errors import BindError, Interrupted
 from kdb.execution.settings import earlier_names, shown
 from kdb.geometry import Size
 from kdb.language import syntax
@@ -55,7 +56,8 @@ class Statements:
         found, several = binder.find_images(query, arguments)
         if not several:
             bound_on = binder.bind_on(query, arguments, found[0])
-            heat_map = evaluation.run(environment.engine, bound_on, environment.on_progress).heat_map
+            with _telling(query):
+                heat_map = evaluation.run(environment.engine, bound_on, environment.on_progress).heat_map
             self._save(heat_map, query, found)
             return heat_map
         # Bound once, so that what is wrong with the query is said now, not once an image.
@@ -117,7 +119,8 @@ class Statements:
             if several and len(found) != 1:
                 raise BindError(f"EXPLAIN ANALYZE runs one image; {len(found)} are given")
             bound_on = self._binder.bind_on(query, arguments, found[0])
-            run = evaluation.run(engine, bound_on, self._environment.on_progress, analyze=True)
+            with _telling(query):
+                run = evaluation.run(engine, bound_on, self._environment.on_progress, analyze=True)
             self._save(run.heat_map, query, found)
             explained = explain(
                 str(query),
@@ -139,9 +142,16 @@ class Statements:
         if several and len(found) != 1:
             raise BindError(f"VERIFY runs one image; {len(found)} are given")
         bound_on = self._binder.bind_on(query, arguments, found[0])
-        heat_map = evaluation.run(self._environment.engine, bound_on, self._environment.on_progress).heat_map
+        with _telling(query):
+            heat_map = evaluation.run(self._environment.engine, bound_on, self._environment.on_progress).heat_map
         self._save(heat_map, query, found)
-        return verifying.of_query(self._environment, bound_on, heat_map)
+        try:
+            return verifying.of_query(self._environment, bound_on, heat_map)
+        except KeyboardInterrupt as stopped:
+            written = "" if query.into is None else f", which is written to '{query.into}'"
+            raise Interrupted(
+                f"interrupted while the model itself was run, after the map was made{written}"
+            ) from stopped
 
     @_run.register
     def _verify_file(self, statement: syntax.VerifyFile, arguments: Arguments) -> Result:
@@ -246,3 +256,14 @@ class Statements:
             on, rates = "gpu " if i else "", profile.rates
             rows += [(on + kind, width, round(rate / 1e9, 1)) for kind in sorted(rates) for width, rate in rates[kind]]
         return Table(("work", "width", "Gmac/s"), tuple(rows))
+
+
+@contextmanager
+def _telling(query: syntax.Occlude) -> Iterator[None]:
+    """Around the work on the map of the only image: Ctrl-C says what became of the file that the query names."""
+    try:
+        yield
+    except Interrupted as stopped:
+        if query.into is None:
+            raise
+        raise Interrupted(f"{stopped}; nothing is written to '{query.into}'", stopped.partial) from stopped

@@ -609,6 +609,21 @@ def test_an_interruption_is_not_kept() -> None:
     assert maps[0].complete
 
 
+@pytest.mark.parametrize(
+    ("done", "said"), [(0, "0 of 3 maps are written"), (2, "2 of 3 maps are written, the last to")]
+)
+def test_an_interruption_says_what_is_written(tmp_path: Path, done: int, said: str) -> None:
+    def compute(i: int) -> HeatMap:
+        if i == done:
+            raise Interrupted("interrupted after 3 of 9 positions")
+        return small()
+
+    with pytest.raises(Interrupted, match=f"^interrupted after 3 of 9 positions; {said}") as caught:
+        HeatMaps(["a.png", "b.png", "c.png"], compute).save(f"{tmp_path}/{{stem}}.npz")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.npz", "b.npz"][:done]
+    assert done == 0 or str(tmp_path / "b.npz") in str(caught.value)
+
+
 def test_threads_compute_an_item_once() -> None:
     arrived = threading.Barrier(8)
     maps, computed = photos()

@@ -708,6 +708,20 @@ class TestInterruption:
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("kdb-worker")]
         np.testing.assert_allclose(db.execute(self.QUERY).values, whole.values, atol=1e-6)
 
+    def test_ctrl_c_says_what_is_written(self, db: Session, tmp_path: Path) -> None:
+        def press(done: int, total: int) -> None:
+            raise KeyboardInterrupt
+
+        into = tmp_path / "heat.npz"
+        db.progress = press
+        try:
+            for query in (self.QUERY, f"EXPLAIN ANALYZE {self.QUERY}", f"VERIFY {self.QUERY}"):
+                with pytest.raises(Interrupted, match=f"^interrupted.*; nothing is written to '{into}'$"):
+                    db.execute(f"{query} INTO '{into}'")
+        finally:
+            db.progress = None
+        assert list(tmp_path.iterdir()) == []
+
     def test_ctrl_c_waits_for_foreign_code(self) -> None:
         reached = []
         with pytest.raises(KeyboardInterrupt), deferred():
