@@ -57,6 +57,11 @@ class Session:
         return self._environment.settings
 
     @property
+    def root(self) -> Root:
+        """The folder that all paths of statements stay under, if there is one."""
+        return self._environment.root
+
+    @property
     def progress(self) -> Progress | None:
         """What is called with (positions finished, positions in all) while a map is computed."""
         return self._environment.on_progress

@@ -13,8 +13,8 @@ from platformdirs import user_cache_path
 
 from kdb.system.files import write_atomically
 
-TRACES = 256 << 20
-"""Most bytes of all traces: a trace of a usual network has a tenth to one mebibyte, so that hundreds are kept."""
+TRACES = 64 << 20
+"""Most bytes of all traces: one of a usual network has tens of kibibytes, so that a thousand and more are kept."""
 
 
 def folder() -> Path:
