@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from packaging.requirements import Requirement
 
@@ -133,8 +133,7 @@ def _threads() -> Iterator[Row]:
 
     from kdb.execution.settings import cores
 
-    there = os.cpu_count() or 1
-    yield "cores", f"{cores()} for this process, of {there}", OK
+    yield "cores", f"{cores()} for this process, of {os.cpu_count()}", OK
     chosen = {
         name: os.environ[name] for name in ("KDB_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS") if name in os.environ
     }
@@ -144,9 +143,10 @@ def _threads() -> Iterator[Row]:
         if pool["user_api"] == "blas":
             kind = f" for {pool['architecture']}" if pool.get("architecture") else ""
             yield "BLAS", f"{pool['internal_api']} {pool['version']}{kind}, {pool['num_threads']} threads", OK
-    onednn = "oneDNN" if torch.backends.mkldnn.is_available() else "no oneDNN, so that convolutions are slow"
-    state = OK if torch.backends.mkldnn.is_available() else WARNING
-    yield "torch on CPU", f"{torch.backends.cpu.get_cpu_capability()}, {onednn}", state
+    mkldnn: Any = torch.backends.mkldnn  # which has no type hints
+    there = mkldnn.is_available()
+    onednn = "oneDNN" if there else "no oneDNN, so that convolutions are slow"
+    yield "torch on CPU", f"{torch.backends.cpu.get_cpu_capability()}, {onednn}", OK if there else WARNING
 
 
 def _memory() -> Iterator[Row]:
