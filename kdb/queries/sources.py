@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from kdb.errors import BindError, ExecutionError, did_you_mean
+from kdb.errors import BindError, ExecutionError, did_you_mean, reason
 from kdb.images import reading as images
 from kdb.images.reading import SourceImage
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.results.files import check_template, file_format, files_of_several, filled_in
-from kdb.system.files import followed
+from kdb.system.files import followed, mode_kept
 from kdb.system.paths import ANYWHERE, Root
 
 Found = tuple[str | None, Callable[[], SourceImage]]
@@ -71,13 +70,16 @@ def check_writable(path: str, root: Root = ANYWHERE) -> None:
     """
     check_template(path)
     file_format(path)
-    folder = followed(root.path(path)).parent
+    file = followed(root.path(path))
+    folder = file.parent
     if not folder.is_dir():
         raise ExecutionError(f"cannot write '{path}': there is no folder '{folder}'")
     if not os.access(folder, os.W_OK):
         raise ExecutionError(f"cannot write '{path}': the folder '{folder}' is not writable")
-    if Path(root.path(path)).is_dir():
-        raise ExecutionError(f"cannot write '{path}': it is a folder")
+    try:
+        mode_kept(file)
+    except OSError as error:
+        raise ExecutionError(f"cannot write '{path}': {reason(error)}") from error
 
 
 def check_apart(path: str, found: Sequence[Found], several: bool, root: Root = ANYWHERE) -> None:

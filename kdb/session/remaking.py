@@ -117,7 +117,10 @@ def _image(saved: HeatMap, query: syntax.Occlude, arguments: Arguments, environm
         return of_that_name[0]
     if saved.source is None or saved.source == name:
         return None
-    file = environment.root.path(saved.source)
+    try:
+        file = environment.root.path(saved.source)
+    except BindError as error:
+        raise BindError(f"{error}; the map names it as its image") from None
     return (saved.source, lambda: images.load_image(file)) if os.path.isfile(file) else None
 
 

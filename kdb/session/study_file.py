@@ -57,6 +57,8 @@ def opened(path: str | None) -> sqlite3.Connection:
     """The database at ``path``, made where there is none; in memory without a path.  Raises as Study says."""
     if path is None:
         return _new()
+    if path == ":memory:":  # SQLite's word
+        raise BindError("connect() without a path keeps a session in memory; ':memory:' would be the name of a file")
     with told(path):
         file = followed(path)
         if not os.path.lexists(file):
@@ -87,6 +89,8 @@ def told(path: str | None) -> Iterator[None]:
         if name in _DAMAGED:
             raise BindError(f"the study '{path}' is damaged, or no study of kdb: {error}") from error
         raise ExecutionError(f"cannot use the study '{path}': {_REASONS.get(name, error)}") from error
+    except UnicodeDecodeError as error:  # SQLite quotes what it found in its message
+        raise BindError(f"the study '{path}' is damaged: its tables have names that are no text") from error
     except OSError as error:
         raise ExecutionError(f"cannot use the study '{path}': {reason(error)}") from error
     except ValueError as error:  # a NUL character in the path
@@ -155,6 +159,9 @@ def _check(database: sqlite3.Connection, path: str) -> None:
         )
     if missing := expected - found:
         raise BindError(f"the study '{path}' is damaged: the {' '.join(max(missing)[:2])} is missing")
+    ((pages,), (size,)) = (database.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size"))
+    if os.path.getsize(path) < pages * size:
+        raise BindError(f"the study '{path}' is damaged: its end is missing")
     (sound,) = database.execute("PRAGMA quick_check(1)").fetchone()
     if sound != "ok":
         raise BindError(f"the study '{path}' is damaged: {' '.join(str(sound).split())}")

@@ -42,7 +42,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], 
     stays.  Raises OSError, also for what is no regular file and for a file that may not be written.
     """
     path = followed(path)
-    mode = _mode(path)
+    mode = mode_kept(path)
     with _filled(path, write, private or mode is not None) as temporary:
         if mode is not None and not private:
             os.chmod(temporary, mode)
@@ -60,6 +60,24 @@ def create_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]],
         except OSError:  # a file system without hard links: exclusive all the same, though not atomic
             with open(path, "xb") as file:
                 file.write(temporary.read_bytes())
+
+
+def mode_kept(path: str | os.PathLike[str]) -> int | None:
+    """The permissions that a file at ``path`` keeps when it is replaced, None if there is none yet.
+
+    Raises OSError for what is not replaced: a folder, a device, a file that is read-only.
+    """
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError("it is a folder")
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("it is no regular file")
+    if not os.access(path, os.W_OK):
+        raise PermissionError("the file that is there is read-only")
+    return stat.S_IMODE(status.st_mode)
 
 
 @contextmanager
@@ -81,23 +99,6 @@ def _filled(path: Path, write: Callable[[IO[bytes]], object], private: bool) -> 
         with contextlib.suppress(OSError):  # renamed, or never made; on another error that one is told
             temporary.unlink()
     _sync_folder(path.parent)
-
-
-def _mode(path: Path) -> int | None:
-    """The permissions of the file at ``path``, None if there is none; raises OSError for one that is not to be
-    replaced.
-    """
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return None
-    if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError("it is a folder")
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError("it is no regular file")
-    if not os.access(path, os.W_OK):
-        raise PermissionError("the file that is there is read-only")
-    return stat.S_IMODE(status.st_mode)
 
 
 def _sync_folder(folder: Path) -> None:

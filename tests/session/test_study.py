@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import kdb
@@ -291,6 +291,7 @@ class TestWhatIsRefused:
         os.mkfifo(tmp_path / "pipe.kdb")
         wrong = {
             tmp_path: "a folder",
+            ":memory:": "without a path",
             tmp_path / "missing" / "study.kdb": "there is no folder",
             tmp_path / "empty.kdb": "an empty file; remove it",
             tmp_path / "pipe.kdb": "a special file",
@@ -300,21 +301,22 @@ class TestWhatIsRefused:
                 kdb.connect(path)
         assert (tmp_path / "empty.kdb").read_bytes() == b""
 
-    @given(st.integers(0, 7), st.floats(0, 1), st.booleans())
+    @given(st.integers(0, 9 * 4096 - 1), st.booleans())
+    @example(3264, False)  # the name of a table
+    @example(9 * 4096 - 1, True)
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-    def test_a_damaged_or_truncated_one(self, tmp_path: Path, page: int, share: float, cut: bool) -> None:
+    def test_a_damaged_or_truncated_one(self, tmp_path: Path, at: int, cut: bool) -> None:
         path = tmp_path / "damaged.kdb"
         path.unlink(missing_ok=True)
         kept = Study(path)
         kept.keep_setting("seed", 3)
         kept.close()
         data = bytearray(path.read_bytes())
-        at = min(int(share * len(data)), len(data) - 1)
+        assert len(data) == 9 * 4096
         if cut:
             del data[at:]
         else:
-            begin = page * 4096 + at % 4096
-            data[begin : begin + 64] = b"\xff" * len(data[begin : begin + 64])
+            data[at : at + 64] = b"\xff" * len(data[at : at + 64])
         path.write_bytes(bytes(data))
         try:
             found = Study(path)
@@ -409,3 +411,22 @@ def test_a_created_model_says_what_it_came_from(weights: Path) -> None:
     created = CreatedModel.of(model, str(weights), {"arch": "resnet18", "input": 32})
     assert created.origin == str(weights) and created.input == "3x32x32" and len(created.sha256) == 64
     assert created.load(ANYWHERE).input_shape == model.input_shape
+
+
+def test_a_model_that_cannot_be_read_is_a_model_error(
+    path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with kdb.connect(path) as db:
+        db.execute(f"CREATE MODEL net FROM '{weights}' (arch = 'resnet18', input = 32)")
+    real = open
+
+    def refused(file: object, *arguments: object, **keywords: object) -> object:
+        if file == str(weights):
+            raise PermissionError(13, "Permission denied")
+        return real(file, *arguments, **keywords)  # type: ignore[call-overload]
+
+    monkeypatch.setattr("builtins.open", refused)
+    with kdb.connect(path) as db, pytest.raises(kdb.ModelError, match=f"cannot read '{weights}': Permission denied"):
+        db.execute("OCCLUDE $image USING net", {"image": IMAGE})
+    with kdb.connect() as db, pytest.raises(kdb.ModelError, match=f"cannot read '{weights}': Permission denied"):
+        db.execute(f"CREATE MODEL net FROM '{weights}' (arch = 'resnet18', input = 32)")
