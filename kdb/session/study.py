@@ -161,8 +161,8 @@ def _model(name: object, path: object, sha256: object, options: object, origin: 
     found, where, digest = _json(options), _text(path), _text(sha256)
     if not isinstance(found, dict):
         raise ValueError("has options that are no JSON object")
-    if not os.path.isabs(where):
-        raise ValueError(f"has a path that is not absolute, {where!r}")
+    if not where or "\0" in where:
+        raise ValueError(f"has {where!r} for a path")
     if not _SHA256.fullmatch(digest):
         raise ValueError(f"has {digest[:80]!r} for a SHA-256")
     return CreatedModel(_text(name), where, digest, found, _text(origin), _text(size))

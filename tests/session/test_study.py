@@ -359,7 +359,7 @@ class TestWhatIsRefused:
             ("settings VALUES ('seed', CAST(x'ff' AS TEXT))", "not UTF-8"),
             (f"settings VALUES ('seed', '{'[' * 100_000}')", "'seed'"),
             ("settings VALUES ('seed', zeroblob(17000000))", "too big"),
-            ("models VALUES ('net', 'net.pt', 'x', '{}', '', '')", "models the row of 'net' has a path that is not"),
+            ("models VALUES ('net', '', 'x', '{}', '', '')", "models the row of 'net' has '' for a path"),
             ("models VALUES ('net', '/net.pt', 'x', '{}', '', '')", "'x' for a SHA-256"),
             ("models VALUES ('net', '/net.pt', 'x', '[]', '', '')", "options that are no JSON object"),
             ("models VALUES ('net', '/net.pt', 'x', '{', '', '')", "'net' holds no JSON"),
