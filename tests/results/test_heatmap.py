@@ -658,8 +658,9 @@ def test_a_link_is_written_through(tmp_path: Path) -> None:
 
 def test_a_sequence_is_saved_by_stem(tmp_path: Path) -> None:
     maps, _ = photos()
-    with pytest.warns(OmissionWarning, match=r"img/2\.png.*left out"):
+    with pytest.warns(OmissionWarning, match=r"img/2\.png.*left out") as told:
         paths = maps.save(str(tmp_path / "heat-{stem}.npz"))
+    assert told[0].filename == __file__  # the line that asked for it
     assert paths == [tmp_path / f"heat-{i}.npz" for i in (0, 1, 3)]
     assert HeatMap.load(paths[2]).source == "img/3.png"
 
