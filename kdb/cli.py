@@ -1,9 +1,10 @@
 """The ``kdb`` command: runs one query, a file, standard input, or a shell.
 
     kdb "OCCLUDE 'cat.png' USING efficientnet_lite0 INTO 'heat.png'"
-    kdb -f script.kdb
+    kdb -f script.kdb -p image=cat.png --format json
     kdb < script.kdb
     kdb
+    kdb doctor
 
 The exit status is 0, 1 after an error, which is printed on standard error, or 130 after Ctrl-C.  Modules that take
 time to import are imported inside :func:`main`, which handles Ctrl-C.
@@ -13,15 +14,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
+import json
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning, ParseError, VerificationWarning
+from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning, ParseError, VerificationWarning, reason
 from kdb.system.interrupts import deferred
 from kdb.system.progress import ProgressBar
 from kdb.version import __version__
@@ -52,11 +55,25 @@ SUMMARIZED = 20
 """Most classes that a summary shows."""
 
 
-class Client:
-    """Runs scripts in a session, and prints results to ``out`` and errors to ``err``."""
+FORMATS = ("text", "json", "csv")
 
-    def __init__(self, session: Session, out: TextIO, err: TextIO) -> None:
+
+class Client:
+    """Runs scripts in a session, and prints results to ``out`` and errors to ``err``.
+
+    ``parameters`` are the values of ``$name`` in all scripts; ``form`` is one of ``FORMATS``, that of results.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        out: TextIO,
+        err: TextIO,
+        parameters: Mapping[str, object] | None = None,
+        form: str = "text",
+    ) -> None:
         self.session, self.out, self.err = session, out, err
+        self.parameters, self.form = parameters, form
         self.bar = ProgressBar("positions", err) if err.isatty() else None
         session.progress = self.bar
 
@@ -70,7 +87,7 @@ class Client:
 
     def _run(self, text: str) -> int:
         try:
-            results = self.session.run(text)
+            results = self.session.run(text, self.parameters)
             status = 0
             while True:
                 result = next(results, None)
@@ -97,10 +114,18 @@ class Client:
 
     def show(self, result: Result) -> int:
         """Print a result, and return the exit status: 1 if one of several images failed."""
+        from kdb.results import exports
         from kdb.results.maps import HeatMap, HeatMaps
 
         status = 0
-        if isinstance(result, HeatMap):
+        if self.form != "text":
+            text = exports.as_json(result) if self.form == "json" else exports.as_csv(result)
+            self._close_bar()
+            print(text, file=self.out)
+            for error in result.errors.values() if isinstance(result, HeatMaps) else ():
+                print(f"{_kind(error)}: {error}", file=self.err)
+                status = 1
+        elif isinstance(result, HeatMap):
             print(summary(result), file=self.out)
         elif isinstance(result, HeatMaps):
             for source, outcome in zip(result.sources, result.outcomes(), strict=True):
@@ -123,25 +148,18 @@ def _kind(error: Error) -> str:
 
 def summary(heat_map: HeatMap) -> str:
     """One line per class with its baseline and the position that changes its score most, then the cost."""
-    import numpy as np
-
+    from kdb.results.exports import strongest
     from kdb.results.wording import checked, compared
 
-    values, indices, labels = heat_map.by_class()
-    corners = heat_map.positions.reshape(-1, 2)
-    baselines = np.ravel(heat_map.baseline)
     whole = "logit" if heat_map.score.startswith("logit") else "probability"
-    shown = sorted(np.argsort(-baselines, kind="stable")[:SUMMARIZED].tolist())
-    lines = []
-    for row, index, label, baseline in ((values[i], indices[i], labels[i], baselines[i]) for i in shown):
-        centre = 0.0 if heat_map.score.endswith("drop") else baseline
-        change = np.where(np.isnan(row), 0, row - centre)
-        most = int(np.argmax(np.abs(change)))
-        y, x = corners[most]
-        lines.append(
-            f"{label} ({index}): {whole} {baseline:.4g}; {heat_map.score} {row[most]:.4g} with the patch at ({y}, {x})"
-        )
-    if left := len(baselines) - len(shown):
+    classes = strongest(heat_map)
+    likeliest = sorted(range(len(classes)), key=lambda i: -classes[i].baseline)[:SUMMARIZED]
+    lines = [
+        f"{each.label} ({each.index}): {whole} {each.baseline:.4g}; {heat_map.score} {each.score:.4g} with the patch "
+        f"at ({each.y}, {each.x})"
+        for each in (classes[i] for i in sorted(likeliest))
+    ]
+    if left := len(classes) - len(likeliest):
         lines.append(f"and {left} more classes with a smaller {whole}")
     stats = heat_map.stats
     cost = f"{stats.evaluated} of {stats.positions} positions in {stats.seconds['total']:.1f} s"
@@ -186,7 +204,7 @@ def _dot_command(client: Client, command: str) -> None:
         print(HELP, end="", file=client.out)
     elif name == ".read":
         try:
-            text = _read_file(rest.strip())
+            text = _read_file(client.session.root.path(rest.strip()))
         except Error as error:
             print(f"error: {error}", file=client.err)
         else:
@@ -203,7 +221,11 @@ def _history() -> Iterator[None]:
     except ImportError:
         yield
         return
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    try:
+        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    except RuntimeError:  # a process without a home
+        yield
+        return
     file = state / "kdb" / "history"
     with contextlib.suppress(OSError):
         readline.read_history_file(file)
@@ -219,16 +241,50 @@ def _history() -> Iterator[None]:
 def _read_file(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise ExecutionError(f"cannot read '{path}': {reason(error)}") from error
+
+
+def _read_input() -> str:
+    if sys.stdin is None:  # closed
+        raise ExecutionError("there is no query: standard input is closed")
+    try:
+        return sys.stdin.read()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise ExecutionError(f"cannot read '{path}': {reason}") from error
+        raise ExecutionError(f"cannot read standard input: {reason(error)}") from error
+
+
+def _parameter(text: str) -> tuple[str, object]:
+    """``name=value``, the value as JSON if it is, else as the text that it is."""
+    name, equals, value = text.partition("=")
+    name = name.removeprefix("$")
+    if not equals or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r} is not name=value")
+    try:
+        return name, json.loads(value)
+    except (ValueError, RecursionError):
+        return name, value
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="kdb", description="Occlusion-based explanations of CNNs, as queries.")
-    parser.add_argument("query", nargs="?", help="a script; without one, standard input or a shell")
+    parser.add_argument(
+        "query", nargs="?", help="a script; without one, standard input or a shell; 'doctor' looks at the installation"
+    )
     parser.add_argument("-f", "--file", help="run the statements of a file")
     parser.add_argument("--study", metavar="FILE", help="keep models, settings and tunings in this file")
+    parser.add_argument("--root", metavar="DIR", help="read and write no files elsewhere; paths are relative to it")
+    parser.add_argument(
+        "-p",
+        "--parameter",
+        metavar="NAME=VALUE",
+        dest="parameters",
+        type=_parameter,
+        action="append",
+        default=[],
+        help="the value of $NAME: JSON, or else text; may be repeated",
+    )
+    parser.add_argument("--format", choices=FORMATS, default="text", help="of results")
     parser.add_argument("--version", action="version", version=f"kdb {__version__}")
     arguments, others = parser.parse_known_args(argv)
     if others:
@@ -241,29 +297,54 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command's entry point; returns the exit status."""
+    out, err = _printing(sys.stdout), _printing(sys.stderr)
     try:
-        arguments = _arguments(argv)
-        with deferred():
-            from kdb.session.session import connect
-
-        client = Client(connect(arguments.study), sys.stdout, sys.stderr)
-        if arguments.query is not None:
-            return client.run(arguments.query)
-        if arguments.file is not None:
-            return client.run(_read_file(arguments.file))
-        if not sys.stdin.isatty():
-            return client.run(sys.stdin.read())
-        with _history():
-            return shell(client)
+        return _run(_arguments(argv), out, err)
     except Error as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}", file=err)
         return 1
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print("interrupted", file=err)
         return 130
-    except BrokenPipeError:
-        # The reader of the output has exited; keep the interpreter from reporting that once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # of the output: those of files are kdb.Errors
+        if not isinstance(error, BrokenPipeError):  # its reader has exited
+            with contextlib.suppress(OSError):
+                print(f"error: cannot write the output: {reason(error)}", file=err)
+        # Keep the interpreter from trying once more at exit.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
         return 1
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # there is nothing left to stop
+
+
+def _run(arguments: argparse.Namespace, out: TextIO, err: TextIO) -> int:
+    if arguments.query == "doctor":
+        from kdb.session import doctor
+
+        return doctor.main(arguments.study, arguments.root, arguments.format, out)
+    with deferred():
+        from kdb.session.session import connect
+
+    session = connect(arguments.study, root=arguments.root)
+    client = Client(session, out, err, dict(arguments.parameters), arguments.format)
+    if arguments.query is not None:
+        return client.run(arguments.query)
+    if arguments.file is not None:
+        return client.run(_read_file(arguments.file))
+    if sys.stdin is None or not sys.stdin.isatty():
+        return client.run(_read_input())
+    with _history():
+        return shell(client)
+
+
+def _printing(stream: TextIO | None) -> TextIO:
+    """A standard stream that takes any text: what its encoding lacks is written as an escape.
+
+    One that is closed takes, and forgets, what is printed.
+    """
+    if stream is None:
+        return open(os.devnull, "w", encoding="utf-8")
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+    return stream

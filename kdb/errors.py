@@ -24,7 +24,10 @@ from typing import Any
 
 
 class Error(Exception):
-    """Base of all errors that kdb raises on purpose."""
+    """Base of all errors that kdb raises on purpose; their messages can be printed, whatever names they contain."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ParseError(Error):
@@ -124,6 +127,27 @@ class FullInferenceWarning(UserWarning):
 
 class VerificationWarning(UserWarning):
     """A map differed from the model itself, and was evaluated in full by the model: its values are right."""
+
+
+def printable(text: str) -> str:
+    """``text`` with the bytes of file names that are not UTF-8, lone surrogates in Python, written as ``\\xff``."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # surrogates that stand for no byte
+        return text.encode("utf-8", "backslashreplace").decode()
+
+
+def reason(error: BaseException) -> str:
+    """Why an operation failed: what the system says of the first OSError behind ``error``, without its number.
+
+    Whoever writes a file in a certain format may stumble over a full disk once more, and raise something else.
+    """
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, OSError):
+        behind = behind.__cause__ or behind.__context__
+    if isinstance(behind, OSError):
+        return behind.strerror or str(behind)
+    return str(error) or type(error).__name__
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 import kdb
@@ -23,6 +27,7 @@ from benchmarks import photos
 from kdb import cli
 from kdb.cli import Client, shell, summary
 from kdb.errors import Interrupted, VerificationWarning
+from kdb.results import exports
 from kdb.results.maps import HeatMap, HeatMaps
 from kdb.results.tables import Table
 from kdb.session.session import Session
@@ -86,7 +91,7 @@ class TestProcess:
             time.sleep(0.05)
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 130
-        assert "interrupted" in errors and "Traceback" not in errors
+        assert "interrupted" in errors and "nothing is written to 'heat.png'" in errors and "Traceback" not in errors
         assert list(tmp_path.iterdir()) == []
 
     def test_import_is_quick_and_takes_torch_only_when_used(self) -> None:
@@ -266,6 +271,168 @@ class TestShell:
         (tmp_path / "a.png").write_bytes(photos.path("chelsea").read_bytes())
         result = client.session.execute(f"OCCLUDE '{tmp_path}/*.png' USING tiny")
         assert isinstance(result, HeatMaps) and client.show(result) == 0
+
+
+Main = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def main(capsys: pytest.CaptureFixture[str]) -> Iterator[Main]:
+    """The command in this process: (status, standard output, standard error)."""
+    handler = signal.getsignal(signal.SIGINT)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        status = cli.main(arguments)
+        return (status, *capsys.readouterr())
+
+    yield run
+    signal.signal(signal.SIGINT, handler)
+
+
+class TestFormats:
+    def lines(self, client: Client, form: str, script: str) -> list[str]:
+        client.form = form
+        status = client.run(script)
+        out, err = said(client)
+        assert status == (1 if err else 0)
+        return out.splitlines()
+
+    def test_json_is_a_line_a_result(self, client: Client, tmp_path: Path) -> None:
+        (tmp_path / "a.png").write_bytes(photos.path("chelsea").read_bytes())
+        (tmp_path / "b.png").write_bytes(b"")
+        script = (
+            "SET threads = 1; OCCLUDE cat WITH patch(6, 6) USING tiny FOR CLASSES (0, 2) AT $at; "
+            f"OCCLUDE '{tmp_path}/*.png' USING tiny; EXPLAIN (FORMAT json) OCCLUDE cat USING tiny; "
+            "VERIFY OCCLUDE cat USING tiny"
+        )
+        client.parameters = {"at": [[0, 0], [4, 4], [9, 3]]}
+        table, one, several, plan, verified = map(json.loads, self.lines(client, "json", script))
+        assert table == [{"setting": "threads", "value": "1"}]
+        hm = client.session.execute(
+            "OCCLUDE cat WITH patch(6, 6) USING tiny FOR CLASSES (0, 2) AT $at", client.parameters
+        )
+        assert isinstance(hm, HeatMap)
+        assert [each["class"] for each in one["classes"]] == [0, 2] and one["positions"] == 3 and one["stride"] is None
+        for row, each in zip(hm.values, one["classes"], strict=True):
+            most = int(np.argmax(np.abs(row - each["baseline"])))
+            assert [each["strongest"][axis] for axis in "yx"] == hm.positions[most].tolist()
+            assert each["strongest"]["score"] == pytest.approx(float(row[most]), rel=1e-6)
+        assert several[0]["source"].endswith("a.png") and "empty" in several[1]["error"]
+        assert plan["query"].startswith("OCCLUDE cat") and plan["positions"] == 9
+        assert verified["lines"][0].startswith("agrees") and verified["rows"][0]["agrees"] is True
+
+    def test_csv_has_every_cell(self, client: Client) -> None:
+        hm = client.session.execute("OCCLUDE cat USING tiny")
+        assert isinstance(hm, HeatMap)
+        rows = list(csv.DictReader(self.lines(client, "csv", "OCCLUDE cat USING tiny")))
+        assert [(int(row["y"]), int(row["x"])) for row in rows] == list(
+            map(tuple, hm.positions.reshape(-1, 2).tolist())
+        )
+        np.testing.assert_array_equal([np.float32(row["score"]) for row in rows], hm.values.ravel())
+        assert {row["image"] for row in rows} == {"cat"} and {row["label"] for row in rows} == {hm.label}
+
+    @given(
+        st.lists(
+            st.tuples(st.text(), st.none() | st.floats() | st.integers() | st.booleans(), st.text()), max_size=4
+        ).map(tuple)
+    )
+    def test_a_table_is_read_back(self, rows: tuple[tuple[object, ...], ...]) -> None:
+        table = Table(("a", "b,c", "d"), rows)
+        for found, row in zip(json.loads(exports.as_json(table)), rows, strict=True):
+            wanted = [None if isinstance(each, float) and not np.isfinite(each) else each for each in row]
+            assert list(found.values()) == wanted
+        header, *found = csv.reader(io.StringIO(exports.as_csv(table), newline=""))
+        assert header == ["a", "b,c", "d"] and [row[0] for row in found] == [row[0] for row in rows]
+
+
+class TestArguments:
+    @pytest.mark.parametrize(
+        ("given", "name", "value"),
+        [
+            ("tau=0.5", "tau", 0.5),
+            ("$at=[[0, 4]]", "at", [[0, 4]]),
+            ("image=cat.png", "image", "cat.png"),
+            ('text="1"', "text", "1"),
+            ("a=b=c", "a", "b=c"),
+            ("empty=", "empty", ""),
+            ("deep=" + "[" * 100_000, "deep", "[" * 100_000),
+        ],
+    )
+    def test_a_parameter_is_json_or_text(self, given: str, name: str, value: object) -> None:
+        assert cli._arguments(["SHOW RULES", "-p", given]).parameters == [(name, value)]
+
+    @pytest.mark.parametrize("wrong", ["image", "=3", "1a=3", "a b=3"])
+    def test_what_is_no_parameter_is_told(self, wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            cli._arguments(["SHOW RULES", "-p", wrong])
+        assert "is not name=value" in capsys.readouterr().err
+
+    def test_a_parameter_is_one_of_the_query(self, main: Main, tmp_path: Path) -> None:
+        assert main("SET threads = $n", "-p", "n=1") == (0, "setting  value\n-------  -----\nthreads  1\n", "")
+        status, _, err = main("SET threads = $m", "-p", "n=1")
+        assert status == 1 and "no value was given for the parameter $m" in err
+
+    def test_a_root_confines_statements_and_the_shells_own_command(
+        self, main: Main, client: Client, tmp_path: Path
+    ) -> None:
+        (tmp_path / "outside.kdb").write_text("SHOW RULES")
+        (root := tmp_path / "root").mkdir()
+        (root / "inside.kdb").write_text("SHOW RULES")
+        status, _, err = main("OCCLUDE '../a.png' USING resnet18", "--root", str(root))
+        assert (
+            status == 1
+            and err == f"error: '../a.png' is outside the root '{root}', which statements of this session stay under\n"
+        )
+        client.session = kdb.connect(root=root)
+        for file in ("../outside.kdb", "inside.kdb"):
+            cli._dot_command(client, f".read {file}")
+        out, err = said(client)
+        assert out.count("null_deltas") == 1 and err.count("outside the root") == 1
+
+
+class TestStreams:
+    def test_what_an_encoding_lacks_is_escaped(self, main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As with PYTHONIOENCODING=ascii:strict."""
+        out, err = (io.TextIOWrapper(io.BytesIO(), "ascii", "strict") for _ in range(2))
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(sys, "stderr", err)
+        assert (
+            main("SET threads = 1; OCCLUDE 'K\N{LATIN SMALL LETTER A WITH DIAERESIS}\udcff.png' USING resnet18")[0] == 1
+        )
+        out.flush()
+        err.flush()
+        assert b"threads  1" in out.buffer.getvalue()  # type: ignore[attr-defined]
+        assert rb"K\xe4\xff.png" in err.buffer.getvalue()  # type: ignore[attr-defined]
+
+    def test_closed_ones(self, main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "stdin", None)
+        assert main() == (1, "", "error: there is no query: standard input is closed\n")
+        monkeypatch.setattr(sys, "stdout", None)
+        assert main("SHOW RULES")[0] == 0
+        monkeypatch.setattr(sys, "stderr", None)
+        assert main("SHOW")[0] == 1
+
+    def test_input_that_is_no_text(self, main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff"), "utf-8"))
+        status, _, err = main()
+        assert status == 1 and err.startswith("error: cannot read standard input: ")
+
+    @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux")
+    def test_a_full_disk(self, main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
+        with open("/dev/full", "w") as full:
+            monkeypatch.setattr(sys, "stdout", full)
+            status, _, err = main("SHOW RULES")
+            monkeypatch.undo()
+        assert (status, err) == (1, "error: cannot write the output: No space left on device\n")
+
+    def test_a_shell_without_a_home(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def homeless() -> None:
+            raise RuntimeError("Could not determine home directory.")
+
+        monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+        monkeypatch.setattr(Path, "home", homeless)
+        with cli._history():
+            pass
 
 
 def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:

@@ -118,11 +118,8 @@ class Settings:
 
     def set(self, name: str, value: Any) -> str:
         """Change one and return its name of today; raises BindError for an unknown name or a value it does not take."""
-        setting = self._find(name)
-        try:
-            self._values[setting.name] = setting.parse(value)
-        except ValueError as error:
-            raise BindError(f"{setting.name} takes {error}; not {value!r}") from None
+        setting, parsed = self._parsed(name, value)
+        self._values[setting.name] = parsed
         return setting.name
 
     def reset(self, name: str) -> str:
@@ -131,9 +128,24 @@ class Settings:
         self._values[setting.name] = setting.default
         return setting.name
 
+    def check(self, name: str, value: Any) -> str:
+        """What :meth:`set` returns and raises, without changing anything."""
+        return self._parsed(name, value)[0].name
+
+    def named(self, name: str) -> str:
+        """The name of today; raises BindError for an unknown one."""
+        return self._find(name).name
+
     def reset_all(self) -> None:
         """Every one back to its default."""
         self._values = {name: setting.default for name, setting in self._settings.items()}
+
+    def _parsed(self, name: str, value: Any) -> tuple[Setting, Any]:
+        setting = self._find(name)
+        try:
+            return setting, setting.parse(value)
+        except ValueError as error:
+            raise BindError(f"{setting.name} takes {error}; not {value!r}") from None
 
     def _find(self, name: str) -> Setting:
         found = self._settings.get(RENAMED.get(name.lower(), name.lower()))

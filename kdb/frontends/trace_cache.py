@@ -39,7 +39,7 @@ def trace(module: torch.nn.Module, shape: tuple[int, int, int], recipe: str | No
     if recipe is None:
         return _export(module, shape)[0]
     key = _key(module, shape, recipe)
-    path = cache.folder() / "traces" / f"{key}.json"
+    path = cache.traces() / f"{key}.json"
     network = _load(path, key, module, shape)
     if network is None:
         network, graph = _export(module, shape)
@@ -87,6 +87,7 @@ def _store(path: Path, key: str, network: Network, graph: Graph) -> None:
         log.debug("not caching a trace that cannot be written as JSON: %s", error)
         return
     cache.write(path, _digest(key, text) + b"\n" + text)
+    cache.bound(path.parent, cache.TRACES)
 
 
 def _digest(key: str, text: bytes) -> bytes:

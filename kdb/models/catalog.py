@@ -29,6 +29,7 @@ from kdb.models.model import Model
 from kdb.models.reference import ModuleReference
 from kdb.operators.network import Network
 from kdb.system.interrupts import deferred
+from kdb.system.paths import ANYWHERE, Root
 
 PARAMETER_MODEL = "model"
 """The name of a model that a parameter holds."""
@@ -80,27 +81,36 @@ class CreatedModel:
         size = "x".join(map(str, model.input_shape))
         return cls(model.name, os.path.abspath(path), files.sha256(path), plain, model.weights_note, size)
 
-    def load(self) -> Model:
-        """Read the file; raises ModelError where it is no longer the one that the model was created from."""
+    def load(self, root: Root) -> Model:
+        """Read the file; raises ModelError where it is no longer the one that the model was created from, and BindError
+        where it lies outside the ``root``.
+        """
         from kdb.models import files  # with all that reads ONNX, which few sessions need
 
-        if os.path.isfile(self.path) and files.sha256(self.path) != self.sha256:
+        path, options = root.path(self.path), under(root, self.options)
+        if os.path.isfile(path) and files.sha256(path) != self.sha256:
             raise ModelError(
                 f"'{self.path}' has changed since the model '{self.name}' was created from it; "
                 f"CREATE OR REPLACE MODEL {self.name} takes it as it is now"
             )
-        return files.load_model(self.name, self.path, self.options)
+        return files.load_model(self.name, path, options)
+
+
+def under(root: Root, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a statement, with the file of labels under the ``root``; raises BindError for one outside."""
+    labels = options.get("labels")
+    return {**options, "labels": root.path(labels)} if isinstance(labels, str | os.PathLike) else dict(options)
 
 
 class Catalog:
     """Finds models: registered ones, those of a study, and those that kdb builds by their names; keeps their traces.
 
     ``on_forgotten`` is called with each network that no query will get any more, possibly in the midst of other work:
-    when a module ends its life, for one.
+    when a module ends its life, for one.  Files that statements name are read under the ``root``.
     """
 
-    def __init__(self, on_forgotten: Callable[[Network], object] = lambda network: None) -> None:
-        self.on_forgotten = on_forgotten
+    def __init__(self, on_forgotten: Callable[[Network], object] = lambda network: None, root: Root = ANYWHERE) -> None:
+        self.on_forgotten, self._root = on_forgotten, root
         self._registered: dict[str, Model] = {}
         self._created: dict[str, CreatedModel] = {}
         self._resolved: dict[tuple[Hashable, str], Model] = {}
@@ -138,16 +148,26 @@ class Catalog:
         for each in (model, *(self._resolved.pop(key) for key in others)):
             self.forget(each)
 
-    def create(self, name: str, path: str, options: Mapping[str, Any], replace: bool) -> Model:
+    def create(
+        self,
+        name: str,
+        path: str,
+        options: Mapping[str, Any],
+        replace: bool,
+        keep: Callable[[Model], object] = lambda model: None,
+    ) -> Model:
         """Give the model in a file a name; options as of :func:`kdb.models.files.load_model`.
 
-        Raises BindError where there is one of that name, unless it is to be replaced.
+        ``keep`` is called with it before it has the name; if that raises, the name is what it was.  Raises BindError
+        where there is one of that name, unless it is to be replaced.
         """
         if (name in self._registered or name in self._created) and not replace:
             raise BindError(f"there is a model '{name}'; write CREATE OR REPLACE MODEL, or DROP MODEL {name} first")
         from kdb.models import files  # with all that reads ONNX, which few sessions need
 
-        return self._add_own(name, files.load_model(name, path, options))
+        model = files.load_model(name, path, options)
+        keep(model)
+        return self._add_own(name, model)
 
     def load_exported(self, name: str, path: str | os.PathLike[str], options: Mapping[str, Any]) -> Model:
         """Give the model in an exported program a name; loading it can run code that the file holds."""
@@ -155,14 +175,17 @@ class Catalog:
 
         return self._add_own(name, files.exported_model(name, path, options))
 
+    def check_registered(self, name: str) -> None:
+        """Raise BindError where no model of that name was registered or created."""
+        known = [*self._registered, *self._created]
+        if name not in known:
+            raise BindError(f"no model '{name}' was registered{did_you_mean(name, known)}")
+
     def drop(self, name: str) -> None:
         """Forget a registered model; raises BindError where there is none of that name."""
-        model = self._registered.pop(name, None)
-        if model is None and self._created.pop(name, None) is None:
-            raise BindError(
-                f"no model '{name}' was registered{did_you_mean(name, [*self._registered, *self._created])}"
-            )
-        if model is not None:
+        self.check_registered(name)
+        self._created.pop(name, None)
+        if (model := self._registered.pop(name, None)) is not None:
             self._unregistered(model)
 
     def names(self) -> list[str]:
@@ -183,7 +206,7 @@ class Catalog:
 
         Raises BindError for an unknown name or option, ModelError where it cannot be loaded.
         """
-        options = {key: arguments.plain(value) for key, value in ref.options}
+        options = under(self._root, {key: arguments.plain(value) for key, value in ref.options})
         if ref.parameter is not None:
             value = arguments[ref.parameter]
             if not isinstance(value, str):
@@ -207,7 +230,7 @@ class Catalog:
 
     def _named(self, name: str, options: Mapping[str, Any]) -> Model:
         if name in self._created:
-            self._add_own(name, self._created[name].load())
+            self._add_own(name, self._created[name].load(self._root))
         registered = self._registered.get(name)
         key = (registered or name, repr(sorted(options.items())))
         if registered is not None and not options:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from kdb.errors import BindError, ModelError, looked_in
+from kdb.errors import BindError, ModelError, looked_in, reason
 from kdb.frontends import exported
 from kdb.models import architectures, onnx_module, zoo
 from kdb.models.model import Model
@@ -74,9 +74,12 @@ def exported_model(name: str, path: str | os.PathLike[str], options: Mapping[str
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """The SHA-256 of a file, in hexadecimal; raises ModelError where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"cannot read '{os.fspath(path)}': {reason(error)}") from error
 
 
 def _check_there(path: str) -> None:
@@ -109,19 +112,21 @@ def _reading(path: str, load: Callable[[], Any]) -> Any:
         raise
     except MemoryError as error:
         raise ModelError(f"there is not enough memory for '{path}'") from error
+    except PermissionError as error:
+        raise ModelError(f"cannot read '{path}': {reason(error)}") from error
     except Exception as error:
         text, suffix = str(error), Path(path).suffix
         if suffix.lower() in PICKLES and not (head := _head(path)).startswith(_MAGICS):
             says = f"begins with {head.decode('latin-1')!a}" if head else "is empty"
-            reason = f"it is no PyTorch file: it {says}"
+            why = f"it is no PyTorch file: it {says}"
         elif "TorchScript" in text:
-            reason = "it is a TorchScript archive; save the state_dict() of the module that it was made of"
+            why = "it is a TorchScript archive; save the state_dict() of the module that it was made of"
         elif "weights_only" in text or "Unsupported" in text:
-            reason = "it holds more than weights, and unpickling that could run code; save the module's state_dict()"
+            why = "it holds more than weights, and unpickling that could run code; save the module's state_dict()"
         else:
             said = type(error).__name__ if isinstance(error, LookupError) or not text.strip() else text.strip()
-            reason = f"it is damaged, or no {suffix} file ({said.splitlines()[0]})"
-        raise ModelError(f"cannot load '{path}': {reason}") from error
+            why = f"it is damaged, or no {suffix} file ({said.splitlines()[0]})"
+        raise ModelError(f"cannot load '{path}': {why}") from error
 
 
 def _head(path: str) -> bytes:

@@ -24,7 +24,7 @@ from urllib.request import Request, urlopen
 import torch
 from torch import nn
 
-from kdb.errors import BindError, ModelError, UnknownName, did_you_mean, looked_in
+from kdb.errors import BindError, ModelError, UnknownName, did_you_mean, looked_in, reason
 from kdb.images.preprocessing import Preprocessing, as_size, choice
 from kdb.models import efficientnet_lite
 from kdb.models.model import ACTIVATIONS, Model, check_finite
@@ -174,7 +174,7 @@ def _labels(value: Any) -> tuple[str, ...]:
             text = Path(value).read_text(encoding="utf-8-sig")
             value = json.loads(text) if str(value).lower().endswith(".json") else text.rstrip().splitlines()
         except (OSError, ValueError) as error:
-            raise BindError(f"labels = '{value}' cannot be read: {error}{looked_in(value)}") from error
+            raise BindError(f"labels = '{value}' cannot be read: {reason(error)}{looked_in(value)}") from error
     if not isinstance(value, Iterable):
         raise BindError(f"labels are a sequence of names, or a file with one a line, not {type(value).__name__}")
     labels = tuple(_by_index(value) if isinstance(value, Mapping) else value)

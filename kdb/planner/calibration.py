@@ -279,5 +279,5 @@ def decoded(data: str | bytes) -> CostProfile | None:
             return None
         measured = str(found.get("measured", ""))
         return CostProfile(str(found["name"]), rates, bandwidth, derivation, call, measured)
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None

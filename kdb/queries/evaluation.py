@@ -84,7 +84,8 @@ def _partial_if_interrupted(query: ImageQuery, rounds: Rounds) -> Iterator[None]
             raise
         partial = _evaluation(query, rounds, None, complete=False).heat_map
         done, total = int(partial.evaluated.sum()), len(query.bound.selection.cells)
-        raise Interrupted(f"interrupted after {done} of {total} positions", partial) from interrupted
+        after = f"{done} of {total} positions" if done < total else f"all {total} positions, before the map was checked"
+        raise Interrupted(f"interrupted after {after}", partial) from interrupted
 
 
 def _traced_anew(engine: Engine, query: ImageQuery, verdict: Verdict) -> ImageQuery | None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from kdb.errors import BindError, ExecutionError, did_you_mean
+from kdb.errors import BindError, ExecutionError, did_you_mean, reason
 from kdb.images import reading as images
 from kdb.images.reading import SourceImage
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
-from kdb.results.files import check_template, file_format, files_of_several, filled_in, followed
+from kdb.results.files import check_template, file_format, files_of_several, filled_in
+from kdb.system.files import followed, mode_kept
+from kdb.system.paths import ANYWHERE, Root
 
 Found = tuple[str | None, Callable[[], SourceImage]]
 """An image that a query names: its name, if any, and the function that reads it."""
@@ -24,18 +25,19 @@ def names(found: Sequence[Found]) -> list[str]:
 
 
 def find(
-    source: syntax.Source, arguments: Arguments, registered: Mapping[str, SourceImage]
+    source: syntax.Source, arguments: Arguments, registered: Mapping[str, SourceImage], root: Root = ANYWHERE
 ) -> tuple[list[Found], bool]:
     """The images that ``source`` names, and whether it is a glob or a list, which may have one image or none.
 
-    Raises BindError for a name that is neither a parameter's nor registered, and for an empty list.
+    Raises BindError for a name that is neither a parameter's nor registered, for an empty list, and for a file outside
+    the ``root``.
     """
     if isinstance(source, syntax.Text):
-        return _from_value(source.value, None)
+        return _from_value(source.value, None, root)
     if isinstance(source, syntax.Parameter):
-        return _from_value(arguments[source], source.name)
+        return _from_value(arguments[source], source.name, root)
     if source.text in arguments.named:
-        return _from_value(arguments.named[source.text], source.text)
+        return _from_value(arguments.named[source.text], source.text, root)
     if source.text in registered:
         image = registered[source.text]
         return [(source.text, lambda: image)], False
@@ -43,42 +45,50 @@ def find(
     raise BindError(f"no image '{source.text}': neither a parameter nor registered{hint}; a path needs quotes")
 
 
-def _from_value(value: Any, name: str | None) -> tuple[list[Found], bool]:
+def _from_value(value: Any, name: str | None, root: Root) -> tuple[list[Found], bool]:
     """One image, called by its path or ``name``; several for a glob or a list."""
-    if isinstance(value, str) and (matches := images.expand_sources(value)) is not None:
-        return [_one(match, None) for match in matches], True
+    if isinstance(value, str) and (matches := images.expand_sources(root.pattern(value))) is not None:
+        return [_one(root.shown(match), None, root) for match in matches], True
     if isinstance(value, list | tuple):
         if not value:
             raise BindError("the list of images is empty")
-        return [_one(each, None) for each in value], True
-    return [_one(value, name)], False
+        return [_one(each, None, root) for each in value], True
+    return [_one(value, name, root)], False
 
 
-def _one(value: Any, name: str | None) -> Found:
+def _one(value: Any, name: str | None, root: Root) -> Found:
     if isinstance(value, str | os.PathLike):
-        name = value = os.fspath(value)
+        name = os.fspath(value)
+        value = root.path(value)
     return name, lambda: images.load_image(value)
 
 
-def check_writable(path: str) -> None:
-    """Raise ExecutionError, before anything is computed, if the file ``path`` of INTO cannot be written."""
+def check_writable(path: str, root: Root = ANYWHERE) -> None:
+    """Raise ExecutionError, before anything is computed, if the file ``path`` of INTO cannot be written.
+
+    Raises BindError if it is outside the ``root``.
+    """
     check_template(path)
     file_format(path)
-    folder = followed(path).parent
+    file = followed(root.path(path))
+    folder = file.parent
     if not folder.is_dir():
         raise ExecutionError(f"cannot write '{path}': there is no folder '{folder}'")
     if not os.access(folder, os.W_OK):
         raise ExecutionError(f"cannot write '{path}': the folder '{folder}' is not writable")
-    if Path(path).is_dir():
-        raise ExecutionError(f"cannot write '{path}': it is a folder")
+    try:
+        mode_kept(file)
+    except OSError as error:
+        raise ExecutionError(f"cannot write '{path}': {reason(error)}") from error
 
 
-def check_apart(path: str, found: Sequence[Found], several: bool) -> None:
+def check_apart(path: str, found: Sequence[Found], several: bool, root: Root = ANYWHERE) -> None:
     """Raise an Error if INTO would overwrite one of the images, or write the maps of several to one file."""
     if several:
         files_of_several(path, names(found))
-    files = [name for name, _ in found if name is not None and os.path.exists(name)]
-    for name in files:
-        target = filled_in(path, name)
+    read = {name: root.path(name) for name, _ in found if name is not None}
+    files = [file for file in read.values() if os.path.exists(file)]
+    for name in (name for name, file in read.items() if file in files):
+        target = root.path(filled_in(path, name))
         if os.path.exists(target) and any(os.path.samefile(target, other) for other in files):
             raise BindError(f"INTO '{path}' would overwrite the image '{target}' of the query")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
-from kdb.errors import ExecutionError
+from kdb.errors import ExecutionError, reason
 from kdb.system.files import write_atomically
 
 FilePath = str | os.PathLike[str]
@@ -58,11 +58,6 @@ def files_of_several(template: str, sources: Sequence[str]) -> list[str]:
     return paths
 
 
-def followed(path: FilePath) -> Path:
-    """``path``, or if it is a link the file that it leads to, which need not exist."""
-    return Path(os.path.realpath(path) if os.path.islink(path) else path)
-
-
 def write_result(path: FilePath, write: Callable[[IO[bytes]], object]) -> Path:
     """Let ``write`` fill the file at ``path`` atomically, and return the path.
 
@@ -72,8 +67,7 @@ def write_result(path: FilePath, write: Callable[[IO[bytes]], object]) -> Path:
     """
     path = Path(path)
     try:
-        write_atomically(followed(path), write)
+        write_atomically(path, write)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise ExecutionError(f"cannot write {str(path)!r}: {reason}") from error
+        raise ExecutionError(f"cannot write {str(path)!r}: {reason(error)}") from error
     return path

@@ -274,10 +274,11 @@ class HeatMaps(Sequence[HeatMap]):
         """The errors of the images computed so far, by index."""
         return {i: outcome for i, outcome in sorted(self._outcomes.copy().items()) if isinstance(outcome, Error)}
 
-    def _succeeded(self) -> Iterator[tuple[int, HeatMap]]:
+    def _succeeded(self, level: int = 3) -> Iterator[tuple[int, HeatMap]]:
+        """The maps that there are, with their indices; the warnings of others are of the ``level``-th caller's line."""
         for i, outcome in enumerate(self.outcomes()):
             if isinstance(outcome, Error):
-                warnings.warn(f"{self.sources[i]!r} is left out: {outcome}", OmissionWarning, stacklevel=3)
+                warnings.warn(f"{self.sources[i]!r} is left out: {outcome}", OmissionWarning, stacklevel=level)
             else:
                 yield i, outcome
 
@@ -288,8 +289,22 @@ class HeatMaps(Sequence[HeatMap]):
         template without ``{stem}`` or with another placeholder, an unknown extension, and sources that would share a
         file; and later for a file that cannot be written.
         """
-        paths = files_of_several(template, self.sources)
-        return [heat_map.save(paths[i]) for i, heat_map in self._succeeded()]
+        return self._write(files_of_several(template, self.sources))
+
+    def save_to(self, paths: Sequence[FilePath]) -> list[Path]:
+        """The same to these files, one for each source; those written, in order."""
+        return self._write(paths)
+
+    def _write(self, paths: Sequence[FilePath]) -> list[Path]:
+        written: list[Path] = []
+        try:
+            for i, heat_map in self._succeeded(level=4):
+                written.append(heat_map.save(paths[i]))
+        except Interrupted as stopped:
+            last = f", the last to '{written[-1]}'" if written else ""
+            count = f"{len(written)} of {len(paths)} maps are written{last}"
+            raise Interrupted(f"{stopped}; {count}", stopped.partial) from stopped
+        return written
 
     def to_dataframe(self) -> Any:
         """The concatenated data frames of all heat maps; images that failed are left out with a warning."""

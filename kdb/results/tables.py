@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
-from kdb.errors import ExecutionError
+from kdb.errors import ExecutionError, printable
 
 Row = tuple[Any, ...]
 
@@ -81,12 +81,12 @@ class Headed(Table):
     lines: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return "\n".join([*self.lines, "", super().__str__()])
+        return "\n".join([*map(printable, self.lines), "", super().__str__()])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return f"<p>{'<br>'.join(map(html.escape, self.lines))}</p>{super()._repr_html_()}"
+        return f"<p>{'<br>'.join(html.escape(printable(line)) for line in self.lines)}</p>{super()._repr_html_()}"
 
 
 class PlanText(Table):
@@ -95,7 +95,7 @@ class PlanText(Table):
     """
 
     def __str__(self) -> str:
-        return "\n".join(row[0] for row in self.rows)
+        return printable("\n".join(row[0] for row in self.rows))
 
     __repr__ = __str__
 
@@ -106,7 +106,7 @@ def _text(cell: object) -> str:
         return ""
     if isinstance(cell, float):
         return f"{cell:.6g}"
-    return " ".join(str(cell).splitlines())
+    return printable(" ".join(str(cell).splitlines()))
 
 
 def _is_numeric(column: Sequence[object]) -> bool:

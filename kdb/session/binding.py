@@ -20,6 +20,7 @@ class Binder:
 
     def __init__(self, environment: Environment) -> None:
         self._catalog, self._images, self._study = environment.catalog, environment.images, environment.study
+        self._root = environment.root
 
     def find_images(self, query: syntax.Occlude, arguments: Arguments) -> tuple[list[Found], bool]:
         """The query's images, not read yet, and whether they are several by form: a glob or a list, even of one.
@@ -28,10 +29,10 @@ class Binder:
         """
         clauses.check(query)
         if query.into is not None:
-            sources.check_writable(query.into)
-        found, several = sources.find(query.source, arguments, self._images)
+            sources.check_writable(query.into, self._root)
+        found, several = sources.find(query.source, arguments, self._images, self._root)
         if query.into is not None:
-            sources.check_apart(query.into, found, several)
+            sources.check_apart(query.into, found, several, self._root)
         return found, several
 
     def bind(self, query: syntax.Occlude, arguments: Arguments) -> BoundQuery:

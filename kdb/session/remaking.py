@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdb.errors import BindError, ParseError, UnknownName
+from kdb.images import reading as images
 from kdb.images.preprocessing import Prepared
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
@@ -31,20 +32,18 @@ def of_file(environment: Environment, statement: syntax.VerifyFile, arguments: A
 
     Raises ExecutionError for a file that is no heat map, BindError where it does not say enough to make the map again.
     """
-    saved = HeatMap.load(statement.path)
+    saved = HeatMap.load(environment.root.path(statement.path))
     query, arguments = _as_saved(saved, statement, arguments)
     found = _image(saved, query, arguments, environment)
     source = None if found is None else found[1]()  # before the model, which takes longer to fail
     bound = _bound(Binder(environment), query, arguments, statement)
     again = _stored(saved, bound, statement.path) if source is None else bound.on(source, saved.source)
     made = evaluation.run(environment.engine, again, environment.on_progress).heat_map
-    same_image = None if found is None else np.array_equal(again.prepared.image, saved.image)
-    origin = "the copy in the file" if found is None else found[0] or "the image given"
     rows: list[Row] = [
         _harmless("kdb", saved.version, made.version),
         _harmless("model", saved.model, made.model),
         ("identity", *(each.model_identity[:SHOWN] for each in (saved, made)), _same(saved, made, "model_identity")),
-        ("image", saved.source, origin, same_image),
+        _images(saved, made, found),
         ("class", *map(_classes, (saved, made)), _same_classes(saved, made)),
         ("score", saved.score, made.score, _same(saved, made, "score")),
         ("patch", *(_extent(each.patch) for each in (saved, made)), _same(saved, made, "patch")),
@@ -87,12 +86,22 @@ def _as_saved(saved: HeatMap, statement: syntax.VerifyFile, arguments: Arguments
     if statement.model is None and not known(query.model):
         raise BindError(
             f"the model of the map in '{path}' was the parameter {query.model}; "
-            f"give it, or write VERIFY {syntax.quote(path)} USING and the model"
+            f"{_remedy(query.model, arguments)}, or write VERIFY {syntax.quote(path)} USING and the model"
         )
     for part in (query.patch, query.region):
         if not known(part):
-            raise BindError(f"the map in '{path}' was made with {part}, which no file keeps; give it as a parameter")
+            raise BindError(
+                f"the map in '{path}' was made with {part}, which no file keeps; {_remedy(part, arguments)}"
+            )
     return replace(query, model=statement.model or query.model), arguments
+
+
+def _remedy(part: object, arguments: Arguments) -> str:
+    """What to do about the parameters in a part of a saved query that were not given."""
+    missing = [each for each in syntax.parameters(part) if each.name not in arguments.named]
+    if any(each.name is None for each in missing):
+        return "VERIFY cannot be given what a ? stood for: make the map by a query with $names"
+    return f"give VERIFY {', '.join(sorted(set(map(str, missing))))}, as the query was given"
 
 
 def _image(saved: HeatMap, query: syntax.Occlude, arguments: Arguments, environment: Environment) -> Found | None:
@@ -101,14 +110,18 @@ def _image(saved: HeatMap, query: syntax.Occlude, arguments: Arguments, environm
     name = source.text if isinstance(source, syntax.Name) else None
     name = source.name if isinstance(source, syntax.Parameter) else name
     if name in arguments.named or (isinstance(source, syntax.Name) and name in registered):
-        found, _ = sources.find(source, arguments, registered)
+        found, _ = sources.find(source, arguments, registered, environment.root)
         of_that_name = found if len(found) == 1 else [each for each in found if each[0] == saved.source]
         if len(of_that_name) != 1:
             raise BindError(f"a map is of one image; {source} are {len(found)}, of which the map does not name one")
         return of_that_name[0]
-    if saved.source is not None and saved.source != name and os.path.isfile(saved.source):
-        return sources.find(syntax.Text(saved.source), arguments, registered)[0][0]
-    return None
+    if saved.source is None or saved.source == name:
+        return None
+    try:
+        file = environment.root.path(saved.source)
+    except BindError as error:
+        raise BindError(f"{error}; the map names it as its image") from None
+    return (saved.source, lambda: images.load_image(file)) if os.path.isfile(file) else None
 
 
 def _bound(binder: Binder, query: syntax.Occlude, arguments: Arguments, statement: syntax.VerifyFile) -> BoundQuery:
@@ -167,6 +180,22 @@ def _values(saved: HeatMap, made: HeatMap, again: ImageQuery) -> Iterator[Row]:
         yield field, _span(before[:, there]), text if difference[at] else "equal bit for bit", bool(ratios[at] <= 2)
 
 
+def _images(saved: HeatMap, made: HeatMap, found: Found | None) -> Row:
+    """The row of the two prepared images; where they differ it says in what."""
+    if found is None:
+        return "image", saved.source, "the copy in the file", None
+    origin = found[0] or "the image given"
+    if np.array_equal(saved.image, made.image):
+        return "image", saved.source, origin, True
+    sizes = [_extent(each.image.shape[:2]) for each in (saved, made)]
+    if sizes[0] == sizes[1]:
+        return "image", saved.source, f"{origin}, with other pixels", False
+    before, now = (
+        f"{name}, prepared as {size}" for name, size in zip((saved.source or "", origin), sizes, strict=True)
+    )
+    return "image", before.removeprefix(", "), now, False
+
+
 def _same(saved: HeatMap, made: HeatMap, field: str) -> bool:
     return bool(getattr(saved, field) == getattr(made, field))
 
@@ -210,7 +239,11 @@ def _count(heat_map: HeatMap) -> str:
 
 
 def _check(found: tuple[int, float] | None) -> str | None:
-    return None if found is None else f"{found[0]} positions, at worst {found[1]:.2g} of what Exact allows"
+    if found is None:
+        return None
+    count, worst = found
+    what = "the unmodified image alone" if not count else f"{count} position{'' if count == 1 else 's'}"
+    return f"{what}, at worst {worst:.2g} of what Exact allows"
 
 
 def _extent(size: Sequence[int] | None) -> str | None:

@@ -24,6 +24,7 @@ from kdb.results.maps import HeatMap
 from kdb.session.environment import Environment
 from kdb.session.statements import Result, Statements
 from kdb.session.study import Study
+from kdb.system.paths import Root
 
 __all__ = ["Parameters", "Result", "Session", "connect"]
 
@@ -35,11 +36,18 @@ class Session:
 
     ``progress`` is called with (positions finished, positions in all) while a map is computed.  ``study`` is the path
     of a file that keeps models, settings, tunings and calibrations; without one they last as long as the session.
+    Under the folder ``root`` no statement reads or writes a file elsewhere; the study is there too.
     """
 
-    def __init__(self, progress: Progress | None = None, study: str | os.PathLike[str] | None = None) -> None:
-        self._study = Study(study)
-        self._environment = Environment(self._study, progress)
+    def __init__(
+        self,
+        progress: Progress | None = None,
+        study: str | os.PathLike[str] | None = None,
+        root: str | os.PathLike[str] | None = None,
+    ) -> None:
+        permitted = Root.at(root)
+        self._study = Study(None if study is None else permitted.path(study))
+        self._environment = Environment(self._study, progress, permitted)
         self._catalog, self._engine = self._environment.catalog, self._environment.engine
         self._statements = Statements(self._environment)
 
@@ -47,6 +55,11 @@ class Session:
     def settings(self) -> Settings:
         """The session's settings, as SET changes them."""
         return self._environment.settings
+
+    @property
+    def root(self) -> Root:
+        """The folder that all paths of statements stay under, if there is one."""
+        return self._environment.root
 
     @property
     def progress(self) -> Progress | None:
@@ -144,10 +157,17 @@ class Session:
         self.close()
 
 
-def connect(path: str | os.PathLike[str] | None = None, *, progress: Progress | None = None) -> Session:
-    """A new session, in memory or with the study file at ``path``, which is made where there is none.
+def connect(
+    study: str | os.PathLike[str] | None = None,
+    *,
+    root: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Session:
+    """A new session, in memory or with the study file at that path, which is made where there is none.
 
     A study keeps created models, settings, tunings and calibrations; :class:`kdb.session.study.Study` says what it
-    raises.
+    raises.  Under the folder ``root`` no statement reads or writes a file elsewhere, links resolved, and the study is
+    there too: a path outside is a BindError.  Relative paths are then relative to the root.  What Python calls name
+    (``register_image``, ``hm.save``) is not confined, nor the caches of kdb and of the packages that fetch weights.
     """
-    return Session(progress, path)
+    return Session(progress, study, root)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import singledispatchmethod
 from typing import Any
 
-from kdb.errors import BindError
+from kdb.errors import BindError, Interrupted
 from kdb.execution.settings import earlier_names, shown
 from kdb.geometry import Size
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
-from kdb.models.catalog import CreatedModel
+from kdb.models.catalog import CreatedModel, under
+from kdb.models.model import Model
 from kdb.planner import calibration
 from kdb.planner.explain import explain
 from kdb.planner.rendering import render
 from kdb.planner.rules import RULES
 from kdb.queries import checking, clauses, evaluation, planning, sources
 from kdb.queries.sources import Found
-from kdb.results.files import filled_in
+from kdb.results.files import files_of_several, filled_in
 from kdb.results.maps import HeatMap, HeatMaps
 from kdb.results.tables import PlanText, Table
 from kdb.sampling.choose import DEFAULT_SSIM
@@ -54,8 +56,9 @@ class Statements:
         found, several = binder.find_images(query, arguments)
         if not several:
             bound_on = binder.bind_on(query, arguments, found[0])
-            heat_map = evaluation.run(environment.engine, bound_on, environment.on_progress).heat_map
-            _save(heat_map, query, found)
+            with _telling(query):
+                heat_map = evaluation.run(environment.engine, bound_on, environment.on_progress).heat_map
+            self._save(heat_map, query, found)
             return heat_map
         # Bound once, so that what is wrong with the query is said now, not once an image.
         bound = binder.bind(query, arguments) if found else None
@@ -70,7 +73,7 @@ class Statements:
 
         heat_maps = HeatMaps(sources.names(found), compute)
         if query.into is not None:
-            heat_maps.save(query.into)
+            heat_maps.save_to([environment.root.path(each) for each in files_of_several(query.into, heat_maps.sources)])
         return heat_maps
 
     def stream(self, query: syntax.Occlude, arguments: Arguments) -> Iterator[HeatMap]:
@@ -94,7 +97,12 @@ class Statements:
             last = evaluated.heat_map
             yield last
         if last is not None:
-            _save(last, query, found)
+            self._save(last, query, found)
+
+    def _save(self, heat_map: HeatMap, query: syntax.Occlude, found: Sequence[Found]) -> None:
+        """Write the map of the only image to the file that the query names, if it names one."""
+        if query.into is not None:
+            heat_map.save(self._environment.root.path(filled_in(query.into, sources.names(found)[0])))
 
     @_run.register
     def _explain(self, statement: syntax.Explain, arguments: Arguments) -> Result:
@@ -111,8 +119,9 @@ class Statements:
             if several and len(found) != 1:
                 raise BindError(f"EXPLAIN ANALYZE runs one image; {len(found)} are given")
             bound_on = self._binder.bind_on(query, arguments, found[0])
-            run = evaluation.run(engine, bound_on, self._environment.on_progress, analyze=True)
-            _save(run.heat_map, query, found)
+            with _telling(query):
+                run = evaluation.run(engine, bound_on, self._environment.on_progress, analyze=True)
+            self._save(run.heat_map, query, found)
             explained = explain(
                 str(query),
                 run.planned.physical,
@@ -133,9 +142,16 @@ class Statements:
         if several and len(found) != 1:
             raise BindError(f"VERIFY runs one image; {len(found)} are given")
         bound_on = self._binder.bind_on(query, arguments, found[0])
-        heat_map = evaluation.run(self._environment.engine, bound_on, self._environment.on_progress).heat_map
-        _save(heat_map, query, found)
-        return verifying.of_query(self._environment, bound_on, heat_map)
+        with _telling(query):
+            heat_map = evaluation.run(self._environment.engine, bound_on, self._environment.on_progress).heat_map
+        self._save(heat_map, query, found)
+        try:
+            return verifying.of_query(self._environment, bound_on, heat_map)
+        except KeyboardInterrupt as stopped:
+            written = "" if query.into is None else f", which is written to '{query.into}'"
+            raise Interrupted(
+                f"interrupted while the model itself was run, after the map was made{written}"
+            ) from stopped
 
     @_run.register
     def _verify_file(self, statement: syntax.VerifyFile, arguments: Arguments) -> Result:
@@ -149,7 +165,7 @@ class Statements:
             statement.source, statement.model, statement.patch, statement.stride, score=statement.score
         )
         clauses.check(replace(query, threshold=syntax.Threshold(auto=True, ssim=ssim)))
-        found, _ = sources.find(statement.source, arguments, environment.images)
+        found, _ = sources.find(statement.source, arguments, environment.images, environment.root)
         chosen = [found[i] for i in tuning.sample(len(found), environment.settings["seed"])]
         if not chosen:
             raise BindError("no image to tune on")
@@ -168,12 +184,16 @@ class Statements:
 
     @_run.register
     def _create_model(self, statement: syntax.CreateModel, arguments: Arguments) -> Result:
-        options = {key: arguments.plain(value) for key, value in statement.options}
-        catalog, study = self._environment.catalog, self._environment.study
-        model = catalog.create(statement.name, statement.path, options, statement.replace)
+        catalog, study, root = self._environment.catalog, self._environment.study, self._environment.root
+        options = under(root, {key: arguments.plain(value) for key, value in statement.options})
+        path = root.path(statement.path)
+
+        def keep(model: Model) -> None:
+            if study.path is not None:
+                study.keep_model(CreatedModel.of(model, path, options))
+
+        model = catalog.create(statement.name, path, options, statement.replace, keep)
         dimensions = "x".join(map(str, model.input_shape))
-        if study.path is not None:
-            study.keep_model(CreatedModel.of(model, statement.path, options))
         return Table(("created", "from", "input"), ((model.name, model.weights_note, dimensions),))
 
     @_run.register
@@ -186,35 +206,32 @@ class Statements:
 
     @_run.register
     def _drop_model(self, statement: syntax.DropModel, arguments: Arguments) -> Result:
-        self._environment.catalog.drop(statement.name)
+        self._environment.catalog.check_registered(statement.name)
         self._environment.study.forget_model(statement.name)
+        self._environment.catalog.drop(statement.name)
         return Table(("dropped",), ((statement.name,),))
 
-    # ---- settings
+    # ---- settings: the study has a change before it takes effect, so that one that fails changes nothing
 
     @_run.register
     def _set(self, statement: syntax.SetOption, arguments: Arguments) -> Result:
-        value = arguments.plain(statement.value)
-        name = self._environment.settings.set(statement.name, value)
-        self._forget(name)
-        self._environment.study.keep_setting(name, value)
+        settings, value = self._environment.settings, arguments.plain(statement.value)
+        name = settings.check(statement.name, value)
+        self._environment.study.keep_setting(name, value, *earlier_names(name))
+        settings.set(name, value)
         return self._setting(name)
 
     @_run.register
     def _reset(self, statement: syntax.ResetOption, arguments: Arguments) -> Result:
         settings, study = self._environment.settings, self._environment.study
         if statement.name.lower() == "all":
+            study.forget_settings()
             settings.reset_all()
-            study.forget_setting()
             return self._show_settings(syntax.ShowSettings(), arguments)
-        name = settings.reset(statement.name)
-        self._forget(name)
+        name = settings.named(statement.name)
+        study.forget_settings(name, *earlier_names(name))
+        settings.reset(name)
         return self._setting(name)
-
-    def _forget(self, name: str) -> None:
-        """Take a setting out of the study, under the names of earlier versions too."""
-        for each in (name, *earlier_names(name)):
-            self._environment.study.forget_setting(each)
 
     def _setting(self, name: str) -> Table:
         return Table(("setting", "value"), ((name, shown(self._environment.settings[name])),))
@@ -241,7 +258,12 @@ class Statements:
         return Table(("work", "width", "Gmac/s"), tuple(rows))
 
 
-def _save(heat_map: HeatMap, query: syntax.Occlude, found: Sequence[Found]) -> None:
-    """Write the map of the only image to the file that the query names, if it names one."""
-    if query.into is not None:
-        heat_map.save(filled_in(query.into, sources.names(found)[0]))
+@contextmanager
+def _telling(query: syntax.Occlude) -> Iterator[None]:
+    """Around the work on the map of the only image: Ctrl-C says what became of the file that the query names."""
+    try:
+        yield
+    except Interrupted as stopped:
+        if query.into is None:
+            raise
+        raise Interrupted(f"{stopped}; nothing is written to '{query.into}'", stopped.partial) from stopped

@@ -114,9 +114,13 @@ class Tuning:
 
     @classmethod
     def from_json(cls, text: str) -> Tuning:
-        """The tuning that :meth:`to_json` wrote."""
+        """The tuning that :meth:`to_json` wrote; raises ValueError, TypeError or KeyError for any other text."""
         found = json.loads(text)
-        return cls(np.array(found["ssim"], float), np.array(found["speedup"], float), tuple(found["taus"]))
+        ssim, speedup, taus = (np.array(found[name], float) for name in ("ssim", "speedup", "taus"))
+        fits = taus.ndim == 1 and ssim.ndim == 2 and ssim.shape[1:] == speedup.shape == taus.shape
+        if not fits or 0 in ssim.shape or not all(np.isfinite(each).all() for each in (ssim, speedup, taus)):
+            raise ValueError("holds no tuning")
+        return cls(ssim, speedup, tuple(taus.tolist()))
 
 
 def sample(count: int, seed: int) -> list[int]:

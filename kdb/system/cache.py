@@ -13,6 +13,9 @@ from platformdirs import user_cache_path
 
 from kdb.system.files import write_atomically
 
+TRACES = 64 << 20
+"""Most bytes of all traces: one of a usual network has tens of kibibytes, so that a thousand and more are kept."""
+
 
 def folder() -> Path:
     """The environment variable ``KDB_CACHE``, or else the user's cache folder on this system; it may not exist yet.
@@ -28,16 +31,42 @@ def folder() -> Path:
     return found if found.is_absolute() else Path(os.devnull)
 
 
+def traces() -> Path:
+    """The folder of the traces, which holds nothing else."""
+    return folder() / "traces"
+
+
 def read(path: Path) -> bytes | None:
     """The content of ``path``, or None if it cannot be read."""
     try:
-        return path.read_bytes()
+        data = path.read_bytes()
     except OSError:
         return None
+    with contextlib.suppress(OSError):
+        os.utime(path)  # it was used now, says :func:`bound`
+    return data
 
 
 def write(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` atomically, readable by the user alone; do nothing if the folder is not writable."""
     with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(path, lambda file: file.write(data), private=True)
+
+
+def bound(folder: Path, most: int) -> None:
+    """Remove the JSON files of ``folder`` that were used longest ago, until the others have at most so many bytes."""
+    found = []
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                if entry.name.endswith(".json") and entry.is_file(follow_symlinks=False):
+                    status = entry.stat(follow_symlinks=False)
+                    found.append((status.st_mtime, status.st_size, entry.path))
+    size = sum(each[1] for each in found)
+    for _, bytes_, path in sorted(found):
+        if size <= most:
+            break
+        with contextlib.suppress(OSError):  # another process may have removed it
+            os.unlink(path)
+        size -= bytes_

@@ -71,3 +71,19 @@ def test_a_profile_of_an_earlier_version_has_no_date() -> None:
     assert calibration.decoded(json.dumps(record)) == CostProfile("measured", measured="2025-12-31")
     del record["measured"]
     assert calibration.decoded(json.dumps(record)) == CostProfile("measured")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"rates": {"direct.wide": [[Infinity, 1]]}}',
+        '{"rates": {"direct.wide": [[1, "x"]]}}',
+        '{"rates": []}',
+        "[]",
+        "1" * 5000,
+        b"\xff\xfe\x00",
+    ],
+)
+def test_text_of_any_kind_is_no_profile(text: str | bytes) -> None:
+    assert calibration.decoded(text) is None

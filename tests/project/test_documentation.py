@@ -146,8 +146,8 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sessions in which a small network stands for efficientnet_lite0, which takes half a minute for a map."""
     real = kdb.connect
 
-    def connect(*arguments: Any) -> kdb.Session:
-        db = real(*arguments)
+    def connect(*arguments: Any, **keywords: Any) -> kdb.Session:
+        db = real(*arguments, **keywords)
         db.register_model("efficientnet_lite0", small(5), input_size=(224, 224), resize="crop")
         return db
 

@@ -609,6 +609,21 @@ def test_an_interruption_is_not_kept() -> None:
     assert maps[0].complete
 
 
+@pytest.mark.parametrize(
+    ("done", "said"), [(0, "0 of 3 maps are written"), (2, "2 of 3 maps are written, the last to")]
+)
+def test_an_interruption_says_what_is_written(tmp_path: Path, done: int, said: str) -> None:
+    def compute(i: int) -> HeatMap:
+        if i == done:
+            raise Interrupted("interrupted after 3 of 9 positions")
+        return small()
+
+    with pytest.raises(Interrupted, match=f"^interrupted after 3 of 9 positions; {said}") as caught:
+        HeatMaps(["a.png", "b.png", "c.png"], compute).save(f"{tmp_path}/{{stem}}.npz")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.npz", "b.npz"][:done]
+    assert done == 0 or str(tmp_path / "b.npz") in str(caught.value)
+
+
 def test_threads_compute_an_item_once() -> None:
     arrived = threading.Barrier(8)
     maps, computed = photos()
@@ -643,8 +658,9 @@ def test_a_link_is_written_through(tmp_path: Path) -> None:
 
 def test_a_sequence_is_saved_by_stem(tmp_path: Path) -> None:
     maps, _ = photos()
-    with pytest.warns(OmissionWarning, match=r"img/2\.png.*left out"):
+    with pytest.warns(OmissionWarning, match=r"img/2\.png.*left out") as told:
         paths = maps.save(str(tmp_path / "heat-{stem}.npz"))
+    assert told[0].filename == __file__  # the line that asked for it
     assert paths == [tmp_path / f"heat-{i}.npz" for i in (0, 1, 3)]
     assert HeatMap.load(paths[2]).source == "img/3.png"
 

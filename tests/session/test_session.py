@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import threading
@@ -707,6 +708,36 @@ class TestInterruption:
         np.testing.assert_allclose(partial.values[reached], whole.values[reached], atol=1e-6)
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("kdb-worker")]
         np.testing.assert_allclose(db.execute(self.QUERY).values, whole.values, atol=1e-6)
+
+    def test_what_is_not_replaced_is_told_before_anything_is_computed(
+        self, db: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def computed(*_: object) -> None:
+            raise AssertionError("a map is computed")
+
+        db.progress = computed
+        (tmp_path / "folder.npz").mkdir()
+        os.mkfifo(tmp_path / "pipe.npz")
+        try:
+            for name, said in (("folder", "it is a folder"), ("pipe", "it is no regular file")):
+                with pytest.raises(ExecutionError, match=f"cannot write '{tmp_path}/{name}.npz': {said}"):
+                    db.execute(f"{self.QUERY} INTO '{tmp_path}/{name}.npz'")
+        finally:
+            db.progress = None
+
+    def test_ctrl_c_says_what_is_written(self, db: Session, tmp_path: Path) -> None:
+        def press(done: int, total: int) -> None:
+            raise KeyboardInterrupt
+
+        into = tmp_path / "heat.npz"
+        db.progress = press
+        try:
+            for query in (self.QUERY, f"EXPLAIN ANALYZE {self.QUERY}", f"VERIFY {self.QUERY}"):
+                with pytest.raises(Interrupted, match=f"^interrupted.*; nothing is written to '{into}'$"):
+                    db.execute(f"{query} INTO '{into}'")
+        finally:
+            db.progress = None
+        assert list(tmp_path.iterdir()) == []
 
     def test_ctrl_c_waits_for_foreign_code(self) -> None:
         reached = []

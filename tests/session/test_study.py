@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import kdb
@@ -17,9 +20,10 @@ from kdb.models.torchvision_compat import import_torchvision
 from kdb.planner import calibration
 from kdb.planner.cost import CostProfile
 from kdb.results.maps import HeatMap
-from kdb.session import study
+from kdb.session import study, study_file
 from kdb.session.study import Study
 from kdb.session.tuning import Subject, Tuning
+from kdb.system.paths import ANYWHERE
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 
@@ -27,6 +31,12 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "study.kdb"
+
+
+def change(path: Path, script: str) -> None:
+    """Run SQL on the file of a study."""
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(script)
 
 
 @pytest.fixture
@@ -53,14 +63,18 @@ class TestSettings:
             db.execute("SET threads = 0")
         assert Study(path).settings() == {}
 
-    def test_settings_of_another_version_are_passed_over(self, path: Path) -> None:
+    def test_settings_of_another_version_are_passed_over_and_told(
+        self, path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         kept = Study(path)
         kept.keep_setting("rule.of_long_ago", True)
         kept.keep_setting("seed", "many")
         kept.keep_setting("threads", 1)
         kept.close()
-        with kdb.connect(path) as db:
+        with caplog.at_level("WARNING", "kdb"), kdb.connect(path) as db:
             assert db.settings["threads"] == 1 and db.settings["seed"] == 0
+        told = [record.getMessage() for record in caplog.records]
+        assert len(told) == 2 and "unknown setting 'rule.of_long_ago'" in "".join(told) and "'many'" in "".join(told)
 
 
 class TestModels:
@@ -167,6 +181,84 @@ def test_a_tuning_is_kept_as_it_is(ssim: list[list[float]], patch: tuple[int, in
     assert kept.tuning(Subject("identity", patch, (4, 5), fill, "probability")) is None
 
 
+class TestWriting:
+    def test_what_cannot_be_kept_does_not_take_effect(
+        self, path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(study_file, "PATIENCE", 0.05)
+        create = f"MODEL net FROM '{weights}' (arch = 'resnet18', input = 32)"
+        with kdb.connect(path) as db, closing(sqlite3.connect(path, isolation_level=None)) as other:
+            db.execute(f"SET seed = 1; CREATE {create}")
+            before = db.execute("SHOW SETTINGS"), db.execute("SHOW MODELS")
+            model = db._catalog._registered["net"]
+            other.execute("BEGIN IMMEDIATE")
+            changes = ("SET seed = 2", "RESET seed", "RESET ALL", "DROP MODEL net", f"CREATE OR REPLACE {create}")
+            for statement in (*changes, create.replace("net", "more", 1).join(("CREATE ", ""))):
+                with pytest.raises(kdb.ExecutionError, match="another process has kept it locked"):
+                    db.execute(statement)
+                assert (db.execute("SHOW SETTINGS"), db.execute("SHOW MODELS")) == before
+                assert db._catalog._registered["net"] is model
+            other.execute("ROLLBACK")
+            db.execute("SET seed = 2; DROP MODEL net")
+
+    def test_one_that_is_read_only_is_read(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with kdb.connect(path) as db:
+            db.execute("SET seed = 1")
+        with kdb.connect(path) as db:
+            db._study._database.execute("PRAGMA query_only = on")  # as root, no file is read-only
+            assert db.settings["seed"] == 1
+            with pytest.raises(kdb.ExecutionError, match="the file or its folder is read-only"):
+                db.execute("SET seed = 2")
+            assert db.settings["seed"] == 1
+
+    def test_two_at_a_time_lose_nothing(self, path: Path) -> None:
+        """Two connections, which SQLite keeps apart as it does two processes; both may be the one that makes it."""
+
+        def writer(name: str) -> None:
+            with closing(Study(path)) as kept:
+                for i in range(40):
+                    kept.keep_setting(f"{name}.{i}", i)
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(writer, "ab"))
+        assert Study(path).settings() == {f"{name}.{i}": i for name in "ab" for i in range(40)}
+        assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+    def test_one_is_made_whole_or_not_at_all(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def stopped(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(os, "link", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            Study(path)
+        assert list(path.parent.iterdir()) == []
+
+    def test_on_a_file_system_without_links(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refused(*_: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refused)
+        with closing(Study(path)) as kept:
+            kept.keep_setting("seed", 1)
+        assert Study(path).settings() == {"seed": 1} and [each.name for each in path.parent.iterdir()] == [path.name]
+
+    def test_a_link_is_followed(self, path: Path, tmp_path: Path) -> None:
+        (tmp_path / "link.kdb").symlink_to(path)
+        with kdb.connect(tmp_path / "link.kdb") as db:
+            db.execute("SET seed = 1")
+        assert Study(path).settings() == {"seed": 1}
+
+    def test_a_name_that_is_not_utf8(self, tmp_path: Path, weights: Path) -> None:
+        path = tmp_path / "st\udcffudy.kdb"
+        odd = weights.rename(tmp_path / "n\udcff.pt")
+        with kdb.connect(path) as db:
+            db.execute("SET seed = 1")
+            with pytest.raises(kdb.BindError, match=r"'.*n\\xff.pt' is none: rename the file") as told:
+                db.execute("CREATE MODEL net FROM $path (arch = 'resnet18', input = 32)".replace("$path", f"'{odd}'"))
+            str(told.value).encode()
+        assert path.exists() and Study(path).settings() == {"seed": 1}
+
+
 def test_two_sessions_share_one(path: Path) -> None:
     with kdb.connect(path) as one, kdb.connect(path) as other:
         one.execute("SET seed = 1")
@@ -190,22 +282,117 @@ class TestWhatIsRefused:
     def test_a_newer_one(self, path: Path) -> None:
         kdb.connect(path).close()
         with sqlite3.connect(path) as database:
-            database.execute(f"PRAGMA user_version = {study.SCHEMA + 1}")
+            database.execute(f"PRAGMA user_version = {study_file.SCHEMA + 1}")
         with pytest.raises(kdb.BindError, match="newer kdb"):
             kdb.connect(path)
 
-    def test_a_folder_and_a_path_into_nowhere(self, tmp_path: Path) -> None:
-        for wrong in (tmp_path, tmp_path / "missing" / "study.kdb"):
-            with pytest.raises(kdb.ExecutionError, match="cannot use the study"):
-                kdb.connect(wrong)
+    def test_what_is_no_file_and_a_path_into_nowhere(self, tmp_path: Path) -> None:
+        (tmp_path / "empty.kdb").touch()
+        os.mkfifo(tmp_path / "pipe.kdb")
+        wrong = {
+            tmp_path: "a folder",
+            ":memory:": "without a path",
+            tmp_path / "missing" / "study.kdb": "there is no folder",
+            tmp_path / "empty.kdb": "an empty file; remove it",
+            tmp_path / "pipe.kdb": "a special file",
+        }
+        for path, said in wrong.items():
+            with pytest.raises(kdb.BindError, match=said):
+                kdb.connect(path)
+        assert (tmp_path / "empty.kdb").read_bytes() == b""
 
-    def test_a_damaged_one(self, path: Path) -> None:
-        kdb.connect(path).close()
+    @given(st.integers(0, 9 * 4096 - 1), st.booleans())
+    @example(3264, False)  # the name of a table
+    @example(9 * 4096 - 1, True)
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+    def test_a_damaged_or_truncated_one(self, tmp_path: Path, at: int, cut: bool) -> None:
+        path = tmp_path / "damaged.kdb"
+        path.unlink(missing_ok=True)
+        kept = Study(path)
+        kept.keep_setting("seed", 3)
+        kept.close()
         data = bytearray(path.read_bytes())
-        data[100:-100] = b"\xff" * (len(data) - 200)
+        assert len(data) == 9 * 4096
+        if cut:
+            del data[at:]
+        else:
+            data[at : at + 64] = b"\xff" * len(data[at : at + 64])
         path.write_bytes(bytes(data))
-        with pytest.raises(kdb.Error):
-            kdb.connect(path).execute("SHOW MODELS")
+        try:
+            found = Study(path)
+        except kdb.BindError:
+            return
+        # What is left is a study: only bytes that nothing is kept in were lost.
+        assert not cut and found.settings() == {"seed": 3}
+        found.close()
+
+    @pytest.mark.parametrize(
+        ("statement", "name"),
+        [
+            (
+                "DROP TABLE settings; CREATE VIEW settings (name, value) AS WITH RECURSIVE endless(n) AS "
+                "(SELECT 1 UNION ALL SELECT n + 1 FROM endless) SELECT n, n FROM endless",
+                "view settings",
+            ),
+            ("CREATE VIEW more AS SELECT 1", "view more"),
+            ("CREATE TRIGGER t AFTER INSERT ON settings BEGIN DELETE FROM models; END", "trigger t"),
+            ("CREATE TABLE more (name)", "table more"),
+            ("CREATE INDEX i ON models (path)", "index i"),
+            ("ALTER TABLE settings ADD COLUMN more TEXT", "table settings"),
+            ("DROP TABLE tunings", "table tunings"),
+        ],
+    )
+    def test_tables_views_and_triggers_that_kdb_does_not_make(self, path: Path, statement: str, name: str) -> None:
+        kdb.connect(path).close()
+        change(path, statement)
+        with pytest.raises(kdb.BindError, match=f"the {name}[ ,]"):
+            kdb.connect(path)
+
+    @pytest.mark.parametrize(
+        ("row", "said"),
+        [
+            ("settings VALUES ('seed', '{')", "settings the row of 'seed' holds no JSON.*DELETE FROM settings"),
+            ("settings VALUES ('seed', x'00ff')", "'seed' holds bytes where a text should be"),
+            ("settings VALUES ('seed', '[1]')", "'seed' holds list, which no setting takes"),
+            ("settings VALUES (NULL, '1')", "the row of None holds NoneType"),
+            ("settings VALUES ('it''s', '{')", "name = 'it''s'"),
+            ("settings VALUES ('seed', CAST(x'ff' AS TEXT))", "not UTF-8"),
+            (f"settings VALUES ('seed', '{'[' * 100_000}')", "'seed'"),
+            ("settings VALUES ('seed', zeroblob(17000000))", "too big"),
+            ("models VALUES ('net', '', 'x', '{}', '', '')", "models the row of 'net' has '' for a path"),
+            ("models VALUES ('net', '/net.pt', 'x', '{}', '', '')", "'x' for a SHA-256"),
+            ("models VALUES ('net', '/net.pt', 'x', '[]', '', '')", "options that are no JSON object"),
+            ("models VALUES ('net', '/net.pt', 'x', '{', '', '')", "'net' holds no JSON"),
+        ],
+    )
+    def test_a_damaged_row_is_named(self, path: Path, row: str, said: str) -> None:
+        kdb.connect(path).close()
+        change(path, f"INSERT INTO {row}")
+        with pytest.raises(kdb.BindError, match=said):
+            kdb.connect(path)
+
+    def test_a_damaged_tuning_is_named(self, path: Path) -> None:
+        subject = Subject("identity", (8, 8), (4, 4), "black", "probability")
+        rows = (
+            "{",
+            "{}",
+            "[]",
+            '{"ssim": 1, "speedup": [1], "taus": [1]}',
+            '{"ssim": [[NaN]], "speedup": [1], "taus": [1]}',
+        )
+        with closing(Study(path)) as kept:
+            kept.keep_tuning(subject, Tuning(np.ones((1, 7)), np.ones(7)))
+            for text in rows:
+                kept._write("UPDATE tunings SET tuning = ?", (text,))
+                with pytest.raises(kdb.BindError, match=r"tunings the row of 'identity'.*TUNE again"):
+                    kept.tuning(subject)
+
+    def test_one_whose_rows_have_no_end(self, path: Path) -> None:
+        kdb.connect(path).close()
+        endless = f"WITH RECURSIVE up(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM up LIMIT {study.MOST_ROWS + 1})"
+        change(path, f"{endless} INSERT INTO settings SELECT n, '1' FROM up")
+        with pytest.raises(kdb.BindError, match="settings has more than 10,000 rows"):
+            kdb.connect(path)
 
     def test_after_closing(self, path: Path) -> None:
         db = kdb.connect(path)
@@ -223,4 +410,23 @@ def test_a_created_model_says_what_it_came_from(weights: Path) -> None:
     model = db._catalog._registered["net"]
     created = CreatedModel.of(model, str(weights), {"arch": "resnet18", "input": 32})
     assert created.origin == str(weights) and created.input == "3x32x32" and len(created.sha256) == 64
-    assert created.load().input_shape == model.input_shape
+    assert created.load(ANYWHERE).input_shape == model.input_shape
+
+
+def test_a_model_that_cannot_be_read_is_a_model_error(
+    path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with kdb.connect(path) as db:
+        db.execute(f"CREATE MODEL net FROM '{weights}' (arch = 'resnet18', input = 32)")
+    real = open
+
+    def refused(file: object, *arguments: object, **keywords: object) -> object:
+        if file == str(weights):
+            raise PermissionError(13, "Permission denied")
+        return real(file, *arguments, **keywords)  # type: ignore[call-overload]
+
+    monkeypatch.setattr("builtins.open", refused)
+    with kdb.connect(path) as db, pytest.raises(kdb.ModelError, match=f"cannot read '{weights}': Permission denied"):
+        db.execute("OCCLUDE $image USING net", {"image": IMAGE})
+    with kdb.connect() as db, pytest.raises(kdb.ModelError, match=f"cannot read '{weights}': Permission denied"):
+        db.execute(f"CREATE MODEL net FROM '{weights}' (arch = 'resnet18', input = 32)")

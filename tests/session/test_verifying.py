@@ -20,6 +20,7 @@ from benchmarks.calibrated import calibrate
 from kdb.errors import BindError, ExecutionError
 from kdb.queries import evaluation
 from kdb.results.maps import HeatMap
+from kdb.session import verifying
 from kdb.session.session import Session
 from kdb.session.verifying import POSITIONS, Verification
 
@@ -169,6 +170,21 @@ class TestAQuery:
         assert found.agrees == ("exact" in kinds) and "not exact, and not judged" in str(found)
         assert str(found).startswith("agrees" if "exact" in kinds else "nothing is judged")
 
+    def test_ctrl_c_after_the_map_says_so(self, db: Session, img: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+        def stopped(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(verifying.Own, "scores", stopped)
+        for into, said in (("", "after the map was made"), (" INTO 'map.npz'", "made, which is written to 'map.npz'")):
+            with pytest.raises(kdb.Interrupted, match=f"^interrupted while the model itself was run, .*{said}$"):
+                db.execute(f"VERIFY {QUERY}{into}", {"img": img})
+        monkeypatch.setattr("kdb.queries.rounds.Rounds.check", stopped)
+        with pytest.raises(
+            kdb.Interrupted, match=r"^interrupted after all 289 positions, before the map was checked$"
+        ) as got:
+            db.execute(f"VERIFY {QUERY}", {"img": img})
+        assert np.isfinite(got.value.partial.values).all()
+
     def test_into_writes_the_map_and_several_images_are_refused(self, db: Session, img: np.ndarray) -> None:
         run(db, f"VERIFY {QUERY} INTO 'map.npz'", {"img": img})
         heat_map = db.execute(QUERY, {"img": img})
@@ -218,7 +234,7 @@ class TestAFile:
             assert found.agrees and fields(found)["image"] == ("a.png", "a.png", True)
         Image.fromarray(img[::-1]).save("a.png")
         found = run(db, "VERIFY 'map-a.npz'")
-        assert not found.agrees and fields(found)["image"] == ("a.png", "a.png", False)
+        assert not found.agrees and fields(found)["image"] == ("a.png", "a.png, with other pixels", False)
         Path("a.png").unlink()
         assert fields(run(db, "VERIFY 'map-a.npz'"))["image"] == ("a.png", "the copy in the file", None)
 
@@ -226,7 +242,11 @@ class TestAFile:
         db.register_image("cat", img)
         db.execute("OCCLUDE cat WITH patch(8, 8) USING small INTO 'map.npz'")
         assert fields(run(db, "VERIFY 'map.npz'"))["image"] == ("cat", "cat", True)
-        assert fields(run(db, "VERIFY 'map.npz'", {"cat": img[::-1].copy()}))["image"] == ("cat", "cat", False)
+        assert fields(run(db, "VERIFY 'map.npz'", {"cat": img[::-1].copy()}))["image"] == (
+            "cat",
+            "cat, with other pixels",
+            False,
+        )
         with pytest.raises(BindError, match="a map is of one image; cat are 2"):
             db.execute("VERIFY 'map.npz'", {"cat": [img, img]})
 
@@ -271,6 +291,7 @@ class TestAFile:
             other.execute(f"VERIFY '{path}' USING larger")
         found = run(other, f"VERIFY '{path}' USING larger", {"img": img})
         assert fields(found)["positions"][-1] is False and fields(found)["values"][-1] is None
+        assert fields(found)["image"] == ("img, prepared as 40 x 40", "img, prepared as 48 x 48", False)
 
     def test_positions_and_classes_are_in_the_file_and_other_parameters_must_be_given(
         self, db: Session, img: np.ndarray
@@ -288,7 +309,9 @@ class TestAFile:
         db.execute("OCCLUDE $img WITH patch(8, 8) FILL $p USING small WITHIN mask($m) INTO 'map.npz'", given)
         for name, part in (("p", r"patch\(8, 8\) FILL \$p"), ("m", r"WITHIN mask\(\$m\)")):
             some = {each: value for each, value in given.items() if each != name}
-            with pytest.raises(BindError, match=f"made with {part}, which no file keeps; give it"):
+            with pytest.raises(
+                BindError, match=rf"made with {part}, which no file keeps; give VERIFY \${name}, as the query was given"
+            ):
                 db.execute("VERIFY 'map.npz'", some)
         found = run(db, "VERIFY 'map.npz'", given)
         assert found.agrees and fields(found)["positions"][0] == "10 of 10 evaluated, on a grid of 81"
@@ -297,9 +320,36 @@ class TestAFile:
 
     def test_a_map_of_kdb_occlude_needs_its_model(self, db: Session, module: nn.Module, img: np.ndarray) -> None:
         kdb.occlude(img, module, 8, mean=0.5, std=0.25).save("map.npz")  # type: ignore[union-attr]
-        with pytest.raises(BindError, match=r"the parameter \$model .*; give it, or write VERIFY 'map.npz' USING"):
+        with pytest.raises(
+            BindError,
+            match=r"the parameter \$model .*; give VERIFY \$model, \$option_.*, or write VERIFY 'map.npz' USING",
+        ):
             db.execute("VERIFY 'map.npz'")
         assert run(db, "VERIFY 'map.npz' USING small").agrees
+
+    def test_what_a_question_mark_stood_for_cannot_be_given(
+        self, db: Session, module: nn.Module, img: np.ndarray
+    ) -> None:
+        mask = np.ones((SIDE, SIDE), bool)
+        db.execute("OCCLUDE ? WITH patch(8, 8) USING small WITHIN mask(?) INTO 'map.npz'", [img, mask])
+        for given in ([], [img, mask]):
+            with pytest.raises(BindError, match=r"mask\(\?\), which no file keeps; VERIFY cannot .* a \? stood for"):
+                db.execute("VERIFY 'map.npz'", given)
+        options = "(input = 40, mean = 0.5, std = 0.25)"
+        db.execute(f"OCCLUDE ? WITH patch(8, 8) USING ? {options} INTO 'map.npz'", [img, module])
+        with pytest.raises(BindError, match=r"parameter \?.*; VERIFY cannot .* or write VERIFY 'map.npz' USING"):
+            db.execute("VERIFY 'map.npz'")
+        assert run(db, "VERIFY 'map.npz' USING small").agrees
+
+    def test_what_was_checked_is_said_in_words(self, db: Session, path: str) -> None:
+        whole = HeatMap.load(path)
+        for checked, said in (
+            ((0, 0.1), "the unmodified image alone"),
+            ((1, 0.1), "1 position"),
+            ((6, 0.1), "6 positions"),
+        ):
+            replace(whole, checked=checked).save("other.npz")
+            assert fields(run(db, "VERIFY 'other.npz'"))["checked"][0] == f"{said}, at worst 0.1 of what Exact allows"
 
     def test_a_sampled_map_is_sampled_alike(self, db: Session, img: np.ndarray) -> None:
         db.execute(f"{QUERY} APPROXIMATE TO SSIM 0.6 INTO 'map.npz'", {"img": img})
