@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning, ParseError, VerificationWarning
+from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning, ParseError, VerificationWarning, printable
 from kdb.system.interrupts import deferred
 from kdb.system.progress import ProgressBar
 from kdb.version import __version__
@@ -109,7 +109,7 @@ class Client:
                     print(f"{_kind(outcome)}: {outcome}", file=self.err)
                     status = 1
                 else:
-                    print(f"{source}: {summary(outcome)}", file=self.out)
+                    print(f"{printable(source)}: {summary(outcome)}", file=self.out)
         else:
             print(result, file=self.out)
         self.out.flush()
@@ -139,7 +139,8 @@ def summary(heat_map: HeatMap) -> str:
         most = int(np.argmax(np.abs(change)))
         y, x = corners[most]
         lines.append(
-            f"{label} ({index}): {whole} {baseline:.4g}; {heat_map.score} {row[most]:.4g} with the patch at ({y}, {x})"
+            f"{printable(label)} ({index}): {whole} {baseline:.4g}; {heat_map.score} {row[most]:.4g} "
+            f"with the patch at ({y}, {x})"
         )
     if left := len(baselines) - len(shown):
         lines.append(f"and {left} more classes with a smaller {whole}")

@@ -18,12 +18,34 @@ A user's mistake is never reported as an AssertionError, KeyError or the like.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 
-class Error(Exception):
+_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+"""What a text may do beside being read: steer a terminal, end a line, turn the direction of writing, or break XML."""
+
+
+def printable(text: str) -> str:
+    """``text`` on one line, as it may be shown: whatever its characters, they are read and nothing else.
+
+    Ends of lines and tabs become spaces; other control characters, bidirectional controls, lone surrogates (of file
+    names that are not UTF-8) and what XML does not know are written as in Python and JSON: ``\\u001b``.  Names, labels
+    and messages from files go through here before they reach a terminal, a log, a page or a picture.
+    """
+    return _UNSHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", " ".join(text.splitlines()).replace("\t", " "))
+
+
+class _Shown(BaseException):
+    """An exception whose message quotes names from anywhere."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
+class Error(_Shown, Exception):
     """Base of all errors that kdb raises on purpose."""
 
 
@@ -57,6 +79,9 @@ class ParseError(Error):
         if suggestion:
             parts.append(f"did you mean {suggestion}?")
         super().__init__("\n".join(parts))
+
+    def __str__(self) -> str:
+        return "\n".join(map(printable, self.args[0].split("\n")))
 
 
 class BindError(Error):
@@ -114,15 +139,15 @@ class Interrupted(Error, KeyboardInterrupt):
         self.partial = partial
 
 
-class OmissionWarning(UserWarning):
+class OmissionWarning(_Shown, UserWarning):
     """Some of several images failed and are left out of the result."""
 
 
-class FullInferenceWarning(UserWarning):
+class FullInferenceWarning(_Shown, UserWarning):
     """The captum adapter falls back to full inference for each window, as the model or input rules out deltas."""
 
 
-class VerificationWarning(UserWarning):
+class VerificationWarning(_Shown, UserWarning):
     """A map differed from the model itself, and was evaluated in full by the model: its values are right."""
 
 

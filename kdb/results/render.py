@@ -25,7 +25,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdb.errors import ExecutionError
+from kdb.errors import ExecutionError, printable
 from kdb.results.wording import checked, compared
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _draw_panel(heat_map: HeatMap, ax: Any, scores: NDArray[np.float32], name: s
 
 
 def _short(label: str, length: int = 40) -> str:
-    line = " ".join(_valid(label).split())
+    line = " ".join(printable(label).split())
     return line if len(line) <= length else line[: length - 3] + "..."
 
 
@@ -196,12 +196,7 @@ def _png_text(heat_map: HeatMap) -> dict[str, str]:
         "Exact": str(heat_map.exact).lower(),
         "Complete": str(heat_map.complete).lower(),
     }
-    return {key: _valid(value) for key, value in text.items()}
-
-
-def _valid(text: str) -> str:
-    """The text without lone surrogates, which file names that are not UTF-8 contain and picture formats reject."""
-    return text.encode("utf-8", "replace").decode()
+    return {key: printable(value) for key, value in text.items()}
 
 
 def html_of_map(heat_map: HeatMap) -> str:
@@ -212,7 +207,7 @@ def html_of_map(heat_map: HeatMap) -> str:
     check = "" if heat_map.checked is None else f"; {checked(*heat_map.checked)}"
     return (
         f'<figure style="margin:0"><img src="data:image/png;base64,{picture}" style="max-width:100%"'
-        f' alt="{html.escape(repr(heat_map))}"><figcaption><code>{html.escape(heat_map.query)}</code><br>'
+        f' alt="{html.escape(repr(heat_map))}"><figcaption><code>{html.escape(printable(heat_map.query))}</code><br>'
         f"{cost}; {compared(stats.speedup)}{check}</figcaption></figure>"
     )
 
@@ -232,7 +227,7 @@ def html_of_maps(sources: Sequence[str], outcomes: Mapping[int, HeatMap | Error]
             cell = f'<img style="max-width:24em" src="data:image/png;base64,{base64.b64encode(png(outcome)).decode()}">'
         else:
             cell = html.escape(repr(outcome))
-        lines.append(f"<tr><td>{i}</td><td>{html.escape(source)}</td><td>{cell}</td></tr>")
+        lines.append(f"<tr><td>{i}</td><td>{html.escape(printable(source))}</td><td>{cell}</td></tr>")
     return f"<table><tbody>{''.join(lines)}</tbody></table>"
 
 

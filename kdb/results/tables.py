@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
-from kdb.errors import ExecutionError
+from kdb.errors import ExecutionError, printable
 
 Row = tuple[Any, ...]
 
@@ -46,7 +46,7 @@ class Table(Sequence[Row]):
         return self.rows[index]
 
     def __str__(self) -> str:
-        cells = [self.columns, *([_text(cell) for cell in row] for row in self.rows)]
+        cells = [[_text(cell) for cell in row] for row in (self.columns, *self.rows)]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         right = [_is_numeric(column) for column in zip(*self.rows, strict=True)] or [False] * len(widths)
         header, *body = (
@@ -63,7 +63,7 @@ class Table(Sequence[Row]):
             return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
         body = "".join(line("td", [_text(cell) for cell in row]) for row in self.rows)
-        return f"<table><thead>{line('th', self.columns)}</thead><tbody>{body}</tbody></table>"
+        return f"<table><thead>{line('th', [_text(column) for column in self.columns])}</thead><tbody>{body}</tbody></table>"
 
     def to_dataframe(self) -> Any:
         """A pandas ``DataFrame`` of the columns and rows; raises ``ExecutionError`` if pandas is not installed."""
@@ -81,12 +81,12 @@ class Headed(Table):
     lines: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return "\n".join([*self.lines, "", super().__str__()])
+        return "\n".join([*map(printable, self.lines), "", super().__str__()])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return f"<p>{'<br>'.join(map(html.escape, self.lines))}</p>{super()._repr_html_()}"
+        return f"<p>{'<br>'.join(html.escape(printable(line)) for line in self.lines)}</p>{super()._repr_html_()}"
 
 
 class PlanText(Table):
@@ -95,7 +95,7 @@ class PlanText(Table):
     """
 
     def __str__(self) -> str:
-        return "\n".join(row[0] for row in self.rows)
+        return "\n".join(printable(row[0]) for row in self.rows)
 
     __repr__ = __str__
 
@@ -106,7 +106,7 @@ def _text(cell: object) -> str:
         return ""
     if isinstance(cell, float):
         return f"{cell:.6g}"
-    return " ".join(str(cell).splitlines())
+    return printable(str(cell))
 
 
 def _is_numeric(column: Sequence[object]) -> bool:
