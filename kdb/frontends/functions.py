@@ -10,8 +10,8 @@ from __future__ import annotations
 from kdb.frontends.aten import TRANSLATORS
 
 _MADE = """
-    arange arange.start arange.start_step eye eye.m full full_like lift_fresh_copy scalar_tensor zeros zeros_like ones
-    ones_like tril triu
+    arange arange.start arange.start_step eye eye.m full full_like lift_fresh_copy linspace scalar_tensor zeros
+    zeros_like ones ones_like tril triu
 """
 _COMPARED = """
     eq.Scalar eq.Tensor ne.Scalar ne.Tensor lt.Scalar lt.Tensor le.Scalar le.Tensor gt.Scalar gt.Tensor ge.Scalar

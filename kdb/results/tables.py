@@ -59,11 +59,11 @@ class Table(Sequence[Row]):
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        def line(tag: str, cells: Sequence[str]) -> str:
-            return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+        def line(tag: str, cells: Sequence[object]) -> str:
+            return "<tr>" + "".join(f"<{tag}>{html.escape(_text(cell))}</{tag}>" for cell in cells) + "</tr>"
 
-        body = "".join(line("td", [_text(cell) for cell in row]) for row in self.rows)
-        return f"<table><thead>{line('th', [_text(column) for column in self.columns])}</thead><tbody>{body}</tbody></table>"
+        body = "".join(line("td", row) for row in self.rows)
+        return f"<table><thead>{line('th', self.columns)}</thead><tbody>{body}</tbody></table>"
 
     def to_dataframe(self) -> Any:
         """A pandas ``DataFrame`` of the columns and rows; raises ``ExecutionError`` if pandas is not installed."""

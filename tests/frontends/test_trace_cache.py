@@ -64,6 +64,7 @@ def comes_back(module: nn.Module, shape: tuple[int, int, int] = SHAPE) -> None:
     network, graph = torch_export.traced(module, shape)
     text = graph.to_json()
     again = Graph.from_json(text)
+    assert all(is_plain(call.target) for call in graph.calls)
     assert again == graph and again.to_json() == text
     same(network, translate(again, again.state(module), shape, trace_cache._no_tail))
 
