@@ -7,8 +7,10 @@ programs may run code while they are loaded, so only :func:`exported_model` read
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import warnings
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib import import_module
@@ -20,6 +22,7 @@ from torch import nn
 
 from kdb.errors import BindError, ModelError, looked_in
 from kdb.frontends import exported
+from kdb.frontends.check import first_line
 from kdb.models import architectures, onnx_module, zoo
 from kdb.models.model import Model
 
@@ -28,6 +31,8 @@ PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 SUFFIXES = (*PICKLES, ".safetensors", ".onnx")
 _MAGICS = (b"PK", b"\x80")
 """The first bytes of PyTorch's files: archives, and pickles of versions before 1.6."""
+_OF_ANY_SIZE = b"bytearray"
+"""The one type that a file of weights alone may name and that is as large as a number in the file says."""
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "ema")
 """Keys under which training scripts save the weights, beside the optimizer's state and others."""
 _PREFIXES = ("module.", "_orig_mod.", "model.")
@@ -88,7 +93,28 @@ def _check_there(path: str) -> None:
 
 
 def _read_pickle(path: str) -> object:
-    return _reading(path, lambda: torch.load(path, map_location="cpu", weights_only=True))
+    def load() -> object:
+        _check_size(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+    return _reading(path, load)
+
+
+def _check_size(path: str) -> None:
+    """Raise ModelError for a file that could unpack to more than it holds; torch.save packs nothing."""
+    if os.path.getsize(path) == 0:
+        return
+    if _head(path).startswith(b"PK"):
+        with zipfile.ZipFile(path) as archive:
+            parts = archive.infolist()
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+            what = "a TorchScript archive, or another that is compressed"
+            raise ModelError(f"'{path}' is {what}; save the state_dict() of the module by torch.save")
+        if sum(part.file_size for part in parts) > os.path.getsize(path):
+            raise ModelError(f"'{path}' says that its parts are larger than the whole: it is damaged")
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if content.find(_OF_ANY_SIZE) >= 0:
+            raise ModelError(f"'{path}' holds a {_OF_ANY_SIZE.decode()}, which no weights need; save the state_dict()")
 
 
 def _read_safetensors(path: str) -> object:
@@ -172,10 +198,20 @@ def _state(path: str, loaded: object) -> State:
             raise ModelError(f"'{path}' holds an optimizer's state and no weights; save the module's state_dict()")
         hint = f", but more under {_few(map(str, below))} there; save that alone" if below else ""
         raise ModelError(f"'{path}' holds no tensors at its top{hint}")
+    for key, value in state.items():
+        if not _is_held(value):
+            raise ModelError(f"'{key}' in '{path}' is no plain tensor of numbers that the file holds")
     for prefix in _PREFIXES:
         if all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
+
+
+def _is_held(value: torch.Tensor) -> bool:
+    """Whether all elements are in the file: views, sparse and quantized tensors may have any number of others."""
+    if value.layout is not torch.strided or value.is_quantized or value.device.type != "cpu":
+        return False
+    return value.untyped_storage().nbytes() >= value.numel() * value.element_size()
 
 
 def _is_optimizer(value: object) -> bool:
@@ -216,12 +252,16 @@ def _fill(module: nn.Module, state: State, path: str, arch: str, classes: int) -
         raise ModelError(
             f"the weights in '{path}' are not those of {arch} with {classes} classes: {'; '.join(problems)}; {advice}"
         )
-    module.load_state_dict({key: state[key] for key in needed}, strict=False)
+    try:
+        module.load_state_dict({key: state[key] for key in needed}, strict=False)
+    except RuntimeError as error:  # of types that cannot be converted
+        raise ModelError(f"the weights in '{path}' do not go into {arch}: {first_line(error)}") from error
 
 
 def _prefix(needed: Collection[str], given: Collection[str]) -> str:
     """A prefix that ends with a dot and that at least half of the ``needed`` names have in ``given``, or ''."""
-    found = Counter(key.removesuffix(name) for key in given for name in needed if key.endswith(f".{name}"))
+    ends = ((key, at + 1) for key in given for at, letter in enumerate(key) if letter == ".")
+    found = Counter(key[:end] for key, end in ends if key[end:] in needed)
     prefix, count = max(found.items(), key=lambda item: item[1], default=("", 0))
     return prefix if 2 * count >= len(needed) else ""
 
