@@ -14,9 +14,9 @@ MAP_NUMBERS = 1 << 20
 
 ONNX_NODES = 100_000
 """Nodes of a graph, local functions expanded: the largest vision models have some 10,000."""
-ONNX_NUMBERS = 1 << 28
-"""Elements of a tensor that a file makes of a shape, such as a ConstantOfShape: 1 GiB of float32."""
-ONNX_FOLDED_BYTES = 1 << 31
-"""All tensors together that are computed from a file's constants, beyond what the file itself holds."""
+ONNX_NUMBERS = 1 << 27
+"""Elements of a layer's output for one image, or of a tensor that a file makes of a shape: 512 MiB of float32."""
+ONNX_FOLDED_BYTES = 1 << 28
+"""All tensors together that are computed from a file's constants, beyond eight times what these have themselves."""
 ONNX_SHAPE_NUMBERS = 1 << 16
-"""Elements of an array that is part of the arithmetic of shapes, which is done by Python."""
+"""Elements of an array that is part of the arithmetic of shapes, which Python does one by one."""
