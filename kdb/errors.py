@@ -72,7 +72,8 @@ class ParseError(Error):
         lines = text.splitlines()
         parts = [f"{message} (line {line}, column {column})"]
         if 1 <= line <= len(lines):
-            parts += ["  " + lines[line - 1], "  " + " " * (column - 1) + "^"]
+            shown, before = printable(lines[line - 1]), printable(lines[line - 1][: column - 1])
+            parts += ["  " + shown, "  " + " " * len(before) + "^"]
         if self.expected:
             parts.append("expected " + ", ".join(self.expected))
         if suggestion:

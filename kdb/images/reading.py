@@ -198,7 +198,7 @@ def _from_picture(picture: Image.Image) -> Pixels:
         pixels = rgba[..., :3].astype(np.float32)
         pixels *= rgba[..., 3:] / np.float32(255)
     else:
-        pixels = np.asarray(picture.convert("RGB"), np.float32)
+        pixels = np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"), np.float32)
     return _turned(pixels, picture)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -83,6 +85,22 @@ def test_many_nodes_are_refused_and_fewer_of_one_name_are_not_slow(tmp_path: Pat
     began = time.monotonic()
     assert len(load(saved(chain(5000), tmp_path)).module._calls) == 5000
     assert time.monotonic() - began < 4
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_reading_is_interrupted_at_once(folded: bool, tmp_path: Path) -> None:
+    """By Ctrl-C, in the midst of a file that takes long to read."""
+    names = ["x" if not folded else "one", *(f"t{i}" for i in range(20_000))]
+    steps = [node("Relu", a, b) for a, b in itertools.pairwise(names)]
+    path = saved(model([*steps, node("Add", f"x {names[-1]}", "y")], weights=LARGE), tmp_path)
+    timer = threading.Timer(0.7, lambda: signal.raise_signal(signal.SIGINT))
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        load(path)
+        timer.join()
+        pytest.fail("it was read before it could be interrupted")
+    assert time.monotonic() - began < 2.5
 
 
 def test_names_are_another_each_time() -> None:

@@ -33,10 +33,9 @@ def _binary(function: Callable[[Any, Any], Tensor]) -> Operator:
 
 
 def _variadic(function: Callable[[Any, Any], Tensor]) -> Operator:
-    def apply(node: Node, *values: Value) -> Tensor:
+    def apply(node: Node, *values: Value) -> Any:
         together(node, *values)
-        made: Tensor = reduce(function, map(operand, values))
-        return made
+        return reduce(function, map(operand, values))
 
     return Operator(apply, scalars=True)
 
