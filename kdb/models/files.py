@@ -7,10 +7,8 @@ programs may run code while they are loaded, so only :func:`exported_model` read
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 import warnings
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib import import_module
@@ -23,7 +21,7 @@ from torch import nn
 from kdb.errors import BindError, ModelError, looked_in
 from kdb.frontends import exported
 from kdb.frontends.check import first_line
-from kdb.models import architectures, onnx_module, zoo
+from kdb.models import architectures, onnx_module, pickles, zoo
 from kdb.models.model import Model
 
 STATE_KEYWORDS = ("arch", "classes")
@@ -31,8 +29,6 @@ PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 SUFFIXES = (*PICKLES, ".safetensors", ".onnx")
 _MAGICS = (b"PK", b"\x80")
 """The first bytes of PyTorch's files: archives, and pickles of versions before 1.6."""
-_OF_ANY_SIZE = b"bytearray"
-"""The one type that a file of weights alone may name and that is as large as a number in the file says."""
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "ema")
 """Keys under which training scripts save the weights, beside the optimizer's state and others."""
 _PREFIXES = ("module.", "_orig_mod.", "model.")
@@ -94,27 +90,10 @@ def _check_there(path: str) -> None:
 
 def _read_pickle(path: str) -> object:
     def load() -> object:
-        _check_size(path)
+        pickles.check(path)
         return torch.load(path, map_location="cpu", weights_only=True)
 
     return _reading(path, load)
-
-
-def _check_size(path: str) -> None:
-    """Raise ModelError for a file that could unpack to more than it holds; torch.save packs nothing."""
-    if os.path.getsize(path) == 0:
-        return
-    if _head(path).startswith(b"PK"):
-        with zipfile.ZipFile(path) as archive:
-            parts = archive.infolist()
-        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
-            what = "a TorchScript archive, or another that is compressed"
-            raise ModelError(f"'{path}' is {what}; save the state_dict() of the module by torch.save")
-        if sum(part.file_size for part in parts) > os.path.getsize(path):
-            raise ModelError(f"'{path}' says that its parts are larger than the whole: it is damaged")
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content.find(_OF_ANY_SIZE) >= 0:
-            raise ModelError(f"'{path}' holds a {_OF_ANY_SIZE.decode()}, which no weights need; save the state_dict()")
 
 
 def _read_safetensors(path: str) -> object:

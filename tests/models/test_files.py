@@ -208,6 +208,35 @@ class TestWhatIsRefused:
             with pytest.raises(ModelError, match="holds a bytearray"):
                 db.execute(CREATE.format(path, ""))
 
+    @pytest.mark.parametrize("old", [False, True])
+    def test_a_key_that_folds_out(self, db: kdb.Session, tmp_path: Path, old: bool) -> None:
+        """Of 100 tuples that hold the one before twice: a few hundred bytes, and 2^100 parts to hash."""
+        sound, path = tmp_path / "sound.pt", tmp_path / "folded.pt"
+        key = b"N\x85q\x00" + b"".join(b"h%c\x86q%c" % (k, k + 1) for k in range(100))
+        for pickled in (b"\x80\x02}" + key + b"K\x01s.", b"\x80\x02}cbuiltins\nset\n(" + key + b"e\x85Rs."):
+            torch.save({"w": torch.zeros(1)}, sound)
+            with zipfile.ZipFile(sound) as archive, zipfile.ZipFile(path, "w") as packed:
+                for part in archive.infolist():
+                    packed.writestr(part, pickled if part.filename.endswith(".pkl") else archive.read(part))
+            if old:
+                torch.save({"w": torch.zeros(1)}, path, _use_new_zipfile_serialization=False)
+                heads = path.read_bytes().split(b".\x80")[:3]
+                path.write_bytes(b".\x80".join(heads) + b"." + pickled)
+            with pytest.raises(ModelError, match="tuples of tuples"):
+                db.execute(CREATE.format(path, ""))
+
+    @pytest.mark.parametrize("old", [False, True])
+    def test_a_whole_checkpoint_is_read(self, db: kdb.Session, tmp_path: Path, old: bool) -> None:
+        """With an optimizer, numbers, texts, sets and lists beside the weights."""
+        module, path = small(), tmp_path / "checkpoint.pt"
+        optimizer = torch.optim.Adam(module.parameters())
+        module(torch.rand(1, 3, *SIZE)).sum().backward()
+        optimizer.step()
+        held = {"state_dict": module.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3, "best": 0.5}
+        held |= {"history": [(i, i / 3, None) for i in range(1000)], "seen": {1, 2}, "name": "x", "on": True}
+        torch.save(held, path, _use_new_zipfile_serialization=not old)
+        db.execute(CREATE.format(path, ""))
+
     @pytest.mark.parametrize(
         "make",
         [
