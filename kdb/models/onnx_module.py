@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from kdb.errors import ModelError
 from kdb.images.preprocessing import choice
 from kdb.models.model import ACTIVATIONS, Model
 from kdb.models.onnx import file
+from kdb.models.onnx.budget import Budget
 from kdb.models.onnx.graph import Array, Graph, Names, as_tensor, bounded
 from kdb.models.onnx.plan import Call, Plan, plan
 from kdb.models.onnx.rewrite import without_activation
@@ -134,9 +136,12 @@ class OnnxModule(nn.Module):
         tensors: dict[str, Any] = {name: getattr(self, buffer) for name, buffer in self._buffers_of.items()}
         tensors[self._image] = x.permute(0, 2, 3, 1) if self._channels_last else x
         arrays: dict[str, Array] = dict(self._arrays)
+        # while it is traced nothing is computed
+        budget: Any = Budget.of_images(x) if type(x) is torch.Tensor else nullcontext()
         for call, step, finished in zip(self._calls, self._steps, self._last_readers, strict=True):
             given = zip(call.node.inputs, call.plain, strict=True)
-            made = getattr(self, step)(*(_argument(name, plain, tensors, arrays) for name, plain in given))
+            with budget:
+                made = getattr(self, step)(*(_argument(name, plain, tensors, arrays) for name, plain in given))
             outputs = made if isinstance(made, tuple) else (made,)
             for output in outputs:  # a chain of Concats doubles it with each node
                 bounded(_of_one_image(output.shape, x.shape[0]), call.node)

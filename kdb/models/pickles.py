@@ -53,7 +53,7 @@ def _check_pickle(path: str, file: IO[bytes]) -> None:
     """Follow the instructions of one pickle with the sizes of values in place of values."""
     stack: list[int] = []
     marks: list[int] = []
-    memo: dict[int, int] = {}
+    memo: dict[object, int] = {}
     for instruction, argument, _ in pickletools.genops(file):
         name, takes = instruction.name, instruction.stack_before
         if name == "GLOBAL" and argument in _OF_ANY_SIZE:

@@ -17,6 +17,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+import kdb
 from kdb.errors import ModelError
 from kdb.models.onnx.graph import Names
 from kdb.models.onnx_module import load
@@ -31,9 +32,9 @@ resource = pytest.importorskip("resource", reason="the system does not tell how 
 @pytest.fixture(autouse=True)
 def cheap() -> Iterator[None]:
     """Each of these takes little time and memory; without limits, all of the machine's."""
-    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
-    assert time.monotonic() - began < SECONDS
+    assert time.process_time() - began < SECONDS
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10 < BYTES
 
 
@@ -82,9 +83,9 @@ def test_many_nodes_are_refused_and_fewer_of_one_name_are_not_slow(tmp_path: Pat
 
     with pytest.raises(ModelError, match="has 100001 nodes"):
         load(saved(chain(100_001), tmp_path))
-    began = time.monotonic()
+    began = time.process_time()
     assert len(load(saved(chain(5000), tmp_path)).module._calls) == 5000
-    assert time.monotonic() - began < 4
+    assert time.process_time() - began < 4
 
 
 @pytest.mark.parametrize("folded", [False, True])
@@ -159,7 +160,7 @@ FOLDED: dict[str, Steps] = {
 @pytest.mark.parametrize("name", FOLDED)
 def test_constants_that_are_computed_from_a_few(name: str, tmp_path: Path) -> None:
     path = saved(model(FOLDED[name], weights=LARGE), tmp_path)
-    with pytest.raises(ModelError, match=r"makes a tensor of|from its constants, which is too much|too long"):
+    with pytest.raises(ModelError, match=r"makes a tensor of|would be computed, which is too large"):
         load(path)
 
 
@@ -188,7 +189,7 @@ for each in ("from end to end", "spread"):
 @pytest.mark.parametrize("name", OF_SHAPES)
 def test_arithmetic_of_shapes_has_64_bits_and_few_elements(name: str, tmp_path: Path) -> None:
     path = saved(model(OF_SHAPES[name], (1, 3, 12, 12), weights=LARGE), tmp_path)
-    with pytest.raises(ModelError, match=r"more than 64 bits|makes a tensor of|too long") as caught:
+    with pytest.raises(ModelError, match=r"more than 64 bits|makes a tensor of") as caught:
         load(path).module(torch.rand(1, 3, 12, 12))
     assert str(caught.value).isprintable()
 
@@ -202,8 +203,36 @@ def test_arithmetic_of_shapes_has_64_bits_and_few_elements(name: str, tmp_path: 
 )
 def test_maps_that_grow_beyond_what_a_map_can_be(steps: Steps, tmp_path: Path) -> None:
     weights = {"wide": np.zeros((1 << 14, 1, 1, 1, 1), np.float32), "deep": np.zeros((1 << 14, *[1] * 5), np.float32)}
-    with pytest.raises(ModelError, match="makes a tensor of"), torch.no_grad():
+    with pytest.raises(ModelError, match=r"makes a tensor of|which is too large"), torch.no_grad():
         load(saved(model(steps, weights=weights), tmp_path)).module(torch.rand(1, 3, 12, 12))
+
+
+OF_MAPS: dict[str, Steps] = {
+    "Resize": [node("Resize", "x - scales4", "y", mode="linear")],
+    "ConvTranspose": [node("ConvTranspose", "x kernel", "y", strides=[1 << 12, 1 << 12])],
+    "Conv": [node("Conv", "x kernel", "y", pads=[1 << 12] * 4, group=3)],
+    "AveragePool": [node("AveragePool", "x", "y", kernel_shape=[1 << 12] * 2, pads=[1 << 12] * 4, strides=[1, 1])],
+    "Einsum": [node("Einsum", "x x", "y", equation="abcd,efgh->abcdefgh")],
+    "OneHot": [node("Cast", "x", "i", to=7), node("OneHot", "i depth values", "y")],
+}
+
+
+@pytest.mark.parametrize("name", OF_MAPS)
+def test_an_output_that_is_too_large_is_not_computed(name: str, tmp_path: Path) -> None:
+    weights = {"kernel": np.ones((3, 1, 1, 1), np.float32), "scales4": np.array([1, 1, 1 << 22, 1], np.float32)}
+    loaded = load(saved(model(OF_MAPS[name], ("n", 3, 80, 80), weights=LARGE | weights), tmp_path))
+    with pytest.raises(ModelError, match=r"which is too large|makes a tensor of"), torch.no_grad():
+        loaded.module(torch.rand(2, 3, 80, 80))
+
+
+def test_what_watches_a_forward_sees_no_more_of_it(tmp_path: Path) -> None:
+    """Sizes are found out beside it, also where the last activation is told by its output."""
+    loaded = load(saved(classifier(node("Softmax", "d", "y")), tmp_path), as_is=True)
+    db = kdb.connect()
+    db.register_model("net", loaded.module, input_size=(12, 12))
+    image = np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)
+    heat_map = db.execute("OCCLUDE $image WITH patch(4, 4) STRIDE 1 USING net SCORE logit", {"image": image})
+    assert heat_map.checked is not None and heat_map.checked[0] > 0 and heat_map.checked[1] <= 1
 
 
 @pytest.mark.parametrize(

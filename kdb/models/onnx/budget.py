@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from kdb.errors import ModelError
 from kdb.models.onnx import reference
-from kdb.system.limits import ONNX_FOLDED_BYTES, ONNX_NODES
+from kdb.system.limits import ONNX_FOLDED_BYTES, ONNX_NODES, ONNX_NUMBERS
 
 
 def check_nodes(model: Any, file_bytes: int) -> None:
@@ -59,12 +59,22 @@ def _number(number: int) -> str:
     return str(number) if number < 1e9 else f"some {float(min(number, 10**300)):.0e}"
 
 
-class Folding(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Within it no function of PyTorch makes a tensor larger than what is ``left`` of the budget, in bytes."""
+class Budget(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Within it no function of PyTorch makes a tensor of more than ``left`` bytes."""
 
-    def __init__(self, constants: Iterable[Any]) -> None:
+    def __init__(self, left: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.left = ONNX_FOLDED_BYTES + 8 * sum(each.nbytes for each in constants)
+        self.left = left
+
+    @classmethod
+    def of_constants(cls, constants: Iterable[Any]) -> Budget:
+        """For what is computed from these arrays."""
+        return cls(ONNX_FOLDED_BYTES + 8 * sum(each.nbytes for each in constants))
+
+    @classmethod
+    def of_images(cls, images: torch.Tensor) -> Budget:
+        """For what a module computes of a batch, in the type of its images."""
+        return cls(images.element_size() * ONNX_NUMBERS * max(len(images), 1))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -74,7 +84,7 @@ class Folding(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def check(self, sizes: Sequence[int]) -> None:
         """Raise ModelError if there is not as much left."""
         if sum(sizes) > self.left:
-            raise ModelError(f"{sum(sizes):,} bytes would be computed from its constants, which is too much")
+            raise ModelError(f"a tensor of {_number(sum(sizes))} bytes would be computed, which is too large")
 
 
 def _sizes(func: Any, args: Any, kwargs: Any) -> list[int]:
@@ -84,8 +94,9 @@ def _sizes(func: Any, args: Any, kwargs: Any) -> list[int]:
     try:
         if func is torch.ops.onnx_reference.node.default:
             return [math.prod(shape) * dtype.itemsize for shape, dtype in reference.shapes(*args)]
-        args, kwargs = tree_map_only(torch.Tensor, lambda tensor: tensor.to("meta"), (args, kwargs))
-        made = func(*args, **kwargs)
+        with _disable_current_modes():  # other modes would take this for a part of the forward
+            args, kwargs = tree_map_only(torch.Tensor, lambda tensor: tensor.to("meta"), (args, kwargs))
+            made = func(*args, **kwargs)
     except Exception:  # where the shapes depend on the values; or else the function itself will fail, and say why
         return []
     return [each.numel() * each.element_size() for each in tree_leaves(made) if isinstance(each, torch.Tensor)]

@@ -11,7 +11,7 @@ import torch
 
 from kdb.errors import ModelError
 from kdb.models.onnx import reference
-from kdb.models.onnx.budget import Folding
+from kdb.models.onnx.budget import Budget
 from kdb.models.onnx.graph import Array, Graph, Node, as_tensor
 from kdb.models.onnx.hosted import HOSTED, objects, shape_of
 from kdb.models.onnx.operators import OPERATORS
@@ -46,7 +46,7 @@ def plan(graph: Graph) -> Plan:
     Raises ModelError if a node reads an undefined tensor or cannot be evaluated, and if the result does not depend on
     the image.
     """
-    budget = Folding(graph.constants.values())
+    budget = Budget.of_constants(graph.constants.values())
     constants, hosted, known, calls = dict(graph.constants), set[str](), {graph.image, *graph.constants}, []
     for node in graph.nodes:
         if unknown := [name for name in node.inputs if name and name not in known]:
@@ -106,7 +106,7 @@ def _by_reference(node: Node, constants: Mapping[str, Array]) -> Call:
     return Call(taken, lambda node, *values: tuple(reference.evaluate(list(values), text)), (False,) * len(given))
 
 
-def computed(call: Call, constants: Mapping[str, Array], budget: Folding) -> dict[str, Array]:
+def computed(call: Call, constants: Mapping[str, Array], budget: Budget) -> dict[str, Array]:
     """The outputs, by name, of a node that does not depend on the image; raises ModelError if they are too large."""
     values: list[Any] = []
     for name, plain in zip(call.node.inputs, call.plain, strict=True):
