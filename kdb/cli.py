@@ -24,7 +24,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning, ParseError, VerificationWarning, reason
+from kdb.errors import (
+    Error,
+    ExecutionError,
+    Interrupted,
+    OmissionWarning,
+    ParseError,
+    VerificationWarning,
+    printable,
+    reason,
+)
 from kdb.system.interrupts import deferred
 from kdb.system.progress import ProgressBar
 from kdb.version import __version__
@@ -134,7 +143,7 @@ class Client:
                     print(f"{_kind(outcome)}: {outcome}", file=self.err)
                     status = 1
                 else:
-                    print(f"{source}: {summary(outcome)}", file=self.out)
+                    print(f"{printable(source)}: {summary(outcome)}", file=self.out)
         else:
             print(result, file=self.out)
         self.out.flush()
@@ -155,8 +164,8 @@ def summary(heat_map: HeatMap) -> str:
     classes = strongest(heat_map)
     likeliest = sorted(range(len(classes)), key=lambda i: -classes[i].baseline)[:SUMMARIZED]
     lines = [
-        f"{each.label} ({each.index}): {whole} {each.baseline:.4g}; {heat_map.score} {each.score:.4g} with the patch "
-        f"at ({each.y}, {each.x})"
+        f"{printable(each.label)} ({each.index}): {whole} {each.baseline:.4g}; {heat_map.score} {each.score:.4g} "
+        f"with the patch at ({each.y}, {each.x})"
         for each in (classes[i] for i in sorted(likeliest))
     ]
     if left := len(classes) - len(likeliest):

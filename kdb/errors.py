@@ -18,16 +18,34 @@ A user's mistake is never reported as an AssertionError, KeyError or the like.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+"""What a text may do beside being read: steer a terminal, end a line, turn the direction of writing, or break XML."""
 
-class Error(Exception):
-    """Base of all errors that kdb raises on purpose; their messages can be printed, whatever names they contain."""
+
+def printable(text: str) -> str:
+    """``text`` on one line, as it may be shown: whatever its characters, they are read and nothing else.
+
+    Ends of lines and tabs become spaces; other control characters, bidirectional controls, lone surrogates (of file
+    names that are not UTF-8) and what XML does not know are written as in Python and JSON: ``\\u001b``.  Names, labels
+    and messages from files go through here before they reach a terminal, a log, a page or a picture.
+    """
+    return _UNSHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", " ".join(text.splitlines()).replace("\t", " "))
+
+
+class _Shown(BaseException):
+    """An exception whose message quotes names from anywhere."""
 
     def __str__(self) -> str:
         return printable(super().__str__())
+
+
+class Error(_Shown, Exception):
+    """Base of all errors that kdb raises on purpose."""
 
 
 class ParseError(Error):
@@ -54,12 +72,16 @@ class ParseError(Error):
         lines = text.splitlines()
         parts = [f"{message} (line {line}, column {column})"]
         if 1 <= line <= len(lines):
-            parts += ["  " + lines[line - 1], "  " + " " * (column - 1) + "^"]
+            shown, before = printable(lines[line - 1]), printable(lines[line - 1][: column - 1])
+            parts += ["  " + shown, "  " + " " * len(before) + "^"]
         if self.expected:
             parts.append("expected " + ", ".join(self.expected))
         if suggestion:
             parts.append(f"did you mean {suggestion}?")
         super().__init__("\n".join(parts))
+
+    def __str__(self) -> str:
+        return "\n".join(map(printable, self.args[0].split("\n")))
 
 
 class BindError(Error):
@@ -117,24 +139,16 @@ class Interrupted(Error, KeyboardInterrupt):
         self.partial = partial
 
 
-class OmissionWarning(UserWarning):
+class OmissionWarning(_Shown, UserWarning):
     """Some of several images failed and are left out of the result."""
 
 
-class FullInferenceWarning(UserWarning):
+class FullInferenceWarning(_Shown, UserWarning):
     """The captum adapter falls back to full inference for each window, as the model or input rules out deltas."""
 
 
-class VerificationWarning(UserWarning):
+class VerificationWarning(_Shown, UserWarning):
     """A map differed from the model itself, and was evaluated in full by the model: its values are right."""
-
-
-def printable(text: str) -> str:
-    """``text`` with the bytes of file names that are not UTF-8, lone surrogates in Python, written as ``\\xff``."""
-    try:
-        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # surrogates that stand for no byte
-        return text.encode("utf-8", "backslashreplace").decode()
 
 
 def reason(error: BaseException) -> str:

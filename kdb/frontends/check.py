@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from kdb.errors import ModelError
+from kdb.errors import ModelError, printable
 
 ALLOWED = 1e-4
 """Of the largest logit, as a map that is exact allows."""
@@ -107,8 +107,8 @@ def doubled(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of the error's message that is not blank, or else the name of its type."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """The first line of the error's message that is not blank, as it may be shown, or else the name of its type."""
+    return printable(next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__))
 
 
 def _run(module: torch.nn.Module, images: torch.Tensor, note: Note | None = None) -> Any:

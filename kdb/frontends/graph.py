@@ -89,8 +89,14 @@ class Graph:
     constants: Mapping[str, torch.Tensor] = field(default_factory=dict, compare=False)
 
     def state(self, module: torch.nn.Module) -> dict[str, Any]:
-        """The module's tensors that are inputs, by path; raises AttributeError if ``module`` lacks one."""
-        return {i.source: attrgetter(i.source)(module) for i in self.inputs if i.kind == "state"}
+        """The module's tensors that are inputs, by path.
+
+        Raises AttributeError if ``module`` lacks one, and TypeError if it is something else.
+        """
+        found = {i.source: attrgetter(i.source)(module) for i in self.inputs if i.kind == "state"}
+        if others := [name for name, value in found.items() if not isinstance(value, torch.Tensor)]:
+            raise TypeError(f"'{others[0]}' is no tensor")
+        return found
 
     def to_json(self) -> str:
         """The graph as JSON.
@@ -158,7 +164,10 @@ def _value(plain: Any) -> Any:
         return plain
     ((kind, name),) = plain.items()
     if kind == "torch":
-        return getattr(torch, name)
+        found = getattr(torch, name)
+        if not isinstance(found, torch.dtype | torch.layout | torch.memory_format):
+            raise TypeError(f"torch.{name} is no type of tensors")
+        return found
     return Ref(name) if kind == "ref" else torch.device(name)
 
 

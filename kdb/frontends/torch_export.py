@@ -105,7 +105,7 @@ def _export(module: torch.nn.Module, example: torch.Tensor) -> ExportedProgram:
         if "Constraints violated" in reason:
             reason = "its forward fixes the size of the batch, as len(x) does; x.shape[0] leaves it open"
         elif "data-dependent" in reason:
-            reason = "its forward branches on the values of a tensor, as `if x.sum() > 0` does\n"
+            reason = "its forward branches on the values of a tensor, as `if x.sum() > 0` does; "
             reason += "torch.where and torch.cond can be traced instead"
         raise ModelError(f"the model cannot be traced{where}: {reason}") from error
 

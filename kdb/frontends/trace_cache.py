@@ -1,7 +1,8 @@
 """Caches traces between processes: torch.export takes seconds, and gives the same graph for the same code.
 
 A file holds a digest and the graph as JSON.  Its name is a hash of all that determines the graph.  A file that is
-damaged, or whose graph is no sound network of the given module, is ignored and replaced.
+damaged, that names a function outside :mod:`kdb.frontends.functions`, or whose graph is no sound network of the given
+module, is ignored and replaced.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any
 
 import torch
 
+from kdb.errors import printable
+from kdb.frontends.functions import is_plain
 from kdb.frontends.graph import Graph
 from kdb.frontends.translate import translate
 from kdb.kernels.base import Tail
@@ -69,9 +72,11 @@ def _load(path: Path, key: str, module: torch.nn.Module, shape: tuple[int, int, 
         if digest != _digest(key, text):
             raise ValueError("its digest is wrong")
         graph = Graph.from_json(text)
+        if (other := _other_function(graph)) is not None:
+            raise ValueError(f"it calls {other}")
         network = translate(graph, graph.state(module), shape, _no_tail)
     except Exception as error:  # whatever is wrong with the file, the module can be exported again
-        log.warning("ignoring the damaged trace %s: %s", path, error)
+        log.warning("ignoring the damaged trace %s", printable(f"{path}: {error}"))
         return None
     log.debug("read the trace %s", path)
     return network
@@ -81,6 +86,9 @@ def _store(path: Path, key: str, network: Network, graph: Graph) -> None:
     if any(isinstance(node.operator, Opaque) for node in network):
         log.debug("not caching a trace with layers outside the vocabulary")  # they are PyTorch's graph, not JSON
         return
+    if (other := _other_function(graph)) is not None:
+        log.debug("not caching a trace that calls %s", printable(other))
+        return
     try:
         text = graph.to_json().encode()
     except (TypeError, ValueError, RuntimeError) as error:
@@ -88,6 +96,11 @@ def _store(path: Path, key: str, network: Network, graph: Graph) -> None:
         return
     cache.write(path, _digest(key, text) + b"\n" + text)
     cache.bound(path.parent, cache.TRACES)
+
+
+def _other_function(graph: Graph) -> str | None:
+    """A function of the graph that a trace from the cache may not call; None if there is none."""
+    return next((call.target for call in graph.calls if not is_plain(call.target)), None)
 
 
 def _digest(key: str, text: bytes) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from kdb.errors import printable
 from kdb.frontends.reach import HOOKS, MARKS, Reached, content, is_elsewhere, is_left_out, slots
 from kdb.system.interrupts import deferred
 
@@ -49,7 +50,7 @@ def untouched(module: torch.nn.Module) -> Iterator[None]:
                 try:
                     each()
                 except Exception as error:  # objects may raise anything; the others are put back all the same
-                    log.warning("something that a model wrote cannot be put back: %s", error)
+                    log.warning("something that a model wrote cannot be put back: %s", printable(str(error)))
 
 
 def _restores(module: torch.nn.Module) -> list[Restore]:

@@ -2,6 +2,9 @@
 
 Images are files (read by Pillow or, for DICOM, pydicom), ``PIL.Image`` objects, arrays and tensors.  Resizing and
 normalisation are in :mod:`kdb.images.preprocessing`.  Colour profiles are not applied.
+
+Files may come from strangers: of Pillow's some forty formats those in ``FORMATS`` are read, whatever a file is called,
+and the size that it declares is checked before its pixels are unpacked.
 """
 
 from __future__ import annotations
@@ -27,6 +30,11 @@ from kdb.errors import BindError, ExecutionError, looked_in
 
 Pixels = npt.NDArray[np.float32]
 
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM")
+"""What Pillow may take a file for: its other formats are rare, and some of them run programs (EPS: Ghostscript)."""
+_SAMPLES, _DEPTHS = (1, 3), (1, 8, 16, 32)
+"""Numbers a pixel, and bits a number, of DICOM files."""
+
 _BITS = 258  # TIFF's tag BitsPerSample
 # warnings.catch_warnings swaps a list that the whole process shares: two threads must not interleave
 _WARNINGS = threading.Lock()
@@ -50,8 +58,8 @@ def load_image(source: str | Path | Image.Image | npt.NDArray[Any] | object) -> 
     orientation is applied.  Of several frames the first is read, of a ``PIL.Image`` the current one.
 
     Raises :class:`~kdb.errors.BindError` for an object of a wrong type, dtype or shape, and
-    :class:`~kdb.errors.ExecutionError` for a file that is missing, damaged, not an image, or implausibly large
-    (``PIL.Image.MAX_IMAGE_PIXELS``).
+    :class:`~kdb.errors.ExecutionError` for a file that is missing, damaged, not an image of one of ``FORMATS`` or
+    DICOM, or implausibly large (``PIL.Image.MAX_IMAGE_PIXELS``).
     """
     if (array := array_of(source)) is not None:
         return SourceImage(_from_array(array))
@@ -120,7 +128,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, UnidentifiedImageError):
-        return "not an image, or of a kind that Pillow does not know"
+        kinds = ", ".join(FORMATS)
+        return f"not an image, or damaged, or of another kind than {kinds} and DICOM; others can be opened by Pillow"
     if isinstance(error, MemoryError):
         return "not enough memory for its pixels"
     if isinstance(error, OSError) and error.strerror:
@@ -161,11 +170,11 @@ def _from_file(path: str | Path) -> Pixels:
             preamble = file.read(132)
         if preamble[128:] == b"DICM" or str(path).lower().endswith((".dcm", ".dicom")):
             return _from_dicom(path)
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             opposite = _opposite_byte_order(picture)
             if opposite is None:
                 return _from_picture(picture)
-            with Image.open(path) as again:
+            with Image.open(path, formats=FORMATS) as again:
                 again.tile = opposite
                 return _from_wide_picture(picture, again)
 
@@ -185,10 +194,11 @@ def _from_picture(picture: Image.Image) -> Pixels:
         pixels = _three_channels(values / np.float32(257))
     elif picture.has_transparency_data:
         straight = picture.convert("LA") if picture.mode == "La" else picture
-        rgba = np.asarray(straight.convert("RGBA"), np.float32)
-        pixels = rgba[..., :3] * (rgba[..., 3:] / np.float32(255))
+        rgba = np.asarray(straight.convert("RGBA"))
+        pixels = rgba[..., :3].astype(np.float32)
+        pixels *= rgba[..., 3:] / np.float32(255)
     else:
-        pixels = np.asarray(picture.convert("RGB"), np.float32)
+        pixels = np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"), np.float32)
     return _turned(pixels, picture)
 
 
@@ -254,10 +264,11 @@ def _from_dicom(path: str | Path) -> Pixels:
         pydicom = import_module("pydicom")
     except ImportError as error:
         raise ExecutionError(f"cannot read '{path}': DICOM files need pydicom; pip install pydicom") from error
+    syntax = pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID")
+    if syntax == pydicom.uid.DeflatedExplicitVRLittleEndian:  # reading it would unpack it, to any size
+        raise ValueError("it is compressed as a whole, by a deflated transfer syntax; save it with another one")
     data = pydicom.dcmread(path)
-    frames = int(data.get("NumberOfFrames") or 1)
-    if frames > 1:
-        raise ValueError(f"it has {frames} frames; a file with one is expected")
+    _check_dicom(data)
     values = data.pixel_array
     if data.PhotometricInterpretation == "PALETTE COLOR":
         values = pydicom.pixels.apply_color_lut(values, data)
@@ -269,6 +280,18 @@ def _from_dicom(path: str | Path) -> Pixels:
     if data.PhotometricInterpretation == "MONOCHROME1":
         shade = 1 - shade
     return _three_channels((shade * 255).astype(np.float32))
+
+
+def _check_dicom(data: Any) -> None:
+    """Raise ValueError for a file of several frames, or one that declares more than an image can have."""
+    if (frames := int(data.get("NumberOfFrames") or 1)) > 1:
+        raise ValueError(f"it has {frames} frames; a file with one is expected")
+    rows, columns = (int(data.get(side) or 0) for side in ("Rows", "Columns"))
+    if Image.MAX_IMAGE_PIXELS is not None and rows * columns > Image.MAX_IMAGE_PIXELS:
+        raise ValueError(f"it declares {rows} x {columns} pixels; the limit is {Image.MAX_IMAGE_PIXELS} in all")
+    for name, known in (("SamplesPerPixel", _SAMPLES), ("BitsAllocated", _DEPTHS)):
+        if int(data.get(name) or 0) not in known:
+            raise ValueError(f"its {name} is {data.get(name)}, and none of {', '.join(map(str, known))}")
 
 
 def _windowed(values: npt.NDArray[np.float64], data: Any) -> npt.NDArray[np.float64]:

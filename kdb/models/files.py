@@ -20,7 +20,8 @@ from torch import nn
 
 from kdb.errors import BindError, ModelError, looked_in, reason
 from kdb.frontends import exported
-from kdb.models import architectures, onnx_module, zoo
+from kdb.frontends.check import first_line
+from kdb.models import architectures, onnx_module, pickles, zoo
 from kdb.models.model import Model
 
 STATE_KEYWORDS = ("arch", "classes")
@@ -91,7 +92,11 @@ def _check_there(path: str) -> None:
 
 
 def _read_pickle(path: str) -> object:
-    return _reading(path, lambda: torch.load(path, map_location="cpu", weights_only=True))
+    def load() -> object:
+        pickles.check(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+    return _reading(path, load)
 
 
 def _read_safetensors(path: str) -> object:
@@ -177,10 +182,20 @@ def _state(path: str, loaded: object) -> State:
             raise ModelError(f"'{path}' holds an optimizer's state and no weights; save the module's state_dict()")
         hint = f", but more under {_few(map(str, below))} there; save that alone" if below else ""
         raise ModelError(f"'{path}' holds no tensors at its top{hint}")
+    for key, value in state.items():
+        if not _is_held(value):
+            raise ModelError(f"'{key}' in '{path}' is no plain tensor of numbers that the file holds")
     for prefix in _PREFIXES:
         if all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
+
+
+def _is_held(value: torch.Tensor) -> bool:
+    """Whether all elements are in the file: views, sparse and quantized tensors may have any number of others."""
+    if value.layout is not torch.strided or value.is_quantized or value.device.type != "cpu":
+        return False
+    return value.untyped_storage().nbytes() >= value.numel() * value.element_size()
 
 
 def _is_optimizer(value: object) -> bool:
@@ -221,12 +236,16 @@ def _fill(module: nn.Module, state: State, path: str, arch: str, classes: int) -
         raise ModelError(
             f"the weights in '{path}' are not those of {arch} with {classes} classes: {'; '.join(problems)}; {advice}"
         )
-    module.load_state_dict({key: state[key] for key in needed}, strict=False)
+    try:
+        module.load_state_dict({key: state[key] for key in needed}, strict=False)
+    except RuntimeError as error:  # of types that cannot be converted
+        raise ModelError(f"the weights in '{path}' do not go into {arch}: {first_line(error)}") from error
 
 
 def _prefix(needed: Collection[str], given: Collection[str]) -> str:
     """A prefix that ends with a dot and that at least half of the ``needed`` names have in ``given``, or ''."""
-    found = Counter(key.removesuffix(name) for key in given for name in needed if key.endswith(f".{name}"))
+    ends = ((key, at + 1) for key in given for at, letter in enumerate(key) if letter == ".")
+    found = Counter(key[:end] for key, end in ends if key[end:] in needed)
     prefix, count = max(found.items(), key=lambda item: item[1], default=("", 0))
     return prefix if 2 * count >= len(needed) else ""
 

@@ -7,6 +7,8 @@ function for each operator.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +21,8 @@ from kdb.errors import ModelError
 from kdb.images.preprocessing import choice
 from kdb.models.model import ACTIVATIONS, Model
 from kdb.models.onnx import file
-from kdb.models.onnx.graph import Array, Graph, as_tensor, unique_name
+from kdb.models.onnx.budget import Budget
+from kdb.models.onnx.graph import Array, Graph, Names, as_tensor, bounded
 from kdb.models.onnx.plan import Call, Plan, plan
 from kdb.models.onnx.rewrite import without_activation
 from kdb.models.zoo import make_model
@@ -112,6 +115,7 @@ class OnnxModule(nn.Module):
         self._calls, self._image, self._result = plan.calls, plan.graph.image, plan.graph.result
         self._channels_last = channels_last
         self._buffers_of: dict[str, str] = {}
+        name_of = Names(partial(hasattr, self))
         self._arrays: dict[str, Array] = {}
         self.register_buffer("sha256", torch.tensor(list(hashlib.sha256(content).digest()), dtype=torch.uint8))
         for call in plan.calls:
@@ -119,11 +123,11 @@ class OnnxModule(nn.Module):
                 if name in plan.constants and plain:
                     self._arrays[name] = plan.constants[name]
                 elif name in plan.constants and name not in self._buffers_of:
-                    self._buffers_of[name] = unique_name(name, partial(hasattr, self))
+                    self._buffers_of[name] = name_of(name)
                     self.register_buffer(self._buffers_of[name], _tensor(name, plan.constants[name]))
         self._steps = []
         for call in plan.calls:
-            self._steps.append(unique_name(call.node.name, partial(hasattr, self)))
+            self._steps.append(name_of(call.node.name))
             self.add_module(self._steps[-1], Step(call))
         self._last_readers = _last_readers(plan)
 
@@ -132,14 +136,24 @@ class OnnxModule(nn.Module):
         tensors: dict[str, Any] = {name: getattr(self, buffer) for name, buffer in self._buffers_of.items()}
         tensors[self._image] = x.permute(0, 2, 3, 1) if self._channels_last else x
         arrays: dict[str, Array] = dict(self._arrays)
+        # while it is traced nothing is computed
+        budget: Any = Budget.of_images(x) if type(x) is torch.Tensor else nullcontext()
         for call, step, finished in zip(self._calls, self._steps, self._last_readers, strict=True):
             given = zip(call.node.inputs, call.plain, strict=True)
-            made = getattr(self, step)(*(_argument(name, plain, tensors, arrays) for name, plain in given))
+            with budget:
+                made = getattr(self, step)(*(_argument(name, plain, tensors, arrays) for name, plain in given))
             outputs = made if isinstance(made, tuple) else (made,)
+            for output in outputs:  # a chain of Concats doubles it with each node
+                bounded(_of_one_image(output.shape, x.shape[0]), call.node)
             (arrays if call.hosted else tensors).update(zip(call.node.outputs, outputs, strict=False))
             for name in finished:
                 tensors.pop(name, None)
         return _as_logits(_argument(self._result, False, tensors, arrays))
+
+
+def _of_one_image(shape: Sequence[Any], batch: Any) -> Sequence[Any]:
+    rows = shape[0] if shape else 1
+    return [-(-rows // batch), *shape[1:]] if isinstance(rows, int) and isinstance(batch, int) else shape[1:]
 
 
 def _tensor(name: str, array: Array) -> torch.Tensor:

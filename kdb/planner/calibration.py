@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from kdb.errors import printable
 from kdb.geometry import Boxes, Size
 from kdb.kernels.base import Backend, Delta, Instruction, Weight
 from kdb.kernels.cpu.backend import CpuBackend
@@ -255,7 +256,7 @@ def kept(machine: str) -> CostProfile | None:
     data = cache.read(_file(machine))
     found = None if data is None else decoded(data)
     if data is not None and found is None:
-        log.warning("ignoring the damaged or outdated profile %s", _file(machine))
+        log.warning("ignoring the damaged or outdated profile %s", printable(str(_file(machine))))
     return found
 
 

@@ -129,7 +129,9 @@ class HeatMap:
                 raise ValueError(f"{name} must have the shape {classes} of the class axis: {getattr(self, name)!r}")
         if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] != 3:
             raise ValueError(f"the image must be uint8 [H, W, 3], not {self.image.dtype}{self.image.shape}")
-        if np.any(self.positions < 0) or np.any(self.positions + self.patch > self.image.shape[:2]):
+        if np.shape(self.patch) != (2,) or min(self.patch) < 1:
+            raise ValueError(f"patch must be a height and a width from 1, not {self.patch}")
+        if np.any(self.positions < 0) or np.any(self.positions > np.subtract(self.image.shape[:2], self.patch)):
             raise ValueError(f"patches of {self.patch} extend beyond the image of {self.image.shape[:2]}")
 
     @property
@@ -189,7 +191,7 @@ class HeatMap:
 
         Raises ``ExecutionError`` for a file that is missing, damaged, of a newer version, or not a heat map.
         """
-        return npz.read(path, lambda facts: cls(**{**facts, "stats": Stats(**facts["stats"])}))
+        return npz.read(path, cls, Stats)
 
     def to_dataframe(self) -> Any:
         """A pandas ``DataFrame`` of the evaluated cells: columns image, class_index, label, y, x, score."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import fields
+import zipfile
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from kdb.errors import ExecutionError
 from kdb.results.files import FilePath
+from kdb.system.limits import MAP_BYTES, MAP_NUMBERS
 
 if TYPE_CHECKING:
     from kdb.results.maps import HeatMap
@@ -26,6 +29,13 @@ _SINCE = {"checked": 3}
 _ALL = 2
 
 _ARRAYS = ("values", "positions", "image", "evaluated", "error")
+_TEXTS = ("label", "score", "source", "query", "model", "model_identity", "version", "stats")
+_BY_CLASS = ("baseline", "class_index", "label")
+_SHAPES = {"patch": (2,), "stride": (2,), "source_box": (4,), "source_size": (2,), "checked": (2,)}
+"""Of the fields that are neither arrays nor by class; the others are single numbers and texts."""
+
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+"""Of the versions that numpy writes for arrays of numbers and texts."""
 
 
 def write(heat_map: HeatMap, file: IO[bytes]) -> None:
@@ -38,27 +48,89 @@ def write(heat_map: HeatMap, file: IO[bytes]) -> None:
     np.savez_compressed(file, format=np.asarray(needed), **arrays)
 
 
-def read(path: FilePath, make: Callable[[dict[str, Any]], T]) -> T:
-    """What ``make`` makes of a file's fields, ``stats`` among them as a dict.
+def read(path: FilePath, kind: type[T], stats: type[Any]) -> T:
+    """The heat map in a file; ``kind`` is HeatMap, and ``stats`` the type of its field of that name.
 
-    Raises ExecutionError for a file that is missing, damaged, of a newer version, or not a heat map.
+    Raises ExecutionError for a file that is missing, damaged, of a newer version, not a heat map, or of more bytes than
+    ``limits.MAP_BYTES``.
     """
     name = os.fspath(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        if (found := int(arrays.pop("format"))) <= FORMAT:
-            facts: dict[str, Any] = {"stride": None, "source": None}
-            facts |= {name: arrays.pop(name) for name in _ARRAYS if name in arrays}
-            facts["stats"] = json.loads(arrays.pop("stats").item())
-            for each, array in arrays.items():
-                value = array.tolist()
-                facts[each] = tuple(value) if isinstance(value, list) else value
-            if "checked" in facts:  # a count and a ratio, in one array of floats
-                facts["checked"] = int(facts["checked"][0]), facts["checked"][1]
-            return make(facts)
+        with zipfile.ZipFile(path) as archive:
+            arrays = _arrays(archive)
+        if "format" not in arrays:
+            raise _NoMap("it has no 'format'")
+        if (found := int(arrays.pop("format"))) > FORMAT:
+            raise ExecutionError(f"{name!r} was written by a newer kdb (format {found}; this one reads up to {FORMAT})")
+        facts: dict[str, Any] = {"stride": None, "source": None, **_facts(arrays)}
+        for each, given in ((kind, facts), (stats, facts.get("stats", {}))):
+            _check_names(each, given)
+        try:
+            return kind(**{**facts, "stats": stats(**facts["stats"])})
+        except ValueError as error:
+            raise _NoMap(str(error)) from error
+    except ExecutionError:
+        raise
     except OSError as error:
         raise ExecutionError(f"cannot read {name!r}: {error.strerror or error}") from error
+    except _NoMap as error:
+        raise ExecutionError(f"{name!r} is not a heat map saved by kdb as npz: {error}") from error
     except Exception as error:  # zipfile, zlib, numpy and json each have their own for bytes that make no sense
         raise ExecutionError(f"{name!r} is not a heat map saved by kdb as npz, or is damaged") from error
-    raise ExecutionError(f"{name!r} was written by a newer kdb (format {found}; this one reads up to {FORMAT})")
+
+
+class _NoMap(ValueError):
+    """A file has other keys than a heat map, or something else under them."""
+
+
+def _arrays(archive: zipfile.ZipFile) -> dict[str, Any]:
+    """The arrays of a file; what they declare is checked before anything is allocated or unpacked for them."""
+    members: dict[str, zipfile.ZipInfo] = {}
+    left = MAP_BYTES
+    for member in archive.infolist():
+        key = member.filename.removesuffix(".npy")
+        with archive.open(member) as file:
+            shape, _, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
+        size, nbytes = math.prod(shape), math.prod(shape) * max(dtype.itemsize, 1)
+        if dtype.kind not in "biufU":
+            raise _NoMap(f"'{key}' is of {dtype}")
+        if key not in _ARRAYS and size > MAP_NUMBERS:
+            raise _NoMap(f"'{key}' has {size} elements, more than {MAP_NUMBERS}")
+        left -= max(nbytes, member.file_size)
+        if left < 0:
+            raise _NoMap(f"with '{key}' its arrays have more than {MAP_BYTES >> 20} MiB")
+        members[key] = member
+    arrays = {}
+    for key, member in members.items():
+        with archive.open(member) as file:
+            arrays[key] = np.lib.format.read_array(file, allow_pickle=False)
+    return arrays
+
+
+def _facts(arrays: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a heat map: arrays as they are, ``stats`` as a dict, others as numbers, texts and tuples."""
+    for key, array in arrays.items():
+        alike = key in _ARRAYS or key in _BY_CLASS or array.shape == _SHAPES.get(key, ())
+        if (key in _TEXTS) != (array.dtype.kind == "U") or not alike:
+            raise _NoMap(f"'{key}' is {array.dtype} {list(array.shape)}")
+    facts = {key: array if key in _ARRAYS else array.tolist() for key, array in arrays.items()}
+    facts = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
+    if "stats" in facts:
+        facts["stats"] = json.loads(facts["stats"])
+        for key, value in facts["stats"].items():
+            numbers = value.values() if isinstance(value, dict) else [value]
+            if not all(isinstance(number, int | float) for number in numbers):
+                raise _NoMap(f"'{key}' in 'stats' is {value!r}")
+    if "checked" in facts:  # a count and a ratio, in one array of floats
+        positions, worst = facts["checked"]
+        facts["checked"] = int(positions), worst
+    return facts
+
+
+def _check_names(kind: type[Any], given: Mapping[str, Any]) -> None:
+    """Raise _NoMap unless ``given`` names the fields of ``kind``, all those without a default among them."""
+    known = fields(kind)
+    if missing := [each.name for each in known if each.default is MISSING and each.name not in given]:
+        raise _NoMap(f"it has no '{missing[0]}'")
+    if others := sorted(given.keys() - {each.name for each in known}):
+        raise _NoMap(f"it has '{others[0]}', which no heat map has")

@@ -46,7 +46,7 @@ class Table(Sequence[Row]):
         return self.rows[index]
 
     def __str__(self) -> str:
-        cells = [self.columns, *([_text(cell) for cell in row] for row in self.rows)]
+        cells = [[_text(cell) for cell in row] for row in (self.columns, *self.rows)]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         right = [_is_numeric(column) for column in zip(*self.rows, strict=True)] or [False] * len(widths)
         header, *body = (
@@ -59,10 +59,10 @@ class Table(Sequence[Row]):
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        def line(tag: str, cells: Sequence[str]) -> str:
-            return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+        def line(tag: str, cells: Sequence[object]) -> str:
+            return "<tr>" + "".join(f"<{tag}>{html.escape(_text(cell))}</{tag}>" for cell in cells) + "</tr>"
 
-        body = "".join(line("td", [_text(cell) for cell in row]) for row in self.rows)
+        body = "".join(line("td", row) for row in self.rows)
         return f"<table><thead>{line('th', self.columns)}</thead><tbody>{body}</tbody></table>"
 
     def to_dataframe(self) -> Any:
@@ -95,7 +95,7 @@ class PlanText(Table):
     """
 
     def __str__(self) -> str:
-        return printable("\n".join(row[0] for row in self.rows))
+        return "\n".join(printable(row[0]) for row in self.rows)
 
     __repr__ = __str__
 
@@ -106,7 +106,7 @@ def _text(cell: object) -> str:
         return ""
     if isinstance(cell, float):
         return f"{cell:.6g}"
-    return printable(" ".join(str(cell).splitlines()))
+    return printable(str(cell))
 
 
 def _is_numeric(column: Sequence[object]) -> bool:

@@ -143,8 +143,8 @@ def untuned(query: syntax.Occlude) -> BindError:
     """The error for THRESHOLD AUTO without a tuning."""
     statement = syntax.Tune(query.model, syntax.Text("images/*.png"), query.patch, query.stride, query.score)
     return BindError(
-        f"THRESHOLD AUTO: '{query.model}' is not tuned for this patch, stride, fill and score; first run\n"
-        f"  {statement}\non images like those of the query"
+        f"THRESHOLD AUTO: '{query.model}' is not tuned for this patch, stride, fill and score; first run "
+        f"{statement} on images like those of the query"
     )
 
 

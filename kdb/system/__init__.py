@@ -1,1 +1,1 @@
-"""The host: threads, memory allocation, Ctrl-C, progress bars, atomic writes, and the cache folder."""
+"""The host: threads, memory allocation, Ctrl-C, progress bars, atomic writes, the cache folder, and limits on files."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdb.frontends import torch_export, trace_cache
+from kdb.frontends import translate as translate_module
+from kdb.frontends.functions import ATEN, is_plain
 from kdb.frontends.graph import CONSTANT_BYTES, Graph, Ref
 from kdb.frontends.trace_cache import trace
 from kdb.frontends.translate import translate
@@ -61,6 +64,7 @@ def comes_back(module: nn.Module, shape: tuple[int, int, int] = SHAPE) -> None:
     network, graph = torch_export.traced(module, shape)
     text = graph.to_json()
     again = Graph.from_json(text)
+    assert all(is_plain(call.target) for call in graph.calls)
     assert again == graph and again.to_json() == text
     same(network, translate(again, again.state(module), shape, trace_cache._no_tail))
 
@@ -305,3 +309,116 @@ def test_the_recipe_of_a_named_model_has_its_options_and_the_versions_of_its_cod
     assert "squeezenet1_1" in recipe() and "torchvision" in recipe()
     assert recipe() == recipe() != recipe(input=(96, 96))
     assert zoo.make_model("mine", small(), input=(12, 10)).recipe is None
+
+
+# --- the functions -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(ATEN))
+def test_the_functions_of_a_cached_trace_touch_nothing(name: str) -> None:
+    """Each is PyTorch's, gives the same each time, writes into none of its arguments, and takes no path."""
+    operator, _, overload = name.partition(".")
+    found = getattr(getattr(torch.ops.aten, operator), overload or "default")
+    assert not found._schema.is_mutable and torch.Tag.nondeterministic_seeded not in found.tags
+    texts = {argument.name for argument in found._schema.arguments if "str" in str(argument.type)}
+    assert texts <= {"rounding_mode", "approximate"} and not operator.startswith("empty")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("load_library", "aten.load_library", "aten.from_file.default", "aten.relu_.default", "aten.add.out"),
+        *("aten.rand.default", "aten.bernoulli.default", "aten.copy_.default", "aten._print.default", "aten.save"),
+        *("aten._native_batch_norm_legit.default", "aten.empty.memory_format", "prims.iota.default"),
+        *("quantized.linear.default", "onnx_reference.node.default", "aten.relu.default.default", "", "relu"),
+    ],
+)
+def test_others_are_not_plain(target: str) -> None:
+    assert not is_plain(target)
+
+
+def planted(target: str, *args: Any) -> Callable[[bytes, str], bytes]:
+    """A sound file in which a constant is what ``target`` gives for ``args``."""
+
+    def plant(data: bytes, key: str) -> bytes:
+        record = json.loads(data.partition(b"\n")[2])
+        record["calls"].insert(0, ["planted", target, list(args), {}, [], {"torch": "uint8"}, None, ""])
+        text = json.dumps(record).encode()
+        return trace_cache._digest(key, text) + b"\n" + text
+
+    return plant
+
+
+@pytest.mark.parametrize("target", ["load_library", "aten.from_file.default", "aten.rand.default", "profiler.x.y"])
+def test_a_function_planted_in_the_cache_is_not_called(
+    target: str, folder: Path, exports: list[nn.Module], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Not even looked up: were it called, reading the trace would make the file."""
+    module, victim = small(), tmp_path / "victim"
+    first = trace(module, SHAPE, "recipe")
+    (path,) = folder.iterdir()
+    sound = path.read_bytes()
+    path.write_bytes(planted(target, str(victim), True, 8)(sound, path.stem))
+    looked_up: list[str] = []
+    monkeypatch.setattr(translate_module, "_function", lambda call: looked_up.append(call.target))
+    same(trace(module, SHAPE, "recipe"), first)
+    assert not victim.exists() and target not in looked_up
+    assert len(exports) == 2 and path.read_bytes() == sound
+
+
+def test_a_function_that_is_planted_and_allowed_is_called(folder: Path, exports: list[nn.Module]) -> None:
+    """The test above would otherwise show nothing: a planted constant alone does not make a file damaged."""
+    trace(small(), SHAPE, "recipe")
+    (path,) = folder.iterdir()
+    path.write_bytes(planted("aten.zeros.default", [2])(path.read_bytes(), path.stem))
+    trace(small(), SHAPE, "recipe")
+    assert len(exports) == 1
+
+
+@pytest.mark.parametrize("change", [(b'"torch":"float32"', b'"torch":"load"'), (b'"0.weight"', b'"0.forward"')])
+def test_what_is_no_type_and_no_tensor_is_damage(
+    change: tuple[bytes, bytes], folder: Path, exports: list[nn.Module]
+) -> None:
+    trace(small(), SHAPE, "recipe")
+    (path,) = folder.iterdir()
+    text = path.read_bytes().partition(b"\n")[2].replace(*change)
+    path.write_bytes(trace_cache._digest(path.stem, text) + b"\n" + text)
+    trace(small(), SHAPE, "recipe")
+    assert len(exports) == 2
+
+
+def test_a_trace_with_another_function_is_not_kept(folder: Path, exports: list[nn.Module]) -> None:
+    class Sine(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mean((2, 3)) * torch.special.bessel_j0(torch.arange(3.0))
+
+    for _ in range(2):
+        trace(Sine().eval(), SHAPE, "recipe")
+    assert len(exports) == 2 and not folder.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows tells nothing of who may write")
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777])
+@pytest.mark.parametrize("level", [0, 1])
+def test_a_folder_that_others_may_write_is_not_used(
+    mode: int, level: int, folder: Path, exports: list[nn.Module], caplog: pytest.LogCaptureFixture
+) -> None:
+    module = small()
+    trace(module, SHAPE, "recipe")
+    (path,) = folder.iterdir()
+    assert folder.stat().st_mode & 0o777 == folder.parent.stat().st_mode & 0o777 == 0o700
+    (folder, folder.parent)[level].chmod(mode)
+    path.write_bytes(b"planted")
+    for _ in range(2):
+        trace(module, SHAPE, "recipe")
+    assert len(exports) == 3 and path.read_bytes() == b"planted"
+    warned = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert len(warned) == 1 and "not used: others may write it" in warned[0]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows tells nothing of who owns a folder")
+def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.write(tmp_path / "x", b"data")
+    owner = tmp_path.stat().st_uid
+    monkeypatch.setattr("os.getuid", lambda: owner + 1)
+    assert (cache.read(tmp_path / "x") == b"data") == (owner == 0)  # root may write it anyway

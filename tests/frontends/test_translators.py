@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from kdb.frontends import torch_export
 from kdb.frontends.aten import TRANSLATORS
+from kdb.frontends.functions import is_plain
 from kdb.frontends.graph import Graph
 from kdb.frontends.torch_export import traced
 from kdb.operators.network import Network
@@ -332,6 +333,12 @@ def test_every_translator_has_a_case() -> None:
     seen = {call.overload for name, whole in NAMES for call in trace_of(name, whole)[3].calls}
     refusals = {name for name, translator in TRANSLATORS.items() if "refused" in translator.__qualname__}
     assert set(TRANSLATORS) - seen - refusals == set()
+
+
+def test_a_trace_of_functions_that_have_translators_may_be_cached() -> None:
+    traces = [trace_of(name, whole)[2:] for name, whole in NAMES]
+    targets = {call.target for network, graph in traces if not culprits(network) for call in graph.calls}
+    assert len(targets) > 50 and [target for target in targets if not is_plain(target)] == []
 
 
 def test_a_translator_takes_no_argument_that_it_does_not_name() -> None:

@@ -7,6 +7,7 @@ import struct
 import sys
 import warnings
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from kdb.errors import BindError, ExecutionError
-from kdb.images.reading import SourceImage, expand_sources, load_image
+from kdb.images.reading import FORMATS, SourceImage, expand_sources, load_image
 
 sides = st.integers(1, 17)
 colour8 = st.tuples(sides, sides).flatmap(lambda size: hnp.arrays(np.uint8, (*size, 3)))
@@ -265,6 +266,21 @@ def test_dicom_without_pydicom_says_what_to_install(folder: Path, monkeypatch: p
         load_image(path)
 
 
+def dicom(path: Path, tags: Mapping[str, object], syntax: str = "ExplicitVRLittleEndian") -> None:
+    """A file of 2 x 2 pixels, signed 16-bit, with the ``tags`` in place of what is true."""
+    pydicom = pytest.importorskip("pydicom")
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2", "1.2.3"
+    meta.TransferSyntaxUID = getattr(pydicom.uid, syntax)
+    data = pydicom.dataset.FileDataset(None, {}, file_meta=meta, preamble=bytes(128))
+    layout = {"Rows": 2, "Columns": 2, "SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME2"}
+    depth = {"BitsAllocated": 16, "BitsStored": 16, "HighBit": 15, "PixelRepresentation": 1}
+    data.PixelData = np.array([0, 100, 200, 300], np.int16).tobytes()
+    for tag, value in {**layout, **depth, **tags}.items():
+        setattr(data, tag, value)
+    data.save_as(path, enforce_file_format=True)
+
+
 WINDOW = {"WindowCenter": 100, "WindowWidth": 201}
 
 
@@ -281,17 +297,7 @@ WINDOW = {"WindowCenter": 100, "WindowWidth": 201}
     ],
 )
 def test_dicom_is_rescaled_and_windowed(folder: Path, tags: dict[str, object], expected: list[float]) -> None:
-    pydicom = pytest.importorskip("pydicom")
-    meta = pydicom.dataset.FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2", "1.2.3"
-    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    data = pydicom.dataset.FileDataset(None, {}, file_meta=meta, preamble=bytes(128))
-    layout = {"Rows": 2, "Columns": 2, "SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME2"}
-    depth = {"BitsAllocated": 16, "BitsStored": 16, "HighBit": 15, "PixelRepresentation": 1}
-    for tag, value in {**layout, **depth, **tags}.items():
-        setattr(data, tag, value)
-    data.PixelData = np.array([0, 100, 200, 300], np.int16).tobytes()
-    data.save_as(folder / "scan.dcm", enforce_file_format=True)
+    dicom(folder / "scan.dcm", tags)
     pixels = np.repeat(np.reshape(expected, (2, 2, 1)), 3, axis=2)
     assert_pixels(load_image(folder / "scan.dcm"), pixels, atol=0.01)
 
@@ -344,3 +350,85 @@ def test_32_bit_integers_are_refused(folder: Path) -> None:
     Image.fromarray(np.arange(12, dtype=np.int32).reshape(3, 4)).save(path)
     with pytest.raises(ExecutionError, match="32-bit integer"):
         load_image(path)
+
+
+# --- files from strangers ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_each_format_is_read_whatever_the_file_is_called(folder: Path, kind: str) -> None:
+    path = folder / f"{kind}.anything"
+    Image.new("RGB", (4, 3), (200, 100, 50)).save(path, format=kind, **({"lossless": True} if kind == "WEBP" else {}))
+    assert_pixels(load_image(path), np.full((3, 4, 3), (200, 100, 50)), atol=3 if kind in ("JPEG", "GIF") else 0)
+
+
+@pytest.mark.parametrize("name", ["drawing.eps", "drawing.png"])
+def test_postscript_starts_nothing(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def started(*_: object, **__: object) -> None:
+        raise AssertionError("a program was started")
+
+    for function in ("Popen", "call", "check_call", "run"):
+        monkeypatch.setattr(f"subprocess.{function}", started)
+    path = folder / name
+    Image.new("RGB", (4, 4)).save(path, format="EPS")
+    with pytest.raises(ExecutionError, match="not an image, or damaged, or of another kind than PNG, JPEG"):
+        load_image(path)
+
+
+@pytest.mark.parametrize("kind", ["JPEG2000", "ICO", "TGA", "PCX", "SGI"])
+def test_formats_that_the_documentation_does_not_name_are_refused(folder: Path, kind: str) -> None:
+    path = folder / "other.png"
+    Image.new("RGB", (16, 16)).save(path, format=kind)
+    with pytest.raises(ExecutionError, match="not an image"):
+        load_image(path)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_declared_size_is_refused_before_pixels_are_unpacked(
+    folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder / f"large.{kind}"
+    Image.new("RGB", (40, 40)).save(path, format=kind)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1599)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("the pixels are read"))
+    with pytest.raises(ExecutionError, match="decompression bomb"):
+        load_image(path)
+
+
+@pytest.mark.parametrize("size", [(100_000, 100_000), (2**31 - 1, 2**31 - 1)])
+def test_a_png_that_declares_too_much(folder: Path, size: tuple[int, int]) -> None:
+    path = folder / "declares.png"
+    path.write_bytes(png16(np.zeros((1, 1, 3), np.uint16), size=size))
+    with pytest.raises(ExecutionError, match="cannot read"):
+        load_image(path)
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ({"Rows": 65535, "Columns": 65535}, "65535 x 65535 pixels; the limit is 89478485"),
+        ({"SamplesPerPixel": 60000}, "SamplesPerPixel is 60000"),
+        ({"BitsAllocated": 64}, "BitsAllocated is 64"),
+        ({"Rows": 9000, "Columns": 9000}, "cannot read"),
+        ({"NumberOfFrames": 2**31 - 1}, "frames"),
+        ({"Rows": None}, "cannot read"),
+    ],
+)
+def test_dicom_that_declares_too_much(folder: Path, tags: dict[str, object], said: str) -> None:
+    dicom(folder / "declares.dcm", tags)
+    with pytest.raises(ExecutionError, match=said):
+        load_image(folder / "declares.dcm")
+
+
+def test_dicom_that_unpacks_to_anything(folder: Path) -> None:
+    dicom(folder / "small.dcm", {}, "DeflatedExplicitVRLittleEndian")
+    with pytest.raises(ExecutionError, match="deflated transfer syntax"):
+        load_image(folder / "small.dcm")
+
+
+def test_a_name_does_not_steer_the_terminal(folder: Path) -> None:
+    path = folder / "a\x1b[2J\nb\u202ec.png"
+    path.write_bytes(b"no image")
+    with pytest.raises(ExecutionError) as caught:
+        load_image(path)
+    assert r"a\u001b[2J b\u202ec.png" in str(caught.value) and str(caught.value).isprintable()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdb.errors import ParseError
+from kdb.errors import ParseError, printable
 from kdb.language import parser
 from kdb.language.parser import keywords, parse, parse_one
 from kdb.language.syntax import (
@@ -398,8 +398,9 @@ def test_an_error_says_where_and_what(text: str, line: int, column: int, parts: 
         parse(text)
     message = str(caught.value)
     assert (caught.value.line, caught.value.column) == (line, column)
-    source = text.splitlines()[line - 1].replace("\t", " ")
-    assert f"(line {line}, column {column})\n  {source}\n  {' ' * (column - 1)}^" in message
+    source = text.splitlines()[line - 1]
+    before = " " * len(printable(source[: column - 1]))
+    assert f"(line {line}, column {column})\n  {printable(source)}\n  {before}^" in message
     for part in parts:
         assert part in message
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +184,89 @@ class TestWhatIsRefused:
             with pytest.raises(Error):
                 db.execute(CREATE.format(path, ""))
             assert not made.exists()
+
+    def test_what_unpacks_to_more_than_the_file_holds(self, db: kdb.Session, tmp_path: Path) -> None:
+        """Archives that are compressed, or whose parts lie over one another, and types of any size."""
+        sound, path = tmp_path / "sound.pt", tmp_path / "bomb.pt"
+        torch.save({"w": torch.zeros(1 << 22)}, sound)
+        with zipfile.ZipFile(sound) as archive, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+            for part in archive.infolist():
+                packed.writestr(part.filename, archive.read(part))
+        assert path.stat().st_size < sound.stat().st_size // 100
+        with pytest.raises(ModelError, match="that is compressed; save the state_dict"):
+            db.execute(CREATE.format(path, ""))
+        with zipfile.ZipFile(path, "w") as packed:
+            packed.writestr("a", bytes(1000))
+            packed.filelist += [copy.copy(packed.filelist[0]) for _ in range(999)]
+        with pytest.raises(ModelError, match="larger than the whole"):
+            db.execute(CREATE.format(path, ""))
+        for opened in (b"\x80\x02cbuiltins\nbytearray\n", b"\x80\x02c__builtin__\nbytearray\n"):
+            pickled = opened + b"J\x00\xca\x9a\x3b\x85R."  # bytearray(10**9)
+            with zipfile.ZipFile(sound) as archive, zipfile.ZipFile(path, "w") as packed:
+                for part in archive.infolist():
+                    packed.writestr(part, pickled if part.filename.endswith(".pkl") else archive.read(part))
+            with pytest.raises(ModelError, match="holds a bytearray"):
+                db.execute(CREATE.format(path, ""))
+
+    @pytest.mark.parametrize("old", [False, True])
+    def test_a_key_that_folds_out(self, db: kdb.Session, tmp_path: Path, old: bool) -> None:
+        """Of 100 tuples that hold the one before twice: a few hundred bytes, and 2^100 parts to hash."""
+        sound, path = tmp_path / "sound.pt", tmp_path / "folded.pt"
+        key = b"N\x85q\x00" + b"".join(b"h%c\x86q%c" % (k, k + 1) for k in range(100))
+        for pickled in (b"\x80\x02}" + key + b"K\x01s.", b"\x80\x02}cbuiltins\nset\n(" + key + b"e\x85Rs."):
+            torch.save({"w": torch.zeros(1)}, sound)
+            with zipfile.ZipFile(sound) as archive, zipfile.ZipFile(path, "w") as packed:
+                for part in archive.infolist():
+                    packed.writestr(part, pickled if part.filename.endswith(".pkl") else archive.read(part))
+            if old:
+                torch.save({"w": torch.zeros(1)}, path, _use_new_zipfile_serialization=False)
+                heads = path.read_bytes().split(b".\x80")[:3]
+                path.write_bytes(b".\x80".join(heads) + b"." + pickled)
+            with pytest.raises(ModelError, match="tuples of tuples"):
+                db.execute(CREATE.format(path, ""))
+
+    @pytest.mark.parametrize("old", [False, True])
+    def test_a_whole_checkpoint_is_read(self, db: kdb.Session, tmp_path: Path, old: bool) -> None:
+        """With an optimizer, numbers, texts, sets and lists beside the weights."""
+        module, path = small(), tmp_path / "checkpoint.pt"
+        optimizer = torch.optim.Adam(module.parameters())
+        module(torch.rand(1, 3, *SIZE)).sum().backward()
+        optimizer.step()
+        held = {"state_dict": module.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3, "best": 0.5}
+        held |= {"history": [(i, i / 3, None) for i in range(1000)], "seen": {1, 2}, "name": "x", "on": True}
+        torch.save(held, path, _use_new_zipfile_serialization=not old)
+        db.execute(CREATE.format(path, ""))
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: torch.zeros(1).expand(10**12),
+            lambda: torch.zeros(1, 1, 1, 1).expand(10**7, 512, 1, 1),  # as the last layer's: of so many classes
+            lambda: torch.zeros(2, device="meta"),
+            lambda: torch.sparse_coo_tensor(torch.zeros(1, 0, dtype=torch.int64), torch.zeros(0), (10**12,)),
+            lambda: torch.quantize_per_tensor(torch.zeros(3), 0.1, 0, torch.qint8),
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore")
+    def test_tensors_of_elements_that_the_file_does_not_hold(
+        self, db: kdb.Session, tmp_path: Path, make: Callable[[], torch.Tensor]
+    ) -> None:
+        path = tmp_path / "thin.pt"
+        torch.save({**small().state_dict(), "classifier.1.weight": make(), "classifier.1.bias": make()}, path)
+        with pytest.raises(ModelError, match=r"'classifier\.1\.(weight|bias)' in .* is no plain tensor"):
+            db.execute(CREATE.format(path, ""))
+
+    @pytest.mark.parametrize("length", [2**60, 2**63 - 1, 2**40, 100])
+    def test_safetensors_that_declare_too_much(self, db: kdb.Session, tmp_path: Path, length: int) -> None:
+        pytest.importorskip("safetensors")
+        path = tmp_path / "declares.safetensors"
+        path.write_bytes(length.to_bytes(8, "little") + b"{}")
+        with pytest.raises(ModelError, match="it is damaged"):
+            db.execute(CREATE.format(path, ""))
+        header = b'{"w":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}}'
+        path.write_bytes(len(header).to_bytes(8, "little") + header)
+        with pytest.raises(ModelError, match="it is damaged"):
+            db.execute(CREATE.format(path, ""))
 
     def test_whole_modules_and_scripts(self, db: kdb.Session, tmp_path: Path) -> None:
         path = tmp_path / "module.pt"

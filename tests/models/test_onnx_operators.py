@@ -17,6 +17,7 @@ from onnx.backend.test.case.node import collect_testcases
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
 from kdb.errors import ModelError
+from kdb.models.onnx.budget import Budget
 from kdb.models.onnx.file import as_newest, node_of, read
 from kdb.models.onnx.operators import OPERATORS
 from kdb.models.onnx.plan import call_of, computed, plan
@@ -219,4 +220,4 @@ def computed_alone(proto: onnx.ModelProto, arrays: Sequence[np.ndarray]) -> list
     arrays = [array.astype(np.float32) if array.dtype.kind == "f" else array for array in arrays]
     constants = dict(zip((value.name for value in proto.graph.input), arrays, strict=True))
     each = as_newest(node_of(onnx, proto.graph.node[0], proto.opset_import[0].version, "node"), constants)
-    return list(computed(call_of(each, constants, set()), constants).values())
+    return list(computed(call_of(each, constants, set()), constants, Budget.of_constants(constants.values())).values())

@@ -275,38 +275,6 @@ def _npz(**arrays: Any) -> bytes:
     return file.getvalue()
 
 
-def _npy() -> bytes:
-    file = io.BytesIO()
-    np.save(file, np.zeros(3))
-    return file.getvalue()
-
-
-def _without(key: str) -> bytes:
-    with np.load(io.BytesIO(saved(small()))) as file:
-        return _npz(**{name: file[name] for name in file.files if name != key})
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"not a zip",
-        _npy(),
-        _npz(values=np.zeros(3)),
-        _npz(format=1),
-        _npz(format=np.array({"a": 1}, dtype=object)),
-        _without("values"),
-        _without("label"),
-        _without("stats"),
-    ],
-)
-def test_a_foreign_file_is_an_execution_error(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "foreign.npz"
-    path.write_bytes(content)
-    with pytest.raises(ExecutionError, match=r"foreign\.npz.*not a heat map"):
-        HeatMap.load(path)
-
-
 def test_a_newer_or_missing_file_is_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "newer.npz"
     path.write_bytes(_npz(format=FORMAT + 1))

@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 
 from kdb.errors import ModelError
-from kdb.models.onnx.graph import Array, Graph, Node, unique_name
+from kdb.models.onnx.budget import check_nodes
+from kdb.models.onnx.graph import Array, Graph, Names, Node
 
 OPSETS = range(7, 1000)
 _LARGEST_FILE = 2**31 - 1  # bytes; protobuf's limit
+_MOST_SHARED = 4
+"""How often external data may be read, on average: tensors may share it, but each is a copy in memory."""
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 _CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
 _CHANCE = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial")
@@ -76,13 +79,15 @@ def _model(onnx: Any, path: Path) -> Any:
     model.ParseFromString(path.read_bytes())
     if not model.ir_version or not model.graph.node:
         raise ModelError("there is no ONNX model in it")
+    check_nodes(model, path.stat().st_size)
     if model.functions:
         model = import_module("onnx.inliner").inline_local_functions(model)
     for domain in {node.domain for node in model.graph.node}.difference(_DOMAINS):
         raise ModelError(f"it has operators of '{domain}', which kdb does not run: only ONNX's own")
     beside = _size_of_external_data(onnx, model, path.parent)
     with suppress(onnx.shape_inference.InferenceError):  # shapes are useful, but not required
-        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        # without data_prop, which would make vectors of any length of a Range, or of a chain of Concats
+        model = onnx.shape_inference.infer_shapes(model)
     onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
     if path.stat().st_size + beside <= _LARGEST_FILE:
         _check(onnx, model)
@@ -91,18 +96,22 @@ def _model(onnx: Any, path: Path) -> Any:
 
 def _size_of_external_data(onnx: Any, model: Any, folder: Path) -> int:
     """Total bytes of external weights; raises ModelError unless their files are regular ones in the model's folder."""
-    helper, files = onnx.external_data_helper, set[Path]()
+    helper, files, asked = onnx.external_data_helper, dict[Path, int](), 0
     for tensor in helper._get_all_tensors(model):
         if not helper.uses_external_data(tensor):
             continue
-        location = helper.ExternalDataInfo(tensor).location
+        info = helper.ExternalDataInfo(tensor)
+        location = info.location
         file = (folder / location).resolve()
         if not location or Path(location).is_absolute() or not file.is_relative_to(folder.resolve()):
             raise ModelError(f"the weights '{tensor.name}' are outside its folder, in '{location}', and not read")
         if not file.is_file():
             raise ModelError(f"the weights '{tensor.name}' should be in '{file}', which is no file")
-        files.add(file)
-    return sum(file.stat().st_size for file in files)
+        files[file] = file.stat().st_size
+        asked += files[file] if info.length is None else int(info.length)
+    if asked > _MOST_SHARED * sum(files.values()):
+        raise ModelError(f"its weights are more than {_MOST_SHARED} times what the files beside it hold")
+    return sum(files.values())
 
 
 def _check(onnx: Any, model: Any) -> None:
@@ -125,11 +134,10 @@ def _graph(model: Any, onnx: Any) -> Graph:
     constants = {tensor.name: _array(onnx, tensor) for tensor in model.graph.initializer}
     if model.graph.sparse_initializer:
         raise ModelError("its weights are sparse, which kdb does not read")
-    taken: set[str] = set()
+    name_of = Names()
     nodes = []
     for proto in model.graph.node:
-        node = node_of(onnx, proto, opset, unique_name(proto.name or proto.op_type, taken.__contains__))
-        taken.add(node.name)
+        node = node_of(onnx, proto, opset, name_of(proto.name or proto.op_type))
         if node.op == "Constant":
             constants[node.outputs[0]] = _constant(node)
         else:

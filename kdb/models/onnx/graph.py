@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,9 @@ import numpy.typing as npt
 import torch
 
 from kdb.errors import ModelError
+from kdb.system.limits import ONNX_NUMBERS
 
 Array = npt.NDArray[Any]
-
-LARGEST = 1 << 28
-"""Most elements of a tensor whose shape is computed from constants, which in a damaged file may be any numbers."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +69,11 @@ class Graph:
         return replace(self, nodes=tuple(reversed(kept)), constants=constants)
 
 
-def bounded(shape: Sequence[Any], node: Node) -> Sequence[Any]:
+def bounded(shape: Sequence[Any], node: Node, most: int = ONNX_NUMBERS) -> Sequence[Any]:
     """``shape``; raises ModelError for negative lengths or too many elements, where symbolic lengths count as one."""
     known = [n for n in shape if isinstance(n, int)]
-    if any(n < 0 for n in known) or math.prod(known) > LARGEST:
-        raise ModelError(f"{node} makes a tensor of {' x '.join(map(str, known))}")
+    if any(n < 0 for n in known) or math.prod(known) > most:
+        raise ModelError(f"{node} makes a tensor of {' x '.join(map(str, known[:8]))}")
     return shape
 
 
@@ -97,7 +94,19 @@ def as_tensor(array: Array) -> torch.Tensor:
     return torch.from_numpy(np.array(array, order="C"))  # always a copy: a file's bytes are read-only
 
 
-def unique_name(name: str, taken: Callable[[str], bool]) -> str:
-    """An identifier like ``name`` that is not ``taken``."""
-    base = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "node"
-    return next(each for each in chain([base], (f"{base}_{n}" for n in count(2))) if not taken(each))
+class Names:
+    """Gives identifiers that are like names, no two the same, and none that is ``taken``."""
+
+    def __init__(self, taken: Callable[[str], bool] = lambda name: False) -> None:
+        self._taken = taken
+        self._given: set[str] = set()
+        self._last: dict[str, int] = {}  # or of many names that are alike, each would try the numbers of all before
+
+    def __call__(self, name: str) -> str:
+        """An identifier like ``name``."""
+        base = found = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "node"
+        while found in self._given or self._taken(found):
+            self._last[base] = self._last.get(base, 1) + 1
+            found = f"{base}_{self._last[base]}"
+        self._given.add(found)
+        return found

@@ -1,20 +1,23 @@
 """Computes shapes on the host, as small arrays of Python numbers, so that the batch size can be symbolic.
 
 Files compute shapes by ordinary nodes: Shape, Gather, Concat, Reshape.  With tensors, tracing would need their values;
-instead they are arrays of dtype object, of int, float, bool and torch.SymInt.
+instead they are arrays of dtype object, of int, float, bool and torch.SymInt.  Integers have 64 bits, as in ONNX, and
+arrays few elements: more of either is a ModelError.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 
 import numpy as np
 import torch
 
+from kdb.errors import ModelError
 from kdb.models.onnx.graph import Array, Node, bounded
+from kdb.system.limits import ONNX_SHAPE_NUMBERS
 
 Hosted = Callable[..., Array]
 
@@ -48,12 +51,28 @@ def _int(value: Any) -> Any:
     return value if isinstance(value, torch.SymInt) else int(value)
 
 
+_WHOLE = range(-(2**63), 2**63)
+
+
+def _whole(value: Any, node: Node) -> Any:
+    """``value``; raises ModelError for an integer that ONNX does not have, and Python does."""
+    if isinstance(value, int) and value not in _WHOLE:
+        raise ModelError(f"{node} computes an integer of more than 64 bits")
+    return value
+
+
+def _few(shape: Sequence[Any], node: Node) -> None:
+    bounded(shape, node, ONNX_SHAPE_NUMBERS)
+
+
 def _each(function: Callable[..., Any]) -> Hosted:
     """``function`` applied elementwise to broadcast arrays."""
 
     def apply(node: Node, *arrays: Array) -> Array:
+        _few(np.broadcast_shapes(*map(np.shape, arrays)), node)
         parts = np.broadcast_arrays(*(np.asarray(array, object) for array in arrays))
-        values = [function(*each) for each in zip(*(part.reshape(-1).tolist() for part in parts), strict=True)]
+        each = zip(*(part.reshape(-1).tolist() for part in parts), strict=True)
+        values = [_whole(function(*given), node) for given in each]
         return objects(values).reshape(parts[0].shape)
 
     return apply
@@ -73,10 +92,12 @@ def _cast(node: Node, x: Array) -> Array:
 
 
 def _gather(node: Node, x: Array, indices: Array) -> Array:
+    _few([np.size(indices), *np.shape(x)], node)
     return np.asarray(np.take(np.asarray(x, object), np.asarray(indices, np.int64), axis=node.get("axis", 0)), object)
 
 
 def _concat(node: Node, *parts: Array) -> Array:
+    _few([sum(map(np.size, parts))], node)
     return np.concatenate([np.asarray(part, object) for part in parts], axis=node.get("axis", 0))
 
 
@@ -115,19 +136,22 @@ def _reshape(node: Node, x: Array, shape: Array) -> Array:
 
 
 def _product(node: Node, x: Array, axes: Array | None = None) -> Array:
-    whole = reduce(lambda a, b: a * b, np.asarray(x, object).reshape(-1).tolist(), 1)
+    whole = reduce(lambda a, b: _whole(a * b, node), np.asarray(x, object).reshape(-1).tolist(), 1)
     return objects([whole]).reshape((1,) * np.ndim(x) if node.get("keepdims", 1) else ())
 
 
 def _range(node: Node, start: Array, limit: Array, step: Array) -> Array:
     a, b, c = (value.reshape(-1).tolist()[0] for value in (start, limit, step))
-    bounded([max(math.ceil((b - a) / c), 0)], node)
+    _few([max(math.ceil((b - a) / c), 0)], node)
     return objects(np.arange(a, b, c).tolist())
 
 
 def _expand(node: Node, x: Array, shape: Array) -> Array:
     x = np.asarray(x, object)
-    return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(bounded(ints(shape), node))))
+    _few(ints(shape), node)
+    wanted = np.broadcast_shapes(x.shape, tuple(ints(shape)))
+    _few(wanted, node)
+    return np.broadcast_to(x, wanted)
 
 
 HOSTED: dict[str, Hosted] = {

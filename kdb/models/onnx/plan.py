@@ -11,6 +11,7 @@ import torch
 
 from kdb.errors import ModelError
 from kdb.models.onnx import reference
+from kdb.models.onnx.budget import Budget
 from kdb.models.onnx.graph import Array, Graph, Node, as_tensor
 from kdb.models.onnx.hosted import HOSTED, objects, shape_of
 from kdb.models.onnx.operators import OPERATORS
@@ -45,6 +46,7 @@ def plan(graph: Graph) -> Plan:
     Raises ModelError if a node reads an undefined tensor or cannot be evaluated, and if the result does not depend on
     the image.
     """
+    budget = Budget.of_constants(graph.constants.values())
     constants, hosted, known, calls = dict(graph.constants), set[str](), {graph.image, *graph.constants}, []
     for node in graph.nodes:
         if unknown := [name for name in node.inputs if name and name not in known]:
@@ -56,7 +58,7 @@ def plan(graph: Graph) -> Plan:
             node, constants[name] = replace(node, inputs=(node.inputs[0], name)), argument
         call = call_of(node, constants, hosted)
         if all(name in constants for name in node.inputs if name):
-            constants.update(computed(call, constants))
+            constants.update(computed(call, constants, budget))
             continue
         calls.append(call)
         if call.hosted:
@@ -96,26 +98,28 @@ def _is_number(array: Array | None) -> bool:
 
 
 def _by_reference(node: Node, constants: Mapping[str, Array]) -> Call:
-    domain = node.op.rpartition("::")[0]
-    if domain not in reference.DOMAINS:
-        raise ModelError(f"{node} is an operator of '{domain}' that kdb does not have")
+    if node.op not in OPERATORS and node.op not in reference.OPERATORS:
+        domain = node.op.rpartition("::")[0]
+        raise ModelError(f"{node} is an operator" + (f" of '{domain}'" if domain else "") + " that kdb does not have")
     text, given = reference.packed(node, constants)
     taken = replace(node, inputs=given, outputs=tuple(name for name in node.outputs if name))
     return Call(taken, lambda node, *values: tuple(reference.evaluate(list(values), text)), (False,) * len(given))
 
 
-def computed(call: Call, constants: Mapping[str, Array]) -> dict[str, Array]:
-    """The outputs, by name, of a node that does not depend on the image."""
+def computed(call: Call, constants: Mapping[str, Array], budget: Budget) -> dict[str, Array]:
+    """The outputs, by name, of a node that does not depend on the image; raises ModelError if they are too large."""
     values: list[Any] = []
     for name, plain in zip(call.node.inputs, call.plain, strict=True):
         values.append(None if not name else constants[name] if plain else as_tensor(constants[name]))
     try:
-        with torch.no_grad():
+        with torch.no_grad(), budget:
             made = call.function(call.node, *values)
-    except ModelError:
-        raise
+    except ModelError as error:
+        raise error if str(call.node) in str(error) else ModelError(f"{call.node}: {error}") from error
     except Exception as error:  # a damaged file may hold arguments of any kind
         raise ModelError(f"{call.node} cannot be computed: {error}") from error
     outputs = made if isinstance(made, tuple) else (made,)
+    budget.check(sizes := [output.numel() * output.element_size() for output in outputs])  # of views, such as Expand's
+    budget.left -= sum(sizes)
     named = zip(call.node.outputs, outputs, strict=False)
     return {name: np.array(output.numpy()) for name, output in named if name}

@@ -18,7 +18,20 @@ import torch
 from kdb.errors import ModelError
 from kdb.models.onnx.graph import Array, Node, as_tensor
 
-DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
+_OPERATORS = """
+    AffineGrid Attention BitCast BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor CausalConvWithState CenterCropPad
+    Col2Im Compress CumProd DFT DeformConv Det DynamicQuantizeLinear EyeLike GRU GatherElements GatherND GlobalLpPool
+    GridSample Hardmax IsInf LSTM LinearAttention LpPool MaxUnpool MeanVarianceNormalization
+    NonMaxSuppression NonZero OneHot RMSNormalization RNN ReverseSequence RoiAlign RotaryEmbedding Scatter
+    ScatterElements ScatterND SwiGLU TensorScatter Unique
+"""
+_OF_ML = """
+    ArrayFeatureExtractor Binarizer FeatureVectorizer Imputer LinearClassifier LinearRegressor Normalizer SVMClassifier
+    SVMRegressor Scaler
+"""
+OPERATORS = frozenset(_OPERATORS.split()).union(f"ai.onnx.ml::{name}" for name in _OF_ML.split())
+"""What the evaluator is asked for: numbers made of numbers.  It also has operators that open images (ImageDecoder, by
+any of Pillow's formats), match patterns, or walk trees, which may have no end."""
 
 _TYPES: dict[torch.dtype, int] = {torch.float32: 1, torch.int32: 6, torch.int64: 7, torch.bool: 9}
 _SMALL = 64
@@ -70,8 +83,8 @@ def _evaluate(inputs: list[torch.Tensor], node: str) -> list[torch.Tensor]:
     return [as_tensor(np.asarray(output)) for output in evaluator.run(None, feeds)]
 
 
-def _shapes(inputs: list[torch.Tensor], node: str) -> list[torch.Tensor]:
-    """Empty tensors with the shapes of the outputs, by onnx's shape inference, to which symbolic sizes are names."""
+def shapes(inputs: list[torch.Tensor], node: str) -> list[tuple[list[Any], torch.dtype]]:
+    """The shapes and types of the outputs, by onnx's shape inference, to which symbolic sizes are names."""
     onnx: Any = import_module("onnx")
     model = _unpacked(node)
     sizes: dict[str, Any] = {}
@@ -87,8 +100,12 @@ def _shapes(inputs: list[torch.Tensor], node: str) -> list[torch.Tensor]:
         if not kind.HasField("shape") or None in shape or kind.elem_type not in types:
             proto = model.graph.node[0]
             raise ModelError(f"the output shape of node '{proto.name}' ({proto.op_type}) cannot be inferred")
-        outputs.append(torch.empty(shape, dtype=types[kind.elem_type]))
+        outputs.append((shape, types[kind.elem_type]))
     return outputs
+
+
+def _empty(inputs: list[torch.Tensor], node: str) -> list[torch.Tensor]:
+    return [torch.empty(shape, dtype=dtype) for shape, dtype in shapes(inputs, node)]
 
 
 def _named(size: Any, sizes: dict[str, Any]) -> str:
@@ -101,4 +118,4 @@ evaluate: Any = torch.library.custom_op(
     "onnx_reference::node", _evaluate, mutates_args=(), schema="(Tensor[] inputs, str node) -> Tensor[]"
 )
 """Computes the outputs of a node that was :func:`packed`."""
-evaluate.register_fake(_shapes)
+evaluate.register_fake(_empty)

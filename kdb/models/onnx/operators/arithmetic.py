@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from kdb.errors import ModelError
 from kdb.models.onnx.graph import Array, Node
 from kdb.models.onnx.hosted import ints
-from kdb.models.onnx.operators.types import Operator, Value, operand
+from kdb.models.onnx.operators.types import Operator, Value, operand, together
 
 Tensor = torch.Tensor
 
@@ -24,11 +24,20 @@ def _unary(function: Callable[[Tensor], Tensor]) -> Operator:
 
 def _binary(function: Callable[[Any, Any], Tensor]) -> Operator:
     """An operator on two tensors, or a tensor and a number."""
-    return Operator(lambda node, x, y: function(operand(x), operand(y)), scalars=True)
+
+    def apply(node: Node, x: Value, y: Value) -> Tensor:
+        together(node, x, y)
+        return function(operand(x), operand(y))
+
+    return Operator(apply, scalars=True)
 
 
 def _variadic(function: Callable[[Any, Any], Tensor]) -> Operator:
-    return Operator(lambda node, *values: reduce(function, map(operand, values)), scalars=True)
+    def apply(node: Node, *values: Value) -> Any:
+        together(node, *values)
+        return reduce(function, map(operand, values))
+
+    return Operator(apply, scalars=True)
 
 
 # --- activations: of maximum, exp and the like, which kdb knows, and not of where ------------------------------------
@@ -133,6 +142,7 @@ def _mean(node: Node, *values: Value) -> Tensor:
 
 
 def _where(node: Node, condition: Value, x: Value, y: Value) -> Tensor:
+    together(node, condition, x, y)
     which = condition if isinstance(condition, Tensor) else torch.tensor(operand(condition))
     result: Tensor = torch.where(which, operand(x), operand(y))
     return result

@@ -16,6 +16,9 @@ from kdb.models.onnx.operators.types import Operator
 
 Tensor = torch.Tensor
 
+_MOST_WEIGHTS = 1 << 25
+"""Of the matrix of one axis: 4,096 new elements and 8,192 old ones."""
+
 
 def _resize(
     node: Node, x: Tensor, roi: Array | None = None, scales: Array | None = None, sizes: Array | None = None
@@ -24,6 +27,7 @@ def _resize(
     factors, region = floats(scales), floats(roi)
     wanted = ints(sizes)
     for axis, n, m, scale, (start, end) in _axes(node, x, axes, factors, wanted, region):
+        bounded([m, n + 2 * _reach(node, scale) + 1], node, _MOST_WEIGHTS)
         at = _coordinates(node, n, m, scale, start, end)
         if node.get("mode", "nearest") == "nearest":
             x = x.index_select(axis, torch.from_numpy(_nearest(node, at, n)))
@@ -104,8 +108,8 @@ def _nearest(node: Node, at: Array, n: int) -> Array:
 def _weights(node: Node, at: Array, n: int, scale: float) -> Array:
     """float32 [m, n]: the filter's weights around each coordinate; those outside count for the edge, or not at all."""
     cubic, a = node.get("mode") == "cubic", node.get("cubic_coeff_a", -0.75)
-    shrink = min(scale, 1.0) if node.get("antialias", 0) else 1.0
-    reach = math.ceil((2 if cubic else 1) / shrink)
+    shrink = _shrink(node, scale)
+    reach = _reach(node, scale)
     index = np.floor(at).astype(np.int64)[:, None] + np.arange(-reach, reach + 1)[None, :]
     d = np.abs(index - at[:, None]) * shrink
     values = _cubic(d, a) if cubic else np.clip(1 - d, 0, None)
@@ -116,6 +120,15 @@ def _weights(node: Node, at: Array, n: int, scale: float) -> Array:
     rows = np.broadcast_to(np.arange(len(at))[:, None], index.shape)
     np.add.at(weights, (rows, np.clip(index, 0, n - 1)), values)
     return weights.astype(np.float32)
+
+
+def _shrink(node: Node, scale: float) -> float:
+    return min(scale, 1.0) if node.get("antialias", 0) else 1.0
+
+
+def _reach(node: Node, scale: float) -> int:
+    """How many old elements on either side count for a new one."""
+    return math.ceil((2 if node.get("mode") == "cubic" else 1) / _shrink(node, scale))
 
 
 def _cubic(d: Array, a: float) -> Array:

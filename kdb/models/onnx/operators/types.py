@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import torch
 
-from kdb.models.onnx.graph import Array
+from kdb.models.onnx.graph import Array, Node, bounded
 
 Number = float | int | bool
 Value = torch.Tensor | Array
@@ -26,6 +27,13 @@ class Operator:
     function: Callable[..., Any]
     plain: tuple[int, ...] = ()
     scalars: bool = False
+
+
+def together(node: Node, *values: Value | None) -> None:
+    """Raise ModelError if the shape to which tensors broadcast is implausibly large."""
+    shapes = [tuple(value.shape)[::-1] for value in values if value is not None]
+    sides = zip_longest(*shapes, fillvalue=1)
+    bounded([max((n for n in side if isinstance(n, int)), default=1) for side in sides], node)
 
 
 def operand(value: Value) -> torch.Tensor | Number:

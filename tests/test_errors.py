@@ -1,0 +1,118 @@
+"""Text from anywhere, as it is shown: in errors, warnings, tables, pictures and what the command prints."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import kdb
+from kdb.cli import Client, summary
+from kdb.errors import BindError, Error, ModelError, OmissionWarning, ParseError, printable
+from kdb.results.maps import HeatMaps
+from kdb.results.render import write
+from kdb.results.tables import Headed, PlanText, Table
+from tests.results.test_heatmap import STATS, small
+
+pytestmark = pytest.mark.law
+
+STEERING = "\x1b[2J\x1b]0;title\x07 \x9b31m \x7f \x00 line\nbreak\r\ttab \u2028 \u202eback\u2066 \ud83d \ufffe end"
+CONTROLS = st.text(st.characters(categories=["Cc", "Cf", "Cs", "Zl", "Zp", "Lu"]), max_size=30)
+
+
+def assert_shown(text: str) -> None:
+    """On one line, and nothing but read: a terminal does nothing else with it, nor an encoder nor an XML parser."""
+    assert len(text.splitlines()) <= 1 and not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in text)
+    assert not set(text) & set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufffe\uffff")
+    ElementTree.fromstring(f"<t>{text.encode().decode().translate({38: '', 60: ''})}</t>")
+
+
+@given(CONTROLS | st.text())
+@example(STEERING)
+def test_what_is_shown_steers_nothing(text: str) -> None:
+    shown = printable(text)
+    assert_shown(shown)
+    assert printable(shown) == shown
+
+
+@given(st.text(st.characters(categories=["L", "M", "N", "P", "S", "Zs"])))
+@example("naïve 猫 קוד 👩‍🔬 می‌خواهم")
+def test_what_can_be_read_is_left_as_it_is(text: str) -> None:
+    assert printable(text) == text
+
+
+def test_controls_are_named() -> None:
+    assert printable("a\x1b[31mb\tc\nd\u202ee") == r"a\u001b[31mb c d\u202ee"
+
+
+@given(CONTROLS)
+@example(STEERING)
+def test_errors_and_warnings_quote_anything(text: str) -> None:
+    for raised in (Error(text), ModelError(f"'{text}'"), BindError(text), kdb.Interrupted(text), OmissionWarning(text)):
+        assert_shown(str(raised))
+    error = ParseError(f"unexpected '{printable(text)}'", text=f"SELECT\n{text}", line=2)
+    for line in str(error).split("\n"):
+        assert_shown(line)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warnings.warn(text, kdb.VerificationWarning, stacklevel=1)
+    assert_shown(str(caught[0].message))
+
+
+@given(CONTROLS)
+@example(STEERING)
+def test_tables_have_a_line_a_row(text: str) -> None:
+    for line in str(Table((text, "b"), ((text, 1), (text, 2)))).split("\n"):
+        assert_shown(line)
+    assert len(str(Table((text, "b"), ((text, 1), (text, 2)))).split("\n")) == 4
+    for line in str(Headed(("a",), ((text,),), lines=(text,))).split("\n"):
+        assert_shown(line)
+    page = Headed((text,), ((text,),), lines=(text,))._repr_html_()
+    assert_shown(page)
+    plan = PlanText(("plan",), ((json.dumps({"label": text}, ensure_ascii=False),),))
+    assert_shown(str(plan))
+    assert isinstance(json.loads(str(plan))["label"], str)  # the escapes are JSON's too
+
+
+@settings(max_examples=5)
+@given(CONTROLS)
+@example(STEERING)
+def test_pictures_have_no_controls_in_their_texts(text: str) -> None:
+    heat_map = small(label=text, query=text, source=text, model=text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # matplotlib has no glyphs for most of them
+        svg = io.BytesIO()
+        write(heat_map, "svg", svg)
+        ElementTree.fromstring(svg.getvalue())
+        assert "\x1b" not in svg.getvalue().decode()
+        png = io.BytesIO(heat_map._repr_png_())
+    with Image.open(png) as opened:
+        for value in opened.text.values():  # type: ignore[attr-defined]
+            assert_shown(value)
+    assert_shown(heat_map._repr_html_())
+    assert_shown(repr(heat_map))
+
+
+def test_the_command_prints_no_controls() -> None:
+    out, err = io.StringIO(), io.StringIO()
+    client = Client(kdb.connect(), out, err)
+    heat_map = small(label=STEERING, stats=replace(STATS, seconds={"total": 1.0}))
+
+    def compute(index: int) -> kdb.HeatMap:
+        if index:
+            raise ModelError(STEERING)
+        return heat_map
+
+    client.show(HeatMaps([STEERING, STEERING], compute))
+    client.run(f"OCCLUDE 'a\x1b[2J' USING \"{STEERING}\"")
+    lines = [*out.getvalue().split("\n"), *err.getvalue().split("\n"), *summary(heat_map).split("\n")]
+    assert len(lines) >= 6
+    for line in lines:
+        assert_shown(line)
