@@ -572,7 +572,7 @@ def test_items_are_computed_when_asked_for_once() -> None:
     assert maps[1] is maps[1] is maps[-3]
     assert computed == [1]
     assert [hm.source for hm in maps[:2]] == ["img/0.png", "img/1.png"]
-    assert computed == [1, 0]
+    assert computed == [1, 0, 1], "the second was let go for the first"
     with pytest.raises(IndexError):
         maps[4]
 
@@ -590,7 +590,7 @@ def test_an_error_stays_with_its_image() -> None:
     with pytest.raises(ExecutionError):
         seen.extend(hm.source for hm in maps)
     assert [type(outcome) for outcome in maps.outcomes()] == [HeatMap, HeatMap, ExecutionError, HeatMap]
-    assert sorted(computed) == [0, 1, 2, 3]
+    assert set(computed) == {0, 1, 2, 3} and computed.count(2) == 1
 
 
 def test_an_interruption_is_not_kept() -> None:
