@@ -23,7 +23,7 @@ from kdb.execution.cancellation import MOST
 from kdb.execution.executor import Executor, Outcome, Sink
 from kdb.execution.settings import Settings, declared
 from kdb.execution.stages import Occlusion
-from kdb.execution.verification import Compared, Reference
+from kdb.execution.verification import AT_ONCE, Compared, Reference, wanted
 from kdb.execution.views import MaterializedViews, ViewStore
 from kdb.geometry import IntArray, Size
 from kdb.kernels.base import Array, Backend
@@ -143,13 +143,14 @@ class Engine:
         require(result + POSITION_BYTES * len(positions), f"a map of {len(positions):,} positions", limit)
         planned = self._kept_plan(network, positions, patch, permissions, uniform)
         size = max(len(batch) for batch in planned.physical.logical.batches)
+        compared = min((wanted(self.settings["verify"], len(positions)) or 0) + 1, AT_ONCE)
         while True:
-            taken = memory(planned.physical, result, most, limit is None)
-            on_host = planned.physical.backend.traits.computes_on_host
-            if not on_host or most is None or taken.total <= most:
+            taken = memory(planned.physical, result, most, limit is None, compared)
+            if taken.fits or most is None or not planned.physical.backend.traits.computes_on_host:
                 return replace(planned, memory=taken)
             if size == 1:
-                raise ExecutionError(f"the query needs {taken.said()}; {ADVICE}")
+                derives = "; SET kernels = direct derives no layouts" if taken.layouts else ""
+                raise ExecutionError(f"the query needs {taken.said()}; {ADVICE}{derives}")
             size = -(-size // 2)
             room = most // (4 * planned.physical.threads)
             planned = self._kept_plan(network, positions, patch, permissions, uniform, size, room)

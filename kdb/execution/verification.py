@@ -20,7 +20,7 @@ from kdb.errors import ExecutionError
 from kdb.execution.stages import Occlusion
 from kdb.geometry import IntArray, Size
 from kdb.kernels.base import Array
-from kdb.system.threads import all_threads
+from kdb.system.threads import all_threads, checkpoint
 
 Rows = npt.NDArray[np.float64]
 Row = npt.NDArray[np.floating]
@@ -182,7 +182,11 @@ def worst(
     """
 
     def logits(size: int) -> Rows:
-        return rows(np.concatenate([reference.logits(part) for part in _parts(images, size)]))
+        found = []
+        for part in _parts(images, size):
+            checkpoint()
+            found.append(reference.logits(part))
+        return rows(np.concatenate(found))
 
     with all_threads(threads), reference.several():
         own = truth = logits(AT_ONCE)
@@ -233,6 +237,7 @@ def in_full(
     """Hand the model's own logits of every position to ``sink``, ``batch`` at a time; raises what either raises."""
     with all_threads(threads), reference.several():
         for first in range(0, len(positions), batch):
+            checkpoint()
             members = np.arange(first, min(first + batch, len(positions)))
             sink(members, reference.logits(occlusion.applied(image, positions[members], patch)))
             on_finished(int(members[-1]) + 1)

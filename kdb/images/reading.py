@@ -10,7 +10,6 @@ import glob
 import os
 import stat
 import sys
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,12 +23,13 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from kdb.errors import BindError, ExecutionError, looked_in
+from kdb.system.locks import ProcessLock
 
 Pixels = npt.NDArray[np.float32]
 
 _BITS = 258  # TIFF's tag BitsPerSample
 # warnings.catch_warnings swaps a list that the whole process shares: two threads must not interleave
-_WARNINGS = threading.Lock()
+_WARNINGS = ProcessLock()
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,12 @@ def render(explanation: Explanation, format: str) -> str:
 def _json(explanation: Explanation) -> str:
     memory = explanation.memory
     sizes = {"view_bytes": memory.views, "worker_bytes": memory.worker, "scratch_bytes": memory.scratch}
-    sizes |= {"result_bytes": memory.result, "peak_bytes": memory.total, "memory_limit": memory.limit}
+    sizes |= {
+        "layout_bytes": memory.layouts,
+        "result_bytes": memory.result,
+        "peak_bytes": memory.total,
+        "memory_limit": memory.limit,
+    }
     facts = {**asdict(explanation), "workers": memory.workers, **sizes}
     del facts["memory"]
     return json.dumps(facts, indent=2)
@@ -61,10 +66,11 @@ def _summary(e: Explanation) -> list[str]:
 
 def _memory(m: Memory) -> str:
     """What is expected, and of what."""
-    parts = [f"{size(m.views)} of views"] if m.views else []
+    parts = [f"{size(m.result)} of result"] if m.result else []
+    parts.append(f"{size(m.views)} of views")
+    parts += [f"{size(m.layouts)} of layouts"] if m.layouts else []
     each = f"each of {m.workers} workers" if m.workers > 1 else "one worker"
     parts.append(f"{size(m.worker)} and {size(m.scratch)} of scratch in {each}")
-    parts += [f"{size(m.result)} of result"] if m.result else []
     text = f"{size(m.total)} beside weights: {', '.join(parts)}"
     return text if m.limit is None else f"{text}; {size(m.limit)} {'available' if m.is_auto else 'allowed'}"
 

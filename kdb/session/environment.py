@@ -18,6 +18,7 @@ from kdb.system import memory
 from kdb.system.allowance import Allowance
 from kdb.system.interrupts import interruptible
 from kdb.system.locks import ProcessLock
+from kdb.system.threads import after_fork
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,7 @@ class Environment:
                     "a progress callback cannot use the session whose query it is called by; "
                     "give it a session of its own, kdb.connect()"
                 )
-            with interruptible(), memory.told(), (call.allowance if call else Allowance()).running():
+            with interruptible(), memory.told(), after_fork(), (call.allowance if call else Allowance()).running():
                 yield
 
     def _renew(self) -> None:

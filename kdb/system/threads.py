@@ -44,9 +44,33 @@ def limited_pools(threads: int, computes: bool = True) -> Iterator[None]:
 @contextmanager
 def all_threads(threads: int) -> Iterator[None]:
     """The libraries on so many threads in the calling thread; afterwards all as it was found."""
+    threads = 1 if _process.is_forked else threads
     with limited_pools(threads):
         torch.set_num_threads(threads)
         yield
+
+
+class _Process:
+    """Whether this process was forked off another one."""
+
+    def __init__(self) -> None:
+        self.is_forked = False
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forked)
+
+    def _forked(self) -> None:
+        self.is_forked = True
+
+
+_process = _Process()
+
+
+def after_fork() -> AbstractContextManager[None]:
+    """Around all work in a thread: in a forked process the libraries compute on that thread alone.
+
+    The threads that helped it are not in the new process, and OpenMP would wait for them for ever.
+    """
+    return all_threads(1) if _process.is_forked else nullcontext()
 
 
 @contextmanager
