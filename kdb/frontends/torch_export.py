@@ -37,7 +37,7 @@ def trace(module: torch.nn.Module, shape: tuple[int, int, int]) -> Network:
     Before it is returned, the network has given the module's logits for random images.
 
     Raises ModelError if the module fails on such an image, cannot be traced, does not return logits [N, K], or gives
-    an image logits that depend on chance or on the rest of the batch; ExecutionError where there is no memory to run it.
+    an image logits that depend on chance or on the rest of the batch; ExecutionError where there is no memory for it.
     """
     return traced(module, shape)[0]
 
