@@ -72,7 +72,8 @@ def _memory(m: Memory) -> str:
     each = f"each of {m.workers} workers" if m.workers > 1 else "one worker"
     parts.append(f"{size(m.worker)} and {size(m.scratch)} of scratch in {each}")
     text = f"{size(m.total)} beside weights: {', '.join(parts)}"
-    return text if m.limit is None else f"{text}; {size(m.limit)} {'available' if m.is_auto else 'allowed'}"
+    # What is available changes all the time, and EXPLAIN prints the same each time.
+    return text if m.limit is None or m.is_auto else f"{text}; {size(m.limit)} allowed"
 
 
 def _number(count: int, one: str, several: str = "") -> str:
