@@ -48,8 +48,9 @@ def untouched(module: torch.nn.Module) -> Iterator[None]:
     finally:
         with deferred():
             # First for modules that do more than set their flag; then the flags themselves, whatever these make of it.
-            flags = [partial(vars(part).__setitem__, "training", mode) for part, mode in modes.items()]
-            for each in [partial(module.train, modes[module]), *flags, *restore]:
+            back: list[Restore] = [partial(module.train, modes[module])]
+            back += [partial(vars(part).__setitem__, "training", mode) for part, mode in modes.items()]
+            for each in [*back, *restore]:
                 try:
                     each()
                 except Exception as error:  # objects may raise anything; the others are put back all the same
@@ -62,7 +63,8 @@ def _raiser(module: torch.nn.Module, error: Exception) -> str:
     found, trace = module, error.__traceback__
     while trace is not None:
         at_work = trace.tb_frame.f_locals.get("self")
-        found = at_work if id(at_work) in names else found
+        if isinstance(at_work, torch.nn.Module) and id(at_work) in names:
+            found = at_work
         trace = trace.tb_next
     name, kind = names[id(found)], type(found).__name__
     return f"layer '{name}' ({kind})" if name else f"the model ({kind})"

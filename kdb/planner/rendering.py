@@ -25,7 +25,11 @@ def render(explanation: Explanation, format: str) -> str:
 
 def _json(explanation: Explanation) -> str:
     memory = explanation.memory
-    sizes = {"view_bytes": memory.views, "worker_bytes": memory.worker, "scratch_bytes": memory.scratch}
+    sizes: dict[str, int | None] = {
+        "view_bytes": memory.views,
+        "worker_bytes": memory.worker,
+        "scratch_bytes": memory.scratch,
+    }
     sizes |= {
         "layout_bytes": memory.layouts,
         "result_bytes": memory.result,

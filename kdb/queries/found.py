@@ -8,14 +8,14 @@ import numpy.typing as npt
 from kdb.errors import ExecutionError
 from kdb.geometry import IntArray
 from kdb.kernels.base import Array
-from kdb.queries.scoring import Scorer, sums
+from kdb.queries.scoring import Scorer, log_sums
 
 
 class Found:
     """Of each of a plan's ``positions`` int64 [n, 2] the logits of the scorer's classes; NaN where nothing is yet.
 
     logits      float32 [classes, n]
-    sums        float64 [n], as of :func:`kdb.queries.scoring.sums`; None where scores are not made of them
+    sums        float64 [n], as of :func:`kdb.queries.scoring.log_sums`; None where scores are not made of them
     evaluated   bool [n]
     """
 
@@ -30,7 +30,7 @@ class Found:
         refuse_infinite(logits, self._positions[members])
         self.logits[:, members] = logits[:, self._scorer.classes].T
         if self.sums is not None:
-            self.sums[members] = sums(np.asarray(logits, np.float64))
+            self.sums[members] = log_sums(np.asarray(logits, np.float64))
         self.evaluated[members] = True
 
     def at(self, positions: IntArray) -> Found:

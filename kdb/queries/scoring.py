@@ -57,14 +57,14 @@ class Scorer:
         The classes' logits and, for probabilities by softmax, the logarithm of the sum of all classes' exponentials.
         """
         rows = logits[:, self.classes].T
-        return np.concatenate([rows, sums(logits)[None]]) if self.has_sums else np.asarray(rows)
+        return np.concatenate([rows, log_sums(logits)[None]]) if self.has_sums else np.asarray(rows)
 
-    def score(self, i: int, logits: Scores, sums: Scores | None) -> Scores:
+    def score(self, i: int, logits: npt.NDArray[np.floating], sums: Scores | None) -> Scores:
         """The scores [n] of the i-th class, of its ``logits`` [n] and the ``sums`` [n], if scores have any."""
         values = self._of(logits, sums)
         return self.baseline[i] - values if self.kind.endswith("drop") else values
 
-    def _of(self, logits: Scores, sums: Scores | None) -> Scores:
+    def _of(self, logits: npt.NDArray[np.floating], sums: Scores | None) -> Scores:
         """Probabilities, or logits as they are."""
         logits = np.asarray(logits, np.float64)
         if sums is not None:
@@ -72,7 +72,7 @@ class Scorer:
         return np.asarray(special.expit(logits)) if self._activation == "sigmoid" else logits
 
 
-def sums(logits: Scores) -> Scores:
+def log_sums(logits: Scores) -> Scores:
     """[n]: the logarithm of the sum of the exponentials of ``logits`` [n, K]."""
     return np.asarray(special.logsumexp(logits, axis=1))
 
