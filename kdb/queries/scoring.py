@@ -66,10 +66,10 @@ class Scorer:
 
     def _of(self, logits: npt.NDArray[np.floating], sums: Scores | None) -> Scores:
         """Probabilities, or logits as they are."""
-        logits = np.asarray(logits, np.float64)
+        exact: Scores = np.asarray(logits, np.float64)
         if sums is not None:
-            return np.asarray(np.exp(logits - sums))
-        return np.asarray(special.expit(logits)) if self._activation == "sigmoid" else logits
+            return np.asarray(np.exp(exact - sums))
+        return np.asarray(special.expit(exact)) if self._activation == "sigmoid" else exact
 
 
 def log_sums(logits: Scores) -> Scores:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from weakref import WeakSet
 
@@ -26,7 +27,8 @@ class ProcessLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._lock.release()
+        with suppress(RuntimeError):  # in a process that was forked within: there it is open
+            self._lock.release()
 
     def renew(self) -> None:
         """In a process that was just forked."""
