@@ -70,7 +70,7 @@ class Statements:
         def compute(i: int) -> HeatMap:
             assert bound is not None, "there are images"
             name, load = found[i]
-            with environment.turn(call):
+            with environment.turn(call), environment.engine.views.passing():
                 checkpoint()
                 image = load()
                 return self._evaluated(binder.current(bound, query).on(image, name), call)
