@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -234,20 +235,24 @@ class HeatMaps(Sequence[HeatMap]):
     are unaffected, and ``outcomes`` goes through all of them without raising.  An item whose computation was
     interrupted, or took too long, is computed at its next access.  A cancelled one is the partial map, with which an
     iteration ends.  Threads may share the sequence.
+
+    ``compute`` is called in a ``turn``, a context that one thread at a time is in; it may refuse to be entered.
     """
 
-    def __init__(self, sources: Sequence[str], compute: Callable[[int], HeatMap]) -> None:
+    def __init__(
+        self,
+        sources: Sequence[str],
+        compute: Callable[[int], HeatMap],
+        turn: Callable[[], AbstractContextManager[None]] | None = None,
+    ) -> None:
         self.sources = tuple(sources)
-        self._compute, self._computing = compute, False
-        self._lock = ProcessLock(self._renew)
+        lock = ProcessLock()
+        self._compute, self._turn = compute, turn or (lambda: lock)
         self._held: WeakValueDictionary[int, HeatMap] = WeakValueDictionary()
         self._last: HeatMap | None = None
         self._computed: set[int] = set()
         self._errors: dict[int, Error] = {}
         self._files: dict[int, tuple[Path, tuple[int, int]]] = {}
-
-    def _renew(self) -> None:
-        self._computing = False
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -271,21 +276,17 @@ class HeatMaps(Sequence[HeatMap]):
         return map(_raised, self.outcomes())
 
     def _outcome(self, index: int) -> HeatMap | Error:
-        held = self._held.get(index)
-        if held is not None:
-            return held
-        with self._lock:
-            found = self._held.get(index) or self._errors.get(index) or self._read(index)
-            if found is None and self._computing:  # by whoever asks, in a progress callback: it is told not to
-                return self._compute(index)
-            found = found or self._made(index)
+        known = self._held.get(index) or self._errors.get(index)
+        if known is not None:
+            return known
+        with self._turn():  # no lock of its own, which a thread might hold that waits for its turn
+            found = self._held.get(index) or self._errors.get(index) or self._read(index) or self._made(index)
             if isinstance(found, HeatMap):
                 self._held[index] = found
                 self._computed.add(index)
             return found
 
     def _made(self, index: int) -> HeatMap | Error:
-        self._computing = True
         try:
             return self._compute(index)
         except STOPS:
@@ -293,8 +294,6 @@ class HeatMaps(Sequence[HeatMap]):
         except Error as error:
             self._errors[index] = _bare(error)
             return error
-        finally:
-            self._computing = False
 
     def _read(self, index: int) -> HeatMap | None:
         """The map from its file; None where there is none, or it has been written to since."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import singledispatchmethod
+from functools import partial, singledispatchmethod
 from typing import Any
 
 from kdb.errors import BindError, Cancel
@@ -30,6 +30,7 @@ from kdb.session import remaking, tuning, verifying
 from kdb.session.binding import Binder
 from kdb.session.describe import describe
 from kdb.session.environment import Call, Environment
+from kdb.system import memory
 from kdb.system.threads import checkpoint
 
 Result = HeatMap | HeatMaps | Table
@@ -70,12 +71,12 @@ class Statements:
         def compute(i: int) -> HeatMap:
             assert bound is not None, "there are images"
             name, load = found[i]
-            with environment.turn(call), environment.engine.views.passing():
+            with environment.engine.views.passing(), memory.told():  # what is missing is this image's error
                 checkpoint()
                 image = load()
                 return self._evaluated(binder.current(bound, query).on(image, name), call)
 
-        heat_maps = HeatMaps(sources.names(found), compute)
+        heat_maps = HeatMaps(sources.names(found), compute, partial(environment.turn, call))
         if query.into is not None:
             with suppress(Cancel):  # those that were finished are there
                 heat_maps.save(query.into)

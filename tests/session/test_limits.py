@@ -216,10 +216,26 @@ class TestProgress:
             db.execute(QUERY, GIVEN, progress=nested)
         assert len(found) == 1 and db.execute(QUERY, GIVEN).complete
 
+    def test_it_cannot_use_the_maps_that_the_session_makes(self, db: kdb.Session, slow: None) -> None:
         maps: list[Any] = []
         maps.append(db.execute(QUERY, {"i": [IMAGE, IMAGE]}, progress=lambda done, total: maps[0][1]))
         with pytest.raises(kdb.ExecutionError, match="a progress callback cannot use the session"):
             maps[0][0]
+        assert list(maps[0].errors) == [0], "of the map that was being made"
+
+        several = db.execute(QUERY, {"i": [IMAGE, IMAGE]})
+        other = threading.Thread(target=lambda: several[0])
+
+        def ask(done: int, total: int) -> None:
+            if other.ident is None:
+                other.start()
+                time.sleep(0.05)  # it waits for its turn by now
+            several[1]
+
+        with pytest.raises(kdb.ExecutionError, match="a progress callback cannot use the session"):
+            db.execute(QUERY, GIVEN, progress=ask)
+        other.join()
+        assert several[0].complete and several.errors == {}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
