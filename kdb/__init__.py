@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 
 from kdb.errors import (
     BindError,
+    Cancel,
     DeviceError,
     Error,
     ExecutionError,
     Interrupted,
     ModelError,
     ParseError,
+    Timeout,
     VerificationWarning,
 )
 from kdb.version import __version__
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BindError",
+    "Cancel",
     "DeviceError",
     "Error",
     "ExecutionError",
@@ -43,6 +46,7 @@ __all__ = [
     "ParseError",
     "Session",
     "Table",
+    "Timeout",
     "VerificationWarning",
     "__version__",
     "captum",

@@ -7,8 +7,10 @@
     |   |-- ClauseError         a clause is out of range, or does not fit the model or another clause
     |-- ModelError              a model cannot be found, loaded or traced
     |-- DeviceError             ON gpu without a usable GPU, or the GPU fails
-    |-- ExecutionError          a bound query failed while it ran (unreadable image, NaN, unwritable file)
-    `-- Interrupted             Ctrl-C; also a KeyboardInterrupt; carries the partial heat map
+    |-- ExecutionError          a bound query failed while it ran (unreadable image, NaN, unwritable file, no memory)
+    |   `-- Timeout             it took longer than SET statement_timeout allows; carries the partial heat map
+    |-- Interrupted             Ctrl-C; also a KeyboardInterrupt; carries the partial heat map
+    `-- Cancel                  raised by a progress callback to stop its query; carries the partial heat map
 
 OmissionWarning, FullInferenceWarning and VerificationWarning are warnings, which are not raised.
 
@@ -131,12 +133,41 @@ class ExecutionError(Error):
     """A query that passed all checks failed while it ran, as for an unreadable image or a NaN in the output."""
 
 
+class Timeout(ExecutionError):
+    """A statement took longer than ``statement_timeout`` allows; ``partial`` is the heat map so far, or None."""
+
+    def __init__(self, message: str = "the statement took too long", partial: Any = None) -> None:
+        super().__init__(message)
+        self.partial = partial
+
+
 class Interrupted(Error, KeyboardInterrupt):
     """Ctrl-C stopped the execution between two batches; ``partial`` is the heat map so far, or None."""
 
     def __init__(self, message: str = "interrupted", partial: Any = None) -> None:
         super().__init__(message)
         self.partial = partial
+
+
+class Cancel(Error):
+    """What a progress callback raises to stop its query, whose result is then the partial heat map.
+
+    A statement that has no partial heat map to return raises it; ``partial`` is the heat map so far, or None.
+    """
+
+    def __init__(self, message: str = "cancelled", partial: Any = None) -> None:
+        super().__init__(message)
+        self.partial = partial
+
+
+STOPS = (KeyboardInterrupt, Timeout, Cancel)
+"""What stops a query between two batches, so that it leaves a partial heat map."""
+
+
+def stopped(stop: BaseException, where: str, partial: Any = None) -> Interrupted | Timeout | Cancel:
+    """One of ``STOPS``, as what it is told as: with ``where`` it came, and the ``partial`` heat map."""
+    kind = next((kind for kind in (Timeout, Cancel) if isinstance(stop, kind)), Interrupted)
+    return kind(f"{str(stop) or 'interrupted'} {where}", partial)
 
 
 class OmissionWarning(_Shown, UserWarning):

@@ -124,6 +124,11 @@ def said(client: Client) -> tuple[str, str]:
     return client.out.getvalue(), client.err.getvalue()
 
 
+def test_a_statement_that_takes_too_long_is_an_error(client: Client) -> None:
+    assert client.run("SET statement_timeout = '1ms'; OCCLUDE cat WITH patch(4, 4) STRIDE 1 USING tiny") == 1
+    assert said(client)[1].startswith("error: the statement took longer than statement_timeout, 0.001 s")
+
+
 class TestClient:
     def test_every_result_of_a_script_is_printed(self, client: Client) -> None:
         assert client.run("SET threads = 1; OCCLUDE cat USING tiny; SHOW RULES") == 0

@@ -77,7 +77,7 @@ def last_maps(network: Network, setting: Setting, positions: IntArray, tau: floa
     engine = Engine(settings)
     planned = engine.plan(network, positions, Size(SIDE, SIDE), Permissions(threshold=tau))
     image = np.ascontiguousarray(setting.normalised.permute(1, 2, 0).numpy())
-    views, _ = engine.materialize(planned.physical, "figure", image)
+    views, _ = engine.materialize(planned, "figure", image)
     found = np.empty((len(positions), network.output.shape.channels), np.float32)
 
     def take(members: IntArray, values: Array) -> None:

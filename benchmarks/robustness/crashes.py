@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 import kdb
@@ -73,13 +74,12 @@ def faults(folder: Path, saved: dict[str, int]) -> Iterator[str]:
     """What is wrong with the files, of which those of the numbers ``saved`` were said to be there."""
     number = {}
     try:
-        number["map.npz"] = int(kdb.HeatMap.load(folder / "map.npz").baseline)
+        number["map.npz"] = int(np.ravel(kdb.HeatMap.load(folder / "map.npz").baseline)[0])
     except kdb.Error as error:
         yield f"map.npz: {error}"
     try:
         with kdb.connect(str(folder / "study.kdb")) as db:
-            rows = {row[0]: row[1] for row in db.execute("SHOW SETTINGS").rows}
-            number["study"] = int(rows["seed"])
+            number["study"] = int(shown(db, "SHOW SETTINGS")["seed"])
     except kdb.Error as error:
         yield f"study.kdb: {error}"
     for name, found in number.items():
@@ -92,6 +92,13 @@ def faults(folder: Path, saved: dict[str, int]) -> Iterator[str]:
         yield f"map.png: {error}"
     if not (folder / "map.svg").read_text(encoding="utf-8").rstrip().endswith("</svg>"):
         yield "map.svg is not whole"
+
+
+def shown(db: kdb.Session, statement: str) -> dict[str, Any]:
+    """The second column of a table by its first."""
+    table = db.execute(statement)
+    assert isinstance(table, kdb.Table)
+    return {row[0]: row[1] for row in table.rows}
 
 
 @contextmanager
@@ -156,7 +163,7 @@ def two_writers(folder: Path) -> list[str]:
     processes = [started("-c", WRITER, str(study), str(net), name, str(WRITERS)) for name in ("a", "b")]
     problems = [f"a writer ended with {process.wait()}" for process in processes if process.wait()]
     with kdb.connect(str(study)) as db:
-        found = {row[0] for row in db.execute("SHOW MODELS").rows}
+        found = {*shown(db, "SHOW MODELS")}
     missing = {f"{name}{number}" for name in ("a", "b") for number in range(WRITERS)} - found
     return problems + [f"{name} is lost" for name in sorted(missing)]
 

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -31,8 +30,11 @@ from kdb.execution.occluder import Work
 from kdb.execution.verification import Checked, CheckFailed
 from kdb.frontends.check import first_line
 from kdb.models.traces import TracedModule, Traces
+from kdb.system import memory
 from kdb.system.interrupts import interruptible
+from kdb.system.locks import ProcessLock
 from kdb.system.progress import ProgressBar
+from kdb.system.threads import after_fork
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Occlusion:
         self._engine = Engine(self.settings)
         self._traces = Traces(forward_func) if isinstance(forward_func, nn.Module) else None
         self._warned: set[str] = set()
-        self._lock = RLock()
+        self._lock = ProcessLock()
 
     def attribute(
         self,
@@ -112,7 +114,7 @@ class Occlusion:
         batch: Any = perturbations_per_eval
         if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
             raise BindError(f"perturbations_per_eval is a whole number from 1; not {batch!r}")
-        with self._lock, interruptible(), torch.no_grad():
+        with self._lock, interruptible(), memory.told(), after_fork(), torch.no_grad():
             output = self._forward(tensors, arguments)
             chosen.select(output)  # what is wrong with the target is said now
             question = Question(self._forward, tensors, arguments, windows, covers, chosen, output)
@@ -155,7 +157,7 @@ class Occlusion:
         Raises what :meth:`attribute` raises.
         """
         tensors, arguments = bind_inputs(inputs), _as_tuple(additional_forward_args)
-        with self._lock, interruptible(), torch.no_grad():
+        with self._lock, interruptible(), memory.told(), after_fork(), torch.no_grad():
             suited = self._suited(tensors, arguments, self._forward(tensors, arguments))
         return None if isinstance(suited, TracedModule) else suited
 

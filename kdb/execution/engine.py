@@ -17,12 +17,13 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from kdb.errors import ExecutionError
 from kdb.execution.bisection import to_blame
 from kdb.execution.cancellation import MOST
 from kdb.execution.executor import Executor, Outcome, Sink
 from kdb.execution.settings import Settings, declared
 from kdb.execution.stages import Occlusion
-from kdb.execution.verification import Compared, Reference
+from kdb.execution.verification import AT_ONCE, Compared, Reference, wanted
 from kdb.execution.views import MaterializedViews, ViewStore
 from kdb.geometry import IntArray, Size
 from kdb.kernels.base import Array, Backend
@@ -34,11 +35,13 @@ from kdb.operators.network import Network
 from kdb.planner import calibration
 from kdb.planner.cost import CostModel, CostProfile, data_sheet_profile
 from kdb.planner.lower import lower
+from kdb.planner.memory import Memory, memory
 from kdb.planner.optimize import Applied, Memo, optimize
 from kdb.planner.permissions import EXACT, Permissions
 from kdb.planner.plan import LogicalPlan, PhysicalPlan
 from kdb.planner.presets import PRESETS, Preset
 from kdb.planner.rules import RULES, Context, incremental
+from kdb.system.memory import ADVICE, MEGABYTE, available, require
 from kdb.system.threads import computing, limited_pools, quiet
 
 log = logging.getLogger(__name__)
@@ -47,13 +50,15 @@ Progress = Callable[[int, int], None]
 """Called with (positions finished, positions in all) now and then, in the thread that called the engine."""
 
 PLANS_KEPT = 16
+POSITION_BYTES = 300
+"""What planning takes for a position: its boxes in some layers, and its batch of its own before any rule."""
 
 
 @dataclass(frozen=True, eq=False)
 class Planned:
     """A physical plan, what each rule did to it, the seconds that planning took, and the context that it is for.
 
-    ``network`` is the one that was planned for, before any rule rewrote it.
+    ``network`` is the one that was planned for, before any rule rewrote it; ``memory`` is what the plan takes.
     """
 
     network: Network
@@ -61,6 +66,7 @@ class Planned:
     history: tuple[Applied, ...]
     seconds: float
     context: Context
+    memory: Memory
 
     @property
     def naive(self) -> bool:
@@ -122,21 +128,61 @@ class Engine:
         permissions: Permissions = EXACT,
         *,
         uniform: bool = False,
+        result: int = 0,
     ) -> Planned:
         """The physical plan; no pixel is looked at.  Recent plans are kept: the images of a glob share one.
 
         ``positions`` int64 [n, 2] are the (y, x) of the ``patch``, which may be clipped at the image's far edges.
         With ``uniform`` the caller promises that the patch is of one colour; a plan that relies on it is wrong for
-        any other.  Raises DeviceError where a GPU is asked for and there is none.
+        any other.  Batches are as small as it takes for plan and ``result``, in bytes, to fit into memory.
+
+        Raises DeviceError where a GPU is asked for and there is none, ExecutionError where no batch is small enough.
         """
+        limit = self._limit()
+        most = available() if limit is None else limit
+        require(result + POSITION_BYTES * len(positions), f"a map of {len(positions):,} positions", limit)
+        planned = self._kept_plan(network, positions, patch, permissions, uniform)
+        size = max(len(batch) for batch in planned.physical.logical.batches)
+        compared = min((wanted(self.settings["verify"], len(positions)) or 0) + 1, AT_ONCE)
+        while True:
+            taken = memory(planned.physical, result, most, limit is None, compared)
+            if taken.fits or most is None or not planned.physical.backend.traits.computes_on_host:
+                return replace(planned, memory=taken)
+            if size == 1:
+                derives = "; SET kernels = direct derives no layouts" if taken.layouts else ""
+                raise ExecutionError(f"the query needs {taken.said()}; {ADVICE}{derives}")
+            size = -(-size // 2)
+            room = most // (4 * planned.physical.threads)
+            planned = self._kept_plan(network, positions, patch, permissions, uniform, size, room)
+
+    def _limit(self) -> int | None:
+        """What SET memory_limit allows, in bytes; None for what is available."""
+        limit: int | None = self.settings["memory_limit"]
+        return None if limit is None else limit * MEGABYTE
+
+    def _kept_plan(
+        self,
+        network: Network,
+        positions: IntArray,
+        patch: Size,
+        permissions: Permissions,
+        uniform: bool,
+        size: int | None = None,
+        room: int | None = None,
+    ) -> Planned:
+        """The plan with batches of at most ``size`` positions, and ``room`` bytes for what a worker gathers."""
         chosen = tuple((setting.name, value) for setting, value in self.settings)
         digest = hashlib.sha256(positions.tobytes()).digest()
-        key = (id(network), digest, patch, uniform, permissions, chosen)
+        key = (id(network), digest, patch, uniform, permissions, chosen, size)
         found = self._plans.get(key)
         if found is None:
             # Kept with its network: as long as it is, no other object takes that id.
             naive = LogicalPlan.naive(network, positions, patch, self._preset.bounded, uniform)
             contexts = self._contexts(permissions, len(positions))
+            if size is not None and room is not None:
+                contexts = (
+                    replace(each, batch_size=size, buffer_bytes=min(each.buffer_bytes, room)) for each in contexts
+                )
             planned = min((self._plan(naive, context) for context in contexts), key=lambda p: p.physical.seconds)
             found = self._plans[key] = network, planned
             if len(self._plans) > PLANS_KEPT:
@@ -177,10 +223,8 @@ class Engine:
             yield CpuBackend(native, reduced=precision == "bf16"), self.profile(self.settings["threads"])
         device = None if asked == "cpu" else gpu.found() if asked == "auto" else gpu.opened()
         if device is not None:
-            megabytes = self.settings["memory_limit"]
-            limit = None if megabytes is None else megabytes << 20
             profile = self._profile(calibration.device_machine(device), data_sheet_profile())
-            yield GpuBackend(device, native, precision, limit), profile
+            yield GpuBackend(device, native, precision, self._limit()), profile
 
     def _plan(self, naive: LogicalPlan, context: Context, off: Collection[str] = ()) -> Planned:
         start = time.perf_counter()
@@ -188,16 +232,20 @@ class Engine:
         switches = {rule.name: self.settings[f"rule.{rule.name}"] and rule.name not in without for rule in RULES}
         logical, history = optimize(naive, context, switches, memo=self._rewritten)
         physical = lower(logical, context)
-        return Planned(naive.network, physical, history, time.perf_counter() - start, context)
+        seconds = time.perf_counter() - start
+        return Planned(naive.network, physical, history, seconds, context, memory(physical))
 
-    def materialize(self, plan: PhysicalPlan, identity: str, image: Array) -> tuple[MaterializedViews, bool]:
-        """The views that ``plan`` reads, and whether they were in the store.
+    def materialize(self, planned: Planned, identity: str, image: Array) -> tuple[MaterializedViews, bool]:
+        """The views that a plan reads, and whether they were in the store.
 
         ``image`` float32 [H, W, C] is the network's input; ``identity`` is a digest of the model's graph and weights.
         Raises ExecutionError where the output for the image is not finite.
         """
+        plan, taken = planned.physical, planned.memory
         network = plan.logical.network
-        self.views.budget = self.settings["view_budget"] << 20
+        self.views.budget = self.settings["view_budget"] * MEGABYTE
+        if taken.limit is not None and not taken.is_auto:  # views of other images are within it too
+            self.views.budget = min(self.views.budget, taken.limit - taken.total + taken.views)
         self.views.trim()  # the budget may have been lowered since
         # Views are of one network as the rules left it; another of the same identity may round its weights otherwise.
         serial = self._serials.setdefault(network, next(self._serial))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,7 +26,7 @@ from kdb.geometry import IntArray
 from kdb.kernels.base import Array
 from kdb.planner.plan import PhysicalPlan
 from kdb.system.interrupts import deferred
-from kdb.system.threads import Task, computing, limited_pools
+from kdb.system.threads import checkpoint, computing, limited_pools, start
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +64,8 @@ class Executor:
         ``progress`` is called with the number of positions finished, in the calling thread.  With ``analyze`` every
         layer waits for the device, so that its own time is measured.
 
-        Raises Interrupted on Ctrl-C, once the workers have stopped between two batches, and ExecutionError for
-        whatever goes wrong in one of them.
+        Raises Interrupted on Ctrl-C, Timeout and whatever ``progress`` raises, once the workers have stopped between
+        two batches, and ExecutionError for whatever goes wrong in one of them.
         """
         execution = plan.backend.threads.call(lambda: _Execution(plan, views, occlusion, sink, analyze))
         groups: queue.SimpleQueue[tuple[int, ...]] = queue.SimpleQueue()
@@ -78,9 +78,7 @@ class Executor:
         try:
             with limited_pools(each, plan.backend.traits.computes_on_host):
                 try:
-                    for worker in workers:
-                        worker.start()
-                    self._wait(workers, execution, progress)
+                    self._wait(start(workers), execution, progress)
                 finally:
                     # A process that ends while a worker runs aborts, so that a second Ctrl-C has to wait for them.
                     with deferred():
@@ -96,12 +94,14 @@ class Executor:
         return Outcome(execution.measured, execution.doubts)
 
     @staticmethod
-    def _wait(workers: Sequence[Task], execution: _Execution, progress: Callable[[int], None] | None) -> None:
+    def _wait(workers: int, execution: _Execution, progress: Callable[[int], None] | None) -> None:
         # Not by joining: a join that Ctrl-C breaks off takes a running thread for an ended one (Python 3.11).
-        for _ in workers:
+        for _ in range(workers):
             ended = False
             while not ended:
                 ended = execution.ended.acquire(timeout=0.1)
+                if not ended:
+                    checkpoint()
                 if progress is not None:
                     progress(execution.finished)
 

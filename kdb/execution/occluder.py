@@ -78,7 +78,7 @@ class Occluder:
         no point in going on; ExecutionError where the network's output is not finite.
         """
         plan = self._planned.physical
-        views, kept = self._engine.materialize(plan, self._identity, image)
+        views, kept = self._engine.materialize(self._planned, self._identity, image)
         self._executed += 0 if kept else self._network.macs
         baseline = plan.backend.memory.download(views[plan.logical.network.output.name]).reshape(1, -1)
         if not agree(output.reshape(1, -1), torch.from_numpy(baseline)):

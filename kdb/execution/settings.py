@@ -6,6 +6,7 @@ Settings belong to a session; who reads them is the session's business.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,14 +38,15 @@ class Setting:
     summary: str
 
 
-def _whole(least: int, word: str | None = None) -> Callable[[Any], Any]:
-    """A whole number from ``least``; or ``word``, kept as None."""
+def _whole(least: int, word: str | None = None, most: int | None = None) -> Callable[[Any], Any]:
+    """A whole number from ``least`` to ``most``; or ``word``, kept as None."""
+    span = f"{least} or more" if most is None else f"{least} to {most}"
 
     def parse(value: Any) -> int | None:
         if word is not None and isinstance(value, str) and value.lower() == word:
             return None
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"a whole number, {least} or more" + (f", or {word}" if word else ""))
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= (most or value):
+            raise ValueError(f"a whole number, {span}" + (f", or {word}" if word else ""))
         return value
 
     return parse
@@ -78,22 +80,50 @@ def _verify(value: Any) -> int | bool | None:
     return value
 
 
+_UNITS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
+_DURATION = re.compile(rf"(\d+\.?\d*|\.\d+)\s*({'|'.join(_UNITS)})?")
+
+
+def _duration(value: Any) -> float | bool:
+    """Seconds, as a number or a text with a unit; False for off."""
+    if isinstance(value, str) and _SWITCH.get(value.lower()) is False:
+        return False
+    if value is False:
+        return False
+    found = _DURATION.fullmatch(value.strip().lower()) if isinstance(value, str) else None
+    seconds = float(found[1]) * _UNITS[found[2] or "s"] if found else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
+        raise ValueError("off, or seconds above 0, as 30, '30s', '200ms' or '5min'")
+    return float(seconds)
+
+
 def cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def most_threads() -> int:
+    """The most worker threads: far more than help, and not so many that a process breaks down."""
+    return max(64, 4 * cores())
+
+
 def declared(rules: Sequence[tuple[str, str]], presets: Sequence[str]) -> tuple[Setting, ...]:
     """All settings; ``rules`` are the planner's, (name, summary), each with a switch ``rule.NAME``."""
     return (
-        Setting("threads", cores(), _whole(1), "worker threads, each on one core"),
+        Setting("threads", cores(), _whole(1, most=most_threads()), "worker threads, each on one core"),
         Setting("preset", "kdb", _one_of(presets), "plans of kdb's own, or those of the KRYPTON paper"),
         Setting(
             "kernels", "auto", _one_of(kernels()), "convolutions: by cost; kdb's own alone (native); or one kernel"
         ),
         Setting("batch_size", None, _whole(1, "auto"), "positions a batch; auto leaves it to the planner"),
         Setting("view_budget", 1024, _whole(0), "megabytes of materialized views kept between queries"),
-        Setting("memory_limit", None, _whole(1, "auto"), "megabytes of a GPU's memory that are used; auto takes all"),
+        Setting(
+            "memory_limit",
+            None,
+            _whole(1, "auto"),
+            "megabytes that a query takes at most, also of a GPU; auto: what there is",
+        ),
+        Setting("statement_timeout", False, _duration, "seconds that a statement takes at most, as 30 or '5min'; off"),
         Setting(
             "verify", None, _verify, "positions at which a map is compared with the model itself: auto, off, or so many"
         ),
@@ -162,4 +192,6 @@ def earlier_names(name: str) -> list[str]:
 
 def shown(value: Any) -> str:
     """A value as one would write it."""
-    return "auto" if value is None else {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+    if value is None or isinstance(value, bool):
+        return {None: "auto", True: "on", False: "off"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)

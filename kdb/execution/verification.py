@@ -7,7 +7,7 @@ of.  The model itself is a :class:`Reference`: images in, logits out, with nothi
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import zip_longest
 from typing import NamedTuple, Protocol
@@ -20,9 +20,11 @@ from kdb.errors import ExecutionError
 from kdb.execution.stages import Occlusion
 from kdb.geometry import IntArray, Size
 from kdb.kernels.base import Array
-from kdb.system.threads import all_threads
+from kdb.system.threads import all_threads, checkpoint
 
 Rows = npt.NDArray[np.float64]
+Row = npt.NDArray[np.floating]
+"""One row of numbers [n]; an array [rows, n] serves as several."""
 
 SCALE, RANGE = 1e-4, 1e-3
 """What Exact allows, relative to the largest number of a row over the map, and to the row's range; the lesser."""
@@ -89,14 +91,15 @@ def wanted(setting: int | bool | None, positions: int) -> int | None:
     return setting if setting is not None else USUAL if positions >= FROM else 0
 
 
-def allowed(rows: Rows) -> Rows:
-    """[rows]: the largest difference that Exact allows, of rows [rows, n] of which some may be NaN, not all."""
-    largest, extent = np.nanmax(np.abs(rows), axis=1), np.nanmax(rows, axis=1) - np.nanmin(rows, axis=1)
+def allowed(rows: Iterable[Row]) -> Rows:
+    """[rows]: the largest difference that Exact allows, of rows [n] of which some may be NaN, not all."""
+    ends = np.array([(np.nanmin(row), np.nanmax(row)) for row in rows], np.float64)
+    largest, extent = np.abs(ends).max(axis=1), ends[:, 1] - ends[:, 0]
     return np.asarray(np.maximum(np.minimum(SCALE * largest, RANGE * extent), FLAT * largest))
 
 
 def chosen(
-    rows: Rows,
+    rows: Sequence[Row] | Rows,
     doubts: npt.NDArray[np.floating],
     count: int,
     seed: int,
@@ -104,20 +107,22 @@ def chosen(
     compared: Collection[int] = (),
     ends: Collection[int] = (),
 ) -> IntArray:
-    """Up to ``count`` positions to compare, of those at which all ``rows`` [rows, n] are numbers.
+    """Up to ``count`` positions to compare, of those at which all ``rows`` [n] are numbers.
 
     The extremes of the row with the largest range; those that are least like their neighbours, where ``places`` [n, 2]
     says where the positions are; those where a delta most nearly cancels, by ``doubts`` [n]; the rest those that
     were ``compared`` already, or random ones: every other of the ``ends`` of batches, where what is wrong with a batch
     shows.
     """
-    there = np.flatnonzero(np.isfinite(rows).all(axis=0))
+    finite = np.ones(len(doubts), bool)
+    for row in rows:  # one at a time: of all together, a copy would be as large as the map
+        finite &= np.isfinite(row)
+    there = np.flatnonzero(finite)
     if not len(there):
         return there
-    values = rows[:, there]
-    widest = int(np.argmax(np.ptp(values, axis=1)))
-    extremes = there[[values[widest].argmin(), values[widest].argmax()]]
-    outliers = there[:0] if places is None else there[_largest(_unlikeness(values[widest], places[there]))]
+    widest = max(rows, key=lambda row: float(np.ptp(row[there])))[there]
+    extremes = there[[widest.argmin(), widest.argmax()]]
+    outliers = there[:0] if places is None else there[_largest(_unlikeness(widest, places[there]))]
     first = [*extremes, *outliers, *there[_largest(doubts[there])], *compared]
     rng, enough = np.random.default_rng(seed), count + len(first)
     at_ends = np.intersect1d(np.array([*ends], np.int64), there)
@@ -132,7 +137,7 @@ def _largest(values: npt.NDArray[np.floating]) -> IntArray:
     return two[values[two] > 0]
 
 
-def _unlikeness(values: npt.NDArray[np.float64], places: IntArray) -> npt.NDArray[np.float64]:
+def _unlikeness(values: Row, places: IntArray) -> npt.NDArray[np.float64]:
     """[n]: how far each of ``values`` [n] is from the median of its neighbours, by ``places`` [n, 2].
 
     A map is smooth, since neighbouring patches overlap: a few wrong values stand out.  Distances are counted in rows
@@ -176,7 +181,11 @@ def worst(
     """
 
     def logits(size: int) -> Rows:
-        return rows(np.concatenate([reference.logits(part) for part in _parts(images, size)]))
+        found = []
+        for part in _parts(images, size):
+            checkpoint()
+            found.append(reference.logits(part))
+        return rows(np.concatenate(found))
 
     with all_threads(threads), reference.several():
         own = truth = logits(AT_ONCE)
@@ -227,6 +236,7 @@ def in_full(
     """Hand the model's own logits of every position to ``sink``, ``batch`` at a time; raises what either raises."""
     with all_threads(threads), reference.several():
         for first in range(0, len(positions), batch):
+            checkpoint()
             members = np.arange(first, min(first + batch, len(positions)))
             sink(members, reference.logits(occlusion.applied(image, positions[members], patch)))
             on_finished(int(members[-1]) + 1)

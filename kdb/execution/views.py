@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from kdb.kernels.base import Array
@@ -44,6 +45,16 @@ class ViewStore:
         self._entries.move_to_end(key)
         self.trim()
         return views, False
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Let go of views that are made within: of one image of many, which will hardly be asked about again soon."""
+        before = set(self._entries)
+        try:
+            yield
+        finally:
+            for key in self._entries.keys() - before:
+                del self._entries[key]
 
     def trim(self) -> None:
         """Forget the least recently used until the rest fits; a single entry over the budget is not kept either."""

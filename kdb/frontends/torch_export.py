@@ -10,7 +10,6 @@ from contextlib import contextmanager, redirect_stderr
 from functools import partial
 from io import StringIO
 from operator import attrgetter
-from threading import Lock
 from typing import Any
 
 import torch
@@ -18,15 +17,17 @@ from torch.export import Dim, ExportedProgram, default_decompositions
 from torch.export.graph_signature import InputKind
 from torch.fx.experimental import symbolic_shapes
 
-from kdb.errors import ModelError
+from kdb.errors import ModelError, Timeout
 from kdb.frontends.axes import BATCH
 from kdb.frontends.check import check_independence, examples, first_line, logits_of
 from kdb.frontends.comparison import Comparison
 from kdb.frontends.fallback import make_tail, result_of, value_of
 from kdb.frontends.graph import Call, Graph, Input, Ref
+from kdb.frontends.size import require_room
 from kdb.frontends.translate import translated
 from kdb.frontends.untouched import untouched
 from kdb.operators.network import Network
+from kdb.system.locks import ProcessLock
 from kdb.system.threads import quiet
 
 
@@ -36,7 +37,7 @@ def trace(module: torch.nn.Module, shape: tuple[int, int, int]) -> Network:
     Before it is returned, the network has given the module's logits for random images.
 
     Raises ModelError if the module fails on such an image, cannot be traced, does not return logits [N, K], or gives
-    an image logits that depend on chance or on the rest of the batch.
+    an image logits that depend on chance or on the rest of the batch; ExecutionError where there is no memory for it.
     """
     return traced(module, shape)[0]
 
@@ -44,6 +45,7 @@ def trace(module: torch.nn.Module, shape: tuple[int, int, int]) -> Network:
 def traced(module: torch.nn.Module, shape: tuple[int, int, int]) -> tuple[Network, Graph]:
     """The network that :func:`trace` returns, and the graph that it was translated from."""
     with untouched(module):
+        require_room(module, (BATCH.length, *shape))
         images = examples(module, (BATCH.length, *shape))
         logits = logits_of(module, images)
         program = _export(module, images)
@@ -62,7 +64,7 @@ def traced(module: torch.nn.Module, shape: tuple[int, int, int]) -> tuple[Networ
                     return comparison.counted(network), graph
                 refused[culprit] = "its translation gives other values"
         raise ModelError(f"the model cannot be translated: its network gives other logits, for {', '.join(refused)}")
-    except ModelError:
+    except (ModelError, Timeout):
         raise
     except Exception as error:  # translators may meet arguments that they do not expect: one error, no traceback
         raise ModelError(f"the model cannot be translated: {type(error).__name__}: {first_line(error)}") from error
@@ -87,7 +89,7 @@ def _compared(module: torch.nn.Module, images: torch.Tensor, logits: torch.Tenso
 ROUNDS = 5
 """How often a module is translated at most, each time with another node left to PyTorch."""
 
-_alone = Lock()
+_alone = ProcessLock()
 """Locked during an export: PyTorch's exporter, warning filters and loggers are global to the process."""
 
 
@@ -107,7 +109,15 @@ def _export(module: torch.nn.Module, example: torch.Tensor) -> ExportedProgram:
         elif "data-dependent" in reason:
             reason = "its forward branches on the values of a tensor, as `if x.sum() > 0` does; "
             reason += "torch.where and torch.cond can be traced instead"
+        elif (scripted := next(_scripted(module), None)) is not None:
+            where, reason = "", f"layer '{scripted}' is scripted (torch.jit.script), and only Python can be traced: "
+            reason += "put the module that it was compiled from in its place"
         raise ModelError(f"the model cannot be traced{where}: {reason}") from error
+
+
+def _scripted(module: torch.nn.Module) -> Iterator[str]:
+    """The paths of scripted parts, each before its own parts."""
+    return (name for name, part in module.named_modules() if isinstance(part, torch.jit.ScriptModule))
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from kdb.errors import printable
+from kdb.errors import ModelError, printable
+from kdb.frontends.check import first_line
 from kdb.frontends.reach import HOOKS, MARKS, Reached, content, is_elsewhere, is_left_out, slots
 from kdb.system.interrupts import deferred
 
@@ -38,19 +39,35 @@ def untouched(module: torch.nn.Module) -> Iterator[None]:
     """
     restore = _restores(module)
     modes = {part: part.training for part in module.modules()}
-    module.eval()
     try:
+        try:
+            module.eval()
+        except Exception as error:  # a module may define eval, train and how its attributes are set
+            raise ModelError(f"{_raiser(module, error)} cannot be put into eval mode: {first_line(error)}") from error
         yield
     finally:
         with deferred():
-            module.train(modes[module])  # first, for modules that do more than set their flag
-            for part, mode in modes.items():
-                part.training = mode
-            for each in restore:
+            # First for modules that do more than set their flag; then the flags themselves, whatever these make of it.
+            back: list[Restore] = [partial(module.train, modes[module])]
+            back += [partial(vars(part).__setitem__, "training", mode) for part, mode in modes.items()]
+            for each in [*back, *restore]:
                 try:
                     each()
                 except Exception as error:  # objects may raise anything; the others are put back all the same
                     log.warning("something that a model wrote cannot be put back: %s", printable(str(error)))
+
+
+def _raiser(module: torch.nn.Module, error: Exception) -> str:
+    """In words, the innermost part of the module that was at work when the ``error`` was raised."""
+    names = {id(part): name for name, part in module.named_modules()}
+    found, trace = module, error.__traceback__
+    while trace is not None:
+        at_work = trace.tb_frame.f_locals.get("self")
+        if isinstance(at_work, torch.nn.Module) and id(at_work) in names:
+            found = at_work
+        trace = trace.tb_next
+    name, kind = names[id(found)], type(found).__name__
+    return f"layer '{name}' ({kind})" if name else f"the model ({kind})"
 
 
 def _restores(module: torch.nn.Module) -> list[Restore]:

@@ -13,7 +13,6 @@ import glob
 import os
 import stat
 import sys
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from kdb.errors import BindError, ExecutionError, looked_in
+from kdb.system.locks import ProcessLock
 
 Pixels = npt.NDArray[np.float32]
 
@@ -37,7 +37,7 @@ _SAMPLES, _DEPTHS = (1, 3), (1, 8, 16, 32)
 
 _BITS = 258  # TIFF's tag BitsPerSample
 # warnings.catch_warnings swaps a list that the whole process shares: two threads must not interleave
-_WARNINGS = threading.Lock()
+_WARNINGS = ProcessLock()
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kdb.errors import printable
+from kdb.errors import ExecutionError, printable
 from kdb.geometry import Boxes, Size
 from kdb.kernels.base import Backend, Delta, Instruction, Weight
 from kdb.kernels.cpu.backend import CpuBackend
@@ -38,7 +38,8 @@ from kdb.operators.convolution import Convolution
 from kdb.operators.pointwise import Dense, Pointwise
 from kdb.planner.cost import CostProfile, data_sheet_profile
 from kdb.system import cache
-from kdb.system.threads import checkpoint, computing, limited_pools
+from kdb.system.interrupts import deferred
+from kdb.system.threads import NewThreads, checkpoint, computing, limited_pools, start
 
 log = logging.getLogger(__name__)
 
@@ -82,26 +83,46 @@ def _layers() -> Iterator[_Layer]:
 
 def busy_seconds(call: Callable[[], object], threads: int, repeats: int = 1) -> float:
     """Seconds of one call while ``threads`` workers make the same call, sharing caches, memory and power."""
-    ready = threading.Barrier(threads + 1)
+    ready, stop, ended = threading.Barrier(threads + 1), threading.Event(), threading.Semaphore(0)
+    errors: list[BaseException] = []
 
     def work() -> None:
-        with computing(1):
-            ready.wait()
-            for _ in range(repeats):
-                call()
+        try:
+            with computing(1):
+                ready.wait()
+                for _ in range(repeats):
+                    if stop.is_set():
+                        break
+                    call()
+        except BaseException as error:  # whatever it is, the caller raises it
+            errors.append(error)
+        finally:
+            ended.release()
 
-    workers = [threading.Thread(target=work, daemon=True) for _ in range(threads)]
-    for worker in workers:
-        worker.start()
-    ready.wait()
-    start = time.perf_counter()
-    for worker in workers:
-        worker.join()
-    return (time.perf_counter() - start) / repeats
+    workers = [NewThreads().task(work, "kdb-calibration") for _ in range(threads)]
+    try:
+        if start(workers) < threads:
+            raise ExecutionError(f"the system has no {threads} threads left to measure; SET threads to fewer")
+        ready.wait()
+        begun = time.perf_counter()
+        for _ in workers:  # not by joining: a join that Ctrl-C breaks off takes a running thread for an ended one
+            ended.acquire()
+        seconds = time.perf_counter() - begun
+    finally:
+        # A process that ends while a worker runs aborts, so that Ctrl-C has to wait for them.
+        with deferred():
+            stop.set()
+            ready.abort()
+            for worker in workers:
+                worker.end()
+    if errors:
+        raise errors[0]
+    return seconds / repeats
 
 
 def _seconds(call: Callable[[], object], threads: int) -> float:
     """Seconds of one call, by the best of several tries of as many calls as a clock needs."""
+    checkpoint()
     busy_seconds(call, threads)
     repeats = max(math.ceil(LEAST_SECONDS / busy_seconds(call, threads)), 1)
     return min(busy_seconds(call, threads, repeats) for _ in range(TRIES))

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kdb.geometry import Size
-from kdb.kernels.work import ELEMENT
 from kdb.operators.network import Network
 from kdb.operators.sources import Opaque
 from kdb.planner.cost import CostProfile, data_sheet_profile
+from kdb.planner.memory import Memory, memory
 from kdb.planner.optimize import Applied
 from kdb.planner.plan import LogicalPlan, PhysicalPlan, Stage
 from kdb.planner.rules import Context, incremental
@@ -74,8 +74,7 @@ class Explanation:
     """The content of EXPLAIN; ``measured_seconds`` are None unless the plan was run.
 
     ``estimated_seconds`` are expected of the plan, ``naive_seconds`` of full inference at each of the ``positions``, by
-    the same cost model, whose ``rates`` are described in words.  ``view_bytes`` are shared by all workers;
-    ``worker_bytes`` are the most that each of the ``workers`` holds at a time.
+    the same cost model, whose ``rates`` are described in words.  ``memory`` is what the plan takes.
 
     ``strategy`` describes the sampling of a map that is evaluated in part, ``tuned`` the origin of a tuned threshold;
     both are empty otherwise.  ``frozen`` counts the gates that keep their values on the unmodified image.  From the
@@ -92,13 +91,11 @@ class Explanation:
     largest_batch: int
     groups: int
     threads: int
-    workers: int
     backend: str
     rates: str
     naive_macs: int
     planned_macs: int
-    view_bytes: int
-    worker_bytes: int
+    memory: Memory
     naive_seconds: float
     estimated_seconds: float
     measured_seconds: float | None
@@ -115,14 +112,6 @@ class Explanation:
     stages: tuple[StageLine, ...]
     layers: tuple[LayerLine, ...]
 
-    @property
-    def peak_bytes(self) -> int:
-        """Expected peak memory of the plan's arrays: views, and the values that all workers hold at a time.
-
-        Weights, layouts that kernels derive from them and kernels' scratch memory are not included.
-        """
-        return self.view_bytes + self.workers * self.worker_bytes
-
 
 def explain(
     text: str,
@@ -134,12 +123,13 @@ def explain(
     check: str = "",
     measured: Mapping[str, float] | None = None,
     wall: float | None = None,
+    taken: Memory | None = None,
 ) -> Explanation:
     """The explanation of ``plan``, which was made in ``context`` for the query ``text``.
 
     ``note`` describes the strategy of a sampled map, whose first round ``plan`` is; ``tuned`` says where a tuned
     threshold comes from, ``check`` how the map is checked.  ``measured`` are thread-seconds by layer, over all rounds,
-    and ``wall`` the elapsed seconds.
+    and ``wall`` the elapsed seconds; ``taken`` is the memory of plan and result, if the latter is known.
     """
     logical = plan.logical
     n = len(logical.positions)
@@ -178,13 +168,11 @@ def explain(
         largest_batch=largest,
         groups=len(logical.groups),
         threads=plan.threads,
-        workers=min(plan.threads, len(logical.groups)),
         backend=plan.backend.name,
         rates=_rates(context.costs.profile),
         naive_macs=plan.naive_macs,
         planned_macs=plan.planned_macs,
-        view_bytes=sum(logical.network[name].shape.elements for name in plan.views) * ELEMENT,
-        worker_bytes=_worker_bytes(plan),
+        memory=memory(plan) if taken is None else taken,
         naive_seconds=_naive_seconds(logical.network, context, queried),
         estimated_seconds=plan.seconds,
         measured_seconds=wall,
@@ -220,29 +208,6 @@ def _naive_seconds(network: Network, context: Context, positions: int) -> float:
     batch = min(full_batch(nodes, context), positions)
     seconds = sum(context.costs.full(network, node, batch).seconds for node in nodes)
     return seconds * positions / batch / context.threads
-
-
-def _worker_bytes(plan: PhysicalPlan) -> int:
-    """The most that a worker's arrays take at a time: the values of a batch, and what is gathered between stages."""
-    logical = plan.logical
-    largest = max(len(batch) for batch in logical.batches)
-    group = max(sum(len(logical.batches[i]) for i in batches) for batches in logical.groups)
-    most = gathered = 0
-    for stage in plan.stages:
-        n = largest if stage.batch is None else min(stage.batch, group)
-        gathers = stage is not plan.stages[-1]
-        kept = group * sum(logical.network[name].shape.elements for name in stage.keeps) * ELEMENT if gathers else 0
-        live: dict[str, int] = {}
-        for step in stage.steps:
-            node = step.node
-            nbytes = n * step.extent.area * node.shape.channels * ELEMENT
-            donated = any(d and live.get(source) == nbytes for d, source in zip(step.donate, node.inputs, strict=True))
-            most = max(most, gathered + kept + sum(live.values()) + (0 if donated else nbytes))
-            live[node.name] = nbytes
-            for name in step.releases:
-                live.pop(name, None)
-        gathered = kept
-    return most
 
 
 def _totals(stage: Stage, lines: Sequence[LayerLine], positions: int) -> StageLine:

@@ -11,6 +11,7 @@ from kdb.errors import ExecutionError
 from kdb.operators.network import Network
 from kdb.planner.plan import LogicalPlan
 from kdb.planner.rules import RULES, Context, Rule
+from kdb.system.threads import checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ def optimize(
     """
     history: list[Applied] = []
     for rule in rules:
+        checkpoint()
         start = time.perf_counter()
         off = not (switches or {}).get(rule.name, True)
         result = "switched off" if off else _apply(rule, plan, context, memo)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from kdb.planner.explain import Explanation
+from kdb.planner.memory import Memory
 from kdb.results.tables import Table
 from kdb.results.wording import compared, count, seconds, size, times
 
@@ -23,7 +24,21 @@ def render(explanation: Explanation, format: str) -> str:
 
 
 def _json(explanation: Explanation) -> str:
-    return json.dumps({**asdict(explanation), "peak_bytes": explanation.peak_bytes}, indent=2)
+    memory = explanation.memory
+    sizes: dict[str, int | None] = {
+        "view_bytes": memory.views,
+        "worker_bytes": memory.worker,
+        "scratch_bytes": memory.scratch,
+    }
+    sizes |= {
+        "layout_bytes": memory.layouts,
+        "result_bytes": memory.result,
+        "peak_bytes": memory.total,
+        "memory_limit": memory.limit,
+    }
+    facts = {**asdict(explanation), "workers": memory.workers, **sizes}
+    del facts["memory"]
+    return json.dumps(facts, indent=2)
 
 
 def _text(e: Explanation) -> str:
@@ -41,18 +56,28 @@ def _summary(e: Explanation) -> list[str]:
     if e.planned_macs:
         speedup = compared(e.naive_macs / e.planned_macs, what="")
         arithmetic = f"{speedup}: {count(e.planned_macs)} of {count(e.naive_macs)} multiply-adds"
-    memory = f"{size(e.peak_bytes)} beside weights and scratch: {size(e.view_bytes)} of views, "
-    memory += f"{size(e.worker_bytes)} in " + (f"each of {e.workers} workers" if e.workers > 1 else "one worker")
     return [
         f"positions   {e.positions:,}{distinct} in {_number(e.batches, 'batch', 'batches')} of up to {e.largest_batch}"
         f", {_number(e.groups, 'group')}",
         f"time        {time}",
         f"arithmetic  {arithmetic}",
-        f"memory      {memory}",
+        f"memory      {_memory(e.memory)}",
         f"device      {e.backend}, {_number(e.threads, 'thread')}",
         f"rates       {e.rates}",
         *([f"check       {e.check}"] if e.check else []),
     ]
+
+
+def _memory(m: Memory) -> str:
+    """What is expected, and of what."""
+    parts = [f"{size(m.result)} of result"] if m.result else []
+    parts.append(f"{size(m.views)} of views")
+    parts += [f"{size(m.layouts)} of layouts"] if m.layouts else []
+    each = f"each of {m.workers} workers" if m.workers > 1 else "one worker"
+    parts.append(f"{size(m.worker)} and {size(m.scratch)} of scratch in {each}")
+    text = f"{size(m.total)} beside weights: {', '.join(parts)}"
+    # What is available changes all the time, and EXPLAIN prints the same each time.
+    return text if m.limit is None or m.is_auto else f"{text}; {size(m.limit)} allowed"
 
 
 def _number(count: int, one: str, several: str = "") -> str:

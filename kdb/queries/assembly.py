@@ -18,7 +18,7 @@ from kdb.planner.plan import PhysicalPlan
 from kdb.queries.bind import ImageQuery
 from kdb.queries.clauses import approximations
 from kdb.queries.positions import Selection
-from kdb.queries.scoring import Scorer, Scores
+from kdb.queries.scoring import Scorer
 from kdb.results.maps import HeatMap, Score, Stats
 from kdb.sampling.strategy import Estimate
 from kdb.version import __version__
@@ -36,7 +36,7 @@ def heat_map(
     kind: Any = scorer.kind
     score: Score = kind
 
-    def on_grid(values: Scores) -> NDArray[np.float32]:
+    def on_grid(values: NDArray[np.floating]) -> NDArray[np.float32]:
         """[classes, n] of the selected positions -> [classes, rows, cols], without the first axis for one class."""
         laid = _on_grid(values, selection)
         return laid if several else laid[0]
@@ -88,9 +88,12 @@ def statistics(plan: PhysicalPlan, measured: Measured, positions: int, seconds: 
     )
 
 
-def _on_grid(values: Scores, selection: Selection) -> NDArray[np.float32]:
-    """[classes, n] of the selected positions -> float32 [classes, *grid], NaN at all others."""
+def _on_grid(values: NDArray[np.floating], selection: Selection) -> NDArray[np.float32]:
+    """[classes, n] of the selected positions -> float32 [classes, *grid], NaN at all others; not copied if need be."""
     shape = selection.grid.shape[:-1]
-    grid = np.full((len(values), math.prod(shape)), np.nan, np.float32)
+    count = math.prod(shape)
+    if values.dtype == np.float32 and np.array_equal(selection.cells, np.arange(count)):
+        return np.asarray(values.reshape(len(values), *shape), np.float32)
+    grid = np.full((len(values), count), np.nan, np.float32)
     grid[:, selection.cells] = values
     return grid.reshape(len(values), *shape)

@@ -18,6 +18,7 @@ from kdb.planner.permissions import Permissions
 from kdb.queries import clauses
 from kdb.queries.fill import check_fill, fill_pixels, is_uniform
 from kdb.queries.positions import Selection, select
+from kdb.system.threads import checkpoint
 
 Tuned = tuple[float, str]
 """A projective field threshold, and in words where it comes from."""
@@ -100,7 +101,9 @@ def bind(
     model = catalog.find(query.model, arguments)
     selection = select(query, Size(*model.input_shape[1:]), arguments)
     check_fill(query.patch.fill, _extent(query), model.preprocessing.image_channels, arguments)
+    checkpoint()
     traced, origin = catalog.traced(model), ""
+    checkpoint()
     if query.threshold is not None and query.threshold.auto:
         assert tuned is not None, "whoever takes THRESHOLD AUTO knows tunings"
         tau, origin = tuned(query, traced, arguments)

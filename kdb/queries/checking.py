@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdb.execution.engine import Engine, Planned
-from kdb.execution.verification import Checked, Rows, allowed, chosen, wanted, worst
+from kdb.execution.verification import Checked, Row, Rows, allowed, chosen, wanted, worst
 from kdb.geometry import IntArray
 from kdb.kernels.base import Array
 from kdb.queries.bind import BoundQuery, ImageQuery
@@ -37,7 +37,7 @@ class Evidence:
     def __init__(self, engine: Engine, query: ImageQuery, image: Array) -> None:
         self._engine, self._query, self._image = engine, query, image
         count = len(query.bound.selection.cells)
-        self._rows: Rows | None = None
+        self._rows: list[Row] = []
         self._doubts = np.zeros(count, np.float32)
         self._by_model = np.zeros(count, bool)
         self._rounds: list[tuple[IntArray, Planned]] = []
@@ -45,16 +45,20 @@ class Evidence:
         self._unmodified: float | None = None
 
     def take(
-        self, cells: IntArray, planned: Planned, rows: Rows, doubts: npt.NDArray[np.floating], by_model: bool
+        self, cells: IntArray, planned: Planned, rows: list[Row], doubts: npt.NDArray[np.floating], by_model: bool
     ) -> None:
-        """Note the ``rows`` [rows, n] of the cells of one round, which was so planned.
+        """Note the ``rows`` [n] of the cells of one round, which was so planned; those of all cells are not copied.
 
         ``doubts`` [n] are how far they may not be trusted; ``by_model`` says that the model itself gave them.
         """
         self._rounds.append((cells, planned))
-        if self._rows is None:
-            self._rows = np.full((len(rows), len(self._doubts)), np.nan)
-        self._rows[:, cells], self._doubts[cells], self._by_model[cells] = rows, doubts, by_model
+        self._doubts[cells], self._by_model[cells] = doubts, by_model
+        if np.array_equal(cells, np.arange(len(self._doubts))):
+            self._rows = rows
+            return
+        self._rows = self._rows or [np.full(len(self._doubts), np.nan, row.dtype) for row in rows]
+        for whole, row in zip(self._rows, rows, strict=True):
+            whole[cells] = row
 
     def check(self, scorer: Scorer, baseline: Rows) -> Verdict | None:
         """Compare, as the setting ``verify`` says; None where nothing can be or is to be compared.
@@ -68,7 +72,7 @@ class Evidence:
         if self._by_model.any():
             return Verdict(Checked(int(self._by_model.sum()), 0.0))
         unmodified = scorer.rows(baseline[None])
-        rows = np.full((len(unmodified), len(self._doubts)), np.nan) if self._rows is None else self._rows
+        rows = self._rows or [np.full(len(self._doubts), np.nan)] * len(unmodified)
         places = bound.selection.positions
         cells = chosen(rows, self._doubts, count, settings["seed"], places, self._compared, self._ends())
         key = (bound.traced.identity, _digest(self._image), scorer.classes, scorer.kind)
@@ -79,8 +83,9 @@ class Evidence:
         if first or len(new):
             images = self._query.occlusion().applied(self._image, bound.selection.positions[new], bound.patch)
             images = np.concatenate([self._image[None], images]) if first else images
-            found = np.concatenate([unmodified, rows[:, new]], axis=1) if first else rows[:, new]
-            most = allowed(np.concatenate([unmodified, rows], axis=1))
+            found = np.stack([row[new] for row in rows]).astype(np.float64)
+            found = np.concatenate([unmodified, found], axis=1) if first else found
+            most = allowed(np.append(own, row) for own, row in zip(unmodified, rows, strict=True))
             ratios = worst(bound.traced.reference, scorer.rows, images, found, most, settings["threads"]).tolist()
             if first:
                 self._unmodified = ratios.pop(0)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from kdb.errors import Interrupted
+from kdb.errors import STOPS, stopped
 from kdb.execution.engine import Engine, Planned, Progress
 from kdb.execution.measured import Measured
 from kdb.execution.verification import Checked
@@ -33,7 +33,7 @@ class Evaluation:
 def run(engine: Engine, query: ImageQuery, on_progress: Progress | None = None, analyze: bool = False) -> Evaluation:
     """The heat map, with the plan and what was measured; with ``analyze`` each layer's own time is.
 
-    Raises Interrupted with the partial map on Ctrl-C, and ExecutionError where an output is not finite.
+    Raises Interrupted, Timeout or Cancel with the partial map, and ExecutionError where an output is not finite.
     """
     return deque(stream(engine, query, on_progress, analyze=analyze), maxlen=1)[0]
 
@@ -55,11 +55,11 @@ def stream(
     rounds = Rounds(engine, query, on_progress, anytime, analyze)
     last = not rounds.propose()
     while not last:
-        with _partial_if_interrupted(query, rounds):
+        with _partial_if_stopped(query, rounds):
             rounds.evaluate()
         last, verdict = not rounds.propose(), None
         if last or anytime:
-            with _partial_if_interrupted(query, rounds):
+            with _partial_if_stopped(query, rounds):
                 verdict = rounds.check()
                 if verdict is not None and verdict.checked.failed:
                     again = None if traced_anew else _traced_anew(engine, query, verdict)
@@ -74,18 +74,18 @@ def stream(
 
 
 @contextmanager
-def _partial_if_interrupted(query: ImageQuery, rounds: Rounds) -> Iterator[None]:
-    """Around the work on a map: Ctrl-C raises Interrupted with what has been found."""
+def _partial_if_stopped(query: ImageQuery, rounds: Rounds) -> Iterator[None]:
+    """Around the work on a map: what stops it, such as Ctrl-C, is raised with what has been found."""
     try:
         with retained(), quiet():
             yield
-    except KeyboardInterrupt as interrupted:
+    except STOPS as stop:
         if rounds.planned is None or rounds.scorer is None:
             raise
         partial = _evaluation(query, rounds, None, complete=False).heat_map
         done, total = int(partial.evaluated.sum()), len(query.bound.selection.cells)
         after = f"{done} of {total} positions" if done < total else f"all {total} positions, before the map was checked"
-        raise Interrupted(f"interrupted after {after}", partial) from interrupted
+        raise stopped(stop, f"after {after}", partial) from stop
 
 
 def _traced_anew(engine: Engine, query: ImageQuery, verdict: Verdict) -> ImageQuery | None:
@@ -107,7 +107,7 @@ def _evaluation(query: ImageQuery, rounds: Rounds, checked: Checked | None, comp
     """What the rounds have found by now."""
     strategy, planned, scorer = rounds.strategy, rounds.planned, rounds.scorer
     assert strategy is not None and planned is not None and scorer is not None, "a round has been run"
-    estimate = strategy.estimate()
+    estimate = rounds.estimate()
     seconds = {**rounds.seconds, "total": rounds.elapsed}
     stats = statistics(planned.physical, rounds.measured, len(query.bound.selection.cells), seconds)
     found = heat_map(query, scorer, estimate, stats, complete, checked)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from kdb.execution.engine import Engine, Planned
 from kdb.geometry import IntArray
+from kdb.kernels.work import ELEMENT
+from kdb.language import syntax
 from kdb.planner.permissions import Permissions
+from kdb.queries import clauses
 from kdb.queries.bind import BoundQuery
 from kdb.sampling.choose import strategy_of
 from kdb.sampling.strategy import Strategy
 
 LOW_FIDELITY = 0.8
 """The projective field threshold of low fidelity: on photographs it leaves an SSIM of .975 to .995."""
+SAMPLED_BYTES = 56
+"""Of each score of a sampled map: values, errors and what they are estimated from are in float64."""
 JUDGED = 128
 """Positions by whose plans it is judged whether low fidelity is worth it."""
 
@@ -40,7 +46,23 @@ def strategy_for(engine: Engine, bound: BoundQuery, anytime: bool = False) -> St
 def plan_round(engine: Engine, bound: BoundQuery, positions: IntArray, low: bool) -> Planned:
     """The plan for some of the query's ``positions`` int64 [n, 2], of ``low`` fidelity or as the query says."""
     permissions = low_fidelity(bound.permissions) if low else bound.permissions
-    return engine.plan(bound.traced.network, positions, bound.patch, permissions, uniform=bound.uniform)
+    network, result = bound.traced.network, result_bytes(bound)
+    return engine.plan(network, positions, bound.patch, permissions, uniform=bound.uniform, result=result)
+
+
+def result_bytes(bound: BoundQuery) -> int:
+    """Bytes of the query's map, and of what it is made of."""
+    classes, selection = bound.query.classes, bound.selection
+    count = 1
+    if isinstance(classes, syntax.AllClasses):
+        count = bound.traced.network.output.shape.channels
+    elif isinstance(classes, syntax.TopClasses):
+        count = classes.k
+    elif isinstance(classes, syntax.Classes):
+        count = len(classes.refs)
+    sampled = {"APPROXIMATE", "BUDGET", "DRILL DOWN"} & {*clauses.approximations(bound.query)}
+    cells, laid = len(selection.cells), math.prod(selection.grid.shape[:-1])
+    return count * ((SAMPLED_BYTES if sampled else ELEMENT) * cells + (0 if cells == laid else ELEMENT * laid))
 
 
 def low_fidelity(permissions: Permissions) -> Permissions:

@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from kdb.errors import BindError, ClauseError
+from kdb.execution.engine import POSITION_BYTES
 from kdb.geometry import IntArray, Size, lattice
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.sampling import drill_down
+from kdb.system.memory import require
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +37,8 @@ class Selection:
 def select(query: syntax.Occlude, size: Size, arguments: Arguments) -> Selection:
     """The positions that the query evaluates on an input of ``size`` pixels.
 
-    Raises BindError for a patch larger than the input, positions outside it, a mask of another size, an empty region.
+    Raises BindError for a patch larger than the input, positions outside it, a mask of another size, an empty region;
+    ExecutionError where there is no memory for so many positions.
     """
     patch = Size(query.patch.height, query.patch.width)
     if patch.height > size.height or patch.width > size.width:
@@ -47,7 +50,9 @@ def select(query: syntax.Occlude, size: Size, arguments: Arguments) -> Selection
         return Selection(positions, np.arange(len(positions)))
     # A stride beyond the grid takes one step; cut, so that any whole number fits an int64.
     sy, sx = (min(step, length) for step, length in zip(query.stride or syntax.DEFAULT_STRIDE, size, strict=True))
-    axes = np.meshgrid(lattice(size.height, patch.height, sy), lattice(size.width, patch.width, sx), indexing="ij")
+    rows, columns = lattice(size.height, patch.height, sy), lattice(size.width, patch.width, sx)
+    require(POSITION_BYTES * len(rows) * len(columns), f"a map of {len(rows) * len(columns):,} positions")
+    axes = np.meshgrid(rows, columns, indexing="ij")
     grid = np.stack(axes, axis=-1)
     corners = grid.reshape(-1, 2)
     if isinstance(query.region, syntax.Box):

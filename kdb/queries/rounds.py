@@ -12,7 +12,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from kdb.errors import ExecutionError, Interrupted, VerificationWarning
+from kdb.errors import STOPS, VerificationWarning
 from kdb.execution.engine import Engine, Planned, Progress
 from kdb.execution.measured import Measured
 from kdb.execution.verification import CheckFailed, in_full
@@ -20,10 +20,11 @@ from kdb.geometry import IntArray
 from kdb.kernels.base import Array
 from kdb.queries.bind import ImageQuery
 from kdb.queries.checking import Evidence, Verdict
+from kdb.queries.found import Found, refuse_infinite
 from kdb.queries.planning import plan_round, strategy_for
 from kdb.queries.scoring import Scorer
-from kdb.sampling.strategy import Everything, Strategy
-from kdb.system.threads import all_threads
+from kdb.sampling.strategy import Estimate, Everything, Strategy
+from kdb.system.threads import all_threads, checkpoint
 
 
 class Rounds:
@@ -47,6 +48,7 @@ class Rounds:
         self._evidence = Evidence(engine, query, self._image)
         self._baseline = np.zeros(0)
         self._finished, self._last = 0, 0.0
+        self._pending: tuple[IntArray, Found] | None = None
         self.measured = Measured()
         self.seconds: dict[str, float] = defaultdict(float, trace=query.bound.seconds)
         self.planned: Planned | None = None
@@ -61,6 +63,8 @@ class Rounds:
     def propose(self) -> bool:
         """Whether there is another round, and in the query's budget time for one as long as the last."""
         bound = self._query.bound
+        if self.strategy is not None and self.strategy.adapts:
+            self._settle(keep_rows=True)
         budget = bound.query.budget_seconds
         if self.strategy is None:
             self.strategy = strategy_for(self._engine, bound, self._anytime)
@@ -69,13 +73,30 @@ class Rounds:
         self._cells = self.strategy.propose()
         return len(self._cells) > 0
 
+    def estimate(self) -> Estimate:
+        """The map by all that was found.
+
+        The scores of a strategy that does not adapt are made in place, so that nothing can be checked afterwards.
+        """
+        assert self.strategy is not None, "a round is evaluated first"
+        self._settle(keep_rows=self.strategy.adapts)
+        return self.strategy.estimate()
+
+    def _settle(self, keep_rows: bool) -> None:
+        """Give the strategy the scores of the last round, unless it has them."""
+        pending, self._pending = self._pending, None
+        if pending is not None and self.strategy is not None:
+            cells, found = pending
+            self.strategy.take(cells, found.scores() if keep_rows else found.into_scores())
+
     def evaluate(self) -> None:
         """Plan and evaluate the positions that were proposed.
 
-        Raises ExecutionError where an output is not finite, and Interrupted on Ctrl-C once the strategy has the scores
-        that were finished.
+        Raises ExecutionError where an output is not finite.  What stops a query, such as Ctrl-C, is raised once what
+        was finished has been noted.
         """
         assert self.strategy is not None, "a round is proposed first"
+        checkpoint()
         begun = time.perf_counter()
         bound, engine = self._query.bound, self._engine
         positions = bound.selection.positions[self._cells]
@@ -83,45 +104,45 @@ class Rounds:
         self.planned = self.planned or planned
         self.seconds["plan"] += time.perf_counter() - begun
         run = self._by_model if planned.naive and not self._analyze else self._by_engine
-        interrupted = run(planned, self.strategy)
+        stop = run(planned)
         self._finished += len(self._cells)
         self._last = time.perf_counter() - begun
-        if interrupted is not None:
-            raise interrupted
+        if stop is not None:
+            raise stop
 
-    def _by_engine(self, planned: Planned, strategy: Strategy) -> Interrupted | None:
-        """Execute the plan over the views of the image."""
+    def _by_engine(self, planned: Planned) -> BaseException | None:
+        """Execute the plan over the views of the image; returns what stopped it."""
         bound, logical, start = self._query.bound, planned.physical.logical, time.perf_counter()
-        views, kept = self._engine.materialize(planned.physical, bound.traced.identity, self._image)
+        views, kept = self._engine.materialize(planned, bound.traced.identity, self._image)
         self.seconds["materialize"] += time.perf_counter() - start
         if not kept:
             self.measured.macs += bound.traced.network.macs
         scorer = self._scorer(planned.physical.backend.memory.download(views[logical.network.output.name]))
-        found = _Found(scorer, logical.positions, len(scorer.rows(self._baseline[None])))
-        start, interrupted, doubts = time.perf_counter(), None, np.zeros(len(logical.positions), np.float32)
+        found, stop = Found(scorer, logical.positions), None
+        start, doubts = time.perf_counter(), np.zeros(len(logical.positions), np.float32)
         try:
             occlusion = self._query.occlusion()
             outcome = self._engine.execute(planned, views, occlusion, found.take, self._report, self._analyze)
             self.measured.add(outcome.measured)
             doubts = outcome.doubts
-        except Interrupted as stopped:
-            interrupted = stopped
+        except STOPS as stopped:
+            stop = stopped
         self.seconds["execute"] += time.perf_counter() - start
         exact = planned.context.permissions.exact
-        self._take(found, planned, strategy, doubts if exact else None, by_model=False)
-        return interrupted
+        self._take(found, planned, doubts if exact else None, by_model=False)
+        return stop
 
-    def _by_model(self, planned: Planned, strategy: Strategy) -> Interrupted | None:
+    def _by_model(self, planned: Planned) -> BaseException | None:
         """Run the model itself for every position, as there is nothing to gain by the network made of it."""
         bound, logical, start = self._query.bound, planned.physical.logical, time.perf_counter()
         reference, threads = bound.traced.reference, self._engine.settings["threads"]
         with all_threads(threads):
             baseline = reference.logits(self._image[None])
-        _refuse_infinite(baseline)
+        refuse_infinite(baseline)
         scorer = self._scorer(baseline)
         self.seconds["materialize"] += time.perf_counter() - start
-        found = _Found(scorer, logical.positions, len(scorer.rows(self._baseline[None])))
-        start, interrupted = time.perf_counter(), None
+        found, stop = Found(scorer, logical.positions), None
+        start = time.perf_counter()
         try:
             in_full(
                 reference,
@@ -134,13 +155,13 @@ class Rounds:
                 found.take,
                 lambda done: self._report(done, 0),
             )
-        except KeyboardInterrupt:
-            interrupted = Interrupted("interrupted")
+        except STOPS as stopped:
+            stop = stopped
         self.seconds["execute"] += time.perf_counter() - start
-        evaluated = int(np.isfinite(found.scores).all(axis=0).sum())
+        evaluated = int(found.evaluated.sum())
         self.measured.add(Measured(evaluated=evaluated, macs=evaluated * bound.traced.network.macs))
-        self._take(found, planned, strategy, np.zeros(len(logical.positions)), by_model=True)
-        return interrupted
+        self._take(found, planned, np.zeros(len(logical.positions)), by_model=True)
+        return stop
 
     def _scorer(self, logits: Array) -> Scorer:
         """The scorer by the ``logits`` of the unmodified image, those of the first round."""
@@ -152,13 +173,14 @@ class Rounds:
             )
         return self.scorer
 
-    def _take(self, found: _Found, planned: Planned, strategy: Strategy, doubts: Array | None, by_model: bool) -> None:
-        """Give what was found of the round's cells to the strategy and, unless ``doubts`` is None, to be checked."""
+    def _take(self, found: Found, planned: Planned, doubts: Array | None, by_model: bool) -> None:
+        """Note what was found of the round's cells, and unless ``doubts`` is None leave it to be checked."""
         duplicates = planned.physical.logical.duplicates
-        each = slice(None) if duplicates is None else duplicates
-        strategy.take(self._cells, found.scores[:, each])
+        found = found if duplicates is None else found.at(duplicates)
+        self._pending = self._cells, found
         if doubts is not None:
-            self._evidence.take(self._cells, planned, found.rows[:, each], doubts[each], by_model)
+            each = doubts if duplicates is None else doubts[duplicates]
+            self._evidence.take(self._cells, planned, found.rows, each, by_model)
 
     def in_full(self, verdict: Verdict) -> None:
         """Evaluate every position by the model itself, since the check failed; a warning says so."""
@@ -169,9 +191,9 @@ class Rounds:
         self.strategy, self.scorer = Everything(len(bound.selection.cells), bound.query.approximate is not None), None
         self._cells, self._finished = self.strategy.propose(), 0
         planned = plan_round(self._engine, bound, bound.selection.positions[self._cells], low=False)
-        interrupted = self._by_model(planned, self.strategy)
-        if interrupted is not None:
-            raise interrupted
+        stop = self._by_model(planned)
+        if stop is not None:
+            raise stop
 
     def check(self) -> Verdict | None:
         """Compare what has been found so far with the model itself, as the setting ``verify`` says."""
@@ -185,32 +207,3 @@ class Rounds:
         if self._on_progress is not None:
             total = len(self._query.bound.selection.cells)
             self._on_progress(min(self._finished + done, total), total)  # a position of two fidelities counts twice
-
-
-class _Found:
-    """Of each of a plan's ``positions`` int64 [n, 2] its scores [classes, n], and the numbers that these are made of.
-
-    NaN where nothing was found yet.
-    """
-
-    def __init__(self, scorer: Scorer, positions: IntArray, rows: int) -> None:
-        self._scorer, self._positions = scorer, positions
-        self.scores = np.full((len(scorer.classes), len(positions)), np.nan)
-        self.rows = np.full((rows, len(positions)), np.nan)
-
-    def take(self, members: IntArray, logits: Array) -> None:
-        """The sink of an execution; raises ExecutionError where logits are not finite."""
-        _refuse_infinite(logits, self._positions[members])
-        exact = np.asarray(logits, np.float64)
-        self.scores[:, members], self.rows[:, members] = self._scorer.scores(exact), self._scorer.rows(exact)
-
-
-def _refuse_infinite(logits: Array, positions: IntArray | None = None) -> None:
-    """Raise ExecutionError where ``logits`` [n, K] are not finite; ``positions`` [n, 2], None for no patch."""
-    finite = np.isfinite(logits).all(axis=1)
-    if finite.all():
-        return
-    if positions is None:
-        raise ExecutionError("the model's output for the unmodified image is not finite (NaN or infinity)")
-    y, x = positions[~finite][0]
-    raise ExecutionError(f"the output for the patch at ({y}, {x}) is not finite (NaN or infinity)")

@@ -26,9 +26,13 @@ class Scorer:
     def __init__(
         self, query: syntax.Occlude, model: Model, activation: str, baseline: Scores, arguments: Arguments
     ) -> None:
-        self.kind, self._activation = query.score, activation
+        self.kind = query.score
+        self._activation = "none" if self.kind.startswith("logit") else activation
         self.classes, self.has_axis = _classes(query.classes, model, baseline, arguments)
-        self.baseline = self._of(baseline[None])[:, 0]
+        own = self.rows(baseline[None])
+        sums = own[-1] if self.has_sums else None
+        plain = [self._of(own[i], sums) for i in range(len(self.classes))]
+        self.baseline = np.concatenate(plain)
         """The unmodified image's probability or logit of each class, float64 [classes]."""
 
     @property
@@ -36,10 +40,16 @@ class Scorer:
         """1 where a large score makes a position important, -1 where a small one does."""
         return 1 if self.kind.endswith("drop") else -1
 
+    @property
+    def has_sums(self) -> bool:
+        """Whether scores are made of all classes' logits, by the logarithm of the sum of their exponentials."""
+        return self._activation == "softmax"
+
     def scores(self, logits: Scores) -> Scores:
         """Logits [n, K] -> scores [classes, n]."""
-        values = self._of(logits)
-        return self.baseline[:, None] - values if self.kind.endswith("drop") else values
+        rows = self.rows(logits)
+        sums = rows[-1] if self.has_sums else None
+        return np.stack([self.score(i, rows[i], sums) for i in range(len(self.classes))])
 
     def rows(self, logits: Scores) -> Scores:
         """Logits [n, K] -> the numbers [rows, n] that scores are made of, on the scale of logits.
@@ -47,21 +57,24 @@ class Scorer:
         The classes' logits and, for probabilities by softmax, the logarithm of the sum of all classes' exponentials.
         """
         rows = logits[:, self.classes].T
-        if self.kind.startswith("logit") or self._activation != "softmax":
-            return np.asarray(rows)
-        return np.concatenate([rows, special.logsumexp(logits, axis=1)[None]])
+        return np.concatenate([rows, log_sums(logits)[None]]) if self.has_sums else np.asarray(rows)
 
-    def _of(self, logits: Scores) -> Scores:
-        """Probabilities or logits [n, K] -> [classes, n]."""
-        values = logits if self.kind.startswith("logit") else activate(logits, self._activation)
-        return np.asarray(values[:, self.classes].T)
+    def score(self, i: int, logits: npt.NDArray[np.floating], sums: Scores | None) -> Scores:
+        """The scores [n] of the i-th class, of its ``logits`` [n] and the ``sums`` [n], if scores have any."""
+        values = self._of(logits, sums)
+        return self.baseline[i] - values if self.kind.endswith("drop") else values
+
+    def _of(self, logits: npt.NDArray[np.floating], sums: Scores | None) -> Scores:
+        """Probabilities, or logits as they are."""
+        exact: Scores = np.asarray(logits, np.float64)
+        if sums is not None:
+            return np.asarray(np.exp(exact - sums))
+        return np.asarray(special.expit(exact)) if self._activation == "sigmoid" else exact
 
 
-def activate(logits: Scores, activation: str) -> Scores:
-    """Logits [n, K] -> probabilities by ``softmax`` or ``sigmoid``, or as they are for ``none``."""
-    if activation == "softmax":
-        return np.asarray(special.softmax(logits, axis=1))
-    return np.asarray(special.expit(logits)) if activation == "sigmoid" else logits
+def log_sums(logits: Scores) -> Scores:
+    """[n]: the logarithm of the sum of the exponentials of ``logits`` [n, K]."""
+    return np.asarray(special.logsumexp(logits, axis=1))
 
 
 def _classes(

@@ -17,7 +17,7 @@ import html
 import importlib
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any
@@ -212,14 +212,19 @@ def html_of_map(heat_map: HeatMap) -> str:
     )
 
 
-def html_of_maps(sources: Sequence[str], outcomes: Mapping[int, HeatMap | Error]) -> str:
-    """An HTML table with a row per image; computes nothing, and shows at most ``MAX_SHOWN`` pictures."""
+def html_of_maps(
+    sources: Sequence[str], outcomes: Mapping[int, HeatMap | Error], computed: Collection[int] = ()
+) -> str:
+    """An HTML table with a row per image; computes nothing, and shows at most ``MAX_SHOWN`` pictures.
+
+    ``computed`` are those whose maps were there once.
+    """
     lines = []
     pictures = 0
     for i, source in enumerate(sources):
         outcome = outcomes.get(i)
         if outcome is None:
-            cell = "not computed yet"
+            cell = "computed, and not kept" if i in computed else "not computed yet"
         elif isinstance(outcome, Exception):
             cell = f"<pre>{html.escape(str(outcome))}</pre>"
         elif pictures < MAX_SHOWN:

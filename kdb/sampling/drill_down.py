@@ -72,6 +72,7 @@ class DrillDown:
         important: 1 if large scores are important, -1 if small ones are.
     """
 
+    adapts = True
     low_fidelity = False
 
     def __init__(self, rows: int, columns: int, step: tuple[int, int], ratio: float, important: int) -> None:

@@ -34,6 +34,8 @@ class MultiFidelity:
     :class:`Progressive`.
     """
 
+    adapts = True
+
     def __init__(self, rows: int, columns: int, goal: Goal, important: int, seed: int = 0) -> None:
         self._shape, self._goal = (rows, columns), goal
         self._low = Progressive(rows, columns, Goal(None, refine=goal.refine), important, seed)

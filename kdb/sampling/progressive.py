@@ -75,6 +75,7 @@ class Progressive:
         seed: of the choice of held-out samples.
     """
 
+    adapts = True
     low_fidelity = False
 
     def __init__(self, rows: int, columns: int, goal: Goal, important: int, seed: int = 0) -> None:

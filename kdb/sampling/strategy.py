@@ -7,15 +7,15 @@ it proposes next.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kdb.geometry import IntArray
 
-Scores = NDArray[np.float64]
-"""Scores of cells: float64 [classes, cells]."""
+Scores = NDArray[Any]
+"""Scores of cells: float64 [classes, cells]; float32 where they are handed on as they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +45,10 @@ class Strategy(Protocol):
         """A description for EXPLAIN; empty if all cells are evaluated at once."""
 
     @property
+    def adapts(self) -> bool:
+        """Whether what it proposes depends on scores; one that does not takes them when the last are there."""
+
+    @property
     def low_fidelity(self) -> bool:
         """Whether the cells proposed last may be evaluated approximately."""
 
@@ -65,6 +69,7 @@ class Everything:
     """
 
     note = ""
+    adapts = False
     low_fidelity = False
 
     def __init__(self, cells: int, fully_exact: bool = False) -> None:
@@ -78,15 +83,16 @@ class Everything:
         return cells
 
     def take(self, cells: IntArray, scores: Scores) -> None:
-        """Store the scores of these cells; see :meth:`Strategy.take`."""
-        if self._values is None:
-            self._values = np.full((len(scores), self._count), np.nan)
-        self._values[:, cells] = scores
+        """Keep the scores of all cells, in their order, uncopied; see :meth:`Strategy.take`."""
+        assert len(cells) == self._count, "all are proposed at once"
+        self._values = scores
 
     def estimate(self) -> Estimate:
         """The scores received so far, NaN elsewhere."""
         values = np.full((1, self._count), np.nan) if self._values is None else self._values
-        evaluated = np.asarray(np.isfinite(values).all(axis=0))
+        evaluated = np.ones(self._count, bool)
+        for row in values:
+            evaluated &= np.isfinite(row)
         if not self._fully_exact or not evaluated.all():
             return Estimate(values, evaluated)
         return Estimate(values, evaluated, np.zeros_like(values), 1.0, 1.0)

@@ -5,19 +5,33 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import RLock
+from dataclasses import dataclass, field
 
-from kdb.errors import BindError
+from kdb.errors import BindError, ExecutionError
 from kdb.execution.engine import Engine, Progress, default_settings
 from kdb.images.reading import SourceImage
+from kdb.language.arguments import Arguments
 from kdb.models.catalog import Catalog
 from kdb.planner import calibration
 from kdb.planner.cost import CostProfile
 from kdb.session.study import Study
+from kdb.system import memory
+from kdb.system.allowance import Allowance
 from kdb.system.interrupts import interruptible
+from kdb.system.locks import ProcessLock
 from kdb.system.paths import ANYWHERE, Root
+from kdb.system.threads import after_fork
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """What a statement is run with: its parameters, who is told of its progress, and the time that it may take."""
+
+    arguments: Arguments
+    on_progress: Progress | None = None
+    allowance: Allowance = field(default_factory=Allowance)
 
 
 class Environment:
@@ -33,7 +47,7 @@ class Environment:
         self.engine = Engine(self.settings, self.profile)
         self.catalog = Catalog(self.engine.forget, root)
         self.images: dict[str, SourceImage] = {}
-        self._lock = RLock()
+        self._lock, self._tells = ProcessLock(self._renew), False
         for name, value in study.settings().items():
             try:
                 self.settings.set(name, value)
@@ -42,11 +56,45 @@ class Environment:
         for created in study.models():
             self.catalog.defer(created)
 
+    def call(self, arguments: Arguments, progress: Progress | None = None) -> Call:
+        """What a statement is run with that begins now; ``progress`` is of it alone, in place of the session's."""
+        seconds = self.settings["statement_timeout"]
+        return Call(arguments, self._telling(progress or self.on_progress), Allowance(seconds or None))
+
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Around whatever uses the session: threads take turns, and Ctrl-C is raised as Interrupted."""
-        with self._lock, interruptible():
-            yield
+    def turn(self, call: Call | None = None) -> Iterator[None]:
+        """Around whatever uses the session, for the statement of a ``call`` if it is one.
+
+        Threads take turns.  Ctrl-C is raised as Interrupted, a lack of memory as ExecutionError, and Timeout once the
+        statement has taken longer than it may.  Raises ExecutionError in a progress callback, whose statement is not
+        done yet.
+        """
+        with self._lock:
+            if self._tells:
+                raise ExecutionError(
+                    "a progress callback cannot use the session whose query it is called by; "
+                    "give it a session of its own, kdb.connect()"
+                )
+            with interruptible(), memory.told(), after_fork(), (call.allowance if call else Allowance()).running():
+                yield
+
+    def _renew(self) -> None:
+        """In a forked process: no callback runs there."""
+        self._tells = False
+
+    def _telling(self, progress: Progress | None) -> Progress | None:
+        """A callback that keeps others of its thread out of the session while it runs."""
+        if progress is None:
+            return None
+
+        def tell(done: int, total: int) -> None:
+            self._tells = True
+            try:
+                progress(done, total)
+            finally:
+                self._tells = False
+
+        return tell
 
     def profile(self, machine: str) -> CostProfile | None:
         """The cost profile stored for the machine of that name, in the study or else the cache, or None."""

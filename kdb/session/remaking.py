@@ -20,25 +20,25 @@ from kdb.queries.bind import BoundQuery, ImageQuery
 from kdb.queries.sources import Found
 from kdb.results.maps import HeatMap
 from kdb.session.binding import Binder
-from kdb.session.environment import Environment
+from kdb.session.environment import Call, Environment
 from kdb.session.verifying import AGREES, NOTHING, Own, Row, Verification
 
 SHOWN = 16
 """Hexadecimal digits shown of an identity."""
 
 
-def of_file(environment: Environment, statement: syntax.VerifyFile, arguments: Arguments) -> Verification:
+def of_file(environment: Environment, statement: syntax.VerifyFile, call: Call) -> Verification:
     """The map in a file beside the one that its query makes now, of the same image by the same model.
 
     Raises ExecutionError for a file that is no heat map, BindError where it does not say enough to make the map again.
     """
     saved = HeatMap.load(environment.root.path(statement.path))
-    query, arguments = _as_saved(saved, statement, arguments)
+    query, arguments = _as_saved(saved, statement, call.arguments)
     found = _image(saved, query, arguments, environment)
     source = None if found is None else found[1]()  # before the model, which takes longer to fail
     bound = _bound(Binder(environment), query, arguments, statement)
     again = _stored(saved, bound, statement.path) if source is None else bound.on(source, saved.source)
-    made = evaluation.run(environment.engine, again, environment.on_progress).heat_map
+    made = evaluation.run(environment.engine, again, call.on_progress).heat_map
     rows: list[Row] = [
         _harmless("kdb", saved.version, made.version),
         _harmless("model", saved.model, made.model),

@@ -70,23 +70,31 @@ class Session:
     def progress(self, on_progress: Progress | None) -> None:
         self._environment.on_progress = on_progress
 
-    def execute(self, text: str, parameters: Parameters = None) -> Result:
+    def execute(self, text: str, parameters: Parameters = None, *, progress: Progress | None = None) -> Result:
         """Run a script and return its last statement's result.
 
         OCCLUDE gives a :class:`HeatMap`, or :class:`HeatMaps` for a glob or a list of images; all else a
         :class:`Table`.  ``parameters`` is a dict for ``$name`` and bare names, a sequence for ``?``.
 
-        Raises ParseError, BindError, ModelError, ExecutionError or Interrupted, all of them :class:`kdb.Error`.
+        ``progress`` is called with (positions finished, positions in all) in the calling thread, of this script alone.
+        If it raises :class:`kdb.Cancel`, the query stops between two batches and the result is the partial heat map,
+        whose ``complete`` is False; whatever else it raises is passed on.  It cannot use this session.
+
+        Raises ParseError, BindError, ModelError, ExecutionError, Timeout or Interrupted, all of them
+        :class:`kdb.Error`.
         """
-        last = deque(self.run(text, parameters), maxlen=1)
+        last = deque(self.run(text, parameters, progress=progress), maxlen=1)
         if not last:
             raise BindError("there is no statement to execute")
         return last[0]
 
-    def run(self, text: str, parameters: Parameters = None) -> Iterator[Result]:
-        """The result of each statement of a script, in order; the whole script is parsed before the first one runs."""
+    def run(self, text: str, parameters: Parameters = None, *, progress: Progress | None = None) -> Iterator[Result]:
+        """The result of each statement of a script, in order; the whole script is parsed before the first one runs.
+
+        ``progress`` as in :meth:`execute`.
+        """
         statements, arguments = parse(text, self._catalog.names), Arguments(parameters)
-        return (self._statements.run(statement, arguments) for statement in statements)
+        return (self._statements.run(statement, arguments, progress) for statement in statements)
 
     def stream(self, text: str, parameters: Parameters = None) -> Iterator[HeatMap]:
         """Heat maps of an OCCLUDE query of one image, each better than the one before; the last is the query's result.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import singledispatchmethod
+from functools import partial, singledispatchmethod
 from typing import Any
 
-from kdb.errors import BindError, Interrupted
+from kdb.errors import BindError, Cancel, Interrupted, Timeout
+from kdb.execution.engine import Progress
 from kdb.execution.settings import earlier_names, shown
 from kdb.geometry import Size
 from kdb.language import syntax
@@ -20,6 +21,7 @@ from kdb.planner.explain import explain
 from kdb.planner.rendering import render
 from kdb.planner.rules import RULES
 from kdb.queries import checking, clauses, evaluation, planning, sources
+from kdb.queries.bind import ImageQuery
 from kdb.queries.sources import Found
 from kdb.results.files import files_of_several, filled_in
 from kdb.results.maps import HeatMap, HeatMaps
@@ -28,7 +30,9 @@ from kdb.sampling.choose import DEFAULT_SSIM
 from kdb.session import remaking, tuning, verifying
 from kdb.session.binding import Binder
 from kdb.session.describe import describe
-from kdb.session.environment import Environment
+from kdb.session.environment import Call, Environment
+from kdb.system import memory
+from kdb.system.threads import checkpoint
 
 Result = HeatMap | HeatMaps | Table
 
@@ -39,25 +43,28 @@ class Statements:
     def __init__(self, environment: Environment) -> None:
         self._environment, self._binder = environment, Binder(environment)
 
-    def run(self, statement: syntax.Statement, arguments: Arguments) -> Result:
-        """The result of one statement."""
-        with self._environment.turn():
-            return self._run(statement, arguments)
+    def run(self, statement: syntax.Statement, arguments: Arguments, progress: Progress | None = None) -> Result:
+        """The result of one statement; ``progress`` is called while it computes maps, in place of the session's."""
+        call = self._environment.call(arguments, progress)
+        with self._environment.turn(call):
+            return self._run(statement, call)
 
     @singledispatchmethod
-    def _run(self, statement: Any, arguments: Arguments) -> Result:
+    def _run(self, statement: Any, call: Call) -> Result:
         raise NotImplementedError(type(statement).__name__)
 
     # ---- queries
 
     @_run.register
-    def _occlude(self, query: syntax.Occlude, arguments: Arguments) -> Result:
-        environment, binder = self._environment, self._binder
+    def _occlude(self, query: syntax.Occlude, call: Call) -> Result:
+        environment, binder, arguments = self._environment, self._binder, call.arguments
         found, several = binder.find_images(query, arguments)
         if not several:
-            bound_on = binder.bind_on(query, arguments, found[0])
-            with _telling(query):
-                heat_map = evaluation.run(environment.engine, bound_on, environment.on_progress).heat_map
+            try:
+                with _telling(query):
+                    heat_map = self._evaluated(binder.bind_on(query, arguments, found[0]), call)
+            except Cancel as cancelled:
+                return _partial(cancelled)
             self._save(heat_map, query, found)
             return heat_map
         # Bound once, so that what is wrong with the query is said now, not once an image.
@@ -66,15 +73,20 @@ class Statements:
         def compute(i: int) -> HeatMap:
             assert bound is not None, "there are images"
             name, load = found[i]
-            with environment.turn():
+            with environment.engine.views.passing(), memory.told():  # what is missing is this image's error
+                checkpoint()
                 image = load()
-                image_query = binder.current(bound, query).on(image, name)
-                return evaluation.run(environment.engine, image_query, environment.on_progress).heat_map
+                return self._evaluated(binder.current(bound, query).on(image, name), call)
 
-        heat_maps = HeatMaps(sources.names(found), compute)
+        heat_maps = HeatMaps(sources.names(found), compute, partial(environment.turn, call))
         if query.into is not None:
-            heat_maps.save_to([environment.root.path(each) for each in files_of_several(query.into, heat_maps.sources)])
+            paths = [environment.root.path(each) for each in files_of_several(query.into, heat_maps.sources)]
+            with suppress(Cancel):  # those that were finished are there
+                heat_maps.save_to(paths)
         return heat_maps
+
+    def _evaluated(self, query: ImageQuery, call: Call) -> HeatMap:
+        return evaluation.run(self._environment.engine, query, call.on_progress).heat_map
 
     def stream(self, query: syntax.Occlude, arguments: Arguments) -> Iterator[HeatMap]:
         """The heat maps of a query of one image, each better than the one before; the last is the query's result.
@@ -82,16 +94,21 @@ class Statements:
         The session is free for other statements between two of them.
         """
         environment = self._environment
-        with environment.turn():
+        call = environment.call(arguments)
+        with environment.turn(call):
             found = self._binder.find_images(query, arguments)[0]
             if len(found) != 1:
                 raise BindError(f"a stream is of one image; {len(found)} are given")
             bound_on = self._binder.bind_on(query, arguments, found[0])
-        evaluations = evaluation.stream(environment.engine, bound_on, environment.on_progress, anytime=True)
+        evaluations = evaluation.stream(environment.engine, bound_on, call.on_progress, anytime=True)
         last = None
         while True:
-            with environment.turn():
-                evaluated = next(evaluations, None)
+            try:
+                with environment.turn(call):
+                    evaluated = next(evaluations, None)
+            except Cancel as cancelled:
+                yield _partial(cancelled)
+                return
             if evaluated is None:
                 break
             last = evaluated.heat_map
@@ -105,22 +122,29 @@ class Statements:
             heat_map.save(self._environment.root.path(filled_in(query.into, sources.names(found)[0])))
 
     @_run.register
-    def _explain(self, statement: syntax.Explain, arguments: Arguments) -> Result:
+    def _explain(self, statement: syntax.Explain, call: Call) -> Result:
         query, engine = statement.query, self._environment.engine
         if not statement.analyze:
-            bound = self._binder.bind(query, arguments)
+            bound = self._binder.bind(query, call.arguments)
             planned, note = planning.first_round(engine, bound)
             check = checking.planned(engine, bound, planned)
             explained = explain(
-                str(query), planned.physical, planned.history, planned.context, note, bound.tuned, check
+                str(query),
+                planned.physical,
+                planned.history,
+                planned.context,
+                note,
+                bound.tuned,
+                check,
+                taken=planned.memory,
             )
         else:
-            found, several = self._binder.find_images(query, arguments)
+            found, several = self._binder.find_images(query, call.arguments)
             if several and len(found) != 1:
                 raise BindError(f"EXPLAIN ANALYZE runs one image; {len(found)} are given")
-            bound_on = self._binder.bind_on(query, arguments, found[0])
+            bound_on = self._binder.bind_on(query, call.arguments, found[0])
             with _telling(query):
-                run = evaluation.run(engine, bound_on, self._environment.on_progress, analyze=True)
+                run = evaluation.run(engine, bound_on, call.on_progress, analyze=True)
             self._save(run.heat_map, query, found)
             explained = explain(
                 str(query),
@@ -132,18 +156,19 @@ class Statements:
                 checking.found(run.heat_map.checked, run.measured.cancelled),
                 run.measured.layers,
                 run.heat_map.stats.seconds["execute"],
+                run.planned.memory,
             )
         return PlanText(("plan",), tuple((line,) for line in render(explained, statement.format).split("\n")))
 
     @_run.register
-    def _verify_query(self, statement: syntax.VerifyQuery, arguments: Arguments) -> Result:
+    def _verify_query(self, statement: syntax.VerifyQuery, call: Call) -> Result:
         query = statement.query
-        found, several = self._binder.find_images(query, arguments)
+        found, several = self._binder.find_images(query, call.arguments)
         if several and len(found) != 1:
             raise BindError(f"VERIFY runs one image; {len(found)} are given")
-        bound_on = self._binder.bind_on(query, arguments, found[0])
+        bound_on = self._binder.bind_on(query, call.arguments, found[0])
         with _telling(query):
-            heat_map = evaluation.run(self._environment.engine, bound_on, self._environment.on_progress).heat_map
+            heat_map = self._evaluated(bound_on, call)
         self._save(heat_map, query, found)
         try:
             return verifying.of_query(self._environment, bound_on, heat_map)
@@ -154,38 +179,38 @@ class Statements:
             ) from stopped
 
     @_run.register
-    def _verify_file(self, statement: syntax.VerifyFile, arguments: Arguments) -> Result:
-        return remaking.of_file(self._environment, statement, arguments)
+    def _verify_file(self, statement: syntax.VerifyFile, call: Call) -> Result:
+        return remaking.of_file(self._environment, statement, call)
 
     @_run.register
-    def _tune(self, statement: syntax.Tune, arguments: Arguments) -> Result:
+    def _tune(self, statement: syntax.Tune, call: Call) -> Result:
         environment = self._environment
         ssim = DEFAULT_SSIM if statement.ssim is None else statement.ssim
         query = syntax.Occlude(
             statement.source, statement.model, statement.patch, statement.stride, score=statement.score
         )
         clauses.check(replace(query, threshold=syntax.Threshold(auto=True, ssim=ssim)))
-        found, _ = sources.find(statement.source, arguments, environment.images, environment.root)
+        found, _ = sources.find(statement.source, call.arguments, environment.images, environment.root)
         chosen = [found[i] for i in tuning.sample(len(found), environment.settings["seed"])]
         if not chosen:
             raise BindError("no image to tune on")
-        first = self._binder.bind_on(query, arguments, chosen[0])
+        first = self._binder.bind_on(query, call.arguments, chosen[0])
         # All images are read before the first map is made: one that is broken is told at once.
         image_queries = [first, *(first.bound.on(load(), name) for name, load in chosen[1:])]
-        tuned = tuning.measure(environment.engine, image_queries, environment.on_progress)
-        environment.study.keep_tuning(tuning.subject(query, first.bound.traced, arguments), tuned)
+        tuned = tuning.measure(environment.engine, image_queries, call.on_progress)
+        environment.study.keep_tuning(tuning.subject(query, first.bound.traced, call.arguments), tuned)
         return tuned.table(ssim)
 
     # ---- models
 
     @_run.register
-    def _show_models(self, statement: syntax.ShowModels, arguments: Arguments) -> Result:
+    def _show_models(self, statement: syntax.ShowModels, call: Call) -> Result:
         return Table(("model", "from", "input"), tuple(self._environment.catalog.listed()))
 
     @_run.register
-    def _create_model(self, statement: syntax.CreateModel, arguments: Arguments) -> Result:
+    def _create_model(self, statement: syntax.CreateModel, call: Call) -> Result:
         catalog, study, root = self._environment.catalog, self._environment.study, self._environment.root
-        options = under(root, {key: arguments.plain(value) for key, value in statement.options})
+        options = under(root, {key: call.arguments.plain(value) for key, value in statement.options})
         path = root.path(statement.path)
 
         def keep(model: Model) -> None:
@@ -197,15 +222,15 @@ class Statements:
         return Table(("created", "from", "input"), ((model.name, model.weights_note, dimensions),))
 
     @_run.register
-    def _describe_model(self, statement: syntax.DescribeModel, arguments: Arguments) -> Result:
+    def _describe_model(self, statement: syntax.DescribeModel, call: Call) -> Result:
         catalog = self._environment.catalog
-        traced = catalog.traced(catalog.find(statement.model, arguments))
+        traced = catalog.traced(catalog.find(statement.model, call.arguments))
         size, patch = traced.network.source.shape.size, statement.patch or syntax.Patch()
         extent = Size(patch.height, patch.width)
         return describe(traced, extent if statement.patch else Size(*map(min, extent, size)))
 
     @_run.register
-    def _drop_model(self, statement: syntax.DropModel, arguments: Arguments) -> Result:
+    def _drop_model(self, statement: syntax.DropModel, call: Call) -> Result:
         self._environment.catalog.check_registered(statement.name)
         self._environment.study.forget_model(statement.name)
         self._environment.catalog.drop(statement.name)
@@ -214,20 +239,20 @@ class Statements:
     # ---- settings: the study has a change before it takes effect, so that one that fails changes nothing
 
     @_run.register
-    def _set(self, statement: syntax.SetOption, arguments: Arguments) -> Result:
-        settings, value = self._environment.settings, arguments.plain(statement.value)
+    def _set(self, statement: syntax.SetOption, call: Call) -> Result:
+        settings, value = self._environment.settings, call.arguments.plain(statement.value)
         name = settings.check(statement.name, value)
         self._environment.study.keep_setting(name, value, *earlier_names(name))
         settings.set(name, value)
         return self._setting(name)
 
     @_run.register
-    def _reset(self, statement: syntax.ResetOption, arguments: Arguments) -> Result:
+    def _reset(self, statement: syntax.ResetOption, call: Call) -> Result:
         settings, study = self._environment.settings, self._environment.study
         if statement.name.lower() == "all":
             study.forget_settings()
             settings.reset_all()
-            return self._show_settings(syntax.ShowSettings(), arguments)
+            return self._show_settings(syntax.ShowSettings(), call)
         name = settings.named(statement.name)
         study.forget_settings(name, *earlier_names(name))
         settings.reset(name)
@@ -237,19 +262,19 @@ class Statements:
         return Table(("setting", "value"), ((name, shown(self._environment.settings[name])),))
 
     @_run.register
-    def _show_settings(self, statement: syntax.ShowSettings, arguments: Arguments) -> Result:
+    def _show_settings(self, statement: syntax.ShowSettings, call: Call) -> Result:
         settings = self._environment.settings
         rows = tuple((s.name, shown(value), shown(s.default), s.summary) for s, value in settings)
         return Table(("setting", "value", "default", "meaning"), rows)
 
     @_run.register
-    def _show_rules(self, statement: syntax.ShowRules, arguments: Arguments) -> Result:
+    def _show_rules(self, statement: syntax.ShowRules, call: Call) -> Result:
         settings = self._environment.settings
         rows = tuple((r.name, shown(settings[f"rule.{r.name}"]), r.exact, r.summary) for r in RULES)
         return Table(("rule", "switch", "exact", "meaning"), rows)
 
     @_run.register
-    def _calibrate(self, statement: syntax.Calibrate, arguments: Arguments) -> Result:
+    def _calibrate(self, statement: syntax.Calibrate, call: Call) -> Result:
         rows: list[tuple[object, ...]] = []
         for i, (machine, profile) in enumerate(self._environment.engine.calibrate().items()):
             self._environment.study.keep_profile(machine, calibration.encoded(profile))
@@ -260,10 +285,18 @@ class Statements:
 
 @contextmanager
 def _telling(query: syntax.Occlude) -> Iterator[None]:
-    """Around the work on the map of the only image: Ctrl-C says what became of the file that the query names."""
+    """Around the work on the map of the only image: what stops it says what became of the file that the query names."""
     try:
         yield
-    except Interrupted as stopped:
+    except (Interrupted, Timeout) as stop:
         if query.into is None:
             raise
-        raise Interrupted(f"{stopped}; nothing is written to '{query.into}'", stopped.partial) from stopped
+        raise type(stop)(f"{stop}; nothing is written to '{query.into}'", stop.partial) from stop
+
+
+def _partial(cancelled: Cancel) -> HeatMap:
+    """The partial heat map of a query that its callback cancelled; raises the Cancel where there is none."""
+    if cancelled.partial is None:
+        raise cancelled
+    found: HeatMap = cancelled.partial
+    return found

@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from kdb.errors import BindError, Interrupted
+from kdb.errors import STOPS, BindError, stopped
 from kdb.execution.engine import Engine, Progress
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
@@ -167,8 +167,8 @@ def measure(engine: Engine, queries: Sequence[ImageQuery], on_progress: Progress
             report = None if on_progress is None else partial(_report, on_progress, before, total)
             try:
                 maps.append(run(engine, _at(query, tau), report).heat_map)
-            except Interrupted as stopped:
-                raise Interrupted(f"interrupted after {i} of {len(queries)} images; no tuning is kept") from stopped
+            except STOPS as stop:
+                raise stopped(stop, f"in image {i + 1} of {len(queries)}; no tuning is kept") from stop
         exact = maps[0]
         scale = colour_scale(exact.score, float(np.ravel(exact.baseline)[0]), exact.values)
         similar[i] = [image_ssim(coloured(each.values, scale), coloured(exact.values, scale)) for each in maps]

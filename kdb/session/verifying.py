@@ -17,7 +17,7 @@ from kdb.queries.scoring import Scorer, Scores
 from kdb.results.maps import HeatMap
 from kdb.results.tables import Headed
 from kdb.session.environment import Environment
-from kdb.system.threads import all_threads
+from kdb.system.threads import all_threads, checkpoint
 
 POSITIONS = 32
 """Positions of a query's map that are compared, unless ``verify`` says how many."""
@@ -136,6 +136,7 @@ class Own:
 
     def _occluded(self, positions: IntArray, at_once: int = AT_ONCE) -> Iterator[npt.NDArray[np.float32]]:
         for first in range(0, len(positions), at_once):
+            checkpoint()
             part = positions[first : first + at_once]
             yield self._occlusion.applied(self._image, part, self._query.bound.patch)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from kdb.system.locks import ProcessLock
 
 # From malloc.h of glibc.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -24,7 +25,11 @@ class _Allocator:
         # On other systems (musl, macOS, Windows) nothing is changed.
         library = ctypes.CDLL(None) if sys.platform == "linux" else None
         self._library = library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
-        self._lock = threading.Lock()
+        self._lock = ProcessLock(self._renew)
+        self._users = 0
+
+    def _renew(self) -> None:
+        """In a forked process: its other threads' queries are not in it."""
         self._users = 0
 
     def enter(self) -> None:
@@ -37,7 +42,7 @@ class _Allocator:
     def leave(self) -> None:
         """End a query."""
         with self._lock:
-            self._users -= 1
+            self._users = max(self._users - 1, 0)
             if self._users == 0:
                 self._thresholds(USUAL)
                 if self._library is not None:

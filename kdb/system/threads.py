@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol, TypeVar
@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from kdb.errors import ExecutionError
+from kdb.system.allowance import check_time
 from kdb.system.interrupts import deferred
 
 T = TypeVar("T")
@@ -42,9 +44,33 @@ def limited_pools(threads: int, computes: bool = True) -> Iterator[None]:
 @contextmanager
 def all_threads(threads: int) -> Iterator[None]:
     """The libraries on so many threads in the calling thread; afterwards all as it was found."""
+    threads = 1 if _process.is_forked else threads
     with limited_pools(threads):
         torch.set_num_threads(threads)
         yield
+
+
+class _Process:
+    """Whether this process was forked off another one."""
+
+    def __init__(self) -> None:
+        self.is_forked = False
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forked)
+
+    def _forked(self) -> None:
+        self.is_forked = True
+
+
+_process = _Process()
+
+
+def after_fork() -> AbstractContextManager[None]:
+    """Around all work in a thread: in a forked process the libraries compute on that thread alone.
+
+    The threads that helped it are not in the new process, and OpenMP would wait for them for ever.
+    """
+    return all_threads(1) if _process.is_forked else nullcontext()
 
 
 @contextmanager
@@ -96,9 +122,33 @@ class NewThreads:
 
 
 class _Thread(threading.Thread):
+    def start(self) -> None:
+        try:
+            super().start()
+        except RuntimeError as error:
+            raise ExecutionError(
+                f"the system has no thread left for kdb ({error}); SET threads = 1 takes fewest, "
+                "and limits of the process or container may be raised"
+            ) from error
+
     def end(self) -> None:
         if self.ident is not None:
             self.join()
+
+
+def start(tasks: Sequence[Task]) -> int:
+    """Start as many of the ``tasks`` as the system has threads for, and return their number.
+
+    Raises ExecutionError where it has none.
+    """
+    for number, task in enumerate(tasks):
+        try:
+            task.start()
+        except ExecutionError:
+            if not number:
+                raise
+            return number
+    return len(tasks)
 
 
 class Worker:
@@ -115,7 +165,7 @@ class Worker:
     def call(self, work: Callable[[], T]) -> T:
         """In the worker's thread; at once where that is the caller's.
 
-        Ctrl-C is raised when the work has ended, which it does at its next :func:`checkpoint`.
+        Ctrl-C and Timeout are raised when the work has ended, which it does at its next :func:`checkpoint`.
         """
         if self._is_current():
             return work()
@@ -125,6 +175,7 @@ class Worker:
                 turn.start()
                 while not turn.future.done():  # the system may tell another thread of Ctrl-C, which wakes no one
                     wait([turn.future], timeout=0.1)
+                    check_time()
                 result: T = turn.future.result()
                 return result
             except BaseException:
@@ -184,7 +235,7 @@ class _Queue:
     def __init__(self, name: str, worker: Worker) -> None:
         self._turns: queue.SimpleQueue[_Turn] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._live, args=(worker,), name=name, daemon=True)
+        self._thread = _Thread(target=self._live, args=(worker,), name=name, daemon=True)
 
     def put(self, turn: _Turn) -> None:
         with self._lock:
@@ -206,7 +257,11 @@ _current = threading.local()
 
 
 def checkpoint() -> None:
-    """Where work may stop: raises KeyboardInterrupt if whoever called for it was interrupted meanwhile."""
+    """Where work may stop: raises Timeout if the thread's statement has taken too long.
+
+    In a worker's thread it raises KeyboardInterrupt if whoever called for the work has given up meanwhile.
+    """
+    check_time()
     turn = getattr(_current, "turn", None)
     if turn is not None and turn.stop.is_set():
         raise KeyboardInterrupt

@@ -180,3 +180,9 @@ def test_modules_that_need_care_are_right_or_refused(kind: type[nn.Module]) -> N
     with torch.no_grad():
         expected = module.double()(occluded)[:, 1].numpy()
     np.testing.assert_allclose(hm.values.reshape(-1), expected, rtol=0, atol=1e-3 * np.ptp(expected))
+
+
+def test_a_scripted_part_is_named_with_what_to_do() -> None:
+    image = np.zeros((32, 32, 3), np.uint8)
+    with pytest.raises(kdb.ModelError, match=r"'scripted' is scripted .* put the module that it was compiled from in"):
+        kdb.occlude(image, PartlyScripted(), patch=8)

@@ -158,3 +158,43 @@ def test_a_tensor_that_was_written_to_is_the_same_object_in_the_same_memory() ->
     assert module.running_mean is mean and alias.tolist() == [0, 0, 0] and np.shares_memory(alias, mean.numpy())
     assert module.weight is weight and torch.equal(weight, numbers) and module.bias.requires_grad
     assert module.running_var.tolist() == [1, 1, 1] and int(module.num_batches_tracked) == 0 and module.eps == 1e-5
+
+
+class Stubborn(nn.Module):
+    """Cannot be put into eval mode, by any of three ways."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 3)
+        self.how = how
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x).mean((2, 3))
+
+    def eval(self) -> Stubborn:
+        if self.how == "eval":
+            raise RuntimeError("no modes here")
+        return super().eval()
+
+    def train(self, mode: bool = True) -> Stubborn:
+        if self.how == "train":
+            raise RuntimeError("no modes here")
+        return super().train(mode)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "training" and vars(self).get("how") == "set":
+            raise RuntimeError("no modes here")
+        super().__setattr__(name, value)
+
+
+@pytest.mark.parametrize("how", ["eval", "train", "set"])
+def test_a_module_that_has_no_eval_mode_is_named(how: str) -> None:
+    stubborn = Stubborn(how)
+    with pytest.raises(ModelError, match=r"the model \(Stubborn\) cannot be put into eval mode: no modes here"):
+        kdb.occlude(IMAGE, stubborn, patch=4)
+    assert stubborn.training and stubborn.conv.training, "left as it was"
+    if how != "eval":  # which is called of the outermost module alone
+        whole = nn.Sequential(nn.Identity(), stubborn)
+        with pytest.raises(ModelError, match=r"layer '1' \(Stubborn\) cannot be put into eval mode"):
+            kdb.occlude(IMAGE, whole, patch=4)
+        assert all(part.training for part in whole.modules())

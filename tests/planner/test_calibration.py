@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
+import time
 from datetime import date
 from functools import partial
 from itertools import pairwise
@@ -87,3 +91,26 @@ def test_a_profile_of_an_earlier_version_has_no_date() -> None:
 )
 def test_text_of_any_kind_is_no_profile(text: str | bytes) -> None:
     assert calibration.decoded(text) is None
+
+
+def test_an_interrupted_measurement_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that ends while a thread computes aborts."""
+    before, calls = threading.active_count(), list[int]()
+
+    def press() -> None:
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    presser = threading.Thread(target=press)
+    presser.start()
+    with pytest.raises(KeyboardInterrupt):
+        calibration.busy_seconds(lambda: [time.sleep(0.01), calls.append(1)], 2, 1000)
+    presser.join()
+    assert threading.active_count() == before and 0 < len(calls) < 500
+
+
+def test_what_a_measured_call_raises_is_raised() -> None:
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError):
+        calibration.busy_seconds(lambda: 1 / 0, 2)
+    assert threading.active_count() == before

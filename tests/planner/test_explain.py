@@ -169,7 +169,8 @@ def test_the_summary_compares_with_full_inference_at_each_position(db: Session) 
         assert sum(stage["estimated_seconds"] for stage in each["stages"]) == pytest.approx(
             each["estimated_seconds"] * each["threads"]
         )
-        assert each["peak_bytes"] == each["view_bytes"] + each["workers"] * each["worker_bytes"]
+        working = each["workers"] * (each["worker_bytes"] + each["scratch_bytes"])
+        assert each["peak_bytes"] >= each["result_bytes"] + each["view_bytes"] + working > each["view_bytes"]
 
 
 class Decoded(nn.Module):

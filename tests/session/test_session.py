@@ -596,7 +596,7 @@ BAD: list[tuple[str, type[Error], str]] = [
     ("DESCRIBE MODEL smal", BindError, "did you mean 'small'"),
     ("DROP MODEL smal", BindError, "did you mean 'small'"),
     ("SET thread = 2", BindError, "did you mean 'threads'"),
-    ("SET threads = 0", BindError, "1 or more"),
+    ("SET threads = 0", BindError, "1 to "),
     ("SET kernels = fast", BindError, "one of auto"),
     ("SET rule.null_deltas = 3", BindError, "on or off"),
     ("RESET nothing", BindError, "unknown setting"),

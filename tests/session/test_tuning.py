@@ -159,7 +159,7 @@ class TestTune:
                 raise KeyboardInterrupt
 
         db.progress = stop
-        with interruptible(), pytest.raises(kdb.Interrupted, match="after 1 of 3 images"):
+        with interruptible(), pytest.raises(kdb.Interrupted, match="in image 2 of 3; no tuning is kept"):
             db.execute(statement)
 
 

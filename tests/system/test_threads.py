@@ -13,7 +13,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from kdb.system.threads import NewThreads, Worker, checkpoint
+from kdb.errors import ExecutionError
+from kdb.system.locks import ProcessLock
+from kdb.system.threads import NewThreads, Worker, checkpoint, start
 
 
 def here() -> int:
@@ -181,3 +183,55 @@ def test_a_forked_process_starts_a_thread_of_its_own() -> None:
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 7
     assert worker.call(lambda: 3) == 3
+
+
+class NoThreads:
+    """A system that has threads for the first ``there`` only."""
+
+    def __init__(self, there: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._there, self._start = there, threading.Thread.start
+        monkeypatch.setattr(threading.Thread, "start", lambda thread: self.start(thread))
+
+    def start(self, thread: threading.Thread) -> None:
+        if self._there <= 0:
+            raise RuntimeError("can't start new thread")
+        self._there -= 1
+        self._start(thread)
+
+
+def test_fewer_threads_do_where_the_system_has_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[int] = []
+    tasks = [NewThreads().task(lambda i=i: done.append(i), "") for i in range(4)]  # type: ignore[misc]
+    NoThreads(2, monkeypatch)
+    assert start(tasks) == 2
+    for task in tasks:
+        task.end()
+    assert sorted(done) == [0, 1]
+    with pytest.raises(ExecutionError, match=r"no thread left .*SET threads = 1"):
+        start(tasks[2:])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_process_finds_locks_free() -> None:
+    renewed: list[int] = []
+    lock, held, over = ProcessLock(lambda: renewed.append(1)), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            over.wait(20)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if not child:
+        signal.alarm(10)
+        with lock, lock:
+            os._exit(7 if renewed == [1] else 1)
+    _, status = os.waitpid(child, 0)
+    over.set()
+    holder.join()
+    assert os.waitstatus_to_exitcode(status) == 7 and renewed == []

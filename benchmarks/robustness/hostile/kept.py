@@ -22,6 +22,13 @@ from kdb.frontends import trace_cache
 from kdb.models import catalog
 
 
+def map_of(db: kdb.Session, clauses: str) -> kdb.HeatMap:
+    """A map of the image."""
+    found = db.execute(f"OCCLUDE $image WITH patch(4, 4) {clauses}", {"image": PIXELS, "at": [[0, 1]]})
+    assert isinstance(found, kdb.HeatMap)
+    return found
+
+
 def npz(folder: Path) -> Callable[[random.Random], str]:
     """Maps of all kinds; damaged anywhere or within an array; loaded, drawn, saved again and verified."""
     module = network()
@@ -30,11 +37,10 @@ def npz(folder: Path) -> Callable[[random.Random], str]:
     clauses = ("STRIDE 4", "STRIDE 2 FOR ALL CLASSES SCORE drop", "AT $at", "STRIDE 1 APPROXIMATE", "FOR TOP 2")
     samples = []
     for clause in clauses:
-        found = db.execute(f"OCCLUDE $image WITH patch(4, 4) {clause} USING m", {"image": PIXELS, "at": [[0, 1]]})
-        found.save(folder / "map.npz")
+        map_of(db, f"{clause} USING m").save(folder / "map.npz")
         samples.append((folder / "map.npz").read_bytes())
     path = folder / "damaged.npz"
-    db.execute("OCCLUDE $image WITH patch(4, 4) USING m", {"image": PIXELS}).save(folder / "again.png")
+    map_of(db, "USING m").save(folder / "again.png")  # imports what draws, and finds the fonts
 
     def attempt(draw: random.Random) -> str:
         data = draw.choice(samples)
@@ -142,7 +148,7 @@ def trace(folder: Path) -> Callable[[random.Random], str]:
     A new session reads it.  A trace of something else is told by the check of the map, which then is made right.
     """
     # Traces of modules that are registered are not cached, since nothing says where their code is from.
-    catalog.trace = lambda module, shape, _: trace_cache.trace(module, shape, "hostile")
+    vars(catalog)["trace"] = lambda module, shape, _: trace_cache.trace(module, shape, "hostile")
     module = network()
 
     def ask() -> np.ndarray:
@@ -150,8 +156,7 @@ def trace(folder: Path) -> Callable[[random.Random], str]:
         db.register_model("n", module, input_size=16)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", kdb.VerificationWarning)
-            found = db.execute("OCCLUDE $image WITH patch(4, 4) STRIDE 4 USING n", {"image": PIXELS})
-        return np.asarray(found.values)
+            return map_of(db, "STRIDE 4 USING n").values
 
     expected = ask()
     (path,) = (folder / "cache" / "traces").glob("*.json")

@@ -1,0 +1,137 @@
+"""The memory that a plan is expected to take, before anything is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kdb.kernels.work import ELEMENT
+from kdb.planner.plan import PhysicalPlan, Step
+from kdb.system.memory import allowed, megabytes
+
+SCRATCH = 2
+"""Bytes that a kernel needs beside its inputs and output, relative to these: copies of boxes with what lies around
+them, and what it sums up.  By measurements of whole processes, as are the next two."""
+LIBRARIES = 20 << 20
+"""Bytes that libraries and the allocator take for each worker, whatever it computes."""
+DERIVING = 6
+"""Bytes that deriving a kernel's own layout of weights takes, relative to the layout: it is computed in float64."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes, beside those of the process and of the model's weights.
+
+    ``result`` is the map; ``views`` are shared by all workers, and so are ``layouts``, what kernels derive of weights.
+    ``worker`` are the arrays that each of the ``workers`` holds at a time, ``scratch`` what its kernels need beside
+    them.  ``full`` is what one full inference takes, before there are workers, and ``check`` the comparison with the
+    model afterwards.  ``limit`` is the most that all may take, None for any: what is available (``is_auto``), or what
+    was set.
+    """
+
+    views: int
+    layouts: int
+    worker: int
+    scratch: int
+    workers: int
+    full: int
+    check: int = 0
+    result: int = 0
+    limit: int | None = None
+    is_auto: bool = True
+
+    @property
+    def total(self) -> int:
+        """The expected peak."""
+        return self.result + self.views + self.layouts + self.working
+
+    @property
+    def working(self) -> int:
+        """What is held for a while: by a full inference, then by workers, then by the check."""
+        return max(self.full, self.workers * (self.worker + self.scratch), self.check)
+
+    @property
+    def fits(self) -> bool:
+        """Whether it is within the limit."""
+        return self.limit is None or self.total <= self.limit
+
+    def said(self) -> str:
+        """In words, what it takes and how much there is."""
+        assert self.limit is not None, "without a limit nothing is too much"
+        parts = {"of result": self.result, "of views": self.views, "of layouts of weights": self.layouts}
+        parts["while it computes"] = self.working
+        found = ", ".join(f"{megabytes(nbytes)} {what}" for what, nbytes in parts.items() if nbytes)
+        return f"{megabytes(self.total)} ({found}), and {allowed(self.limit, self.is_auto)}"
+
+
+def memory(
+    plan: PhysicalPlan, result: int = 0, limit: int | None = None, is_auto: bool = True, checked: int = 0
+) -> Memory:
+    """The memory of a plan whose result takes so many bytes, beside the most that it may take.
+
+    ``checked`` images are given to the model itself afterwards.
+    """
+    logical = plan.logical
+    workers = min(plan.threads, len(logical.groups))
+    worker, scratch = _worker(plan)
+    views = sum(logical.network[name].shape.elements for name in plan.views) * ELEMENT
+    derived = [step.work.derived for stage in plan.stages for step in stage.steps]
+    alone = _full(plan)
+    return Memory(
+        views=views,
+        layouts=sum(derived) + DERIVING * workers * max(derived, default=0),
+        worker=worker,
+        scratch=scratch + LIBRARIES,
+        workers=workers,
+        full=alone,
+        check=checked * alone,
+        result=result,
+        limit=limit,
+        is_auto=is_auto,
+    )
+
+
+def _worker(plan: PhysicalPlan) -> tuple[int, int]:
+    """The most that a worker's arrays take at a time, and its kernels' scratch then: the values of a batch, and what is
+    gathered between stages."""
+    logical = plan.logical
+    largest = max(len(batch) for batch in logical.batches)
+    group = max(sum(len(logical.batches[i]) for i in batches) for batches in logical.groups)
+    most, most_with_scratch, gathered = 0, 0, 0
+    for stage in plan.stages:
+        n = largest if stage.batch is None else min(stage.batch, group)
+        gathers = stage is not plan.stages[-1]
+        kept = group * sum(logical.network[name].shape.elements for name in stage.keeps) * ELEMENT if gathers else 0
+        live: dict[str, int] = {}
+        for step in stage.steps:
+            node, nbytes = step.node, n * _elements(step) * ELEMENT
+            donated = any(d and live.get(source) == nbytes for d, source in zip(step.donate, node.inputs, strict=True))
+            held = gathered + kept + sum(live.values()) + (0 if donated else nbytes)
+            moved = nbytes + sum(live.get(name, 0) for name in node.inputs)
+            most = max(most, held)
+            most_with_scratch = max(most_with_scratch, held + SCRATCH * moved)
+            live[node.name] = nbytes
+            for name in step.releases:
+                live.pop(name, None)
+        gathered = kept
+    return most, most_with_scratch - most
+
+
+def _elements(step: Step) -> int:
+    """Numbers that a step makes for one position."""
+    return step.extent.area * step.node.shape.channels
+
+
+def _full(plan: PhysicalPlan) -> int:
+    """The most that one full inference holds at a time, beside the views."""
+    network = plan.logical.network
+    last = dict(zip((node.name for node in network), network.last_read, strict=True))
+    live, most = dict[str, int](), 0
+    for i, node in enumerate(network):
+        nbytes = node.shape.elements * ELEMENT
+        moved = nbytes + sum(network[name].shape.elements * ELEMENT for name in node.inputs)
+        most = max(most, sum(live.values()) + nbytes + SCRATCH * moved)
+        live[node.name] = nbytes
+        for name in node.inputs:
+            if last[name] == i:
+                live.pop(name, None)
+    return most
