@@ -76,7 +76,7 @@ def prepare(folder: Path) -> Callable[[random.Random], str]:
     Image.fromarray(pixels).save("photo.png")
     torch.save({"w": torch.zeros(3)}, "weights.pt")
     module = network()
-    kdb.occlude(pixels, module, 4).save("map.npz")  # type: ignore[union-attr]
+    kdb.occlude(pixels, module, 4).save("map.npz")
     named = {"image": pixels, "positions": np.array([[0, 0], [3, 4]]), "mask": np.eye(16, dtype=bool)}
     sessions: list[kdb.Session] = []
     made = 0
