@@ -33,6 +33,8 @@ EACH = 25
 LEAST_KILLED = 0.9
 CHUNKS = (20.0, 60.0, 240.0)
 """Seconds of tests that are run at a time, until one fails; what is left then is not run."""
+LIMIT = (60.0, 5.0)
+"""Seconds that tests are given: so many, and so many for each second that they took in the run under coverage."""
 KILLED, TIMEOUT, SURVIVED, CONTROL = OUTCOMES = ("killed", "timeout", "survived", "control failed")
 _LEFT_OUT = (".git", ".venv", ".hypothesis", ".*_cache", "build", "dist", "__pycache__", "*.egg-info")
 
@@ -73,7 +75,7 @@ def _lines(folder: str, of: covered.Covered) -> dict[tuple[str, int], list[Mutan
 
 
 def _tests(of: covered.Covered, file: str, mutant: Mutant) -> set[str]:
-    return {test for line in mutant.run for test in of.tests[file].get(line, ())}
+    return {test for line in mutant.run for test in of.tests.get(file, {}).get(line, ())}
 
 
 def _in_order(file: str, tests: Iterable[str], of: covered.Covered) -> list[str]:
@@ -124,7 +126,7 @@ def noticed(folder: Path, made: Drawn, of: covered.Covered) -> tuple[str, str, i
     source = (ROOT / made.file).read_bytes()
     file, ran = folder / made.file, 0
     for chunk in _chunks(made.tests, of):
-        limit = 60 + 5 * sum(of.seconds[test] for test in chunk)
+        limit = LIMIT[0] + LIMIT[1] * sum(of.seconds[test] for test in chunk)
         ran += len(chunk)
         file.write_bytes(made.mutant.apply(source))
         try:
@@ -245,7 +247,7 @@ def _folder(row: Row) -> str:
 
 def _code(text: str) -> str:
     """For a cell of a table."""
-    line = " ".join(text.split()).replace("|", "\\|")
+    line = " ".join(text.split())
     return f"`{line if len(line) <= 100 else line[:97] + '...'}`"
 
 

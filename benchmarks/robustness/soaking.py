@@ -1,5 +1,8 @@
 """What a long-lived process does with kdb: queries of all kinds, each with the results thrown away.
 
+The networks are NETWORKS random ones, taken again and again under new names: PyTorch's exporter never frees all that it
+took for a module, with or without kdb, so that each is exported once.  kdb translates them anew each time.
+
 ``python -m benchmarks.robustness.soaking MINUTES [--seed N] [--every SECONDS] [--only STEP ..]`` is such a process: it
 prints a line of JSON for every minute, or so many seconds.
 """
@@ -7,7 +10,6 @@ prints a line of JSON for every minute, or so many seconds.
 from __future__ import annotations
 
 import argparse
-import functools
 import gc
 import json
 import os
@@ -17,24 +19,24 @@ import tempfile
 import threading
 import time
 import warnings
-from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 import kdb
 from benchmarks import photos
-from benchmarks.robustness.constructs import Apply, Construct
+from benchmarks.robustness.small_networks import broken_networks, exported_once, network, onnx_file
 from kdb.captum import Occlusion
 from kdb.results.maps import HeatMap, HeatMaps
 from kdb.session.session import Session
 
+NETWORKS = 24
 FILLS = ("black", "gray", "white", "mean", "rgb(200, 30.5, 90)", "blur(2)", "$colours")
 CLASSES = ("", "FOR PREDICTED", "FOR CLASS 2", "FOR CLASS 'c1'", "FOR CLASSES (0, 2)", "FOR TOP 2", "FOR ALL CLASSES")
 SCORES = ("", "SCORE probability", "SCORE drop", "SCORE logit", "SCORE logit_drop")
@@ -83,39 +85,6 @@ class Raw(Exception):
     """kdb raised what is not its own, or took what it should refuse."""
 
 
-def network(draw: np.random.Generator, size: tuple[int, int]) -> nn.Module:
-    """A random convolutional classifier of four classes."""
-    width, parts = int(draw.integers(3, 9)), []
-    inner = 3
-    for _ in range(int(draw.integers(1, 4))):
-        kernel, stride = int(draw.choice([1, 3, 5])), int(draw.integers(1, 3))
-        activation = [nn.ReLU, nn.SiLU, nn.GELU, nn.Hardswish][draw.integers(4)]
-        parts += [nn.Conv2d(inner, width, kernel, stride, kernel // 2), nn.BatchNorm2d(width), activation()]
-        parts += [[], [nn.MaxPool2d(2)], [nn.AvgPool2d(3, 1, 1)], [_residual(width)], [_gated(width)]][draw.integers(5)]
-        inner = width
-    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inner, 4)]
-    if draw.integers(2):
-        head = [nn.Flatten(), nn.LazyLinear(4)]
-    built = Construct("", lambda: nn.Sequential(*parts, *head), size)
-    return built.module(int(draw.integers(1 << 30)))
-
-
-def _residual(width: int) -> nn.Module:
-    return Apply(lambda m, x: torch.relu(x + m.c(x)), c=nn.Conv2d(width, width, 3, padding=1))
-
-
-def _gated(width: int) -> nn.Module:
-    return Apply(lambda m, x: x * torch.sigmoid(m.c(x.mean((2, 3), keepdim=True))), c=nn.Conv2d(width, width, 1))
-
-
-def _broken(function: Callable[[Tensor], Tensor]) -> nn.Module:
-    return nn.Sequential(Apply(lambda m, x: function(x)), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-
-
-def _raises(x: Tensor) -> Tensor:
-    raise OSError("the model's own")
-
-
 class Soak:
     """A session that lives for a while, its models, and a folder of files; each method whose name has no underscore is
     a step.
@@ -125,7 +94,7 @@ class Soak:
 
     def __init__(self, folder: Path, seed: int) -> None:
         self._folder, self._draw = folder, np.random.default_rng(seed)
-        self._maps = 0
+        self.maps = 0
         self._names: list[str] = []
         for name in ("chelsea", "coffee", "rocket"):
             Image.fromarray(photos.photo(name, (40, 50))).save(folder / f"{name}.png")
@@ -133,22 +102,24 @@ class Soak:
         for name in ("broken.png", "broken.npz", "broken.onnx", "broken.pt"):
             (folder / name).write_bytes(b"\x89PNG\r\n\x1a\n nothing that can be read")
         self._image = photos.photo("chelsea", self.size)
+        self.broken = broken_networks()
         self._parameters = {
             "image": self._image,
             "mask": np.arange(self.size[0] * self.size[1]).reshape(self.size) % 3 == 0,
             "at": np.array([(0, 0), (7, 9), (20, 20), (7, 9)]),
             "colours": np.full((4, 5, 3), 90, np.uint8),
-            "random": _broken(lambda x: x + torch.rand_like(x)),
-            "raises": _broken(_raises),
-            "infinite": _broken(lambda x: 1 / (x - x)),
+            **self.broken,
         }
+        self.networks = [network(self._draw, self.size) for _ in range(NETWORKS)]
         self._db = kdb.connect()
-        self.models()
 
     # ---- what steps are made of
 
     def _any(self, choices: Sequence[str]) -> str:
         return choices[self._draw.integers(len(choices))]
+
+    def _network(self) -> nn.Module:
+        return self.networks[self._draw.integers(NETWORKS)]
 
     def _text(self, source: str = "$image", clauses: str | None = None) -> str:
         clauses = self._any(REGIONS) if clauses is None else clauses
@@ -157,7 +128,7 @@ class Soak:
 
     def _run(self, text: str, db: Session | None = None) -> Any:
         found = (db or self._db).execute(text, self._parameters)
-        self._maps += isinstance(found, HeatMap)
+        self.maps += isinstance(found, HeatMap)
         return found
 
     def _map(self, *arguments: str) -> HeatMap:
@@ -168,11 +139,11 @@ class Soak:
     # ---- steps
 
     def models(self) -> None:
-        """A new network under a name; of more than three the oldest is dropped."""
+        """A network under a new name; of more than three the oldest is dropped."""
         name = f"net{self._draw.integers(1 << 30)}"
         self._db.register_model(
             name,
-            network(self._draw, self.size),
+            self._network(),
             input_size=self.size,
             mean=0.45,
             std=0.25,
@@ -189,7 +160,7 @@ class Soak:
         parameters = {**self._parameters, "net": module}
         for _ in range(2):
             self._db.execute("OCCLUDE $image STRIDE 6 USING $net (input = (28, 30))", parameters)
-            self._maps += 1
+            self.maps += 1
             with torch.no_grad():
                 module[0].weight.mul_(-1)
 
@@ -210,7 +181,7 @@ class Soak:
         """Several files, of which one is broken."""
         found = self._run(self._text(f"'{self._folder}/*.??g'", "STRIDE 6"))
         assert isinstance(found, HeatMaps)
-        self._maps += sum(isinstance(outcome, HeatMap) for outcome in found.outcomes())
+        self.maps += sum(isinstance(outcome, HeatMap) for outcome in found.outcomes())
 
     def written(self) -> None:
         """A file of each format; npz is verified."""
@@ -246,14 +217,14 @@ class Soak:
     def streamed(self) -> None:
         """A stream that is broken off."""
         for i, _ in enumerate(self._db.stream(self._text("$image", "STRIDE 1"), self._parameters)):
-            self._maps += 1
+            self.maps += 1
             if i == 2:
                 break
 
     def verified(self) -> None:
         """VERIFY."""
         self._run(f"VERIFY {self._text('$image', 'STRIDE 4')}")
-        self._maps += 1
+        self.maps += 1
 
     def tuned(self) -> None:
         """TUNE on two images."""
@@ -262,7 +233,9 @@ class Soak:
     def settings(self) -> None:
         """A setting that holds for one query."""
         setting = self._any(SETTINGS)
-        self._run(f"SET {setting}; {self._text()}; RESET {setting.partition(' ')[0]}")
+        self._run(f"SET {setting}")
+        self._map()
+        self._run(f"RESET {setting.partition(' ')[0]}")
 
     def mistakes(self) -> None:
         """What is refused."""
@@ -275,23 +248,23 @@ class Soak:
 
     def shortcut(self) -> None:
         """kdb.occlude, of a module and of several images."""
-        kdb.occlude(self._image, network(self._draw, self.size), patch=4, stride=5, target=[0, 2], score="drop")
-        maps = kdb.occlude([self._image] * 2, network(self._draw, self.size), 4, 8, input_size=self.size)
-        self._maps += 1 + len(list(maps))
+        kdb.occlude(self._image, self._network(), patch=4, stride=5, target=[0, 2], score="drop")
+        maps = kdb.occlude([self._image] * 2, self._network(), 4, 8, input_size=self.size)
+        self.maps += 1 + len(list(maps))
 
     def captum(self) -> None:
         """The adapter, by deltas and in full."""
         x = torch.from_numpy(self._image.copy()).permute(2, 0, 1)[None].float() / 255
-        module = network(self._draw, self.size)
+        module = self._network()
         for model in (module, lambda x: module(x)):
             Occlusion(model).attribute(x, (3, 5, 5), (3, 5, 5), target=1)
-            self._maps += 1
+            self.maps += 1
 
     def sessions(self) -> None:
         """Sessions that are opened and closed, some with a study; of two that share one, one is not closed."""
         study = self._folder / "study.kdb"
         with kdb.connect(study) as db:
-            db.register_model("net", network(self._draw, self.size), input_size=self.size)
+            db.register_model("net", self._network(), input_size=self.size)
             db.execute("SET threads = 2; RESET threads")
             self._run("OCCLUDE $image STRIDE 6 USING net", db)
         kdb.connect(study).execute("SHOW SETTINGS")
@@ -305,7 +278,8 @@ class Soak:
 
     def onnx(self) -> None:
         """A model from a file."""
-        if not (file := _onnx_file(self._folder)):
+        file = self._folder / "net.onnx"
+        if not file.exists() and not onnx_file(file, self.size):
             return
         self._run(f"CREATE OR REPLACE MODEL filed FROM '{file}'; OCCLUDE $image STRIDE 8 USING filed")
         self._run("DROP MODEL filed")
@@ -321,9 +295,10 @@ class Soak:
 
         self._db.progress = stop
         try:
-            self._run(f"SET batch_size = 20; {self._text('$image', 'STRIDE 2')}")
+            self._run("SET batch_size = 20")
+            self._map("$image", "STRIDE 2")
         except kdb.Interrupted as error:
-            self._maps += error.partial is not None
+            self.maps += error.partial is not None
         finally:
             self._db.progress = None
             self._run("RESET batch_size")
@@ -349,39 +324,18 @@ class Soak:
             each.join()
 
 
-@functools.cache
-def _onnx_file(folder: Path) -> Path | None:
-    """A small network as ONNX; None where onnx is not installed."""
-    try:
-        from onnx import TensorProto, checker, helper, numpy_helper, save
-    except ImportError:
-        return None
-    draw = np.random.default_rng(0)
-    weights = {"w": draw.standard_normal((5, 3, 3, 3)), "v": draw.standard_normal((5, 4))}
-    nodes = [
-        helper.make_node("Conv", ["x", "w"], ["a"], kernel_shape=[3, 3]),
-        helper.make_node("Relu", ["a"], ["b"]),
-        helper.make_node("GlobalAveragePool", ["b"], ["c"]),
-        helper.make_node("Flatten", ["c"], ["d"]),
-        helper.make_node("MatMul", ["d", "v"], ["y"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "net",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, *Soak.size])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])],
-        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 9
-    checker.check_model(model)
-    save(model, folder / "net.onnx")
-    return folder / "net.onnx"
+@contextmanager
+def soaking(folder: Path, seed: int) -> Iterator[Soak]:
+    """One that can take steps inside the context."""
+    soak = Soak(folder, seed)
+    with exported_once([*soak.networks, *soak.broken.values()]):
+        soak.models()
+        yield soak
 
 
-STEPS = tuple(name for name in vars(Soak) if not name.startswith("_") and name != "size")
-RARE = {"new_session": 0.1, "tuned": 0.2, "models": 0.5}
-"""How often these come, relative to others."""
+STEPS = tuple(name for name in vars(Soak) if not name.startswith("_") and callable(getattr(Soak, name)))
+RARE = {"new_session": 0.1, "tuned": 0.2, "models": 0.5, "changed_model": 0.01, "onnx": 0.01}
+"""How often these come, relative to others; the last two are exported each time."""
 
 
 def resident() -> int:
@@ -409,22 +363,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     draw = np.random.default_rng(options.seed)
     weights = np.array([RARE.get(step, 1.0) for step in options.only])
-    done: Counter[str] = Counter()
+    done = 0
     raw: dict[str, str] = {}
     start = said = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        soak = Soak(Path(folder), options.seed)
-        while time.monotonic() < start + 60 * options.minutes:
+    end = start + 60 * options.minutes
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder, soaking(Path(folder), options.seed) as soak:
+        while said < end:
             step = str(draw.choice(options.only, p=weights / weights.sum()))
             try:
                 getattr(soak, step)()
             except Exception as error:  # none may come; each is told with the step, once
                 raw[step] = f"{type(error).__name__}: {error}"
-            done[step] += 1
-            if time.monotonic() >= said + options.every:
-                said += options.every
-                line = {"seconds": round(said - start), **sample(), "maps": soak._maps, "steps": done.total()}
-                print(json.dumps({**line, "raw": raw}), flush=True)
+            done += 1
+            now = time.monotonic()
+            if now >= min(said + options.every, end):
+                said = now
+                line = {"seconds": round(now - start), **sample(), "maps": soak.maps, "steps": done, "raw": raw}
+                print(json.dumps(line), flush=True)
     return 0
 
 
