@@ -54,11 +54,21 @@ class Covered:
         return markdown_table(["folder", "lines", "run by tests", "share"], rows)
 
 
+def current() -> bool:
+    """Whether the last run was of the code of kdb and of the tests as it is."""
+    return _STAMP.exists() and _STAMP.read_text() == _stamp()
+
+
 def load() -> Covered:
-    """Of the last run, if the code of kdb and of the tests is what it was; else of a new one."""
-    if not _STAMP.exists() or _STAMP.read_text() != _stamp():
+    """Of the last run if that is :func:`current`, else of a new one, which takes as long as all tests and more."""
+    if not current():
         print("The tests are run under coverage.", flush=True)
         collect(())
+    return read()
+
+
+def read() -> Covered:
+    """Of the last run, which must be of the code of kdb as it is."""
     seconds = dict(_passed(_TIMES))
     data = CoverageData(str(_DATA))
     data.read()
@@ -117,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.robustness.covered", description=__doc__)
     parser.add_argument("tests", nargs="*", help="files, folders or node ids; all tests if left out")
     collect(parser.parse_args(arguments).tests)
-    print(load().by_folder())
+    print(read().by_folder())
     return 0
 
 

@@ -225,7 +225,8 @@ def report(rows: Sequence[Row]) -> str:
     ]
     if survivors:
         parts += ["Not noticed:", markdown_table(["where", "kind", "before", "after"], survivors)]
-    parts += ["The lines of kdb that tests run in their own process:", _covered().by_folder()]
+    if covered.current():
+        parts += ["The lines of kdb that tests run in their own process:", _covered().by_folder()]
     return "\n\n".join(part.rstrip() for part in parts)
 
 
@@ -256,4 +257,4 @@ DESCRIPTION = f"""\
 that run the line are run with each, those of the same folder and the fastest first, up to {sum(CHUNKS):.0f} seconds of
 them, until one fails or hangs; it must pass without the change."""
 
-PART = Part("mutants", "Mutants", cases, examined, report, failures, totals)
+PART = Part("mutants", "Mutants", cases, examined, report, failures, totals, depends=("tests/**/*.py",))

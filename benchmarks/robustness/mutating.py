@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
-_SWAPS: dict[type[ast.AST], ast.AST] = {
+_COMPARISONS: dict[type[ast.cmpop], ast.cmpop] = {
     ast.Lt: ast.LtE(),
     ast.LtE: ast.Lt(),
     ast.Gt: ast.GtE(),
@@ -23,11 +23,9 @@ _SWAPS: dict[type[ast.AST], ast.AST] = {
     ast.IsNot: ast.Is(),
     ast.In: ast.NotIn(),
     ast.NotIn: ast.In(),
-    ast.Add: ast.Sub(),
-    ast.Sub: ast.Add(),
-    ast.And: ast.Or(),
-    ast.Or: ast.And(),
 }
+_SUMS: dict[type[ast.operator], ast.operator] = {ast.Add: ast.Sub(), ast.Sub: ast.Add()}
+_JOINTS: dict[type[ast.boolop], ast.boolop] = {ast.And: ast.Or(), ast.Or: ast.And()}
 _NEGATED_BY_SWAP = (ast.Eq, ast.NotEq, ast.Is, ast.IsNot, ast.In, ast.NotIn)
 _HARMLESS_KEYWORDS = {"strict", "copy", "stacklevel"}
 _HARMLESS_CALLS = {"debug", "cast", "isinstance"}
@@ -134,13 +132,12 @@ def _own(node: ast.AST) -> Iterator[_Change]:
     match node:
         case ast.Compare():
             for i, operator in enumerate(node.ops):
-                if type(operator) in _SWAPS:
-                    ops = [*node.ops[:i], _SWAPS[type(operator)], *node.ops[i + 1 :]]
-                    yield _Change(node, "comparison", _text(ast.Compare(node.left, ops, node.comparators)))
+                ops = [*node.ops[:i], _COMPARISONS[type(operator)], *node.ops[i + 1 :]]
+                yield _Change(node, "comparison", _text(ast.Compare(node.left, ops, node.comparators)))
         case ast.BinOp(op=ast.Add() | ast.Sub()) if not (_is_text(node.left) or _is_text(node.right)):
-            yield _Change(node, "plus and minus", _text(ast.BinOp(node.left, _SWAPS[type(node.op)], node.right)))
+            yield _Change(node, "plus and minus", _text(ast.BinOp(node.left, _SUMS[type(node.op)], node.right)))
         case ast.BoolOp():
-            yield _Change(node, "and and or", _text(ast.BoolOp(_SWAPS[type(node.op)], node.values)))
+            yield _Change(node, "and and or", _text(ast.BoolOp(_JOINTS[type(node.op)], node.values)))
         case ast.Constant():
             yield from _constant(node)
         case ast.Return(value=ast.expr() as value) if ast.unparse(value) != "None":

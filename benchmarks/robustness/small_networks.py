@@ -17,13 +17,15 @@ from kdb.frontends import torch_export
 
 def network(draw: np.random.Generator, size: tuple[int, int]) -> nn.Module:
     """A random convolutional classifier of four classes, for RGB images of ``size``."""
-    width, parts = int(draw.integers(3, 9)), []
+    width = int(draw.integers(3, 9))
+    parts: list[nn.Module] = []
     inner = 3
     for _ in range(int(draw.integers(1, 4))):
         kernel, stride = int(draw.choice([1, 3, 5])), int(draw.integers(1, 3))
         activation = [nn.ReLU, nn.SiLU, nn.GELU, nn.Hardswish][draw.integers(4)]
         parts += [nn.Conv2d(inner, width, kernel, stride, kernel // 2), nn.BatchNorm2d(width), activation()]
-        parts += [[], [nn.MaxPool2d(2)], [nn.AvgPool2d(3, 1, 1)], [_residual(width)], [_gated(width)]][draw.integers(5)]
+        others = [nn.Identity(), nn.MaxPool2d(2), nn.AvgPool2d(3, 1, 1), _residual(width), _gated(width)]
+        parts.append(others[draw.integers(len(others))])
         inner = width
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inner, 4)]
     if draw.integers(2):

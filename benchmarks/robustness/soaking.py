@@ -116,7 +116,7 @@ class Soak:
     # ---- what steps are made of
 
     def _any(self, choices: Sequence[str]) -> str:
-        return choices[self._draw.integers(len(choices))]
+        return choices[int(self._draw.integers(len(choices)))]
 
     def _network(self) -> nn.Module:
         return self.networks[self._draw.integers(NETWORKS)]
@@ -250,6 +250,7 @@ class Soak:
         """kdb.occlude, of a module and of several images."""
         kdb.occlude(self._image, self._network(), patch=4, stride=5, target=[0, 2], score="drop")
         maps = kdb.occlude([self._image] * 2, self._network(), 4, 8, input_size=self.size)
+        assert isinstance(maps, HeatMaps)
         self.maps += 1 + len(list(maps))
 
     def captum(self) -> None:
@@ -305,7 +306,14 @@ class Soak:
 
     def callbacks(self) -> None:
         """A callback that counts, and one that fails."""
-        for reply in (lambda done, total: None, lambda done, total: 1 // 0):
+
+        def count(done: int, total: int) -> None:
+            pass
+
+        def fail(done: int, total: int) -> None:
+            raise ZeroDivisionError
+
+        for reply in (count, fail):
             self._db.progress = reply
             try:
                 self._map("$image", "STRIDE 3")

@@ -193,6 +193,7 @@ def test_too_few_that_are_noticed_are_a_failure(monkeypatch: pytest.MonkeyPatch)
         facts = {"file": "kdb/images/a.py", "line": 3, "kind": "number", "before": "1 | 2", "after": "2", "by": "t"}
         return {"case": f"kdb/images {number}", "outcome": outcome, **facts}
 
+    monkeypatch.setattr(covered, "current", lambda: True)
     monkeypatch.setattr(mutants, "_covered", lambda: Covered({}, {}, {"kdb/images/a.py": (3, 4), "kdb/cli.py": (1, 1)}))
     good = [row(i, KILLED if i % 2 else TIMEOUT) for i in range(9)] + [row(9, SURVIVED)]
     assert mutants.failures(good) == []
