@@ -33,7 +33,7 @@ coverage: $(STAMP)
 	$(PIP) --no-build-isolation --editable '.[timm]'
 	$(BIN)/python -m benchmarks.coverage
 
-# Looks for maps that are wrong without a word; a run that was killed continues where it was.
+# Looks for maps that are wrong without a word, leaks and untested lines; a run that was killed continues where it was.
 robustness: $(STAMP)
 	$(BIN)/python -m benchmarks.robustness
 

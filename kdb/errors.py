@@ -32,17 +32,11 @@ _UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-
 def printable(text: str) -> str:
     """``text`` on one line, as it may be shown: whatever its characters, they are read and nothing else.
 
-    Ends of lines and tabs become spaces; other control characters, bidirectional controls and what XML does not know
-    are written as in Python and JSON, ``\\u001b``; bytes of file names that are not UTF-8, which are lone surrogates in
-    Python, as ``\\xff``.  Names, labels and messages from files go through here before they reach a terminal, a log, a
-    page or a picture.
+    Ends of lines and tabs become spaces; other control characters, bidirectional controls, lone surrogates (bytes of
+    file names that are not UTF-8) and what XML does not know are written as in Python and JSON: ``\\u001b``.  Names,
+    labels and messages from files go through here before they reach a terminal, a log, a page or a picture.
     """
-    return _UNSHOWN.sub(_written, " ".join(text.splitlines()).replace("\t", " "))
-
-
-def _written(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+    return _UNSHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", " ".join(text.splitlines()).replace("\t", " "))
 
 
 class _Shown(BaseException):

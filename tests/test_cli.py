@@ -407,7 +407,7 @@ class TestStreams:
         out.flush()
         err.flush()
         assert b"threads  1" in out.buffer.getvalue()  # type: ignore[attr-defined]
-        assert rb"K\xe4\xff.png" in err.buffer.getvalue()  # type: ignore[attr-defined]
+        assert rb"K\xe4\udcff.png" in err.buffer.getvalue()  # type: ignore[attr-defined]
 
     def test_closed_ones(self, main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "stdin", None)

@@ -18,9 +18,9 @@ def main(arguments: Sequence[str] | None = None, parts: Sequence[Part] = PARTS, 
     """The command; returns 0 if nothing is wrong, else 1."""
     options = _options(arguments, parts)
     chosen = [part for part in parts if options.only is None or part.name in options.only]
-    digest = code()
     found: dict[str, list[Row]] = {}
     for part in chosen:
+        digest = code(part.depends)
         rows = Rows(part.name, None if options.resume else digest, cache)
         if options.fresh:
             rows.forget()
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None, parts: Sequence[Part] = PARTS, 
 
 
 def _options(arguments: Sequence[str] | None, parts: Sequence[Part]) -> argparse.Namespace:
-    description = "Look for maps that are wrong without a word."
+    description = "Look for maps that are wrong without a word, for leaks, and for lines that no test would miss."
     parser = argparse.ArgumentParser(prog="python -m benchmarks.robustness", description=description)
     parser.add_argument("--only", nargs="+", choices=[part.name for part in parts], help="these parts alone")
     which = parser.add_mutually_exclusive_group()
@@ -63,7 +63,17 @@ def _line(row: Row) -> str:
 
 
 def _said(key: str, value: object) -> bool:
-    return key in ("outcome", "error", "warned", "problem", "seconds", "size", "fault") and value not in (None, "")
+    return key in (
+        "outcome",
+        "error",
+        "warned",
+        "problem",
+        "seconds",
+        "size",
+        "fault",
+        "file",
+        "line",
+    ) and value not in (None, "")
 
 
 def _counts(part: Part, rows: Sequence[Row]) -> str:

@@ -37,6 +37,7 @@ class Part:
         report: the section in Markdown, from the rows of all cases that were run.
         failures: what is wrong, one text each; empty if all is as it should be.
         totals: counts for the report's table of contents and its JSON.
+        depends: globs of files, besides kdb and this examination, that its rows depend on.
     """
 
     name: str
@@ -46,13 +47,16 @@ class Part:
     report: Callable[[Sequence[Row]], str]
     failures: Callable[[Sequence[Row]], list[str]]
     totals: Callable[[Sequence[Row]], dict[str, Any]]
+    depends: tuple[str, ...] = ()
 
 
-def code() -> str:
-    """A digest of what rows depend on: the code of kdb and of this examination, the versions of kdb and torch."""
+def code(depends: Sequence[str] = ()) -> str:
+    """A digest of what rows depend on: the code of kdb, of this examination and of ``depends``, globs of more files;
+    the versions of kdb and torch.
+    """
     digest = hashlib.sha256(repr((kdb.__version__, torch.__version__)).encode())
-    files = [*ROOT.glob("kdb/**/*.py"), *ROOT.glob("benchmarks/robustness/*.py"), ROOT / "benchmarks" / "oracle.py"]
-    for file in sorted(files):
+    globs = ("kdb/**/*.py", "benchmarks/robustness/*.py", "benchmarks/oracle.py", *depends)
+    for file in sorted({file for each in globs for file in ROOT.glob(each)}):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

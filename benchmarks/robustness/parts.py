@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.robustness import cancelling, crashes, fuzzed, modules, sabotage, stale
+from benchmarks.robustness import cancelling, crashes, fuzzed, memory, modules, mutants, sabotage, soak, stale
 from benchmarks.robustness.part import Part
 
 PARTS: tuple[Part, ...] = (
@@ -13,4 +13,7 @@ PARTS: tuple[Part, ...] = (
     fuzzed.QUERIES,
     fuzzed.FILES,
     crashes.PART,
+    memory.PART,
+    soak.PART,
+    mutants.PART,
 )

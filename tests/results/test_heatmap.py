@@ -32,7 +32,7 @@ from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning
 from kdb.results.files import file_format, write_result
 from kdb.results.maps import HeatMap, HeatMaps, Stats
 from kdb.results.npz import FORMAT
-from kdb.results.render import MAX_PANELS, colour_scale, draw
+from kdb.results.render import MAX_PANELS, PANEL_INCHES, colour_scale, draw
 from kdb.results.tables import Table
 
 STATS = Stats(
@@ -362,7 +362,16 @@ def test_a_probability_of_one_that_rounded_up_is_still_one() -> None:
     assert colour_scale("probability", above, np.zeros(1, np.float32)) == ("jet_r", 0.75 * above, 1.0)
 
 
-@pytest.mark.parametrize(("values", "extend"), [([0.4, 0.6], "neither"), ([0.1, 0.5], "min"), ([0.1, 0.9], "both")])
+@pytest.mark.parametrize(
+    ("values", "extend"),
+    [
+        ([0.4, 0.6], "neither"),
+        ([0.375, 0.625], "neither"),
+        ([0.1, 0.5], "min"),
+        ([0.5, 0.9], "max"),
+        ([0.1, 0.9], "both"),
+    ],
+)
 def test_the_colour_bar_says_that_values_go_beyond_it(values: list[float], extend: str) -> None:
     hm = heat_map(values, [[0, 0], [4, 6]], grid=(8, 10), patch=(4, 4))
     assert draw(hm).axes[0].images[1].colorbar.extend == extend
@@ -432,6 +441,39 @@ def test_of_very_many_classes_those_of_highest_baseline_are_drawn() -> None:
     titles = [ax.get_title().splitlines()[0] for ax in figure.axes if ax.get_title()]
     assert titles == [f"class {i} ({i})" for i in range(count) if i not in (0, 7)]
     assert f"{MAX_PANELS} of {count} classes" in figure.get_suptitle()
+
+
+def test_as_many_classes_as_there_are_panels_need_no_word() -> None:
+    figure = several(MAX_PANELS).plot()
+    assert figure.get_suptitle() == ""
+    assert len([ax for ax in figure.axes if ax.get_title()]) == MAX_PANELS
+
+
+@pytest.mark.parametrize(
+    ("count", "rows", "columns"), [(1, 1, 1), (2, 1, 2), (3, 1, 3), (4, 2, 2), (5, 2, 3), (7, 3, 3)]
+)
+def test_panels_fill_rows_and_are_of_one_size(count: int, rows: int, columns: int) -> None:
+    figure = several(count).plot()
+    panels = [ax for ax in figure.axes if ax.get_title()]
+    specs = [ax.get_subplotspec().get_geometry() for ax in panels]
+    assert [(*spec[:2], spec[2]) for spec in specs] == [(rows, columns, i) for i in range(count)]
+    longer = PANEL_INCHES if count == 1 else 0.7 * PANEL_INCHES
+    size = longer + 1.5, 0.8 * longer + 1  # of an image of 8 x 10, with room for the bar and the title
+    assert figure.get_size_inches() / (columns, rows) == pytest.approx(size)
+
+
+@pytest.mark.parametrize("grid", [(8, 10), (60, 8)])
+def test_the_colour_bar_is_a_strip_beside_the_map(grid: tuple[int, int]) -> None:
+    figure = heat_map([0.4, 0.6], [[0, 0], [4, 4]], grid=grid, patch=(4, 4)).plot()
+    figure.draw_without_rendering()
+    panel = figure.axes[0]
+    bar = panel.images[1].colorbar.ax
+    shown, strip = panel.get_window_extent(), bar.get_window_extent()
+    assert shown.width / shown.height == pytest.approx(grid[1] / grid[0], rel=0.02)  # the image's shape
+    assert (strip.y0, strip.y1) == pytest.approx((shown.y0, shown.y1), abs=2)
+    assert 0.02 < strip.width / max(shown.width, shown.height) < 0.08
+    assert shown.x1 < strip.x0 < shown.x1 + strip.width
+    assert bar.get_ylabel() and panel.get_xlabel() == "x (pixels)" and panel.get_ylabel() == "y (pixels)"
 
 
 def test_plot_draws_on_the_axes_given() -> None:

@@ -54,16 +54,16 @@ def test_results(db: Session, folder: Path) -> None:
         texts += [repr(shown), shown._repr_html_()]
     for text in texts:
         text.encode()
-    assert r"n\xff.png" in texts[0] and r"n\xff.png" in str(verified)
+    assert r"n\udcff.png" in texts[0] and r"n\udcff.png" in str(verified)
 
 
 @pytest.mark.parametrize(
     ("statement", "said"),
     [
-        (f"OCCLUDE '/no/{NAME}' {QUERY}", r"cannot read '/no/n\xff.png': no such file"),
-        (f"OCCLUDE '/no/*{NAME}' {QUERY}", r"no file matches '/no/*n\xff.png'"),
-        (f"OCCLUDE cat {QUERY} INTO '/{NAME[1]}/a.png'", r"there is no folder '/\xff'"),
-        (f"CREATE MODEL m FROM '/no/{NAME[1]}.pt'", r"there is no file '/no/\xff.pt'"),
+        (f"OCCLUDE '/no/{NAME}' {QUERY}", r"cannot read '/no/n\udcff.png': no such file"),
+        (f"OCCLUDE '/no/*{NAME}' {QUERY}", r"no file matches '/no/*n\udcff.png'"),
+        (f"OCCLUDE cat {QUERY} INTO '/{NAME[1]}/a.png'", r"there is no folder '/\udcff'"),
+        (f"CREATE MODEL m FROM '/no/{NAME[1]}.pt'", r"there is no file '/no/\udcff.pt'"),
         (f"OCCLUDE 'a.png' {NAME[1]}", r"did not expect"),
     ],
 )

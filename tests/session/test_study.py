@@ -253,7 +253,7 @@ class TestWriting:
         odd = weights.rename(tmp_path / "n\udcff.pt")
         with kdb.connect(path) as db:
             db.execute("SET seed = 1")
-            with pytest.raises(kdb.BindError, match=r"'.*n\\xff.pt' is none: rename the file") as told:
+            with pytest.raises(kdb.BindError, match=r"'.*n\\udcff.pt' is none: rename the file") as told:
                 db.execute("CREATE MODEL net FROM $path (arch = 'resnet18', input = 32)".replace("$path", f"'{odd}'"))
             str(told.value).encode()
         assert path.exists() and Study(path).settings() == {"seed": 1}
