@@ -17,7 +17,7 @@ from kdb.execution.cancellation import Doubts
 from kdb.execution.engine import Engine, Progress
 from kdb.execution.executor import Sink
 from kdb.execution.stages import Occlusion
-from kdb.execution.verification import Checked, CheckFailed, Reference, Rows, allowed, chosen, wanted, worst
+from kdb.execution.verification import OTHERS, Checked, CheckFailed, Reference, Rows, allowed, chosen, wanted, worst
 from kdb.execution.views import MaterializedViews
 from kdb.frontends.check import agree
 from kdb.geometry import IntArray, Size
@@ -119,14 +119,20 @@ class Occluder:
         places = (self._positions + np.stack([below, 0 * below], axis=1)[:, None]).reshape(-1, 2)
         ends = [int(batch[at]) for batch in self._planned.physical.logical.batches for at in (0, -1)]
         at = chosen(numbers, doubts.reshape(-1), count, settings["seed"], places, ends=ends)
-        images = [occlusions[i // n].applied(viewed.image, self._positions[[i % n]], self._patch) for i in at]
+
+        def occluded(which: IntArray) -> Array:
+            parts = [occlusions[i // n].applied(viewed.image, self._positions[[i % n]], self._patch) for i in which]
+            return np.concatenate(parts)
+
+        others = np.random.default_rng(settings["seed"]).permutation(doubts.size)[:OTHERS]
         ratios = worst(
             self._reference,
             rows,
-            np.concatenate([viewed.image[None], *images]),
+            np.concatenate([viewed.image[None], occluded(at)]),
             np.concatenate([unmodified, numbers[:, at]], axis=1),
             allowed(np.concatenate([unmodified, numbers], axis=1)),
             settings["threads"],
+            lambda: occluded(others),
         )
         checked = Checked(len(at), float(ratios.max()))
         if checked.failed:

@@ -40,6 +40,8 @@ REMEMBERED = 4096
 """Comparisons of unmodified images that are remembered."""
 AT_ONCE = 16
 """Images that the model itself takes at a time."""
+OTHERS = 32
+"""Positions at which the model's own error is looked for before a check fails."""
 USUAL = 6
 """Positions that are compared, unless the setting says how many."""
 
@@ -171,37 +173,49 @@ class Compared:
 
 
 def worst(
-    reference: Reference, rows: Callable[[Rows], Rows], images: Array, found: Rows, most: Rows, threads: int
+    reference: Reference,
+    rows: Callable[[Rows], Rows],
+    images: Array,
+    found: Rows,
+    most: Rows,
+    threads: int,
+    others: Callable[[], Array] | None = None,
 ) -> Rows:
     """[n]: for each of the ``images`` [n, H, W, C] the worst difference of ``found`` [rows, n] over ``most`` [rows].
 
     ``rows`` makes the rows [rows, n] of logits [n, K].  Above :data:`DOUBT` the model in float64 decides, and twice
     the model's own error in float32 is allowed too; where it does not run in float64, or that does not suffice, also
-    twice what it gives otherwise for one image at a time.
+    twice what it gives otherwise for one image at a time; and before the check fails, the largest such error over the
+    ``others``, images [m, H, W, C] of the same map, since a model that rounds coarsely may do so at some alone.
     """
 
-    def logits(size: int) -> Rows:
-        found = []
+    def logits(images: Array, size: int) -> Rows:
+        given = []
         for part in _parts(images, size):
             checkpoint()
-            found.append(reference.logits(part))
-        return rows(np.concatenate(found))
+            given.append(reference.logits(part))
+        return rows(np.concatenate(given))
 
-    with all_threads(threads), reference.several():
-        own = truth = logits(AT_ONCE)
-        ratios = _over(found - truth, most)
-        if (ratios <= DOUBT).all():
-            return ratios
-        noise = np.zeros_like(most)
+    def in_float64(images: Array) -> Rows | None:
         exact = [reference.in_float64(part) for part in _parts(images, AT_ONCE)]
         there = [part for part in exact if part is not None]
-        if len(there) == len(exact):
-            truth = rows(np.concatenate(there))
-            noise = _noise(own - truth)
-            ratios = _over(found - truth, np.maximum(most, 2 * noise))
-            if (ratios <= 1).all():
-                return ratios
-        noise = np.maximum(noise, _noise(logits(1) - own))
+        return rows(np.concatenate(there)) if len(there) == len(exact) else None
+
+    with all_threads(threads), reference.several():
+        own = logits(images, AT_ONCE)
+        if (ratios := _over(found - own, most)).max() <= DOUBT:
+            return ratios
+        exact = in_float64(images)
+        truth, noise = own, np.zeros_like(most)
+        if exact is not None:
+            truth, noise = exact, _noise(own - exact)
+        if exact is None or _over(found - truth, np.maximum(most, 2 * noise)).max() > 1:
+            noise = np.maximum(noise, _noise(logits(images, 1) - own))
+        if others is not None and _over(found - truth, np.maximum(most, 2 * noise)).max() > 1:
+            images = others()
+            own, exact = logits(images, AT_ONCE), in_float64(images)
+            errors = [_noise(logits(images, 1) - own), *([] if exact is None else [_noise(own - exact)])]
+            noise = np.maximum.reduce([noise, *errors])
     return _over(found - truth, np.maximum(most, 2 * noise))
 
 

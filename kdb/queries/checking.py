@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from kdb.execution.engine import Engine, Planned
-from kdb.execution.verification import Checked, Row, Rows, allowed, chosen, wanted, worst
+from kdb.execution.verification import OTHERS, Checked, Row, Rows, allowed, chosen, wanted, worst
 from kdb.geometry import IntArray
 from kdb.kernels.base import Array
 from kdb.queries.bind import BoundQuery, ImageQuery
@@ -81,12 +82,13 @@ class Evidence:
         new = np.array([cell for cell in cells.tolist() if cell not in self._compared], np.int64)
         first = self._unmodified is None
         if first or len(new):
-            images = self._query.occlusion().applied(self._image, bound.selection.positions[new], bound.patch)
+            images = self._occluded(new)
             images = np.concatenate([self._image[None], images]) if first else images
             found = np.stack([row[new] for row in rows]).astype(np.float64)
             found = np.concatenate([unmodified, found], axis=1) if first else found
             most = allowed(np.append(own, row) for own, row in zip(unmodified, rows, strict=True))
-            ratios = worst(bound.traced.reference, scorer.rows, images, found, most, settings["threads"]).tolist()
+            threads, others = settings["threads"], partial(self._others, settings["seed"])
+            ratios = worst(bound.traced.reference, scorer.rows, images, found, most, threads, others).tolist()
             if first:
                 self._unmodified = ratios.pop(0)
                 self._engine.compared.note(key, self._unmodified)
@@ -95,6 +97,14 @@ class Evidence:
         there = [self._compared[cell] for cell in cells.tolist()]
         cell = int(cells[np.argmax(there)]) if there else None
         return Verdict(Checked(len(cells), max([*there, self._unmodified])), self._unmodified, cell)
+
+    def _occluded(self, cells: IntArray) -> Array:
+        """The images [n, H, W, C] at some of the positions."""
+        bound = self._query.bound
+        return self._query.occlusion().applied(self._image, bound.selection.positions[cells], bound.patch)
+
+    def _others(self, seed: int) -> Array:
+        return self._occluded(np.random.default_rng(seed).permutation(len(self._doubts))[:OTHERS])
 
     def _ends(self) -> list[int]:
         """The cells that are first or last in a batch."""

@@ -206,6 +206,30 @@ def test_what_is_allowed_is_what_exact_promises(seed: int) -> None:
     np.testing.assert_allclose(allowed(np.full((1, 5), 7.0)), FLAT * 7)
 
 
+def test_before_a_check_fails_the_models_own_error_is_looked_for_elsewhere() -> None:
+    """The model is off at some images alone, which are not among those that are compared."""
+    coarse, exact = np.array([5.0, 5.0, 5.01]), np.full(3, 5.0)
+    images = np.arange(3.0, dtype=np.float32).reshape(3, 1, 1, 1)
+    asked = []
+
+    def others() -> np.ndarray:
+        asked.append(1)
+        return images[1:]
+
+    def of(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda given: values[given.reshape(-1).astype(int)][:, None]
+
+    reference = SimpleNamespace(logits=of(coarse), in_float64=of(exact), several=nullcontext)
+
+    def ratio(off: float) -> float:
+        most, found = np.array([1e-3]), exact[None, :2] + off
+        return float(worst(reference, lambda z: z.T, images[:2], found, most, 1, others).max())  # type: ignore[arg-type]
+
+    assert ratio(0.9e-3) == pytest.approx(0.9) and not asked
+    assert ratio(0.019) == pytest.approx(0.95) and asked
+    assert ratio(0.021) == pytest.approx(1.05)
+
+
 @pytest.mark.parametrize("in_float64", [True, False])
 def test_in_doubt_twice_the_models_own_error_is_allowed(in_float64: bool) -> None:
     """The model is off by ``own`` in float32; what is found may be off by twice as much, and no more."""
