@@ -98,7 +98,9 @@ class Explain:
         bound = bind(query, self.arguments, self.catalog)
         planned, note = planning.first_round(engine, bound)
         check = checking.planned(engine, bound, planned)
-        explained = explain(str(query), planned.physical, planned.history, planned.context, note, check=check)
+        explained = explain(
+            str(query), planned.physical, planned.history, planned.context, note, check=check, taken=planned.memory
+        )
         return render(explained, "text")
 
 

@@ -95,7 +95,7 @@ def test_reading_is_interrupted_at_once(folded: bool, tmp_path: Path) -> None:
     names = ["x" if not folded else "one", *(f"t{i}" for i in range(20_000))]
     steps = [node("Relu", a, b) for a, b in itertools.pairwise(names)]
     path = saved(model([*steps, node("Add", f"x {names[-1]}", "y")], weights=LARGE), tmp_path)
-    timer = threading.Timer(0.7, lambda: signal.raise_signal(signal.SIGINT))
+    timer = threading.Timer(0.1, lambda: signal.raise_signal(signal.SIGINT))
     timer.start()
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):

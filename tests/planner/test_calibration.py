@@ -41,7 +41,7 @@ def test_calibrate_measures_every_kind_of_work_and_is_kept(
         file.write_bytes(damaged)
         caplog.clear()
         assert calibration.kept(calibration.machine(1)) is None
-        assert [(each.levelname, each.args) for each in caplog.records] == [("WARNING", (file,))]
+        assert [(each.levelname, each.args) for each in caplog.records] == [("WARNING", (str(file),))]
 
 
 def test_rates_between_two_widths() -> None:

@@ -79,7 +79,7 @@ class TestTheRule:
         planned = engine.plan(traced, positions, Size(*patch), Permissions(freeze_context=True))
         plan = planned.physical
         assert plan.logical.frozen
-        views, _ = engine.materialize(plan, "net", image)
+        views, _ = engine.materialize(planned, "net", image)
         found = np.full((len(plan.logical.positions), 4), np.nan)
 
         def take(members: np.ndarray, logits: Array) -> None:

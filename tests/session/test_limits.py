@@ -83,8 +83,17 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "convolve", slowed)
 
 
+@pytest.fixture(autouse=True)
+def of_others() -> None:
+    """Threads of other tests, whose results are still there."""
+    OTHERS[:] = threading.enumerate()
+
+
+OTHERS: list[threading.Thread] = []
+
+
 def workers() -> int:
-    return sum(thread.name.startswith("kdb-") for thread in threading.enumerate())
+    return sum(thread.name.startswith("kdb-") for thread in threading.enumerate() if thread not in OTHERS)
 
 
 class TestStatementTimeout:

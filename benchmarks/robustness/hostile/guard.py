@@ -150,7 +150,8 @@ def watched(prepare: Prepare, seed: int, count: int) -> Found:
 def _watch(target: str, seed: int, first: int, count: int, found: Found) -> int:
     """Watch one process; returns the number of the last attempt that it made."""
     with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "HOME": folder, "TMPDIR": folder, "KDB_CACHE": str(Path(folder) / "cache")}
+        environment = {**os.environ, "HOME": folder, "TMPDIR": folder, "KDB_CACHE": f"{folder}/cache"}
+        environment["TORCHINDUCTOR_CACHE_DIR"] = f"{folder}/inductor"  # which its exporter makes
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         command = [sys.executable, "-m", __spec__.name, target, str(seed), str(first), str(count)]
         with (
