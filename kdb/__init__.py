@@ -28,7 +28,8 @@ from kdb.version import __version__
 
 if TYPE_CHECKING:
     from kdb import captum
-    from kdb.results.maps import HeatMap, HeatMaps
+    from kdb.results.maps import HeatMap
+    from kdb.results.several import HeatMaps
     from kdb.results.tables import Table
     from kdb.session.session import Session, connect
     from kdb.session.shortcut import occlude
@@ -58,7 +59,7 @@ logging.getLogger("kdb").addHandler(logging.NullHandler())
 
 _HOMES = {  # the module of each name that is imported when first used
     "HeatMap": "kdb.results.maps",
-    "HeatMaps": "kdb.results.maps",
+    "HeatMaps": "kdb.results.several",
     "Session": "kdb.session.session",
     "connect": "kdb.session.session",
     "occlude": "kdb.session.shortcut",

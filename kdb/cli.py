@@ -124,7 +124,8 @@ class Client:
     def show(self, result: Result) -> int:
         """Print a result, and return the exit status: 1 if one of several images failed."""
         from kdb.results import exports
-        from kdb.results.maps import HeatMap, HeatMaps
+        from kdb.results.maps import HeatMap
+        from kdb.results.several import HeatMaps
 
         status = 0
         if self.form != "text":

@@ -28,7 +28,8 @@ from kdb import cli
 from kdb.cli import Client, shell, summary
 from kdb.errors import Interrupted, VerificationWarning
 from kdb.results import exports
-from kdb.results.maps import HeatMap, HeatMaps
+from kdb.results.maps import HeatMap
+from kdb.results.several import HeatMaps
 from kdb.results.tables import Table
 from kdb.session.session import Session
 from kdb.system import progress

@@ -16,8 +16,8 @@ from PIL import Image
 import kdb
 from kdb.cli import Client, summary
 from kdb.errors import BindError, Error, ModelError, OmissionWarning, ParseError, printable
-from kdb.results.maps import HeatMaps
 from kdb.results.render import write
+from kdb.results.several import HeatMaps
 from kdb.results.tables import Headed, PlanText, Table
 from tests.results.test_heatmap import STATS, small
 

@@ -23,7 +23,8 @@ from benchmarks.memory import peak_bytes
 from benchmarks.robustness.part import ROOT, Part, Row
 from benchmarks.robustness.soaking import resident
 from benchmarks.timing import markdown_table
-from kdb.results.maps import HeatMap, HeatMaps
+from kdb.results.maps import HeatMap
+from kdb.results.several import HeatMaps
 from kdb.session.session import Session
 
 CLASSES, SIDE = 1000, 203

@@ -33,7 +33,8 @@ import kdb
 from benchmarks import photos
 from benchmarks.robustness.small_networks import broken_networks, exported_once, network, onnx_file
 from kdb.captum import Occlusion
-from kdb.results.maps import HeatMap, HeatMaps
+from kdb.results.maps import HeatMap
+from kdb.results.several import HeatMaps
 from kdb.session.session import Session
 
 NETWORKS = 24

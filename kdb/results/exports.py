@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from kdb.errors import Error
-from kdb.results.maps import HeatMap, HeatMaps
+from kdb.results.maps import HeatMap
+from kdb.results.several import HeatMaps
 from kdb.results.tables import Headed, PlanText, Table
 
 CELLS = ("image", "class_index", "label", "y", "x", "score")

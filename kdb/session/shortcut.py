@@ -18,7 +18,8 @@ from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models.zoo import MODEL_KEYWORDS, RESOLVE_OPTIONS
 from kdb.queries.fill import GRAYS
-from kdb.results.maps import HeatMap, HeatMaps, Score
+from kdb.results.maps import HeatMap, Score
+from kdb.results.several import HeatMaps
 from kdb.session.environment import Environment
 from kdb.session.statements import Statements
 from kdb.session.study import Study

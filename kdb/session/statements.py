@@ -24,7 +24,8 @@ from kdb.queries import checking, clauses, evaluation, planning, sources
 from kdb.queries.bind import ImageQuery
 from kdb.queries.sources import Found
 from kdb.results.files import files_of_several, filled_in
-from kdb.results.maps import HeatMap, HeatMaps
+from kdb.results.maps import HeatMap
+from kdb.results.several import HeatMaps
 from kdb.results.tables import PlanText, Table
 from kdb.sampling.choose import DEFAULT_SSIM
 from kdb.session import remaking, tuning, verifying

@@ -20,7 +20,8 @@ from kdb.models.catalog import Catalog
 from kdb.planner.permissions import EXACT, Permissions
 from kdb.queries import bind
 from kdb.queries.planning import low_fidelity
-from kdb.results.maps import HeatMap, HeatMaps
+from kdb.results.maps import HeatMap
+from kdb.results.several import HeatMaps
 
 SIDE = 24
 

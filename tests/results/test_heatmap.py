@@ -30,9 +30,10 @@ from PIL import Image
 import kdb
 from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning
 from kdb.results.files import file_format, write_result
-from kdb.results.maps import HeatMap, HeatMaps, Stats
+from kdb.results.maps import HeatMap, Stats
 from kdb.results.npz import FORMAT
 from kdb.results.render import MAX_PANELS, PANEL_INCHES, colour_scale, draw
+from kdb.results.several import HeatMaps
 from kdb.results.tables import Table
 
 STATS = Stats(

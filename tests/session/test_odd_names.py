@@ -13,7 +13,8 @@ from PIL import Image
 from torch import nn
 
 import kdb
-from kdb.results.maps import HeatMap, HeatMaps
+from kdb.results.maps import HeatMap
+from kdb.results.several import HeatMaps
 from kdb.session.session import Session
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")

@@ -17,7 +17,8 @@ from torch import nn
 import kdb
 from kdb.errors import BindError
 from kdb.models.torchvision_compat import import_torchvision
-from kdb.results.maps import HeatMap, HeatMaps
+from kdb.results.maps import HeatMap
+from kdb.results.several import HeatMaps
 from kdb.session.session import Session
 
 QUERY = "WITH patch(8, 8) STRIDE 8 USING net"

@@ -26,7 +26,8 @@ from benchmarks import photos
 from benchmarks.calibrated import calibrate
 from kdb.errors import BindError, Error, ExecutionError, Interrupted, ModelError, ParseError, UnknownName
 from kdb.planner.rules import RULES
-from kdb.results.maps import HeatMap, HeatMaps
+from kdb.results.maps import HeatMap
+from kdb.results.several import HeatMaps
 from kdb.session.session import Session
 from kdb.system.interrupts import deferred
 from tests.support import close

@@ -1,0 +1,188 @@
+"""The heat maps of several images: each is made when it is asked for, and kept as long as somebody holds it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, overload
+from weakref import WeakValueDictionary
+
+from kdb.errors import STOPS, Cancel, Error, Interrupted, OmissionWarning, Timeout
+from kdb.results import render
+from kdb.results.files import FilePath, file_format, files_of_several
+from kdb.results.maps import HeatMap
+from kdb.system.locks import ProcessLock
+
+
+class HeatMaps(Sequence[HeatMap]):
+    """The heat maps of several images, in the order of ``sources``; each is computed when it is asked for.
+
+    A map is kept as long as somebody holds it, and the one that was last asked for by its index; it is the same object
+    as long as it is kept.  Any other is read from the npz file that :meth:`save` or INTO wrote of it, if that is as it
+    was, or else computed again.  Iterating keeps nothing.
+
+    If an image fails, each access to that item, and so an iteration that reaches it, raises the ``Error``; other items
+    are unaffected, and ``outcomes`` goes through all of them without raising.  An item whose computation was
+    interrupted, or took too long, is computed at its next access.  A cancelled one is the partial map, with which an
+    iteration ends.  Threads may share the sequence.
+
+    ``compute`` is called in a ``turn``, a context that one thread at a time is in; it may refuse to be entered.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[str],
+        compute: Callable[[int], HeatMap],
+        turn: Callable[[], AbstractContextManager[None]] | None = None,
+    ) -> None:
+        self.sources = tuple(sources)
+        lock = ProcessLock()
+        self._compute, self._turn = compute, turn or (lambda: lock)
+        self._held: WeakValueDictionary[int, HeatMap] = WeakValueDictionary()
+        self._last: HeatMap | None = None
+        self._computed: set[int] = set()
+        self._errors: dict[int, Error] = {}
+        self._files: dict[int, tuple[Path, tuple[int, int]]] = {}
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    @overload
+    def __getitem__(self, index: int) -> HeatMap: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[HeatMap]: ...
+    def __getitem__(self, index: int | slice) -> HeatMap | list[HeatMap]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        try:
+            self._last = _raised(self._outcome(range(len(self))[index]))
+        except Cancel as cancelled:
+            if cancelled.partial is None:
+                raise
+            self._last = cancelled.partial
+        return self._last
+
+    def __iter__(self) -> Iterator[HeatMap]:
+        return map(_raised, self.outcomes())
+
+    def _outcome(self, index: int) -> HeatMap | Error:
+        known = self._held.get(index) or self._errors.get(index)
+        if known is not None:
+            return known
+        with self._turn():  # no lock of its own, which a thread might hold that waits for its turn
+            found = self._held.get(index) or self._errors.get(index) or self._read(index) or self._made(index)
+            if isinstance(found, HeatMap):
+                self._held[index] = found
+                self._computed.add(index)
+            return found
+
+    def _made(self, index: int) -> HeatMap | Error:
+        try:
+            return self._compute(index)
+        except STOPS:
+            raise
+        except Error as error:
+            self._errors[index] = _bare(error)
+            return error
+
+    def _read(self, index: int) -> HeatMap | None:
+        """The map from its file; None where there is none, or it has been written to since."""
+        path, written = self._files.get(index, (None, None))
+        if path is None or _state(path) != written:
+            return None
+        try:
+            return HeatMap.load(path)
+        except Error:
+            return None
+
+    def outcomes(self) -> Iterator[HeatMap | Error]:
+        """Each image's heat map or error, in order, computed if necessary."""
+        for i in range(len(self)):
+            try:
+                yield self._outcome(i)
+            except Cancel as cancelled:
+                if cancelled.partial is None:
+                    raise
+                yield cancelled.partial
+                return
+
+    @property
+    def errors(self) -> Mapping[int, Error]:
+        """The errors of the images computed so far, by index."""
+        return dict(sorted(self._errors.copy().items()))
+
+    def _succeeded(self, level: int = 3) -> Iterator[tuple[int, HeatMap]]:
+        """The maps that there are, with their indices; the warnings of others are of the ``level``-th caller's line."""
+        for i in range(len(self)):
+            outcome = self._outcome(i)
+            if isinstance(outcome, Error):
+                warnings.warn(f"{self.sources[i]!r} is left out: {outcome}", OmissionWarning, stacklevel=level)
+            else:
+                yield i, outcome
+
+    def save(self, template: str) -> list[Path]:
+        """Save each heat map to ``template``, with ``{stem}`` replaced by its source's file name without extension.
+
+        Images that failed are left out with a warning.  Raises ``ExecutionError``, before anything is computed, for a
+        template without ``{stem}`` or with another placeholder, an unknown extension, and sources that would share a
+        file; and later for a file that cannot be written.  Raises ``Cancel`` where a progress callback does.
+        """
+        return self._write(files_of_several(template, self.sources))
+
+    def save_to(self, paths: Sequence[FilePath]) -> list[Path]:
+        """The same to these files, one for each source; those written, in order."""
+        return self._write(paths)
+
+    def _write(self, paths: Sequence[FilePath]) -> list[Path]:
+        written: list[Path] = []
+        try:
+            for i, heat_map in self._succeeded(level=4):
+                written.append(heat_map.save(paths[i]))
+                if file_format(paths[i]) == "npz":
+                    self._files[i] = written[-1], _state(written[-1])
+                del heat_map  # before the next is computed
+        except (Interrupted, Timeout) as stop:
+            last = f", the last to '{written[-1]}'" if written else ""
+            count = f"{len(written)} of {len(paths)} maps are written{last}"
+            raise type(stop)(f"{stop}; {count}", stop.partial) from stop
+        return written
+
+    def to_dataframe(self) -> Any:
+        """The concatenated data frames of all heat maps; images that failed are left out with a warning."""
+        pandas = render.import_optional("pandas")
+        frames = [heat_map.to_dataframe() for _, heat_map in self._succeeded()]
+        return pandas.concat(frames, ignore_index=True) if frames else pandas.DataFrame(columns=render.FRAME_COLUMNS)
+
+    def _repr_html_(self) -> str:
+        return render.html_of_maps(self.sources, {**self._held, **self._errors}, self._computed)
+
+    def __repr__(self) -> str:
+        computed, failed = len(self._computed), len(self._errors)
+        return f"<HeatMaps of {len(self)} images: {computed} computed, {failed} failed>"
+
+
+def _raised(outcome: HeatMap | Error) -> HeatMap:
+    """A heat map; an error is raised."""
+    if isinstance(outcome, Error):
+        raise outcome.with_traceback(None)  # or each access would lengthen the traceback of the last
+    return outcome
+
+
+def _bare(error: Error) -> Error:
+    """The error without tracebacks, whose frames would keep what they have computed."""
+    each: BaseException | None = error
+    while each is not None:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
+    return error
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """What changes when a file is written to; zeros where it is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
