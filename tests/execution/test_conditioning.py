@@ -29,6 +29,10 @@ class Local(nn.Module):
         return logits
 
 
+def over_channels(y: Tensor, eps: float) -> Tensor:
+    return nn.functional.layer_norm(y.permute(0, 2, 3, 1), (8,), eps=eps).permute(0, 3, 1, 2)
+
+
 pool = nn.functional.avg_pool2d
 NEAR_ZERO = {
     "local generalized mean": lambda y: pool(y.clamp(min=1e-3).pow(3), 4).pow(1 / 3),
@@ -36,6 +40,7 @@ NEAR_ZERO = {
     "log of a mean of powers": lambda y: pool((10 * y).exp(), 4).log(),
     "root": lambda y: (pool(y * y, 4) + 1e-9).sqrt(),
     "quotient": lambda y: 1 / (pool(y, 4) + 1e-6),
+    "layer norm of each cell": lambda y: over_channels(y, 1e-12),
 }
 HARMLESS = {
     "softplus": nn.functional.softplus,
@@ -44,6 +49,7 @@ HARMLESS = {
     "softsign": lambda y: y / (1 + y.abs()),
     "logistic": lambda y: 1 / (1 + (-y).exp()),
     "square": lambda y: y**2,
+    "layer norm of each cell": lambda y: over_channels(y, 1e-6),
 }
 
 

@@ -21,11 +21,16 @@ from kdb.operators.sources import Opaque
 
 SAFE = 1e-2
 """For inputs of at least this value, derivatives are at most some hundreds, like those of other layers."""
+LEAST_EPS = 1e-7
+"""What a normalization adds to the variance, for it to be safe: PyTorch's 1e-5 is, and so is the 1e-6 of ConvNeXt."""
 NEVER_NEGATIVE = frozenset({"abs", "exp", "sigmoid", "softplus", "softmax", "sqrt"})
 
 
 def ill_conditioned(network: Network) -> Node | None:
-    """The first layer on maps that takes a logarithm, root or quotient of values that may come near zero, or None."""
+    """The first layer on maps that takes a logarithm, root or quotient of values that may come near zero, or None.
+
+    A normalization of each cell divides by its deviation.
+    """
     return next((node for node in _magnifying(network) if node.shape.size.area > 1), None)
 
 
@@ -83,6 +88,8 @@ def _least_of(program: Program, given: float) -> float | None:
         if name in ("log", "sqrt", "reciprocal") and bounds[0] < SAFE:
             return None
         if name == "div" and isinstance(operands[1], int) and bounds[1] < SAFE:
+            return None
+        if name == "normalize" and bounds[1] < LEAST_EPS:
             return None
         if name == "pow" and not (isinstance(operands[1], float) and operands[1] >= 1) and bounds[0] < SAFE:
             return None
