@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from heapq import nlargest
 from itertools import zip_longest
 from typing import NamedTuple, Protocol
 
@@ -36,6 +37,9 @@ FROM = 64
 """Positions from which a map is compared at some of them; of a smaller one, the unmodified image alone is."""
 NEIGHBOURS, FEW = 8, 3
 """Of a position: most, as around a cell of a grid, and least, as at a corner."""
+ROWS, STANDS_OUT = 8, 8.0
+"""Of a map, the rows that are searched for values that stand out, those of the largest range; and from where on they
+do."""
 REMEMBERED = 4096
 """Comparisons of unmodified images that are remembered."""
 AT_ONCE = 16
@@ -111,7 +115,7 @@ def chosen(
 ) -> IntArray:
     """Up to ``count`` positions to compare, of those at which all ``rows`` [n] are numbers.
 
-    The extremes of the row with the largest range; those that are least like their neighbours, where ``places`` [n, 2]
+    The extremes of the row with the largest range; those that stand out from their neighbours, where ``places`` [n, 2]
     says where the positions are; those where a delta most nearly cancels, by ``doubts`` [n]; the rest those that
     were ``compared`` already, or random ones: every other of the ``ends`` of batches, where what is wrong with a batch
     shows.
@@ -122,9 +126,9 @@ def chosen(
     there = np.flatnonzero(finite)
     if not len(there):
         return there
-    widest = max(rows, key=lambda row: float(np.ptp(row[there])))[there]
-    extremes = there[[widest.argmin(), widest.argmax()]]
-    outliers = there[:0] if places is None else there[_largest(_unlikeness(widest, places[there]))]
+    widest = nlargest(ROWS, (row[there] for row in rows), key=np.ptp)
+    extremes = there[[widest[0].argmin(), widest[0].argmax()]]
+    outliers = there[:0] if places is None else there[_outliers(widest, places[there])]
     first = [*extremes, *outliers, *there[_largest(doubts[there])], *compared]
     rng, enough = np.random.default_rng(seed), count + len(first)
     at_ends = np.intersect1d(np.array([*ends], np.int64), there)
@@ -139,19 +143,26 @@ def _largest(values: npt.NDArray[np.floating]) -> IntArray:
     return two[values[two] > 0]
 
 
-def _unlikeness(values: Row, places: IntArray) -> npt.NDArray[np.float64]:
-    """[n]: how far each of ``values`` [n] is from the median of its neighbours, by ``places`` [n, 2].
+def _outliers(rows: Sequence[Row], places: IntArray) -> IntArray:
+    """The indices of those two values that stand out most from their neighbours in one of the ``rows`` [n], if any do.
 
-    A map is smooth, since neighbouring patches overlap: a few wrong values stand out.  Distances are counted in rows
-    and columns of places, whatever the strides are; neighbours are the eight nearest, but of those farther away than
-    the third none, as at corners.
+    A map is smooth, since neighbouring patches overlap: a few wrong values stand out.  How far a value is from the
+    median of its neighbours is counted in what that is for half of the row's values.  Neighbours are the eight nearest
+    by ``places`` [n, 2], but of those farther away than the third none, as at corners; distances are counted in rows
+    and columns of places, whatever the strides are.
     """
-    if len(values) < FEW + 2:
-        return np.zeros(len(values))
+    if len(places) < FEW + 2:
+        return np.zeros(0, np.int64)
     ranks = np.stack([np.unique(axis, return_inverse=True)[1] for axis in places.T], axis=1)
-    far, near = cKDTree(ranks).query(ranks, k=min(NEIGHBOURS + 1, len(values)), p=np.inf)
-    around = np.where(far <= far[:, FEW, None], values[near], np.nan)[:, 1:]  # without itself, which is nearest
-    return np.asarray(np.abs(values - np.nanmedian(around, axis=1)))
+    far, near = cKDTree(ranks).query(ranks, k=min(NEIGHBOURS + 1, len(places)), p=np.inf)
+    most = np.zeros(len(places))
+    for row in rows:
+        around = np.where(far <= far[:, FEW, None], row[near], np.nan)[:, 1:]  # without itself, which is nearest
+        unlike = np.abs(row - np.nanmedian(around, axis=1))
+        usual = float(np.median(unlike))
+        np.maximum(most, unlike / usual if usual else unlike > 0, out=most)
+    found = _largest(most)
+    return found[most[found] > STANDS_OUT]
 
 
 class Compared:
