@@ -37,9 +37,9 @@ FROM = 64
 """Positions from which a map is compared at some of them; of a smaller one, the unmodified image alone is."""
 NEIGHBOURS, FEW = 8, 3
 """Of a position: most, as around a cell of a grid, and least, as at a corner."""
-ROWS, STANDS_OUT = 8, 8.0
-"""Of a map, the rows that are searched for values that stand out, those of the largest range; and from where on they
-do."""
+ROWS, STANDS_OUT, NOISE = 8, 8.0, 1e-6
+"""Of a map, the rows that are searched for values that stand out, those of the largest range; from where on they do;
+and what is no difference, relative to the range."""
 REMEMBERED = 4096
 """Comparisons of unmodified images that are remembered."""
 AT_ONCE = 16
@@ -159,8 +159,9 @@ def _outliers(rows: Sequence[Row], places: IntArray) -> IntArray:
     for row in rows:
         around = np.where(far <= far[:, FEW, None], row[near], np.nan)[:, 1:]  # without itself, which is nearest
         unlike = np.abs(row - np.nanmedian(around, axis=1))
-        usual = float(np.median(unlike))
-        np.maximum(most, unlike / usual if usual else unlike > 0, out=most)
+        if extent := float(np.ptp(row)):
+            # Where half of a map is flat, whatever is not stands out.
+            np.maximum(most, unlike / max(float(np.median(unlike)), NOISE * extent), out=most)
     found = _largest(most)
     return found[most[found] > STANDS_OUT]
 

@@ -198,6 +198,13 @@ def test_a_single_wrong_value_of_a_smooth_map_is_chosen(seed: int, wrong: int) -
         assert wrong in order[found]
 
 
+def test_values_of_a_flat_map_that_are_not_flat_are_chosen() -> None:
+    values = np.zeros((1, 200))
+    values[0, [20, 77, 150]] = 0.3, 0.5, 0.4
+    found = chosen(values, np.zeros(200), 6, 0, np.argwhere(np.ones((10, 20), bool)))
+    assert {77, 150} <= {*found.tolist()}
+
+
 @given(st.integers(0, 99))
 def test_what_is_allowed_is_what_exact_promises(seed: int) -> None:
     rows = np.random.default_rng(seed).normal(3, 1, (4, 9))
