@@ -120,19 +120,18 @@ class Occluder:
         ends = [int(batch[at]) for batch in self._planned.physical.logical.batches for at in (0, -1)]
         at = chosen(numbers, doubts.reshape(-1), count, settings["seed"], places, ends=ends)
 
-        def occluded(which: IntArray) -> Array:
-            parts = [occlusions[i // n].applied(viewed.image, self._positions[[i % n]], self._patch) for i in which]
-            return np.concatenate(parts)
+        def occluded(which: IntArray) -> list[Array]:
+            return [occlusions[i // n].applied(viewed.image, self._positions[[i % n]], self._patch) for i in which]
 
         others = np.random.default_rng(settings["seed"]).permutation(doubts.size)[:OTHERS]
         ratios = worst(
             self._reference,
             rows,
-            np.concatenate([viewed.image[None], occluded(at)]),
+            np.concatenate([viewed.image[None], *occluded(at)]),
             np.concatenate([unmodified, numbers[:, at]], axis=1),
             allowed(np.concatenate([unmodified, numbers], axis=1)),
             settings["threads"],
-            lambda: occluded(others),
+            lambda: np.concatenate(occluded(others)),
         )
         checked = Checked(len(at), float(ratios.max()))
         if checked.failed:
