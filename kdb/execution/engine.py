@@ -152,7 +152,8 @@ class Engine:
                 derives = "; SET kernels = direct derives no layouts" if taken.layouts else ""
                 raise ExecutionError(f"the query needs {taken.said()}; {ADVICE}{derives}")
             size = -(-size // 2)
-            room = most // (4 * planned.physical.threads)
+            # A power of two, so that plans are found again though what is available changes all the time.
+            room = 1 << (most // (4 * planned.physical.threads)).bit_length() >> 1
             planned = self._kept_plan(network, positions, patch, permissions, uniform, size, room)
 
     def _limit(self) -> int | None:
@@ -173,7 +174,7 @@ class Engine:
         """The plan with batches of at most ``size`` positions, and ``room`` bytes for what a worker gathers."""
         chosen = tuple((setting.name, value) for setting, value in self.settings)
         digest = hashlib.sha256(positions.tobytes()).digest()
-        key = (id(network), digest, patch, uniform, permissions, chosen, size)
+        key = (id(network), digest, patch, uniform, permissions, chosen, size, room)
         found = self._plans.get(key)
         if found is None:
             # Kept with its network: as long as it is, no other object takes that id.

@@ -194,12 +194,12 @@ def join(b: Builder, operator: Operator, x: Traced, y: Traced) -> Traced:
     if len(x.dims) < len(y.dims):
         x, y = y, x
     x, y = b.aligned(x), b.aligned(y.with_dims(((),) * (len(x.dims) - len(y.dims)) + y.dims))
-    along = [{role: axis for axis, role in enumerate(each.roles) if role != "-"} for each in (x, y)]
-    # One axis of a map in two places is an outer product of it with itself.
-    if any(mine != theirs and "-" not in (mine, theirs) for mine, theirs in zip(x.roles, y.roles, strict=True)) or any(
-        along[1].get(role, axis) != axis for role, axis in along[0].items()
-    ):
-        raise Unsupported("arithmetic between tensors of different layouts")
+    for axis, (mine, theirs) in enumerate(zip(x.roles, y.roles, strict=True)):
+        differ = mine != theirs and "-" not in (mine, theirs)
+        # The same axis of a map in two places is an outer product of it with itself.
+        elsewhere = mine != "-" and mine in y.roles and y.roles.index(mine) != axis
+        if differ or elsewhere:
+            raise Unsupported("arithmetic between tensors of different layouts")
     a, c = b.shape(x.name), b.shape(y.name)
     full = Shape(*map(max, a, c))
     if c == full != a:
