@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from benchmarks.robustness.hostile.guard import BYTES, FAULTS, SECONDS, watched
@@ -27,7 +26,8 @@ def cases(names: Sequence[str]) -> list[str]:
 def examined(case: str) -> dict[str, Any]:
     """What the attempts of one case led to."""
     name, seed = case.split()[0], random.SystemRandom().randrange(1 << 32)
-    return {"seed": seed, **asdict(watched(TARGETS[name].prepare, seed, TARGETS[name].each))}
+    found = watched(TARGETS[name].prepare, seed, TARGETS[name].each)
+    return {"seed": seed, **vars(found), "outcomes": dict(found.outcomes)}
 
 
 def failures(rows: Sequence[Row]) -> list[str]:
