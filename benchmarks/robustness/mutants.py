@@ -154,7 +154,7 @@ def _chunks(tests: Sequence[str], of: covered.Covered) -> Iterator[list[str]]:
 def tried(folder: Path, tests: Sequence[str], limit: float) -> Run:
     """Run tests in a copy of the checkout until one fails; whatever they start ends after ``limit`` seconds."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", *tests]
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(folder)}
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
