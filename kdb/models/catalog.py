@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
@@ -30,6 +31,8 @@ from kdb.models.reference import ModuleReference
 from kdb.operators.network import Network
 from kdb.system.interrupts import deferred
 from kdb.system.paths import ANYWHERE, Root
+
+log = logging.getLogger(__name__)
 
 PARAMETER_MODEL = "model"
 """The name of a model that a parameter holds."""
@@ -123,6 +126,8 @@ class Catalog:
             raise BindError(f"a model's name is a text that is not empty; got {name!r}")
         model = zoo.make_model(name, module, **keywords)
         self._add(name, model)
+        for each in (*model.facts, *model.notes):
+            log.info("model '%s': %s", name, each)
         return model
 
     def defer(self, created: CreatedModel) -> None:
