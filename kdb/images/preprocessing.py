@@ -170,8 +170,8 @@ class Preprocessing:
     def normalise(self, pixels: npt.NDArray[Any], floats: bool = False) -> Pixels:
         """``(pixels / scale - mean) / std`` in the model's channels, float32 [..., H, W, C].
 
-        ``pixels`` are those of :meth:`prepare`, [..., H, W, channels], of an image of ``floats`` or not.  The channel of
-        a grey model is the luma, ``0.299 R + 0.587 G + 0.114 B``.
+        ``pixels`` are those of :meth:`prepare`, [..., H, W, channels], of an image of ``floats`` or not.  The channel
+        of a grey model is the luma, ``0.299 R + 0.587 G + 0.114 B``.
         """
         if self.n_channels == 1:
             ordered = (pixels @ _LUMA)[..., None].astype(np.float32)

@@ -77,7 +77,6 @@ def described(name: str, module: nn.Module, size: tuple[int, int] | None, given:
     if carried.colours.origin in origins.values():
         notes.append(carried.colours.doubt)
     if assumed := [key for key in COLOURS if key not in values]:
-        origins |= dict.fromkeys(assumed, "assumed")
         notes.append(_assumption(assumed))
 
     geometry = dict(carried.geometry.values)

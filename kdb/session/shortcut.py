@@ -56,15 +56,13 @@ def occlude(
 ) -> HeatMap | HeatMaps:
     """The heat map of one image, or of each of a list of images.
 
-    ``image`` is a path, a ``PIL.Image`` or an array or tensor [H, W, C] or [H, W] of uint8, uint16 or floats, which
-    are taken as they are; ``model`` a name, or an
-    ``nn.Module`` whose keywords, those of ``register_model``, follow; its ``input_size`` is the image's own where
-    an array is given without.  ``patch`` (height, width) and ``stride`` (sy, sx; 4) are in pixels, one number for
-    both.  ``fill`` is black, gray, white, mean, a number, (r, g, b), or an array [h, w, 3] of uint8, or of floats
-    for an image of floats; ``target`` a class or a
-    sequence of classes, left out the predicted one; ``at`` int [n, 2] of (y, x), which excludes ``stride``;
-    ``within`` a box (y, x, height, width) or a bool mask [H, W].  With ``ssim`` the map is approximate, of that
-    expected similarity to the exact one.
+    ``image`` is a path, a ``PIL.Image`` or an array or tensor [H, W, C] or [H, W] of uint8, uint16 or floats; ``model``
+    a name, or an ``nn.Module`` whose keywords, those of ``register_model``, follow; its ``input_size`` is the image's
+    own where an array is given without.  ``patch`` (height, width) and ``stride`` (sy, sx; 4) are in pixels, one number
+    for both.  ``fill`` is black, gray, white, mean, a number, (r, g, b), or an array [h, w, C], of uint8 or for images
+    of floats of floats; ``target`` a class or a sequence of classes, left out the predicted one; ``at`` int [n, 2] of
+    (y, x), which excludes ``stride``; ``within`` a box (y, x, height, width) or a bool mask [H, W].  With ``ssim`` the
+    map is approximate, of that expected similarity to the exact one.
 
     Raises what :meth:`kdb.session.session.Session.execute` raises.
     """
