@@ -126,8 +126,6 @@ class Catalog:
             raise BindError(f"a model's name is a text that is not empty; got {name!r}")
         model = zoo.make_model(name, module, **keywords)
         self._add(name, model)
-        for each in (*model.facts, *model.notes):
-            log.info("model '%s': %s", name, each)
         return model
 
     def defer(self, created: CreatedModel) -> None:
@@ -140,6 +138,8 @@ class Catalog:
         self._created.pop(name, None)
         if replaced is not None:
             self._unregistered(replaced)
+        for each in (*model.facts, *model.notes):
+            log.info("model '%s': %s", name, each)
 
     def _add_own(self, name: str, model: Model) -> Model:
         """Give a model its name whose module nobody outside kdb holds."""

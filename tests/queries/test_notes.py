@@ -117,13 +117,13 @@ def test_maps_of_floats_are_the_model_s(db: kdb.Session, net: nn.Module, fill: s
     from scipy import ndimage
 
     blurred = ndimage.gaussian_filter(SCAN, 2, mode="nearest")
-    covers = {"black": 0, "mean": SCAN.mean(), "$patch": patch}
+    covers = {"black": 0, "mean": SCAN.mean(), "$patch": patch, "-1000": -1000, "0.5": 0.5}
     expected = np.empty_like(hm.values)
     for row, column in np.ndindex(hm.positions.shape[:2]):
         y, x = hm.positions[row, column]
         occluded = SCAN.copy()
         there = (slice(y, y + 6), slice(x, x + 7))
-        occluded[there] = blurred[there] if fill == "blur(2)" else covers.get(fill, None if fill in covers else fill)
+        occluded[there] = blurred[there] if fill == "blur(2)" else covers[fill]
         with torch.no_grad():
             expected[:, row, column] = net(torch.from_numpy(occluded).expand(1, 3, *SIZE))[0].numpy()
     close(hm.values, expected, 1e-4)
