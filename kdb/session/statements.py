@@ -26,7 +26,7 @@ from kdb.queries.sources import Found
 from kdb.results.files import files_of_several, filled_in
 from kdb.results.maps import HeatMap
 from kdb.results.several import HeatMaps
-from kdb.results.tables import PlanText, Table
+from kdb.results.tables import Headed, PlanText, Table
 from kdb.sampling.choose import DEFAULT_SSIM
 from kdb.session import remaking, tuning, verifying
 from kdb.session.binding import Binder
@@ -264,7 +264,9 @@ class Statements:
 
     def _setting(self, name: str) -> Table:
         settings = self._environment.settings
-        return Table(("setting", "value", "note"), ((name, shown(settings[name]), settings.note(name)),))
+        columns, rows = ("setting", "value"), ((name, shown(settings[name])),)
+        note = settings.note(name)
+        return Table(columns, rows) if note is None else Headed(columns, rows, (f"note: {note}",))
 
     @_run.register
     def _show_settings(self, statement: syntax.ShowSettings, call: Call) -> Result:
