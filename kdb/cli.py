@@ -135,9 +135,13 @@ class Client:
             for error in result.errors.values() if isinstance(result, HeatMaps) else ():
                 print(f"{_kind(error)}: {error}", file=self.err)
                 status = 1
+            if isinstance(result, HeatMap):
+                self._print_notes(result, set())
         elif isinstance(result, HeatMap):
             print(summary(result), file=self.out)
+            self._print_notes(result, set())
         elif isinstance(result, HeatMaps):
+            told: set[str] = set()
             for source, outcome in zip(result.sources, result.outcomes(), strict=True):
                 self._close_bar()
                 if isinstance(outcome, Error):
@@ -145,10 +149,19 @@ class Client:
                     status = 1
                 else:
                     print(f"{printable(source)}: {summary(outcome)}", file=self.out)
+                    self._print_notes(outcome, told)
         else:
             print(result, file=self.out)
         self.out.flush()
         return status
+
+    def _print_notes(self, heat_map: HeatMap, told: set[str]) -> None:
+        """Print the notes of a map, but for those that were ``told`` of one before it."""
+        self.out.flush()
+        for note in heat_map.notes:
+            if note not in told:
+                print(f"note: {printable(note)}", file=self.err)
+        told.update(heat_map.notes)
 
 
 def _kind(error: Error) -> str:

@@ -110,7 +110,7 @@ def session() -> Session:
     db = kdb.connect()
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
-    db.register_model("tiny", net, input_size=24)
+    db.register_model("tiny", net, input_size=24, mean=0, std=1)
     db.register_image("cat", photos.photo("chelsea", (24, 24)))
     return db
 
@@ -176,7 +176,7 @@ class TestClient:
         assert client.run(f"OCCLUDE cat WITH patch(6, 6) USING tiny INTO '{path}'; VERIFY '{path}'") == 0
         assert "\nagrees\n" in said(client)[0]
         net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 22 * 22, 3))
-        client.session.register_model("other", net, input_size=24)
+        client.session.register_model("other", net, input_size=24, mean=0, std=1)
         assert client.run(f"VERIFY '{path}' USING other") == 0
         out, err = said(client)
         assert "\ndiffers in identity, " in out and err == ""

@@ -166,6 +166,13 @@ class Settings:
         """The name of today; raises BindError for an unknown one."""
         return self._find(name).name
 
+    def note(self, name: str) -> str | None:
+        """What whoever changes a setting to its value should know; None where there is nothing."""
+        if name == "threads" and self._values[name] > cores():
+            have = cores()
+            return f"more than the {have} core{'' if have == 1 else 's'} that this process may use, which is slower"
+        return None
+
     def reset_all(self) -> None:
         """Every one back to its default."""
         self._values = {name: setting.default for name, setting in self._settings.items()}

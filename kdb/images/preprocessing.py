@@ -1,6 +1,6 @@
 """Prepares images for a model: resizes them to its input grid, and normalises the pixels.
 
-These are two steps because patches are applied in between, to pixels from 0 to 255.
+These are two steps because patches are applied in between, to pixels from 0 to 255, or in units of their own.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import operator
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,21 +36,31 @@ _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as in Pillow's mode L
 class Prepared:
     """An image resized to a model's input grid.
 
-    ``pixels`` are float32 [H, W, C], 0 to 255, not normalised, RGB if there are three channels.  ``source_box`` is the
-    part of the source image that the grid shows, (y, x, height, width) in pixels of that image, as floats;
-    ``source_size`` is its (height, width).
+    ``pixels`` are float32 [H, W, C], 0 to 255 or with ``floats`` any numbers, not normalised, RGB if there are three
+    channels.  ``source_box`` is the part of the source image that the grid shows, (y, x, height, width) in pixels of
+    that image, as floats; ``source_size`` is its (height, width).  ``notes`` are those of the source image, and one
+    where its numbers are not likely those that the model was made for.
     """
 
     pixels: Pixels
     source_box: tuple[float, float, float, float]
     source_size: tuple[int, int]
+    floats: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def image(self) -> npt.NDArray[np.uint8]:
-        """uint8 [H, W, 3], for display: the rounded pixels, or the mean of the channels if there are not three."""
+        """uint8 [H, W, 3], for display: the rounded pixels, or the mean of the channels if there are not three.
+
+        Floats are shown from their least to their largest.
+        """
         pixels = self.pixels
         if pixels.shape[2] != 3:
             pixels = np.repeat(pixels.mean(axis=2, keepdims=True), 3, axis=2)
+        if self.floats:
+            low, high = float(pixels.min()), float(pixels.max())
+            shown = (pixels.astype(np.float64) - low) * (255 / (high - low) if high > low else 0)
+            return np.rint(shown).astype(np.uint8)
         return np.rint(pixels).astype(np.uint8)
 
 
@@ -59,9 +69,10 @@ class Preprocessing:
     """How a model's images are preprocessed.
 
     ``mean`` and ``std`` are of pixels divided by ``scale``, with one number for all channels or one for each, in the
-    model's channel order.  ``resize`` is ``'bilinear'``, ``'stretch'`` or ``'crop'``.  The first two resize to the
-    grid, by Pillow's bilinear filter or by ``interpolation``, unless the image has the grid's size.  ``'crop'`` scales
-    the shorter side to ``resize_size`` (default: the grid's) and takes the centre.  Filters antialias.
+    model's channel order.  A scale of None is 255, or for images of floats 1.  ``resize`` is ``'bilinear'``,
+    ``'stretch'`` or ``'crop'``.  The first two resize to the grid, by Pillow's bilinear filter or by ``interpolation``,
+    unless the image has the grid's size.  ``'crop'`` scales the shorter side to ``resize_size`` (default: the grid's)
+    and takes the centre.  Filters antialias.
 
     Raises :class:`~kdb.errors.BindError` for invalid values.
     """
@@ -71,7 +82,7 @@ class Preprocessing:
     n_channels: int = 3
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
-    scale: float = 255.0
+    scale: float | None = None
     resize: str = "bilinear"
     resize_size: int | None = None
     interpolation: str = "bilinear"
@@ -84,7 +95,7 @@ class Preprocessing:
             "channels": choice("channels", self.channels, CHANNELS),
             "mean": _per_channel("mean", self.mean, self.n_channels),
             "std": _per_channel("std", self.std, self.n_channels),
-            "scale": _per_channel("scale", self.scale, 1)[0],
+            "scale": None if self.scale is None else _per_channel("scale", self.scale, 1)[0],
             "resize": choice("resize", self.resize, RESIZES),
             "interpolation": choice("interpolation", self.interpolation, tuple(_FILTERS)),
         }
@@ -92,7 +103,7 @@ class Preprocessing:
             object.__setattr__(self, name, value)
         if self.channels == "BGR" and self.n_channels not in (1, 3):
             raise BindError(f"channels = 'BGR' needs 3 channels, or 1 for grey; the model has {self.n_channels}")
-        for what, numbers in (("std", self.std), ("scale", (self.scale,))):
+        for what, numbers in (("std", self.std), ("scale", (self.scale_of(False),))):
             if min(numbers) <= 0:
                 raise BindError(f"{what} is divided by and must be positive, got {list(numbers)}")
         if self.resize_size is not None and self.resize_size < min(self.input_size):
@@ -108,11 +119,18 @@ class Preprocessing:
         """Channels that images must have: 3 (RGB) for models with 1 or 3 channels, otherwise as many as the model."""
         return 3 if self.n_channels == 1 else self.n_channels
 
+    def scale_of(self, floats: bool) -> float:
+        """What the pixels of an image are divided by, which is one of ``floats`` or not."""
+        if self.scale is not None:
+            return self.scale
+        return 1.0 if floats else 255.0
+
     def prepare(self, image: SourceImage) -> Prepared:
         """Resize an image to the grid: pixels float32 [H, W, C] for ``input_size`` (H, W).
 
         Integer pixels, as of all 8-bit images, are resized in uint8, so that the result is bit for bit that of
-        torchvision's and timm's transforms; others (16-bit, blended alpha) are resized in float32.
+        torchvision's and timm's transforms; others (16-bit, blended alpha, floats) are resized in float32, and none
+        gets out of the range of the source: 0 to 255, or of floats each channel's own.
 
         Raises :class:`~kdb.errors.BindError` for an image with other channels, and
         :class:`~kdb.errors.ExecutionError` for a strip so thin that scaling it would take too much memory.
@@ -125,27 +143,47 @@ class Preprocessing:
         size = self._covering(height, width) if self.resize == "crop" else self.input_size
         top, left = round((size[0] - rows) / 2), round((size[1] - columns) / 2)
         filter_ = "bilinear" if self.resize == "bilinear" else self.interpolation
-        resized = _resized(image.pixels, size, _FILTERS[filter_])
+        resized = _resized(image, size, _FILTERS[filter_])
         pixels = resized[top : top + rows, left : left + columns].astype(np.float32, order="C")
         box = (top * height / size[0], left * width / size[1], rows * height / size[0], columns * width / size[1])
-        return Prepared(pixels, box, (height, width))
+        return Prepared(pixels, box, (height, width), image.floats, (*image.notes, *self._doubts(image)))
 
-    def normalise(self, pixels: npt.NDArray[Any]) -> Pixels:
+    def _doubts(self, image: SourceImage) -> tuple[str, ...]:
+        """A note on ``floats`` that are likely not those that ``mean`` and ``std`` are of; none if scale is given."""
+        if not image.floats or self.scale is not None:
+            return ()
+        low, high = float(image.pixels.min()), float(image.pixels.max())
+        plain = set(self.mean) == {0.0} and set(self.std) == {1.0}
+        of_shares = max(self.mean) <= 1 and min(self.mean) >= 0 and max(self.std) <= 1
+        if low < 0 and of_shares and not plain:
+            return (
+                f"its values, {low:.4g} to {high:.4g}, are taken as they are, and normalised by the model's mean and "
+                "std; give the original ones where that was done before, or scale = 1 where it is meant",
+            )
+        if low >= 0 and high > 1 and of_shares:
+            return (
+                f"its values reach {high:.4g} and are not divided: floats are taken as they are; give uint8 or scale = "
+                "255, or scale = 1 where it is meant",
+            )
+        return ()
+
+    def normalise(self, pixels: npt.NDArray[Any], floats: bool = False) -> Pixels:
         """``(pixels / scale - mean) / std`` in the model's channels, float32 [..., H, W, C].
 
-        ``pixels`` are those of :meth:`prepare`, [..., H, W, channels].  The channel of a grey model is the luma,
-        ``0.299 R + 0.587 G + 0.114 B``.
+        ``pixels`` are those of :meth:`prepare`, [..., H, W, channels], of an image of ``floats`` or not.  The channel
+        of a grey model is the luma, ``0.299 R + 0.587 G + 0.114 B``.
         """
         if self.n_channels == 1:
             ordered = (pixels @ _LUMA)[..., None].astype(np.float32)
         else:
             ordered = (pixels[..., ::-1] if self.channels == "BGR" else pixels).astype(np.float32)
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
-        return np.asarray((ordered / np.float32(self.scale) - mean) / std)
+        return np.asarray((ordered / np.float32(self.scale_of(floats)) - mean) / std)
 
     def digest(self) -> str:
         """The SHA-256, in hexadecimal, of all settings."""
-        return hashlib.sha256(repr(astuple(self)).encode()).hexdigest()
+        # as it was before a scale could be left open, so that models keep their identities
+        return hashlib.sha256(repr(astuple(replace(self, scale=self.scale_of(False)))).encode()).hexdigest()
 
     def _covering(self, height: int, width: int) -> tuple[int, int]:
         """The size, of the image's proportions, at which it just covers the grid and the crop's margin around it.
@@ -198,16 +236,19 @@ def _per_channel(what: str, value: Any, n_channels: int) -> tuple[float, ...]:
     return tuple(float(number) for number in np.broadcast_to(numbers, (n_channels,)))
 
 
-def _resized(pixels: Pixels, size: tuple[int, int], filter_: Image.Resampling) -> npt.NDArray[Any]:
+def _resized(image: SourceImage, size: tuple[int, int], filter_: Image.Resampling) -> npt.NDArray[Any]:
+    pixels: npt.NDArray[Any] = image.pixels
     if pixels.shape[:2] == size:
         return pixels
     rows, columns = size
-    whole = pixels.astype(np.uint8)
-    if np.array_equal(whole, pixels):
+    low, high = np.zeros(1, np.float32), np.full(1, 255, np.float32)
+    if image.floats:
+        low, high = pixels.min(axis=(0, 1)), pixels.max(axis=(0, 1))
+    elif np.array_equal(whole := pixels.astype(np.uint8), pixels):
         if pixels.shape[2] == 3:
             return np.asarray(Image.fromarray(whole).resize((columns, rows), filter_))
-        pixels = whole  # type: ignore[assignment]
+        pixels = whole
     bands = (Image.fromarray(np.ascontiguousarray(band)) for band in np.moveaxis(pixels, 2, 0))
     planes = [np.asarray(band.resize((columns, rows), filter_)) for band in bands]
     # the bicubic and Lanczos filters overshoot
-    return np.asarray(np.clip(np.stack(planes, axis=-1), 0, 255))
+    return np.asarray(np.clip(np.stack(planes, axis=-1), low, high))

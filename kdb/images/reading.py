@@ -16,7 +16,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -42,38 +42,40 @@ _WARNINGS = ProcessLock()
 
 @dataclass(frozen=True, eq=False)
 class SourceImage:
-    """An image in its original size: ``pixels`` float32 [H, W, C], 0 to 255; ``name`` is its path, if it has one.
+    """An image in its original size: ``pixels`` float32 [H, W, C]; ``name`` is its path, if it has one.
 
-    C is 3 (RGB), except for arrays with other channels.
+    C is 3 (RGB), except for arrays with other channels.  Pixels are 0 to 255, or with ``floats`` any numbers, in units
+    of their own.  ``notes`` say what was made of the image that its owner might not expect.
     """
 
     pixels: Pixels
     name: str | None = None
+    floats: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def load_image(source: str | Path | Image.Image | npt.NDArray[Any] | object) -> SourceImage:
-    """Read a path, a ``PIL.Image``, or a uint8 or uint16 array or tensor [H, W] or [H, W, C].
+    """Read a path, a ``PIL.Image``, or an array or tensor [H, W] or [H, W, C] of uint8, uint16 or floats.
 
-    A single channel is repeated three times, 16-bit values are divided by 257, alpha is composited over black, EXIF
-    orientation is applied.  Of several frames the first is read, of a ``PIL.Image`` the current one.
+    A single channel is repeated three times, 16-bit values are divided by 257, floats are taken as they are, alpha is
+    composited over black, EXIF orientation is applied.  Of several frames the first is read, of a ``PIL.Image`` the
+    current one.
 
-    Raises :class:`~kdb.errors.BindError` for an object of a wrong type, dtype or shape, and
+    Raises :class:`~kdb.errors.BindError` for an object of a wrong type, dtype or shape, or with NaN or infinity, and
     :class:`~kdb.errors.ExecutionError` for a file that is missing, damaged, not an image of one of ``FORMATS`` or
     DICOM, or implausibly large (``PIL.Image.MAX_IMAGE_PIXELS``).
     """
     if (array := array_of(source)) is not None:
-        return SourceImage(_from_array(array))
+        return _from_array(array)
     if isinstance(source, Image.Image):
         name = getattr(source, "filename", "") or None
         if 0 in source.size:
             raise BindError(f"the image is empty: {source.height} x {source.width} pixels")
         with _reading(f"the image '{name}'" if name else "the image given"):
-            return SourceImage(_from_picture(source), name and str(name))
+            return replace(_from_picture(source), name=name and str(name))
     if isinstance(source, (str, Path)):
-        return SourceImage(_from_file(source), str(source))
-    raise BindError(
-        f"an image is a path, a PIL.Image or a uint8 array [H, W, 3] or [H, W], not {type(source).__name__}"
-    )
+        return replace(_from_file(source), name=str(source))
+    raise BindError(f"an image is a path, a PIL.Image or an array [H, W, 3] or [H, W], not {type(source).__name__}")
 
 
 def array_of(source: object) -> npt.NDArray[Any] | None:
@@ -137,13 +139,14 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _from_array(array: npt.NDArray[Any]) -> Pixels:
+def _from_array(array: npt.NDArray[Any]) -> SourceImage:
     given = f"got {array.dtype} {list(array.shape)}"
     expected, hints = [], []
-    if array.dtype.kind != "u" or array.itemsize > 2:
-        expected.append("uint8 (0 to 255) or uint16 (0 to 65535)")
-        if array.dtype.kind == "f":
-            hints.append("kdb scales and normalises images itself, so give the original values")
+    floats = array.dtype.kind == "f"
+    if not floats and (array.dtype.kind != "u" or array.itemsize > 2):
+        expected.append("uint8 (0 to 255), uint16 (0 to 65535) or floats")
+        if array.dtype.kind in "iu":
+            hints.append("as floats, by astype(np.float32), values are taken as they are")
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] > 4):
         expected.append("[H, W, C] or [H, W]")
         if array.ndim == 4:
@@ -154,10 +157,36 @@ def _from_array(array: npt.NDArray[Any]) -> Pixels:
         raise BindError("; ".join([f"an image array is expected to be {' and '.join(expected)}", given, *hints]))
     if 0 in array.shape:
         raise BindError(f"the image array is empty; {given}")
-    return _three_channels(array.astype(np.float32) / np.float32(1 if array.itemsize == 1 else 257))
+    if floats:
+        try:
+            return _of_floats(array)
+        except ValueError as error:
+            raise BindError(f"the image array cannot be used: {error}") from None
+    if array.itemsize == 1:
+        return SourceImage(_three_channels(array.astype(np.float32)))
+    return SourceImage(_three_channels(array.astype(np.float32) / np.float32(257)), notes=_of_fewer_bits(array))
 
 
-def _from_file(path: str | Path) -> Pixels:
+def _of_floats(values: npt.NDArray[Any]) -> SourceImage:
+    """Values as they are; raises ValueError for some that float32 does not have."""
+    with np.errstate(over="ignore"):
+        pixels = values.astype(np.float32)
+    if not np.isfinite(pixels).all():
+        raise ValueError("it has values that are NaN, infinite or out of the range of float32")
+    return SourceImage(_three_channels(pixels), floats=True)
+
+
+def _of_fewer_bits(values: npt.NDArray[Any]) -> tuple[str, ...]:
+    """A note where 16-bit ``values`` use fewer bits than they have, as those of cameras and scanners do."""
+    most = int(values.max())
+    if not 0 < most < 4096:
+        return ()
+    bits = 8 if most < 256 else 12
+    remedy = "give them as uint8" if bits == 8 else f"give the array divided by {2**bits - 1}, as floats"
+    return (f"its 16-bit values reach only {most} of 65535: it is nearly black; if they are of {bits} bits, {remedy}",)
+
+
+def _from_file(path: str | Path) -> SourceImage:
     with _reading(f"'{path}'", looked_in(path)):
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
@@ -173,33 +202,46 @@ def _from_file(path: str | Path) -> Pixels:
         with Image.open(path, formats=FORMATS) as picture:
             opposite = _opposite_byte_order(picture)
             if opposite is None:
-                return _from_picture(picture)
-            with Image.open(path, formats=FORMATS) as again:
-                again.tile = opposite
-                return _from_wide_picture(picture, again)
+                image = _from_picture(picture)
+            else:
+                with Image.open(path, formats=FORMATS) as again:
+                    again.tile = opposite
+                    image = _from_wide_picture(picture, again)
+            # not of MPO, a camera's JPEG with a preview or the like beside the photograph
+            several = getattr(picture, "is_animated", False) and picture.format != "MPO"
+            return replace(image, notes=(*(("the first of its frames is taken",) if several else ()), *image.notes))
 
 
-def _from_picture(picture: Image.Image) -> Pixels:
-    """float32 [H, W, 3] of a Pillow image in any mode."""
+def _from_picture(picture: Image.Image) -> SourceImage:
+    """A Pillow image in any mode."""
     picture.load()  # first: loading applies a TIFF's orientation, and a PNG's EXIF may follow the pixels
     if picture.mode == "F":
-        raise ValueError("it has 32-bit float pixels; 8 or 16 bits a channel are expected")
+        image = _of_floats(np.asarray(picture))
+        return replace(image, pixels=_turned(image.pixels, picture))
     if picture.mode == "I" and 32 in getattr(picture, "tag_v2", {}).get(_BITS, ()):
-        raise ValueError("it has 32-bit integer pixels; 8 or 16 bits a channel are expected")
+        raise ValueError("it has 32-bit integer pixels; 8 or 16 bits a channel, or 32-bit floats, are expected")
+    notes: tuple[str, ...] = ()
     if picture.mode == "I" or picture.mode.startswith("I;16"):
         values = np.asarray(picture).astype(np.float32)
         if values.min() < 0 or values.max() > 65535:
             raise ValueError(f"its values, {values.min():.0f} to {values.max():.0f}, are not those of 16 bits")
-        values[values == picture.info.get("transparency", -1)] = 0
-        pixels = _three_channels(values / np.float32(257))
+        clear = values == picture.info.get("transparency", -1)
+        values[clear] = 0
+        pixels, notes = _three_channels(values / np.float32(257)), (*_over_black(clear), *_of_fewer_bits(values))
     elif picture.has_transparency_data:
         straight = picture.convert("LA") if picture.mode == "La" else picture
         rgba = np.asarray(straight.convert("RGBA"))
         pixels = rgba[..., :3].astype(np.float32)
         pixels *= rgba[..., 3:] / np.float32(255)
+        notes = _over_black(rgba[..., 3] < 255)
     else:
         pixels = np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"), np.float32)
-    return _turned(pixels, picture)
+    return SourceImage(_turned(pixels, picture), notes=notes)
+
+
+def _over_black(clear: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+    """A note where pixels are ``clear``, at least in part."""
+    return ("it is transparent in part, and composited over black",) if clear.any() else ()
 
 
 def _opposite_byte_order(picture: ImageFile.ImageFile) -> list[Any] | None:
@@ -223,8 +265,8 @@ def _opposite_byte_order(picture: ImageFile.ImageFile) -> list[Any] | None:
     return tiles or None
 
 
-def _from_wide_picture(high: Image.Image, low: Image.Image) -> Pixels:
-    """float32 [H, W, 3] of a picture with 16-bit colour, from its high and its low bytes."""
+def _from_wide_picture(high: Image.Image, low: Image.Image) -> SourceImage:
+    """A picture with 16-bit colour, from its high and its low bytes."""
     high.load()
     low.load()
     values = np.asarray(high).astype(np.float32) * 256 + np.asarray(low)
@@ -235,7 +277,8 @@ def _from_wide_picture(high: Image.Image, low: Image.Image) -> Pixels:
         alpha = (values != np.asarray(key, np.float32)).any(-1, keepdims=True)
     else:
         alpha = np.ones(1, np.float32)
-    return _turned(values[..., :3] / np.float32(257) * alpha, high)
+    pixels = _turned(values[..., :3] / np.float32(257) * alpha, high)
+    return SourceImage(pixels, notes=(*_over_black(alpha < 1), *_of_fewer_bits(values[..., :3])))
 
 
 def _turned(pixels: Pixels, picture: Image.Image) -> Pixels:
@@ -258,8 +301,8 @@ def _three_channels(grey: Pixels) -> Pixels:
     return np.ascontiguousarray(np.broadcast_to(grey, (*grey.shape[:2], 3)) if grey.shape[2] == 1 else grey)
 
 
-def _from_dicom(path: str | Path) -> Pixels:
-    """float32 [H, W, 3] of a one-frame DICOM file: rescaled, windowed, MONOCHROME1 inverted."""
+def _from_dicom(path: str | Path) -> SourceImage:
+    """A DICOM file of one frame: rescaled, windowed, MONOCHROME1 inverted."""
     try:
         pydicom = import_module("pydicom")
     except ImportError as error:
@@ -272,14 +315,21 @@ def _from_dicom(path: str | Path) -> Pixels:
     values = data.pixel_array
     if data.PhotometricInterpretation == "PALETTE COLOR":
         values = pydicom.pixels.apply_color_lut(values, data)
-        return np.asarray(values / np.iinfo(values.dtype).max * 255, np.float32)
+        return SourceImage(np.asarray(values / np.iinfo(values.dtype).max * 255, np.float32))
     if values.ndim == 3:
-        return np.asarray(values / (2 ** int(data.BitsStored) - 1) * 255, np.float32)
+        return SourceImage(np.asarray(values / (2 ** int(data.BitsStored) - 1) * 255, np.float32))
     rescaled = values * float(data.get("RescaleSlope", 1)) + float(data.get("RescaleIntercept", 0))
     shade = _windowed(rescaled, data)
     if data.PhotometricInterpretation == "MONOCHROME1":
         shade = 1 - shade
-    return _three_channels((shade * 255).astype(np.float32))
+    notes = (
+        () if _has_window(data) else ("it has no window: black and white are the least and the largest of its values",)
+    )
+    return SourceImage(_three_channels((shade * 255).astype(np.float32)), notes=notes)
+
+
+def _has_window(data: Any) -> bool:
+    return data.get("WindowCenter") is not None and data.get("WindowWidth") is not None
 
 
 def _check_dicom(data: Any) -> None:
@@ -296,7 +346,7 @@ def _check_dicom(data: Any) -> None:
 
 def _windowed(values: npt.NDArray[np.float64], data: Any) -> npt.NDArray[np.float64]:
     """Values 0 to 1 by the file's first window (DICOM PS3.3, C.11.2.1.2 and .3), or else by their own range."""
-    if data.get("WindowCenter") is None or data.get("WindowWidth") is None:
+    if not _has_window(data):
         low, high = float(values.min()), float(values.max())
         return (values - low) / max(high - low, np.finfo(np.float64).tiny)
     centre, width = (float(np.atleast_1d(data[key].value)[0]) for key in ("WindowCenter", "WindowWidth"))

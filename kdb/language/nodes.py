@@ -82,7 +82,7 @@ class ModelRef(Node):
 
 @dataclass(frozen=True, slots=True)
 class Fill(Node):
-    """What covers the image; kind is black, gray, white, mean, rgb (r, g, b), blur (sigma) or parameter."""
+    """What covers the image; kind is black, gray, white, mean, number (n), rgb (r, g, b), blur (sigma) or parameter."""
 
     kind: str = "black"
     args: tuple[float, ...] = ()
@@ -91,6 +91,8 @@ class Fill(Node):
     def __str__(self) -> str:
         if self.parameter is not None:
             return str(self.parameter)
+        if self.kind == "number":
+            return number_text(self.args[0])
         return f"{self.kind}({', '.join(map(number_text, self.args))})" if self.args else self.kind
 
 

@@ -181,6 +181,9 @@ class _Build(Transformer[Token, list[tuple[int, syntax.Statement]]]):
     def named_fill(self, kind: Token) -> syntax.Fill:
         return syntax.Fill(kind.lower())
 
+    def number_fill(self, value: float) -> syntax.Fill:
+        return syntax.Fill("number", (value,))
+
     def rgb(self, *channels: float) -> syntax.Fill:
         return syntax.Fill("rgb", channels)
 

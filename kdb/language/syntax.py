@@ -96,6 +96,7 @@ __all__ = [
     "VerifyQuery",
     "parameters",
     "quote",
+    "stride_text",
 ]
 
 

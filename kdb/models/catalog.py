@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
@@ -30,6 +31,8 @@ from kdb.models.reference import ModuleReference
 from kdb.operators.network import Network
 from kdb.system.interrupts import deferred
 from kdb.system.paths import ANYWHERE, Root
+
+log = logging.getLogger(__name__)
 
 PARAMETER_MODEL = "model"
 """The name of a model that a parameter holds."""
@@ -135,6 +138,8 @@ class Catalog:
         self._created.pop(name, None)
         if replaced is not None:
             self._unregistered(replaced)
+        for each in (*model.facts, *model.notes):
+            log.info("model '%s': %s", name, each)
 
     def _add_own(self, name: str, model: Model) -> Model:
         """Give a model its name whose module nobody outside kdb holds."""

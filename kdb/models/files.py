@@ -21,7 +21,7 @@ from torch import nn
 from kdb.errors import BindError, ModelError, looked_in, reason
 from kdb.frontends import exported
 from kdb.frontends.check import first_line
-from kdb.models import architectures, onnx_module, pickles, zoo
+from kdb.models import architectures, carried, onnx_module, pickles, zoo
 from kdb.models.model import Model
 
 STATE_KEYWORDS = ("arch", "classes")
@@ -43,7 +43,7 @@ def load_model(name: str, path: str, options: Mapping[str, Any]) -> Model:
     """The model in a state dict or an ONNX file, by the suffix, one of ``SUFFIXES``.
 
     Options are those of ``register_model``, and for state dicts ``arch`` (required) and ``classes`` (default: the
-    outputs of the last layer).  ``input`` defaults to the size of the architecture or the ONNX file.
+    outputs of the last layer).  ``input`` defaults to the size of the architecture, with its crop, or the ONNX file.
 
     Raises BindError for an option that is unknown or invalid, ModelError for a file that is missing, damaged, could run
     code, or does not fit ``arch``.
@@ -158,7 +158,7 @@ def _state_model(name: str, path: str, loaded: object, options: Mapping[str, Any
     if (channels := architectures.with_channels(module, shapes)) is not None:
         keywords.setdefault("n_channels", channels)
     _fill(module, state, path, arch, classes)
-    if "input_size" not in keywords:
+    if not {"input", "input_size"} & {*keywords} and not carried.of_module(module).geometry.values:
         keywords["input"] = size
     model = zoo.make_model(name, module, **keywords)
     model.check_labels(classes)

@@ -30,7 +30,8 @@ class Model:
     softmax, or sigmoid if K is 1.  ``weights_note`` is the origin of the weights ('IMAGENET1K_V1', 'random',
     'registered', ...).  ``recipe`` identifies the code that built the module, with versions and options, so that its
     trace can be cached; it is None for modules of the user.  ``adapter`` makes of a module with another layout one
-    that takes [N, C, H, W].  ``remark`` is appended to the error if the module cannot be traced.
+    that takes [N, C, H, W].  ``remark`` is appended to the error if the module cannot be traced.  ``facts`` say in
+    words whose each part of the preprocessing is, and ``notes`` what is assumed of it: every heat map has these.
 
     ``shared`` says whether code outside kdb may hold the module, and change it between two queries; whoever built the
     module and never hands it out sets it to False.  ``trace`` belongs to the catalog.
@@ -54,6 +55,8 @@ class Model:
         self.recipe = recipe
         self.activation = activation
         self.remark = ""
+        self.facts: tuple[str, ...] = ()
+        self.notes: tuple[str, ...] = ()
         self.shared = True
         self.trace: tuple[str, Any] | None = None
         self._held: nn.Module | weakref.ref[nn.Module] = module
@@ -85,7 +88,7 @@ class Model:
         """A model of the same module, labels and activation with another preprocessing."""
         note, recipe, adapter = self.weights_note, self.recipe, self._adapter
         other = Model(self.name, self._bare, preprocessing, self.labels, self.activation, note, recipe, adapter)
-        other.remark, other.shared = self.remark, self.shared
+        other.remark, other.shared, other.facts, other.notes = self.remark, self.shared, self.facts, self.notes
         return other
 
     @property

@@ -107,13 +107,15 @@ class OnnxModule(nn.Module):
     """The graph of a file as a module from float32 [N, C, H, W] to logits [N, K].
 
     Constants are buffers, except those that determine shapes.  A buffer with the SHA-256 of ``content``, the file and
-    how it was read, distinguishes the models of files with equal weights.
+    how it was read, distinguishes the models of files with equal weights.  ``metadata`` is what the file says of
+    images.
     """
 
     def __init__(self, plan: Plan, channels_last: bool, content: bytes) -> None:
         super().__init__()
         self._calls, self._image, self._result = plan.calls, plan.graph.image, plan.graph.result
         self._channels_last = channels_last
+        self.metadata: dict[str, str] = dict(plan.graph.metadata)
         self._buffers_of: dict[str, str] = {}
         name_of = Names(partial(hasattr, self))
         self._arrays: dict[str, Array] = {}

@@ -26,12 +26,12 @@ from torch import nn
 
 from kdb.errors import BindError, ModelError, UnknownName, did_you_mean, looked_in, reason
 from kdb.images.preprocessing import Preprocessing, as_size, choice
-from kdb.models import efficientnet_lite
+from kdb.models import carried, efficientnet_lite
 from kdb.models.model import ACTIVATIONS, Model, check_finite
 from kdb.models.torchvision_compat import import_torchvision
 
 RESOLVE_OPTIONS = ("weights", "input", "input_size", "resize")
-_PREPROCESSING_KEYWORDS = ("mean", "std", "scale", "channels", "n_channels", "resize")
+_PREPROCESSING_KEYWORDS = ("mean", "std", "scale", "channels", "n_channels", "resize", "transforms")
 MODEL_KEYWORDS = ("input", "input_size", *_PREPROCESSING_KEYWORDS, "layout", "activation", "labels")
 _REACH_SECONDS = 10.0
 
@@ -87,6 +87,7 @@ def resolve(name: str, options: Mapping[str, object] | None = None) -> Model:
             raise UnknownName(f"unknown model '{name}'{hint}", name)
     check_finite(model.module.eval())
     model.recipe = recipe_of(name, options)
+    model.facts = ("mean, std, input: of its weights",)
     return model
 
 
@@ -106,10 +107,14 @@ def recipe_of(name: str, options: Mapping[str, object]) -> str | None:
 def make_model(name: str, module: object, /, **keywords: object) -> Model:
     """A model of any ``nn.Module`` that maps [N, C, H, W] to logits [N, K].
 
-    Keywords: ``input`` (alias ``input_size``; required), ``mean`` (0), ``std`` (1), ``scale`` (255), ``layout``
-    ('NCHW' or 'NHWC'), ``channels`` ('RGB' or 'BGR'), ``n_channels`` (default that of the module's first convolution,
-    up to 4), ``activation`` ('softmax', 'sigmoid' or 'none'), ``resize`` ('bilinear', 'stretch' or 'crop'),
+    Keywords: ``input`` (alias ``input_size``), ``mean``, ``std``, ``resize`` ('bilinear', 'stretch' or 'crop'), or
+    ``transforms`` for all of these: those of torchvision's weights, or a Compose; by default what the module carries
+    (:mod:`kdb.models.carried`), or else mean 0 and std 1, while ``input`` is then required; ``scale`` (of each image:
+    255 for integers, 1 for floats), ``layout`` ('NCHW' or 'NHWC'), ``channels`` ('RGB' or 'BGR'), ``n_channels``
+    (default that of the module's first convolution, up to 4), ``activation`` ('softmax', 'sigmoid' or 'none'),
     ``labels`` (a sequence, a dict of indices, or a file with one per line or JSON of either).
+
+    The model's ``facts`` say whose each part of the preprocessing is, its ``notes`` what is assumed.
 
     Raises BindError for a keyword that is unknown or invalid, ModelError for weights that are not finite.
     """
@@ -120,23 +125,22 @@ def make_model(name: str, module: object, /, **keywords: object) -> Model:
         raise ModelError("a scripted module cannot be traced; give the module that it was compiled from")
     refuse_unknown(f"model '{name}'", keywords, MODEL_KEYWORDS)
     size = input_size(keywords)
-    if size is None:
-        raise BindError(f"model '{name}' needs an input size: input = (height, width)")
     check_finite(module)  # before its layers are looked at: those that are not initialised have no channels yet
-    given: dict[str, Any] = {"n_channels": _first_channels(module)}
-    given |= {key: keywords[key] for key in _PREPROCESSING_KEYWORDS if key in keywords}
-    preprocessing = Preprocessing(size, **given)
+    given = {key: keywords[key] for key in _PREPROCESSING_KEYWORDS if key in keywords}
+    described = carried.described(name, module, size, given)
     activation = keywords.get("activation")
     labels = keywords.get("labels")
     layout = choice("layout", keywords.get("layout", "NCHW"), ("NCHW", "NHWC"))
-    return Model(
+    model = Model(
         name,
         module,
-        preprocessing,
+        described.preprocessing,
         None if labels is None else _labels(labels),
         None if activation is None else choice("activation", activation, ACTIVATIONS),
         adapter=ChannelsLast if layout == "NHWC" else None,
     )
+    model.facts, model.notes = described.facts, described.notes
+    return model
 
 
 def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> None:
@@ -160,12 +164,6 @@ def unwrapped(module: object) -> object:
     if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
         return module.module
     return getattr(module, "_orig_mod", module)
-
-
-def _first_channels(module: nn.Module) -> int:
-    """The input channels of the first convolution, if at most 4; otherwise it does not read the image, and 3."""
-    convolution = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
-    return convolution.in_channels if convolution is not None and convolution.in_channels <= 4 else 3
 
 
 def _labels(value: Any) -> tuple[str, ...]:
@@ -201,7 +199,7 @@ def _adapted(preprocessing: Preprocessing, options: Mapping[str, object]) -> Pre
     size = input_size(options) or preprocessing.input_size
     margin = preprocessing.resize_size
     if margin is not None:
-        margin = round(margin * min(size) / min(preprocessing.input_size))
+        margin = carried.scaled_margin(margin, preprocessing.input_size, size)
     resize: Any = options.get("resize", preprocessing.resize)
     return dataclasses.replace(preprocessing, input_size=size, resize_size=margin, resize=resize)
 
@@ -230,16 +228,12 @@ def _from_torchvision(name: str, asked: str, options: Mapping[str, object]) -> M
 
 
 def _torchvision_preprocessing(weights: Any) -> Preprocessing:
-    # crop_size, resize_size, mean, std and interpolation, as in torchvision.transforms._presets.ImageClassification
-    transform = weights.transforms()
-    return Preprocessing(
-        input_size=(transform.crop_size[0], transform.crop_size[-1]),
-        mean=tuple(transform.mean),
-        std=tuple(transform.std),
-        resize="crop",
-        resize_size=transform.resize_size[0],
-        interpolation=transform.interpolation.value,
-    )
+    return _whole(carried.of_preset(weights.transforms(), ""))
+
+
+def _whole(said: carried.Carried) -> Preprocessing:
+    """The preprocessing of a model of which all is known."""
+    return Preprocessing(**{**said.colours.values, **said.geometry.values})
 
 
 def _fetched(name: str, weights: Any) -> nn.Module:
@@ -314,21 +308,11 @@ def _from_timm(name: str, asked: str, options: Mapping[str, object]) -> Model:
         config = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(bare).to_dict())
     except Exception as error:
         raise ModelError(f"timm has no preprocessing for '{name}': {error}") from error
-    size, margin = config["input_size"][1:], config["crop_pct"]
-    if config["crop_mode"] != "center" and margin != 1 and "resize" not in options:
+    said = carried.of_timm(config, f"timm's {bare}")
+    if said.geometry.doubt and "resize" not in options:
         how = config["crop_mode"]
         raise BindError(f"'{name}' crops its images by '{how}', which kdb does not have; write resize = 'stretch'")
-    preprocessing = _adapted(
-        Preprocessing(
-            input_size=size,
-            mean=config["mean"],
-            std=config["std"],
-            resize="crop" if config["crop_mode"] == "center" else "stretch",
-            resize_size=math.floor(min(size) / margin),
-            interpolation="bilinear" if config["interpolation"] == "random" else config["interpolation"],
-        ),
-        options,
-    )
+    preprocessing = _adapted(_whole(said), options)
     if random:
         module = _random(name, lambda: timm.create_model(bare, pretrained=False), preprocessing.input_size)
     else:

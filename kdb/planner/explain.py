@@ -80,7 +80,8 @@ class Explanation:
     both are empty otherwise.  ``frozen`` counts the gates that keep their values on the unmodified image.  From the
     layer ``cut`` on, layers are evaluated in full, and ``because`` says why; both are None if no layer is.  ``outside``
     describes the layers that kdb has no operator for.  ``check`` says how the map is compared with the model itself;
-    positions at which the inputs of the ``watched`` layers nearly cancel are evaluated in full.
+    positions at which the inputs of the ``watched`` layers nearly cancel are evaluated in full.  ``notes`` say what was
+    assumed, or taken otherwise than written.
     """
 
     query: str
@@ -108,6 +109,7 @@ class Explanation:
     outside: tuple[str, ...]
     check: str
     watched: tuple[str, ...]
+    notes: tuple[str, ...]
     rules: tuple[RuleLine, ...]
     stages: tuple[StageLine, ...]
     layers: tuple[LayerLine, ...]
@@ -124,12 +126,14 @@ def explain(
     measured: Mapping[str, float] | None = None,
     wall: float | None = None,
     taken: Memory | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Explanation:
     """The explanation of ``plan``, which was made in ``context`` for the query ``text``.
 
     ``note`` describes the strategy of a sampled map, whose first round ``plan`` is; ``tuned`` says where a tuned
     threshold comes from, ``check`` how the map is checked.  ``measured`` are thread-seconds by layer, over all rounds,
-    and ``wall`` the elapsed seconds; ``taken`` is the memory of plan and result, if the latter is known.
+    and ``wall`` the elapsed seconds; ``taken`` is the memory of plan and result, if the latter is known.  ``notes`` are
+    the query's.
     """
     logical = plan.logical
     n = len(logical.positions)
@@ -185,6 +189,7 @@ def explain(
         outside=tuple(node.operator.because for node in logical.network if isinstance(node.operator, Opaque)),
         check=check,
         watched=tuple(step.node.name for stage in plan.stages for step in stage.steps if step.watched),
+        notes=notes,
         rules=tuple(
             RuleLine(a.rule.name, a.fired, a.reason, round(a.seconds * 1e3, 3), not a.rule.exact) for a in history
         ),

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from kdb.errors import printable
 from kdb.planner.explain import Explanation
 from kdb.planner.memory import Memory
 from kdb.results.tables import Table
@@ -85,7 +86,7 @@ def _number(count: int, one: str, several: str = "") -> str:
 
 
 def _notes(e: Explanation) -> list[str]:
-    """What is approximate, what is evaluated in full, and why."""
+    """What is approximate, what is evaluated in full, and why; and what was assumed."""
     notes = [f"outside the vocabulary, evaluated by PyTorch: {each}" for each in e.outside]
     if e.strategy:
         notes.append(f"approximate: {e.strategy}")
@@ -102,7 +103,7 @@ def _notes(e: Explanation) -> list[str]:
         notes.append("boxes by the paper's upper bound (equations 15, 16 and 33)")
     if e.cut is not None:
         notes.append(f"evaluated in full from {e.cut} on" + (f": {e.because}" if e.because else ""))
-    return notes
+    return notes + [f"note: {printable(each)}" for each in e.notes]
 
 
 def _rules(e: Explanation) -> Table:

@@ -68,6 +68,7 @@ def heat_map(
         error=None if estimate.error is None else on_grid(estimate.error),
         ssim_estimate=estimate.ssim,
         checked=None if checked is None else (checked.positions, checked.worst),
+        notes=image_query.notes,
         stats=stats,
     )
 

@@ -6,17 +6,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 
 from kdb.execution.stages import Occlusion
 from kdb.geometry import Size
 from kdb.images.preprocessing import Prepared
-from kdb.images.reading import SourceImage
+from kdb.images.reading import Pixels, SourceImage
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models.catalog import Catalog, TracedModel
 from kdb.planner.permissions import Permissions
 from kdb.queries import clauses
-from kdb.queries.fill import check_fill, fill_pixels, is_uniform
+from kdb.queries.fill import check_fill, check_units, fill_pixels, is_uniform
 from kdb.queries.positions import Selection, select
 from kdb.system.threads import checkpoint
 
@@ -53,6 +54,11 @@ class BoundQuery:
         return is_uniform(self.query.patch.fill)
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What is assumed, or not as written, for every image: of the model, and of the positions."""
+        return _once(self.traced.model.notes, self.selection.notes)
+
+    @property
     def permissions(self) -> Permissions:
         """What the query permits the planner."""
         threshold = None if self.query.threshold is None else self.query.threshold.tau
@@ -64,7 +70,11 @@ class BoundQuery:
         return replace(self, query=replace(self.query, threshold=syntax.Threshold(tau)))
 
     def on(self, image: SourceImage, name: str | None = None) -> ImageQuery:
-        """This query on one image, called ``name``; the image is brought onto the model's grid."""
+        """This query on one image, called ``name``; the image is brought onto the model's grid.
+
+        Raises BindError where it has other channels than the model takes, or the fill is not in its units.
+        """
+        check_units(self.query.patch.fill, image.floats, self.arguments)
         return ImageQuery(self, self.traced.model.preprocessing.prepare(image), name)
 
 
@@ -76,11 +86,23 @@ class ImageQuery:
     prepared: Prepared
     name: str | None
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is assumed, or not as written: of the model, of the image, and of the query, each once."""
+        return _once(self.bound.traced.model.notes, self.prepared.notes, self.bound.selection.notes)
+
+    def input(self) -> Pixels:
+        """The network's input, float32 [H, W, C]."""
+        return self._normalised(self.prepared.pixels)
+
+    def _normalised(self, pixels: Pixels) -> Pixels:
+        return self.bound.traced.model.preprocessing.normalise(pixels, self.prepared.floats)
+
     def occlusion(self) -> Occlusion:
         """What is laid over the image, in the units of the network's input."""
         bound = self.bound
         pixels, aligned = fill_pixels(bound.query.patch.fill, bound.patch, self.prepared.pixels, bound.arguments)
-        return Occlusion(bound.traced.model.preprocessing.normalise(pixels), aligned)
+        return Occlusion(self._normalised(pixels), aligned)
 
 
 def bind(
@@ -110,6 +132,10 @@ def bind(
         query = replace(query, threshold=syntax.Threshold(tau))
     retrace = partial(catalog.retraced, model)
     return BoundQuery(query, arguments, traced, selection, retrace, origin, time.perf_counter() - start)
+
+
+def _once(*notes: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(chain.from_iterable(notes)))
 
 
 def _extent(query: syntax.Occlude) -> Size:

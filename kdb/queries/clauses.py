@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from kdb.errors import ClauseError
 from kdb.language import syntax
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def check(query: syntax.Occlude) -> None:
@@ -59,5 +63,7 @@ def _check_ranges(query: syntax.Occlude) -> None:
             )
     if query.patch.fill.kind == "rgb" and not all(0 <= value <= 255 for value in query.patch.fill.args):
         raise ClauseError("{FILL} rgb(..) takes three numbers from 0 to 255")
+    if query.patch.fill.kind == "number" and abs(query.patch.fill.args[0]) > _LARGEST:
+        raise ClauseError(f"{{FILL}} takes a number of float32, at most {_LARGEST:.3g}")
     if query.patch.fill.kind == "blur" and not 0 < query.patch.fill.args[0] <= 1000:
         raise ClauseError("{FILL} blur(..) takes a standard deviation in pixels, above 0 and at most 1000")

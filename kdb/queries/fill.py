@@ -23,13 +23,30 @@ def check_fill(fill: syntax.Fill, patch: Size, channels: int, arguments: Argumen
     if fill.parameter is None:
         return
     value = arguments.array(fill.parameter)
-    if value.dtype != np.uint8 or value.shape not in (tuple(patch), (*patch, channels)):
+    known = value.dtype == np.uint8 or value.dtype.kind == "f"
+    if not known or value.shape not in (tuple(patch), (*patch, channels)):
         raise ClauseError(
-            "{FILL} takes a uint8 array [{patch.height}, {patch.width}, {channels}], the patch's size; got {given}",
+            "{FILL} takes a uint8 array [{patch.height}, {patch.width}, {channels}], the patch's size (for images of "
+            "floats one of floats); got {given}",
             patch=patch,
             channels=channels,
             given=f"{value.dtype} {list(value.shape)}",
         )
+    if not np.isfinite(value).all():
+        raise ClauseError("{FILL} takes an array without NaN and infinity")
+
+
+def check_units(fill: syntax.Fill, floats: bool, arguments: Arguments) -> None:
+    """Raise BindError for a fill that is not in the image's units: for ``floats`` those of its own, or 0 to 255."""
+    array = None if fill.parameter is None else arguments.array(fill.parameter)
+    if floats and fill.kind in ("gray", "white", "rgb"):
+        raise ClauseError(f"{{FILL}} {fill.kind} is a colour from 0 to 255, and this image has floats; give a number")
+    if floats and array is not None and array.dtype.kind != "f":
+        raise ClauseError(f"{{FILL}} takes an array of floats, in the units of this image; got {array.dtype}")
+    if not floats and array is not None and array.dtype.kind == "f":
+        raise ClauseError(f"{{FILL}} takes a uint8 array for this image, whose pixels are 0 to 255; got {array.dtype}")
+    if not floats and fill.kind == "number" and not 0 <= fill.args[0] <= 255:
+        raise ClauseError(f"{{FILL}} takes a number from 0 to 255 for this image; not {fill.args[0]:g}")
 
 
 def is_uniform(fill: syntax.Fill) -> bool:
@@ -38,7 +55,7 @@ def is_uniform(fill: syntax.Fill) -> bool:
 
 
 def fill_pixels(fill: syntax.Fill, patch: Size, image: FloatArray, arguments: Arguments) -> tuple[FloatArray, bool]:
-    """What covers ``image``, float32 [H, W, C] of pixels 0 to 255, and whether it is aligned with the image.
+    """What covers ``image``, float32 [H, W, C], not normalised, and whether it is aligned with the image.
 
     The first is the patch, float32 [h, w, C]; where it is aligned, an image [H, W, C] that shows through the patch.
     """
@@ -51,5 +68,5 @@ def fill_pixels(fill: syntax.Fill, patch: Size, image: FloatArray, arguments: Ar
     elif fill.kind == "mean":
         colours = image.mean(axis=(0, 1), dtype=np.float64)
     else:
-        colours = np.asarray(fill.args or GRAYS[fill.kind])
+        colours = np.asarray(fill.args or GRAYS[fill.kind])  # a number, or one a channel
     return np.broadcast_to(np.asarray(colours, np.float32), (*patch, image.shape[2])), False

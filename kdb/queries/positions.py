@@ -22,11 +22,13 @@ class Selection:
     """The positions of a query: the set G of the paper.
 
     ``grid`` int64 [rows, cols, 2] holds the (y, x) of the whole lattice; with AT, [n, 2] holds the given positions.
-    ``cells`` int64 [n] are the flat indices of the positions in the grid that the query evaluates.
+    ``cells`` int64 [n] are the flat indices of the positions in the grid that the query evaluates.  ``notes`` say what
+    was taken otherwise than it is written.
     """
 
     grid: IntArray
     cells: IntArray
+    notes: tuple[str, ...] = ()
 
     @property
     def positions(self) -> IntArray:
@@ -48,8 +50,10 @@ def select(query: syntax.Occlude, size: Size, arguments: Arguments) -> Selection
     if isinstance(query.region, syntax.At):
         positions = _points(arguments.array(query.region.parameter), patch, size)
         return Selection(positions, np.arange(len(positions)))
+    stride = query.stride or syntax.DEFAULT_STRIDE
+    notes = _beyond(query, stride, size)
     # A stride beyond the grid takes one step; cut, so that any whole number fits an int64.
-    sy, sx = (min(step, length) for step, length in zip(query.stride or syntax.DEFAULT_STRIDE, size, strict=True))
+    sy, sx = (min(step, length) for step, length in zip(stride, size, strict=True))
     rows, columns = lattice(size.height, patch.height, sy), lattice(size.width, patch.width, sx)
     require(POSITION_BYTES * len(rows) * len(columns), f"a map of {len(rows) * len(columns):,} positions")
     axes = np.meshgrid(rows, columns, indexing="ij")
@@ -68,13 +72,25 @@ def select(query: syntax.Occlude, size: Size, arguments: Arguments) -> Selection
         where = "with its centre pixel in the mask of {WITHIN}"
     else:
         if query.drill_down is not None:
-            drill_down.check(query.drill_down, query.stride or syntax.DEFAULT_STRIDE, size)
-        return Selection(grid, np.arange(len(corners)))
+            drill_down.check(query.drill_down, stride, size)
+        return Selection(grid, np.arange(len(corners)), notes)
     if not inside.any():
         raise ClauseError(
             f"no position of the {patch.height} x {patch.width} patch at {{STRIDE}} ({sy}, {sx}) lies {where}"
         )
-    return Selection(grid, np.flatnonzero(inside))
+    return Selection(grid, np.flatnonzero(inside), notes)
+
+
+def _beyond(query: syntax.Occlude, stride: tuple[int, int], size: Size) -> tuple[str, ...]:
+    """Notes on a stride and on a box that leave an input of ``size``."""
+    notes = []
+    extent = f"the input of {size.height} x {size.width}"
+    if any(step > length for step, length in zip(stride, size, strict=True)):
+        notes.append(f"{syntax.stride_text(stride)} leaves {extent}: there is one position on that axis")
+    box = query.region
+    if isinstance(box, syntax.Box) and (box.y + box.height > size.height or box.x + box.width > size.width):
+        notes.append(f"{box} leaves {extent}, and is cut off there")
+    return tuple(notes)
 
 
 def _points(points: npt.NDArray[Any], patch: Size, size: Size) -> IntArray:

@@ -43,7 +43,7 @@ class Rounds:
         self._begun = time.perf_counter()
         self._engine, self._query, self._on_progress = engine, query, on_progress
         self._anytime, self._analyze = anytime, analyze
-        self._image = query.bound.traced.model.preprocessing.normalise(query.prepared.pixels)
+        self._image = query.input()
         self._cells = np.zeros(0, np.int64)
         self._evidence = Evidence(engine, query, self._image)
         self._baseline = np.zeros(0)

@@ -104,6 +104,7 @@ def _summary(heat_map: HeatMap) -> dict[str, Any]:
         "complete": heat_map.complete,
         "ssim_estimate": heat_map.ssim_estimate,
         "checked": None if checked is None else {"positions": checked[0], "worst": checked[1]},
+        "notes": heat_map.notes,
         "kdb": heat_map.version,
     }
 

@@ -74,6 +74,7 @@ class HeatMap:
     checked         (positions, worst): at how many positions, besides the unmodified image, the map was compared with
                     the model itself, and the worst difference over what Exact allows; above 1 the check has failed,
                     and the map was then evaluated in full by the model itself.  None where nothing was compared
+    notes           what was assumed, or taken otherwise than written: of the model, the image and the query
 
     Two heat maps are equal only when they are the same object; compare ``values``.
     Raises ``ValueError`` for arrays of inconsistent shapes or of wrong types.
@@ -101,6 +102,7 @@ class HeatMap:
     error: NDArray[np.float32] | None = None
     ssim_estimate: float | None = None
     checked: tuple[int, float] | None = None
+    notes: tuple[str, ...] = ()
     stats: Stats
 
     def __post_init__(self) -> None:
@@ -116,6 +118,8 @@ class HeatMap:
             raise ValueError(f"score must be one of {', '.join(get_args(Score))}, not {self.score!r}")
         if self.checked is not None and not (self.checked[0] >= 0 and self.checked[1] >= 0):
             raise ValueError(f"checked must be a number of positions and a ratio, not {self.checked}")
+        if not isinstance(self.notes, tuple) or not all(isinstance(each, str) for each in self.notes):
+            raise ValueError(f"notes must be a tuple of texts, not {self.notes!r}")
         classes = self.values.shape[:1] if self.has_class_axis else ()
         if self.values.dtype != np.float32 or self.values.shape != classes + cells:
             raise ValueError(f"values {self.values.dtype}{self.values.shape} at positions {self.positions.shape}")
@@ -218,6 +222,7 @@ class HeatMap:
         state += "" if self.ssim_estimate is None else f" (SSIM about {self.ssim_estimate:.2f})"
         state += "" if self.complete else ", partial"
         state += "" if self.checked is None else f", {checked(*self.checked)}"
+        state += f", {len(self.notes)} note{'' if len(self.notes) == 1 else 's'}" if self.notes else ""
         return f"<HeatMap {name}: {self.score} {shape}, {baseline}{span}, {state}>"
 
 

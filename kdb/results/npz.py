@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FORMAT = 3
+FORMAT = 4
 """The newest version of the files that this kdb writes and reads: the least in which a map's fields are known."""
 
-_SINCE = {"checked": 3}
-"""The fields that are written where they are not None, and are younger than the format that all maps need."""
+_SINCE = {"checked": 3, "notes": 4}
+"""The fields that are written where they are not None or empty, and are younger than the format that all maps need."""
 _ALL = 2
 
 _ARRAYS = ("values", "positions", "image", "evaluated", "error")
-_TEXTS = ("label", "score", "source", "query", "model", "model_identity", "version", "stats")
+_TEXTS = ("label", "score", "source", "query", "model", "model_identity", "version", "notes", "stats")
 _BY_CLASS = ("baseline", "class_index", "label")
 _SHAPES = {"patch": (2,), "stride": (2,), "source_box": (4,), "source_size": (2,), "checked": (2,)}
 """Of the fields that are neither arrays nor by class; the others are single numbers and texts."""
@@ -43,7 +43,8 @@ def write(heat_map: HeatMap, file: IO[bytes]) -> None:
     facts = {field.name: getattr(heat_map, field.name) for field in fields(heat_map)}
     stats = {field.name: getattr(heat_map.stats, field.name) for field in fields(heat_map.stats)}
     facts["stats"] = json.dumps({name: dict(v) if isinstance(v, Mapping) else v for name, v in stats.items()})
-    arrays: dict[str, Any] = {name: np.asarray(value) for name, value in facts.items() if value is not None}
+    there = {name: value for name, value in facts.items() if value is not None and not (name == "notes" and not value)}
+    arrays: dict[str, Any] = {name: np.asarray(value) for name, value in there.items()}
     needed = max([_ALL, *(version for name, version in _SINCE.items() if name in arrays)])
     np.savez_compressed(file, format=np.asarray(needed), **arrays)
 
@@ -110,7 +111,8 @@ def _arrays(archive: zipfile.ZipFile) -> dict[str, Any]:
 def _facts(arrays: dict[str, Any]) -> dict[str, Any]:
     """The fields of a heat map: arrays as they are, ``stats`` as a dict, others as numbers, texts and tuples."""
     for key, array in arrays.items():
-        alike = key in _ARRAYS or key in _BY_CLASS or array.shape == _SHAPES.get(key, ())
+        listed = array.ndim == 1 if key == "notes" else array.shape == _SHAPES.get(key, ())
+        alike = key in _ARRAYS or key in _BY_CLASS or listed
         if (key in _TEXTS) != (array.dtype.kind == "U") or not alike:
             raise _NoMap(f"'{key}' is {array.dtype} {list(array.shape)}")
     facts = {key: array if key in _ARRAYS else array.tolist() for key, array in arrays.items()}

@@ -48,6 +48,8 @@ def describe(traced: TracedModel, patch: Size) -> Headed:
         f"{model.name}: {len(network) - 1} layers, {network.macs / 1e9:.3g} G multiply-adds",
         f"weights: {model.weights_note}; identity {traced.identity[:16]}",
         f"input: {_input(model.preprocessing)}",
+        *(["; ".join(model.facts)] if model.facts else []),
+        *(f"note: {note}" for note in model.notes),
         f"output: {_output(traced)}",
         f"patch {patch.height} x {patch.width} in the middle: {_bound(network.macs, recomputed, bool(outside))}",
         *(f"outside the vocabulary, evaluated in full by torch: {because}" for because in outside),
@@ -72,7 +74,8 @@ def _input(wanted: Preprocessing) -> str:
         how += f" out of {wanted.resize_size}"
     how += f" ({wanted.interpolation})"
     mean, std = (", ".join(f"{number:.6g}" for number in numbers) for numbers in (wanted.mean, wanted.std))
-    return f"{height} x {width} {kind}, {how}; pixels / {wanted.scale:g}, mean ({mean}), std ({std})"
+    scale = "255 (floats as they are)" if wanted.scale is None else f"{wanted.scale:g}"
+    return f"{height} x {width} {kind}, {how}; pixels / {scale}, mean ({mean}), std ({std})"
 
 
 def _output(traced: TracedModel) -> str:

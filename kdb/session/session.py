@@ -121,9 +121,10 @@ class Session:
     def register_model(self, name: str, module: object, **keywords: object) -> None:
         """Give an ``nn.Module`` that maps [N, C, H, W] to logits [N, K] a name for this session.
 
-        Keywords: ``input_size`` (or ``input``; required), ``mean``, ``std``, ``scale``, ``layout``, ``channels``,
-        ``n_channels``, ``activation``, ``resize``, ``labels``; see :func:`kdb.models.zoo.make_model`.  The module is
-        used in eval mode.
+        Keywords: ``input_size`` (or ``input``), ``mean``, ``std``, ``transforms``, ``scale``, ``layout``, ``channels``,
+        ``n_channels``, ``activation``, ``resize``, ``labels``; see :func:`kdb.models.zoo.make_model`.  What is left out
+        is taken from the module where it carries that, as timm's and torchvision's do; otherwise ``input_size`` is
+        required, and mean 0 and std 1 are assumed, as ``hm.notes`` then say.  The module is used in eval mode.
         """
         with self._environment.turn():
             self._catalog.register(name, module, **keywords)
@@ -144,7 +145,7 @@ class Session:
         return name
 
     def register_image(self, name: str, image: object) -> None:
-        """Give an image (path, ``PIL.Image``, uint8 array) a bare name; it is read now, as it is now."""
+        """Give an image (path, ``PIL.Image``, array) a bare name; it is read now, as it is now."""
         if not isinstance(name, str) or not name.isidentifier():
             raise BindError(f"an image's name is a word of letters, digits and _; got {name!r}")
         with self._environment.turn():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import operator
 import re
 from collections.abc import Mapping, Sequence
@@ -55,13 +56,13 @@ def occlude(
 ) -> HeatMap | HeatMaps:
     """The heat map of one image, or of each of a list of images.
 
-    ``image`` is a path, a ``PIL.Image`` or a uint8 array or tensor [H, W, C] or [H, W]; ``model`` a name, or an
-    ``nn.Module`` whose keywords, those of ``register_model``, follow; its ``input_size`` is the image's own where
-    an array is given without.  ``patch`` (height, width) and ``stride`` (sy, sx; 4) are in pixels, one number for
-    both.  ``fill`` is black, gray, white, mean, (r, g, b), or a uint8 array [h, w, 3]; ``target`` a class or a
-    sequence of classes, left out the predicted one; ``at`` int [n, 2] of (y, x), which excludes ``stride``;
-    ``within`` a box (y, x, height, width) or a bool mask [H, W].  With ``ssim`` the map is approximate, of that
-    expected similarity to the exact one.
+    ``image`` is a path, a ``PIL.Image`` or an array or tensor [H, W, C] or [H, W] of uint8, uint16 or floats; ``model``
+    a name, or an ``nn.Module`` whose keywords, those of ``register_model``, follow; its ``input_size`` is the image's
+    own where an array is given without.  ``patch`` (height, width) and ``stride`` (sy, sx; 4) are in pixels, one number
+    for both.  ``fill`` is black, gray, white, mean, a number, (r, g, b), or an array [h, w, C], of uint8 or for images
+    of floats of floats; ``target`` a class or a sequence of classes, left out the predicted one; ``at`` int [n, 2] of
+    (y, x), which excludes ``stride``; ``within`` a box (y, x, height, width) or a bool mask [H, W].  With ``ssim`` the
+    map is approximate, of that expected similarity to the exact one.
 
     Raises what :meth:`kdb.session.session.Session.execute` raises.
     """
@@ -167,10 +168,13 @@ def _pair(what: str, value: Any) -> tuple[int, int]:
 def _fill(fill: Any) -> syntax.Fill:
     if isinstance(fill, str):
         return syntax.Fill(choice("fill", fill, (*GRAYS, "mean")))
+    if isinstance(fill, Real) and not isinstance(fill, bool) and math.isfinite(float(fill)):
+        return syntax.Fill("number", (float(fill),))
     if isinstance(fill, tuple | list) and all(isinstance(number, Real) for number in fill):
         if len(fill) != 3 or not all(0 <= number <= 255 for number in fill):
             raise BindError(f"fill = {fill!r}: a colour is three numbers from 0 to 255")
         return syntax.Fill("rgb", tuple(map(float, fill)))
     if _axes(fill) == 0:
-        raise BindError(f"fill = {fill!r} is none of {', '.join(GRAYS)}, mean, (r, g, b) and a uint8 array [h, w, C]")
+        kinds = f"{', '.join(GRAYS)}, mean, a number, (r, g, b) and an array [h, w, C]"
+        raise BindError(f"fill = {fill!r} is none of {kinds}")
     return syntax.Fill("parameter", parameter=_parameter("fill"))

@@ -26,7 +26,7 @@ from kdb.queries.sources import Found
 from kdb.results.files import files_of_several, filled_in
 from kdb.results.maps import HeatMap
 from kdb.results.several import HeatMaps
-from kdb.results.tables import PlanText, Table
+from kdb.results.tables import Headed, PlanText, Table
 from kdb.sampling.choose import DEFAULT_SSIM
 from kdb.session import remaking, tuning, verifying
 from kdb.session.binding import Binder
@@ -138,6 +138,7 @@ class Statements:
                 bound.tuned,
                 check,
                 taken=planned.memory,
+                notes=bound.notes,
             )
         else:
             found, several = self._binder.find_images(query, call.arguments)
@@ -158,6 +159,7 @@ class Statements:
                 run.measured.layers,
                 run.heat_map.stats.seconds["execute"],
                 run.planned.memory,
+                run.heat_map.notes,
             )
         return PlanText(("plan",), tuple((line,) for line in render(explained, statement.format).split("\n")))
 
@@ -220,7 +222,8 @@ class Statements:
 
         model = catalog.create(statement.name, path, options, statement.replace, keep)
         dimensions = "x".join(map(str, model.input_shape))
-        return Table(("created", "from", "input"), ((model.name, model.weights_note, dimensions),))
+        row = (model.name, model.weights_note, dimensions, "; ".join((*model.facts, *model.notes)))
+        return Table(("created", "from", "input", "images"), (row,))
 
     @_run.register
     def _describe_model(self, statement: syntax.DescribeModel, call: Call) -> Result:
@@ -260,7 +263,10 @@ class Statements:
         return self._setting(name)
 
     def _setting(self, name: str) -> Table:
-        return Table(("setting", "value"), ((name, shown(self._environment.settings[name])),))
+        settings = self._environment.settings
+        columns, rows = ("setting", "value"), ((name, shown(settings[name])),)
+        note = settings.note(name)
+        return Table(columns, rows) if note is None else Headed(columns, rows, (f"note: {note}",))
 
     @_run.register
     def _show_settings(self, statement: syntax.ShowSettings, call: Call) -> Result:

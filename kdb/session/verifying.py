@@ -103,7 +103,7 @@ class Own:
     def __init__(self, query: ImageQuery, indices: Sequence[int]) -> None:
         traced = query.bound.traced
         self._query, self._reference, self._indices = query, traced.reference, indices
-        self._image = traced.model.preprocessing.normalise(query.prepared.pixels)
+        self._image = query.input()
         self._occlusion = query.occlusion()
         self._scorer = self._scorer_of(self._reference.logits(self._image[None]))
         self._largest = 0.0

@@ -381,7 +381,8 @@ def test_a_model_is_a_module() -> None:
 
 def test_keywords_and_their_defaults() -> None:
     plain = make_model("m", small(), input=8)
-    assert plain.preprocessing == Preprocessing((8, 8), mean=(0, 0, 0), std=(1, 1, 1), scale=255, resize="bilinear")
+    assert plain.preprocessing == Preprocessing((8, 8), mean=(0, 0, 0), std=(1, 1, 1), resize="bilinear")
+    assert plain.preprocessing.scale_of(floats=False) == 255 and plain.preprocessing.scale_of(floats=True) == 1
     assert plain.input_shape == (3, 8, 8)
     assert plain.labels is None
     tuned = make_model("m", small(), input_size=np.array([8, 9]), mean=torch.tensor([1.0, 2, 3]), std=2, channels="bgr")

@@ -80,9 +80,9 @@ class Sorting(nn.Module):
 def db() -> Session:
     torch.manual_seed(0)
     session = kdb.connect()
-    session.register_model("residual", Residual(), input_size=(64, 64))
-    session.register_model("wide", Wide(), input_size=(64, 64))
-    session.register_model("sorting", Sorting(), input_size=(32, 32))
+    session.register_model("residual", Residual(), input_size=(64, 64), mean=0, std=1)
+    session.register_model("wide", Wide(), input_size=(64, 64), mean=0, std=1)
+    session.register_model("sorting", Sorting(), input_size=(32, 32), mean=0, std=1)
     session.execute("SET threads = 2")
     return session
 

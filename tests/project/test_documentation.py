@@ -30,6 +30,7 @@ import kdb
 from benchmarks import photos
 from kdb.language.parser import parse
 from kdb.models import architectures
+from kdb.models.torchvision_compat import import_torchvision
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -96,6 +97,8 @@ def _lines(text: str) -> list[str]:
 
 # ---- what the pages use
 
+import_torchvision()  # pages import it themselves, which fails where its operators do not fit the installed PyTorch
+
 
 def small(classes: int) -> nn.Module:
     torch.manual_seed(0)
@@ -148,7 +151,7 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def connect(*arguments: Any, **keywords: Any) -> kdb.Session:
         db = real(*arguments, **keywords)
-        db.register_model("efficientnet_lite0", small(5), input_size=(224, 224), resize="crop")
+        db.register_model("efficientnet_lite0", small(5), input_size=(224, 224), resize="crop", mean=0, std=1)
         return db
 
     monkeypatch.setattr(kdb, "connect", connect)

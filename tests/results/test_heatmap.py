@@ -249,7 +249,7 @@ def test_save_and_load_a_file(tmp_path: Path) -> None:
 
 def test_every_key_of_the_npz_is_in_the_documentation() -> None:
     page = (Path(__file__).parents[2] / "docs" / "heatmap-files.md").read_text(encoding="utf-8")
-    with np.load(io.BytesIO(saved(small(checked=(6, 0.25)))), allow_pickle=False) as file:
+    with np.load(io.BytesIO(saved(small(checked=(6, 0.25), notes=("assumed",)))), allow_pickle=False) as file:
         assert [key for key in file.files if f"| `{key}` |" not in page] == []
         assert int(file["format"]) == FORMAT
     assert f"Format {FORMAT}" in page

@@ -473,7 +473,7 @@ class TestSources:
             {"fill": "pink"},
             {"fill": (1, 2)},
             {"fill": (float("nan"), 2, 3)},
-            {"fill": 0},
+            {"fill": 256},
             {"fill": None},
             {"target": []},
             {"score": "x"},
@@ -623,7 +623,7 @@ class TestMistakes:
         ("text", "value", "said"),
         [
             ("OCCLUDE $v USING small", 3, "an image is"),
-            ("OCCLUDE $v USING small", np.zeros((4, 4, 3)), "uint8"),
+            ("OCCLUDE $v USING small", np.zeros((4, 4, 3), int), "uint8"),
             ("OCCLUDE $v USING small", [], "empty"),
             ("OCCLUDE cat USING small AT $v", [[1, 2, 3]], r"\[n, 2\]"),
             ("OCCLUDE cat USING small AT $v", [[1.5, 2.0]], r"\[n, 2\]"),

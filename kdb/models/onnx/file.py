@@ -150,8 +150,9 @@ def _graph(model: Any, onnx: Any) -> Graph:
         raise ModelError("it has no output")
     known = (*model.graph.value_info, *model.graph.input, *model.graph.output)
     shapes = {value.name: shape for value in known if (shape := _shape(value)) is not None}
+    said = {each.key: each.value for each in model.metadata_props if each.key.casefold().startswith("image.")}
     return Graph(
-        tuple(nodes), constants, inputs[0].name, _image_shape(onnx, inputs[0]), model.graph.output[0].name, shapes
+        tuple(nodes), constants, inputs[0].name, _image_shape(onnx, inputs[0]), model.graph.output[0].name, shapes, said
     ).needed()
 
 

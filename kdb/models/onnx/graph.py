@@ -48,7 +48,7 @@ class Graph:
     """Nodes in topological order; ``image`` and ``result`` are the names of the input and the output.
 
     ``image_shape`` has the lengths of the input's four axes, None for dynamic ones; ``shapes`` are those of other
-    tensors, if known.
+    tensors, if known.  ``metadata`` is what the file says of images.
     """
 
     nodes: tuple[Node, ...]
@@ -57,6 +57,7 @@ class Graph:
     image_shape: tuple[int | None, ...]
     result: str
     shapes: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def needed(self) -> Graph:
         """The graph of the nodes and constants that the result depends on."""
