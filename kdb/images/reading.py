@@ -10,6 +10,7 @@ and the size that it declares is checked before its pixels are unpacked.
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import stat
 import sys
@@ -40,6 +41,26 @@ _BITS = 258  # TIFF's tag BitsPerSample
 _WARNINGS = ProcessLock()
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What an image was read from, by the SHA-256, in hexadecimal, of all its bytes, and the package that read it.
+
+    ``of`` is 'file': the file's bytes; 'array': the array's dtype and shape, as in ``uint8 (64, 96, 3);``, and its
+    bytes; 'pixels': the same of the float32 pixels that a ``PIL.Image`` gave.
+    """
+
+    of: str
+    sha256: str
+    reader: str = ""
+
+    @classmethod
+    def of_array(cls, array: npt.NDArray[Any], of: str = "array", reader: str = "") -> Origin:
+        """The origin of an image that is an array."""
+        sha = hashlib.sha256(f"{array.dtype} {array.shape};".encode())
+        sha.update(np.ascontiguousarray(array).data)
+        return cls(of, sha.hexdigest(), reader)
+
+
 @dataclass(frozen=True, eq=False)
 class SourceImage:
     """An image in its original size: ``pixels`` float32 [H, W, C], 0 to 255; ``name`` is its path, if it has one.
@@ -49,6 +70,7 @@ class SourceImage:
 
     pixels: Pixels
     name: str | None = None
+    origin: Origin | None = None
 
 
 def load_image(source: str | Path | Image.Image | npt.NDArray[Any] | object) -> SourceImage:
@@ -62,15 +84,17 @@ def load_image(source: str | Path | Image.Image | npt.NDArray[Any] | object) -> 
     DICOM, or implausibly large (``PIL.Image.MAX_IMAGE_PIXELS``).
     """
     if (array := array_of(source)) is not None:
-        return SourceImage(_from_array(array))
+        return SourceImage(_from_array(array), origin=Origin.of_array(array))
     if isinstance(source, Image.Image):
         name = getattr(source, "filename", "") or None
         if 0 in source.size:
             raise BindError(f"the image is empty: {source.height} x {source.width} pixels")
         with _reading(f"the image '{name}'" if name else "the image given"):
-            return SourceImage(_from_picture(source), name and str(name))
+            pixels = _from_picture(source)
+            return SourceImage(pixels, name and str(name), Origin.of_array(pixels, "pixels", "pillow"))
     if isinstance(source, (str, Path)):
-        return SourceImage(_from_file(source), str(source))
+        pixels, origin = _from_file(source)
+        return SourceImage(pixels, str(source), origin)
     raise BindError(
         f"an image is a path, a PIL.Image or a uint8 array [H, W, 3] or [H, W], not {type(source).__name__}"
     )
@@ -157,7 +181,7 @@ def _from_array(array: npt.NDArray[Any]) -> Pixels:
     return _three_channels(array.astype(np.float32) / np.float32(1 if array.itemsize == 1 else 257))
 
 
-def _from_file(path: str | Path) -> Pixels:
+def _from_file(path: str | Path) -> tuple[Pixels, Origin]:
     with _reading(f"'{path}'", looked_in(path)):
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
@@ -168,15 +192,21 @@ def _from_file(path: str | Path) -> Pixels:
             raise ValueError("the file is empty")
         with open(path, "rb") as file:
             preamble = file.read(132)
+            file.seek(0)
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # decoders find the bytes in the system's cache
         if preamble[128:] == b"DICM" or str(path).lower().endswith((".dcm", ".dicom")):
-            return _from_dicom(path)
-        with Image.open(path, formats=FORMATS) as picture:
-            opposite = _opposite_byte_order(picture)
-            if opposite is None:
-                return _from_picture(picture)
-            with Image.open(path, formats=FORMATS) as again:
-                again.tile = opposite
-                return _from_wide_picture(picture, again)
+            return _from_dicom(path), Origin("file", sha256, "pydicom")
+        return _from_picture_file(path), Origin("file", sha256, "pillow")
+
+
+def _from_picture_file(path: str | Path) -> Pixels:
+    with Image.open(path, formats=FORMATS) as picture:
+        opposite = _opposite_byte_order(picture)
+        if opposite is None:
+            return _from_picture(picture)
+        with Image.open(path, formats=FORMATS) as again:
+            again.tile = opposite
+            return _from_wide_picture(picture, again)
 
 
 def _from_picture(picture: Image.Image) -> Pixels:

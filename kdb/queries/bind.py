@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 from kdb.execution.stages import Occlusion
 from kdb.geometry import Size
 from kdb.images.preprocessing import Prepared
-from kdb.images.reading import SourceImage
+from kdb.images.reading import Origin, SourceImage
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models.catalog import Catalog, TracedModel
 from kdb.planner.permissions import Permissions
 from kdb.queries import clauses
-from kdb.queries.fill import check_fill, fill_pixels, is_uniform
+from kdb.queries.fill import Cover, check_fill, cover, is_uniform
 from kdb.queries.positions import Selection, select
 from kdb.system.threads import checkpoint
 
@@ -65,22 +65,30 @@ class BoundQuery:
 
     def on(self, image: SourceImage, name: str | None = None) -> ImageQuery:
         """This query on one image, called ``name``; the image is brought onto the model's grid."""
-        return ImageQuery(self, self.traced.model.preprocessing.prepare(image), name)
+        return ImageQuery(self, self.traced.model.preprocessing.prepare(image), name, image.origin)
 
 
 @dataclass(frozen=True, eq=False)
 class ImageQuery:
-    """A bound query on one image, ``prepared`` for the model and called ``name``: all that evaluation needs."""
+    """A bound query on one image, ``prepared`` for the model and called ``name``: all that evaluation needs.
+
+    ``origin`` is what the image was read from; None for the copy in the file of a map.
+    """
 
     bound: BoundQuery
     prepared: Prepared
     name: str | None
+    origin: Origin | None = None
+
+    @cached_property
+    def cover(self) -> Cover:
+        """What is laid over the image, in pixels."""
+        return cover(self.bound.query.patch.fill, self.prepared.pixels, self.bound.arguments)
 
     def occlusion(self) -> Occlusion:
         """What is laid over the image, in the units of the network's input."""
-        bound = self.bound
-        pixels, aligned = fill_pixels(bound.query.patch.fill, bound.patch, self.prepared.pixels, bound.arguments)
-        return Occlusion(bound.traced.model.preprocessing.normalise(pixels), aligned)
+        pixels = self.cover.of_size(self.bound.patch)
+        return Occlusion(self.bound.traced.model.preprocessing.normalise(pixels), self.cover.aligned)
 
 
 def bind(
