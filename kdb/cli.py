@@ -50,7 +50,8 @@ Statements end with ; and may run over several lines; an empty line ends one too
     OCCLUDE 'cat.png' WITH patch(16, 16) STRIDE 4 USING efficientnet_lite0 INTO 'heat.png';
     EXPLAIN OCCLUDE 'cat.png' USING resnet18;        EXPLAIN ANALYZE OCCLUDE ...;
     VERIFY OCCLUDE 'cat.png' USING resnet18;         VERIFY 'heat.npz';
-    SHOW MODELS;  SHOW SETTINGS;  SHOW RULES;  SET threads = 2;  RESET threads;
+    SHOW MODELS;  SHOW SETTINGS;  SHOW RULES;  SHOW CALIBRATION;
+    SET threads = 2;  RESET threads;  CALIBRATE;  RESET CALIBRATION;
 
     .help     this text
     .read F   run the statements of the file F

@@ -21,7 +21,7 @@ from kdb.errors import ExecutionError
 from kdb.execution.bisection import to_blame
 from kdb.execution.cancellation import MOST
 from kdb.execution.executor import Executor, Outcome, Sink
-from kdb.execution.settings import Settings, declared
+from kdb.execution.settings import Settings, declared, most_threads
 from kdb.execution.stages import Occlusion
 from kdb.execution.verification import AT_ONCE, Compared, Reference, wanted
 from kdb.execution.views import MaterializedViews, ViewStore
@@ -119,6 +119,28 @@ class Engine:
             calibration.keep(profile, machine)
         self._plans.clear()
         return measured
+
+    def rates(self) -> Mapping[str, tuple[str, CostProfile]]:
+        """By their machines' names, the devices that are planned for and the profiles that they are costed by."""
+        threads, device = self.settings["threads"], gpu.found()
+        found = {calibration.machine(threads): ("cpu", self.profile(threads))}
+        if device is not None:
+            name = calibration.device_machine(device)
+            found[name] = device.title, self._profile(name, data_sheet_profile())
+        return found
+
+    def machines(self) -> list[str]:
+        """The names of this machine with any number of threads, and that of its GPU."""
+        device = gpu.found()
+        on_host = calibration.machines(most_threads())
+        return on_host if device is None else [*on_host, calibration.device_machine(device)]
+
+    def forget_profiles(self) -> None:
+        """Forget what was measured of all :meth:`machines`, also for later processes."""
+        for machine in self.machines():
+            self._profiles.pop(machine, None)
+            calibration.forget(machine)
+        self._plans.clear()
 
     def plan(
         self,

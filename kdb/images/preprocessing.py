@@ -49,19 +49,13 @@ class Prepared:
     notes: tuple[str, ...] = ()
 
     @property
-    def image(self) -> npt.NDArray[np.uint8]:
-        """uint8 [H, W, 3], for display: the rounded pixels, or the mean of the channels if there are not three.
-
-        Floats are shown from their least to their largest.
-        """
-        pixels = self.pixels
-        if pixels.shape[2] != 3:
-            pixels = np.repeat(pixels.mean(axis=2, keepdims=True), 3, axis=2)
-        if self.floats:
-            low, high = float(pixels.min()), float(pixels.max())
-            shown = (pixels.astype(np.float64) - low) * (255 / (high - low) if high > low else 0)
-            return np.rint(shown).astype(np.uint8)
-        return np.rint(pixels).astype(np.uint8)
+    def image(self) -> npt.NDArray[np.uint8] | Pixels:
+        """The pixels as they are: uint8 [H, W, 3] where all are whole numbers of three channels, else float32."""
+        if self.pixels.shape[2] == 3 and self.pixels.min() >= 0 and self.pixels.max() <= 255:
+            whole = self.pixels.astype(np.uint8)
+            if np.array_equal(whole, self.pixels):
+                return whole
+        return self.pixels
 
 
 @dataclass(frozen=True)

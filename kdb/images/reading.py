@@ -10,6 +10,7 @@ and the size that it declares is checked before its pixels are unpacked.
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import stat
 import sys
@@ -40,6 +41,26 @@ _BITS = 258  # TIFF's tag BitsPerSample
 _WARNINGS = ProcessLock()
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What an image was read from, by the SHA-256, in hexadecimal, of all its bytes, and the package that read it.
+
+    ``of`` is 'file': the file's bytes; 'array': the array's dtype and shape, as in ``uint8 (64, 96, 3);``, and its
+    bytes; 'pixels': the same of the float32 pixels that a ``PIL.Image`` gave.
+    """
+
+    of: str
+    sha256: str
+    reader: str = ""
+
+    @classmethod
+    def of_array(cls, array: npt.NDArray[Any], of: str = "array", reader: str = "") -> Origin:
+        """The origin of an image that is an array."""
+        sha = hashlib.sha256(f"{array.dtype} {array.shape};".encode())
+        sha.update(np.ascontiguousarray(array).data)
+        return cls(of, sha.hexdigest(), reader)
+
+
 @dataclass(frozen=True, eq=False)
 class SourceImage:
     """An image in its original size: ``pixels`` float32 [H, W, C]; ``name`` is its path, if it has one.
@@ -52,6 +73,7 @@ class SourceImage:
     name: str | None = None
     floats: bool = False
     notes: tuple[str, ...] = ()
+    origin: Origin | None = None
 
 
 def load_image(source: str | Path | Image.Image | npt.NDArray[Any] | object) -> SourceImage:
@@ -66,13 +88,14 @@ def load_image(source: str | Path | Image.Image | npt.NDArray[Any] | object) -> 
     DICOM, or implausibly large (``PIL.Image.MAX_IMAGE_PIXELS``).
     """
     if (array := array_of(source)) is not None:
-        return _from_array(array)
+        return replace(_from_array(array), origin=Origin.of_array(array))
     if isinstance(source, Image.Image):
         name = getattr(source, "filename", "") or None
         if 0 in source.size:
             raise BindError(f"the image is empty: {source.height} x {source.width} pixels")
         with _reading(f"the image '{name}'" if name else "the image given"):
-            return replace(_from_picture(source), name=name and str(name))
+            image = _from_picture(source)
+            return replace(image, name=name and str(name), origin=Origin.of_array(image.pixels, "pixels", "pillow"))
     if isinstance(source, (str, Path)):
         return replace(_from_file(source), name=str(source))
     raise BindError(f"an image is a path, a PIL.Image or an array [H, W, 3] or [H, W], not {type(source).__name__}")
@@ -197,19 +220,25 @@ def _from_file(path: str | Path) -> SourceImage:
             raise ValueError("the file is empty")
         with open(path, "rb") as file:
             preamble = file.read(132)
+            file.seek(0)
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # decoders find the bytes in the system's cache
         if preamble[128:] == b"DICM" or str(path).lower().endswith((".dcm", ".dicom")):
-            return _from_dicom(path)
-        with Image.open(path, formats=FORMATS) as picture:
-            opposite = _opposite_byte_order(picture)
-            if opposite is None:
-                image = _from_picture(picture)
-            else:
-                with Image.open(path, formats=FORMATS) as again:
-                    again.tile = opposite
-                    image = _from_wide_picture(picture, again)
-            # not of MPO, a camera's JPEG with a preview or the like beside the photograph
-            several = getattr(picture, "is_animated", False) and picture.format != "MPO"
-            return replace(image, notes=(*(("the first of its frames is taken",) if several else ()), *image.notes))
+            return replace(_from_dicom(path), origin=Origin("file", sha256, "pydicom"))
+        return replace(_from_picture_file(path), origin=Origin("file", sha256, "pillow"))
+
+
+def _from_picture_file(path: str | Path) -> SourceImage:
+    with Image.open(path, formats=FORMATS) as picture:
+        opposite = _opposite_byte_order(picture)
+        if opposite is None:
+            image = _from_picture(picture)
+        else:
+            with Image.open(path, formats=FORMATS) as again:
+                again.tile = opposite
+                image = _from_wide_picture(picture, again)
+        # not of MPO, a camera's JPEG with a preview or the like beside the photograph
+        several = getattr(picture, "is_animated", False) and picture.format != "MPO"
+        return replace(image, notes=(*(("the first of its frames is taken",) if several else ()), *image.notes))
 
 
 def _from_picture(picture: Image.Image) -> SourceImage:

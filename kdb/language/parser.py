@@ -282,6 +282,7 @@ class _Build(Transformer[Token, list[tuple[int, syntax.Statement]]]):
     show_models = syntax.ShowModels
     show_settings = syntax.ShowSettings
     show_rules = syntax.ShowRules
+    show_calibration = syntax.ShowCalibration
     calibrate = syntax.Calibrate
     text = syntax.Text
     bare = syntax.Name

@@ -82,6 +82,7 @@ __all__ = [
     "Scalar",
     "Script",
     "SetOption",
+    "ShowCalibration",
     "ShowModels",
     "ShowRules",
     "ShowSettings",
@@ -246,7 +247,7 @@ class SetOption(Node):
 
 @dataclass(frozen=True, slots=True)
 class ResetOption(Node):
-    """``RESET name``; the name ``ALL``, in any case, is every setting's."""
+    """``RESET name``; the name ``ALL``, in any case, is every setting's, and ``CALIBRATION`` this machine's rates'."""
 
     name: str
 
@@ -279,6 +280,14 @@ class ShowRules(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class ShowCalibration(Node):
+    """``SHOW CALIBRATION``."""
+
+    def __str__(self) -> str:
+        return "SHOW CALIBRATION"
+
+
+@dataclass(frozen=True, slots=True)
 class Calibrate(Node):
     """``CALIBRATE``: measure this machine for the cost model."""
 
@@ -300,6 +309,7 @@ Statement: TypeAlias = (
     | ShowModels
     | ShowSettings
     | ShowRules
+    | ShowCalibration
     | Calibrate
 )
 Script: TypeAlias = tuple[Statement, ...]

@@ -7,7 +7,6 @@ was made of it, as long as others hold it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -25,7 +24,7 @@ from kdb.frontends.trace_cache import trace
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models import zoo
-from kdb.models.identity import unexplained
+from kdb.models.identity import Parts, joined, labels_digest, unexplained
 from kdb.models.model import Model
 from kdb.models.reference import ModuleReference
 from kdb.operators.network import Network
@@ -42,6 +41,7 @@ PARAMETER_MODEL = "model"
 class TracedModel:
     """A model and its network; ``identity`` is a hex digest of graph, weights and preprocessing, never of a name.
 
+    ``parts`` has those of each, and that of the labels.
     ``activation`` makes probabilities of the network's outputs: 'softmax', 'sigmoid' or 'none'.  ``shortened`` says
     that the module ends with it, and the network does not.
     """
@@ -50,6 +50,7 @@ class TracedModel:
     network: Network
     activation: str
     identity: str
+    parts: Parts
     shortened: bool = False
 
     @property
@@ -62,7 +63,8 @@ class TracedModel:
 class CreatedModel:
     """A model out of a file, as a study keeps it: the file's path and hex SHA-256, and the options of CREATE MODEL.
 
-    ``origin`` and ``input`` are texts that SHOW MODELS prints.
+    ``origin`` and ``input`` are texts that SHOW MODELS prints.  ``labels`` is the hex digest of its labels; empty where
+    it has none, and for a model that an earlier version kept.
     """
 
     name: str
@@ -71,6 +73,7 @@ class CreatedModel:
     options: Mapping[str, Any]
     origin: str
     input: str
+    labels: str = ""
 
     @classmethod
     def of(cls, model: Model, path: str, options: Mapping[str, Any]) -> CreatedModel:
@@ -82,10 +85,13 @@ class CreatedModel:
             options["labels"] = os.path.abspath(labels)
         plain = json.loads(json.dumps(options, default=lambda array: np.asarray(array).tolist()))
         size = "x".join(map(str, model.input_shape))
-        return cls(model.name, os.path.abspath(path), files.sha256(path), plain, model.weights_note, size)
+        where, sha256, labels = os.path.abspath(path), files.sha256(path), labels_digest(model.labels)
+        return cls(model.name, where, sha256, plain, model.weights_note, size, labels)
 
     def load(self, root: Root) -> Model:
-        """Read the file; raises ModelError where it is no longer the one that the model was created from, and BindError
+        """Read the file.
+
+        Raises ModelError where it, or its labels, are no longer those that the model was created from, and BindError
         where it lies outside the ``root``.
         """
         from kdb.models import files  # with all that reads ONNX, which few sessions need
@@ -96,7 +102,15 @@ class CreatedModel:
                 f"'{self.path}' has changed since the model '{self.name}' was created from it; "
                 f"CREATE OR REPLACE MODEL {self.name} takes it as it is now"
             )
-        return files.load_model(self.name, path, options)
+        model = files.load_model(self.name, path, options)
+        if self.labels and labels_digest(model.labels) != self.labels:
+            given = options.get("labels")
+            where = f", by '{given}'," if isinstance(given, str) else ""
+            raise ModelError(
+                f"the labels of the model '{self.name}'{where} have changed since it was created; "
+                f"CREATE OR REPLACE MODEL {self.name} takes them as they are now"
+            )
+        return model
 
 
 def under(root: Root, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -303,12 +317,12 @@ class Catalog:
         activation = model.activation or own or ("sigmoid" if classes == 1 else "softmax")
         if activation == own:
             network = logits
-        parts = [network.digest, model.weights_digest(), model.preprocessing.digest()]
+        graph, weights, preprocessing = network.digest, model.weights_digest(), model.preprocessing.digest()
         # The rest of a model of kdb's own is what its code says, and changes with that alone.
-        if model.shared and (rest := unexplained(network, module)):
-            parts.append(rest)
-        identity = hashlib.sha256(" ".join(parts).encode()).hexdigest()
-        return TracedModel(model, network, activation, identity, activation == own)
+        rest = [found] if model.shared and (found := unexplained(network, module)) else []
+        identity = joined(graph, weights, preprocessing, *rest)
+        parts = Parts(joined(graph, *rest), weights, preprocessing, labels_digest(model.labels))
+        return TracedModel(model, network, activation, identity, parts, activation == own)
 
 
 def _forget_module(catalog: ref[Catalog], key: int) -> None:

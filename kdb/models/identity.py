@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -23,6 +25,26 @@ from kdb.operators.sources import Opaque
 _EPSILON = 1e-5  # of PyTorch's batch norm, unless it is given
 
 Tensors = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """SHA-256 digests, in hexadecimal, of what a model is made of; that of the labels is empty where it has none."""
+
+    graph: str
+    weights: str
+    preprocessing: str
+    labels: str
+
+
+def joined(*digests: str) -> str:
+    """The SHA-256, in hexadecimal, of several digests."""
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+
+def labels_digest(labels: Sequence[str] | None) -> str:
+    """The SHA-256, in hexadecimal, of the labels in their order, as a list in JSON; empty for None."""
+    return "" if labels is None else hashlib.sha256(json.dumps([*labels]).encode()).hexdigest()
 
 
 def weights_digest(module: nn.Module) -> str:

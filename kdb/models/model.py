@@ -92,6 +92,11 @@ class Model:
         return other
 
     @property
+    def layout(self) -> str:
+        """The layout that the module itself takes: 'NCHW', or another that an adapter makes of it."""
+        return "NCHW" if self._adapter is None else "NHWC"
+
+    @property
     def input_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the module's input."""
         return self.preprocessing.input_shape

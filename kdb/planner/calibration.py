@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
-from functools import lru_cache, partial
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 
@@ -36,8 +36,8 @@ from kdb.kernels.work import Rates
 from kdb.operators.base import Operator, Shape, Update
 from kdb.operators.convolution import Convolution
 from kdb.operators.pointwise import Dense, Pointwise
-from kdb.planner.cost import CostProfile, data_sheet_profile
-from kdb.system import cache
+from kdb.planner.cost import MEASURED, CostProfile, data_sheet_profile
+from kdb.system import cache as files
 from kdb.system.interrupts import deferred
 from kdb.system.threads import NewThreads, checkpoint, computing, limited_pools, start
 
@@ -138,7 +138,7 @@ def measure(threads: int) -> CostProfile:
     with limited_pools(1):
         clock = partial(_seconds, threads=threads)
         call = 8 * clock(lambda: np.add(small, small))  # with what Python does around it
-        return _measured("measured", [backend], clock, call, CostProfile(), 0.0)
+        return _measured(MEASURED, [backend], clock, call, CostProfile(), 0.0)
 
 
 def measure_device(device: Device) -> CostProfile:
@@ -240,6 +240,7 @@ def _weight(operator: Operator, channels: int, rng: np.random.Generator) -> Weig
     return Weight(rng.standard_normal(shape).astype(np.float32))
 
 
+@cache
 def processor() -> str:
     """The processor's name according to the operating system."""
     try:
@@ -250,11 +251,16 @@ def processor() -> str:
     return named[0] if named else platform.processor() or platform.machine()
 
 
-@lru_cache
+@cache
 def machine(threads: int) -> str:
     """An identifier of this machine with ``threads`` workers: a hash of processor, cores and library versions."""
     parts = (FORMAT, platform.machine(), processor(), os.cpu_count(), threads, torch.__version__, np.__version__)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def machines(most_threads: int) -> list[str]:
+    """The identifiers of this machine with any number of workers up to ``most_threads``."""
+    return [machine(threads) for threads in range(1, most_threads + 1)]
 
 
 def device_machine(device: Device) -> str:
@@ -264,21 +270,26 @@ def device_machine(device: Device) -> str:
 
 
 def _file(machine: str) -> Path:
-    return cache.folder() / f"profile-{machine}.json"
+    return files.folder() / f"profile-{machine}.json"
 
 
 def keep(profile: CostProfile, machine: str) -> None:
     """Store the profile of ``machine`` in the cache folder."""
-    cache.write(_file(machine), encoded(profile).encode())
+    files.write(_file(machine), encoded(profile).encode())
 
 
 def kept(machine: str) -> CostProfile | None:
     """The stored profile of ``machine``, or None."""
-    data = cache.read(_file(machine))
+    data = files.read(_file(machine))
     found = None if data is None else decoded(data)
     if data is not None and found is None:
         log.warning("ignoring the damaged or outdated profile %s", printable(str(_file(machine))))
     return found
+
+
+def forget(machine: str) -> None:
+    """Remove the stored profile of ``machine``, if there is one."""
+    files.remove(_file(machine))
 
 
 def encoded(profile: CostProfile) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
@@ -24,6 +24,9 @@ from kdb.operators.network import Network, Node
 from kdb.operators.pointwise import Pointwise
 from kdb.planner.footprints import Core
 
+DEFAULT, DATA_SHEET, MEASURED = "default", "H100, by its data sheet", "measured"
+"""The names of profiles: of a CPU and a GPU that were not measured, and of a CPU that was; that of a GPU is its own."""
+
 
 @dataclass(frozen=True)
 class CostProfile:
@@ -33,13 +36,26 @@ class CostProfile:
     of its weights; ``call`` is seconds.
     """
 
-    name: str = "default"
+    name: str = DEFAULT
     rates: Mapping[str, Rates] = field(default_factory=lambda: declared_rates(cpu.KERNELS))
     bandwidth: float = 8.5e9
     derivation: float = 5e8
     call: float = 12e-6
     measured: str = ""
     """The day of the measurement, as in 2025-12-31; empty for a default, and for profiles of earlier versions."""
+
+    @property
+    def origin(self) -> str:
+        """Where the rates come from: 'default', 'data sheet' or 'measured'."""
+        return {DEFAULT: "default", DATA_SHEET: "data sheet"}.get(self.name, MEASURED)
+
+    def listed(self) -> Iterator[tuple[str, int | None, float, str]]:
+        """(work, width, rate, unit) of all it has; there is a width of multiply-adds alone."""
+        for kind in sorted(self.rates):
+            yield from ((kind, width, rate / 1e9, "Gmac/s") for width, rate in self.rates[kind])
+        yield "passes over arrays", None, self.bandwidth / 1e9, "GB/s"
+        yield "layouts of weights", None, self.derivation / 1e9, "GB/s"
+        yield "a call", None, self.call * 1e6, "us"
 
     def rate(self, kind: str, width: int) -> float:
         """Multiply-adds a second; between two measured widths it is linear in the logarithm of the width."""
@@ -60,7 +76,7 @@ class CostProfile:
 def data_sheet_profile() -> CostProfile:
     """The profile of a GPU that was not calibrated: an H100's, by its data sheet."""
     rates = declared_rates(gpu.KERNELS)
-    return CostProfile("H100, by its data sheet", rates, bandwidth=2.4e12, derivation=1e9, call=1e-5)
+    return CostProfile(DATA_SHEET, rates, bandwidth=2.4e12, derivation=1e9, call=1e-5)
 
 
 TIE = 1.03

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from kdb.geometry import Size
 from kdb.operators.network import Network
 from kdb.operators.sources import Opaque
-from kdb.planner.cost import CostProfile, data_sheet_profile
+from kdb.planner.cost import CostProfile
 from kdb.planner.memory import Memory, memory
 from kdb.planner.optimize import Applied
 from kdb.planner.plan import LogicalPlan, PhysicalPlan, Stage
@@ -74,7 +74,9 @@ class Explanation:
     """The content of EXPLAIN; ``measured_seconds`` are None unless the plan was run.
 
     ``estimated_seconds`` are expected of the plan, ``naive_seconds`` of full inference at each of the ``positions``, by
-    the same cost model, whose ``rates`` are described in words.  ``memory`` is what the plan takes.
+    the same cost model, whose ``rates`` are described in words; ``rates_origin`` is 'default', 'data sheet' or
+    'measured', ``rates_date`` the day of the measurement, as in 2025-12-31, or empty.  ``memory`` is what the plan
+    takes.
 
     ``strategy`` describes the sampling of a map that is evaluated in part, ``tuned`` the origin of a tuned threshold;
     both are empty otherwise.  ``frozen`` counts the gates that keep their values on the unmodified image.  From the
@@ -94,6 +96,8 @@ class Explanation:
     threads: int
     backend: str
     rates: str
+    rates_origin: str
+    rates_date: str
     naive_macs: int
     planned_macs: int
     memory: Memory
@@ -174,6 +178,8 @@ def explain(
         threads=plan.threads,
         backend=plan.backend.name,
         rates=_rates(context.costs.profile),
+        rates_origin=context.costs.profile.origin,
+        rates_date=context.costs.profile.measured,
         naive_macs=plan.naive_macs,
         planned_macs=plan.planned_macs,
         memory=memory(plan) if taken is None else taken,
@@ -200,9 +206,9 @@ def explain(
 
 def _rates(profile: CostProfile) -> str:
     """Where the rates of the cost model come from."""
-    if profile.name == CostProfile().name:
+    if profile.origin == "default":
         return "defaults; CALIBRATE measures those of this machine"
-    if profile.name == data_sheet_profile().name:
+    if profile.origin == "data sheet":
         return f"those of an {profile.name}; CALIBRATE measures those of this GPU"
     return "measured on this machine" + (f" on {profile.measured}" if profile.measured else "")
 

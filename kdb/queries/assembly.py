@@ -3,31 +3,48 @@
 from __future__ import annotations
 
 import math
+import platform
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from kdb.execution.engine import Planned
 from kdb.execution.measured import Measured
 from kdb.execution.verification import Checked
 from kdb.language import syntax
+from kdb.planner import calibration
 from kdb.planner.plan import PhysicalPlan
 from kdb.queries.bind import ImageQuery
 from kdb.queries.clauses import approximations
 from kdb.queries.positions import Selection
 from kdb.queries.scoring import Scorer
 from kdb.results.maps import HeatMap, Score, Stats
+from kdb.results.provenance import Provenance
 from kdb.sampling.strategy import Estimate
 from kdb.version import __version__
 
 
 def heat_map(
-    image_query: ImageQuery, scorer: Scorer, estimate: Estimate, stats: Stats, complete: bool, checked: Checked | None
+    image_query: ImageQuery,
+    scorer: Scorer,
+    estimate: Estimate,
+    planned: Planned,
+    stats: Stats,
+    complete: bool,
+    checked: Checked | None,
 ) -> HeatMap:
-    """The heat map of an ``estimate``; ``complete`` unless an interruption left some of it out."""
+    """The heat map of an ``estimate``; ``complete`` unless an interruption left some of it out.
+
+    ``planned`` is its first round.
+    """
     bound, prepared = image_query.bound, image_query.prepared
     query, model, selection = bound.query, bound.traced.model, bound.selection
     several = scorer.has_axis
@@ -68,9 +85,62 @@ def heat_map(
         error=None if estimate.error is None else on_grid(estimate.error),
         ssim_estimate=estimate.ssim,
         checked=None if checked is None else (checked.positions, checked.worst),
+        fill=image_query.cover.pixels,
+        provenance=_provenance(image_query, planned),
         notes=image_query.notes,
         stats=stats,
     )
+
+
+def _notes(image_query: ImageQuery) -> tuple[str, ...]:
+    """What was assumed of the model and of the image, if they say so."""
+    said = (image_query.bound.traced.model, image_query.prepared)
+    return tuple(note for each in said for note in getattr(each, "notes", ()))
+
+
+def _provenance(image_query: ImageQuery, planned: Planned) -> Provenance:
+    """What a map is made of, by what, and where."""
+    traced, origin, plan = image_query.bound.traced, image_query.origin, planned.physical
+    profile = planned.context.costs.profile
+    packages = {"pillow"}  # which resizes what others read, too
+    packages |= {origin.reader} if origin is not None and origin.reader else set()
+    packages |= {"scipy"} if image_query.cover.aligned else set()  # it blurs
+    return Provenance(
+        preprocessing={
+            **asdict(traced.model.preprocessing),
+            "activation": traced.activation,
+            "layout": traced.model.layout,
+        },
+        source_of=None if origin is None else origin.of,
+        source_sha256=None if origin is None else origin.sha256,
+        parts=asdict(traced.parts),
+        versions={**_versions(), **{name: _version(name) for name in sorted(packages)}},
+        processor=calibration.processor(),
+        device=plan.backend.name,
+        threads=plan.threads,
+        precision=image_query.bound.query.precision,
+        rates=profile.origin,
+        rates_date=profile.measured,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=platform.node(),
+    )
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "kdb": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+    }
+
+
+@cache
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # it was put there by other means than an installer
+        return "unknown"
 
 
 def statistics(plan: PhysicalPlan, measured: Measured, positions: int, seconds: Mapping[str, float]) -> Stats:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 
 from kdb.execution.stages import Occlusion
 from kdb.geometry import Size
 from kdb.images.preprocessing import Prepared
-from kdb.images.reading import Pixels, SourceImage
+from kdb.images.reading import Origin, Pixels, SourceImage
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models.catalog import Catalog, TracedModel
 from kdb.planner.permissions import Permissions
 from kdb.queries import clauses
-from kdb.queries.fill import check_fill, check_units, fill_pixels, is_uniform
+from kdb.queries.fill import Cover, check_fill, check_units, cover, is_uniform
 from kdb.queries.positions import Selection, select
 from kdb.system.threads import checkpoint
 
@@ -75,16 +75,25 @@ class BoundQuery:
         Raises BindError where it has other channels than the model takes, or the fill is not in its units.
         """
         check_units(self.query.patch.fill, image.floats, self.arguments)
-        return ImageQuery(self, self.traced.model.preprocessing.prepare(image), name)
+        return ImageQuery(self, self.traced.model.preprocessing.prepare(image), name, image.origin)
 
 
 @dataclass(frozen=True, eq=False)
 class ImageQuery:
-    """A bound query on one image, ``prepared`` for the model and called ``name``: all that evaluation needs."""
+    """A bound query on one image, ``prepared`` for the model and called ``name``: all that evaluation needs.
+
+    ``origin`` is what the image was read from; None for the copy in the file of a map.
+    """
 
     bound: BoundQuery
     prepared: Prepared
     name: str | None
+    origin: Origin | None = None
+
+    @cached_property
+    def cover(self) -> Cover:
+        """What is laid over the image, in pixels."""
+        return cover(self.bound.query.patch.fill, self.prepared.pixels, self.bound.arguments)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -100,9 +109,7 @@ class ImageQuery:
 
     def occlusion(self) -> Occlusion:
         """What is laid over the image, in the units of the network's input."""
-        bound = self.bound
-        pixels, aligned = fill_pixels(bound.query.patch.fill, bound.patch, self.prepared.pixels, bound.arguments)
-        return Occlusion(self._normalised(pixels), aligned)
+        return Occlusion(self._normalised(self.cover.of_size(self.bound.patch)), self.cover.aligned)
 
 
 def bind(

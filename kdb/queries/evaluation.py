@@ -110,5 +110,5 @@ def _evaluation(query: ImageQuery, rounds: Rounds, checked: Checked | None, comp
     estimate = rounds.estimate()
     seconds = {**rounds.seconds, "total": rounds.elapsed}
     stats = statistics(planned.physical, rounds.measured, len(query.bound.selection.cells), seconds)
-    found = heat_map(query, scorer, estimate, stats, complete, checked)
+    found = heat_map(query, scorer, estimate, planned, stats, complete, checked)
     return Evaluation(found, planned, rounds.measured, strategy.note)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -54,19 +56,35 @@ def is_uniform(fill: syntax.Fill) -> bool:
     return fill.kind != "blur" and fill.parameter is None
 
 
-def fill_pixels(fill: syntax.Fill, patch: Size, image: FloatArray, arguments: Arguments) -> tuple[FloatArray, bool]:
-    """What covers ``image``, float32 [H, W, C], not normalised, and whether it is aligned with the image.
+@dataclass(frozen=True, eq=False)
+class Cover:
+    """What covers an image under the patch: ``pixels`` float32, not normalised.
 
-    The first is the patch, float32 [h, w, C]; where it is aligned, an image [H, W, C] that shows through the patch.
+    They are [1, 1, C] of one colour, [h, w, C] of a patch of pixels of its own, or where they are ``aligned`` with the
+    image [H, W, C]: an image that shows through the patch.
     """
+
+    pixels: FloatArray
+    aligned: bool = False
+
+    def of_size(self, patch: Size) -> FloatArray:
+        """The whole patch, float32 [h, w, C]; the image, where that shows through."""
+        return self.pixels if self.aligned else np.broadcast_to(self.pixels, (*patch, self.pixels.shape[2]))
+
+
+def cover(fill: syntax.Fill, image: FloatArray, arguments: Arguments) -> Cover:
+    """What covers ``image``, float32 [H, W, C] of pixels 0 to 255."""
+    channels = image.shape[2]
     if fill.kind == "blur":
         sigma = fill.args[0]
-        return np.asarray(ndimage.gaussian_filter(image, (sigma, sigma, 0), mode="nearest"), np.float32), True
+        blurred = ndimage.gaussian_filter(image, (sigma, sigma, 0), mode="nearest")
+        return Cover(np.asarray(blurred, np.float32), aligned=True)
     if fill.parameter is not None:
         value = np.asarray(arguments[fill.parameter], np.float32)
         colours = value if value.ndim == 3 else value[:, :, None]
-    elif fill.kind == "mean":
+        return Cover(np.broadcast_to(colours, (*value.shape[:2], channels)))
+    if fill.kind == "mean":
         colours = image.mean(axis=(0, 1), dtype=np.float64)
     else:
         colours = np.asarray(fill.args or GRAYS[fill.kind])  # a number, or one a channel
-    return np.broadcast_to(np.asarray(colours, np.float32), (*patch, image.shape[2])), False
+    return Cover(np.broadcast_to(np.asarray(colours, np.float32), (1, 1, channels)))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from kdb.results import npz, render
 from kdb.results.files import FilePath, file_format, write_result
+from kdb.results.provenance import Provenance
 from kdb.results.wording import checked
 
 if TYPE_CHECKING:
@@ -60,7 +61,10 @@ class HeatMap:
     baseline        the unmodified image's probability or logit; like class_index and label a tuple with a class axis
     score           what a value is: probability, drop (baseline - probability), logit or logit_drop
     patch, stride   (height, width) and (sy, sx) in pixels; stride is None after AT
-    image           uint8 [H, W, 3]: the prepared image, at the model's input grid
+    image           the prepared image, at the model's input grid, before it is normalised: uint8 [H, W, 3], RGB, where
+                    all pixels are whole numbers of three channels, otherwise float32 [H, W, C], 0 to 255
+    fill            what covered the image, in the same units: float32 [1, 1, C] of one colour, [h, w, C] of a patch of
+                    its own pixels, [H, W, C] of an image that shows through; None in maps of earlier versions
     source          the image's path or the name of its parameter
     source_box      (y, x, height, width) of what the grid shows of the source image, whose size is source_size (H, W)
     query           its canonical text; with model, model_identity and version, where the map comes from
@@ -74,6 +78,7 @@ class HeatMap:
     checked         (positions, worst): at how many positions, besides the unmodified image, the map was compared with
                     the model itself, and the worst difference over what Exact allows; above 1 the check has failed,
                     and the map was then evaluated in full by the model itself.  None where nothing was compared
+    provenance      the preprocessing, digests of source and model, versions, machine; None in maps of earlier versions
     notes           what was assumed, or taken otherwise than written: of the model, the image and the query
 
     Two heat maps are equal only when they are the same object; compare ``values``.
@@ -88,7 +93,7 @@ class HeatMap:
     score: Score
     patch: tuple[int, int]
     stride: tuple[int, int] | None
-    image: NDArray[np.uint8]
+    image: NDArray[np.uint8] | NDArray[np.float32]
     source: str | None
     source_box: tuple[float, float, float, float]
     source_size: tuple[int, int]
@@ -102,6 +107,8 @@ class HeatMap:
     error: NDArray[np.float32] | None = None
     ssim_estimate: float | None = None
     checked: tuple[int, float] | None = None
+    fill: NDArray[np.float32] | None = None
+    provenance: Provenance | None = None
     notes: tuple[str, ...] = ()
     stats: Stats
 
@@ -128,12 +135,30 @@ class HeatMap:
         for name in ("baseline", "class_index", "label"):
             if np.shape(getattr(self, name)) != classes:
                 raise ValueError(f"{name} must have the shape {classes} of the class axis: {getattr(self, name)!r}")
-        if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] != 3:
-            raise ValueError(f"the image must be uint8 [H, W, 3], not {self.image.dtype}{self.image.shape}")
+        size, whole = self.image.shape, self.image.dtype == np.uint8
+        if len(size) != 3 or not (size[2] == 3 if whole else size[2] > 0 and self.image.dtype == np.float32):
+            raise ValueError(
+                f"the image must be uint8 [H, W, 3] or float32 [H, W, C], not {self.image.dtype}{self.image.shape}"
+            )
         if np.shape(self.patch) != (2,) or min(self.patch) < 1:
             raise ValueError(f"patch must be a height and a width from 1, not {self.patch}")
         if np.any(self.positions < 0) or np.any(self.positions > np.subtract(self.image.shape[:2], self.patch)):
             raise ValueError(f"patches of {self.patch} extend beyond the image of {self.image.shape[:2]}")
+
+        if self.fill is not None:
+            sizes = ((1, 1), tuple(self.patch), size[:2])
+            if self.fill.dtype != np.float32 or self.fill.shape not in [(*each, size[2]) for each in sizes]:
+                raise ValueError(f"fill must be float32 of one colour, the patch or the image, not {self.fill.shape}")
+
+    @property
+    def picture(self) -> NDArray[np.uint8]:
+        """uint8 [H, W, 3], for display: the rounded image, or the mean of its channels if there are not three."""
+        if self.image.dtype == np.uint8:
+            return np.asarray(self.image, np.uint8)
+        pixels: NDArray[np.float32] = np.nan_to_num(self.image)
+        if pixels.shape[2] != 3:
+            pixels = np.repeat(pixels.mean(axis=2, keepdims=True), 3, axis=2)
+        return np.asarray(np.rint(np.clip(pixels, 0, 255)), np.uint8)
 
     @property
     def has_class_axis(self) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 
 from kdb.errors import ExecutionError
 from kdb.results.files import FilePath
+from kdb.results.provenance import Provenance
 from kdb.system.limits import MAP_BYTES, MAP_NUMBERS
 
 if TYPE_CHECKING:
@@ -24,12 +25,13 @@ T = TypeVar("T")
 FORMAT = 4
 """The newest version of the files that this kdb writes and reads: the least in which a map's fields are known."""
 
-_SINCE = {"checked": 3, "notes": 4}
-"""The fields that are written where they are not None or empty, and are younger than the format that all maps need."""
-_ALL = 2
+_SINCE = {"checked": 3, "fill": 4, "provenance": 4, "notes": 4}
+"""The fields that are written where there is something, and are younger than the format that all maps need."""
+_ALL, _FLOATS = 2, 4
+"""The formats that all maps need, and those whose image is of floats."""
 
-_ARRAYS = ("values", "positions", "image", "evaluated", "error")
-_TEXTS = ("label", "score", "source", "query", "model", "model_identity", "version", "notes", "stats")
+_ARRAYS = ("values", "positions", "image", "evaluated", "error", "fill")
+_TEXTS = ("label", "score", "source", "query", "model", "model_identity", "version", "stats", "provenance", "notes")
 _BY_CLASS = ("baseline", "class_index", "label")
 _SHAPES = {"patch": (2,), "stride": (2,), "source_box": (4,), "source_size": (2,), "checked": (2,)}
 """Of the fields that are neither arrays nor by class; the others are single numbers and texts."""
@@ -39,13 +41,15 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 
 
 def write(heat_map: HeatMap, file: IO[bytes]) -> None:
-    """Write all fields: arrays as they are, ``stats`` as JSON, others as arrays of numbers or texts."""
+    """Write all fields: arrays as they are, ``stats`` and ``provenance`` as JSON, others as numbers or texts."""
     facts = {field.name: getattr(heat_map, field.name) for field in fields(heat_map)}
     stats = {field.name: getattr(heat_map.stats, field.name) for field in fields(heat_map.stats)}
     facts["stats"] = json.dumps({name: dict(v) if isinstance(v, Mapping) else v for name, v in stats.items()})
-    there = {name: value for name, value in facts.items() if value is not None and not (name == "notes" and not value)}
-    arrays: dict[str, Any] = {name: np.asarray(value) for name, value in there.items()}
+    facts["provenance"] = None if heat_map.provenance is None else heat_map.provenance.to_json()
+    facts["notes"] = heat_map.notes or None
+    arrays: dict[str, Any] = {name: np.asarray(value) for name, value in facts.items() if value is not None}
     needed = max([_ALL, *(version for name, version in _SINCE.items() if name in arrays)])
+    needed = max(needed, _FLOATS) if heat_map.image.dtype.kind == "f" else needed
     np.savez_compressed(file, format=np.asarray(needed), **arrays)
 
 
@@ -111,8 +115,8 @@ def _arrays(archive: zipfile.ZipFile) -> dict[str, Any]:
 def _facts(arrays: dict[str, Any]) -> dict[str, Any]:
     """The fields of a heat map: arrays as they are, ``stats`` as a dict, others as numbers, texts and tuples."""
     for key, array in arrays.items():
-        listed = array.ndim == 1 if key == "notes" else array.shape == _SHAPES.get(key, ())
-        alike = key in _ARRAYS or key in _BY_CLASS or listed
+        expected = array.shape[:1] if key == "notes" else _SHAPES.get(key, ())
+        alike = key in _ARRAYS or key in _BY_CLASS or array.shape == expected
         if (key in _TEXTS) != (array.dtype.kind == "U") or not alike:
             raise _NoMap(f"'{key}' is {array.dtype} {list(array.shape)}")
     facts = {key: array if key in _ARRAYS else array.tolist() for key, array in arrays.items()}
@@ -123,6 +127,11 @@ def _facts(arrays: dict[str, Any]) -> dict[str, Any]:
             numbers = value.values() if isinstance(value, dict) else [value]
             if not all(isinstance(number, int | float) for number in numbers):
                 raise _NoMap(f"'{key}' in 'stats' is {value!r}")
+    if "provenance" in facts:
+        try:
+            facts["provenance"] = Provenance.from_json(facts["provenance"])
+        except ValueError as error:
+            raise _NoMap(f"'provenance' {error}") from error
     if "checked" in facts:  # a count and a ratio, in one array of floats
         positions, worst = facts["checked"]
         facts["checked"] = int(positions), worst

@@ -130,7 +130,7 @@ def _draw_panel(heat_map: HeatMap, ax: Any, scores: NDArray[np.float32], name: s
     colours, lowest, highest = colour_scale(heat_map.score, baseline, scores)
     height, width = heat_map.image.shape[:2]
     edges = (0, width, height, 0)  # of pixels, so that a patch at (y, x) begins at y and x on the axes
-    grey = heat_map.image @ np.array([0.299, 0.587, 0.114])  # its colours would mix with the map's
+    grey = heat_map.picture @ np.array([0.299, 0.587, 0.114])  # its colours would mix with the map's
     ax.imshow(grey, cmap="gray", vmin=0, vmax=255, extent=edges)
     overlay = ax.imshow(
         np.ma.masked_invalid(scores),

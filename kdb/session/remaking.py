@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +20,13 @@ from kdb.queries import evaluation, sources
 from kdb.queries.bind import BoundQuery, ImageQuery
 from kdb.queries.sources import Found
 from kdb.results.maps import HeatMap
+from kdb.session import origins
 from kdb.session.binding import Binder
 from kdb.session.environment import Call, Environment
 from kdb.session.verifying import AGREES, NOTHING, Own, Row, Verification
 
-SHOWN = 16
-"""Hexadecimal digits shown of an identity."""
+FILL = "fill of the map"
+"""The parameter, which no query can name, that stands for what the file says covered the image."""
 
 
 def of_file(environment: Environment, statement: syntax.VerifyFile, call: Call) -> Verification:
@@ -40,14 +42,11 @@ def of_file(environment: Environment, statement: syntax.VerifyFile, call: Call) 
     again = _stored(saved, bound, statement.path) if source is None else bound.on(source, saved.source)
     made = evaluation.run(environment.engine, again, call.on_progress).heat_map
     rows: list[Row] = [
-        _harmless("kdb", saved.version, made.version),
-        _harmless("model", saved.model, made.model),
-        ("identity", *(each.model_identity[:SHOWN] for each in (saved, made)), _same(saved, made, "model_identity")),
-        _images(saved, made, found),
+        *origins.rows(saved, made, found, FILL not in arguments.named),
         ("class", *map(_classes, (saved, made)), _same_classes(saved, made)),
         ("score", saved.score, made.score, _same(saved, made, "score")),
-        ("patch", *(_extent(each.patch) for each in (saved, made)), _same(saved, made, "patch")),
-        ("stride", *(_extent(each.stride) for each in (saved, made)), _same(saved, made, "stride")),
+        ("patch", *(origins.extent(each.patch) for each in (saved, made)), _same(saved, made, "patch")),
+        ("stride", *(origins.extent(each.stride) for each in (saved, made)), _same(saved, made, "stride")),
         ("positions", *map(_count, (saved, made)), _same_positions(saved, made)),
         *_values(saved, made, again),
         ("exact", saved.exact, made.exact, _same(saved, made, "exact")),
@@ -63,7 +62,7 @@ def of_file(environment: Environment, statement: syntax.VerifyFile, call: Call) 
 def _as_saved(saved: HeatMap, statement: syntax.VerifyFile, arguments: Arguments) -> tuple[syntax.Occlude, Arguments]:
     """The query of a saved map and what its parameters are; raises BindError where one cannot be known.
 
-    Positions and classes that are not given are those of the map.
+    Positions, classes, masks and fills that are not given are those of the map.
     """
     path = statement.path
     try:
@@ -76,10 +75,20 @@ def _as_saved(saved: HeatMap, statement: syntax.VerifyFile, arguments: Arguments
     def known(part: object) -> bool:
         return all(each.name in arguments.named for each in syntax.parameters(part))
 
+    def of_the_map(name: str, value: npt.NDArray[Any]) -> syntax.Parameter:
+        """A parameter for what the map has; no query can name it."""
+        nonlocal arguments
+        arguments = arguments.beside({name: value})
+        return syntax.Parameter(name)
+
     if isinstance(query.region, syntax.At) and not known(query.region):
-        name = "positions of the map"  # no query can name it
-        query = replace(query, region=syntax.At(syntax.Parameter(name)))
-        arguments = arguments.beside({name: saved.positions})
+        query = replace(query, region=syntax.At(of_the_map("positions of the map", saved.positions)))
+    if isinstance(query.region, syntax.Mask) and not known(query.region):
+        query = replace(query, region=syntax.Mask(of_the_map("mask of the map", _mask(saved))))
+    fill = query.patch.fill
+    if saved.fill is not None and fill.parameter is not None and not known(fill):
+        given = replace(fill, parameter=of_the_map(FILL, _whole(saved.fill)))
+        query = replace(query, patch=replace(query.patch, fill=given))
     if not known(query.classes):
         index = saved.class_index
         query = replace(query, classes=syntax.Classes(index) if isinstance(index, tuple) else syntax.ClassOf(index))
@@ -88,12 +97,26 @@ def _as_saved(saved: HeatMap, statement: syntax.VerifyFile, arguments: Arguments
             f"the model of the map in '{path}' was the parameter {query.model}; "
             f"{_remedy(query.model, arguments)}, or write VERIFY {syntax.quote(path)} USING and the model"
         )
-    for part in (query.patch, query.region):
-        if not known(part):
-            raise BindError(
-                f"the map in '{path}' was made with {part}, which no file keeps; {_remedy(part, arguments)}"
-            )
+    if not known(query.patch):
+        raise BindError(
+            f"the map in '{path}' was made with {query.patch}, which its file does not keep; "
+            f"{_remedy(query.patch, arguments)}"
+        )
     return replace(query, model=statement.model or query.model), arguments
+
+
+def _mask(saved: HeatMap) -> npt.NDArray[np.bool_]:
+    """bool [H, W]: the centres of the patches at which the map has values."""
+    centres = saved.positions.reshape(-1, 2)[_there(saved)] + np.floor_divide(saved.patch, 2)
+    mask = np.zeros(saved.image.shape[:2], bool)
+    mask[tuple(centres.T)] = True
+    return mask
+
+
+def _whole(pixels: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+    """The pixels as uint8, of which a fill is; as they are where they are no such."""
+    whole = np.clip(pixels, 0, 255).astype(np.uint8)
+    return whole if np.array_equal(whole, pixels) else pixels
 
 
 def _remedy(part: object, arguments: Arguments) -> str:
@@ -141,10 +164,10 @@ def _bound(binder: Binder, query: syntax.Occlude, arguments: Arguments, statemen
 def _stored(saved: HeatMap, bound: BoundQuery, path: str) -> ImageQuery:
     """The query on the copy of its image that the map has; raises BindError where that is no input of the model."""
     wanted, model = bound.traced.model.preprocessing, bound.traced.model.name
-    size = saved.image.shape[:2]
-    if wanted.image_channels != 3 or wanted.input_size != size:
+    if saved.image.shape != (*wanted.input_size, wanted.image_channels):
+        shape = origins.extent(saved.image.shape)
         raise BindError(
-            f"the image of the map in '{path}' is not at hand, and its copy in the file, {_extent(size)} RGB, "
+            f"the image of the map in '{path}' is not at hand, and its copy in the file, {shape}, "
             f"is no input of '{model}'; give the image as a parameter of the name {saved.source or '$image'}"
         )
     return ImageQuery(
@@ -180,22 +203,6 @@ def _values(saved: HeatMap, made: HeatMap, again: ImageQuery) -> Iterator[Row]:
         yield field, _span(before[:, there]), text if difference[at] else "equal bit for bit", bool(ratios[at] <= 2)
 
 
-def _images(saved: HeatMap, made: HeatMap, found: Found | None) -> Row:
-    """The row of the two prepared images; where they differ it says in what."""
-    if found is None:
-        return "image", saved.source, "the copy in the file", None
-    origin = found[0] or "the image given"
-    if np.array_equal(saved.image, made.image):
-        return "image", saved.source, origin, True
-    sizes = [_extent(each.image.shape[:2]) for each in (saved, made)]
-    if sizes[0] == sizes[1]:
-        return "image", saved.source, f"{origin}, with other pixels", False
-    before, now = (
-        f"{name}, prepared as {size}" for name, size in zip((saved.source or "", origin), sizes, strict=True)
-    )
-    return "image", before.removeprefix(", "), now, False
-
-
 def _same(saved: HeatMap, made: HeatMap, field: str) -> bool:
     return bool(getattr(saved, field) == getattr(made, field))
 
@@ -205,11 +212,6 @@ def _same_classes(saved: HeatMap, made: HeatMap) -> bool:
     (_, before, labels), (_, now, others) = saved.by_class(), made.by_class()
     unnamed = [tuple(f"class {index}" for index in indices) for indices in (before, now)]
     return before == now and (labels == others or labels == unnamed[0] or others == unnamed[1])
-
-
-def _harmless(field: str, saved: str, now: str) -> Row:
-    """A row of what may differ."""
-    return field, saved, now, True if saved == now else None
 
 
 def _classes(heat_map: HeatMap) -> str:
@@ -244,10 +246,6 @@ def _check(found: tuple[int, float] | None) -> str | None:
     count, worst = found
     what = "the unmodified image alone" if not count else f"{count} position{'' if count == 1 else 's'}"
     return f"{what}, at worst {worst:.2g} of what Exact allows"
-
-
-def _extent(size: Sequence[int] | None) -> str | None:
-    return None if size is None else " x ".join(map(str, size))
 
 
 def _span(values: npt.NDArray[np.float32]) -> str:

@@ -17,6 +17,7 @@ from kdb.language.arguments import Arguments
 from kdb.models.catalog import CreatedModel, under
 from kdb.models.model import Model
 from kdb.planner import calibration
+from kdb.planner.cost import MEASURED
 from kdb.planner.explain import explain
 from kdb.planner.rendering import render
 from kdb.planner.rules import RULES
@@ -253,6 +254,10 @@ class Statements:
     @_run.register
     def _reset(self, statement: syntax.ResetOption, call: Call) -> Result:
         settings, study = self._environment.settings, self._environment.study
+        if statement.name.lower() == "calibration":
+            study.forget_profiles(self._environment.engine.machines())
+            self._environment.engine.forget_profiles()
+            return self._show_calibration(syntax.ShowCalibration(), call)
         if statement.name.lower() == "all":
             study.forget_settings()
             settings.reset_all()
@@ -279,6 +284,20 @@ class Statements:
         settings = self._environment.settings
         rows = tuple((r.name, shown(settings[f"rule.{r.name}"]), r.exact, r.summary) for r in RULES)
         return Table(("rule", "switch", "exact", "meaning"), rows)
+
+    @_run.register
+    def _show_calibration(self, statement: syntax.ShowCalibration, call: Call) -> Result:
+        environment = self._environment
+        shown = {machine: (device, profile, True) for machine, (device, profile) in environment.engine.rates().items()}
+        for machine, text in environment.study.profiles().items():
+            if machine not in shown and (kept := calibration.decoded(text)) is not None:
+                shown[machine] = "cpu" if kept.name == MEASURED else kept.name, kept, False
+        rows = tuple(
+            (machine, device, *rate, profile.origin, profile.measured or None, used)
+            for machine, (device, profile, used) in shown.items()
+            for rate in profile.listed()
+        )
+        return Table(("machine", "device", "work", "width", "rate", "unit", "origin", "date", "used"), rows)
 
     @_run.register
     def _calibrate(self, statement: syntax.Calibrate, call: Call) -> Result:

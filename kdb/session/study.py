@@ -1,7 +1,8 @@
 """A study: what a session keeps in a file, so that a later one goes on where it ended.
 
-An SQLite database with the models that CREATE MODEL named (as path and SHA-256, not their weights), settings, tunings
-by what they are of, and calibrations by machine.  Without a path it lives in memory, for as long as its session.
+An SQLite database with the models that CREATE MODEL named (not their weights, but the path and the SHA-256, and that of
+the labels), settings, tunings by what they are of, and calibrations by machine.  Without a path it lives in memory, for
+as long as its session.
 
 A study may come from a stranger: :mod:`kdb.session.study_file` opens it, and each row is checked when it is read.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
 from typing import Any, TypeVar
@@ -25,6 +26,8 @@ T = TypeVar("T")
 
 MOST_ROWS = 10_000
 """Of a table that is read whole; more are taken for damage."""
+LABELS = 2
+"""The schema since which models have a digest of their labels."""
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -102,15 +105,19 @@ class Study:
 
     def models(self) -> list[CreatedModel]:
         """In the order of their names."""
-        columns = ("name", "path", "sha256", "options", "origin", "input")
+        with study_file.told(self.path):
+            labels = "labels" if study_file.schema_of(self._database) >= LABELS else "''"
+        columns = ("name", "path", "sha256", "options", "origin", "input", labels)
         return [model for _, model in sorted(self._all("models", columns, _model).items())]
 
     def keep_model(self, model: CreatedModel) -> None:
         """Keep one, in place of any of its name."""
-        name, path, sha256, options, origin, size = astuple(model)
-        values = (name, path, sha256, json.dumps(options), origin, size)
+        name, path, sha256, options, origin, size, labels = astuple(model)
+        values = (name, path, sha256, json.dumps(options), origin, size, labels)
+        with study_file.told(self.path):
+            study_file.upgrade(self._database, LABELS)
         try:
-            self._write("INSERT OR REPLACE INTO models VALUES (?, ?, ?, ?, ?, ?)", values)
+            self._write("INSERT OR REPLACE INTO models VALUES (?, ?, ?, ?, ?, ?, ?)", values)
         except UnicodeEncodeError:
             raise BindError(f"a study keeps paths in UTF-8, and '{path}' is none: rename the file") from None
 
@@ -144,6 +151,14 @@ class Study:
         with self._sound("calibrations", machine, "CALIBRATE again"):
             return _text(rows[0][0])
 
+    def profiles(self) -> dict[str, str]:
+        """All that are kept, by their machines."""
+        return self._all("calibrations", ("machine", "profile"), lambda _, profile: _text(profile))
+
+    def forget_profiles(self, machines: Iterable[str]) -> None:
+        """Forget those of some machines, if they are there."""
+        self._write("DELETE FROM calibrations WHERE machine = ?", *((each,) for each in machines))
+
     def keep_profile(self, machine: str, profile: str) -> None:
         """Keep one, in place of any of the same machine."""
         self._write("INSERT OR REPLACE INTO calibrations VALUES (?, ?)", (machine, profile))
@@ -157,15 +172,19 @@ def _columns(subject: Subject) -> tuple[str, ...]:
 # ---- what rows hold
 
 
-def _model(name: object, path: object, sha256: object, options: object, origin: object, size: object) -> CreatedModel:
-    found, where, digest = _json(options), _text(path), _text(sha256)
+def _model(
+    name: object, path: object, sha256: object, options: object, origin: object, size: object, labels: object
+) -> CreatedModel:
+    found, where, digest, names = _json(options), _text(path), _text(sha256), _text(labels)
     if not isinstance(found, dict):
         raise ValueError("has options that are no JSON object")
     if not where or "\0" in where:
         raise ValueError(f"has {where!r} for a path")
     if not _SHA256.fullmatch(digest):
         raise ValueError(f"has {digest[:80]!r} for a SHA-256")
-    return CreatedModel(_text(name), where, digest, found, _text(origin), _text(size))
+    if names and not _SHA256.fullmatch(names):
+        raise ValueError(f"has {names[:80]!r} for the SHA-256 of its labels")
+    return CreatedModel(_text(name), where, digest, found, _text(origin), _text(size), names)
 
 
 def _text(value: object) -> str:

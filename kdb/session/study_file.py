@@ -18,8 +18,12 @@ from typing import IO
 from kdb.errors import BindError, Error, ExecutionError, reason
 from kdb.system.files import create_atomically, followed
 
-SCHEMA = 1
-"""Of the tables below; raise it when they change, and keep reading older ones."""
+SCHEMA = 2
+"""Of the tables below; raise it when they change, and keep reading older ones.
+
+A study keeps its schema until something is kept that needs a newer one, so that it can be opened for reading alone, and
+by the kdb that made it.
+"""
 APPLICATION = int.from_bytes(b"kdb\n", "big")
 """SQLite's mark of whose file it is."""
 PATIENCE = 10.0
@@ -38,6 +42,8 @@ CREATE TABLE tunings (
 );
 CREATE TABLE calibrations (machine TEXT PRIMARY KEY, profile TEXT NOT NULL);
 """
+_UPGRADES = {2: "ALTER TABLE models ADD COLUMN labels TEXT NOT NULL DEFAULT ''"}
+"""From the schema before to this one."""
 _MAGIC = b"SQLite format 3\0"
 
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_TOOBIG", "SQLITE_FORMAT")
@@ -99,11 +105,29 @@ def told(path: str | None) -> Iterator[None]:
         raise BindError(f"cannot open the study {path!r}: {error}") from error
 
 
-def _new() -> sqlite3.Connection:
+def _new(schema: int = SCHEMA) -> sqlite3.Connection:
     """A database in memory with kdb's tables."""
     database = sqlite3.connect(":memory:", check_same_thread=False)
-    database.executescript(f"{_TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {SCHEMA};")
+    database.executescript(f"{_TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = 1;")
+    upgrade(database, schema)
     return database
+
+
+def schema_of(database: sqlite3.Connection) -> int:
+    """The version of a database's tables, as any process left it."""
+    (schema,) = database.execute("PRAGMA user_version").fetchone()
+    return max(int(schema), 1)
+
+
+def upgrade(database: sqlite3.Connection, schema: int = SCHEMA) -> None:
+    """Change the tables into those of a newer schema, in one transaction; those that are as new stay as they are."""
+    if schema_of(database) >= schema:
+        return
+    with database:
+        database.execute("BEGIN IMMEDIATE")
+        for each in range(schema_of(database) + 1, schema + 1):
+            database.execute(_UPGRADES[each])
+            database.execute(f"PRAGMA user_version = {each}")
 
 
 def _make(path: str, file: Path) -> None:
@@ -142,7 +166,7 @@ def _check(database: sqlite3.Connection, path: str) -> None:
     for pragma in ("trusted_schema = off", "cell_size_check = on", "mmap_size = 0"):
         database.execute(f"PRAGMA {pragma}")
     (application,) = database.execute("PRAGMA application_id").fetchone()
-    (schema,) = database.execute("PRAGMA user_version").fetchone()
+    schema = schema_of(database)
     if application != APPLICATION:
         raise BindError(f"'{path}' is no study of kdb")
     if schema > SCHEMA:
@@ -150,7 +174,7 @@ def _check(database: sqlite3.Connection, path: str) -> None:
             f"the study '{path}' was written by a newer kdb (its format is {schema}, this one reads up "
             f"to {SCHEMA}): upgrade kdb to open it"
         )
-    with closing(_new()) as own:
+    with closing(_new(schema)) as own:
         expected = _objects(own)
     found = _objects(database)
     if others := found - expected:  # a table sorts after its index

@@ -69,6 +69,13 @@ def write(path: Path, data: bytes) -> None:
             write_atomically(path, lambda file: file.write(data), private=True)
 
 
+def remove(path: Path) -> None:
+    """Remove the file ``path``, if it is there and that is possible."""
+    with contextlib.suppress(OSError):
+        if _is_own(path.parent):
+            os.unlink(path)
+
+
 def bound(folder: Path, most: int) -> None:
     """Remove the JSON files of ``folder`` that were used longest ago, until the others have at most so many bytes."""
     found = []

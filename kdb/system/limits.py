@@ -11,6 +11,8 @@ MAP_BYTES = 1 << 31
 """All arrays of a heat map's file together: a map of 180,000 positions and 1,000 classes, with its errors, fits."""
 MAP_NUMBERS = 1 << 20
 """Numbers or texts in a field of a heat map that is no array, such as its labels: these become objects of Python."""
+PROVENANCE_CHARACTERS = 1 << 20
+"""Of the text that says what a heat map was made of: that of a model of three channels has some 1,500."""
 
 ONNX_NODES = 100_000
 """Nodes of a graph, local functions expanded: the largest vision models have some 10,000."""

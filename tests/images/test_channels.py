@@ -69,7 +69,8 @@ def test_n_channels_are_exact(channels: int, fill: str) -> None:
         module.float()
         assert np.abs(hm.values[:, row, column] - expected).max() <= 1e-4 * np.abs(expected).max()
     assert np.ptp(hm.values, axis=(1, 2)).min() > 1e-3
-    assert hm.image.shape == (*SIZE, 3)
+    assert hm.image.dtype == np.float32 and np.array_equal(hm.image, image)
+    assert hm.picture.shape == (*SIZE, 3)
 
 
 @pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile])
@@ -90,7 +91,7 @@ def test_images_are_resized_channel_by_channel() -> None:
     grey = np.repeat(image[..., :1], 3, axis=2)
     other, _ = session(3)
     maps = [db.execute("OCCLUDE $image USING m", {"image": single}), other.execute("OCCLUDE $i USING m", {"i": grey})]
-    assert np.array_equal(maps[0].image, maps[1].image)
+    assert np.array_equal(maps[0].picture, maps[1].picture)
 
 
 @pytest.mark.parametrize(("channels", "given"), [(5, None), (1, 3), (3, 1), (4, 6)])

@@ -38,6 +38,7 @@ from kdb.language.syntax import (
     Predicted,
     ResetOption,
     SetOption,
+    ShowCalibration,
     ShowModels,
     ShowRules,
     ShowSettings,
@@ -128,7 +129,7 @@ statements = st.one_of(
     st.builds(DescribeModel, models),
     st.builds(SetOption, settings_names, values),
     st.builds(ResetOption, settings_names),
-    st.sampled_from([ShowModels(), ShowSettings(), ShowRules(), Calibrate()]),
+    st.sampled_from([ShowModels(), ShowSettings(), ShowRules(), ShowCalibration(), Calibrate()]),
 )
 
 
@@ -287,6 +288,8 @@ EXAMPLES = {
     "RESET seed": ResetOption("seed"),
     "SHOW SETTINGS": ShowSettings(),
     "SHOW RULES": ShowRules(),
+    "SHOW CALIBRATION": ShowCalibration(),
+    "RESET CALIBRATION": ResetOption("CALIBRATION"),
     "CALIBRATE": Calibrate(),
 }
 

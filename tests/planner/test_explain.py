@@ -204,6 +204,8 @@ def test_the_summary_says_whose_rates_it_uses(db: Session, monkeypatch: pytest.M
         monkeypatch.setattr(Engine, "_profile", lambda *_, profile=profile: profile)
         db._engine._plans.clear()
         assert said in db.explain(QUERY)
+        facts = json.loads(db.explain(QUERY, format="json"))
+        assert (facts["rates_origin"], facts["rates_date"]) == (name, measured)
 
 
 def test_the_table_of_layers_takes_100_columns_at_most(db: Session) -> None:

@@ -32,6 +32,7 @@ from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning
 from kdb.results.files import file_format, write_result
 from kdb.results.maps import HeatMap, Stats
 from kdb.results.npz import FORMAT
+from kdb.results.provenance import PARTS, Provenance
 from kdb.results.render import MAX_PANELS, PANEL_INCHES, colour_scale, draw
 from kdb.results.several import HeatMaps
 from kdb.results.tables import Table
@@ -42,6 +43,23 @@ STATS = Stats(
 # numpy's fixed-width strings drop trailing NULs, as docs/heatmap-files.md says
 TEXT = st.text(max_size=20).filter(lambda text: not text.endswith("\0"))
 FLOATS = st.floats(-1e3, 1e3, width=32)
+
+
+PROVENANCE = Provenance(
+    preprocessing={"input_size": (8, 10), "mean": (0.5,), "resize_size": None, "scale": 255.0, "channels": "RGB"},
+    source_of="file",
+    source_sha256="1e" * 32,
+    parts=dict.fromkeys(PARTS, "0f" * 32),
+    versions={"kdb": "0.1.0"},
+    processor="a processor",
+    device="cpu",
+    threads=2,
+    precision="fp32",
+    rates="default",
+    rates_date="",
+    date="2025-12-31T23:59:59+00:00",
+    machine="host",
+)
 
 
 def heat_map(values: Any, positions: Any, *, grid: tuple[int, int], patch: tuple[int, int], **facts: Any) -> HeatMap:
@@ -99,6 +117,10 @@ def heat_maps(draw: st.DrawFn) -> HeatMap:
     classes = draw(st.none() | st.integers(1, 3))
     shape = ((classes,) if classes else ()) + positions.shape[:-1]
 
+    channels = draw(st.none() | st.integers(1, 4))
+    levels, cover = st.floats(0, 255, width=32), draw(st.sampled_from([(1, 1), patch, grid]))
+    image = {} if channels is None else {"image": draw(hnp.arrays(np.float32, (*grid, channels), elements=levels))}
+
     def each(facts: st.SearchStrategy[Any]) -> Any:
         return draw(facts) if classes is None else tuple(draw(facts) for _ in range(classes))
 
@@ -119,6 +141,10 @@ def heat_maps(draw: st.DrawFn) -> HeatMap:
         exact=draw(st.booleans()),
         complete=draw(st.booleans()),
         checked=draw(st.none() | st.tuples(st.integers(0, 99), st.floats(0, allow_nan=False))),
+        fill=draw(st.none() | hnp.arrays(np.float32, (*cover, channels or 3), elements=levels)),
+        provenance=draw(st.none() | st.just(PROVENANCE)),
+        notes=tuple(draw(st.lists(TEXT, max_size=3))),
+        **image,
     )
 
 
@@ -247,9 +273,17 @@ def test_save_and_load_a_file(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["heat.NPZ"]
 
 
+EVERYTHING: dict[str, Any] = {
+    "checked": (6, 0.25),
+    "fill": np.zeros((1, 1, 3), np.float32),
+    "provenance": PROVENANCE,
+    "notes": ("an assumption",),
+}
+
+
 def test_every_key_of_the_npz_is_in_the_documentation() -> None:
     page = (Path(__file__).parents[2] / "docs" / "heatmap-files.md").read_text(encoding="utf-8")
-    with np.load(io.BytesIO(saved(small(checked=(6, 0.25), notes=("assumed",)))), allow_pickle=False) as file:
+    with np.load(io.BytesIO(saved(small(**EVERYTHING))), allow_pickle=False) as file:
         assert [key for key in file.files if f"| `{key}` |" not in page] == []
         assert int(file["format"]) == FORMAT
     assert f"Format {FORMAT}" in page
@@ -258,7 +292,10 @@ def test_every_key_of_the_npz_is_in_the_documentation() -> None:
 def test_a_file_has_the_least_format_that_its_fields_need() -> None:
     """So that the first version reads maps that were not checked."""
     with np.load(io.BytesIO(saved(small()))) as file:
-        assert int(file["format"]) == 2 and "checked" not in file.files
+        assert int(file["format"]) == 2 and not {"checked", *EVERYTHING} & {*file.files}
+    for facts in ({each: value} for each, value in (*EVERYTHING.items(), ("image", np.zeros((8, 10, 3), np.float32)))):
+        with np.load(io.BytesIO(saved(small(**facts)))) as file:
+            assert int(file["format"]) == (3 if "checked" in facts else 4)
 
 
 @given(st.data())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from kdb.models.torchvision_compat import import_torchvision
 from kdb.planner import calibration
 from kdb.planner.cost import CostProfile
 from kdb.results.maps import HeatMap
+from kdb.results.tables import Table
 from kdb.session import study, study_file
 from kdb.session.study import Study
 from kdb.session.tuning import Subject, Tuning
@@ -130,6 +132,49 @@ class TestModels:
         with kdb.connect(path) as db, pytest.raises(kdb.ModelError, match="there is no file"):
             db.execute(query, {"image": IMAGE})
 
+    @pytest.mark.parametrize("replaced", ["cat\nfish\ndog\n", "cat\ndog\nfish\n"])
+    def test_labels_that_changed_are_told_as_weights_are(self, path: Path, weights: Path, replaced: str) -> None:
+        labels = weights.with_name("labels.txt")
+        labels.write_text("cat\ndog\nfish\n")
+        create = f"MODEL net FROM '{weights}' (arch = 'resnet18', input = 64, labels = '{labels}')"
+        query = "OCCLUDE $image WITH patch(32, 32) STRIDE 32 USING net FOR CLASS 'dog'"
+        with kdb.connect(path) as db:
+            db.execute(f"CREATE {create}")
+        labels.write_text(replaced)
+        with kdb.connect(path) as db:
+            if replaced.startswith("cat\nfish"):
+                for _ in range(2):
+                    with pytest.raises(
+                        kdb.ModelError,
+                        match=r"labels of the model 'net', by '.*labels.txt', have changed .* CREATE OR REPLACE",
+                    ):
+                        db.execute(query, {"image": IMAGE})
+                db.execute(f"CREATE OR REPLACE {create}")
+            found = db.execute(query, {"image": IMAGE})
+            assert isinstance(found, HeatMap) and found.class_index == replaced.split().index("dog")
+
+    @pytest.mark.parametrize("schema", [-1, 0, 1])
+    def test_a_study_of_the_first_schema_is_read_as_it_is_and_changed_when_a_model_is_kept(
+        self, path: Path, weights: Path, schema: int
+    ) -> None:
+        with closing(study_file._new(1)) as first:
+            path.write_bytes(first.serialize())
+        change(path, f"PRAGMA user_version = {schema}")
+        sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+        options = '{"arch": "resnet18", "input": 64}'
+        change(path, f"INSERT INTO models VALUES ('old', '{weights}', '{sha256}', '{options}', 'net.pt', '3x64x64')")
+        with kdb.connect(path) as db, closing(kdb.connect(path)) as other:
+            db.execute("SET seed = 3; OCCLUDE $image WITH patch(32, 32) STRIDE 32 USING old", {"image": IMAGE})
+            with closing(sqlite3.connect(path)) as database:
+                assert study_file.schema_of(database) == 1
+            db.execute(f"CREATE MODEL net FROM '{weights}' (arch = 'resnet18', input = 64, labels = ('a', 'b', 'c'))")
+            with closing(sqlite3.connect(path)) as database:
+                assert study_file.schema_of(database) == study_file.SCHEMA
+            assert [each.name for each in other._study.models()] == ["net", "old"]
+        with kdb.connect(path) as db:
+            old, new = sorted(db._study.models(), key=lambda each: len(each.labels))
+            assert (old.name, old.labels) == ("old", "") and len(new.labels) == 64
+
     def test_options_that_were_arrays(self, path: Path, weights: Path) -> None:
         with kdb.connect(path) as db:
             create = f"CREATE MODEL net FROM '{weights}' (arch = 'resnet18', input = 64, mean = $m)"
@@ -159,6 +204,41 @@ class TestCalibrations:
         damaged.close()
         with kdb.connect(path) as db:
             assert db._environment.profile(calibration.machine(2)) is None
+
+    def test_it_is_shown_and_forgotten(self, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("KDB_CACHE", str(tmp_path / "cache"))
+        measured = CostProfile("measured", {**CostProfile().rates, "direct.wide": ((64, 3e9),)}, measured="2025-12-31")
+        monkeypatch.setattr(calibration, "measure", lambda threads: measured)
+
+        def shown(db: kdb.Session) -> list[tuple[object, ...]]:
+            table = db.execute("SHOW CALIBRATION")
+            assert isinstance(table, Table)
+            assert table.columns == (
+                "machine", "device", "work", "width", "rate", "unit", "origin", "date", "used",
+            )  # fmt: skip
+            return list(table.rows)
+
+        with kdb.connect(path) as db:
+            db.execute("SET threads = 2")
+            before, here = shown(db), calibration.machine(2)
+            assert {row[0] for row in before} == {here} and {row[6:] for row in before} == {("default", None, True)}
+            assert {row[5] for row in before} == {"Gmac/s", "GB/s", "us"}
+            db.execute("CALIBRATE")
+            db._study.keep_profile("another", calibration.encoded(measured))
+            after = shown(db)
+            assert (here, "cpu", "direct.wide", 64, 3.0, "Gmac/s", "measured", "2025-12-31", True) in after
+            assert {row[8] for row in after if row[0] == "another"} == {False}
+            db.execute("RESET ALL; SET threads = 2")
+            assert shown(db) == after
+        with kdb.connect(path) as db:
+            assert shown(db) == after
+            db.execute("SET threads = 1")  # all of this machine is forgotten, whatever the number of threads
+            assert {row[0] for row in db.execute("RESET calibration")} == {calibration.machine(1), "another"}
+            db.execute("SET threads = 2")
+            assert [row for row in shown(db) if row[8]] == before
+        assert list((tmp_path / "cache").glob("profile-*")) == []
+        with kdb.connect(path) as db:
+            assert [row for row in shown(db) if row[8]] == before
 
 
 @given(
@@ -359,10 +439,14 @@ class TestWhatIsRefused:
             ("settings VALUES ('seed', CAST(x'ff' AS TEXT))", "not UTF-8"),
             (f"settings VALUES ('seed', '{'[' * 100_000}')", "'seed'"),
             ("settings VALUES ('seed', zeroblob(17000000))", "too big"),
-            ("models VALUES ('net', '', 'x', '{}', '', '')", "models the row of 'net' has '' for a path"),
-            ("models VALUES ('net', '/net.pt', 'x', '{}', '', '')", "'x' for a SHA-256"),
-            ("models VALUES ('net', '/net.pt', 'x', '[]', '', '')", "options that are no JSON object"),
-            ("models VALUES ('net', '/net.pt', 'x', '{', '', '')", "'net' holds no JSON"),
+            ("models VALUES ('net', '', 'x', '{}', '', '', '')", "models the row of 'net' has '' for a path"),
+            ("models VALUES ('net', '/net.pt', 'x', '{}', '', '', '')", "'x' for a SHA-256"),
+            ("models VALUES ('net', '/net.pt', 'x', '[]', '', '', '')", "options that are no JSON object"),
+            ("models VALUES ('net', '/net.pt', 'x', '{', '', '', '')", "'net' holds no JSON"),
+            (
+                f"models VALUES ('net', '/net.pt', '{'0' * 64}', '{{}}', '', '', 'x')",
+                "'x' for the SHA-256 of its labels",
+            ),
         ],
     )
     def test_a_damaged_row_is_named(self, path: Path, row: str, said: str) -> None:

@@ -206,7 +206,8 @@ class TestAFile:
         assert found.agrees and found.columns == ("field", "saved", "now", "agrees")
         rows = fields(found)
         assert set(rows) == {
-            "kdb", "model", "identity", "image", "class", "score", "patch", "stride", "positions", "baseline", "values",
+            "kdb", "versions", "model", "identity", "graph", "weights", "preprocessing", "labels", "source", "image",
+            "fill", "class", "score", "patch", "stride", "positions", "baseline", "values",
             "exact", "checked",
         }  # fmt: skip
         assert all(agrees is True for field, (_, _, agrees) in rows.items() if field != "checked")
@@ -256,7 +257,12 @@ class TestAFile:
         with torch.no_grad():
             changed[0].weight *= 1.01  # type: ignore[index,operator]
         rows = fields(run(other, f"VERIFY '{path}'"))
-        assert [field for field, row in rows.items() if row[-1] is False] == ["identity", "baseline", "values"]
+        assert [field for field, row in rows.items() if row[-1] is False] == [
+            "identity",
+            "weights",
+            "baseline",
+            "values",
+        ]
         assert "of what Exact allows" in rows["values"][1]
 
     def test_of_another_class_values_are_not_compared(self, db: Session, img: np.ndarray) -> None:
@@ -269,7 +275,7 @@ class TestAFile:
         found = run(other, "VERIFY 'map.npz'")
         rows = fields(found)
         assert rows["class"][-1] is False and rows["values"][-1] is None and "baseline" not in rows
-        assert str(found).startswith("differs in identity, class\n")
+        assert str(found).startswith("differs in identity, weights, class\n")
 
     def test_using_names_another_model_or_the_same_under_another_name(
         self, db: Session, module: nn.Module, img: np.ndarray, path: str
@@ -287,15 +293,13 @@ class TestAFile:
         found = run(other, f"VERIFY '{path}' USING ? (input = 40, labels = ?, mean = 0.5, std = 0.25)", given)
         assert found.agrees and fields(found)["identity"][-1] is True
         other.register_model("larger", module, **{**OPTIONS, "input_size": (48, 48)})
-        with pytest.raises(BindError, match="its copy in the file, 40 x 40 RGB, is no input of 'larger'"):
+        with pytest.raises(BindError, match="its copy in the file, 40 x 40 x 3, is no input of 'larger'"):
             other.execute(f"VERIFY '{path}' USING larger")
         found = run(other, f"VERIFY '{path}' USING larger", {"img": img})
         assert fields(found)["positions"][-1] is False and fields(found)["values"][-1] is None
         assert fields(found)["image"] == ("img, prepared as 40 x 40", "img, prepared as 48 x 48", False)
 
-    def test_positions_and_classes_are_in_the_file_and_other_parameters_must_be_given(
-        self, db: Session, img: np.ndarray
-    ) -> None:
+    def test_what_parameters_were_is_in_the_file(self, db: Session, img: np.ndarray) -> None:
         positions = np.array([(0, 0), (3, 30), (32, 32), (3, 30)])
         db.execute(
             "OCCLUDE ? WITH patch(8, 8) USING small AT ? FOR CLASSES (?, 'cat') INTO 'map.npz'", [img, positions, "dog"]
@@ -307,14 +311,15 @@ class TestAFile:
         colours = np.full((8, 8, 3), 9, np.uint8)
         given = {"img": img, "m": mask, "p": colours}
         db.execute("OCCLUDE $img WITH patch(8, 8) FILL $p USING small WITHIN mask($m) INTO 'map.npz'", given)
-        for name, part in (("p", r"patch\(8, 8\) FILL \$p"), ("m", r"WITHIN mask\(\$m\)")):
-            some = {each: value for each, value in given.items() if each != name}
-            with pytest.raises(
-                BindError, match=rf"made with {part}, which no file keeps; give VERIFY \${name}, as the query was given"
-            ):
-                db.execute("VERIFY 'map.npz'", some)
-        found = run(db, "VERIFY 'map.npz'", given)
-        assert found.agrees and fields(found)["positions"][0] == "10 of 10 evaluated, on a grid of 81"
+        for name in ("", "p", "m"):
+            found = run(db, "VERIFY 'map.npz'", {each: value for each, value in given.items() if each != name})
+            assert found.agrees and fields(found)["positions"][0] == "10 of 10 evaluated, on a grid of 81"
+            assert fields(found)["fill"][1:] == (
+                ("the copy in the file", None) if name == "p" else ("8 x 8 pixels, (9, 9, 9) in the mean", True)
+            )
+        given["p"] = colours + np.uint8(1)
+        assert fields(run(db, "VERIFY 'map.npz'", given))["fill"][-1] is False
+        given["p"] = colours
         given["m"] = ~mask
         assert fields(run(db, "VERIFY 'map.npz'", given))["positions"][-1] is False
 
@@ -330,11 +335,15 @@ class TestAFile:
     def test_what_a_question_mark_stood_for_cannot_be_given(
         self, db: Session, module: nn.Module, img: np.ndarray
     ) -> None:
-        mask = np.ones((SIDE, SIDE), bool)
-        db.execute("OCCLUDE ? WITH patch(8, 8) USING small WITHIN mask(?) INTO 'map.npz'", [img, mask])
+        mask, patch = np.zeros((SIDE, SIDE), bool), np.full((8, 8), 7, np.uint8)
+        mask[:, ::3] = True
+        given = [img, patch, mask]
+        db.execute("OCCLUDE ? WITH patch(8, 8) FILL ? USING small WITHIN mask(?) INTO 'map.npz'", given)
+        assert run(db, "VERIFY 'map.npz'").agrees  # they are in the file
+        replace(HeatMap.load("map.npz"), fill=None).save("earlier.npz")
         for given in ([], [img, mask]):
-            with pytest.raises(BindError, match=r"mask\(\?\), which no file keeps; VERIFY cannot .* a \? stood for"):
-                db.execute("VERIFY 'map.npz'", given)
+            with pytest.raises(BindError, match=r"FILL \?, which its file does not keep; VERIFY cannot .* \? stood"):
+                db.execute("VERIFY 'earlier.npz'", given)
         options = "(input = 40, mean = 0.5, std = 0.25)"
         db.execute(f"OCCLUDE ? WITH patch(8, 8) USING ? {options} INTO 'map.npz'", [img, module])
         with pytest.raises(BindError, match=r"parameter \?.*; VERIFY cannot .* or write VERIFY 'map.npz' USING"):
@@ -384,3 +393,120 @@ class TestAFile:
             db.execute("VERIFY 'foreign.npz'")
         with pytest.raises(ExecutionError, match="No such file"):
             db.execute("VERIFY 'missing.npz'")
+
+
+class TestWhatDiffers:
+    """Each of what a map was made of is another one, and the row says which."""
+
+    @pytest.fixture
+    def path(self, db: Session, img: np.ndarray) -> str:
+        db.execute(f"{QUERY} FOR CLASS 1 SCORE logit INTO 'map.npz'", {"img": img})
+        return "map.npz"
+
+    @staticmethod
+    def differing(found: Verification) -> list[str]:
+        return [row[0] for row in found if row[-1] is False]
+
+    @staticmethod
+    def session(module: nn.Module, **options: Any) -> Session:
+        other = kdb.connect()
+        other.register_model("small", module, **{**OPTIONS, **options})
+        return other
+
+    def test_another_image(self, db: Session, img: np.ndarray, path: str) -> None:
+        found = run(db, f"VERIFY '{path}'", {"img": img[:, ::-1]})
+        assert self.differing(found) == ["image", "baseline", "values"] and fields(found)["source"][-1] is None
+        slightly = img.copy()
+        slightly[0, 0, 0] ^= 1
+        assert self.differing(run(db, f"VERIFY '{path}'", {"img": slightly}))[0] == "image"
+
+    def test_other_bytes_of_the_same_pixels(self, db: Session, img: np.ndarray) -> None:
+        Image.fromarray(img).save("a.png")
+        db.execute(f"{QUERY.replace('$img', repr('a.png'))} INTO 'map.npz'")
+        Image.fromarray(img).save("a.png", compress_level=0)
+        found = run(db, "VERIFY 'map.npz'")
+        assert found.agrees and fields(found)["source"][-1] is None and fields(found)["image"][-1] is True
+
+    def test_other_labels(self, module: nn.Module, path: str) -> None:
+        swapped = self.session(module, labels=["dog", "cat", "cow", "crane"])
+        assert self.differing(run(swapped, f"VERIFY '{path}'")) == ["labels", "class"]
+        elsewhere = self.session(module, labels=["cat", "dog", "crane", "cow"])  # the map's own label is the same
+        found = run(elsewhere, f"VERIFY '{path}'")
+        assert self.differing(found) == ["labels"] and not found.agrees and fields(found)["values"][-1] is True
+        without = run(self.session(module, labels=None), f"VERIFY '{path}'")
+        assert without.agrees and fields(without)["labels"][-1] is None
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            ({"mean": 0.4}, ("mean = (0.5, 0.5, 0.5)", "mean = (0.4, 0.4, 0.4)")),
+            ({"activation": "sigmoid"}, ("activation = softmax", "activation = sigmoid")),
+            (
+                {"channels": "BGR", "resize": "crop"},
+                ("channels = RGB, resize = bilinear", "channels = BGR, resize = crop"),
+            ),
+        ],
+    )
+    def test_another_preprocessing(
+        self, module: nn.Module, img: np.ndarray, path: str, options: dict[str, Any], said: tuple[str, str]
+    ) -> None:
+        found = run(self.session(module, **options), f"VERIFY '{path}'", {"img": img})
+        assert "preprocessing" in self.differing(found) and fields(found)["preprocessing"] == (*said, False)
+        assert not {"weights", "labels", "image"} & {*self.differing(found)}
+
+    def test_another_graph_of_the_same_weights(self, module: nn.Module, path: str) -> None:
+        layers = [*copy.deepcopy(module)]
+        layers[4] = nn.LeakyReLU()
+        found = run(self.session(nn.Sequential(*layers)), f"VERIFY '{path}'")
+        assert self.differing(found)[:2] == ["identity", "graph"]
+        assert fields(found)["weights"][-1] is True
+
+    def test_another_version_may_round_otherwise_and_write_another_graph(self, db: Session, path: str) -> None:
+        whole = HeatMap.load(path)
+        assert whole.provenance is not None
+        nudged = whole.values * np.float32(1 + 2e-7)
+        graph = {**whole.provenance.parts, "graph": "0" * 64}
+        other = {"torch": "1.0", "numpy": whole.provenance.versions["numpy"]}
+        versions = {**whole.provenance.versions, **other}
+        provenance = replace(whole.provenance, versions=versions, parts=graph)
+        replace(whole, values=nudged, provenance=provenance, version="0.0.1", model_identity="0" * 64).save(path)
+        found = run(db, f"VERIFY '{path}'")
+        rows = fields(found)
+        assert found.agrees and rows["kdb"][-1] is None and rows["graph"][-1] is None and rows["identity"][-1] is None
+        assert rows["versions"] == ("torch 1.0", f"torch {torch.__version__}", None)
+        replace(whole, provenance=replace(whole.provenance, parts=graph), model_identity="0" * 64).save(path)
+        assert self.differing(run(db, f"VERIFY '{path}'")) == ["identity", "graph"]
+
+    @pytest.mark.parametrize("fill", ["black", "blur(2)"])
+    def test_another_fill(self, db: Session, img: np.ndarray, fill: str) -> None:
+        db.execute(f"{QUERY.replace('8) ', f'8) FILL {fill} ')} INTO 'map.npz'", {"img": img})
+        whole = HeatMap.load("map.npz")
+        assert whole.fill is not None and run(db, "VERIFY 'map.npz'").agrees
+        replace(whole, fill=whole.fill + np.float32(0.1)).save("other.npz")
+        assert self.differing(run(db, "VERIFY 'other.npz'")) == ["fill"]
+
+    @pytest.mark.parametrize("channels", [1, 2, 5])
+    def test_the_copy_in_the_file_is_exact_for_any_channels(self, channels: int, db: Session) -> None:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 10 * 10, 2))
+        session = kdb.connect()
+        session.register_model("n", net, input_size=12, n_channels=channels)
+        rng = np.random.default_rng(0)
+        image = rng.integers(0, 65536, (12, 12, 3 if channels == 1 else channels), np.uint16)
+        session.execute("OCCLUDE $i WITH patch(3, 3) FILL blur(1) USING n INTO 'map.npz'", {"i": image})
+        for given in ({}, {"i": image}):
+            found = run(session, "VERIFY 'map.npz'", given)
+            assert found.agrees and "equal bit for bit" in fields(found)["values"][1]
+            assert fields(found)["fill"][-1] is True
+        with pytest.raises(BindError, match="its copy in the file, 12 x 12 x"):
+            run(db, "VERIFY 'map.npz' USING small")
+
+    def test_maps_of_earlier_versions_had_eight_bits_and_no_fill(self, db: Session, img: np.ndarray) -> None:
+        wide = img.astype(np.uint16) * 256 + 100
+        db.execute(f"{QUERY} INTO 'map.npz'", {"img": wide})
+        whole = HeatMap.load("map.npz")
+        replace(whole, image=whole.picture, fill=None, provenance=None).save("map.npz")
+        found = run(db, "VERIFY 'map.npz'", {"img": wide})
+        assert found.agrees and fields(found)["image"][-1] is True
+        assert not {"fill", "versions", "weights", "source"} & {*fields(found)}
+        assert self.differing(run(db, "VERIFY 'map.npz'", {"img": wide[::-1]}))[0] == "image"

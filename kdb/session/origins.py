@@ -1,0 +1,122 @@
+"""VERIFY of a file: the rows that say whether two maps are of the same image, by the same model, covered alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from kdb.queries.sources import Found
+from kdb.results.maps import HeatMap
+from kdb.results.provenance import PARTS, Provenance
+from kdb.session.verifying import Row
+
+SHOWN = 16
+"""Hexadecimal digits shown of a digest."""
+SAME_FILL = 1e-3
+"""Levels of 255 by which fills may differ: another version of scipy may blur with other rounding."""
+THE_COPY = "the copy in the file"
+
+
+def rows(saved: HeatMap, made: HeatMap, found: Found | None, fill_given: bool) -> Iterator[Row]:
+    """What the maps were made by and of; ``found`` is the image, if it was at hand.
+
+    ``fill_given`` says that what covers the image was told anew, by the query or a parameter, and not by the file.
+    """
+    yield _harmless("kdb", saved.version, made.version)
+    if saved.provenance is not None and made.provenance is not None:
+        yield _versions(saved.provenance, made.provenance)
+    yield _harmless("model", saved.model, made.model)
+    yield from _model(saved, made)
+    if saved.provenance is not None and made.provenance is not None:
+        yield from _source(saved.provenance, made.provenance)
+    yield _image(saved, made, found)
+    if saved.fill is not None and made.fill is not None:
+        same = _alike(saved.fill, made.fill) if fill_given else None
+        yield "fill", _cover(saved.fill), _cover(made.fill) if fill_given else THE_COPY, same
+
+
+def extent(size: Sequence[int] | None) -> str | None:
+    """A size in words."""
+    return None if size is None else " x ".join(map(str, size))
+
+
+def _harmless(field: str, saved: str, now: str) -> Row:
+    """A row of what may differ."""
+    return field, saved, now, True if saved == now else None
+
+
+def _versions(saved: Provenance, made: Provenance) -> Row:
+    """The packages beside kdb: where some are of other versions, those, which may round otherwise."""
+    before, now = saved.versions, made.versions
+    names = sorted((before.keys() | now.keys()) - {"kdb"})
+    names = [name for name in names if before.get(name) != now.get(name)] or names
+    shown = (", ".join(f"{name} {each[name]}" for name in names if name in each) for each in (before, now))
+    return _harmless("versions", *shown)
+
+
+def _model(saved: HeatMap, made: HeatMap) -> Iterator[Row]:
+    """The identity of the model, and what it is made of, where both maps say that.
+
+    Another version of kdb or torch may write the same model as another graph, which is no difference by itself.
+    """
+    same: bool | None = saved.model_identity == made.model_identity
+    digests = [each.model_identity[:SHOWN] for each in (saved, made)]
+    before, now = saved.provenance, made.provenance
+    if before is None or now is None:
+        yield "identity", *digests, same
+        return
+    agree: dict[str, bool | None] = {part: before.parts[part] == now.parts[part] for part in PARTS}
+    shown = {part: [each.parts[part][:SHOWN] for each in (before, now)] for part in PARTS}
+    if not agree["graph"] and any(before.versions.get(name) != now.versions.get(name) for name in ("kdb", "torch")):
+        agree["graph"] = None
+    if not all(each.parts["labels"] for each in (before, now)):
+        agree["labels"] = agree["labels"] or None
+    settings = [name for name in now.preprocessing if before.preprocessing.get(name) != now.preprocessing[name]]
+    if settings:
+        agree["preprocessing"] = False
+        shown["preprocessing"] = [_settings(each, settings) for each in (before, now)]
+    if agree["graph"] is None and agree["weights"] and agree["preprocessing"]:
+        same = same or None
+    yield "identity", *digests, same
+    yield from ((part, *shown[part], agree[part]) for part in PARTS)
+
+
+def _settings(provenance: Provenance, names: Sequence[str]) -> str:
+    return ", ".join(f"{name} = {provenance.preprocessing.get(name)}" for name in names)
+
+
+def _source(saved: Provenance, made: Provenance) -> Iterator[Row]:
+    """What the image was read from; other bytes may have the same pixels, which another row compares."""
+    if saved.source_sha256 is not None and made.source_sha256 is not None:
+        shown = (f"{each.source_of} {(each.source_sha256 or '')[:SHOWN]}" for each in (saved, made))
+        yield _harmless("source", *shown)
+
+
+def _image(saved: HeatMap, made: HeatMap, found: Found | None) -> Row:
+    """The row of the two prepared images; where they differ it says in what."""
+    if found is None:
+        return "image", saved.source, THE_COPY, None
+    origin = found[0] or "the image given"
+    # Earlier versions rounded every image to 8 bits.
+    now = made.picture if saved.provenance is None and saved.image.dtype == np.uint8 else made.image
+    if np.array_equal(saved.image, now):
+        return "image", saved.source, origin, True
+    sizes = [extent(each.image.shape[:2]) for each in (saved, made)]
+    if sizes[0] == sizes[1]:
+        return "image", saved.source, f"{origin}, with other pixels", False
+    before, after = (
+        f"{name}, prepared as {size}" for name, size in zip((saved.source or "", origin), sizes, strict=True)
+    )
+    return "image", before.removeprefix(", "), after, False
+
+
+def _alike(saved: npt.NDArray[np.float32], made: npt.NDArray[np.float32]) -> bool:
+    return saved.shape == made.shape and bool(np.allclose(saved, made, rtol=0, atol=SAME_FILL))
+
+
+def _cover(fill: npt.NDArray[np.float32]) -> str:
+    """A fill in words: its colour, or its size and mean."""
+    mean = ", ".join(f"{level:.4g}" for level in fill.mean(axis=(0, 1), dtype=np.float64)[:SHOWN])
+    return f"({mean})" if fill.shape[:2] == (1, 1) else f"{extent(fill.shape[:2])} pixels, ({mean}) in the mean"
