@@ -92,22 +92,19 @@ def heat_map(
     )
 
 
-def _notes(image_query: ImageQuery) -> tuple[str, ...]:
-    """What was assumed of the model and of the image, if they say so."""
-    said = (image_query.bound.traced.model, image_query.prepared)
-    return tuple(note for each in said for note in getattr(each, "notes", ()))
-
-
 def _provenance(image_query: ImageQuery, planned: Planned) -> Provenance:
     """What a map is made of, by what, and where."""
     traced, origin, plan = image_query.bound.traced, image_query.origin, planned.physical
+    preprocessing, floats = traced.model.preprocessing, image_query.prepared.floats
     profile = planned.context.costs.profile
     packages = {"pillow"}  # which resizes what others read, too
     packages |= {origin.reader} if origin is not None and origin.reader else set()
     packages |= {"scipy"} if image_query.cover.aligned else set()  # it blurs
     return Provenance(
         preprocessing={
-            **asdict(traced.model.preprocessing),
+            **asdict(preprocessing),
+            "scale": preprocessing.scale_of(floats),
+            "floats": floats,
             "activation": traced.activation,
             "layout": traced.model.layout,
         },

@@ -152,12 +152,16 @@ class HeatMap:
 
     @property
     def picture(self) -> NDArray[np.uint8]:
-        """uint8 [H, W, 3], for display: the rounded image, or the mean of its channels if there are not three."""
-        if self.image.dtype == np.uint8:
-            return np.asarray(self.image, np.uint8)
-        pixels: NDArray[np.float32] = np.nan_to_num(self.image)
+        """uint8 [H, W, 3], for display: the rounded image, or the mean of its channels if there are not three.
+
+        An image of floats is shown from its least to its largest.
+        """
+        pixels = np.nan_to_num(self.image.astype(np.float64))
         if pixels.shape[2] != 3:
             pixels = np.repeat(pixels.mean(axis=2, keepdims=True), 3, axis=2)
+        if self.provenance is not None and self.provenance.floats:
+            low, high = float(pixels.min()), float(pixels.max())
+            pixels = (pixels - low) * (255 / (high - low) if high > low else 0)
         return np.asarray(np.rint(np.clip(pixels, 0, 255)), np.uint8)
 
     @property

@@ -21,8 +21,8 @@ class Provenance:
     """What a heat map was made of, by what, and where.
 
     preprocessing   the settings of the preprocessing by name, as numbers, texts and tuples of numbers: input_size,
-                    channels, n_channels, mean, std, scale, resize, resize_size, interpolation; and the model's
-                    activation and layout
+                    channels, n_channels, mean, std, scale, resize, resize_size, interpolation; the model's
+                    activation and layout; and ``floats``, whether the image was of floats, in units of its own
     source_of       what ``source_sha256`` is of: 'file': the bytes of the source's file; 'array': dtype, shape and
                     bytes of the array given; 'pixels': those of the pixels read from a ``PIL.Image``.  None for a map
                     of the copy of the image in another map's file
@@ -52,6 +52,11 @@ class Provenance:
     rates_date: str
     date: str
     machine: str
+
+    @property
+    def floats(self) -> bool:
+        """Whether the image was of floats, in units of its own."""
+        return bool(self.preprocessing.get("floats"))
 
     def to_json(self) -> str:
         """One object, with the fields by their names."""

@@ -170,9 +170,9 @@ def _stored(saved: HeatMap, bound: BoundQuery, path: str) -> ImageQuery:
             f"the image of the map in '{path}' is not at hand, and its copy in the file, {shape}, "
             f"is no input of '{model}'; give the image as a parameter of the name {saved.source or '$image'}"
         )
-    return ImageQuery(
-        bound, Prepared(saved.image.astype(np.float32), saved.source_box, saved.source_size), saved.source
-    )
+    floats = saved.provenance is not None and saved.provenance.floats
+    prepared = Prepared(saved.image.astype(np.float32), saved.source_box, saved.source_size, floats)
+    return ImageQuery(bound, prepared, saved.source)
 
 
 def _values(saved: HeatMap, made: HeatMap, again: ImageQuery) -> Iterator[Row]:
