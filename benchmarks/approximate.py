@@ -37,7 +37,7 @@ from kdb.results.maps import HeatMap
 from kdb.sampling.drill_down import DrillDown, coarse_steps
 from kdb.sampling.multi_fidelity import MultiFidelity
 from kdb.sampling.progressive import Goal
-from kdb.sampling.similarity import ssim as similarity
+from kdb.results.similarity import ssim as similarity
 from kdb.sampling.strategy import Estimate, Strategy
 from kdb.session.session import Session
 from kdb.system.threads import limited_pools
