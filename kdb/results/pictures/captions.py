@@ -27,6 +27,9 @@ Facts = Mapping[str, str]
 LINE = ("Model", "Source", "Patch", "Stride", "Fill")
 """The facts in the line under a picture."""
 
+LINE_LENGTH = 80
+"""Most characters of a fact in that line."""
+
 EXIF_LENGTH = 800
 """Characters of a fact in EXIF, all of which has 64 KiB; an escaped one may take twelve bytes."""
 
@@ -72,7 +75,14 @@ def shared(all_of_them: list[dict[str, str]]) -> dict[str, str]:
 
 def line(given: Facts) -> str:
     """The line under a picture: 'model mine, source cat.png, patch 16 x 16, stride 4, fill black'."""
-    return ", ".join(f"{key.lower()} {given[key]}" for key in LINE if given.get(key))
+    return ", ".join(f"{key.lower()} {_clipped(given[key], key)}" for key in LINE if given.get(key))
+
+
+def _clipped(text: str, key: str) -> str:
+    """A fact in the line; of a long path its end."""
+    if len(text) <= LINE_LENGTH:
+        return text
+    return f"...{text[-LINE_LENGTH:]}" if key == "Source" else f"{text[:LINE_LENGTH]}..."
 
 
 def metadata(given: Facts, extension: str) -> dict[str, Any]:

@@ -215,7 +215,8 @@ def _draw_bar(ax: Any, panel: Panel, scale: Scale, overlay: Any, size: _Size) ->
     known = panel.values[np.isfinite(panel.values)]
     bar = ax.figure.colorbar(overlay, cax=ax.inset_axes(place), extend=scale.extend(known))
     ticks = _ticks(scale, panel.neutral, size.bar)
-    bar.set_ticks(ticks, labels=_numbers(ticks, scale))
+    numbers = [f"{panel.neutral:.4g}" if tick == panel.neutral else _number(tick, scale) for tick in ticks]
+    bar.set_ticks(ticks, labels=numbers)
     bar.ax.minorticks_off()
     bar.ax.tick_params(labelsize=SMALL)
     bar.ax.axhline(panel.neutral, color="black", linewidth=1.2)
@@ -235,14 +236,12 @@ def _ticks(scale: Scale, marked: float, length: float) -> list[float]:
     return sorted([*within, marked])
 
 
-def _numbers(ticks: Sequence[float], scale: Scale) -> list[str]:
-    """The ticks to three digits of the scale's width."""
+def _number(tick: float, scale: Scale) -> str:
+    """A tick to three digits of the scale's width."""
     width = scale.highest - scale.lowest
-    largest = max(abs(scale.lowest), abs(scale.highest))
-    if not 1e-3 <= largest < 1e5:
-        return [f"{0 if abs(each) < 1e-9 * width else each:.3g}" for each in ticks]
-    digits = max(0, 2 - math.floor(math.log10(width)))
-    return [np.format_float_positional(round(each, digits) + 0.0, trim="-") for each in ticks]
+    if not 1e-3 <= max(abs(scale.lowest), abs(scale.highest)) < 1e5:
+        return f"{0 if abs(tick) < 1e-9 * width else tick:.3g}"
+    return np.format_float_positional(round(tick, max(0, 2 - math.floor(math.log10(width)))) + 0.0, trim="-")
 
 
 def _measured(ax: Any) -> _Size:
