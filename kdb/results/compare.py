@@ -206,7 +206,9 @@ def _similarity(first: HeatMap, second: HeatMap) -> float | None:
     if first.positions.ndim != 3:
         return None
     there = ~np.isnan(first.values) & ~np.isnan(second.values)
-    rows, columns = (np.flatnonzero(there.any(axis=tuple(set(range(there.ndim)) - {axis}))) for axis in (-2, -1))
+    rows, columns = (
+        np.flatnonzero(there.any(axis=tuple(set(range(there.ndim)) - {there.ndim - back}))) for back in (2, 1)
+    )
     if not rows.size:
         return None
     box = np.s_[..., rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]

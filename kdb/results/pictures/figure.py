@@ -217,6 +217,7 @@ def _draw_bar(ax: Any, panel: Panel, scale: Scale, overlay: Any, size: _Size) ->
     ticks = _ticks(scale, panel.neutral, size.bar)
     numbers = [f"{panel.neutral:.4g}" if tick == panel.neutral else _number(tick, scale) for tick in ticks]
     bar.set_ticks(ticks, labels=numbers)
+    bar.ax.set_facecolor("0.5")  # of a picture, so that the bar is not paler than the map
     bar.ax.minorticks_off()
     bar.ax.tick_params(labelsize=SMALL)
     bar.ax.axhline(panel.neutral, color="black", linewidth=1.2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdb.errors import printable
-from kdb.results.pictures import colours
+from kdb.results.pictures import captions, colours
 from kdb.results.pictures.colours import FLOORS, Scale, unit
 from kdb.results.pictures.style import Style
 
@@ -134,9 +134,15 @@ def of_highest_baseline(heat_map: HeatMap, count: int) -> HeatMap:
     )
 
 
-def of_several(maps: Iterable[HeatMap]) -> list[Panel]:
-    """The panels of several maps, of which each says its source and model."""
-    return [panel for each in maps for panel in of_map(each, f"{_name(each.source)}, {each.model}")]
+def of_several(maps: Sequence[HeatMap]) -> list[Panel]:
+    """The panels of several maps, of which each says its source and model, and in what else it differs from others."""
+    told = [captions.facts(each) for each in maps]
+    differing = [key for key in ("Patch", "Stride", "Fill") if len({each[key] for each in told}) > 1]
+    origins = [
+        ", ".join([_name(each.source), each.model, *(f"{key.lower()} {given[key]}" for key in differing)])
+        for each, given in zip(maps, told, strict=True)
+    ]
+    return [panel for each, origin in zip(maps, origins, strict=True) for panel in of_map(each, origin)]
 
 
 def scales_of(panels: Sequence[Panel], style: Style) -> list[Scale]:
