@@ -134,7 +134,7 @@ def test_the_bar_says_where_the_floor_acts_and_marks_the_unmodified_value(
     assert neutral in labels, "with its number"
     low, high = panel.images[1].get_clim()
     assert high - neutral == pytest.approx(min(max(size, floor), 1 - neutral if score == "probability" else 9))
-    assert np.ptp(sorted(labels)) >= 0.5 * (high - low), "the ticks tell the range"
+    assert (min(labels), max(labels)) == pytest.approx((low, high), abs=0.01 * (high - low)), "ticks tell the range"
 
 
 def test_a_number_is_half_the_width_and_beats_the_floor() -> None:

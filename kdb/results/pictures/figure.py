@@ -210,14 +210,17 @@ def _draw_title(ax: Any, panel: Panel, letters: Lettering, size: _Size) -> None:
 
 def _draw_bar(ax: Any, panel: Panel, scale: Scale, overlay: Any, size: _Size) -> None:
     """Beside the map, with its ends at the ends of the scale and a line at the unmodified value."""
+    from matplotlib.cm import ScalarMappable
+
     thickness = 0.045 * max(size.width, size.height)
     place = [1 + 0.6 * thickness / size.width, 0, thickness / size.width, size.bar / size.height]
     known = panel.values[np.isfinite(panel.values)]
-    bar = ax.figure.colorbar(overlay, cax=ax.inset_axes(place), extend=scale.extend(known))
+    overlay.colorbar = bar = ax.figure.colorbar(
+        ScalarMappable(overlay.norm, _on_grey(overlay.cmap)), cax=ax.inset_axes(place), extend=scale.extend(known)
+    )
     ticks = _ticks(scale, panel.neutral, size.bar)
     numbers = [f"{panel.neutral:.4g}" if tick == panel.neutral else _number(tick, scale) for tick in ticks]
     bar.set_ticks(ticks, labels=numbers)
-    bar.ax.set_facecolor("0.5")  # of a picture, so that the bar is not paler than the map
     bar.ax.minorticks_off()
     bar.ax.tick_params(labelsize=SMALL)
     bar.ax.axhline(panel.neutral, color="black", linewidth=1.2)
@@ -226,15 +229,24 @@ def _draw_bar(ax: Any, panel: Panel, scale: Scale, overlay: Any, size: _Size) ->
     bar.set_label("\n".join(wrapped(each, SMALL, ("sans-serif",), width, 3) for each in said), size=SMALL)
 
 
+def _on_grey(colours: Any) -> Any:
+    """A colour map as the overlay looks on an image that is neither dark nor light."""
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap(OPACITY * colours(np.arange(colours.N))[:, :3] + (1 - OPACITY) * 0.5)
+
+
 def _ticks(scale: Scale, marked: float, length: float) -> list[float]:
-    """Round numbers from end to end of a bar of ``length`` inches, and the marked value in place of those near it."""
+    """The marked value, both ends of a bar of ``length`` inches, and round numbers between; those that have room."""
     from matplotlib.ticker import MaxNLocator
 
     apart = 1.6 * SMALL / 72 / length * (scale.highest - scale.lowest)
     locator = MaxNLocator(nbins=max(2, int(length / 0.4)), steps=[1, 2, 2.5, 5, 10])
-    found = locator.tick_values(scale.lowest, scale.highest)
-    within = [float(each) for each in found if scale.lowest <= each <= scale.highest and abs(each - marked) >= apart]
-    return sorted([*within, marked])
+    ticks: list[float] = [marked]
+    for each in (scale.lowest, scale.highest, *map(float, locator.tick_values(scale.lowest, scale.highest))):
+        if scale.lowest <= each <= scale.highest and all(abs(each - other) >= apart for other in ticks):
+            ticks.append(each)
+    return sorted(ticks)
 
 
 def _number(tick: float, scale: Scale) -> str:
