@@ -94,10 +94,11 @@ def test_pictures_have_no_controls_in_their_texts(text: str) -> None:
         ElementTree.fromstring(svg.getvalue())
         assert "\x1b" not in svg.getvalue().decode()
         png = io.BytesIO(heat_map._repr_png_())
+        page = heat_map._repr_html_()
     with Image.open(png) as opened:
         for value in opened.text.values():  # type: ignore[attr-defined]
             assert_shown(value)
-    assert_shown(heat_map._repr_html_())
+    assert_shown(page)
     assert_shown(repr(heat_map))
 
 

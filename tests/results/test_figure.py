@@ -63,10 +63,10 @@ def test_texts_that_cover_one_another_are_found() -> None:
 WORDS = st.text("aWil .,", min_size=1, max_size=12) | st.sampled_from(["tiger cat", "W" * 60, "lorem ipsum " * 9])
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     grid=st.sampled_from([(8, 10), (60, 8), (8, 60), (2, 900), (900, 2), (1000, 1000), (3, 3)]),
-    classes=st.sampled_from([None, 1, 2, 3, 5, 7, MAX_PANELS, MAX_PANELS + 3]),
+    classes=st.sampled_from([None, 1, 2, 3, 5, MAX_PANELS]),
     label=WORDS,
     source=WORDS,
     score=st.sampled_from(["probability", "drop", "logit", "logit_drop"]),

@@ -13,7 +13,8 @@ from kdb.results.pictures.colours import BLUE, NEUTRAL, RED
 SCALES = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "scales.py"))
 
 
-def test_the_sheet_has_a_box_for_each_score_layout_and_effect() -> None:
+def test_the_sheet_has_a_box_for_each_layout_and_effect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCALES["LAYOUTS"], "all of 20 classes", 5)
     figure = SCALES["sheet"](effects=(1e-9, 0.1), scores=("drop",))
     assert len(figure.axes) == 2 * len(SCALES["LAYOUTS"])
     for nothing, much in zip(figure.axes[::2], figure.axes[1::2], strict=True):
