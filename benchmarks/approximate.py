@@ -34,10 +34,10 @@ from kdb.operators.network import Network
 from kdb.planner.permissions import Permissions
 from kdb.queries.planning import LOW_FIDELITY
 from kdb.results.maps import HeatMap
+from kdb.results.similarity import ssim as similarity
 from kdb.sampling.drill_down import DrillDown, coarse_steps
 from kdb.sampling.multi_fidelity import MultiFidelity
 from kdb.sampling.progressive import Goal
-from kdb.sampling.similarity import ssim as similarity
 from kdb.sampling.strategy import Estimate, Strategy
 from kdb.session.session import Session
 from kdb.system.threads import limited_pools

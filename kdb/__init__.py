@@ -29,7 +29,7 @@ from kdb.version import __version__
 if TYPE_CHECKING:
     from kdb import captum
     from kdb.results.maps import HeatMap
-    from kdb.results.several import HeatMaps
+    from kdb.results.several import HeatMaps, plot
     from kdb.results.tables import Table
     from kdb.session.session import Session, connect
     from kdb.session.shortcut import occlude
@@ -53,6 +53,7 @@ __all__ = [
     "captum",
     "connect",
     "occlude",
+    "plot",
 ]
 
 logging.getLogger("kdb").addHandler(logging.NullHandler())
@@ -60,6 +61,7 @@ logging.getLogger("kdb").addHandler(logging.NullHandler())
 _HOMES = {  # the module of each name that is imported when first used
     "HeatMap": "kdb.results.maps",
     "HeatMaps": "kdb.results.several",
+    "plot": "kdb.results.several",
     "Session": "kdb.session.session",
     "connect": "kdb.session.session",
     "occlude": "kdb.session.shortcut",

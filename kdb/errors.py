@@ -174,6 +174,10 @@ class OmissionWarning(_Shown, UserWarning):
     """Some of several images failed and are left out of the result."""
 
 
+class GlyphWarning(_Shown, UserWarning):
+    """A picture has texts with characters that no installed font has; they are written as codes."""
+
+
 class FullInferenceWarning(_Shown, UserWarning):
     """The captum adapter falls back to full inference for each window, as the model or input rules out deltas."""
 

@@ -15,8 +15,8 @@ from PIL import Image
 
 import kdb
 from kdb.cli import Client, summary
-from kdb.errors import BindError, Error, ModelError, OmissionWarning, ParseError, printable
-from kdb.results.render import write
+from kdb.errors import BindError, Error, GlyphWarning, ModelError, OmissionWarning, ParseError, printable
+from kdb.results.pictures import captions, figure
 from kdb.results.several import HeatMaps
 from kdb.results.tables import Headed, PlanText, Table
 from tests.results.test_heatmap import STATS, small
@@ -87,16 +87,18 @@ def test_tables_have_a_line_a_row(text: str) -> None:
 def test_pictures_have_no_controls_in_their_texts(text: str) -> None:
     heat_map = small(label=text, query=text, source=text, model=text)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # matplotlib has no glyphs for most of them
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", GlyphWarning)  # no font has most of them
         svg = io.BytesIO()
-        write(heat_map, "svg", svg)
+        figure.write(heat_map.plot(), captions.facts(heat_map), "svg", svg)
         ElementTree.fromstring(svg.getvalue())
         assert "\x1b" not in svg.getvalue().decode()
         png = io.BytesIO(heat_map._repr_png_())
+        page = heat_map._repr_html_()
     with Image.open(png) as opened:
         for value in opened.text.values():  # type: ignore[attr-defined]
             assert_shown(value)
-    assert_shown(heat_map._repr_html_())
+    assert_shown(page)
     assert_shown(repr(heat_map))
 
 

@@ -17,8 +17,8 @@ from benchmarks.figures.endtoend import SETTINGS
 from benchmarks.timing import markdown_table
 from benchmarks.verify import TRAINED
 from kdb.results.maps import HeatMap
-from kdb.results.render import colour_scale, coloured
-from kdb.sampling.similarity import image_ssim, ssim
+from kdb.results.pictures.colours import coloured, krypton
+from kdb.results.similarity import image_ssim, ssim
 
 TITLE = "Heat maps"
 PHOTOS = ("chelsea", "rocket", "coffee")
@@ -44,7 +44,7 @@ def measure(scale: Scale) -> Json:
                 heat_map = db.execute(text, {"image": photos.photo(name)})
                 assert isinstance(heat_map, HeatMap) and isinstance(heat_map.baseline, float)
                 exact = exact or heat_map
-                colours = colour_scale(exact.score, heat_map.baseline, exact.values)
+                colours = krypton(exact.score, heat_map.baseline, exact.values)
                 maps[title] = {
                     "values": heat_map.values.tolist(),
                     "ssim": ssim(heat_map.values, exact.values),
@@ -80,14 +80,20 @@ def draw(found: Json) -> Mapping[str, Figure]:
     figure = Figure(figsize=(2.1 * columns, 2.35 * rows), dpi=110, layout="constrained")
     for i, each in enumerate(found["photos"]):
         exact = np.array(each["maps"]["exact"]["values"], np.float32)
-        name, lowest, highest = colour_scale("probability", each["baseline"], exact)
+        colours = krypton("probability", each["baseline"], exact)
         axes = figure.add_subplot(rows, columns, i * columns + 1)
         axes.imshow(photos.photo(each["photo"], (224, 224)))
         axes.set_title(each["label"].split(",")[0], fontsize=8)
         axes.set_axis_off()
         for j, (title, of) in enumerate(each["maps"].items()):
             axes = figure.add_subplot(rows, columns, i * columns + 2 + j)
-            axes.imshow(np.array(of["values"]), cmap=name, vmin=lowest, vmax=highest, interpolation="nearest")
+            axes.imshow(
+                np.array(of["values"]),
+                cmap=colours.colormap(),
+                vmin=colours.lowest,
+                vmax=colours.highest,
+                interpolation="nearest",
+            )
             axes.set_title(f"{title.replace(' SPEEDUP', ', x')}\n{of['fewer']:.2f}x, SSIM {of['ssim']:.2f}", fontsize=7)
             axes.set_axis_off()
     return {"maps": figure}

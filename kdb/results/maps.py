@@ -1,7 +1,7 @@
 """The result of a query on one image.
 
-It holds arrays and metadata, and depends on no plan or model.  Pictures and data frames are made in render.py; the file
-format is specified in docs/heatmap-files.md.
+It holds arrays and metadata, and depends on no plan or model.  Pictures are made in pictures/, data frames in
+frames.py; the file format is specified in docs/heatmap-files.md.
 """
 
 from __future__ import annotations
@@ -15,8 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from kdb.results import npz, render
+from kdb.errors import ExecutionError
+from kdb.results import frames, npz
+from kdb.results.compare import Comparison, Difference, compared
 from kdb.results.files import FilePath, file_format, write_result
+from kdb.results.pictures import captions, figure, pages
+from kdb.results.pictures.style import Colors, Range, Style
 from kdb.results.provenance import Provenance
 from kdb.results.wording import checked
 
@@ -199,21 +203,37 @@ class HeatMap:
         corners = self.positions * scale + (y, x)
         return np.concatenate([corners, np.broadcast_to(self.patch * scale, corners.shape)], axis=-1)
 
-    def plot(self, ax: Axes | Sequence[Axes] | None = None) -> Figure:
+    def plot(
+        self,
+        ax: Axes | Sequence[Axes] | None = None,
+        *,
+        range: Range = "shared",
+        colors: Colors = "effect",
+        caption: bool = True,
+    ) -> Figure:
         """The map over the image, one panel per class, in a new figure or on the given axes.
 
-        ``ax`` is one ``Axes``, or one for each class.  pyplot is not used.
-        """
-        return render.draw(self, ax)
+        ax       one ``Axes``, or one for each class
+        range    'shared': one width of the colour scale for all classes; 'each': one a class; a number above 0: half
+                 the width, in the score's unit
+        colors   'effect', or 'krypton' for the paper's
+        caption  whether a line under a new figure says which model, source, patch, stride and fill
 
-    def save(self, path: FilePath) -> Path:
+        docs/pictures.md explains the colours.  pyplot is not used.  Raises ``ExecutionError`` for other arguments.
+        """
+        return figure.of_map(self, Style(range, colors, caption), ax)
+
+    def save(self, path: FilePath, *, range: Range = "shared", colors: Colors = "effect", caption: bool = True) -> Path:
         """Write a picture (png, jpg, jpeg, pdf, svg) or the data (npz), by extension, and return the path.
 
-        The file is written atomically.  Raises ``ExecutionError`` for an unknown extension and if writing fails.
+        ``range``, ``colors`` and ``caption`` are those of :meth:`plot`; the data do not depend on them.  The file is
+        written atomically.  Raises ``ExecutionError`` for an unknown extension and if writing fails.
         """
-        extension = file_format(path)
-        write = partial(npz.write, self) if extension == "npz" else partial(render.write, self, extension)
-        return write_result(path, write)
+        extension, style = file_format(path), Style(range, colors, caption)
+        if extension == "npz":
+            return write_result(path, partial(npz.write, self))
+        picture = figure.of_map(self, style)
+        return write_result(path, partial(figure.write, picture, captions.facts(self), extension))
 
     @classmethod
     def load(cls, path: FilePath) -> HeatMap:
@@ -223,19 +243,37 @@ class HeatMap:
         """
         return npz.read(path, cls, Stats)
 
+    def __sub__(self, other: HeatMap) -> Difference:
+        """This map's scores minus those of another of the same positions, patch, score, classes and grid.
+
+        Raises ``ExecutionError``, which says what differs, for other maps.
+        """
+        return Difference(self, other) if isinstance(other, HeatMap) else NotImplemented
+
+    def compare(self, other: HeatMap, tolerance: float | None = None) -> Comparison:
+        """How alike this map and another of the same positions are: the largest difference, correlation, SSIM.
+
+        ``tolerance``, in the score's unit, is by default .01 for probabilities and .1 for logits.  Raises
+        ``ExecutionError``, which says what differs, for maps that are not of the same positions, patch, score, classes
+        and grid.
+        """
+        if not isinstance(other, HeatMap):
+            raise ExecutionError(f"a heat map is compared with another heat map, not with {type(other).__name__}")
+        return compared(self, other, tolerance)
+
     def to_dataframe(self) -> Any:
         """A pandas ``DataFrame`` of the evaluated cells: columns image, class_index, label, y, x, score."""
-        return render.data_frame(self)
+        return frames.data_frame(self)
 
     def to_xarray(self) -> Any:
         """An ``xarray.DataArray`` with the dimensions class (even for one), y, x; after AT class, position."""
-        return render.data_array(self)
+        return frames.data_array(self)
 
     def _repr_png_(self) -> bytes:
-        return render.png(self)
+        return figure.encoded(self.plot(), captions.facts(self))
 
     def _repr_html_(self) -> str:
-        return render.html_of_map(self)
+        return pages.of_map(self)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.array(self.values, dtype=dtype, copy=copy)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 from weakref import WeakValueDictionary
 
-from kdb.errors import STOPS, Cancel, Error, Interrupted, OmissionWarning, Timeout
-from kdb.results import render
+from kdb.errors import STOPS, Cancel, Error, ExecutionError, Interrupted, OmissionWarning, Timeout
+from kdb.results import frames
 from kdb.results.files import FilePath, file_format, files_of_several
 from kdb.results.maps import HeatMap
+from kdb.results.pictures import figure, pages
+from kdb.results.pictures.panels import MAX_PANELS
+from kdb.results.pictures.style import Colors, Range, Style
 from kdb.system.locks import ProcessLock
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class HeatMaps(Sequence[HeatMap]):
@@ -122,6 +128,14 @@ class HeatMaps(Sequence[HeatMap]):
             else:
                 yield i, outcome
 
+    def plot(self, *, range: Range = "shared", colors: Colors = "effect", caption: bool = True) -> Figure:
+        """The maps side by side in one figure, by default on one colour scale: ``kdb.plot`` of them.
+
+        Images that failed are left out with a warning.  Maps beyond what the figure shows are not computed.
+        """
+        style = Style(range, colors, caption)
+        return _plot((each for _, each in self._succeeded(level=5)), len(self), style)
+
     def save(self, template: str) -> list[Path]:
         """Save each heat map to ``template``, with ``{stem}`` replaced by its source's file name without extension.
 
@@ -151,16 +165,56 @@ class HeatMaps(Sequence[HeatMap]):
 
     def to_dataframe(self) -> Any:
         """The concatenated data frames of all heat maps; images that failed are left out with a warning."""
-        pandas = render.import_optional("pandas")
-        frames = [heat_map.to_dataframe() for _, heat_map in self._succeeded()]
-        return pandas.concat(frames, ignore_index=True) if frames else pandas.DataFrame(columns=render.FRAME_COLUMNS)
+        pandas = frames.import_optional("pandas")
+        each = [heat_map.to_dataframe() for _, heat_map in self._succeeded()]
+        return pandas.concat(each, ignore_index=True) if each else pandas.DataFrame(columns=frames.FRAME_COLUMNS)
 
     def _repr_html_(self) -> str:
-        return render.html_of_maps(self.sources, {**self._held, **self._errors}, self._computed)
+        return pages.of_maps(self.sources, {**self._held, **self._errors}, self._computed)
 
     def __repr__(self) -> str:
         computed, failed = len(self._computed), len(self._errors)
         return f"<HeatMaps of {len(self)} images: {computed} computed, {failed} failed>"
+
+
+def plot(
+    maps: HeatMap | Iterable[HeatMap], *, range: Range = "shared", colors: Colors = "effect", caption: bool = True
+) -> Figure:
+    """Heat maps side by side in one figure, a panel for each class of each map, titled with its source and model.
+
+    range    'shared': one width of the colour scale for all scores of the same unit; 'each': one a panel; a number
+             above 0: half the width, in the score's unit
+    colors   'effect', or 'krypton' for the paper's
+    caption  whether a line under the figure says what the maps have in common
+
+    A figure has at most 16 panels, and says how many maps it leaves out.  Raises ``ExecutionError`` for anything but
+    heat maps, for none, and for other arguments.
+    """
+    if isinstance(maps, HeatMaps):
+        return maps.plot(range=range, colors=colors, caption=caption)
+    style = Style(range, colors, caption)
+    given = [maps] if isinstance(maps, HeatMap) else list(maps) if isinstance(maps, Iterable) else [maps]
+    for each in given:
+        if not isinstance(each, HeatMap):
+            raise ExecutionError(f"kdb.plot takes heat maps, not {type(each).__name__}")
+    return _plot(given, len(given), style)
+
+
+def _plot(maps: Iterable[HeatMap], count: int, style: Style) -> Figure:
+    """The figure of the first of ``count`` maps, as many as have room."""
+    shown: list[HeatMap] = []
+    room = MAX_PANELS
+    for heat_map in maps:
+        classes = len(heat_map.by_class()[1])
+        if shown and classes > room:
+            break
+        shown.append(heat_map)
+        room -= classes
+        if room <= 0:
+            break
+    if not shown:
+        raise ExecutionError("there are no heat maps to plot")
+    return figure.of_several(shown, count, style)
 
 
 def _raised(outcome: HeatMap | Error) -> HeatMap:

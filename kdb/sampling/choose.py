@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kdb.language import syntax
+from kdb.results.similarity import WINDOW
 from kdb.sampling.drill_down import DrillDown, coarse_steps
 from kdb.sampling.multi_fidelity import MultiFidelity
 from kdb.sampling.progressive import Goal, Progressive
-from kdb.sampling.similarity import WINDOW
 from kdb.sampling.strategy import Everything, Strategy
 
 DEFAULT_SSIM = 0.9

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdb.geometry import IntArray
+from kdb.results.similarity import WINDOW
 from kdb.sampling.progressive import MIN_SAMPLE_UNCERTAINTY, MIN_SAMPLES, Z_SCORE, Goal, Progressive
 from kdb.sampling.quality import lowest_ssim
-from kdb.sampling.similarity import WINDOW
 from kdb.sampling.strategy import Estimate, Scores
 
 PAIRS = 32

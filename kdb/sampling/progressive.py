@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from kdb.geometry import IntArray
+from kdb.results.similarity import WINDOW
 from kdb.sampling import kriging, lattice
 from kdb.sampling.quality import lowest_ssim
-from kdb.sampling.similarity import WINDOW
 from kdb.sampling.strategy import Estimate, Scores
 
 SMOOTHING = 2.5

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from kdb.sampling.similarity import WINDOW
+from kdb.results.similarity import WINDOW
 
 CONTRAST = 0.03
 """K2 of SSIM, the constant of its contrast term."""

@@ -23,9 +23,9 @@ from kdb.models.catalog import TracedModel
 from kdb.queries.bind import ImageQuery
 from kdb.queries.evaluation import run
 from kdb.results.maps import HeatMap
-from kdb.results.render import colour_scale, coloured
+from kdb.results.pictures.colours import coloured, krypton
+from kdb.results.similarity import WINDOW, image_ssim
 from kdb.results.tables import Table
-from kdb.sampling.similarity import WINDOW, image_ssim
 
 TAUS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
 """The paper's; at 1 a map is exact."""
@@ -170,7 +170,7 @@ def measure(engine: Engine, queries: Sequence[ImageQuery], on_progress: Progress
             except STOPS as stop:
                 raise stopped(stop, f"in image {i + 1} of {len(queries)}; no tuning is kept") from stop
         exact = maps[0]
-        scale = colour_scale(exact.score, float(np.ravel(exact.baseline)[0]), exact.values)
+        scale = krypton(exact.score, float(np.ravel(exact.baseline)[0]), exact.values)
         similar[i] = [image_ssim(coloured(each.values, scale), coloured(exact.values, scale)) for each in maps]
         executed += [each.stats.executed_macs for each in maps]
         naive += exact.stats.naive_macs

@@ -23,9 +23,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from matplotlib import colormaps
-from matplotlib.figure import Figure
-from PIL import Image
 
 import kdb
 from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning
@@ -33,7 +30,6 @@ from kdb.results.files import file_format, write_result
 from kdb.results.maps import HeatMap, Stats
 from kdb.results.npz import FORMAT
 from kdb.results.provenance import PARTS, Provenance
-from kdb.results.render import MAX_PANELS, PANEL_INCHES, colour_scale, draw
 from kdb.results.several import HeatMaps
 from kdb.results.tables import Table
 
@@ -361,169 +357,7 @@ def test_an_unknown_extension_lists_the_known(tmp_path: Path, name: str) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-# Pictures
-
-
-@given(st.floats(1e-6, 1.0), hnp.arrays(np.float32, 5, elements=FLOATS | st.just(math.nan)))
-def test_probability_has_the_colours_of_the_paper(p: float, scores: np.ndarray) -> None:
-    assert colour_scale("probability", p, scores) == ("jet_r", 0.75 * p, min(1.0, 1.25 * p))
-
-
-@given(
-    st.sampled_from(["probability", "drop", "logit", "logit_drop"]),
-    st.floats(-20, 20) | st.just(0.0),
-    hnp.arrays(np.float32, 5, elements=FLOATS | st.just(math.nan)),
-)
-def test_the_important_side_is_red_and_the_other_blue(score: str, baseline: float, scores: np.ndarray) -> None:
-    name, lowest, highest = colour_scale(score, baseline, scores)
-    assert lowest < highest
-    low, high = colormaps[name](0.1), colormaps[name](0.9)
-    important, other = (high, low) if score.endswith("drop") else (low, high)
-    assert important[0] > important[2]
-    assert other[2] > other[0]
-
-
-@given(
-    st.sampled_from(["drop", "logit", "logit_drop"]),
-    st.floats(-20, 20),
-    hnp.arrays(np.float32, 5, elements=FLOATS | st.just(math.nan)),
-)
-def test_other_scores_have_a_range_symmetric_about_no_change(score: str, baseline: float, scores: np.ndarray) -> None:
-    _, lowest, highest = colour_scale(score, baseline, scores)
-    assert (lowest + highest) / 2 == pytest.approx(baseline if score == "logit" else 0.0, abs=1e-9)
-    known = scores[~np.isnan(scores)]
-    assert np.all((known >= lowest - 1e-3) & (known <= highest + 1e-3))
-
-
-def test_a_probability_of_one_that_rounded_up_is_still_one() -> None:
-    above = float(np.nextafter(np.float32(1), np.float32(2)))
-    assert colour_scale("probability", above, np.zeros(1, np.float32)) == ("jet_r", 0.75 * above, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("values", "extend"),
-    [
-        ([0.4, 0.6], "neither"),
-        ([0.375, 0.625], "neither"),
-        ([0.1, 0.5], "min"),
-        ([0.5, 0.9], "max"),
-        ([0.1, 0.9], "both"),
-    ],
-)
-def test_the_colour_bar_says_that_values_go_beyond_it(values: list[float], extend: str) -> None:
-    hm = heat_map(values, [[0, 0], [4, 6]], grid=(8, 10), patch=(4, 4))
-    assert draw(hm).axes[0].images[1].colorbar.extend == extend
-
-
-@pytest.mark.parametrize("p", [0.0, 1e-30])
-def test_a_class_of_no_probability_can_be_drawn(tmp_path: Path, p: float) -> None:
-    assert small(baseline=p).save(tmp_path / "x.png").exists()
-
-
-def test_pixels_that_no_patch_covers_are_transparent() -> None:
-    hm = heat_map([0.2, 0.4], [[0, 0], [4, 6]], grid=(8, 10), patch=(4, 4))
-    panel = draw(hm).axes[0]
-    overlay = panel.images[1]
-    np.testing.assert_array_equal(np.ma.getmaskarray(overlay.get_array()), np.isnan(hm.upsample()))
-    assert overlay.cmap.get_bad()[3] == 0
-
-
-@pytest.mark.parametrize(
-    ("name", "magic"),
-    [("x.png", b"\x89PNG"), ("x.jpg", b"\xff\xd8"), ("x.jpeg", b"\xff\xd8"), ("x.pdf", b"%PDF"), ("x.svg", b"<?xml")],
-)
-def test_pictures_are_of_the_format_their_name_says(tmp_path: Path, name: str, magic: bytes) -> None:
-    assert small().save(tmp_path / name).read_bytes().startswith(magic)
-    assert [each.name for each in tmp_path.iterdir()] == [name]
-
-
-@pytest.mark.filterwarnings("ignore:Glyph")
-def test_a_png_says_what_it_shows(tmp_path: Path) -> None:
-    hm = small(label="Katze \N{CAT FACE} \udc80", exact=False)
-    with Image.open(hm.save(tmp_path / "x.png")) as picture:
-        assert picture.text["Description"] == hm.query
-        assert picture.text["Model identity"] == hm.model_identity
-        assert picture.text["Title"].startswith("Katze \N{CAT FACE}")
-        assert (picture.text["Exact"], picture.text["Complete"]) == ("false", "true")
-
-
-def test_a_title_tells_label_score_baseline_and_state() -> None:
-    title = draw(small(label="costs $5 and $ 6", exact=False, complete=False)).axes[0].get_title()
-    for part in ("costs $5 and $ 6", "281", "probability", "0.5", "approximate", "partial"):
-        assert part in title
-
-
-@pytest.mark.filterwarnings("ignore:Glyph")
-@pytest.mark.parametrize("label", [r"$\nonsense{$", "", "a\0b\udc80\n\tc", "x" * 500])
-def test_any_label_can_be_drawn(tmp_path: Path, label: str) -> None:
-    assert small(label=label).save(tmp_path / "x.png").exists()
-
-
-def test_a_map_without_scores_is_drawn_too(tmp_path: Path) -> None:
-    nothing = heat_map(np.zeros(0), np.zeros((0, 2)), grid=(8, 10), patch=(4, 4), score="logit")
-    assert nothing.save(tmp_path / "x.png").exists()
-
-
-def test_each_class_has_a_panel() -> None:
-    figure = several(5).plot()
-    assert [ax.get_title().splitlines()[0] for ax in figure.axes if ax.get_title()] == [
-        f"class {i} ({i})" for i in range(5)
-    ]
-
-
-def test_of_very_many_classes_those_of_highest_baseline_are_drawn() -> None:
-    count = MAX_PANELS + 2
-    baselines = [0.5] * count
-    baselines[0] = baselines[7] = 0.1
-    figure = several(count, baseline=tuple(baselines)).plot()
-    titles = [ax.get_title().splitlines()[0] for ax in figure.axes if ax.get_title()]
-    assert titles == [f"class {i} ({i})" for i in range(count) if i not in (0, 7)]
-    assert f"{MAX_PANELS} of {count} classes" in figure.get_suptitle()
-
-
-def test_as_many_classes_as_there_are_panels_need_no_word() -> None:
-    figure = several(MAX_PANELS).plot()
-    assert figure.get_suptitle() == ""
-    assert len([ax for ax in figure.axes if ax.get_title()]) == MAX_PANELS
-
-
-@pytest.mark.parametrize(
-    ("count", "rows", "columns"), [(1, 1, 1), (2, 1, 2), (3, 1, 3), (4, 2, 2), (5, 2, 3), (7, 3, 3)]
-)
-def test_panels_fill_rows_and_are_of_one_size(count: int, rows: int, columns: int) -> None:
-    figure = several(count).plot()
-    panels = [ax for ax in figure.axes if ax.get_title()]
-    specs = [ax.get_subplotspec().get_geometry() for ax in panels]
-    assert [(*spec[:2], spec[2]) for spec in specs] == [(rows, columns, i) for i in range(count)]
-    longer = PANEL_INCHES if count == 1 else 0.7 * PANEL_INCHES
-    size = longer + 1.5, 0.8 * longer + 1  # of an image of 8 x 10, with room for the bar and the title
-    assert figure.get_size_inches() / (columns, rows) == pytest.approx(size)
-
-
-@pytest.mark.parametrize("grid", [(8, 10), (60, 8)])
-def test_the_colour_bar_is_a_strip_beside_the_map(grid: tuple[int, int]) -> None:
-    figure = heat_map([0.4, 0.6], [[0, 0], [4, 4]], grid=grid, patch=(4, 4)).plot()
-    figure.draw_without_rendering()
-    panel = figure.axes[0]
-    bar = panel.images[1].colorbar.ax
-    shown, strip = panel.get_window_extent(), bar.get_window_extent()
-    assert shown.width / shown.height == pytest.approx(grid[1] / grid[0], rel=0.02)  # the image's shape
-    assert (strip.y0, strip.y1) == pytest.approx((shown.y0, shown.y1), abs=2)
-    assert 0.02 < strip.width / max(shown.width, shown.height) < 0.08
-    assert shown.x1 < strip.x0 < shown.x1 + strip.width
-    assert bar.get_ylabel() and panel.get_xlabel() == "x (pixels)" and panel.get_ylabel() == "y (pixels)"
-
-
-def test_plot_draws_on_the_axes_given() -> None:
-    figure = Figure()
-    axes = figure.subplots(1, 2)
-    assert several(2).plot(axes) is figure
-    assert all(len(ax.images) == 2 for ax in axes)
-    assert small().plot(Figure().subplots()) is not figure
-    inner = Figure().subfigures(1, 2)[1]
-    assert small().plot(inner.subplots()) is inner.figure
-    with pytest.raises(ExecutionError, match="3 classes need as many axes; 2 given"):
-        several(3).plot(axes)
+# Notebooks
 
 
 def test_a_notebook_shows_heat_map_and_figure() -> None:

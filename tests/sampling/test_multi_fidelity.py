@@ -18,9 +18,9 @@ from kdb.kernels.base import Array
 from kdb.planner.permissions import Permissions
 from kdb.planner.rules.aggregates import gates
 from kdb.results.maps import HeatMap
+from kdb.results.similarity import ssim
 from kdb.sampling.multi_fidelity import PAIRS, MultiFidelity
 from kdb.sampling.progressive import Goal, Progressive
-from kdb.sampling.similarity import ssim
 
 SIDE = 40
 

@@ -14,8 +14,8 @@ from torch import nn
 
 import kdb
 from kdb.results.maps import HeatMap
-from kdb.results.render import colour_scale, coloured
-from kdb.sampling.similarity import image_ssim, ssim
+from kdb.results.pictures.colours import coloured, krypton
+from kdb.results.similarity import image_ssim, ssim
 from kdb.session.tuning import IMAGES, TAUS, Tuning, sample
 from kdb.system.interrupts import interruptible
 
@@ -83,7 +83,7 @@ class TestTune:
                 exact = db.execute(query, {"image": str(path)})
                 held = db.execute(f"{query} THRESHOLD {tau}", {"image": str(path)})
                 assert isinstance(exact, HeatMap) and isinstance(held, HeatMap) and isinstance(exact.baseline, float)
-                scale = colour_scale("probability", exact.baseline, exact.values)
+                scale = krypton("probability", exact.baseline, exact.values)
                 found.append(image_ssim(coloured(held.values, scale), coloured(exact.values, scale)))
             (row,) = (row for row in table.rows if row[0] == tau and not row[-1])
             assert row[1] == pytest.approx(np.mean(found), abs=1e-3) and row[3] == pytest.approx(min(found), abs=1e-3)
@@ -166,7 +166,7 @@ class TestTune:
 class TestSimilarity:
     def test_of_itself_and_of_another(self) -> None:
         exact = np.random.default_rng(0).random((9, 9)).astype(np.float32)
-        scale = colour_scale("logit", 0.5, exact)
+        scale = krypton("logit", 0.5, exact)
         for compare in (ssim, lambda a, b: image_ssim(coloured(a, scale), coloured(b, scale))):
             assert compare(exact, exact) == pytest.approx(1)
             assert compare(exact[::-1], exact) < 0.5

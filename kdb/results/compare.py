@@ -1,0 +1,251 @@
+"""Two heat maps of the same positions: their difference, and how alike they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdb.errors import ExecutionError
+from kdb.results import frames
+from kdb.results.files import FilePath, file_format, write_result
+from kdb.results.pictures import captions, figure
+from kdb.results.pictures.colours import FLOORS, unit
+from kdb.results.pictures.style import Colors, Range, Style
+from kdb.results.similarity import WINDOW, ssim
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from kdb.results.maps import HeatMap
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Difference:
+    """``first - second``: how much higher the first map's scores are, position by position.
+
+    ``values`` is float32, of the shape of both maps' values, and NaN where either is.  Raises ``ExecutionError`` for
+    maps of different positions, patches, scores, classes or grids.  Models, fills and images may differ, and either map
+    may be approximate.
+    """
+
+    first: HeatMap
+    second: HeatMap
+
+    def __post_init__(self) -> None:
+        _check_aligned(self.first, self.second)
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """float32 [rows, cols] or [n], with a leading class axis as in both maps."""
+        return self.first.values - self.second.values
+
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """int64 [rows, cols, 2] or [n, 2], those of both maps."""
+        return self.first.positions
+
+    def upsample(self) -> NDArray[np.float32]:
+        """float32 [H, W], or [classes, H, W]: the mean difference of the patches that cover each pixel."""
+        return replace(self.first, values=self.values).upsample()
+
+    def facts(self) -> dict[str, str]:
+        """What a picture's metadata says: of what differs between the maps, 'this minus that'."""
+        return captions.of_both(captions.facts(self.first), captions.facts(self.second))
+
+    def plot(
+        self,
+        ax: Axes | Sequence[Axes] | None = None,
+        *,
+        range: Range = "shared",
+        colors: Colors = "effect",
+        caption: bool = True,
+    ) -> Figure:
+        """The difference over the first map's image; red is where the first map has the stronger effect.
+
+        Arguments as of ``HeatMap.plot``.
+        """
+        return figure.of_difference(self, Style(range, colors, caption), ax)
+
+    def save(self, path: FilePath, *, range: Range = "shared", colors: Colors = "effect", caption: bool = True) -> Path:
+        """Write a picture (png, jpg, jpeg, pdf, svg) or the data (npz), by extension, and return the path.
+
+        An npz file has the arrays that docs/pictures.md lists.  Raises ``ExecutionError`` as ``HeatMap.save`` does.
+        """
+        extension, style = file_format(path), Style(range, colors, caption)
+        if extension == "npz":
+            return write_result(path, self._write_npz)
+        return write_result(path, partial(figure.write, self.plot(**vars(style)), self.facts(), extension))
+
+    def _write_npz(self, file: IO[bytes]) -> None:
+        first, second = self.first, self.second
+        np.savez_compressed(
+            file,
+            values=self.values,
+            positions=self.positions,
+            class_index=np.asarray(first.class_index),
+            score=first.score,
+            patch=np.asarray(first.patch),
+            label=np.stack([np.asarray(first.label), np.asarray(second.label)]),
+            baseline=np.stack([np.asarray(first.baseline), np.asarray(second.baseline)]),
+            query=[first.query, second.query],
+            model=[first.model, second.model],
+            model_identity=[first.model_identity, second.model_identity],
+            source=[first.source or "", second.source or ""],
+        )
+
+    def to_dataframe(self) -> Any:
+        """A pandas ``DataFrame`` of the cells where both maps have a score.
+
+        Columns image, class_index, label, y, x, first, second, difference.
+        """
+        both = ~np.isnan(self.values)
+        first, second = (
+            frames.data_frame(replace(each, values=np.where(both, each.values, np.float32(np.nan))))
+            for each in (self.first, self.second)
+        )
+        table = first.rename(columns={"score": "first"})
+        return table.assign(second=second["score"], difference=table["first"] - second["score"])
+
+    def _repr_png_(self) -> bytes:
+        return figure.encoded(self.plot(), self.facts())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.values, dtype=dtype)
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.values.shape))
+        known = self.values[~np.isnan(self.values)]
+        span = f"min {known.min():.4g}, max {known.max():.4g}" if known.size else "no scores"
+        return f"<Difference of {self.first.score} {shape}: {span}>"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison:
+    """How alike two aligned heat maps are, over the cells in which both have a score.
+
+    difference    first - second
+    compared      the number of these cells, of all classes
+    largest       the difference of the largest magnitude, first - second, at the position ``where`` (y, x) for the
+                  class ``class_index``; NaN and None where nothing is compared
+    correlation   Pearson's, the lowest over the classes; NaN where a map is constant
+    ssim          the structural similarity with the second map's range as the data range, over windows of 7 x 7 cells,
+                  the lowest over the classes; None for maps after AT, maps that are smaller, and where cells within
+                  the rectangle of the scores have none
+    agree         the share of the cells whose scores differ by at most ``tolerance``; NaN where nothing is compared
+    """
+
+    difference: Difference
+    compared: int
+    largest: float
+    where: tuple[int, int] | None
+    class_index: int | None
+    correlation: float
+    ssim: float | None
+    agree: float
+    tolerance: float
+
+    def __repr__(self) -> str:
+        if self.where is None:
+            return "<Comparison: no position has a score in both maps>"
+        similar = "" if self.ssim is None else f", SSIM {self.ssim:.4g}"
+        return (
+            f"<Comparison: largest difference {self.largest:.4g} at {self.where}, "
+            f"correlation {self.correlation:.4g}{similar}, "
+            f"{self.agree:.1%} of {self.compared} within {self.tolerance:g}>"
+        )
+
+
+def compared(first: HeatMap, second: HeatMap, tolerance: float | None = None) -> Comparison:
+    """How alike two maps are; ``tolerance`` is by default the least half-width of a colour scale of their score.
+
+    Raises ``ExecutionError`` for maps that are not aligned, and for a tolerance below 0.
+    """
+    difference = Difference(first, second)
+    tolerance = FLOORS[unit(first.score)] if tolerance is None else tolerance
+    if not isinstance(tolerance, int | float) or isinstance(tolerance, bool) or not tolerance >= 0:
+        raise ExecutionError(f"tolerance must be a number from 0, in the score's unit; not {tolerance!r}")
+    indices = first.by_class()[1]
+    values = difference.values.reshape(len(indices), -1)
+    both = ~np.isnan(values)
+    count = int(both.sum())
+    largest, where, index = np.nan, None, None
+    if count:
+        k, cell = np.unravel_index(np.nanargmax(np.abs(values)), values.shape)
+        y, x = first.positions.reshape(-1, 2)[cell].tolist()
+        largest, where, index = float(values[k, cell]), (y, x), indices[k]
+    pairs = list(zip(first.by_class()[0], second.by_class()[0], both, strict=True))
+    return Comparison(
+        difference=difference,
+        compared=count,
+        largest=largest,
+        where=where,
+        class_index=index,
+        correlation=min((_correlation(a[kept], b[kept]) for a, b, kept in pairs), default=np.nan),
+        ssim=_similarity(first, second),
+        agree=float(np.mean(np.abs(values[both]) <= tolerance)) if count else np.nan,
+        tolerance=float(tolerance),
+    )
+
+
+def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Pearson's; NaN of constants, or of less than two values."""
+    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(np.corrcoef(a.astype(np.float64), b.astype(np.float64))[0, 1])
+
+
+def _similarity(first: HeatMap, second: HeatMap) -> float | None:
+    """SSIM over the rectangle of the cells in which both have scores; None where that is too small, or has gaps."""
+    if first.positions.ndim != 3:
+        return None
+    there = ~np.isnan(first.values) & ~np.isnan(second.values)
+    rows, columns = (
+        np.flatnonzero(there.any(axis=tuple(set(range(there.ndim)) - {there.ndim - back}))) for back in (2, 1)
+    )
+    if not rows.size:
+        return None
+    box = np.s_[..., rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    if min(there[box].shape[-2:]) < WINDOW or not there[box].all():
+        return None
+    return ssim(first.values[box], second.values[box])
+
+
+def _check_aligned(first: HeatMap, second: HeatMap) -> None:
+    """Raise ``ExecutionError`` that says what differs between maps that cannot be subtracted."""
+    (h, w), (other_h, other_w) = first.image.shape[:2], second.image.shape[:2]
+    advice = {
+        "score": "compute both with the same SCORE",
+        "patch": "compute both with the same WITH patch(..)",
+        "class": "name the classes in both queries, as in FOR CLASS 281",
+        "image size": "both models must take images of the same size",
+        "source box": "both models must resize and crop images in the same way, and the images be of one size",
+        "stride": "compute both with the same STRIDE",
+    }
+    told = {
+        "score": (first.score, second.score),
+        "patch": (first.patch, second.patch),
+        "class": (first.class_index, second.class_index),
+        "image size": (f"{h} x {w}", f"{other_h} x {other_w}"),
+        "source box": (_rounded(first.source_box), _rounded(second.source_box)),
+        "stride": (first.stride, second.stride),
+    }
+    for name, (here, there) in told.items():
+        if here != there:
+            raise ExecutionError(f"these heat maps cannot be compared: {name} {here} and {there}; {advice[name]}")
+    if not np.array_equal(first.positions, second.positions):
+        a, b = ("x".join(map(str, each.positions.shape[:-1])) for each in (first, second))
+        raise ExecutionError(
+            f"these heat maps cannot be compared: their positions differ ({a} and {b}); compute both with the same "
+            "STRIDE, WITHIN or AT"
+        )
+
+
+def _rounded(box: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(round(each, 3) for each in box)

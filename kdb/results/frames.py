@@ -1,0 +1,77 @@
+"""Heat maps as data frames and labelled arrays; pandas and xarray are imported when they are needed."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kdb.errors import ExecutionError
+
+if TYPE_CHECKING:
+    from kdb.results.maps import HeatMap
+
+FRAME_COLUMNS = ("image", "class_index", "label", "y", "x", "score")
+
+
+def import_optional(name: str) -> Any:
+    """The module ``name``, pandas or xarray; raises ``ExecutionError`` with how to install it if it is missing."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ExecutionError(f"this needs {name} ({error}); pip install {name}") from error
+
+
+def data_frame(heat_map: HeatMap) -> Any:
+    """The cells of a heat map that have scores, class by class, as a ``DataFrame`` with the columns ``FRAME_COLUMNS``.
+
+    ``image`` is the heat map's source; ``y`` and ``x`` (int64) are the patch's top left corner, ``score`` is float32.
+    """
+    values, class_index, label = heat_map.by_class()
+    positions = heat_map.positions.reshape(-1, 2)
+    which, cell = np.nonzero(~np.isnan(values))
+    columns = (
+        [heat_map.source] * len(cell),
+        np.asarray(class_index, dtype=np.int64)[which],
+        np.asarray(label, dtype=object)[which],
+        positions[cell, 0],
+        positions[cell, 1],
+        values[which, cell],
+    )
+    return import_optional("pandas").DataFrame(dict(zip(FRAME_COLUMNS, columns, strict=True)))
+
+
+def data_array(heat_map: HeatMap) -> Any:
+    """A heat map as a ``DataArray`` with the dimensions class, y, x, or class, position after AT.
+
+    There is always a class dimension, whose coordinate is the class index, with ``label`` and ``baseline`` beside
+    it.  ``y`` and ``x`` are the corners of the patches in pixels.  The name is the score; the rest is in ``attrs``.
+    """
+    values, class_index, label = heat_map.by_class()
+    cells = heat_map.positions.shape[:-1]
+    if len(cells) == 1:
+        dims: tuple[str, ...] = ("class", "position")
+        places: dict[str, Any] = {axis: ("position", heat_map.positions[:, i]) for i, axis in enumerate("yx")}
+    else:
+        dims = ("class", "y", "x")
+        places = {"y": heat_map.positions[:, 0, 0], "x": heat_map.positions[0, :, 1]}
+    coords = {
+        "class": list(class_index),
+        "label": ("class", list(label)),
+        "baseline": ("class", np.atleast_1d(np.asarray(heat_map.baseline, dtype=np.float64))),
+        **places,
+    }
+    # netCDF, to which labelled arrays are often written, has neither booleans nor None
+    attrs = {
+        "source": heat_map.source or "",
+        "query": heat_map.query,
+        "model": heat_map.model,
+        "model_identity": heat_map.model_identity,
+        "patch": list(heat_map.patch),
+        "exact": int(heat_map.exact),
+        "complete": int(heat_map.complete),
+        "kdb_version": heat_map.version,
+    }
+    array = import_optional("xarray").DataArray
+    return array(values.reshape(len(values), *cells), dims=dims, coords=coords, name=heat_map.score, attrs=attrs)
