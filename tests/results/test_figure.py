@@ -141,7 +141,7 @@ def test_any_image_is_shown_as_grey(channels: int, floats: bool) -> None:
     maps = [small(image=each, provenance=provenance) for each in (image, image - 1000, np.full_like(image, np.nan))]
     grey, below, flat = (grey_of(each.picture) for each in maps)
     assert grey.shape == (8, 10) and grey.dtype == np.float32 and grey.min() >= 0 and grey.max() <= 1
-    assert np.all(np.diff(grey.ravel()) > 0) and not flat.any()
+    assert np.all(np.diff(grey.ravel()) >= 0) and np.ptp(grey) > 0.8 and not flat.any()
     if floats:
         np.testing.assert_array_equal(grey, below)
         assert channels == 3 or np.ptp(grey) == 1
