@@ -9,13 +9,17 @@ STAMP = $(VENV)/installed
 BIN = $(VENV)/bin
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test quick fuzz verify coverage robustness bench bench-approx gpu-check figures index style wheel clean
+.PHONY: demo test test-benchmarks quick fuzz verify coverage robustness bench bench-approx gpu-check figures index style wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
 
 test: style
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --ignore tests/benchmarks
+
+# Of what measures kdb, rather than of kdb.
+test-benchmarks: $(STAMP)
+	$(BIN)/python -m pytest -n $(WORKERS) tests/benchmarks
 
 # What holds of whatever is drawn, and of the imports.
 quick: $(STAMP)
