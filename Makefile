@@ -32,9 +32,7 @@ fuzz: $(STAMP)
 verify: $(STAMP)
 	$(BIN)/python -m benchmarks.verify
 
-# timm comes with a client of its model hub, which nothing else needs.
 coverage: $(STAMP)
-	$(PIP) --no-build-isolation --editable '.[timm]'
 	$(BIN)/python -m benchmarks.coverage
 
 # Looks for maps that are wrong without a word, leaks and untested lines; a run that was killed continues where it was.
