@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 from weakref import WeakValueDictionary
+
+import numpy as np
 
 from kdb.errors import STOPS, Cancel, Error, ExecutionError, Interrupted, OmissionWarning, Timeout
 from kdb.results import frames
@@ -29,10 +32,13 @@ class HeatMaps(Sequence[HeatMap]):
     as long as it is kept.  Any other is read from the npz file that :meth:`save` or INTO wrote of it, if that is as it
     was, or else computed again.  Iterating keeps nothing.
 
-    If an image fails, each access to that item, and so an iteration that reaches it, raises the ``Error``; other items
-    are unaffected, and ``outcomes`` goes through all of them without raising.  An item whose computation was
-    interrupted, or took too long, is computed at its next access.  A cancelled one is the partial map, with which an
-    iteration ends.  Threads may share the sequence.
+    All maps are of one model, that of the first, and a map that is computed again is of the same image and fill; where
+    one of these has changed, it fails.
+
+    If an image fails, the access to that item, and so an iteration that reaches it, raises the ``Error``; other items
+    are unaffected, and ``outcomes`` goes through all of them without raising.  An item that failed, was interrupted, or
+    took too long, is computed at its next access.  A cancelled one is the partial map, with which an iteration ends.
+    Threads may share the sequence.
 
     ``compute`` is called in a ``turn``, a context that one thread at a time is in; it may refuse to be entered.
     """
@@ -50,6 +56,7 @@ class HeatMaps(Sequence[HeatMap]):
         self._last: HeatMap | None = None
         self._computed: set[int] = set()
         self._errors: dict[int, Error] = {}
+        self._inputs: dict[int, bytes] = {}
         self._files: dict[int, tuple[Path, tuple[int, int]]] = {}
 
     def __len__(self) -> int:
@@ -74,11 +81,11 @@ class HeatMaps(Sequence[HeatMap]):
         return map(_raised, self.outcomes())
 
     def _outcome(self, index: int) -> HeatMap | Error:
-        known = self._held.get(index) or self._errors.get(index)
+        known = self._held.get(index)
         if known is not None:
             return known
         with self._turn():  # no lock of its own, which a thread might hold that waits for its turn
-            found = self._held.get(index) or self._errors.get(index) or self._read(index) or self._made(index)
+            found = self._held.get(index) or self._read(index) or self._made(index)
             if isinstance(found, HeatMap):
                 self._held[index] = found
                 self._computed.add(index)
@@ -86,12 +93,18 @@ class HeatMaps(Sequence[HeatMap]):
 
     def _made(self, index: int) -> HeatMap | Error:
         try:
-            return self._compute(index)
+            made = self._compute(index)
+            inputs = _inputs(made)
+            if self._inputs.setdefault(index, inputs) != inputs:
+                what = f"{self.sources[index]!r}, or what covers it,"
+                raise ExecutionError(f"{what} has changed since its map was made; run the query again")
         except STOPS:
             raise
         except Error as error:
             self._errors[index] = _bare(error)
             return error
+        self._errors.pop(index, None)
+        return made
 
     def _read(self, index: int) -> HeatMap | None:
         """The map from its file; None where there is none, or it has been written to since."""
@@ -116,7 +129,7 @@ class HeatMaps(Sequence[HeatMap]):
 
     @property
     def errors(self) -> Mapping[int, Error]:
-        """The errors of the images computed so far, by index."""
+        """The errors of the images that failed when they were last computed, by index."""
         return dict(sorted(self._errors.copy().items()))
 
     def _succeeded(self, level: int = 3) -> Iterator[tuple[int, HeatMap]]:
@@ -222,6 +235,14 @@ def _raised(outcome: HeatMap | Error) -> HeatMap:
     if isinstance(outcome, Error):
         raise outcome.with_traceback(None)  # or each access would lengthen the traceback of the last
     return outcome
+
+
+def _inputs(heat_map: HeatMap) -> bytes:
+    """A digest of what a map's scores depend on, beside its query: the model, the image, what covers it."""
+    digest = hashlib.blake2b(heat_map.model_identity.encode(), digest_size=16)
+    for pixels in (heat_map.image, heat_map.fill):
+        digest.update(b"" if pixels is None else np.ascontiguousarray(pixels).tobytes())
+    return digest.digest()
 
 
 def _bare(error: Error) -> Error:
