@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kdb.errors import ExecutionError
 from kdb.results import frames, npz
 from kdb.results.compare import Comparison, Difference, compared
-from kdb.results.files import FilePath, file_format, write_result
+from kdb.results.files import FilePath, check_apart, file_format, write_result
 from kdb.results.pictures import captions, figure, pages
 from kdb.results.pictures.style import Colors, Range, Style
 from kdb.results.provenance import Provenance
@@ -227,9 +227,11 @@ class HeatMap:
         """Write a picture (png, jpg, jpeg, pdf, svg) or the data (npz), by extension, and return the path.
 
         ``range``, ``colors`` and ``caption`` are those of :meth:`plot`; the data do not depend on them.  The file is
-        written atomically.  Raises ``ExecutionError`` for an unknown extension and if writing fails.
+        written atomically.  Raises ``ExecutionError`` for an unknown extension, for the file of the source itself, and
+        if writing fails.
         """
         extension, style = file_format(path), Style(range, colors, caption)
+        check_apart(path, [self.source])
         if extension == "npz":
             return write_result(path, partial(npz.write, self))
         picture = figure.of_map(self, style)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -14,7 +15,7 @@ import numpy as np
 
 from kdb.errors import STOPS, Cancel, Error, ExecutionError, Interrupted, OmissionWarning, Timeout
 from kdb.results import frames
-from kdb.results.files import FilePath, file_format, files_of_several
+from kdb.results.files import FilePath, check_apart, file_format, files_of_several
 from kdb.results.maps import HeatMap
 from kdb.results.pictures import figure, pages
 from kdb.results.pictures.panels import MAX_PANELS
@@ -153,10 +154,15 @@ class HeatMaps(Sequence[HeatMap]):
         """Save each heat map to ``template``, with ``{stem}`` replaced by its source's file name without extension.
 
         Images that failed are left out with a warning.  Raises ``ExecutionError``, before anything is computed, for a
-        template without ``{stem}`` or with another placeholder, an unknown extension, and sources that would share a
-        file; and later for a file that cannot be written.  Raises ``Cancel`` where a progress callback does.
+        template without ``{stem}`` or with another placeholder, an unknown extension, sources that would share a file,
+        and the file of a source; and later for a file that cannot be written.  Raises ``Cancel`` where a progress
+        callback does.
         """
-        return self._write(files_of_several(template, self.sources))
+        paths = files_of_several(template, self.sources)
+        for path in paths:
+            if os.path.exists(path):
+                check_apart(path, self.sources)
+        return self._write(paths)
 
     def save_to(self, paths: Sequence[FilePath]) -> list[Path]:
         """The same to these files, one for each source; those written, in order."""

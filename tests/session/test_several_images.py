@@ -108,3 +108,26 @@ def test_an_image_that_was_repaired_is_read_again(db: Session, tmp_path: Path) -
     Path("i1.png").write_bytes(whole)
     assert found[1].source == "i1.png" and not found.errors
     assert len(list(found)) == 3
+
+
+@pytest.mark.parametrize("name", ["i1.png", "./i1.png", "link.png", "hard.png"])
+def test_an_image_is_not_overwritten_by_its_map(db: Session, name: str) -> None:
+    Path("link.png").symlink_to("i1.png")
+    Path("hard.png").hardlink_to("i1.png")
+    before = Path("i1.png").read_bytes()
+    heat_map = maps(db)[1]
+    with pytest.raises(ExecutionError, match=r"would overwrite the image 'i1\.png'"):
+        heat_map.save(name)
+    assert Path("i1.png").read_bytes() == before
+    heat_map.save("i2.npz")
+
+
+@pytest.mark.parametrize("template", ["{stem}.png", "copy_{stem}.png"])
+def test_the_images_are_not_overwritten_by_their_maps(db: Session, template: str) -> None:
+    Path("copy_i0.png").symlink_to("i1.png")  # of another image
+    before = [Path(f"i{i}.png").read_bytes() for i in range(3)]
+    found = maps(db)
+    with pytest.raises(ExecutionError, match="would overwrite the image"):
+        found.save(template)
+    assert [Path(f"i{i}.png").read_bytes() for i in range(3)] == before
+    assert "0 computed" in repr(found)
