@@ -148,7 +148,11 @@ class HeatMap:
             raise ValueError(f"patch must be a height and a width from 1, not {self.patch}")
         if np.any(self.positions < 0) or np.any(self.positions > np.subtract(self.image.shape[:2], self.patch)):
             raise ValueError(f"patches of {self.patch} extend beyond the image of {self.image.shape[:2]}")
-
+        if np.shape(self.source_box) != (4,) or not np.isfinite(self.source_box).all() or min(self.source_box[2:]) <= 0:
+            raise ValueError(f"source_box must be y, x and a height and a width above 0, not {self.source_box}")
+        whole = all(isinstance(each, int | np.integer) for each in self.source_size)
+        if np.shape(self.source_size) != (2,) or not whole or min(self.source_size) < 1:
+            raise ValueError(f"source_size must be a height and a width from 1, not {self.source_size}")
         if self.fill is not None:
             sizes = ((1, 1), tuple(self.patch), size[:2])
             if self.fill.dtype != np.float32 or self.fill.shape not in [(*each, size[2]) for each in sizes]:

@@ -131,7 +131,7 @@ def heat_maps(draw: st.DrawFn) -> HeatMap:
         label=each(TEXT),
         score=draw(st.sampled_from(["probability", "drop", "logit", "logit_drop"])),
         source=draw(st.none() | TEXT),
-        source_box=draw(st.tuples(*[st.floats(-10, 500)] * 4)),
+        source_box=draw(st.tuples(*[st.floats(-10, 500)] * 2, *[st.floats(0.1, 500)] * 2)),
         source_size=draw(st.tuples(*[st.integers(1, 500)] * 2)),
         query=draw(TEXT),
         exact=draw(st.booleans()),
