@@ -40,7 +40,7 @@ class Placed:
     line: int
 
     def __str__(self) -> str:
-        """In words: the line, and the statement's first words."""
+        """In words: the line, and the first words of the statement's canonical text."""
         words = str(self.statement).split()
         return f"in line {self.line}: {' '.join(words[:_FIRST])}{' ...' if len(words) > _FIRST else ''}"
 

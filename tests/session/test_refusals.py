@@ -75,7 +75,7 @@ def test_values_are_counted_over_all_statements(db: Session) -> None:
 def test_an_error_in_a_script_names_line_and_statement(db: Session) -> None:
     results = db.run(f"SHOW RULES; {QUERY.replace('$', '')};\n OCCLUDE 'none.png' USING k")
     assert len([next(results), next(results)]) == 2
-    with pytest.raises(kdb.Error, match=r"none\.png.* \(in line 2: OCCLUDE 'none\.png' USING \.\.\.\)$"):
+    with pytest.raises(kdb.Error, match=r"none\.png.* \(in line 2: OCCLUDE 'none\.png' WITH \.\.\.\)$"):
         next(results)
     with pytest.raises(kdb.errors.UnknownName, match=r"\(in line 3: DESCRIBE MODEL nobody\)$") as caught:
         db.execute("SHOW RULES;\n\nDESCRIBE MODEL nobody")
