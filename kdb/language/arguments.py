@@ -25,7 +25,8 @@ class Arguments:
             raise BindError(f"parameters are a dict or a list, not {type(given).__name__}")
         self.named: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
         self._placed: Sequence[Any] = given if isinstance(given, Sequence) else ()
-        if script is not None:
+        # VERIFY of a file says itself that the ? of the query there cannot be given.
+        if script is not None and not any(isinstance(each, syntax.VerifyFile) for each in script):
             places = 1 + max((each.index for each in syntax.parameters(script) if each.index is not None), default=-1)
             if len(self._placed) > places:
                 raise BindError(
