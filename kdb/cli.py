@@ -273,7 +273,7 @@ def _read_input() -> str:
     if sys.stdin is None:  # closed
         raise ExecutionError("there is no query: standard input is closed")
     try:
-        return sys.stdin.read()
+        return sys.stdin.read().removeprefix("\ufeff")  # a byte order mark, which files may begin with too
     except (OSError, UnicodeDecodeError) as error:
         raise ExecutionError(f"cannot read standard input: {reason(error)}") from error
 

@@ -26,7 +26,7 @@ import kdb
 from benchmarks import photos
 from kdb import cli
 from kdb.cli import Client, shell, summary
-from kdb.errors import Interrupted, VerificationWarning
+from kdb.errors import Interrupted, VerificationWarning, printable
 from kdb.results import exports
 from kdb.results.maps import HeatMap
 from kdb.results.several import HeatMaps
@@ -348,7 +348,7 @@ class TestFormats:
             wanted = [None if isinstance(each, float) and not np.isfinite(each) else each for each in row]
             assert list(found.values()) == wanted
         header, *found = csv.reader(io.StringIO(exports.as_csv(table), newline=""))
-        assert header == ["a", "b,c", "d"] and [row[0] for row in found] == [row[0] for row in rows]
+        assert header == ["a", "b,c", "d"] and [row[0] for row in found] == [printable(str(row[0])) for row in rows]
 
 
 class TestArguments:
@@ -417,6 +417,21 @@ class TestStreams:
         assert main("SHOW RULES")[0] == 0
         monkeypatch.setattr(sys, "stderr", None)
         assert main("SHOW")[0] == 1
+
+    def test_input_may_begin_with_a_byte_order_mark(self, main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\ufeffSHOW RULES".encode()), "utf-8"))
+        assert main()[0] == 0
+
+    def test_an_error_in_a_script_says_where(self, main: Main, tmp_path: Path) -> None:
+        script = tmp_path / "script.kdb"
+        script.write_text("SHOW RULES;\n\nSET threads =\n  0;")
+        status, _, err = main("-f", str(script))
+        assert status == 1 and err.startswith("error: ") and err.endswith("(in line 3: SET threads = ...)\n")
+        script.write_text("\nSET threads = 0;")
+        assert "in line" not in main("-f", str(script))[2]
+
+    def test_an_empty_root_is_refused(self, main: Main) -> None:
+        assert main("--root", "", "SHOW RULES") == (1, "", "error: root = '' is no folder\n")
 
     def test_input_that_is_no_text(self, main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff"), "utf-8"))

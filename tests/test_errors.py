@@ -16,6 +16,7 @@ from PIL import Image
 import kdb
 from kdb.cli import Client, summary
 from kdb.errors import BindError, Error, GlyphWarning, ModelError, OmissionWarning, ParseError, printable
+from kdb.results import exports
 from kdb.results.pictures import captions, figure
 from kdb.results.several import HeatMaps
 from kdb.results.tables import Headed, PlanText, Table
@@ -100,6 +101,15 @@ def test_pictures_have_no_controls_in_their_texts(text: str) -> None:
             assert_shown(value)
     assert_shown(page)
     assert_shown(repr(heat_map))
+
+
+@given(CONTROLS)
+@example(STEERING)
+def test_other_formats_have_no_controls(text: str) -> None:
+    table = Table(("a", "b"), ((text, 1), ("x", None)))
+    for written in (exports.as_csv(table), exports.as_csv(small(label=text, source=text)), exports.as_json(table)):
+        for line in written.split("\n"):
+            assert_shown(line)
 
 
 def test_the_command_prints_no_controls() -> None:

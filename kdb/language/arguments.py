@@ -13,13 +13,25 @@ from kdb.language import syntax
 
 
 class Arguments:
-    """The values of a script's parameters: a mapping for ``$name`` and bare names, a sequence for ``?``."""
+    """The values of a script's parameters: a mapping for ``$name`` and bare names, a sequence for ``?``.
 
-    def __init__(self, given: Mapping[str, Any] | Sequence[Any] | None = None) -> None:
+    Raises BindError for anything else, and for more values than a ``script`` that is given has ``?``.
+    """
+
+    def __init__(
+        self, given: Mapping[str, Any] | Sequence[Any] | None = None, script: syntax.Script | None = None
+    ) -> None:
         if given is not None and (isinstance(given, str) or not isinstance(given, Mapping | Sequence)):
             raise BindError(f"parameters are a dict or a list, not {type(given).__name__}")
         self.named: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
         self._placed: Sequence[Any] = given if isinstance(given, Sequence) else ()
+        # VERIFY of a file says itself that the ? of the query there cannot be given.
+        if script is not None and not any(isinstance(each, syntax.VerifyFile) for each in script):
+            places = 1 + max((each.index for each in syntax.parameters(script) if each.index is not None), default=-1)
+            if len(self._placed) > places:
+                raise BindError(
+                    f"too many parameters: {len(self._placed)} values are given, and the text has {places or 'no'} ?"
+                )
 
     def beside(self, named: Mapping[str, Any]) -> Arguments:
         """These values and some that are ``named``; of one name, those here."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from importlib import resources
@@ -28,6 +28,22 @@ from kdb.language import syntax
 Names = Callable[[], Iterable[str]]
 """Names to be suggested, asked for only when one is."""
 
+_FIRST = 3
+"""Words that a statement is told by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A statement of a script, and the line that it begins in, from 1."""
+
+    statement: syntax.Statement
+    line: int
+
+    def __str__(self) -> str:
+        """In words: the line, and the first words of the statement's canonical text."""
+        words = str(self.statement).split()
+        return f"in line {self.line}: {' '.join(words[:_FIRST])}{' ...' if len(words) > _FIRST else ''}"
+
 
 def parse(text: str, models: Names = tuple) -> syntax.Script:
     """The statements of a script, in order; empty statements are skipped.
@@ -35,7 +51,12 @@ def parse(text: str, models: Names = tuple) -> syntax.Script:
     Raises:
         ParseError: the text is not a script of the query language; of ``models`` it may suggest one.
     """
-    return tuple(statement for _, statement in _parse(text, models))
+    return tuple(each.statement for each in parse_script(text, models))
+
+
+def parse_script(text: str, models: Names = tuple) -> tuple[Placed, ...]:
+    """The same, each statement with where it stands."""
+    return tuple(Placed(statement, _position(text, start)[0]) for start, statement in _parse(text, models))
 
 
 def parse_one(text: str, models: Names = tuple) -> syntax.Statement:
@@ -378,13 +399,19 @@ def _shown(found: str) -> str:
 
 
 def _parse_error(text: str, refusal: _Refusal) -> ParseError:
-    # errors.py finds the line with splitlines, which knows more line ends than lark counts.
-    before = (text[: refusal.offset] + "^").splitlines()
+    line, column = _position(text, refusal.offset)
     return ParseError(
         str(refusal),
         text=text.expandtabs(1),  # a tab would move the caret
-        line=len(before),
-        column=len(before[-1]),
+        line=line,
+        column=column,
         expected=refusal.expected,
         suggestion=refusal.suggestion,
     )
+
+
+def _position(text: str, offset: int) -> tuple[int, int]:
+    """(line, column) of a character, from 1."""
+    # errors.py finds the line with splitlines, which knows more line ends than lark counts.
+    before = (text[:offset] + "^").splitlines()
+    return len(before), len(before[-1])

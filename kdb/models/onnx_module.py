@@ -37,6 +37,7 @@ class LoadedOnnx:
 
     ``input_size`` is (H, W), or None if it is dynamic.  ``activation`` is the final activation that is not part of the
     module, or None.  ``remark``, for errors of tracing, says how to export a file with a fixed batch size for any.
+    ``classes`` is K, or None where the file does not say it.
     """
 
     module: nn.Module
@@ -44,6 +45,7 @@ class LoadedOnnx:
     n_channels: int
     activation: str | None
     remark: str = ""
+    classes: int | None = None
 
 
 def load(path: str | Path, layout: str | None = None, *, as_is: bool = False) -> LoadedOnnx:
@@ -60,6 +62,7 @@ def load(path: str | Path, layout: str | None = None, *, as_is: bool = False) ->
         layout = choice("layout", layout, ("NCHW", "NHWC"))
     try:
         graph, activation = file.read(path), None
+        classes = _classes(graph)
         if not as_is:
             graph, activation = without_activation(graph)
         channels_last = _is_channels_last(graph) if layout is None else layout == "NHWC"
@@ -69,7 +72,7 @@ def load(path: str | Path, layout: str | None = None, *, as_is: bool = False) ->
         raise ModelError(f"'{path}': {error}") from error.__cause__
     height, width = graph.image_shape[1:3] if channels_last else graph.image_shape[2:]
     size = None if height is None or width is None else (height, width)
-    return LoadedOnnx(module.eval(), size, n_channels, activation, _remark(path, graph))
+    return LoadedOnnx(module.eval(), size, n_channels, activation, _remark(path, graph), classes)
 
 
 def onnx_model(name: str, path: str | Path, **keywords: Any) -> Model:
@@ -87,6 +90,8 @@ def onnx_model(name: str, path: str | Path, **keywords: Any) -> Model:
     if loaded.input_size is not None and "input_size" not in keywords:
         keywords.setdefault("input", loaded.input_size)
     model = make_model(name, loaded.module, **keywords)
+    if loaded.classes is not None:
+        model.check_labels(loaded.classes)
     model.remark = loaded.remark
     return model
 
@@ -191,6 +196,15 @@ def _as_logits(y: torch.Tensor) -> torch.Tensor:
     """``y`` reshaped to [N, K], if all axes but the first and one other have length one."""
     one_axis = sum(not (isinstance(n, int) and n == 1) for n in y.shape[1:]) <= 1
     return y.reshape(y.shape[0], -1) if y.ndim > 0 and y.ndim != 2 and one_axis else y
+
+
+def _classes(graph: Graph) -> int | None:
+    """The length of the only axis of the output, behind that of the batch, that is not one; None if not known."""
+    lengths = graph.shapes.get(graph.result, ())[1:]
+    if not lengths or None in lengths:
+        return None
+    others = [n for n in lengths if n is not None and n != 1]
+    return others[0] if len(others) == 1 else None if others else 1
 
 
 def _is_channels_last(graph: Graph) -> bool:

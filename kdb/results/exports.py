@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kdb.errors import Error
+from kdb.errors import Error, printable
 from kdb.results.maps import HeatMap
 from kdb.results.several import HeatMaps
 from kdb.results.tables import Headed, PlanText, Table
@@ -51,11 +51,14 @@ def as_json(result: HeatMap | HeatMaps | Table) -> str:
 
     An image that failed is an object with its ``source`` and the ``error``.  What is not finite is null.
     """
-    return json.dumps(_plain(_value(result)), allow_nan=False)
+    return json.dumps(_plain(_value(result)), allow_nan=False).replace("\x7f", "\\u007f")
 
 
 def as_csv(result: HeatMap | HeatMaps | Table) -> str:
-    """Lines with a header, texts in quotes: a table as it is, a heat map as its cells, without images that failed."""
+    """Lines with a header, texts in quotes: a table as it is, a heat map as its cells, without images that failed.
+
+    Texts are ``printable``, since whatever reads CSV may well be a terminal.
+    """
     if isinstance(result, Table):
         return _lines(result.columns, result.rows)
     maps = (
@@ -121,7 +124,7 @@ def _lines(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerows([printable(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
     return out.getvalue().removesuffix("\n")
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -56,6 +57,16 @@ def files_of_several(template: str, sources: Sequence[str]) -> list[str]:
             raise ExecutionError(f"the heat maps of {taken[path]!r} and {source!r} would both go to {path!r}")
         taken[path] = source
     return paths
+
+
+def check_apart(path: FilePath, sources: Iterable[str | None]) -> None:
+    """Raise ``ExecutionError`` if ``path`` is the file of one of the ``sources``, which writing would destroy."""
+    for source in sources:
+        with contextlib.suppress(OSError, ValueError):  # a source that is no file
+            if source is not None and os.path.samefile(path, source):
+                raise ExecutionError(
+                    f"saving to {os.fspath(path)!r} would overwrite the image {source!r}; choose another name"
+                )
 
 
 def write_result(path: FilePath, write: Callable[[IO[bytes]], object]) -> Path:

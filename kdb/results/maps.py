@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kdb.errors import ExecutionError
 from kdb.results import frames, npz
 from kdb.results.compare import Comparison, Difference, compared
-from kdb.results.files import FilePath, file_format, write_result
+from kdb.results.files import FilePath, check_apart, file_format, write_result
 from kdb.results.pictures import captions, figure, pages
 from kdb.results.pictures.style import Colors, Range, Style
 from kdb.results.provenance import Provenance
@@ -148,7 +148,11 @@ class HeatMap:
             raise ValueError(f"patch must be a height and a width from 1, not {self.patch}")
         if np.any(self.positions < 0) or np.any(self.positions > np.subtract(self.image.shape[:2], self.patch)):
             raise ValueError(f"patches of {self.patch} extend beyond the image of {self.image.shape[:2]}")
-
+        if np.shape(self.source_box) != (4,) or not np.isfinite(self.source_box).all() or min(self.source_box[2:]) <= 0:
+            raise ValueError(f"source_box must be y, x and a height and a width above 0, not {self.source_box}")
+        whole = all(isinstance(each, int | np.integer) for each in self.source_size)
+        if np.shape(self.source_size) != (2,) or not whole or min(self.source_size) < 1:
+            raise ValueError(f"source_size must be a height and a width from 1, not {self.source_size}")
         if self.fill is not None:
             sizes = ((1, 1), tuple(self.patch), size[:2])
             if self.fill.dtype != np.float32 or self.fill.shape not in [(*each, size[2]) for each in sizes]:
@@ -227,9 +231,11 @@ class HeatMap:
         """Write a picture (png, jpg, jpeg, pdf, svg) or the data (npz), by extension, and return the path.
 
         ``range``, ``colors`` and ``caption`` are those of :meth:`plot`; the data do not depend on them.  The file is
-        written atomically.  Raises ``ExecutionError`` for an unknown extension and if writing fails.
+        written atomically.  Raises ``ExecutionError`` for an unknown extension, for the file of the source itself, and
+        if writing fails.
         """
         extension, style = file_format(path), Style(range, colors, caption)
+        check_apart(path, [self.source])
         if extension == "npz":
             return write_result(path, partial(npz.write, self))
         picture = figure.of_map(self, style)

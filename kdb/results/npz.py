@@ -36,6 +36,14 @@ _BY_CLASS = ("baseline", "class_index", "label")
 _SHAPES = {"patch": (2,), "stride": (2,), "source_box": (4,), "source_size": (2,), "checked": (2,)}
 """Of the fields that are neither arrays nor by class; the others are single numbers and texts."""
 
+_KINDS = {
+    "b": ("exact", "complete", "evaluated"),
+    "iu": ("format", "positions", "class_index", "patch", "stride", "source_size"),
+    "U": _TEXTS,
+}
+"""The kinds of numpy's dtypes that some keys are of; the others are of numbers."""
+_KIND_OF = {key: kinds for kinds, keys in _KINDS.items() for key in keys}
+
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 """Of the versions that numpy writes for arrays of numbers and texts."""
 
@@ -65,6 +73,7 @@ def read(path: FilePath, kind: type[T], stats: type[Any]) -> T:
             arrays = _arrays(archive)
         if "format" not in arrays:
             raise _NoMap("it has no 'format'")
+        _check_kind("format", arrays["format"])
         if (found := int(arrays.pop("format"))) > FORMAT:
             raise ExecutionError(f"{name!r} was written by a newer kdb (format {found}; this one reads up to {FORMAT})")
         facts: dict[str, Any] = {"stride": None, "source": None, **_facts(arrays)}
@@ -117,8 +126,7 @@ def _facts(arrays: dict[str, Any]) -> dict[str, Any]:
     for key, array in arrays.items():
         expected = array.shape[:1] if key == "notes" else _SHAPES.get(key, ())
         alike = key in _ARRAYS or key in _BY_CLASS or array.shape == expected
-        if (key in _TEXTS) != (array.dtype.kind == "U") or not alike:
-            raise _NoMap(f"'{key}' is {array.dtype} {list(array.shape)}")
+        _check_kind(key, array, alike)
     facts = {key: array if key in _ARRAYS else array.tolist() for key, array in arrays.items()}
     facts = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
     if "stats" in facts:
@@ -136,6 +144,12 @@ def _facts(arrays: dict[str, Any]) -> dict[str, Any]:
         positions, worst = facts["checked"]
         facts["checked"] = int(positions), worst
     return facts
+
+
+def _check_kind(key: str, array: Any, alike: bool = True) -> None:
+    """Raise _NoMap for an array of another kind than its key has, and unless its shape is ``alike``."""
+    if array.dtype.kind not in _KIND_OF.get(key, "iuf") or not alike:
+        raise _NoMap(f"'{key}' is {array.dtype} {list(array.shape)}")
 
 
 def _check_names(kind: type[Any], given: Mapping[str, Any]) -> None:

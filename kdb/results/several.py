@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -9,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 from weakref import WeakValueDictionary
 
+import numpy as np
+
 from kdb.errors import STOPS, Cancel, Error, ExecutionError, Interrupted, OmissionWarning, Timeout
 from kdb.results import frames
-from kdb.results.files import FilePath, file_format, files_of_several
+from kdb.results.files import FilePath, check_apart, file_format, files_of_several
 from kdb.results.maps import HeatMap
 from kdb.results.pictures import figure, pages
 from kdb.results.pictures.panels import MAX_PANELS
@@ -29,10 +33,13 @@ class HeatMaps(Sequence[HeatMap]):
     as long as it is kept.  Any other is read from the npz file that :meth:`save` or INTO wrote of it, if that is as it
     was, or else computed again.  Iterating keeps nothing.
 
-    If an image fails, each access to that item, and so an iteration that reaches it, raises the ``Error``; other items
-    are unaffected, and ``outcomes`` goes through all of them without raising.  An item whose computation was
-    interrupted, or took too long, is computed at its next access.  A cancelled one is the partial map, with which an
-    iteration ends.  Threads may share the sequence.
+    All maps are of one model, that of the first, and a map that is computed again is of the same image and fill; where
+    one of these has changed, it fails.
+
+    If an image fails, the access to that item, and so an iteration that reaches it, raises the ``Error``; other items
+    are unaffected, and ``outcomes`` goes through all of them without raising.  An item that failed, was interrupted, or
+    took too long, is computed at its next access.  A cancelled one is the partial map, with which an iteration ends.
+    Threads may share the sequence.
 
     ``compute`` is called in a ``turn``, a context that one thread at a time is in; it may refuse to be entered.
     """
@@ -50,6 +57,7 @@ class HeatMaps(Sequence[HeatMap]):
         self._last: HeatMap | None = None
         self._computed: set[int] = set()
         self._errors: dict[int, Error] = {}
+        self._inputs: dict[int, bytes] = {}
         self._files: dict[int, tuple[Path, tuple[int, int]]] = {}
 
     def __len__(self) -> int:
@@ -74,11 +82,11 @@ class HeatMaps(Sequence[HeatMap]):
         return map(_raised, self.outcomes())
 
     def _outcome(self, index: int) -> HeatMap | Error:
-        known = self._held.get(index) or self._errors.get(index)
+        known = self._held.get(index)
         if known is not None:
             return known
         with self._turn():  # no lock of its own, which a thread might hold that waits for its turn
-            found = self._held.get(index) or self._errors.get(index) or self._read(index) or self._made(index)
+            found = self._held.get(index) or self._read(index) or self._made(index)
             if isinstance(found, HeatMap):
                 self._held[index] = found
                 self._computed.add(index)
@@ -86,12 +94,18 @@ class HeatMaps(Sequence[HeatMap]):
 
     def _made(self, index: int) -> HeatMap | Error:
         try:
-            return self._compute(index)
+            made = self._compute(index)
+            inputs = _inputs(made)
+            if self._inputs.setdefault(index, inputs) != inputs:
+                what = f"{self.sources[index]!r}, or what covers it,"
+                raise ExecutionError(f"{what} has changed since its map was made; run the query again")
         except STOPS:
             raise
         except Error as error:
             self._errors[index] = _bare(error)
             return error
+        self._errors.pop(index, None)
+        return made
 
     def _read(self, index: int) -> HeatMap | None:
         """The map from its file; None where there is none, or it has been written to since."""
@@ -116,7 +130,7 @@ class HeatMaps(Sequence[HeatMap]):
 
     @property
     def errors(self) -> Mapping[int, Error]:
-        """The errors of the images computed so far, by index."""
+        """The errors of the images that failed when they were last computed, by index."""
         return dict(sorted(self._errors.copy().items()))
 
     def _succeeded(self, level: int = 3) -> Iterator[tuple[int, HeatMap]]:
@@ -140,10 +154,15 @@ class HeatMaps(Sequence[HeatMap]):
         """Save each heat map to ``template``, with ``{stem}`` replaced by its source's file name without extension.
 
         Images that failed are left out with a warning.  Raises ``ExecutionError``, before anything is computed, for a
-        template without ``{stem}`` or with another placeholder, an unknown extension, and sources that would share a
-        file; and later for a file that cannot be written.  Raises ``Cancel`` where a progress callback does.
+        template without ``{stem}`` or with another placeholder, an unknown extension, sources that would share a file,
+        and the file of a source; and later for a file that cannot be written.  Raises ``Cancel`` where a progress
+        callback does.
         """
-        return self._write(files_of_several(template, self.sources))
+        paths = files_of_several(template, self.sources)
+        for path in paths:
+            if os.path.exists(path):
+                check_apart(path, self.sources)
+        return self._write(paths)
 
     def save_to(self, paths: Sequence[FilePath]) -> list[Path]:
         """The same to these files, one for each source; those written, in order."""
@@ -222,6 +241,14 @@ def _raised(outcome: HeatMap | Error) -> HeatMap:
     if isinstance(outcome, Error):
         raise outcome.with_traceback(None)  # or each access would lengthen the traceback of the last
     return outcome
+
+
+def _inputs(heat_map: HeatMap) -> bytes:
+    """A digest of what a map's scores depend on, beside its query: the model, the image, what covers it."""
+    digest = hashlib.blake2b(heat_map.model_identity.encode(), digest_size=16)
+    for pixels in (heat_map.image, heat_map.fill):
+        digest.update(b"" if pixels is None else np.ascontiguousarray(pixels).tobytes())
+    return digest.digest()
 
 
 def _bare(error: Error) -> Error:

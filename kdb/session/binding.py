@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from kdb.errors import ExecutionError
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models.catalog import TracedModel
@@ -45,11 +46,19 @@ class Binder:
         image = load()  # before the model, which takes longer to fail
         return self.bind(query, arguments).on(image, name)
 
-    def current(self, bound: BoundQuery, query: syntax.Occlude) -> BoundQuery:
-        """``bound``, or ``query`` bound anew if the module has been changed since."""
-        if self._catalog.traced(bound.traced.model) is bound.traced:
-            return replace(bound, seconds=0.0)  # its model is traced once, not for each image
-        return self.bind(query, bound.arguments)
+    def again(self, bound: BoundQuery) -> BoundQuery:
+        """``bound`` for another image, by the model that it was bound to, whatever has that model's name now.
+
+        Raises ExecutionError where the model is not what it was then.
+        """
+        traced = self._catalog.traced(bound.traced.model)
+        if traced.identity != bound.traced.identity:
+            raise changed(bound)
+        return replace(bound, traced=traced, seconds=0.0)  # its model is traced once, not for each image
+
+    def retraced(self, bound: BoundQuery) -> BoundQuery:
+        """``bound`` by its model as it was last traced."""
+        return replace(bound, traced=self._catalog.traced(bound.traced.model))
 
     def _tuned(self, query: syntax.Occlude, traced: TracedModel, arguments: Arguments) -> Tuned:
         """The threshold that was tuned for such queries; raises BindError where none was."""
@@ -60,3 +69,11 @@ class Binder:
         ssim = DEFAULT_SSIM if query.threshold.ssim is None else query.threshold.ssim
         tau = tuned.tau(ssim)
         return tau, tuned.note(tau, ssim)
+
+
+def changed(bound: BoundQuery) -> ExecutionError:
+    """The error for a map that would be of another model than those that its query made before."""
+    return ExecutionError(
+        f"the model '{bound.traced.model.name}' has been changed since the query was run, whose other maps are of the "
+        "model as it was; run the query again"
+    )

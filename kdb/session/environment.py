@@ -57,7 +57,14 @@ class Environment:
             self.catalog.defer(created)
 
     def call(self, arguments: Arguments, progress: Progress | None = None) -> Call:
-        """What a statement is run with that begins now; ``progress`` is of it alone, in place of the session's."""
+        """What a statement is run with that begins now; ``progress`` is of it alone, in place of the session's.
+
+        Raises ExecutionError where the study is closed.
+        """
+        if self.study.closed:
+            raise ExecutionError(
+                f"the session is closed, and with it its study '{self.study.path}'; kdb.connect opens it again"
+            )
         seconds = self.settings["statement_timeout"]
         return Call(arguments, self._telling(progress or self.on_progress), Allowance(seconds or None))
 
@@ -91,6 +98,8 @@ class Environment:
             self._tells = True
             try:
                 progress(done, total)
+            except StopIteration as error:  # no generator lets it through
+                raise ExecutionError("the progress callback raised StopIteration; raise kdb.Cancel to stop") from error
             finally:
                 self._tells = False
 

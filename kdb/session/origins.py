@@ -32,9 +32,28 @@ def rows(saved: HeatMap, made: HeatMap, found: Found | None, fill_given: bool) -
     if saved.provenance is not None and made.provenance is not None:
         yield from _source(saved.provenance, made.provenance)
     yield _image(saved, made, found)
+    yield _place(saved, made, found)
     if saved.fill is not None and made.fill is not None:
         same = _alike(saved.fill, made.fill) if fill_given else None
         yield "fill", _cover(saved.fill), _cover(made.fill) if fill_given else THE_COPY, same
+
+
+def same_classes(saved: HeatMap, made: HeatMap) -> bool | None:
+    """Whether the classes and their labels are the same; None where one model has no labels to compare with.
+
+    A map of a model without labels calls its classes by their indices, and one that calls them otherwise was edited.
+    """
+    (_, before, labels), (_, now, others) = saved.by_class(), made.by_class()
+    if before != now:
+        return False
+    unnamed = tuple(f"class {index}" for index in before)
+    if saved.provenance is None:
+        had, has = labels != unnamed, others != unnamed
+        return labels == others or (None if had != has else False)
+    had, has = (bool(each.provenance and each.provenance.parts["labels"]) for each in (saved, made))
+    if had == has:
+        return labels == others
+    return None if had or labels == unnamed else False
 
 
 def extent(size: Sequence[int] | None) -> str | None:
@@ -71,8 +90,10 @@ def _model(saved: HeatMap, made: HeatMap) -> Iterator[Row]:
     shown = {part: [each.parts[part][:SHOWN] for each in (before, now)] for part in PARTS}
     if not agree["graph"] and any(before.versions.get(name) != now.versions.get(name) for name in ("kdb", "torch")):
         agree["graph"] = None
-    if not all(each.parts["labels"] for each in (before, now)):
+    if not before.parts["labels"]:
         agree["labels"] = agree["labels"] or None
+    elif not now.parts["labels"]:
+        shown["labels"][1] = "none now"
     settings = [name for name in now.preprocessing if before.preprocessing.get(name) != now.preprocessing[name]]
     if settings:
         agree["preprocessing"] = False
@@ -110,6 +131,20 @@ def _image(saved: HeatMap, made: HeatMap, found: Found | None) -> Row:
         f"{name}, prepared as {size}" for name, size in zip((saved.source or "", origin), sizes, strict=True)
     )
     return "image", before.removeprefix(", "), after, False
+
+
+def _place(saved: HeatMap, made: HeatMap, found: Found | None) -> Row:
+    """The row of where in the source the grid is; the copy in the file has no place of its own."""
+    if found is None:
+        return "place", _box(saved), THE_COPY, None
+    same = saved.source_size == made.source_size and np.allclose(saved.source_box, made.source_box, rtol=0, atol=1e-3)
+    return "place", _box(saved), _box(made), bool(same)
+
+
+def _box(heat_map: HeatMap) -> str:
+    """Where in its source the grid of a map is, in words."""
+    y, x, height, width = heat_map.source_box
+    return f"{height:.6g} x {width:.6g} at ({y:.6g}, {x:.6g}) of {extent(heat_map.source_size)} pixels"
 
 
 def _alike(saved: npt.NDArray[np.float32], made: npt.NDArray[np.float32]) -> bool:

@@ -43,7 +43,7 @@ def of_file(environment: Environment, statement: syntax.VerifyFile, call: Call) 
     made = evaluation.run(environment.engine, again, call.on_progress).heat_map
     rows: list[Row] = [
         *origins.rows(saved, made, found, FILL not in arguments.named),
-        ("class", *map(_classes, (saved, made)), _same_classes(saved, made)),
+        ("class", *map(_classes, (saved, made)), origins.same_classes(saved, made)),
         ("score", saved.score, made.score, _same(saved, made, "score")),
         ("patch", *(origins.extent(each.patch) for each in (saved, made)), _same(saved, made, "patch")),
         ("stride", *(origins.extent(each.stride) for each in (saved, made)), _same(saved, made, "stride")),
@@ -205,13 +205,6 @@ def _values(saved: HeatMap, made: HeatMap, again: ImageQuery) -> Iterator[Row]:
 
 def _same(saved: HeatMap, made: HeatMap, field: str) -> bool:
     return bool(getattr(saved, field) == getattr(made, field))
-
-
-def _same_classes(saved: HeatMap, made: HeatMap) -> bool:
-    """Whether the classes are the same, and their labels where both models have any."""
-    (_, before, labels), (_, now, others) = saved.by_class(), made.by_class()
-    unnamed = [tuple(f"class {index}" for index in indices) for indices in (before, now)]
-    return before == now and (labels == others or labels == unnamed[0] or others == unnamed[1])
 
 
 def _classes(heat_map: HeatMap) -> str:

@@ -12,13 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from kdb.errors import BindError, did_you_mean
+from kdb.errors import BindError, Error, did_you_mean
 from kdb.execution.engine import Progress
 from kdb.execution.settings import Settings
 from kdb.images import reading as images
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
-from kdb.language.parser import parse, parse_one
+from kdb.language.parser import Placed, parse_one, parse_script
 from kdb.planner.rendering import FORMATS
 from kdb.results.maps import HeatMap
 from kdb.session.environment import Environment
@@ -78,10 +78,11 @@ class Session:
 
         ``progress`` is called with (positions finished, positions in all) in the calling thread, of this script alone.
         If it raises :class:`kdb.Cancel`, the query stops between two batches and the result is the partial heat map,
-        whose ``complete`` is False; whatever else it raises is passed on.  It cannot use this session.
+        whose ``complete`` is False; whatever else it raises is passed on, but for StopIteration,
+        which becomes an ExecutionError.  It cannot use this session.
 
         Raises ParseError, BindError, ModelError, ExecutionError, Timeout or Interrupted, all of them
-        :class:`kdb.Error`.
+        :class:`kdb.Error`; that of one statement of several says in which line that begins.
         """
         last = deque(self.run(text, parameters, progress=progress), maxlen=1)
         if not last:
@@ -93,8 +94,18 @@ class Session:
 
         ``progress`` as in :meth:`execute`.
         """
-        statements, arguments = parse(text, self._catalog.names), Arguments(parameters)
-        return (self._statements.run(statement, arguments, progress) for statement in statements)
+        script = parse_script(text, self._catalog.names)
+        arguments = Arguments(parameters, tuple(each.statement for each in script))
+        return (self._result(each, arguments, progress, len(script) > 1) for each in script)
+
+    def _result(self, placed: Placed, arguments: Arguments, progress: Progress | None, among: bool) -> Result:
+        """Of a statement; ``among`` others, its error says where it stands."""
+        try:
+            return self._statements.run(placed.statement, arguments, progress)
+        except Error as error:
+            if among:
+                error.args = (f"{error} ({placed})", *error.args[1:])
+            raise
 
     def stream(self, text: str, parameters: Parameters = None) -> Iterator[HeatMap]:
         """Heat maps of an OCCLUDE query of one image, each better than the one before; the last is the query's result.
@@ -105,7 +116,7 @@ class Session:
         query = parse_one(text, self._catalog.names)
         if not isinstance(query, syntax.Occlude):
             raise BindError("only OCCLUDE has heat maps to stream")
-        return self._statements.stream(query, Arguments(parameters))
+        return self._statements.stream(query, Arguments(parameters, (query,)))
 
     def explain(self, text: str, parameters: Parameters = None, *, analyze: bool = False, format: str = "text") -> str:
         """The plan of an OCCLUDE query as ``text``, ``json`` or ``dot``; ``analyze`` also runs it and measures."""
@@ -116,7 +127,9 @@ class Session:
             statement = statement.query
         if not isinstance(statement, syntax.Occlude):
             raise BindError("only OCCLUDE has a plan to explain")
-        return str(self._statements.run(syntax.Explain(statement, analyze, format), Arguments(parameters)))
+        return str(
+            self._statements.run(syntax.Explain(statement, analyze, format), Arguments(parameters, (statement,)))
+        )
 
     def register_model(self, name: str, module: object, **keywords: object) -> None:
         """Give an ``nn.Module`` that maps [N, C, H, W] to logits [N, K] a name for this session.
@@ -152,7 +165,10 @@ class Session:
             self._environment.images[name] = images.load_image(image)
 
     def close(self) -> None:
-        """Free the views and let go of the study file; a session without one stays usable."""
+        """Free the views and let go of the study file.
+
+        A session without one stays usable; one with a study runs no statement any more, which is an ExecutionError.
+        """
         with self._environment.turn():
             self._engine.views.clear()
             self._study.close()

@@ -30,7 +30,7 @@ from kdb.results.several import HeatMaps
 from kdb.results.tables import Headed, PlanText, Table
 from kdb.sampling.choose import DEFAULT_SSIM
 from kdb.session import remaking, tuning, verifying
-from kdb.session.binding import Binder
+from kdb.session.binding import Binder, changed
 from kdb.session.describe import describe
 from kdb.session.environment import Call, Environment
 from kdb.system import memory
@@ -71,14 +71,22 @@ class Statements:
             return heat_map
         # Bound once, so that what is wrong with the query is said now, not once an image.
         bound = binder.bind(query, arguments) if found else None
+        made = False
 
         def compute(i: int) -> HeatMap:
+            nonlocal bound, made
             assert bound is not None, "there are images"
             name, load = found[i]
             with environment.engine.views.passing(), memory.told():  # what is missing is this image's error
                 checkpoint()
                 image = load()
-                return self._evaluated(binder.current(bound, query).on(image, name), call)
+                heat_map = self._evaluated(binder.again(bound).on(image, name), call)
+            if heat_map.model_identity != bound.traced.identity:  # the check of the map has found a change
+                if made:
+                    raise changed(bound)
+                bound = binder.retraced(bound)
+            made = True
+            return heat_map
 
         heat_maps = HeatMaps(sources.names(found), compute, partial(environment.turn, call))
         if query.into is not None:

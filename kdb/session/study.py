@@ -43,6 +43,7 @@ class Study:
         self.path = None if path is None else os.fspath(path)
         """Of the file; None in memory."""
         self._database = study_file.opened(self.path)
+        self.closed = False
 
     def _write(self, statement: str, *rows: tuple[Any, ...]) -> None:
         with study_file.told(self.path), self._database:
@@ -81,6 +82,7 @@ class Study:
         """Close the file, after which the study is of no use; in memory do nothing."""
         if self.path is not None:
             self._database.close()
+            self.closed = True
 
     # ---- settings
 

@@ -26,7 +26,7 @@ class Root:
         if folder is None:
             return ANYWHERE
         resolved = _resolved(os.fspath(folder))
-        if not os.path.isdir(resolved):
+        if not os.fspath(folder) or not os.path.isdir(resolved):
             raise BindError(f"root = '{os.fspath(folder)}' is no folder")
         return cls(resolved)
 
@@ -36,6 +36,8 @@ class Root:
         Raises BindError for one outside the root, by ``..``, as an absolute path, or through a link.
         """
         given = os.fsdecode(given)
+        if "\0" in given:
+            raise BindError(f"{given!r} is no path: it has a NUL character")
         if self.folder is None:
             return given
         resolved = _resolved(os.path.join(self.folder, given))

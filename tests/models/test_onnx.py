@@ -306,3 +306,21 @@ def test_other_operators_are_evaluated_in_full_by_the_standard(tmp_path: Path, p
     assert len(opaque(network)) == 1 and "LpPool" in opaque(network)[0]
     assert len(list(network)) > 3
     heat_map_is_exact(loaded, path, (64, 72), photo)
+
+
+@pytest.mark.parametrize("result", [["n", 3], ["n", 3, 1, 1], ["n", "k"], None])
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_labels_are_one_a_class_where_the_file_says_how_many(result: Any, count: int, tmp_path: Path) -> None:
+    nodes = [node("GlobalAveragePool", "x", "p"), node("Softmax", "p", "y", axis=1)]
+    if result is not None and len(result) == 2:
+        nodes[1:] = [node("Flatten", "p", "f"), node("Softmax", "f", "y", axis=1)]
+    path = saved(model(nodes, result=result), tmp_path)
+    labels = ", ".join(f"'{i}'" for i in range(count))
+    db = kdb.connect()
+    statement = f"CREATE MODEL net FROM '{path}' (mean = 0, std = 1, labels = ({labels}))"
+    if count == 3:
+        assert db.execute(statement)
+    else:
+        with pytest.raises(kdb.BindError, match=f"'net' has 3 classes, but {count} labels"):
+            db.execute(statement)
+        assert "net" not in str(db.execute("SHOW MODELS")).split()

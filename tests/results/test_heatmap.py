@@ -131,7 +131,7 @@ def heat_maps(draw: st.DrawFn) -> HeatMap:
         label=each(TEXT),
         score=draw(st.sampled_from(["probability", "drop", "logit", "logit_drop"])),
         source=draw(st.none() | TEXT),
-        source_box=draw(st.tuples(*[st.floats(-10, 500)] * 4)),
+        source_box=draw(st.tuples(*[st.floats(-10, 500)] * 2, *[st.floats(0.1, 500)] * 2)),
         source_size=draw(st.tuples(*[st.integers(1, 500)] * 2)),
         query=draw(TEXT),
         exact=draw(st.booleans()),
@@ -463,20 +463,20 @@ def test_items_are_computed_when_asked_for_once() -> None:
         maps[4]
 
 
-def test_an_error_stays_with_its_image() -> None:
+def test_an_error_is_of_its_image_alone() -> None:
     maps, computed = photos()
     assert maps.errors == {}
     for _ in range(3):
         with pytest.raises(ExecutionError, match=r"img/2\.png") as caught:
             maps[2]
-    assert computed == [2]
+    assert computed == [2, 2, 2], "it may have been repaired"
     assert dict(maps.errors) == {2: caught.value}
     assert maps[3].source == "img/3.png"
     seen = []
     with pytest.raises(ExecutionError):
         seen.extend(hm.source for hm in maps)
     assert [type(outcome) for outcome in maps.outcomes()] == [HeatMap, HeatMap, ExecutionError, HeatMap]
-    assert set(computed) == {0, 1, 2, 3} and computed.count(2) == 1
+    assert set(computed) == {0, 1, 2, 3}
 
 
 def test_an_interruption_is_not_kept() -> None:

@@ -207,6 +207,7 @@ class TestAFile:
         rows = fields(found)
         assert set(rows) == {
             "kdb", "versions", "model", "identity", "graph", "weights", "preprocessing", "labels", "source", "image",
+            "place",
             "fill", "class", "score", "patch", "stride", "positions", "baseline", "values",
             "exact", "checked",
         }  # fmt: skip
@@ -434,7 +435,49 @@ class TestWhatDiffers:
         found = run(elsewhere, f"VERIFY '{path}'")
         assert self.differing(found) == ["labels"] and not found.agrees and fields(found)["values"][-1] is True
         without = run(self.session(module, labels=None), f"VERIFY '{path}'")
-        assert without.agrees and fields(without)["labels"][-1] is None
+        assert self.differing(without) == ["labels"] and fields(without)["class"] == ("dog (1)", "class 1 (1)", None)
+        assert fields(without)["labels"][1:] == ("none now", False)
+
+    @pytest.mark.parametrize("had", [True, False])
+    @pytest.mark.parametrize("has", [True, False])
+    def test_a_label_that_was_edited_in_the_file(
+        self, module: nn.Module, img: np.ndarray, had: bool, has: bool
+    ) -> None:
+        """It differs wherever the digest of the labels contradicts it, or the model has labels to compare with."""
+        db = self.session(module, labels=LABELS if had else None)
+        db.execute(f"{QUERY} FOR CLASS 1 INTO 'map.npz'", {"img": img})
+        whole, now = HeatMap.load("map.npz"), self.session(module, labels=LABELS if has else None)
+        own = fields(run(now, "VERIFY 'map.npz'"))
+        assert own["class"][-1] is (True if had == has else None)
+        assert own["labels"][-1] is (False if had and not has else True if had == has else None)
+        for label in ("cow", "class 1" if had else "dog"):
+            replace(whole, label=label).save("map.npz")
+            found = run(now, "VERIFY 'map.npz'")
+            assert not found.agrees
+            assert self.differing(found) == (["labels"] if had and not has else ["class"])
+
+    def test_labels_of_earlier_versions_are_compared_where_the_model_has_labels(
+        self, module: nn.Module, path: str
+    ) -> None:
+        whole = replace(HeatMap.load(path), provenance=None)
+        for label, labels, agrees in (
+            ("dog", LABELS, True),
+            ("cow", LABELS, False),
+            ("class 1", LABELS, None),
+            ("dog", None, None),
+            ("class 1", None, True),
+        ):
+            replace(whole, label=label).save(path)
+            found = run(self.session(module, labels=labels), f"VERIFY '{path}'")
+            assert fields(found)["class"][-1] is agrees
+
+    @pytest.mark.parametrize("changed", [{"source_box": (0.0, 1.0, 40.0, 40.0)}, {"source_size": (40, 41)}])
+    def test_another_place(self, db: Session, img: np.ndarray, path: str, changed: dict[str, Any]) -> None:
+        found = run(db, f"VERIFY '{path}'", {"img": img})
+        assert fields(found)["place"] == (*["40 x 40 at (0, 0) of 40 x 40 pixels"] * 2, True)
+        replace(HeatMap.load(path), **changed).save(path)
+        assert self.differing(run(db, f"VERIFY '{path}'", {"img": img})) == ["place"]
+        assert fields(run(db, f"VERIFY '{path}'"))["place"][1:] == ("the copy in the file", None)
 
     @pytest.mark.parametrize(
         ("options", "said"),
