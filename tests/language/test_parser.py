@@ -73,7 +73,7 @@ fills = st.one_of(
     st.builds(Fill, st.sampled_from(["black", "gray", "white", "mean"])),
     st.builds(Fill, st.just("rgb"), st.tuples(numbers, numbers, numbers)),
     st.builds(Fill, st.just("blur"), st.tuples(numbers)),
-    st.builds(Fill, st.just("number"), st.tuples(numbers | numbers.map(lambda number: -number))),
+    st.builds(Fill, st.just("number"), st.tuples(numbers | numbers.map(lambda number: 0.0 - number))),
     st.builds(Fill, st.just("parameter"), parameter=params),
 )
 patches = st.builds(Patch, pixels, pixels, fills)

@@ -97,7 +97,8 @@ def test_the_source_is_known_by_its_bytes(db: kdb.Session, tmp_path: Path) -> No
 def test_where_a_map_came_from(db: kdb.Session) -> None:
     found = run(db, EIGHT, "blur(1)").provenance
     assert found is not None
-    assert {*found.preprocessing} == {each.name for each in fields(Preprocessing)} | {"activation", "layout"}
+    assert {*found.preprocessing} == {each.name for each in fields(Preprocessing)} | {"activation", "layout", "floats"}
+    assert (found.preprocessing["scale"], found.floats) == (255, False)
     assert found.preprocessing["mean"] == (0.5,) * 3 and found.preprocessing["activation"] == "sigmoid"
     assert found.versions["torch"] == torch.__version__ and found.versions["numpy"] == np.__version__
     assert {*found.versions} == {"kdb", "python", "torch", "numpy", "pillow", "scipy"}
