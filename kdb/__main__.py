@@ -1,7 +1,11 @@
-"""``python -m kdb`` is the ``kdb`` command."""
+"""``python -m kdb`` is the ``kdb`` command; Ctrl-C ends it quietly while it is still being imported."""
 
-import sys
+try:
+    import sys
 
-from kdb.cli import main
+    from kdb.cli import main
 
-sys.exit(main())
+    status = main()
+except KeyboardInterrupt:
+    status = 130
+sys.exit(status)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -37,6 +38,26 @@ def printable(text: str) -> str:
     labels and messages from files go through here before they reach a terminal, a log, a page or a picture.
     """
     return _UNSHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", " ".join(text.splitlines()).replace("\t", " "))
+
+
+WINDOW = 50
+"""Characters of a long line that are shown on either side of what is wrong."""
+
+
+def _window(line: str, at: int) -> tuple[str, str]:
+    """What is shown of a line, round the character ``at``, and what of that stands before it."""
+    first, end = max(at - WINDOW, 0), at + WINDOW
+    begin = "..." if first else ""
+    return begin + line[first:end] + ("..." if end < len(line) else ""), begin + line[first:at]
+
+
+def _cells(text: str) -> int:
+    """The cells of a terminal that a text takes: two for a wide character, none for one that joins the one before."""
+    joined = ("Mn", "Me", "Cf")
+    return sum(
+        0 if unicodedata.category(each) in joined else 2 if unicodedata.east_asian_width(each) in "WF" else 1
+        for each in text
+    )
 
 
 class _Shown(BaseException):
@@ -74,8 +95,8 @@ class ParseError(Error):
         lines = text.splitlines()
         parts = [f"{message} (line {line}, column {column})"]
         if 1 <= line <= len(lines):
-            shown, before = printable(lines[line - 1]), printable(lines[line - 1][: column - 1])
-            parts += ["  " + shown, "  " + " " * len(before) + "^"]
+            shown, before = _window(printable(lines[line - 1]), len(printable(lines[line - 1][: column - 1])))
+            parts += ["  " + shown, "  " + " " * _cells(before) + "^"]
         if self.expected:
             parts.append("expected " + ", ".join(self.expected))
         if suggestion:

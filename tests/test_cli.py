@@ -6,10 +6,12 @@ import csv
 import io
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import time
+import types
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -462,3 +464,16 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
         ["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False, env=os.environ
     )
     assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+
+
+def test_ctrl_c_while_the_command_is_imported_ends_it_quietly(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Stopped(types.ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "kdb.cli", Stopped("kdb.cli"))
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("kdb", run_name="__main__")
+    assert ended.value.code == 130 and capsys.readouterr() == ("", "")

@@ -128,3 +128,25 @@ def test_the_command_prints_no_controls() -> None:
     assert len(lines) >= 6
     for line in lines:
         assert_shown(line)
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "cells"),
+    [
+        ("OCCLUDE '日本語.png' USING", 19, 21),
+        ("OCCLUDE 'e\u0301.png' USING", 18, 16),
+        ("'😀' !", 5, 5),
+        ("'\u200b' x", 5, 3),
+    ],
+)
+def test_the_caret_stands_below_what_is_wrong_in_cells_of_the_terminal(text: str, column: int, cells: int) -> None:
+    *_, caret = str(ParseError("no", text=text, column=column)).split("\n")
+    assert caret.index("^") - 2 == cells
+
+
+@given(before=st.integers(0, 5000), after=st.integers(0, 5000))
+def test_of_a_long_line_what_is_round_the_caret_is_shown(before: int, after: int) -> None:
+    text = "a" * before + "!" + "b" * after
+    _, shown, caret = str(ParseError("no", text=text, column=before + 1)).split("\n")
+    assert len(shown) <= 120 and shown[caret.index("^")] == "!"
+    assert ("..." in shown[:5]) == (before > 50) and shown.endswith("...") == (after >= 50)

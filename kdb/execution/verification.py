@@ -151,14 +151,17 @@ def _outliers(rows: Sequence[Row], places: IntArray) -> IntArray:
     by ``places`` [n, 2], but of those farther away than the third none, as at corners; distances are counted in rows
     and columns of places, whatever the strides are.
     """
+    # Repeats of a position are no neighbours: among many, the nearest take quadratic time to find.
+    places, first, inverse = np.unique(places, axis=0, return_index=True, return_inverse=True)
     if len(places) < FEW + 2:
         return np.zeros(0, np.int64)
     ranks = np.stack([np.unique(axis, return_inverse=True)[1] for axis in places.T], axis=1)
     far, near = cKDTree(ranks).query(ranks, k=min(NEIGHBOURS + 1, len(places)), p=np.inf)
-    most = np.zeros(len(places))
+    inverse = inverse.reshape(-1)
+    most = np.zeros(len(inverse))
     for row in rows:
-        around = np.where(far <= far[:, FEW, None], row[near], np.nan)[:, 1:]  # without itself, which is nearest
-        unlike = np.abs(row - np.nanmedian(around, axis=1))
+        around = np.where(far <= far[:, FEW, None], row[first][near], np.nan)[:, 1:]  # without itself, which is nearest
+        unlike = np.abs(row - np.nanmedian(around, axis=1)[inverse])
         if extent := float(np.ptp(row)):
             # Where half of a map is flat, whatever is not stands out.
             np.maximum(most, unlike / max(float(np.median(unlike)), NOISE * extent), out=most)

@@ -49,7 +49,7 @@ def logits_of(module: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
     if not isinstance(out, torch.Tensor):
         what = f"it returns {type(out).__name__}, so wrap it in a module whose forward returns the logits alone"
         raise ModelError(f"the model must return logits [N, K]; {what}")
-    if out.ndim < 2 or out.shape[0] != images.shape[0] or out[0].numel() != out.shape[1]:
+    if out.ndim < 2 or not out.numel() or out.shape[0] != images.shape[0] or out[0].numel() != out.shape[1]:
         raise ModelError(f"the model must return logits [N, K]; it returns {list(out.shape)} for N = {len(images)}")
     return out
 

@@ -261,10 +261,10 @@ class _Build(Transformer[Token, list[tuple[int, syntax.Statement]]]):
         return syntax.Parameter(index=self._placeholders - 1)
 
     def whole(self, token: Token) -> int:
-        number = _number(token)
-        if isinstance(number, float) or number < 0:
-            raise _Refusal(f"{_shown(token)} cannot stand here", _start(token), ["a whole number, 0 or more"])
-        return number
+        return _whole(token, "a whole number, 0 or more")
+
+    def positive(self, token: Token) -> int:
+        return _whole(token, "a whole number from 1")  # the binder refuses 0, by the clause's name
 
     def number(self, token: Token) -> float:
         return float(_number(token))
@@ -330,6 +330,13 @@ def _number(token: Token) -> int | float:
     return int(token) if token.lstrip("+-").isdigit() else float(token)
 
 
+def _whole(token: Token, expected: str) -> int:
+    number = _number(token)
+    if isinstance(number, float) or number < 0:
+        raise _Refusal(f"{_shown(token)} cannot stand here", _start(token), [expected])
+    return number
+
+
 # ---- what is wrong
 
 _WORDS = {
@@ -341,6 +348,20 @@ _WORDS = {
 }
 _RUN = re.compile(r"[^\s;,()\[\]='\"]+")  # what a user would call one word, or a path that lacks its quotes
 _DOUBLE_QUOTED = re.compile(r'"([^"\n]*)"?')
+_QUOTES = r"\u2018-\u201f\u2039\u203a\xab\xbb`\xb4"  # typographic ones, as a class of characters names them
+_TYPOGRAPHIC = re.compile(rf"[{_QUOTES}]([^{_QUOTES}'\n]*)[{_QUOTES}']?")
+_ALIASES = {"CUDA": "gpu", "GREY": "gray"}
+_PREFIX = 3
+"""Letters from which the beginning of a keyword is taken for it."""
+_COLOURS = {
+    "red": "rgb(255, 0, 0)",
+    "green": "rgb(0, 128, 0)",
+    "blue": "rgb(0, 0, 255)",
+    "yellow": "rgb(255, 255, 0)",
+    "cyan": "rgb(0, 255, 255)",
+    "magenta": "rgb(255, 0, 255)",
+}
+_CLAUSE_WORDS = {"USING", "WITH", "STRIDE", "FOR", "SCORE", "WITHIN"}
 
 
 def _syntax_refusal(text: str, error: UnexpectedInput, models: Names) -> _Refusal:
@@ -357,6 +378,12 @@ def _syntax_refusal(text: str, error: UnexpectedInput, models: Names) -> _Refusa
         return _Refusal("the query ends too early", error.token.end_pos or 0, expected)
 
     offset = error.pos_in_stream or 0
+    before = getattr(stack[-2], "type", "") if len(stack) > 1 else ""
+    if before == "OCCLUDE" and last.type == "WORD" and last.upper() in _CLAUSE_WORDS:
+        wanted = ["a name", "a parameter ($name or ?)", "a quoted string"]
+        return _Refusal(f"the image is missing: it stands before {last.upper()}", _start(last), wanted)
+    if typographic := _TYPOGRAPHIC.match(text, offset):
+        return _Refusal("strings are in straight single quotes", offset, expected, syntax.quote(typographic[1]))
     if text[offset] == "'" and not isinstance(error, UnexpectedToken):
         return _Refusal("this string has no closing quote", offset)
     if double_quoted := _DOUBLE_QUOTED.match(text, offset):
@@ -371,9 +398,17 @@ def _syntax_refusal(text: str, error: UnexpectedInput, models: Names) -> _Refusa
     if found.upper() == "FILL" and "STRIDE" in accepted:  # a clause may begin here, and FILL begins none
         return _Refusal("FILL stands once, right behind a patch, as in WITH patch(16, 16) FILL mean", offset, expected)
     known = {word.upper(): word for word in set(keywords()).intersection(expected)}
-    close = get_close_matches(found[:40].upper(), sorted(known), n=1, cutoff=0.7)
+    word = found[:40].upper()
+    close = [name for name in sorted(known) if len(word) >= _PREFIX and name.startswith(word)]
+    close = close or get_close_matches(word, sorted(known), n=1, cutoff=0.7)
     unquoted = token.type == "WORD" and "STRING" in accepted
-    suggestion = known[close[0]] if close else syntax.quote(found) if unquoted else None
+    usual = _ALIASES.get(word, "")
+    if usual.upper() in known:
+        suggestion: str | None = usual
+    elif "RGB" in known and found.lower() in _COLOURS:
+        suggestion = _COLOURS[found.lower()]
+    else:
+        suggestion = known[close[0]] if close else syntax.quote(found) if unquoted else None
     return _Refusal(f"did not expect {_shown(found)}", offset, expected, suggestion)
 
 

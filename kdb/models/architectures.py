@@ -20,14 +20,18 @@ def input_size(arch: str) -> tuple[int, int]:
         timm, bare = zoo.timm_named(arch)
         height, width = timm.get_pretrained_cfg(bare).input_size[1:]
         return as_size("input", (height, width))
-    if arch not in (*efficientnet_lite.NAMES, *zoo.torchvision_names()):
-        hint = did_you_mean(arch, zoo.known_names()) or "; kdb knows torchvision's classifiers and timm/NAME"
-        raise BindError(f"unknown architecture '{arch}'{hint}")
+    _refuse_unknown(arch)
     return zoo.default_preprocessing(arch).input_size
 
 
+def _refuse_unknown(arch: str) -> None:
+    if arch not in (*efficientnet_lite.NAMES, *zoo.torchvision_names()):
+        hint = did_you_mean(arch, zoo.known_names()) or "; kdb knows torchvision's classifiers and timm/NAME"
+        raise BindError(f"unknown architecture '{arch}'{hint}")
+
+
 def build(arch: str, classes: int, size: tuple[int, int]) -> nn.Module:
-    """The module with arbitrary weights; raises ModelError if it cannot be built.
+    """The module with arbitrary weights; raises BindError for an unknown name, ModelError if it cannot be built.
 
     ``size`` is the input's (height, width), on which a few architectures depend.
     """
@@ -39,6 +43,7 @@ def build(arch: str, classes: int, size: tuple[int, int]) -> nn.Module:
                 timm, bare = zoo.timm_named(arch)
                 module: nn.Module = timm.create_model(bare, num_classes=classes)
                 return module
+            _refuse_unknown(arch)
             module = import_torchvision().models.get_model(arch, weights=None, num_classes=classes, **_keywords(arch))
             return module
         except (BindError, ModelError):

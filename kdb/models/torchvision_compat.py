@@ -38,6 +38,11 @@ def import_torchvision() -> ModuleType:
         raise ModelError(f"torchvision does not fit the installed torch: {error}") from error
 
 
+def misfit() -> bool:
+    """Whether torchvision was imported though its compiled operators do not load."""
+    return _declare_operators.cache_info().currsize > 0
+
+
 @cache
 def _declare_operators() -> object:
     """The library with the declarations, which last as long as it does; the cache keeps it alive."""

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 import operator
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlparse
 from urllib.request import Request, urlopen
 
@@ -301,6 +304,36 @@ def timm_named(name: str) -> tuple[Any, str]:
     return timm, bare
 
 
+def _ask_hub(config: Any) -> None:
+    """Ask the hub that has a model's weights once whether it answers, unless some are cached: it is tried long.
+
+    Raises OSError if it does not.
+    """
+    repository = getattr(config, "hf_hub_id", None)
+    if not repository or getattr(config, "file", None) or getattr(config, "state_dict", None):
+        return
+    hub: Any = import_module("huggingface_hub")
+    folder = Path(hub.constants.HF_HUB_CACHE) / ("models--" + repository.strip("/").split("@")[0].replace("/", "--"))
+    if hub.constants.HF_HUB_OFFLINE or folder.exists():
+        return
+    with suppress(HTTPError):  # an answer
+        urlopen(Request(hub.constants.ENDPOINT, method="HEAD"), timeout=_REACH_SECONDS).close()
+
+
+@contextmanager
+def _silent(*names: str) -> Iterator[None]:
+    """Without the log lines of some libraries: what matters in them is in the error."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
 def _from_timm(name: str, asked: str, options: Mapping[str, object]) -> Model:
     timm, bare = timm_named(name)
     random = choice("weights", asked, ("default", "random")) == "random"
@@ -317,9 +350,14 @@ def _from_timm(name: str, asked: str, options: Mapping[str, object]) -> Model:
         module = _random(name, lambda: timm.create_model(bare, pretrained=False), preprocessing.input_size)
     else:
         try:
-            module = timm.create_model(bare, pretrained=True)
+            with _silent("huggingface_hub", "timm"):
+                _ask_hub(timm.get_pretrained_cfg(bare))
+                module = timm.create_model(bare, pretrained=True)
         except Exception as error:
-            raise ModelError(f"the weights of '{name}' could not be fetched: {error}") from error
+            raise ModelError(
+                f"the weights of '{name}' are not on this machine and could not be fetched ({error}); "
+                f"for tests only, write {name} (weights = 'random')"
+            ) from error
     labels = None
     if subset := timm.data.infer_imagenet_subset(module):
         labels = timm.data.ImageNetInfo(subset).label_descriptions()

@@ -45,7 +45,7 @@ def stream(
     anytime: bool = False,
     analyze: bool = False,
 ) -> Iterator[Evaluation]:
-    """The heat map after each round of the query's strategy: an exact query has one round, a sampled one many.
+    """The last heat map, or if ``anytime`` that after each round of the query's strategy.
 
     An ``anytime`` evaluation samples where the query permits no approximation too, until all is evaluated: the last
     map is exact.  Each map is checked against the model itself; if a check fails, the map is evaluated in full by the
@@ -70,7 +70,7 @@ def stream(
                         continue
                     rounds.in_full(verdict)
                     last = True
-        yield _evaluation(query, rounds, None if verdict is None else verdict.checked)
+            yield _evaluation(query, rounds, None if verdict is None else verdict.checked)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
 NEIGHBOURS = 16
@@ -37,7 +38,14 @@ class Prediction:
 
     def apply(self, values: FloatArray) -> FloatArray:
         """The predicted values, float64 [classes, m], from the values of the known cells, [classes, n]."""
-        return np.asarray(np.einsum("mk,cmk->cm", self.weights, values[:, self.sources]))
+        m, k = self.sources.shape
+        ends = np.arange(0, m * k + 1, k)
+        matrix = csr_array((self.weights.reshape(-1), self.sources.reshape(-1), ends), (m, values.shape[1]))
+        return np.asarray((matrix @ values.T).T)
+
+    def part(self, cells: NDArray[np.int64]) -> Prediction:
+        """The prediction of some of the m cells, by their indices."""
+        return Prediction(self.sources[cells], self.weights[cells], self.variance[cells])
 
 
 def predict(known: NDArray[np.int64], wanted: NDArray[np.int64]) -> Prediction:

@@ -22,7 +22,7 @@ from scipy import ndimage
 from kdb.geometry import IntArray
 from kdb.results.similarity import WINDOW
 from kdb.sampling import kriging, lattice
-from kdb.sampling.quality import lowest_ssim
+from kdb.sampling.quality import expected_ssims
 from kdb.sampling.strategy import Estimate, Scores
 
 SMOOTHING = 2.5
@@ -47,6 +47,8 @@ MIN_HELD_OUT = 32
 """Least number of held-out samples: fewer do not reach the promised nineteen maps of twenty."""
 RANK_MARGIN = 0.05
 """Share of the cells that are refined beyond the most important ones, since ranks are predicted."""
+JUDGES = 16
+"""Most classes by which a round is chosen, and the goal is taken for missed; it is reached by all classes."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,14 @@ class Progressive:
         self._proposed = np.zeros(n, bool)
         self._fitted = np.zeros(n, bool)
         """The cells that predictions use: evaluated and not held out."""
+        self._evaluated = np.zeros(n, bool)
         self._values: Scores | None = None
         self._residuals: Scores | None = None
         """Squared residuals over the kriging variance to the power VARIANCE_EXPONENT; NaN where there is none."""
+        self._judges: IntArray = np.zeros(0, np.int64)
+        """The classes by which rounds are chosen: all, or spread evenly until the goal has been missed by others."""
         self._state: _State | None = None
+        self._judged_state: _State | None = None
 
     @property
     def note(self) -> str:
@@ -137,15 +143,16 @@ class Progressive:
         if self._values is None:
             self._values = np.full((len(scores), len(self._cells)), np.nan)
             self._residuals = self._values.copy()
+            self._judges = np.unique(np.linspace(0, len(scores) - 1, min(len(scores), JUDGES)).astype(np.int64))
         assert self._residuals is not None
         fresh = cells[~self._held_out[cells]]
         if self.begun and len(fresh):
             state = self._now
-            error = scores[:, ~self._held_out[cells]] - state.predicted[:, fresh]
+            error = scores[:, ~self._held_out[cells]] - state.predicted(fresh)
             self._residuals[:, fresh] = error**2 / state.variance[fresh] ** VARIANCE_EXPONENT
         self._values[:, cells] = scores
-        self._fitted[fresh] = True
-        self._state = None
+        self._evaluated[cells] = self._fitted[fresh] = True
+        self._state = self._judged_state = None
 
     def estimate(self) -> Estimate:
         """Predicted from all evaluated cells, held-out ones included; until :attr:`begun`, evaluated scores alone."""
@@ -190,8 +197,20 @@ class Progressive:
         target = self._goal.ssim
         if target is None:
             return False
-        ssim = self._now.ssim(Z_SCORE if self._goal.guaranteed else 0.0)
-        return ssim is not None and ssim >= target
+        z_score = Z_SCORE if self._goal.guaranteed else 0.0
+        ssim = self._judged.ssim(z_score)
+        if ssim is None or ssim < target:
+            return False
+        assert self._values is not None
+        if len(self._judges) == len(self._values):
+            return True
+        each = self._now.ssims(z_score)
+        assert each is not None, "it is known of the judges"
+        if each.min() >= target:
+            return True
+        self._judges = np.sort(np.argsort(each, kind="stable")[:JUDGES])
+        self._judged_state = None
+        return False
 
     def _roughest(self) -> IntArray:
         """A round of cells of the coarsest incomplete level, those with the largest expected error."""
@@ -199,7 +218,7 @@ class Progressive:
         if not len(left):
             return left
         level = left[self._levels[left] == self._levels[left].min()]
-        chosen: IntArray = level[np.argsort(-self._now.roughness[level], kind="stable")[: self._round]]
+        chosen: IntArray = level[np.argsort(-self._judged.roughness[level], kind="stable")[: self._round]]
         return chosen
 
     def _to_refine(self) -> IntArray:
@@ -220,55 +239,84 @@ class Progressive:
 
     @property
     def _now(self) -> _State:
+        """Of all classes."""
         if self._state is None:
             assert self._values is not None and self._residuals is not None
-            self._state = _State(self._cells, self._shape, self._values, self._residuals, self._fitted, self._held_out)
+            weights = _Weights(self._cells, self._fitted.copy(), self._evaluated.copy())
+            self._state = _State(weights, self._shape, self._values, self._residuals, self._held_out)
         return self._state
+
+    @property
+    def _judged(self) -> _State:
+        """Of the judges alone."""
+        if self._judged_state is None:
+            state = self._now
+            several = len(self._judges) < state.classes
+            self._judged_state = state.of(self._judges) if several else state
+        return self._judged_state
+
+
+class _Weights:
+    """How cells are predicted from others, which depends on their positions alone; computed when first read.
+
+    ``cells`` int64 [n, 2] are the (y, x) of all cells, ``fitted`` and ``evaluated`` are bool [n].
+    """
+
+    def __init__(self, cells: IntArray, fitted: NDArray[np.bool_], evaluated: NDArray[np.bool_]) -> None:
+        self._cells, self.fitted, self.evaluated = cells, fitted, evaluated
+
+    @cached_property
+    def from_fitted(self) -> kriging.Prediction:
+        """The prediction of those that are not fitted, in their order, from those that are."""
+        return kriging.predict(self._cells[self.fitted], self._cells[~self.fitted])
+
+    @cached_property
+    def from_evaluated(self) -> kriging.Prediction:
+        """The prediction of those that are not evaluated, in their order, from those that are."""
+        return kriging.predict(self._cells[self.evaluated], self._cells[~self.evaluated])
 
 
 class _State:
     """Predictions and errors by the cells evaluated so far; each is computed when first read.
 
-    ``cells`` int64 [n, 2] are the (y, x) of all cells, ``shape`` is (rows, columns); ``values`` and ``residuals`` are
-    float64 [classes, n], NaN where unknown; ``fitted`` and ``held_out`` are bool [n].
+    ``shape`` is (rows, columns); ``values`` and ``residuals`` are float64 [classes, n], NaN where unknown;
+    ``held_out`` is bool [n].
     """
 
     def __init__(
         self,
-        cells: NDArray[np.int64],
+        weights: _Weights,
         shape: tuple[int, int],
         values: Scores,
         residuals: Scores,
-        fitted: NDArray[np.bool_],
         held_out: NDArray[np.bool_],
     ) -> None:
-        self._cells, self._shape, self._values = cells, shape, values
-        self._residuals, self._fitted, self._held_out = residuals, fitted.copy(), held_out
-        self._evaluated: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(axis=0))
+        self._weights, self._shape, self._values = weights, shape, values
+        self._residuals, self._held_out = residuals, held_out
+        self._fitted, self._evaluated = weights.fitted, weights.evaluated
+        self._ssims: dict[float, NDArray[np.float64]] = {}
 
-    def _kriged(self, known: NDArray[np.bool_]) -> tuple[Scores, NDArray[np.float64]]:
-        """Values [classes, n] and kriging variances [n]; the ``known`` cells keep their values, with variance 0."""
-        values, variance = self._values.copy(), np.zeros(len(self._cells))
-        if not known.all():
-            prediction = kriging.predict(self._cells[known], self._cells[~known])
-            values[:, ~known] = prediction.apply(self._values[:, known])
-            variance[~known] = prediction.variance
-        return values, variance
+    @property
+    def classes(self) -> int:
+        """Their number."""
+        return len(self._values)
+
+    def of(self, classes: IntArray) -> _State:
+        """The same of some of the classes."""
+        return _State(self._weights, self._shape, self._values[classes], self._residuals[classes], self._held_out)
+
+    def predicted(self, cells: IntArray) -> Scores:
+        """Values predicted from the fitted cells, of ``cells`` that are none of these: float64 [classes, cells]."""
+        among = np.cumsum(~self._fitted) - 1
+        return self._weights.from_fitted.part(among[cells]).apply(self._values[:, self._fitted])
 
     @cached_property
-    def _from_fitted(self) -> tuple[Scores, NDArray[np.float64]]:
-        """Values and kriging variances with held-out samples withheld."""
-        return self._kriged(self._fitted)
-
-    @property
-    def predicted(self) -> Scores:
-        """Values predicted without the held-out samples, float64 [classes, n]."""
-        return self._from_fitted[0]
-
-    @property
     def variance(self) -> NDArray[np.float64]:
         """Kriging variances without the held-out samples, float64 [n]."""
-        return self._from_fitted[1]
+        variance = np.zeros(len(self._fitted))
+        if not self._fitted.all():
+            variance[~self._fitted] = self._weights.from_fitted.variance
+        return variance
 
     @cached_property
     def _smoothed_residuals(self) -> Scores | None:
@@ -299,15 +347,20 @@ class _State:
         values = self._values[:, self._evaluated]
         return np.asarray(np.ptp(values, axis=1))
 
-    @property
+    @cached_property
     def values(self) -> Scores:
         """Values predicted from all evaluated cells, float64 [classes, n]."""
-        return self._from_all[0]
+        values = self._values.copy()
+        if not self._evaluated.all():
+            values[:, ~self._evaluated] = self._weights.from_evaluated.apply(self._values[:, self._evaluated])
+        return values
 
     @cached_property
-    def _from_all(self) -> tuple[Scores, NDArray[np.float64]]:
-        """Values and kriging variances by all evaluated cells."""
-        return self._kriged(self._evaluated)
+    def _remaining_variance(self) -> NDArray[np.float64]:
+        """Kriging variances by all evaluated cells, float64 [n]."""
+        variance = np.zeros(len(self._evaluated))
+        variance[~self._evaluated] = self._weights.from_evaluated.variance
+        return variance
 
     @cached_property
     def _scales(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -320,11 +373,11 @@ class _State:
         """
         assert self._smoothed_residuals is not None
         held_out = np.flatnonzero(self._held_out & self._evaluated & ~self._fitted)
-        classes = len(self._values)
-        prior_uncertainty = RESIDUAL_UNCERTAINTY / np.sqrt(len(self._cells))
+        classes, cells = self._values.shape
+        prior_uncertainty = RESIDUAL_UNCERTAINTY / np.sqrt(cells)
         if len(held_out) < MIN_SAMPLES:
             return np.ones(classes), np.full(classes, prior_uncertainty)
-        found = (self._values[:, held_out] - self.predicted[:, held_out]) ** 2
+        found = (self._values[:, held_out] - self.predicted(held_out)) ** 2
         expected = self._smoothed_residuals[:, held_out] * self.variance[held_out] ** VARIANCE_EXPONENT
         found, expected = (np.maximum(each, 1e-300) for each in (found, expected))
         ratio = found.mean(axis=1) / expected.mean(axis=1)
@@ -347,20 +400,27 @@ class _State:
             return None
         scale, uncertainty = self._scales
         scale = scale * np.exp(z_score * uncertainty)
-        return np.asarray(scale[:, None] * self._smoothed_residuals * self._from_all[1] ** VARIANCE_EXPONENT)
+        return np.asarray(scale[:, None] * self._smoothed_residuals * self._remaining_variance**VARIANCE_EXPONENT)
 
     def ssim(self, z_score: float = 0.0) -> float | None:
-        """The expected SSIM, the lowest over the classes, lowered by ``z_score``.
+        """The lowest of :meth:`ssims` over the classes."""
+        each = self.ssims(z_score)
+        return None if each is None else float(each.min())
+
+    def ssims(self, z_score: float = 0.0) -> NDArray[np.float64] | None:
+        """The expected SSIM of each class, lowered by ``z_score``, float64 [classes].
 
         None if the errors are unknown or the map is smaller than SSIM's window.
         """
-        variances = self.variances(z_score)
-        if variances is None or min(self._shape) < WINDOW:
-            return None
-        return lowest_ssim(self._from_all[0], variances, self._shape, self._ranges)
+        if z_score not in self._ssims:
+            variances = self.variances(z_score)
+            if variances is None or min(self._shape) < WINDOW:
+                return None
+            self._ssims[z_score] = expected_ssims(self.values, variances, self._shape, self._ranges)
+        return self._ssims[z_score]
 
     def estimate(self) -> Estimate:
         """The heat map predicted from all evaluated cells."""
         variances = self.variances(0.0)
         error = None if variances is None else np.sqrt(variances)
-        return Estimate(self._from_all[0], self._evaluated, error, self.ssim(), self.ssim(Z_SCORE))
+        return Estimate(self.values, self._evaluated, error, self.ssim(), self.ssim(Z_SCORE))

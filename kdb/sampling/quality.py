@@ -17,6 +17,10 @@ CONTRAST = 0.03
 FloatArray = NDArray[np.float64]
 
 
+AT_ONCE = 64
+"""Maps whose similarity is computed at a time: of all together, the intermediates would be several times as large."""
+
+
 def expected_ssim(values: FloatArray, variance: FloatArray, data_range: float) -> float:
     """The expected SSIM between an estimated heat map and the exact one.
 
@@ -28,21 +32,13 @@ def expected_ssim(values: FloatArray, variance: FloatArray, data_range: float) -
         variance: of the estimation error, float64 [rows, columns].
         data_range: the range (max - min) of the map.
     """
-    if data_range == 0:
-        return 1.0
-    area = WINDOW**2
-    mean = ndimage.uniform_filter(values, WINDOW)
-    spread = (ndimage.uniform_filter(values**2, WINDOW) - mean**2) * (area / (area - 1))
-    spread = 2 * np.maximum(spread, 0.0) + (CONTRAST * data_range) ** 2
-    similarity = spread / (spread + ndimage.uniform_filter(variance, WINDOW))
-    edge = WINDOW // 2
-    return float(similarity[edge:-edge, edge:-edge].mean())
+    return float(_expected(values[None], variance[None], np.array([data_range]))[0])
 
 
-def lowest_ssim(
+def expected_ssims(
     values: FloatArray, variances: FloatArray, shape: tuple[int, int], ranges: FloatArray | None = None
-) -> float:
-    """The lowest :func:`expected_ssim` over several classes.
+) -> FloatArray:
+    """The :func:`expected_ssim` of each of several classes, float64 [classes].
 
     Args:
         values: the estimated maps, float64 [classes, rows * columns].
@@ -51,5 +47,29 @@ def lowest_ssim(
         ranges: the data range of each class, float64 [classes]; by default that of ``values``.
     """
     ranges = np.ptp(values, axis=1) if ranges is None else ranges
-    maps = (each.reshape(-1, *shape) for each in (values, variances))
-    return min(expected_ssim(m, v, r) for m, v, r in zip(*maps, ranges.tolist(), strict=True))
+    parts = [slice(first, first + AT_ONCE) for first in range(0, len(values), AT_ONCE)]
+    maps = [each.reshape(-1, *shape) for each in (values, variances)]
+    return np.concatenate([_expected(*(each[part] for each in maps), ranges[part]) for part in parts])
+
+
+def lowest_ssim(
+    values: FloatArray, variances: FloatArray, shape: tuple[int, int], ranges: FloatArray | None = None
+) -> float:
+    """The lowest of :func:`expected_ssims`, of the same arguments."""
+    return float(expected_ssims(values, variances, shape, ranges).min())
+
+
+def _expected(values: FloatArray, variance: FloatArray, ranges: FloatArray) -> FloatArray:
+    """The expected SSIM of each map [classes, rows, columns] with its data range [classes]; 1 where that is 0."""
+
+    def windowed(maps: FloatArray) -> FloatArray:
+        return np.asarray(ndimage.uniform_filter(maps, (0, WINDOW, WINDOW)))
+
+    area, edge = WINDOW**2, WINDOW // 2
+    spread = (windowed(values**2) - windowed(values) ** 2) * (area / (area - 1))
+    flat = ranges == 0
+    contrast = (CONTRAST * np.where(flat, 1.0, ranges)) ** 2
+    spread = 2 * np.maximum(spread, 0.0) + contrast[:, None, None]
+    similarity = spread / (spread + windowed(variance))
+    found = similarity[:, edge:-edge, edge:-edge].mean(axis=(1, 2))
+    return np.asarray(np.where(flat, 1.0, found))

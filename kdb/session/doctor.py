@@ -114,6 +114,11 @@ def _package(requirement: Requirement) -> tuple[str, str]:
     except Exception as error:
         reason = str(error).strip() or type(error).__name__
         return f"{version} cannot be imported: {reason.splitlines()[0]}", BROKEN
+    if requirement.name == "torchvision" and import_module("kdb.models.torchvision_compat").misfit():
+        return (
+            f"{version}, whose operators do not fit the installed torch; kdb does without them",
+            WARNING,
+        )
     return version, OK
 
 

@@ -73,7 +73,9 @@ class Study:
         except Error:
             raise
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-            what = f"has no {error}" if isinstance(error, KeyError) else str(error)
+            # What is written here is a plain ValueError; whatever else is raised speaks of Python.
+            what = f"has no {error}" if isinstance(error, KeyError) else "holds what kdb does not write there"
+            what = str(error) if type(error) is ValueError else what
             raise BindError(
                 f"the study '{self.path}' is damaged: in {table} the row of {_literal(key)} {what}; {remedy}"
             ) from error

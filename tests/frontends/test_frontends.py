@@ -454,6 +454,7 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
     "the model itself": (Made(lambda x: x @ torch.zeros(5, 5)), "the model fails on an input of shape"),
     "a map": (nn.Conv2d(4, 6, 3), r"must return logits \[N, K\]; it returns \[2, 6, 7, 10\]"),
     "a tuple": (Made(lambda x: (x.mean((2, 3)), x)), "logits .* it returns tuple"),  # type: ignore[arg-type,return-value]
+    "no outputs": (Made(lambda x: x.mean((2, 3))[:, :0]), r"must return logits \[N, K\]; it returns \[2, 0\]"),
     "no batch": (Made(lambda x: x.mean((0, 2, 3))), "must return logits"),
     "control flow": (Branching(), "cannot be traced: its forward branches on the values of a tensor"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import unicodedata
 from dataclasses import fields, is_dataclass, replace
 from itertools import combinations, count
 from typing import Any
@@ -363,10 +364,19 @@ ERRORS = [  # text, line, column, parts of the message
     ("SHOW RULES;\nEXPLAIN OCCLUDE x STRIDE 4 ; SHOW RULES", 2, 27, ["USING is required"]),
     ("OCCLUDE", 1, 8, ["ends too early", "expected a name, a parameter ($name or ?), a quoted string"]),
     ("OCCLUDE x USING m STRIDE\n\n", 1, 25, ["ends too early", "a number"]),
-    ("OCCLUDE x USING m STRIDE -4", 1, 26, ["-4", "expected a whole number, 0 or more"]),
-    ("OCCLUDE x USING m STRIDE 4.0", 1, 26, ["4.0", "expected a whole number, 0 or more"]),
+    ("OCCLUDE x USING m STRIDE -4", 1, 26, ["-4", "expected a whole number from 1"]),
+    ("OCCLUDE x USING m STRIDE 4.0", 1, 26, ["4.0", "expected a whole number from 1"]),
     ("OCCLUDE x USING m WITH patch(16, 1e1)", 1, 34, ["1e1", "a whole number"]),
-    ("OCCLUDE x USING m WITHIN box(0, -1, 2, 3)", 1, 33, ["-1", "a whole number"]),
+    ("OCCLUDE x USING m WITHIN box(0, -1, 2, 3)", 1, 33, ["-1", "a whole number, 0 or more"]),
+    ("OCCLUDE x USING m WITH patch(-1, 16)", 1, 30, ["-1", "a whole number from 1"]),
+    ("OCCLUDE x USING m SCORE prob", 1, 25, ["did you mean probability?"]),
+    ("OCCLUDE x USING m WITH patch(2, 2) FILL red", 1, 41, ["did you mean rgb(255, 0, 0)?"]),
+    ("OCCLUDE x USING m WITH patch(2, 2) FILL grey", 1, 41, ["did you mean gray?"]),
+    ("OCCLUDE x USING m ON cuda", 1, 22, ["did you mean gpu?"]),
+    ("OCCLUDE \u2018cat.png\u2019 USING m", 1, 9, ["straight single quotes", "did you mean 'cat.png'?"]),
+    ("OCCLUDE x USING m INTO \u201ca b.png\u201d", 1, 24, ["straight single quotes", "did you mean 'a b.png'?"]),
+    ("OCCLUDE USING n", 1, 9, ["the image is missing", "USING", "a quoted string"]),
+    ("EXPLAIN OCCLUDE WITH patch(2, 2) USING n", 1, 17, ["the image is missing"]),
     ("OCCLUDE x USING m STRIDE 4px", 1, 26, ["did not expect 4px", "expected a number, '('"]),
     ("OCCLUDE x USING m WITH patch(16)", 1, 32, ["did not expect )", "expected ','"]),
     ("OCCLUDE x USING m BUDGET 1e999 SECONDS", 1, 26, ["1e999 is out of range"]),
@@ -404,7 +414,9 @@ def test_an_error_says_where_and_what(text: str, line: int, column: int, parts: 
     assert (caught.value.line, caught.value.column) == (line, column)
     source = text.splitlines()[line - 1]
     before = " " * len(printable(source[: column - 1]))
-    assert f"(line {line}, column {column})\n  {printable(source)}\n  {before}^" in message
+    before += " " * sum(unicodedata.east_asian_width(each) == "W" for each in source[: column - 1])
+    shown = printable(source) if len(source) < 50 + column else printable(source)[: column + 49] + "..."
+    assert f"(line {line}, column {column})\n  {shown}\n  {before}^" in message
     for part in parts:
         assert part in message
 

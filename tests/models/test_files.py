@@ -157,6 +157,7 @@ class TestWhatIsRefused:
         for text, kind, message in (
             (create, BindError, "arch = 'resnet18'"),
             (f"{create} (arch = 'resnet19')", BindError, "did you mean 'resnet1[08]'|did you mean"),
+            (f"{create} (arch = 'resnet81', classes = 4, input = 64)", BindError, "did you mean 'resnet18'"),
             (f"{create} (arch = 'ResNet_18')", BindError, "did you mean 'resnet18'"),
             (f"{create} (arch = 3)", BindError, "arch = 3 is not a name"),
             (f"{create} (arch = 'resnet18')", ModelError, "not those of resnet18 .*missing"),

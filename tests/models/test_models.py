@@ -534,6 +534,16 @@ def test_weights_that_cannot_be_fetched_say_what_to_put_where(tmp_path: Path, mo
         resolve("resnet18", {})
 
 
+def test_the_hub_of_timm_is_asked_once_before_it_is_tried_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timm, hub = pytest.importorskip("timm"), pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(zoo, "urlopen", unreachable)
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("it was tried"))
+    with pytest.raises(ModelError, match=r"no route to host.*weights = 'random'"):
+        resolve("timm/resnet18", {})
+
+
 def test_cached_weights_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, random_resnet: Model) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(zoo, "urlopen", unreachable)

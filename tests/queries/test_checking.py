@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -510,3 +511,26 @@ def test_a_head_that_may_cancel_is_watched_and_others_are_not() -> None:
 
     assert "that nearly cancel what" not in session(network()).explain(QUERY, {"i": IMAGE})
     assert "that nearly cancel what" in session(Cosine()).explain(QUERY, {"i": IMAGE})
+
+
+def test_what_stands_out_is_found_among_repeated_positions() -> None:
+    places = np.stack(np.divmod(np.arange(400), 20), axis=1)
+    values = np.hypot(*places.T)
+    values[137] += 30
+    rng = np.random.default_rng(0)
+    picked = rng.permutation(np.concatenate([np.arange(400), rng.integers(0, 400, 2000)]))
+    inside = np.sin(values)  # another row, of a smaller range
+    found = chosen([values[picked], inside[picked]], np.zeros(len(picked)), 4, 0, places[picked])
+    assert 137 in picked[found]
+    wrong = np.zeros(len(picked))
+    at = np.flatnonzero(picked == picked[0])[-1]
+    wrong[at] = 30  # one of several at a position
+    assert at in chosen([np.hypot(*places[picked].T) + wrong], np.zeros(len(picked)), 4, 0, places[picked])
+
+
+def test_many_repeats_of_one_position_are_checked_in_no_time() -> None:
+    begun = time.process_time()
+    count = 60_000
+    places = np.concatenate([np.zeros((count, 2), np.int64), [[0, 4], [4, 0], [4, 4], [8, 8], [8, 0], [0, 8]]])
+    chosen([np.arange(len(places), dtype=float)], np.zeros(len(places)), 6, 0, places)
+    assert time.process_time() - begun < 5  # by the nearest neighbours of each, two minutes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,9 +21,9 @@ import kdb
 from kdb.errors import BindError
 from kdb.language import syntax
 from kdb.results.maps import HeatMap
-from kdb.sampling import kriging, lattice
+from kdb.sampling import kriging, lattice, progressive
 from kdb.sampling.drill_down import DrillDown, coarse_steps
-from kdb.sampling.progressive import Goal, Progressive
+from kdb.sampling.progressive import JUDGES, Goal, Progressive
 from kdb.sampling.quality import expected_ssim
 from kdb.sampling.strategy import Estimate, Everything, Strategy
 from tests import support
@@ -136,6 +137,32 @@ class TestProgressive:
         assert maps[-1].ssim is not None and maps[-1].ssim >= ssim
         if not guaranteed:
             assert all(each.ssim is None or each.ssim < ssim for each in maps[:-1])
+
+    def test_the_goal_holds_for_every_class_where_few_are_looked_at_in_each_round(self) -> None:
+        truth = smooth(24, 24, 0, sigma=4, classes=JUDGES * 4)
+        truth[1] = smooth(24, 24, 1, sigma=0.8)  # no judge at first, and far rougher
+        alone = followed(Progressive(24, 24, Goal(0.9), 1), truth[1:2])[-1]
+        last = followed(Progressive(24, 24, Goal(0.9), 1), truth)[-1]
+        assert last.ssim is not None and last.ssim >= 0.9
+        assert last.evaluated.sum() >= 0.7 * alone.evaluated.sum()
+        smooth_ones = followed(Progressive(24, 24, Goal(0.9), 1), np.delete(truth, 1, axis=0))[-1]
+        assert smooth_ones.evaluated.sum() < last.evaluated.sum()
+
+    def test_rounds_cost_the_same_for_any_number_of_classes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        judged: list[int] = []
+        whole = progressive.expected_ssims
+
+        def counted(values: NDArray[np.float64], *rest: Any) -> NDArray[np.float64]:
+            judged.append(len(values))
+            return whole(values, *rest)
+
+        monkeypatch.setattr(progressive, "expected_ssims", counted)
+        truth = smooth(24, 24, 0, classes=JUDGES * 8)
+        strategy = Progressive(24, 24, Goal(0.9), 1)
+        while len(cells := strategy.propose()):
+            strategy.take(cells, truth[:, cells])
+        assert judged[-1] == len(truth) and judged.count(len(truth)) <= 4 and judged.count(JUDGES) >= 3
+        assert set(judged) == {JUDGES, len(truth)}
 
     def test_a_map_without_contrast(self) -> None:
         maps = followed(Progressive(12, 12, Goal(0.9), 1), np.ones((1, 144)))

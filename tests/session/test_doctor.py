@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import kdb
 from kdb import cli
+from kdb.models import torchvision_compat
 from kdb.session import doctor
 
 
@@ -96,3 +100,16 @@ def test_a_damaged_calibration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / f"profile-{calibration.machine(cores())}.json").write_text('{"rates": {"a": [[Infinity, 1]]}}')
     found = {part: (text, state) for part, text, state in doctor._caches()}
     assert found["calibration"] == ("damaged or outdated; CALIBRATE makes it anew", doctor.WARNING)
+
+
+def test_a_torchvision_that_only_kdb_can_import_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    for misfit, state in ((True, doctor.WARNING), (False, doctor.OK)):
+        monkeypatch.setattr(torchvision_compat, "misfit", lambda misfit=misfit: misfit)
+        found, told = doctor._package(Requirement("torchvision"))
+        assert told == state and ("do not fit the installed torch" in found) == misfit
+
+
+def test_the_misfit_is_what_a_plain_import_runs_into() -> None:
+    plain = subprocess.run([sys.executable, "-c", "import torchvision"], capture_output=True, check=False)
+    torchvision_compat.import_torchvision()
+    assert torchvision_compat.misfit() == (plain.returncode != 0)

@@ -437,7 +437,7 @@ class TestWhatIsRefused:
             ("settings VALUES (NULL, '1')", "the row of None holds NoneType"),
             ("settings VALUES ('it''s', '{')", "name = 'it''s'"),
             ("settings VALUES ('seed', CAST(x'ff' AS TEXT))", "not UTF-8"),
-            (f"settings VALUES ('seed', '{'[' * 100_000}')", "'seed'"),
+            (f"settings VALUES ('seed', '{'[' * 100_000}')", "'seed' holds what kdb does not write there"),
             ("settings VALUES ('seed', zeroblob(17000000))", "too big"),
             ("models VALUES ('net', '', 'x', '{}', '', '', '')", "models the row of 'net' has '' for a path"),
             ("models VALUES ('net', '/net.pt', 'x', '{}', '', '', '')", "'x' for a SHA-256"),
