@@ -47,9 +47,9 @@ def expected_ssims(
         ranges: the data range of each class, float64 [classes]; by default that of ``values``.
     """
     ranges = np.ptp(values, axis=1) if ranges is None else ranges
+    values, variances = values.reshape(-1, *shape), variances.reshape(-1, *shape)
     parts = [slice(first, first + AT_ONCE) for first in range(0, len(values), AT_ONCE)]
-    maps = [each.reshape(-1, *shape) for each in (values, variances)]
-    return np.concatenate([_expected(*(each[part] for each in maps), ranges[part]) for part in parts])
+    return np.concatenate([_expected(values[part], variances[part], ranges[part]) for part in parts])
 
 
 def lowest_ssim(
