@@ -104,6 +104,7 @@ def attempts(attempt: Attempt, seed: int, first: int, count: int) -> None:
         except Exception as error:
             said |= {"outcome": "raw", "details": f"{type(error).__name__}: {error}"[:500]}
         say(said)
+    say({"done": True})
 
 
 def say(what: dict[str, Any]) -> None:
@@ -171,6 +172,8 @@ class _Watch:
         self.process, self.errors, self.found = process, errors, found
         self.last: int | None = None
         """The last attempt that began."""
+        self.done = False
+        """Whether all attempts are made; how long the process takes to end is of no matter."""
         self.at_first: int | None = None
         """Bytes that the process held when it was ready."""
         self.since = time.monotonic()
@@ -189,6 +192,8 @@ class _Watch:
                     *lines, rest = (rest + data).split(b"\n")
                     for line in lines:
                         self.hear(json.loads(line))
+                if self.done:
+                    return self.number()
                 if fault := self.fault():
                     self.found.add(fault, str(self.last))
                     return self.number()
@@ -199,6 +204,8 @@ class _Watch:
             self.at_first = resident(self.process.pid)
         elif "begins" in said:
             self.last = said["begins"]
+        elif "done" in said:
+            self.done = True
         else:
             self.found.slowest = max(self.found.slowest, round(now - self.since, 3))
             self.found.add(said["outcome"], f"{self.last}: {said['details']}" if "details" in said else None)

@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -67,9 +68,11 @@ def prepare(folder: Path) -> Callable[[random.Random], str]:
     """Sessions with a small network and an image; one serves fifty queries, so that what one query drops or sets hides
     little from others.  Changes to ``folder``, where relative paths of queries lead.
 
-    Calibration is left out and traces are shared: both take seconds and are not what is damaged.
+    Calibration is left out and traces are shared: both take seconds and are not what is damaged.  The root keeps a
+    query to its folder that names a file elsewhere.  matplotlib starts a program once to look for fonts: here.
     """
     os.chdir(folder)
+    import_module("matplotlib.font_manager")
     Engine.calibrate = lambda self: {}  # type: ignore[method-assign]
     vars(catalog)["trace"] = cache(lambda module, shape, _: torch_export.trace(module, shape))
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
@@ -84,7 +87,7 @@ def prepare(folder: Path) -> Callable[[random.Random], str]:
     def attempt(draw: random.Random) -> str:
         nonlocal made
         if made % 50 == 0:
-            sessions[:] = [kdb.connect()]
+            sessions[:] = [kdb.connect(root=folder)]
             sessions[0].register_model("m", module, input_size=16, labels=["a", "b", "c"])
             sessions[0].execute("SET threads = 1")
         made += 1
