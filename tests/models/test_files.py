@@ -85,7 +85,7 @@ class TestStateDicts:
         safetensors = pytest.importorskip("safetensors.torch")
         module, path = small(), tmp_path / "weights.safetensors"
         safetensors.save_file(module.state_dict(), path)
-        db.execute(CREATE.format(path, ""))
+        db.execute(CREATE.format(path, ", mean = 0, std = 1"))
         hm = db.execute(QUERY, {"image": PHOTO})
         assert np.allclose(hm.values, occluded_logits(module, hm), atol=1e-4)
 
@@ -96,7 +96,7 @@ class TestStateDicts:
         torch.save(module.state_dict(), path)
         labels.write_text("cat\ndog\nfox\n")
         created = db.execute(CREATE.format(path, f", labels = '{labels}'"))
-        assert created.rows == (("m", str(path), "1x64x64"),)
+        assert created.columns[-1] == "images" and created.rows[0][:3] == ("m", str(path), "1x64x64")
         hm = db.execute("OCCLUDE $image STRIDE 24 USING m FOR CLASS 'dog'", {"image": PHOTO[..., 0]})
         assert hm.label == "dog" and hm.class_index == 1
         with pytest.raises(BindError, match="3 classes, but 2 labels"):
@@ -454,7 +454,8 @@ class TestOnnx:
         path = tmp_path / "m.onnx"
         onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
         created = db.execute(f"CREATE MODEL m FROM '{path}' (labels = ('a', 'b', 'c'))")
-        assert created.rows == (("m", str(path), "3x64x64"),)
+        assert created.rows[0][:3] == ("m", str(path), "3x64x64")
+        assert "mean 0 and std 1 are assumed" in created.rows[0][3]
         module = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
         module += nn.Sequential(nn.Flatten(), nn.Linear(4, 3, bias=False))
         module.load_state_dict({"0.weight": torch.from_numpy(weight), "4.weight": torch.from_numpy(bias.T.copy())})

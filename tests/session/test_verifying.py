@@ -438,6 +438,7 @@ class TestWhatDiffers:
         assert self.differing(without) == ["labels"] and fields(without)["class"] == ("dog (1)", "class 1 (1)", None)
         assert fields(without)["labels"][1:] == ("none now", False)
 
+    @pytest.mark.usefixtures("db")
     @pytest.mark.parametrize("had", [True, False])
     @pytest.mark.parametrize("has", [True, False])
     def test_a_label_that_was_edited_in_the_file(

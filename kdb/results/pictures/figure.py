@@ -195,9 +195,11 @@ def _draw_title(ax: Any, panel: Panel, letters: Lettering, size: _Size) -> None:
     """Above the map, and above a bar that is longer than it; no wider than a little more than the map."""
     width = max(size.width + 0.8, 2.2)
 
-    legible = letters.legible(panel.label)
-    texts = [f"{panel.label} ({panel.index})" if legible else f"class {panel.index}", *panel.facts, panel.origin]
-    lines = "\n".join(wrapped(letters.shown(text), TITLE, letters.families, width, 2) for text in texts if text)
+    def shown(text: str, end: str = "") -> str:
+        return wrapped(letters.shown(text), TITLE, letters.families, width, 2, end)
+
+    name = shown(panel.label, f" ({panel.index})") if letters.legible(panel.label) else f"class {panel.index}"
+    lines = "\n".join([name, *(shown(text) for text in (*panel.facts, panel.origin) if text)])
     beside = max(inches(line, TITLE, letters.families) for line in lines.split("\n")) > size.width
     ax.set_title(
         lines,

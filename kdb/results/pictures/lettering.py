@@ -75,30 +75,30 @@ def lettering(texts: Iterable[str]) -> Lettering:
     return Lettering(families, missing)
 
 
-def wrapped(text: str, points: float, families: Iterable[str], width: float, lines: int) -> str:
-    """``text`` in at most ``lines`` lines no wider than ``width`` inches at a size of ``points``.
+def wrapped(text: str, points: float, families: Iterable[str], width: float, lines: int, end: str = "") -> str:
+    """``text`` and ``end`` in at most ``lines`` lines no wider than ``width`` inches at a size of ``points``.
 
-    Broken between words; within one that is wider than a line.  What does not fit becomes an ellipsis.
+    Broken between words; within one that is wider than a line.  What does not fit becomes an ellipsis, before ``end``.
     """
     families = tuple(families)
 
     def fits(line: str) -> bool:
         return inches(line, points, families) <= width
 
-    left, made = text.strip(), []
+    left, made = text.strip() + end, []
     while left:
         if fits(left):
             made.append(left)
             break
         last = len(made) == lines - 1
-        end = _longest(left, ELLIPSIS if last else "", fits)
+        count = _longest(left, ELLIPSIS + end if last else "", fits)
         if last:
-            made.append(left[:end].rstrip() + ELLIPSIS)
+            made.append(left[:count].rstrip() + ELLIPSIS + end)
             break
-        space = left.rfind(" ", 0, end + 1)
-        end = space if space > 0 else end
-        made.append(left[:end].rstrip())
-        left = left[end:].lstrip()
+        space = left.rfind(" ", 0, count + 1)
+        count = space if space > 0 else count
+        made.append(left[:count].rstrip())
+        left = left[count:].lstrip()
     return "\n".join(made)
 
 

@@ -23,10 +23,10 @@ MAX_PANELS = 16
 """Most panels in a figure; of more classes it shows those with the highest baselines, and says so."""
 
 _MEANINGS = {
-    "probability": "probability when hidden",
-    "drop": "drop in probability when hidden",
-    "logit": "logit when hidden",
-    "logit_drop": "drop in logit when hidden",
+    "probability": "mean probability when hidden",
+    "drop": "mean drop in probability when hidden",
+    "logit": "mean logit when hidden",
+    "logit_drop": "mean drop in logit when hidden",
 }
 
 

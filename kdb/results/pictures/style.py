@@ -37,10 +37,18 @@ class Style:
             raise ExecutionError(f"caption must be True or False, not {self.caption!r}")
         if isinstance(self.range, str) and self.range in ("shared", "each"):
             return
-        if not isinstance(self.range, Real) or isinstance(self.range, bool) or not 0 < self.range < math.inf:
+        if not _is_width(self.range):
             raise ExecutionError(
                 "range must be 'shared', 'each', or a number above 0, half the width of the scale in the score's unit; "
                 f"not {self.range!r}"
             )
         if self.colors == "krypton":
             raise ExecutionError("colors='krypton' has a range of its own; leave out range=, or colors=")
+
+
+def _is_width(value: object) -> bool:
+    """Whether it is a finite number above 0."""
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and 0 < float(value) < math.inf
+    except OverflowError:  # of an integer
+        return False
