@@ -30,12 +30,24 @@ _SWITCH = {"on": True, "true": True, "off": False, "false": False}
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: ``parse`` turns a written value into the one kept, or raises ValueError saying what it takes."""
+    """One setting: ``parse`` turns a written value into the one kept, or raises ValueError saying what it takes.
+
+    ``note`` says of a value what whoever sets it should know; None where there is nothing.
+    """
 
     name: str
     default: Any
     parse: Callable[[Any], Any]
     summary: str
+    note: Callable[[Any], str | None] = lambda value: None
+
+
+def _crowded(threads: int) -> str | None:
+    """A note on more threads than cores."""
+    have = cores()
+    if threads <= have:
+        return None
+    return f"more than the {have} core{'' if have == 1 else 's'} that this process may use, which is slower"
 
 
 def _whole(least: int, word: str | None = None, most: int | None = None) -> Callable[[Any], Any]:
@@ -110,7 +122,7 @@ def most_threads() -> int:
 def declared(rules: Sequence[tuple[str, str]], presets: Sequence[str]) -> tuple[Setting, ...]:
     """All settings; ``rules`` are the planner's, (name, summary), each with a switch ``rule.NAME``."""
     return (
-        Setting("threads", cores(), _whole(1, most=most_threads()), "worker threads, each on one core"),
+        Setting("threads", cores(), _whole(1, most=most_threads()), "worker threads, each on one core", _crowded),
         Setting("preset", "kdb", _one_of(presets), "plans of kdb's own, or those of the KRYPTON paper"),
         Setting(
             "kernels", "auto", _one_of(kernels()), "convolutions: by cost; kdb's own alone (native); or one kernel"
@@ -168,10 +180,7 @@ class Settings:
 
     def note(self, name: str) -> str | None:
         """What whoever changes a setting to its value should know; None where there is nothing."""
-        if name == "threads" and self._values[name] > cores():
-            have = cores()
-            return f"more than the {have} core{'' if have == 1 else 's'} that this process may use, which is slower"
-        return None
+        return self._find(name).note(self[name])
 
     def reset_all(self) -> None:
         """Every one back to its default."""

@@ -73,7 +73,7 @@ class Cover:
 
 
 def cover(fill: syntax.Fill, image: FloatArray, arguments: Arguments) -> Cover:
-    """What covers ``image``, float32 [H, W, C] of pixels 0 to 255."""
+    """What covers ``image``, float32 [H, W, C], not normalised."""
     channels = image.shape[2]
     if fill.kind == "blur":
         sigma = fill.args[0]

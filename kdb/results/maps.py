@@ -66,7 +66,8 @@ class HeatMap:
     score           what a value is: probability, drop (baseline - probability), logit or logit_drop
     patch, stride   (height, width) and (sy, sx) in pixels; stride is None after AT
     image           the prepared image, at the model's input grid, before it is normalised: uint8 [H, W, 3], RGB, where
-                    all pixels are whole numbers of three channels, otherwise float32 [H, W, C], 0 to 255
+                    all pixels are whole numbers of three channels, otherwise float32 [H, W, C]: 0 to 255, or an
+                    image of floats in units of its own
     fill            what covered the image, in the same units: float32 [1, 1, C] of one colour, [h, w, C] of a patch of
                     its own pixels, [H, W, C] of an image that shows through; None in maps of earlier versions
     source          the image's path or the name of its parameter
@@ -139,8 +140,8 @@ class HeatMap:
         for name in ("baseline", "class_index", "label"):
             if np.shape(getattr(self, name)) != classes:
                 raise ValueError(f"{name} must have the shape {classes} of the class axis: {getattr(self, name)!r}")
-        size, whole = self.image.shape, self.image.dtype == np.uint8
-        if len(size) != 3 or not (size[2] == 3 if whole else size[2] > 0 and self.image.dtype == np.float32):
+        size, is_8_bit = self.image.shape, self.image.dtype == np.uint8
+        if len(size) != 3 or not (size[2] == 3 if is_8_bit else size[2] > 0 and self.image.dtype == np.float32):
             raise ValueError(
                 f"the image must be uint8 [H, W, 3] or float32 [H, W, C], not {self.image.dtype}{self.image.shape}"
             )
