@@ -187,7 +187,7 @@ def summary(heat_map: HeatMap) -> str:
         lines.append(f"and {left} more classes with a smaller {whole}")
     stats = heat_map.stats
     cost = f"{stats.evaluated} of {stats.positions} positions in {stats.seconds['total']:.1f} s"
-    if heat_map.ssim_estimate is not None and not heat_map.exact:
+    if heat_map.ssim_estimate is not None:
         cost += f", approximate: SSIM {heat_map.ssim_estimate:.2f} expected"
     check = "" if heat_map.checked is None else f"; {checked(*heat_map.checked)}"
     return "\n".join([*lines, f"{cost}; {compared(stats.speedup)}{check}"])

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdb.errors import ExecutionError
-from kdb.results import frames, npz
+from kdb.results import frames, npz, soundness
 from kdb.results.compare import Comparison, Difference, compared
 from kdb.results.files import FilePath, check_apart, file_format, write_result
 from kdb.results.pictures import captions, figure, pages
@@ -118,46 +118,10 @@ class HeatMap:
     stats: Stats
 
     def __post_init__(self) -> None:
-        cells = self.positions.shape[:-1]
         if self.evaluated is None:
             there = np.isfinite(self.values)
             object.__setattr__(self, "evaluated", there.all(axis=0) if self.has_class_axis else there)
-        for name, expected in (("evaluated", cells), ("error", self.values.shape)):
-            given = getattr(self, name)
-            if given is not None and given.shape != expected:
-                raise ValueError(f"{name} must have the shape {expected}, not {given.shape}")
-        if self.score not in get_args(Score):
-            raise ValueError(f"score must be one of {', '.join(get_args(Score))}, not {self.score!r}")
-        if self.checked is not None and not (self.checked[0] >= 0 and self.checked[1] >= 0):
-            raise ValueError(f"checked must be a number of positions and a ratio, not {self.checked}")
-        if not isinstance(self.notes, tuple) or not all(isinstance(each, str) for each in self.notes):
-            raise ValueError(f"notes must be a tuple of texts, not {self.notes!r}")
-        classes = self.values.shape[:1] if self.has_class_axis else ()
-        if self.values.dtype != np.float32 or self.values.shape != classes + cells:
-            raise ValueError(f"values {self.values.dtype}{self.values.shape} at positions {self.positions.shape}")
-        if self.positions.dtype != np.int64 or self.positions.ndim not in (2, 3) or self.positions.shape[-1] != 2:
-            raise ValueError(f"positions must be int64 [rows, cols, 2] or [n, 2], not {self.positions.shape}")
-        for name in ("baseline", "class_index", "label"):
-            if np.shape(getattr(self, name)) != classes:
-                raise ValueError(f"{name} must have the shape {classes} of the class axis: {getattr(self, name)!r}")
-        size, is_8_bit = self.image.shape, self.image.dtype == np.uint8
-        if len(size) != 3 or not (size[2] == 3 if is_8_bit else size[2] > 0 and self.image.dtype == np.float32):
-            raise ValueError(
-                f"the image must be uint8 [H, W, 3] or float32 [H, W, C], not {self.image.dtype}{self.image.shape}"
-            )
-        if np.shape(self.patch) != (2,) or min(self.patch) < 1:
-            raise ValueError(f"patch must be a height and a width from 1, not {self.patch}")
-        if np.any(self.positions < 0) or np.any(self.positions > np.subtract(self.image.shape[:2], self.patch)):
-            raise ValueError(f"patches of {self.patch} extend beyond the image of {self.image.shape[:2]}")
-        if np.shape(self.source_box) != (4,) or not np.isfinite(self.source_box).all() or min(self.source_box[2:]) <= 0:
-            raise ValueError(f"source_box must be y, x and a height and a width above 0, not {self.source_box}")
-        whole = all(isinstance(each, int | np.integer) for each in self.source_size)
-        if np.shape(self.source_size) != (2,) or not whole or min(self.source_size) < 1:
-            raise ValueError(f"source_size must be a height and a width from 1, not {self.source_size}")
-        if self.fill is not None:
-            sizes = ((1, 1), tuple(self.patch), size[:2])
-            if self.fill.dtype != np.float32 or self.fill.shape not in [(*each, size[2]) for each in sizes]:
-                raise ValueError(f"fill must be float32 of one colour, the patch or the image, not {self.fill.shape}")
+        soundness.check(self, get_args(Score))
 
     @property
     def picture(self) -> NDArray[np.uint8]:

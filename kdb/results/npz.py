@@ -72,7 +72,9 @@ def read(path: FilePath, kind: type[T], stats: type[Any]) -> T:
         with zipfile.ZipFile(path) as archive:
             arrays = _arrays(archive)
         if "format" not in arrays:
-            raise _NoMap("it has no 'format'")
+            two = "query" in arrays and arrays["query"].shape == (2,)
+            of_two = "; it is the difference of two maps, which numpy.load reads" if two else ""
+            raise _NoMap(f"it has no 'format'{of_two}")
         _check_kind("format", arrays["format"])
         if (found := int(arrays.pop("format"))) > FORMAT:
             raise ExecutionError(f"{name!r} was written by a newer kdb (format {found}; this one reads up to {FORMAT})")

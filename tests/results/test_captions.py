@@ -120,7 +120,7 @@ def test_the_fill_is_that_of_the_query(query: str, fill: str) -> None:
 def test_a_map_of_given_positions_has_no_stride() -> None:
     hm = small()
     at = replace(hm, positions=hm.positions.reshape(-1, 2), values=hm.values.reshape(-1), evaluated=None, stride=None)
-    assert captions.facts(at)["Stride"] == "none, AT positions"
+    assert captions.facts(at)["Stride"] == "none (AT positions)"
     assert captions.facts(replace(hm, stride=(1, 2)))["Stride"] == "1 x 2"
 
 

@@ -136,7 +136,7 @@ def heat_maps(draw: st.DrawFn) -> HeatMap:
         query=draw(TEXT),
         exact=draw(st.booleans()),
         complete=draw(st.booleans()),
-        checked=draw(st.none() | st.tuples(st.integers(0, 99), st.floats(0, allow_nan=False))),
+        checked=draw(st.none() | st.tuples(st.integers(0, len(positions)), st.floats(0, allow_nan=False))),
         fill=draw(st.none() | hnp.arrays(np.float32, (*cover, channels or 3), elements=levels)),
         provenance=draw(st.none() | st.just(PROVENANCE)),
         notes=tuple(draw(st.lists(TEXT, max_size=3))),
@@ -237,6 +237,33 @@ def test_repr_tells_what_matters() -> None:
 )
 def test_contradicting_shapes_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
+        replace(small(), **wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"values": np.full((3, 4), np.inf, np.float32)}, "infinite"),
+        ({"values": np.full((3, 4), np.nan, np.float32)}, "no score at positions"),
+        ({"evaluated": np.zeros((3, 4), bool)}, "scores that were not evaluated"),
+        ({"error": np.ones((3, 4), np.float32)}, "how far off"),
+        ({"exact": False, "error": -np.ones((3, 4), np.float32)}, "error must be"),
+        ({"ssim_estimate": 0.9}, "how far off"),
+        ({"exact": False, "ssim_estimate": 1.5}, "from -1 to 1"),
+        ({"baseline": math.nan}, "baseline must be finite"),
+        ({"class_index": -1}, "class_index"),
+        ({"stride": (0, 0)}, "stride"),
+        ({"patch": (4, 0)}, "patch"),
+        ({"checked": (10**300, 0.1)}, "checked"),
+        ({"checked": (6, math.nan)}, "checked"),
+        ({"image": np.full((8, 10, 3), np.nan, np.float32)}, "image"),
+        ({"fill": np.full((1, 1, 3), np.inf, np.float32)}, "fill"),
+        ({"score": "odds"}, "score"),
+    ],
+)
+def test_what_no_map_has_is_refused(wrong: dict[str, Any], said: str) -> None:
+    """A file from a stranger may say anything; small() is exact, and of twelve positions."""
+    with pytest.raises(ValueError, match=said):
         replace(small(), **wrong)
 
 

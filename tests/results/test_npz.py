@@ -51,6 +51,7 @@ FOREIGN: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "or is damaged"),
     "text": (b"not a zip", "or is damaged"),
     "npy": (_npy(), "or is damaged"),
+    "a difference": (_npz(query=["OCCLUDE a", "OCCLUDE b"]), "the difference of two maps"),
     "one array": (_npz(values=np.zeros(3)), "no 'format'"),
     "format alone": (_npz(format=1), "no 'values'"),
     "objects": (_npz(format=np.array({"a": 1}, dtype=object)), "'format' is of object"),

@@ -51,7 +51,7 @@ def facts(heat_map: HeatMap) -> dict[str, str]:
         "Score": heat_map.score,
         "Unmodified": "; ".join(f"{baseline:.6g}" for baseline in baselines),
         "Patch": "{} x {}".format(*heat_map.patch),
-        "Stride": "none, AT positions" if heat_map.stride is None else _size(heat_map.stride),
+        "Stride": "none (AT positions)" if heat_map.stride is None else _size(heat_map.stride),
         "Fill": _fill(heat_map.query),
         "Exact": str(heat_map.exact).lower(),
         "Complete": str(heat_map.complete).lower(),

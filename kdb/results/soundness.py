@@ -1,0 +1,101 @@
+"""What must hold of a heat map, whether kdb has made it or a file from a stranger says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from kdb.results.maps import HeatMap
+
+
+def check(heat_map: HeatMap, scores: tuple[str, ...]) -> None:
+    """Raise ValueError, which names what is wrong, for fields that no map has, or not together.
+
+    ``scores`` are the kinds of score that there are.
+    """
+    for each in (_arrays, _by_class, _places, _facts):
+        for text in each(heat_map):
+            raise ValueError(text)
+    if heat_map.score not in scores:
+        raise ValueError(f"score must be one of {', '.join(scores)}, not {heat_map.score!r}")
+
+
+def _arrays(given: HeatMap) -> Iterator[str]:
+    """Types and shapes, and that values are there where they were evaluated."""
+    cells, size = given.positions.shape[:-1], given.image.shape
+    classes = given.values.shape[:1] if given.has_class_axis else ()
+    if given.values.dtype != np.float32 or given.values.shape != classes + cells:
+        yield f"values {given.values.dtype}{given.values.shape} at positions {given.positions.shape}"
+    if given.positions.dtype != np.int64 or given.positions.ndim not in (2, 3) or given.positions.shape[-1] != 2:
+        yield f"positions must be int64 [rows, cols, 2] or [n, 2], not {given.positions.shape}"
+    for name, expected in (("evaluated", cells), ("error", given.values.shape)):
+        array = getattr(given, name)
+        if array is not None and array.shape != expected:
+            yield f"{name} must have the shape {expected}, not {array.shape}"
+    is_8_bit = given.image.dtype == np.uint8
+    if len(size) != 3 or not (size[2] == 3 if is_8_bit else size[2] > 0 and given.image.dtype == np.float32):
+        yield f"the image must be uint8 [H, W, 3] or float32 [H, W, C], not {given.image.dtype}{size}"
+    if not np.isfinite(given.image).all():
+        yield "the image has values that are NaN or infinite"
+    if np.isinf(given.values).any():
+        yield "it has scores that are infinite"
+    there = ~np.isnan(given.values)
+    there = np.asarray(there.all(axis=0)) if given.has_class_axis else there
+    if (given.evaluated & ~there).any():
+        yield "it has no score at positions that were evaluated"
+    if given.exact and (there & ~given.evaluated).any():
+        yield "it is exact, and has scores that were not evaluated"
+
+
+def _by_class(given: HeatMap) -> Iterator[str]:
+    """The class axis, and what belongs to each class."""
+    classes = given.values.shape[:1] if given.has_class_axis else ()
+    for name in ("baseline", "class_index", "label"):
+        if np.shape(getattr(given, name)) != classes:
+            yield f"{name} must have the shape {classes} of the class axis: {getattr(given, name)!r}"
+    if not np.isfinite(given.baseline).all():
+        yield f"baseline must be finite, not {given.baseline}"
+    if np.any(np.less(given.class_index, 0)):
+        yield f"class_index must be from 0, not {given.class_index}"
+
+
+def _places(given: HeatMap) -> Iterator[str]:
+    """Patch, stride, positions, fill and the part of the source, in pixels."""
+    size = given.image.shape
+    pairs = {"patch": given.patch, "source_size": given.source_size}
+    pairs |= {} if given.stride is None else {"stride": given.stride}
+    for name, pair in pairs.items():
+        whole = np.shape(pair) == (2,) and all(isinstance(each, int | np.integer) for each in pair)
+        if not whole or min(pair) < 1:
+            yield f"{name} must be two whole numbers from 1, for height and width, not {pair}"
+    if np.any(given.positions < 0) or np.any(given.positions > np.subtract(size[:2], given.patch)):
+        yield f"patches of {given.patch} extend beyond the image of {size[:2]}"
+    box = given.source_box
+    if np.shape(box) != (4,) or not np.isfinite(box).all() or min(box[2:]) <= 0:
+        yield f"source_box must be y, x and a height and a width above 0, not {box}"
+    if given.fill is not None:
+        sizes = [(*each, size[2]) for each in ((1, 1), tuple(given.patch), size[:2])]
+        if given.fill.dtype != np.float32 or given.fill.shape not in sizes:
+            yield f"fill must be float32 of one colour, the patch or the image, not {given.fill.shape}"
+        if not np.isfinite(given.fill).all():
+            yield "the fill has values that are NaN or infinite"
+
+
+def _facts(given: HeatMap) -> Iterator[str]:
+    """What the map says of its own quality, and its notes."""
+    unsure = given.error is not None and bool(np.any(given.error != 0))
+    if given.exact and (unsure or given.ssim_estimate not in (None, 1)):
+        yield "it is exact, and says of its scores how far off they may be"
+    if given.error is not None and np.any(given.error < 0):
+        yield "error must be from 0"
+    if given.ssim_estimate is not None and not -1 <= given.ssim_estimate <= 1:
+        yield f"ssim_estimate must be from -1 to 1, not {given.ssim_estimate}"
+    if given.checked is not None:
+        positions, worst = given.checked
+        if not (0 <= positions <= given.evaluated.size and worst >= 0):
+            yield f"checked must be a number of the map's positions and a ratio, not {given.checked}"
+    if not isinstance(given.notes, tuple) or not all(isinstance(each, str) for each in given.notes):
+        yield f"notes must be a tuple of texts, not {given.notes!r}"
