@@ -36,6 +36,8 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM")
 _SAMPLES, _DEPTHS = (1, 3), (1, 8, 16, 32)
 """Numbers a pixel, and bits a number, of DICOM files."""
 
+FEWER_BITS = (8, 10, 12, 14)
+"""How many bits values may have that are kept in 16."""
 _BITS = 258  # TIFF's tag BitsPerSample
 # warnings.catch_warnings swaps a list that the whole process shares: two threads must not interleave
 _WARNINGS = ProcessLock()
@@ -202,11 +204,11 @@ def _of_floats(values: npt.NDArray[Any]) -> SourceImage:
 def _of_fewer_bits(values: npt.NDArray[Any]) -> tuple[str, ...]:
     """A note where 16-bit ``values`` use fewer bits than they have, as those of cameras and scanners do."""
     most = int(values.max())
-    if not 0 < most < 4096:
+    bits = next((each for each in FEWER_BITS if most < 2**each), None)
+    if bits is None or most == 0:
         return ()
-    bits = 8 if most < 256 else 12
     remedy = "give them as uint8" if bits == 8 else f"give the array divided by {2**bits - 1}, as floats"
-    return (f"its 16-bit values reach only {most} of 65535: it is nearly black; if they are of {bits} bits, {remedy}",)
+    return (f"its 16-bit values reach only {most} of 65535: it is dark; if they are of {bits} bits, {remedy}",)
 
 
 def _from_file(path: str | Path) -> SourceImage:
@@ -336,7 +338,10 @@ def _from_dicom(path: str | Path) -> SourceImage:
         pydicom = import_module("pydicom")
     except ImportError as error:
         raise ExecutionError(f"cannot read '{path}': DICOM files need pydicom; pip install pydicom") from error
-    syntax = pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID")
+    try:
+        syntax = pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID")
+    except pydicom.errors.InvalidDicomError:
+        raise ValueError("it is no DICOM file, or one without the header that says how it is stored") from None
     if syntax == pydicom.uid.DeflatedExplicitVRLittleEndian:  # reading it would unpack it, to any size
         raise ValueError("it is compressed as a whole, by a deflated transfer syntax; save it with another one")
     data = pydicom.dcmread(path)
@@ -362,7 +367,10 @@ def _has_window(data: Any) -> bool:
 
 
 def _check_dicom(data: Any) -> None:
-    """Raise ValueError for a file of several frames, or one that declares more than an image can have."""
+    """Raise ValueError for a file without an image, of several frames, or one that declares more than one can have."""
+    if "Rows" not in data:
+        kind = getattr(data.get("SOPClassUID"), "name", "")
+        raise ValueError(f"it has no image{f', but is of the kind {kind}' if kind else ''}")
     if (frames := int(data.get("NumberOfFrames") or 1)) > 1:
         raise ValueError(f"it has {frames} frames; a file with one is expected")
     rows, columns = (int(data.get(side) or 0) for side in ("Rows", "Columns"))

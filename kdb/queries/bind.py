@@ -17,7 +17,7 @@ from kdb.language.arguments import Arguments
 from kdb.models.catalog import Catalog, TracedModel
 from kdb.planner.permissions import Permissions
 from kdb.queries import clauses
-from kdb.queries.fill import Cover, check_fill, check_units, cover, is_uniform
+from kdb.queries.fill import Cover, check_fill, check_units, cover, far_off, is_uniform
 from kdb.queries.positions import Selection, select
 from kdb.system.threads import checkpoint
 
@@ -98,7 +98,8 @@ class ImageQuery:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is assumed, or not as written: of the model, of the image, and of the query, each once."""
-        return _once(self.bound.traced.model.notes, self.prepared.notes, self.bound.selection.notes)
+        fill = far_off(self.cover, self.prepared.pixels) if self.prepared.floats else ()
+        return _once(self.bound.traced.model.notes, self.prepared.notes, self.bound.selection.notes, fill)
 
     def input(self) -> Pixels:
         """The network's input, float32 [H, W, C]."""

@@ -51,6 +51,16 @@ def check_units(fill: syntax.Fill, floats: bool, arguments: Arguments) -> None:
         raise ClauseError(f"{{FILL}} takes a number from 0 to 255 for this image; not {fill.args[0]:g}")
 
 
+def far_off(cover: Cover, image: FloatArray) -> tuple[str, ...]:
+    """A note where what covers an ``image`` of floats lies beyond its values by more than their range."""
+    low, high = float(image.min()), float(image.max())
+    least, most = float(cover.pixels.min()), float(cover.pixels.max())
+    if low - (high - low) <= least and most <= high + (high - low):
+        return ()
+    fill = f"{least:g}" if least == most else f"{least:g} to {most:g}"
+    return (f"the patch, {fill}, is far from the image's values, which are {low:g} to {high:g}",)
+
+
 def is_uniform(fill: syntax.Fill) -> bool:
     """Whether the patch is of one colour for every image and any value of the parameters."""
     return fill.kind != "blur" and fill.parameter is None

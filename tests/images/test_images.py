@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageFile, ImageOps
+from pydicom.data import get_testdata_file
 
 from kdb.errors import BindError, ExecutionError
 from kdb.images.reading import FORMATS, SourceImage, expand_sources, load_image
@@ -419,6 +420,22 @@ def test_dicom_that_declares_too_much(folder: Path, tags: dict[str, object], sai
     dicom(folder / "declares.dcm", tags)
     with pytest.raises(ExecutionError, match=said):
         load_image(folder / "declares.dcm")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("rtplan.dcm", "no image, but is of the kind RT Plan Storage"),
+        ("test-SR.dcm", "no image, but is of the kind .* SR Storage"),
+        ("no_meta.dcm", "no DICOM file, or one without the header"),
+    ],
+)
+def test_dicom_that_is_no_image(name: str, said: str) -> None:
+    """Of the files that pydicom is tested with."""
+    path = get_testdata_file(name, download=False)
+    assert isinstance(path, str)
+    with pytest.raises(ExecutionError, match=said):
+        load_image(path)
 
 
 def test_dicom_that_unpacks_to_anything(folder: Path) -> None:

@@ -28,7 +28,7 @@ MODEL = (
     "mean 0 and std 1 are assumed, since neither the model nor an option says how its images are normalised; give "
     "mean = and std ="
 )
-BITS = "its 16-bit values reach only 255 of 65535: it is nearly black; if they are of 8 bits, give them as uint8"
+BITS = "its 16-bit values reach only 255 of 65535: it is dark; if they are of 8 bits, give them as uint8"
 BOX = "WITHIN box(0, 0, 100, 20) leaves the input of 24 x 32, and is cut off there"
 STRIDE = "STRIDE 40 leaves the input of 24 x 32: there is one position on that axis"
 
@@ -60,6 +60,23 @@ def test_they_are_the_model_s_then_the_image_s_then_the_query_s_each_once(db: kd
     assert hm.notes == (MODEL, BITS, STRIDE, BOX)
     assert db.execute(query.format("told"), {"image": IMAGE.astype(np.uint16)}).notes == (BITS, STRIDE, BOX)
     assert db.execute("OCCLUDE $image WITH patch(8, 8) USING told", {"image": IMAGE}).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("fill", "far"),
+    [
+        ("", False),
+        ("FILL -1000", False),
+        ("FILL 0", False),
+        ("FILL mean", False),
+        ("FILL 1e5", True),
+        ("FILL $p", True),
+    ],
+)
+def test_a_fill_far_from_an_image_of_floats_is_noted(db: kdb.Session, fill: str, far: bool) -> None:
+    given = {"scan": SCAN, "p": np.full((8, 8), -1e4, np.float32)}
+    notes = db.execute(f"OCCLUDE $scan WITH patch(8, 8) {fill} STRIDE 8 USING bare", given).notes
+    assert any("is far from the image's values" in note for note in notes) == far
 
 
 def test_where_they_are_seen(db: kdb.Session, tmp_path: Path) -> None:
