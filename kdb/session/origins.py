@@ -16,7 +16,7 @@ SHOWN = 16
 """Hexadecimal digits shown of a digest."""
 SAME_FILL = 1e-3
 """Levels of 255 by which fills may differ: another version of scipy may blur with other rounding."""
-THE_COPY = "the copy in the file"
+THE_COPY, NOT_THERE = "the copy in the file", "not in the file"
 
 
 def rows(saved: HeatMap, made: HeatMap, found: Found | None, fill_given: bool) -> Iterator[Row]:
@@ -25,17 +25,23 @@ def rows(saved: HeatMap, made: HeatMap, found: Found | None, fill_given: bool) -
     ``fill_given`` says that what covers the image was told anew, by the query or a parameter, and not by the file.
     """
     yield _harmless("kdb", saved.version, made.version)
-    if saved.provenance is not None and made.provenance is not None:
+    if saved.provenance is None or made.provenance is None:
+        yield "provenance", NOT_THERE, None, None
+    else:
         yield _versions(saved.provenance, made.provenance)
+        yield _harmless("device", *(_device(each) for each in (saved.provenance, made.provenance)))
+        yield "date", saved.provenance.date, made.provenance.date, None
     yield _harmless("model", saved.model, made.model)
     yield from _model(saved, made)
     if saved.provenance is not None and made.provenance is not None:
-        yield from _source(saved.provenance, made.provenance)
+        yield _source(saved.provenance, made.provenance)
     yield _image(saved, made, found)
     yield _place(saved, made, found)
     if saved.fill is not None and made.fill is not None:
         same = _alike(saved.fill, made.fill) if fill_given else None
         yield "fill", _cover(saved.fill), _cover(made.fill) if fill_given else THE_COPY, same
+    if saved.notes or made.notes:
+        yield _harmless("notes", *("; ".join(each.notes) for each in (saved, made)))
 
 
 def same_classes(saved: HeatMap, made: HeatMap) -> bool | None:
@@ -75,19 +81,25 @@ def _versions(saved: Provenance, made: Provenance) -> Row:
     return _harmless("versions", *shown)
 
 
+def _device(provenance: Provenance) -> str:
+    """What computed the map, which may round otherwise."""
+    threads = f"{provenance.threads} thread{'' if provenance.threads == 1 else 's'}"
+    return f"{provenance.device}, {threads}, {provenance.precision}"
+
+
 def _model(saved: HeatMap, made: HeatMap) -> Iterator[Row]:
     """The identity of the model, and what it is made of, where both maps say that.
 
     Another version of kdb or torch may write the same model as another graph, which is no difference by itself.
     """
     same: bool | None = saved.model_identity == made.model_identity
-    digests = [each.model_identity[:SHOWN] for each in (saved, made)]
+    digests = _digests(saved.model_identity, made.model_identity)
     before, now = saved.provenance, made.provenance
     if before is None or now is None:
         yield "identity", *digests, same
         return
     agree: dict[str, bool | None] = {part: before.parts[part] == now.parts[part] for part in PARTS}
-    shown = {part: [each.parts[part][:SHOWN] for each in (before, now)] for part in PARTS}
+    shown = {part: _digests(before.parts[part], now.parts[part]) for part in PARTS}
     if not agree["graph"] and any(before.versions.get(name) != now.versions.get(name) for name in ("kdb", "torch")):
         agree["graph"] = None
     if not before.parts["labels"]:
@@ -108,11 +120,21 @@ def _settings(provenance: Provenance, names: Sequence[str]) -> str:
     return ", ".join(f"{name} = {provenance.preprocessing.get(name)}" for name in names)
 
 
-def _source(saved: Provenance, made: Provenance) -> Iterator[Row]:
+def _digests(*given: str) -> list[str]:
+    """The beginnings of two digests, or the whole where these do not tell them apart."""
+    shown = [digest[:SHOWN] for digest in given]
+    return list(given) if shown[0] == shown[1] and given[0] != given[1] else shown
+
+
+def _source(saved: Provenance, made: Provenance) -> Row:
     """What the image was read from; other bytes may have the same pixels, which another row compares."""
-    if saved.source_sha256 is not None and made.source_sha256 is not None:
-        shown = (f"{each.source_of} {(each.source_sha256 or '')[:SHOWN]}" for each in (saved, made))
-        yield _harmless("source", *shown)
+    before, now = saved.source_sha256, made.source_sha256
+    digests = _digests(before or "", now or "")
+    if before is None:
+        return "source", NOT_THERE, None if now is None else f"{made.source_of} {digests[1]}", None
+    if now is None:
+        return "source", f"{saved.source_of} {digests[0]}", THE_COPY, None
+    return _harmless("source", f"{saved.source_of} {digests[0]}", f"{made.source_of} {digests[1]}")
 
 
 def _image(saved: HeatMap, made: HeatMap, found: Found | None) -> Row:

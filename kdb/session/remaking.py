@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kdb.errors import BindError, ParseError, UnknownName
+from kdb.errors import BindError, ParseError, UnknownName, did_you_mean
 from kdb.images import reading as images
 from kdb.images.preprocessing import Prepared
 from kdb.language import syntax
@@ -35,13 +35,16 @@ def of_file(environment: Environment, statement: syntax.VerifyFile, call: Call) 
     Raises ExecutionError for a file that is no heat map, BindError where it does not say enough to make the map again.
     """
     saved = HeatMap.load(environment.root.path(statement.path))
-    query, arguments = _as_saved(saved, statement, call.arguments)
+    written = _written(saved, statement.path)
+    unused = _unused(written, statement, call.arguments)
+    query, arguments = _as_saved(saved, written, statement, call.arguments)
     found = _image(saved, query, arguments, environment)
     source = None if found is None else found[1]()  # before the model, which takes longer to fail
     bound = _bound(Binder(environment), query, arguments, statement)
     again = _stored(saved, bound, statement.path) if source is None else bound.on(source, saved.source)
     made = evaluation.run(environment.engine, again, call.on_progress).heat_map
     rows: list[Row] = [
+        *([("parameters", None, f"not used: {', '.join(unused)}", None)] if unused else []),
         *origins.rows(saved, made, found, FILL not in arguments.named),
         ("class", *map(_classes, (saved, made)), origins.same_classes(saved, made)),
         ("score", saved.score, made.score, _same(saved, made, "score")),
@@ -59,18 +62,39 @@ def of_file(environment: Environment, statement: syntax.VerifyFile, call: Call) 
     return Verification(("field", "saved", "now", "agrees"), tuple(rows), (line, saved.query))
 
 
-def _as_saved(saved: HeatMap, statement: syntax.VerifyFile, arguments: Arguments) -> tuple[syntax.Occlude, Arguments]:
-    """The query of a saved map and what its parameters are; raises BindError where one cannot be known.
-
-    Positions, classes, masks and fills that are not given are those of the map.
-    """
-    path = statement.path
+def _written(saved: HeatMap, path: str) -> syntax.Occlude:
+    """The query of a saved map; raises BindError for one that cannot be run."""
     try:
         query = parse_one(saved.query)
     except ParseError as error:
         raise BindError(f"the query of the map in '{path}' is none that this kdb reads: {error}") from None
     if not isinstance(query, syntax.Occlude):
         raise BindError(f"the map in '{path}' was not made by a query that can be run again: {saved.query}")
+    return query
+
+
+def _unused(query: syntax.Occlude, statement: syntax.VerifyFile, arguments: Arguments) -> list[str]:
+    """The parameters given that nothing takes; raises BindError where one looks like one of ``query`` that is missing.
+
+    Other statements of a script may take them.
+    """
+    path, taken = statement.path, {each.name or "" for each in syntax.parameters((query, statement))}
+    taken |= {query.source.text} if isinstance(query.source, syntax.Name) else set()
+    unused = [name for name in arguments.named if name not in taken]
+    for name in unused:
+        if hint := did_you_mean(name, taken - arguments.named.keys()):
+            raise BindError(f"the query of the map in '{path}' has no parameter ${name}{hint}")
+    return [f"${name}" for name in unused]
+
+
+def _as_saved(
+    saved: HeatMap, query: syntax.Occlude, statement: syntax.VerifyFile, arguments: Arguments
+) -> tuple[syntax.Occlude, Arguments]:
+    """The ``query`` of a saved map and what its parameters are; raises BindError where one cannot be known.
+
+    Positions, classes, masks and fills that are not given are those of the map.
+    """
+    path = statement.path
 
     def known(part: object) -> bool:
         return all(each.name in arguments.named for each in syntax.parameters(part))
@@ -218,12 +242,17 @@ def _there(heat_map: HeatMap) -> npt.NDArray[np.bool_]:
     return np.asarray(np.isfinite(heat_map.by_class()[0]).all(axis=0))
 
 
-def _same_positions(saved: HeatMap, made: HeatMap) -> bool:
-    """Whether both maps are of the same positions; of a partial one, those that it lacks may be any."""
+def _same_positions(saved: HeatMap, made: HeatMap) -> bool | None:
+    """Whether both maps are of the same positions; of a partial one, those that it lacks may be any.
+
+    None where others were evaluated, as a sampled map may do.
+    """
     if not np.array_equal(saved.positions, made.positions):
         return False
     before, now = _there(saved), _there(made)
-    return np.array_equal(before, now if saved.complete else now & before)
+    if not np.array_equal(before, now if saved.complete else now & before):
+        return False
+    return True if np.array_equal(saved.evaluated.reshape(-1), made.evaluated.reshape(-1) & before) else None
 
 
 def _count(heat_map: HeatMap) -> str:

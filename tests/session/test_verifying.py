@@ -206,12 +206,12 @@ class TestAFile:
         assert found.agrees and found.columns == ("field", "saved", "now", "agrees")
         rows = fields(found)
         assert set(rows) == {
-            "kdb", "versions", "model", "identity", "graph", "weights", "preprocessing", "labels", "source", "image",
-            "place",
-            "fill", "class", "score", "patch", "stride", "positions", "baseline", "values",
+            "kdb", "versions", "device", "date", "model",
+            "identity", "graph", "weights", "preprocessing", "labels",
+            "source", "image", "place", "fill", "class", "score", "patch", "stride", "positions", "baseline", "values",
             "exact", "checked",
         }  # fmt: skip
-        assert all(agrees is True for field, (_, _, agrees) in rows.items() if field != "checked")
+        assert all(agrees is True for field, (_, _, agrees) in rows.items() if field not in ("checked", "date"))
         assert rows["class"] == ("dog (1)", "dog (1)", True) and rows["image"] == ("img", "img", True)
         assert str(found).startswith("agrees\n")
 
@@ -251,6 +251,15 @@ class TestAFile:
         )
         with pytest.raises(BindError, match="a map is of one image; cat are 2"):
             db.execute("VERIFY 'map.npz'", {"cat": [img, img]})
+
+    def test_a_parameter_that_nothing_takes_is_said_and_a_misspelled_one_refused(
+        self, db: Session, img: np.ndarray, path: str
+    ) -> None:
+        with pytest.raises(BindError, match=r"'map.npz' has no parameter \$imgg; did you mean 'img'"):
+            db.execute(f"VERIFY '{path}'", {"imgg": img})
+        for given in ({"img": img, "imgg": img}, {"other": img}):
+            found = run(db, f"VERIFY '{path}'", given)
+            assert found.agrees and fields(found)["parameters"][1:] == (f"not used: ${list(given)[-1]}", None)
 
     def test_another_model_differs_and_says_in_what(self, path: str) -> None:
         other, changed = kdb.connect(), network()
@@ -428,6 +437,39 @@ class TestWhatDiffers:
         found = run(db, "VERIFY 'map.npz'")
         assert found.agrees and fields(found)["source"][-1] is None and fields(found)["image"][-1] is True
 
+    def test_what_a_file_does_not_say_of_its_image(self, db: Session, img: np.ndarray, path: str) -> None:
+        whole = HeatMap.load(path)
+        assert whole.provenance is not None
+        replace(whole, provenance=replace(whole.provenance, source_of=None, source_sha256=None)).save("silent.npz")
+        found = run(db, "VERIFY 'silent.npz'", {"img": img})
+        assert found.agrees and fields(found)["source"][::2] == ("not in the file", None)
+        assert fields(run(db, f"VERIFY '{path}'"))["source"][1:] == ("the copy in the file", None)
+
+    def test_another_device_and_other_notes(self, db: Session, path: str) -> None:
+        whole = HeatMap.load(path)
+        assert whole.provenance is not None
+        changed = replace(whole.provenance, device="some GPU", threads=3, precision="tf32")
+        replace(whole, provenance=changed, notes=("the patch is pink",)).save("other.npz")
+        found = run(db, "VERIFY 'other.npz'")
+        assert found.agrees and fields(found)["notes"] == ("the patch is pink", "", None)
+        assert fields(found)["device"][0] == "some GPU, 3 threads, tf32" and fields(found)["device"][-1] is None
+
+    def test_digests_that_begin_alike_are_shown_whole(self, db: Session, path: str) -> None:
+        whole = HeatMap.load(path)
+        assert whole.provenance is not None
+        weights = whole.provenance.parts["weights"]
+        parts = {**whole.provenance.parts, "weights": weights[:-1] + ("1" if weights[-1] == "0" else "0")}
+        replace(whole, provenance=replace(whole.provenance, parts=parts)).save("other.npz")
+        assert fields(run(db, "VERIFY 'other.npz'"))["weights"] == (parts["weights"], weights, False)
+
+    def test_other_positions_evaluated(self, db: Session, img: np.ndarray) -> None:
+        db.execute(f"{QUERY} APPROXIMATE TO SSIM 0.6 INTO 'map.npz'", {"img": img})
+        whole = HeatMap.load("map.npz")
+        evaluated = whole.evaluated.copy()
+        evaluated[tuple(np.argwhere(evaluated)[0])] = False
+        replace(whole, evaluated=evaluated).save("map.npz")
+        assert fields(run(db, "VERIFY 'map.npz'"))["positions"][-1] is None
+
     def test_other_labels(self, module: nn.Module, path: str) -> None:
         swapped = self.session(module, labels=["dog", "cat", "cow", "crane"])
         assert self.differing(run(swapped, f"VERIFY '{path}'")) == ["labels", "class"]
@@ -553,4 +595,5 @@ class TestWhatDiffers:
         found = run(db, "VERIFY 'map.npz'", {"img": wide})
         assert found.agrees and fields(found)["image"][-1] is True
         assert not {"fill", "versions", "weights", "source"} & {*fields(found)}
+        assert fields(found)["provenance"] == ("not in the file", None, None)
         assert self.differing(run(db, "VERIFY 'map.npz'", {"img": wide[::-1]}))[0] == "image"
