@@ -298,8 +298,6 @@ def _opposite_byte_order(picture: ImageFile.ImageFile) -> list[Any] | None:
 
 def _from_wide_picture(high: Image.Image, low: Image.Image) -> SourceImage:
     """A picture with 16-bit colour, from its high and its low bytes."""
-    high.load()
-    low.load()
     values = np.asarray(high).astype(np.float32) * 256 + np.asarray(low)
     key = high.info.get("transparency")
     if values.shape[2] == 4:

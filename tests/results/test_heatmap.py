@@ -267,6 +267,15 @@ def test_what_no_map_has_is_refused(wrong: dict[str, Any], said: str) -> None:
         replace(small(), **wrong)
 
 
+def test_the_map_lies_on_the_image_pixel_for_pixel() -> None:
+    """From the first pixel's edge to the last one's, y downwards; the image grey from black to white."""
+    hm = small()
+    for ax in (hm.plot().axes[0], several(2).plot().axes[0]):
+        image, overlay = ax.images
+        assert tuple(image.get_extent()) == tuple(overlay.get_extent()) == (0, 10, 8, 0)
+        assert image.get_clim() == (0, 1) and image.get_cmap().name == "gray"
+
+
 @pytest.mark.parametrize(("naive", "executed", "expected"), [(900, 300, 3.0), (0, 0, 1.0), (900, 0, math.inf)])
 def test_speedup_counts_multiply_adds(naive: int, executed: int, expected: float) -> None:
     assert replace(STATS, naive_macs=naive, executed_macs=executed).speedup == expected

@@ -15,7 +15,7 @@ import pytest
 from kdb.errors import ExecutionError
 from kdb.results import npz
 from kdb.results.maps import HeatMap
-from tests.results.test_heatmap import _npz, saved, small
+from tests.results.test_heatmap import _npz, heat_map, saved, small
 
 
 def _npy() -> bytes:
@@ -110,6 +110,20 @@ def test_a_file_that_unpacks_to_too_much_is_not_unpacked(tmp_path: Path, monkeyp
     monkeypatch.setattr(npz, "MAP_BYTES", 1 << 23)
     monkeypatch.setattr(np.lib.format, "read_array", lambda *_, **__: pytest.fail("an array is read"))
     with pytest.raises(ExecutionError, match="more than 8 MiB"):
+        HeatMap.load(path)
+
+
+def test_the_limit_is_of_the_bytes_that_the_arrays_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes for bytes: most of the file is the image, of 8 bits."""
+    path = tmp_path / "map.npz"
+    image = np.zeros((400, 400, 3), np.uint8)
+    heat_map(np.zeros(2), [(0, 0), (9, 9)], grid=(400, 400), patch=(4, 4), image=image).save(path)
+    with zipfile.ZipFile(path) as archive:
+        total = sum(member.file_size for member in archive.infolist())
+    monkeypatch.setattr(npz, "MAP_BYTES", total)
+    assert HeatMap.load(path).image.shape == image.shape
+    monkeypatch.setattr(npz, "MAP_BYTES", total - 1)
+    with pytest.raises(ExecutionError, match="more than 0 MiB"):
         HeatMap.load(path)
 
 
