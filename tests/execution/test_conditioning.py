@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 import kdb
 from kdb.frontends.torch_export import trace
-from kdb.planner.rules.conditioning import ill_conditioned
+from kdb.kernels.base import Instruction
+from kdb.planner.rules.conditioning import _least_of, ill_conditioned
 
 SIDE = 48
 
@@ -51,6 +52,31 @@ HARMLESS = {
     "square": lambda y: y**2,
     "layer norm of each cell": lambda y: over_channels(y, 1e-6),
 }
+
+
+@pytest.mark.parametrize(
+    ("program", "given", "least"),
+    [
+        ([("pow", (0, 2.0))], -np.inf, 0.0),
+        ([("pow", (0, 3.0))], -np.inf, -np.inf),
+        ([("pow", (0, 1.0))], -np.inf, -np.inf),
+        ([("pow", (0, 0.5))], -np.inf, None),
+        ([("pow", (0, 0.5))], 1.0, -np.inf),
+        ([("exp", (0,)), ("pow", (0, 1))], -np.inf, None),  # by a computed exponent, which may be any
+        ([("maximum", (0, 0.5)), ("log", (1,))], -np.inf, -np.inf),
+        ([("log", (0,))], -np.inf, None),
+        ([("div", (0, 0))], 0.0, None),
+        ([("div", (0, 2.0))], -np.inf, -np.inf),
+        ([("add", (0, 1.0)), ("mul", (1, 1))], 2.0, 0.0),
+        ([("add", (0, 1.0)), ("mul", (1, 3.0))], 2.0, 9.0),
+        ([("normalize", (0, 1e-12))], -np.inf, None),
+    ],
+)
+def test_the_least_that_a_program_gives(
+    program: list[tuple[str, tuple[int | float, ...]]], given: float, least: float | None
+) -> None:
+    """None where it takes a root, logarithm or quotient of what may come near zero."""
+    assert _least_of(tuple(Instruction(*each) for each in program), given) == least
 
 
 @pytest.mark.parametrize("name", NEAR_ZERO)

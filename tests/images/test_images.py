@@ -294,6 +294,7 @@ WINDOW = {"WindowCenter": 100, "WindowWidth": 201}
         (WINDOW, [255 * 0.0025, 255 * 0.5025, 255, 255]),
         ({**WINDOW, "RescaleSlope": 2, "RescaleIntercept": -100}, [0, 255 * 0.5025, 255, 255]),
         ({**WINDOW, "WindowWidth": 1}, [0, 255, 255, 255]),
+        ({"WindowCenter": 100.5, "WindowWidth": 1}, [0, 0, 255, 255]),  # up to the centre less a half all is black
         ({"WindowCenter": [100, 7], "WindowWidth": [200, 7], "VOILUTFunction": "LINEAR_EXACT"}, [0, 127.5, 255, 255]),
         ({**WINDOW, "WindowWidth": 400, "VOILUTFunction": "SIGMOID"}, [68.58, 127.5, 186.42, 224.60]),
     ],
