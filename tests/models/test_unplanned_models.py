@@ -40,7 +40,7 @@ class Unpooling(nn.Module):
 class Recurrent(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.convolution, self.rnn = nn.Conv2d(3, 4, 3, stride=2), nn.LSTM(4, 6, batch_first=True)
+        self.convolution, self.rnn = nn.Conv2d(3, 4, 3, stride=4), nn.LSTM(4, 6, batch_first=True)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.rnn(self.convolution(x).flatten(2).transpose(1, 2))[0][:, -1]
