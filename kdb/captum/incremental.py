@@ -17,7 +17,7 @@ from kdb.execution.engine import Engine
 from kdb.execution.occluder import Occluder, Work
 from kdb.execution.stages import Occlusion
 from kdb.execution.verification import Checked
-from kdb.geometry import IntArray, Size
+from kdb.geometry import IntArray
 from kdb.kernels.base import Array
 from kdb.models.traces import TracedModule, why_unsuitable, why_untraceable
 from kdb.system.allocation import retained
@@ -73,7 +73,7 @@ class _Patch:
 
     def __init__(self, windows: Windows, baseline: Tensor) -> None:
         self.windows, self.baseline = windows, baseline
-        self.size = Size(*windows.shape[1:])
+        self.size = tuple(windows.shape[1:])
         # A baseline that is the same everywhere is a patch of one colour; any other is an image behind the image.
         self.plain = bool((baseline == baseline[:, :, :1, :1]).all())
         self.uniform = self.plain and len(windows.starts[0]) == 1
