@@ -115,8 +115,9 @@ class Occluder:
             return None
         numbers, unmodified = found.reshape(len(found), -1), rows(viewed.baseline.astype(np.float64))
         # The maps of the occlusions one below the other.
+        places = np.tile(self._positions, (len(occlusions), 1))
         below = np.arange(len(occlusions)) * (int(self._positions[:, 0].max(initial=0)) + 1)
-        places = (self._positions + np.stack([below, 0 * below], axis=1)[:, None]).reshape(-1, 2)
+        places[:, 0] += np.repeat(below, n)
         ends = [int(batch[at]) for batch in self._planned.physical.logical.batches for at in (0, -1)]
         at = chosen(numbers, doubts.reshape(-1), count, settings["seed"], places, ends=ends)
 

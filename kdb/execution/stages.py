@@ -122,7 +122,7 @@ class DeltaStage:
         self._backend.memory.announce(chain((boxes, updates), placed.values(), self._derived(placed)))
         values = self._source_delta(boxes, updates)
         if logical.drop_null:
-            changed = (values != 0).any(axis=(1, 2, 3))
+            changed = (values != 0).any(axis=tuple(range(1, values.ndim)))
             if not changed.all():
                 batch, values = batch[changed], values[changed]
                 left = Boxes(boxes.origins[changed], boxes.extent)
