@@ -23,6 +23,7 @@ from kdb.frontends.check import agree
 from kdb.geometry import IntArray, Size
 from kdb.kernels.base import Array
 from kdb.operators.network import Network
+from kdb.planner.memory import Memory
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,11 @@ class Occluder:
     def work(self) -> Work:
         """Of all runs so far, and of making the views that these needed."""
         return Work(self._network.macs * self._finished, self._executed)
+
+    @property
+    def memory(self) -> Memory:
+        """What the plan takes."""
+        return self._planned.memory
 
     def view(self, image: Array, output: Tensor) -> ViewedImage:
         """Make or find the views of ``image``, float32 [H, W, C] as the network takes it.
