@@ -573,7 +573,7 @@ def test_work_by_axis_is_of_the_extents_alone(places: list[tuple[int, int]]) -> 
     work = work_by_axis(before)
     footprints = [before.geometry.footprints[node.name] for node in net.nodes[:4]]
     for axis in (0, 1):
-        each = [(f.y, f.x)[axis] for f in footprints if f is not None]
+        each = [f.spans[axis] for f in footprints if f is not None]
         lengths = np.array([spans.spread(spans.lengths) for spans in each]).T
         for one in range(len(places)):
             longer = (lengths >= lengths[one]).all(axis=1)

@@ -316,6 +316,7 @@ TRANSLATORS: dict[str, Translator] = {
     **{f"max_pool{rank}d_with_indices": _with_indices(_pooling(_max_pool)) for rank in (2, 3)},
     **{f"adaptive_max_pool{rank}d": _with_indices(_pooling(_adaptive_max_pool)) for rank in (2, 3)},
     **{f"avg_pool{rank}d": _pooling(_average_pool) for rank in (1, 2, 3)},
-    **{f"{name}adaptive_avg_pool{rank}d": _pooling(_adaptive_average_pool) for name in ("", "_") for rank in (1, 2, 3)},
+    **{f"adaptive_avg_pool{rank}d": _pooling(_adaptive_average_pool) for rank in (1, 2, 3)},
+    **{f"_adaptive_avg_pool{rank}d": _pooling(_adaptive_average_pool) for rank in (2, 3)},
     "constant_pad_nd": _pad,
 }

@@ -18,9 +18,6 @@ from kdb.operators.combine import Concatenate, Expand
 from kdb.operators.indexing import SelectCells
 from kdb.operators.pointwise import SelectChannels
 
-NEAREST = tuple(f"upsample_nearest{rank}d{overload}" for rank in (1, 2, 3) for overload in ("", ".vec"))
-"""Operators that copy the nearest cell."""
-
 
 def _concatenate(b: Builder, shape: Ints, parts: Sequence[Any], dim: int = 0) -> Traced:
     only_tensor(parts)
@@ -152,13 +149,30 @@ def _index(b: Builder, shape: Ints, x: Any, indices: Sequence[Any]) -> Traced:
     return x if [length(dim) for dim in x.dims] == list(shape) else _view(b, shape, x)
 
 
-def _nearest(operator: str) -> Translator:
-    """Nearest neighbours, whatever the ``operator`` takes to say how large the output is and how coordinates scale."""
-    packet, _, overload = operator.partition(".")
-    upsample = getattr(getattr(torch.ops.aten, packet), overload or "default")
+def _nearest(rank: int) -> Translator:
+    """By the output's ``size``, and the factors by which coordinates are scaled where they are not their quotient."""
+    upsample = getattr(torch.ops.aten, f"upsample_nearest{rank}d").default
 
-    def translate(b: Builder, shape: Ints, x: Traced, *arguments: Any) -> Traced:
-        return _copied(b, x, lambda numbers: upsample(numbers, *arguments))
+    def translate(
+        b: Builder,
+        shape: Ints,
+        x: Traced,
+        size: Ints,
+        first: float | None = None,
+        second: float | None = None,
+        third: float | None = None,
+    ) -> Traced:
+        return _copied(b, x, lambda numbers: upsample(numbers, size, *(first, second, third)[:rank]))
+
+    return translate
+
+
+def _nearest_vec(rank: int) -> Translator:
+    """By the output's ``size``, or by ``factors``, one an axis."""
+    upsample = getattr(torch.ops.aten, f"upsample_nearest{rank}d").vec
+
+    def translate(b: Builder, shape: Ints, x: Traced, size: Ints | None, factors: Sequence[float] | None) -> Traced:
+        return _copied(b, x, lambda numbers: upsample(numbers, size, factors))
 
     return translate
 
@@ -248,7 +262,8 @@ TRANSLATORS: dict[str, Translator] = {
     "index_select": _index_select,
     "index.Tensor": _index,
     "_unsafe_index.Tensor": _index,
-    **{name: _nearest(name) for name in NEAREST},
+    **{f"upsample_nearest{rank}d": _nearest(rank) for rank in (1, 2, 3)},
+    **{f"upsample_nearest{rank}d.vec": _nearest_vec(rank) for rank in (1, 2, 3)},
     "permute": _permute,
     "transpose.int": _transpose,
     "view": _view,
