@@ -9,7 +9,7 @@ STAMP = $(VENV)/installed
 BIN = $(VENV)/bin
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-benchmarks quick fuzz verify coverage robustness bench bench-approx gpu-check figures index style wheel clean
+.PHONY: demo test test-benchmarks quick fuzz verify coverage robustness bench bench-approx bench-axes gpu-check figures index style wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -44,6 +44,9 @@ bench: $(STAMP)
 
 bench-approx: $(STAMP)
 	$(BIN)/python -m benchmarks.approximate
+
+bench-axes: $(STAMP)
+	$(BIN)/python -m benchmarks.axes
 
 # On a machine with a GPU, in whatever environment has torch for CUDA and CuPy: nothing is installed.
 gpu-check:

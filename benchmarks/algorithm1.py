@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdb.execution.engine import Engine
-from kdb.geometry import Boxes, Size
+from kdb.geometry import Boxes
 from kdb.kernels.base import Program
 from kdb.operators.combine import Add, Concatenate
 from kdb.operators.convolution import Convolution
@@ -58,7 +58,7 @@ class Algorithm1:
 
         ``fill`` is the patch's normalised colour [C], ``patch`` (h, w) and ``positions`` int64 [n, 2] are in pixels.
         """
-        logical = self._engine.plan(self._network, positions, Size(*patch)).physical.logical
+        logical = self._engine.plan(self._network, positions, tuple(patch)).physical.logical
         network, device = logical.network, self._device
         with torch.inference_mode():
             views = self._views(network)
@@ -93,9 +93,10 @@ class Algorithm1:
         """The input with the operator's padding applied, for windows without padding."""
         operator = node.operator
         assert isinstance(operator, Convolution | MaxPool | AveragePool), "no other operator reads windows"
-        frames = Boxes.whole(1, node.shape.size).read_in(*operator.sliding.windows(operator.padding))
+        frames = Boxes.whole(1, node.shape.size).read_in(operator.sliding.windows(operator.padding))
         top, left = -int(frames.origins[0, 0]), -int(frames.origins[0, 1])
-        bottom, right = frames.extent.height - top - x.shape[2], frames.extent.width - left - x.shape[3]
+        height, width = frames.extent
+        bottom, right = height - top - x.shape[2], width - left - x.shape[3]
         return F.pad(x, (left, right, top, bottom), value=_outside(node))
 
     def _layer(
@@ -105,7 +106,7 @@ class Algorithm1:
         operator, inputs = node.operator, []
         for name in node.inputs:
             if isinstance(operator, Convolution | MaxPool | AveragePool):
-                frames = boxes.read_in(*operator.sliding.windows(operator.padding))
+                frames = boxes.read_in(operator.sliding.windows(operator.padding))
             elif isinstance(operator, GlobalMean | Flatten):
                 frames = Boxes.whole(len(boxes), network[name].shape.size)
             else:
@@ -132,8 +133,8 @@ class Algorithm1:
             return F.max_pool2d(x, operator.kernel, operator.stride, 0, operator.dilation)
         if isinstance(operator, AveragePool):
             sums = F.avg_pool2d(x, operator.kernel, operator.stride, divisor_override=1)
-            shape = network.input_shapes(node)[0]._replace(channels=1)
-            counts = torch.from_numpy(operator.divisors(shape).array[..., 0]).to(self._device)
+            size = network.input_shapes(node)[0].size
+            counts = torch.from_numpy(operator.divisors(size).array[..., 0]).to(self._device)
             return sums / _context(counts[None], None, boxes, 1.0)
         if isinstance(operator, Pointwise):
             return self._program(network, operator.program, x)
@@ -182,8 +183,8 @@ def _context(view: Tensor, update: Updated | None, frames: Boxes, outside: float
         contexts[i, :, y.start - top : y.stop - top, x.start - left : x.stop - left] = view[:, y, x]
         if update is not None:
             own_y, own_x = update.boxes.origins[i].tolist()
-            y = _overlap(top, height, own_y, update.boxes.extent.height)
-            x = _overlap(left, width, own_x, update.boxes.extent.width)
+            own_height, own_width = update.boxes.extent
+            y, x = _overlap(top, height, own_y, own_height), _overlap(left, width, own_x, own_width)
             if y.stop > y.start and x.stop > x.start:
                 part = update.values[i, :, y.start - own_y : y.stop - own_y, x.start - own_x : x.stop - own_x]
                 contexts[i, :, y.start - top : y.stop - top, x.start - left : x.stop - left] = part

@@ -28,7 +28,7 @@ from benchmarks.verify import DOCS, TRAINED, load, scattered
 from kdb.execution.engine import Engine, default_settings
 from kdb.execution.settings import cores
 from kdb.frontends.torch_export import trace
-from kdb.geometry import IntArray, Size
+from kdb.geometry import IntArray
 from kdb.language import syntax
 from kdb.operators.network import Network
 from kdb.planner.permissions import Permissions
@@ -53,7 +53,7 @@ THRESHOLDS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
 """Projective field thresholds, the paper's; without 1, which is exact."""
 TIMED = ("chelsea", "coffee", "rocket")
 """Photographs whose queries are timed."""
-PATCH, STRIDE = Size(16, 16), 4
+PATCH, STRIDE = (16, 16), 4
 FloatArray = NDArray[np.float64]
 
 

@@ -107,7 +107,9 @@ def typical_batch(plan: PhysicalPlan) -> IntArray:
 
     def macs(batch: IntArray) -> int:
         extents = ((step.node, boxes.extent) for step in steps if (boxes := logical.geometry.boxes(step.node, batch)))
-        each = (node.operator.macs(network.input_shapes(node), node.shape, extent.area) for node, extent in extents)
+        each = (
+            node.operator.macs(network.input_shapes(node), node.shape, math.prod(extent)) for node, extent in extents
+        )
         return len(batch) * sum(each)
 
     return sorted(logical.batches, key=macs)[len(logical.batches) // 2]

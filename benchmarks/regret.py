@@ -25,7 +25,6 @@ from benchmarks.timing import markdown_table, write_json, write_markdown
 from benchmarks.verify import DOCS, Ints, chosen_networks, grid
 from kdb.execution.engine import Engine, default_settings
 from kdb.execution.settings import cores
-from kdb.geometry import Size
 from kdb.models import zoo
 from kdb.models.catalog import Catalog
 from kdb.operators.convolution import Convolution
@@ -106,7 +105,7 @@ def plan_of(name: str, engine: Engine, size: Ints | None = None) -> PhysicalPlan
     traced = Catalog().traced(zoo.resolve(name, options))
     _, height, width = traced.model.input_shape
     every = grid((height - PATCH[0], width - PATCH[1]), (STRIDE, STRIDE))
-    return engine.plan(traced.network, every, Size(*PATCH)).physical
+    return engine.plan(traced.network, every, tuple(PATCH)).physical
 
 
 def contests(name: str, plan: PhysicalPlan, profile: CostProfile, rounds: int) -> list[Contest]:
@@ -185,7 +184,7 @@ def _described(layer: Layer) -> list[object]:
         window = "{}x{}".format(*operator.kernel)
         window += f" / {operator.stride[0]}" if operator.stride != (1, 1) else ""
         window += f", {operator.groups} groups" if operator.groups > 1 else ""
-    box, whole = (f"{size.height}x{size.width}" for size in (layer.outputs.extent, node.shape.size))
+    box, whole = ("x".join(map(str, size)) for size in (layer.outputs.extent, node.shape.size))
     return [f"{layer.shape.channels} to {node.shape.channels}", window, box, whole, len(layer.outputs)]
 
 

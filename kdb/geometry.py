@@ -1,15 +1,18 @@
 """Which cells a change reaches: integer geometry of windows, spans and boxes, one axis at a time.
 
-A *map* here is a layer's output, [height, width, channels]; a *cell* is one location (y, x) of it.  A *span* is a
-half-open interval ``[start, stop)`` of cells along one axis.  A *footprint* is the box of cells that may change in one
-layer, for every position of the patch.  *Boxes* are what a batch is executed on: an origin for each position and one
-common extent, shifted so that they lie inside the map.  Axes are independent and always in the order (y, x).
+A *map* here is a layer's output, an array of one to three spatial axes and channels: [length, C], [height, width, C] or
+[depth, height, width, C]; a *cell* is one location of it.  A *span* is a half-open interval ``[start, stop)`` of cells
+along one axis.  A *footprint* is the box of cells that may change in one layer, for every position of the patch.
+*Boxes* are what a batch is executed on: an origin for each position and one common extent, shifted so that they lie
+inside the map.  Axes are independent, and always in the order of the array's.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -18,16 +21,11 @@ import numpy.typing as npt
 IntArray = npt.NDArray[np.int64]
 
 
-class Size(NamedTuple):
-    """Number of cells (or pixels) along (y, x)."""
+Size = tuple[int, ...]
+"""Number of cells (or pixels) along each axis; their product is the number of cells."""
 
-    height: int
-    width: int
-
-    @property
-    def area(self) -> int:
-        """Number of cells."""
-        return self.height * self.width
+Margins = tuple[int, ...]
+"""Cells around a map: before the first of each axis, then behind the last of each; (top, left, bottom, right)."""
 
 
 class Window(NamedTuple):
@@ -185,56 +183,56 @@ class Footprint:
     Boxes are exact; if ``bounded``, they are projected from layer to layer by the paper's upper bound instead.
     """
 
-    y: Spans
-    x: Spans
+    spans: tuple[Spans, ...]
     bounded: bool = False
 
     def __len__(self) -> int:
-        return len(self.y)
+        return len(self.spans[0])
 
     def covering(self, size: Size) -> Footprint:
         """The footprint that covers a whole map of ``size`` at the same positions."""
-        return replace(self, y=self.y.covering(size.height), x=self.x.covering(size.width))
+        covering = (spans.covering(length) for spans, length in zip(self.spans, size, strict=True))
+        return replace(self, spans=tuple(covering))
 
     @property
     def areas(self) -> IntArray:
         """Number of cells in each box, int64 [n]."""
-        return self.y.spread(self.y.lengths) * self.x.spread(self.x.lengths)
+        return reduce(np.multiply, (spans.spread(spans.lengths) for spans in self.spans))
 
     @cached_property
     def _none_empty(self) -> bool:
         """Whether all boxes are non-empty."""
-        return all(bool((spans.stop > spans.start).all()) for spans in (self.y, self.x))
+        return all(bool((spans.stop > spans.start).all()) for spans in self.spans)
 
-    def behind(self, y: Window, x: Window, size: Size) -> Footprint:
-        """The footprint in a layer's output of ``size``, if the layer slides windows ``y`` and ``x`` over this one."""
-        if y.is_identity and x.is_identity:
+    def behind(self, windows: Sequence[Window], size: Size) -> Footprint:
+        """The footprint in a layer's output of ``size``, if the layer slides ``windows``, one an axis, over this."""
+        if all(window.is_identity for window in windows):
             return self
         project = Window.bound if self.bounded else Window.project
-        return Footprint(project(y, self.y, size.height), project(x, self.x, size.width), self.bounded)
+        return replace(self, spans=tuple(map(project, windows, self.spans, size)))
 
-    def enclosed(self, y: Window, x: Window) -> Footprint:
-        """The boxes of outputs whose windows ``y`` and ``x`` read cells of this footprint alone."""
-        return Footprint(y.enclose(self.y), x.enclose(self.x), self.bounded)
+    def enclosed(self, windows: Sequence[Window]) -> Footprint:
+        """The boxes of outputs whose ``windows``, one an axis, read cells of this footprint alone."""
+        return replace(self, spans=tuple(map(Window.enclose, windows, self.spans)))
 
     def core(self, members: IntArray, boxes: Boxes) -> Part | None:
         """The largest part of a batch's ``boxes`` that lies in the footprint of every one of its ``members``.
 
         None if there is no such part.
         """
-        ends = []
-        for axis, spans in enumerate((self.y, self.x)):
+        starts, extent = [], []
+        for axis, spans in enumerate(self.spans):
             origins = boxes.origins[:, axis]
             which = spans.of(members)
             start = max(int((spans.start[which] - origins).max()), 0)
             stop = min(int((spans.stop[which] - origins).min()), boxes.extent[axis])
-            ends.append((start, stop - start))
-        (top, height), (left, width) = ends
-        return Part(top, left, Size(height, width)) if height > 0 and width > 0 else None
+            starts.append(start)
+            extent.append(stop - start)
+        return Part(tuple(starts), tuple(extent)) if min(extent) > 0 else None
 
-    def shifted(self, y: int, x: int) -> Footprint:
-        """The footprint moved by ``y`` and ``x`` cells."""
-        return Footprint(self.y.shifted(y), self.x.shifted(x), self.bounded)
+    def shifted(self, by: Sequence[int]) -> Footprint:
+        """The footprint moved ``by`` so many cells along each axis."""
+        return replace(self, spans=tuple(map(Spans.shifted, self.spans, by)))
 
     def union(self, *others: Footprint) -> Footprint:
         """For each position the bounding box over all footprints (equation 22 of the paper)."""
@@ -254,55 +252,55 @@ class Footprint:
 
     def _joined(self, other: Footprint) -> Footprint:
         if self._none_empty and other._none_empty:  # no empty box that the union would have to ignore
-            return Footprint(self.y.hull(other.y), self.x.hull(other.x), self.bounded)
+            return replace(self, spans=tuple(map(Spans.hull, self.spans, other.spans)))
         mine, theirs = self.areas > 0, other.areas > 0
         axes: list[Spans] = []
-        for a, b in ((self.y.separate(), other.y.separate()), (self.x.separate(), other.x.separate())):
+        for a, b in zip(map(Spans.separate, self.spans), map(Spans.separate, other.spans), strict=True):
             hull = a.hull(b)
-            # A box that is empty along one axis is empty: its other axis must not widen the union.
+            # A box that is empty along one axis is empty: its other axes must not widen the union.
             start = np.where(mine, np.where(theirs, hull.start, a.start), b.start)
             stop = np.where(mine, np.where(theirs, hull.stop, a.stop), b.stop)
             axes.append(Spans(start, stop))
-        y, x = axes
-        return Footprint(y, x, self.bounded)
+        return replace(self, spans=tuple(axes))
 
     def boxes(self, members: IntArray, size: Size) -> Boxes:
         """The boxes that a batch is executed on, inside a map of ``size``; ``members`` are indices of positions."""
-        y, height = self.y.uniform(members, size.height)
-        x, width = self.x.uniform(members, size.width)
-        return Boxes(np.stack([y, x], axis=1), Size(height, width))
+        origins, extent = zip(
+            *(spans.uniform(members, length) for spans, length in zip(self.spans, size, strict=True)), strict=True
+        )
+        return Boxes(np.stack(origins, axis=1), extent)
 
 
 class Part(NamedTuple):
-    """A rectangle at the same offset (``top``, ``left``) in every box of a batch."""
+    """A box of ``extent`` at the same offset, ``start``, in every box of a batch."""
 
-    top: int
-    left: int
+    start: tuple[int, ...]
     extent: Size
 
     @property
-    def slices(self) -> tuple[slice, slice, slice]:
-        """Slices that select the part from values [n, h, w, C]."""
-        (height, width), top, left = self.extent, self.top, self.left
-        return slice(None), slice(top, top + height), slice(left, left + width)
+    def slices(self) -> tuple[slice, ...]:
+        """Slices that select the part from values [n, ..., C], with as many spatial axes."""
+        return slice(None), *(slice(start, start + n) for start, n in zip(self.start, self.extent, strict=True))
 
     def around(self, extent: Size) -> list[Part]:
-        """The rest of a box of ``extent``: up to four strips; those above and below the part have the full width."""
-        height, below, right = self.extent.height, self.top + self.extent.height, self.left + self.extent.width
-        strips = [
-            Part(0, 0, Size(self.top, extent.width)),
-            Part(below, 0, Size(extent.height - below, extent.width)),
-            Part(self.top, 0, Size(height, self.left)),
-            Part(self.top, right, Size(height, extent.width - right)),
-        ]
-        return [strip for strip in strips if strip.extent.area]
+        """The rest of a box of ``extent``: up to two slabs an axis, before the part and behind it.
+
+        Along the axes before its own a slab is as long as the part, along those behind as the box.
+        """
+        slabs = []
+        for axis, (start, length) in enumerate(zip(self.start, self.extent, strict=True)):
+            stop, behind = start + length, len(extent) - axis - 1
+            for first, count in ((0, start), (stop, extent[axis] - stop)):
+                at = (*self.start[:axis], first, *(0,) * behind)
+                slabs.append(Part(at, (*self.extent[:axis], count, *extent[axis + 1 :])))
+        return [slab for slab in slabs if math.prod(slab.extent)]
 
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
     """A batch of n boxes of one extent.
 
-    ``origins`` int64 [n, 2] are the (y, x) of their first cells; only read-in contexts have negative ones.
+    ``origins`` int64 [n, axes] are their first cells; only read-in contexts have negative ones.
     """
 
     origins: IntArray
@@ -313,13 +311,13 @@ class Boxes:
 
     @cached_property
     def places(self) -> bytes:
-        """The origins as bytes, to be used in keys; empty if all are (0, 0)."""
+        """The origins as bytes, to be used in keys; empty if all are zero."""
         return self.origins.tobytes() if self.origins.any() else b""
 
     @classmethod
     def whole(cls, n: int, size: Size) -> Boxes:
         """``n`` boxes that each cover a whole map of ``size``."""
-        return cls(np.zeros((n, 2), np.int64), size)
+        return cls(np.zeros((n, len(size)), np.int64), size)
 
     def covers(self, size: Size) -> bool:
         """Whether each box covers the whole map of ``size``."""
@@ -327,7 +325,7 @@ class Boxes:
 
     def part(self, part: Part) -> Boxes:
         """The boxes of ``part`` in each box."""
-        return Boxes(self.origins + np.array([part.top, part.left]), part.extent)
+        return Boxes(self.origins + np.array(part.start), part.extent)
 
     def meeting(self, frames: Boxes) -> Part | None:
         """The part of each box that lies in its frame; None if it differs between boxes or is empty."""
@@ -335,27 +333,25 @@ class Boxes:
         low, high = np.maximum(starts[0], 0), np.minimum(starts[0] + frames.extent, self.extent)
         if (starts != starts[0]).any() or (low >= high).any():
             return None
-        (top, left), (height, width) = low.tolist(), (high - low).tolist()
-        return Part(top, left, Size(height, width))
+        return Part(tuple(low.tolist()), tuple((high - low).tolist()))
 
-    def read_in(self, y: Window, x: Window) -> Boxes:
-        """The boxes of input cells that windows ``y`` and ``x`` read for these outputs (equations 17 and 18)."""
-        top, height = y.read_in(self.origins[:, 0], self.extent.height)
-        left, width = x.read_in(self.origins[:, 1], self.extent.width)
-        return Boxes(np.stack([top, left], axis=1), Size(height, width))
+    def read_in(self, windows: Sequence[Window]) -> Boxes:
+        """The boxes of input cells that ``windows``, one an axis, read for these outputs (equations 17 and 18)."""
+        read = map(Window.read_in, windows, self.origins.T, self.extent)
+        origins, extent = zip(*read, strict=True)
+        return Boxes(np.stack(origins, axis=1), extent)
 
-    def margins(self, frame: Boxes) -> tuple[int, int, int, int] | None:
-        """Distances (top, left, bottom, right), in cells, between each frame and the box inside it.
+    def margins(self, frame: Boxes) -> Margins | None:
+        """Distances, in cells, between each frame and the box inside it.
 
         None if they differ between boxes or a box is not inside its frame.
         """
         offsets = self.origins - frame.origins
-        top, left = (int(v) for v in offsets[0])
-        bottom = frame.extent.height - top - self.extent.height
-        right = frame.extent.width - left - self.extent.width
-        if min(top, left, bottom, right) < 0 or (offsets != offsets[0]).any():
+        before = offsets[0].tolist()
+        after = [whole - start - length for whole, start, length in zip(frame.extent, before, self.extent, strict=True)]
+        if min(*before, *after) < 0 or (offsets != offsets[0]).any():
             return None
-        return top, left, bottom, right
+        return *before, *after
 
 
 def lattice(size: int, patch: int, stride: int) -> IntArray:

@@ -18,7 +18,7 @@ from kdb.execution.executor import Executor
 from kdb.execution.stages import Occlusion
 from kdb.execution.views import MaterializedViews
 from kdb.frontends.torch_export import trace
-from kdb.geometry import Size, lattice
+from kdb.geometry import lattice
 from kdb.kernels.base import Backend
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.operators.inference import materialize
@@ -114,7 +114,7 @@ class Run:
         profile = CostProfile() if backend.traits.computes_on_host else data_sheet_profile()
         context = Context(CostModel(profile, backend, allowed), self.threads, self.batch or preset.batch_size)
         plain = self.occlusion is None
-        naive = LogicalPlan.naive(problem.network, problem.positions, Size(*problem.patch), preset.bounded, plain)
+        naive = LogicalPlan.naive(problem.network, problem.positions, tuple(problem.patch), preset.bounded, plain)
         logical, _ = optimize(naive, context, dict.fromkeys((*self.off, *preset.without), False))
         if self.interior:
             inside, nodes = logical.geometry.enclosed, logical.network.nodes[1 : logical.cut]

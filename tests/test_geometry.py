@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -12,6 +16,9 @@ from kdb.geometry import Boxes, Footprint, Part, Size, Spans, Window, lattice
 pytestmark = pytest.mark.law
 
 Ints = tuple[int, int]
+Box = tuple[Ints, ...]
+"""Where it begins and ends, along each axis."""
+Cell = tuple[int, ...]
 
 
 def reads(window: Window, output: int) -> set[int]:
@@ -46,12 +53,29 @@ def cells(each: Spans, i: int = 0) -> set[int]:
     return set(range(int(each.start[i]), int(each.stop[i])))
 
 
-def footprint(*boxes: tuple[Ints, Ints]) -> Footprint:
-    return Footprint(spans(*(y for y, _ in boxes)), spans(*(x for _, x in boxes)))
+def footprint(*boxes: Box) -> Footprint:
+    return Footprint(tuple(spans(*along) for along in zip(*boxes, strict=True)))
 
 
-def box_cells(each: Footprint, i: int = 0) -> set[Ints]:
-    return {(y, x) for y in cells(each.y, i) for x in cells(each.x, i)}
+def box_cells(each: Footprint, i: int = 0) -> set[Cell]:
+    return set(product(*(cells(along, i) for along in each.spans)))
+
+
+def cells_of(extent: Size) -> list[Cell]:
+    return list(product(*map(range, extent)))
+
+
+def moved(cell: Cell, by: Iterable[int]) -> Cell:
+    return tuple(int(at) + int(more) for at, more in zip(cell, by, strict=True))
+
+
+@st.composite
+def boxes_(draw: st.DrawFn, rank: int, length: int = 7) -> Box:
+    """A box, which may be empty, in ``rank`` axes of ``length`` cells."""
+    return tuple(draw(intervals(length)) for _ in range(rank))
+
+
+RANKS = st.integers(1, 3)
 
 
 # --- windows -----------------------------------------------------------------------------------------------------
@@ -192,68 +216,82 @@ def test_uniform_spans_cover_their_own_and_stay_inside(pairs: list[Ints], length
 
 def test_shifting_and_covering() -> None:
     assert cells(spans((1, 3)).shifted(4)) == {5, 6}
-    whole = footprint(((0, 1), (1, 2)), ((2, 4), (5, 9))).covering(Size(2, 3))
-    assert whole.areas.tolist() == [6, 6] and Size(2, 3).area == 6
+    whole = footprint(((0, 1), (1, 2)), ((2, 4), (5, 9))).covering((2, 3))
+    assert whole.areas.tolist() == [6, 6]
     assert box_cells(whole, 1) == {(y, x) for y in range(2) for x in range(3)}
-    assert Boxes.whole(2, Size(2, 3)).covers(Size(2, 3)) and not Boxes.whole(2, Size(2, 3)).covers(Size(3, 2))
+    assert Boxes.whole(2, (2, 3)).covers((2, 3)) and not Boxes.whole(2, (2, 3)).covers((3, 2))
 
 
-boxes_ = st.tuples(intervals(7), intervals(7))
-
-
-@given(st.lists(st.tuples(boxes_, boxes_), min_size=1, max_size=6))
-def test_the_union_of_footprints_is_the_bounding_box_of_both(pairs: list[tuple[tuple[Ints, Ints], ...]]) -> None:
+@given(RANKS, st.data())
+def test_the_union_of_footprints_is_the_bounding_box_of_both(rank: int, data: st.DataObject) -> None:
+    pairs = data.draw(st.lists(st.tuples(boxes_(rank), boxes_(rank)), min_size=1, max_size=6))
     union = footprint(*(a for a, _ in pairs)).union(footprint(*(b for _, b in pairs)))
     for i, (a, b) in enumerate(pairs):
         both = box_cells(footprint(a)) | box_cells(footprint(b))
-        # A box that is empty along one axis is empty, however long it is along the other.
-        ys, xs = ({cell[axis] for cell in both} for axis in (0, 1))
-        expected = {(y, x) for y in range(min(ys), max(ys) + 1) for x in range(min(xs), max(xs) + 1)} if both else set()
+        # A box that is empty along one axis is empty, however long it is along the others.
+        along = [{cell[axis] for cell in both} for axis in range(rank)]
+        expected = set(product(*(range(min(each), max(each) + 1) for each in along))) if both else set()
         assert box_cells(union, i) == expected
         assert union.areas[i] == len(expected)
 
 
-@given(st.tuples(boxes_, boxes_, boxes_), st.tuples(boxes_, boxes_, boxes_))
-def test_a_union_of_several_equals_successive_unions(
-    one: tuple[tuple[Ints, Ints], ...], other: tuple[tuple[Ints, Ints], ...]
-) -> None:
-    a, b, c = (footprint(*boxes) for boxes in zip(one, other, strict=True))
+@given(RANKS, st.data())
+def test_a_union_of_several_equals_successive_unions(rank: int, data: st.DataObject) -> None:
+    a, b, c = (footprint(*(data.draw(boxes_(rank)) for _ in range(2))) for _ in range(3))
     union, pairs = a.union(b, a, c), a.union(b).union(a).union(c)
     assert [box_cells(union, i) for i in range(2)] == [box_cells(pairs, i) for i in range(2)]
     assert a.union() is a and a.union(a) is a and a.union(b, a, c) is union
 
 
-@given(st.lists(boxes_, min_size=1, max_size=6), st.integers(7, 9), st.integers(7, 9))
-def test_boxes_cover_their_footprints_and_lie_inside_the_map(
-    pairs: list[tuple[Ints, Ints]], height: int, width: int
-) -> None:
+@given(RANKS, st.data())
+def test_boxes_cover_their_footprints_and_lie_inside_the_map(rank: int, data: st.DataObject) -> None:
+    pairs = data.draw(st.lists(boxes_(rank), min_size=1, max_size=6))
+    size = data.draw(st.tuples(*[st.integers(7, 9)] * rank))
     each = footprint(*pairs)
-    boxes = each.boxes(np.arange(len(pairs)), Size(height, width))
+    boxes = each.boxes(np.arange(len(pairs)), size)
     assert len(boxes) == len(pairs)
-    assert (boxes.origins >= 0).all() and (boxes.origins + boxes.extent <= (height, width)).all()
-    for i, (y, x) in enumerate(boxes.origins):
-        inside = {(y + j, x + k) for j in range(boxes.extent.height) for k in range(boxes.extent.width)}
-        assert box_cells(each, i) <= inside
+    assert (boxes.origins >= 0).all() and (boxes.origins + boxes.extent <= size).all()
+    for i, origin in enumerate(boxes.origins):
+        assert box_cells(each, i) <= {moved(cell, origin) for cell in cells_of(boxes.extent)}
 
 
-@given(windows(), windows(), st.integers(0, 5), st.integers(0, 5), st.integers(1, 4), st.integers(1, 4))
-def test_the_axes_of_a_read_in_are_independent(y: Window, x: Window, top: int, left: int, h: int, w: int) -> None:
-    context = Boxes(np.array([[top, left]]), Size(h, w)).read_in(y, x)
-    (first_y, rows), (first_x, columns) = y.read_in(np.array([top]), h), x.read_in(np.array([left]), w)
-    assert context.origins.tolist() == [[first_y[0], first_x[0]]] and context.extent == Size(rows, columns)
+@given(RANKS, st.data())
+def test_projected_boxes_have_the_cells_that_read_a_change_along_every_axis(rank: int, data: st.DataObject) -> None:
+    along = [data.draw(windows(dilated=False)) for _ in range(rank)]
+    box = data.draw(boxes_(rank, 5))
+    size = tuple(max(window.output_length(5), 1) for window in along)
+    changed = box_cells(footprint(box))
+    found = box_cells(footprint(box).behind(along, size))
+    assert found == {
+        cell for cell in cells_of(size) if any(each in changed for each in product(*map(reads, along, cell)))
+    }
+    inside = box_cells(footprint(box).enclosed(along))
+    assert inside == {cell for cell in cells_of(size) if set(product(*map(reads, along, cell))) <= changed}
 
 
-@given(st.lists(st.tuples(st.integers(-3, 5), st.integers(-3, 5)), min_size=1, max_size=4), st.data())
-def test_margins_place_a_box_in_its_frame(origins: list[Ints], data: st.DataObject) -> None:
-    extent, frame = Size(3, 2), Size(5, 6)
-    offsets = st.tuples(st.integers(-1, 3), st.integers(-1, 5))
+@given(RANKS, st.data())
+def test_the_axes_of_a_read_in_are_independent(rank: int, data: st.DataObject) -> None:
+    along = [data.draw(windows()) for _ in range(rank)]
+    origin, extent = (data.draw(st.tuples(*[st.integers(1, 5)] * rank)) for _ in range(2))
+    context = Boxes(np.array([origin]), extent).read_in(along)
+    read = [window.read_in(np.array([at]), n) for window, at, n in zip(along, origin, extent, strict=True)]
+    assert context.origins.tolist() == [[int(first[0]) for first, _ in read]]
+    assert context.extent == tuple(count for _, count in read)
+
+
+@given(RANKS, st.data())
+def test_margins_place_a_box_in_its_frame(rank: int, data: st.DataObject) -> None:
+    extent, frame = (3, 2, 1)[:rank], (5, 6, 2)[:rank]
+    count = data.draw(st.integers(1, 4))
+    origins = [data.draw(st.tuples(*[st.integers(-3, 5)] * rank)) for _ in range(count)]
+    offsets = st.tuples(*(st.integers(-1, most) for most in frame))
     same = data.draw(offsets)
-    each = [same] * len(origins) if data.draw(st.booleans()) else [data.draw(offsets) for _ in origins]
+    each = [same] * count if data.draw(st.booleans()) else [data.draw(offsets) for _ in origins]
     frames = Boxes(np.array(origins), frame)
     margins = Boxes(frames.origins + np.array(each), extent).margins(frames)
-    (top, left), inside = each[0], 0 <= each[0][0] <= 2 and 0 <= each[0][1] <= 4
-    if inside and set(each) == {each[0]}:
-        assert margins == (top, left, frame.height - top - 3, frame.width - left - 2)
+    after = tuple(whole - at - n for whole, at, n in zip(frame, each[0], extent, strict=True))
+    if min(*each[0], *after) >= 0 and set(each) == {each[0]}:
+        assert margins == (*each[0], *after)
     else:
         assert margins is None
 
@@ -283,57 +321,61 @@ def test_grids_by_hand(size: int, patch: int, stride: int, starts: list[int]) ->
 @given(st.data())
 def test_the_core_is_in_every_members_footprint_and_cannot_grow(data: st.DataObject) -> None:
     """The core of a footprint, in the boxes of a larger footprint around it that are shifted into the map."""
-    length = data.draw(st.integers(4, 12))
-    pairs = data.draw(st.lists(st.tuples(intervals(length), intervals(length)), min_size=1, max_size=4))
+    rank = data.draw(RANKS)
+    length = data.draw(st.integers(4, 12 if rank < 3 else 6))
+    pairs = data.draw(st.lists(boxes_(rank, length), min_size=1, max_size=4))
     inner = footprint(*pairs)
-    margins = data.draw(st.tuples(*[st.integers(0, 3)] * 4))
+    margins = data.draw(st.tuples(*[st.tuples(st.integers(0, 3), st.integers(0, 3))] * rank))
     outer = footprint(
         *(
-            ((max(top - margins[0], 0), min(bottom + margins[1], length)), (max(left - margins[2], 0), right))
-            for (top, bottom), (left, right) in pairs
+            tuple(
+                (max(start - before, 0), min(stop + after, length))
+                for (start, stop), (before, after) in zip(pair, margins, strict=True)
+            )
+            for pair in pairs
         )
     )
-    boxes = outer.boxes(np.arange(len(pairs)), Size(length, length))
+    boxes = outer.boxes(np.arange(len(pairs)), (length,) * rank)
+    within = [box_cells(inner, i) for i in range(len(pairs))]
     common = {
-        (y, x)
-        for y in range(boxes.extent.height)
-        for x in range(boxes.extent.width)
-        if all((top + y, left + x) in box_cells(inner, i) for i, (top, left) in enumerate(boxes.origins.tolist()))
+        cell
+        for cell in cells_of(boxes.extent)
+        if all(moved(cell, origin) in there for origin, there in zip(boxes.origins, within, strict=True))
     }
     core = inner.core(np.arange(len(pairs)), boxes)
-    if core is None:
-        assert not common
-    else:
-        rows, columns = (range(each.start, each.stop) for each in core.slices[1:])
-        assert {(y, x) for y in rows for x in columns} == common
+    assert (set() if core is None else part_cells(core)) == common
 
 
-@given(st.integers(1, 6), st.integers(1, 6), st.data())
-def test_a_part_and_the_strips_around_it_make_the_box(height: int, width: int, data: st.DataObject) -> None:
-    (top, bottom), (left, right) = data.draw(intervals(height)), data.draw(intervals(width))
-    part = Part(top, left, Size(bottom - top, right - left))
-    counts = np.zeros((2, height, width), int)
-    for each in (part, *part.around(Size(height, width))):
+def part_cells(part: Part) -> set[Cell]:
+    return set(product(*(range(each.start, each.stop) for each in part.slices[1:])))
+
+
+@given(RANKS, st.data())
+def test_a_part_and_the_slabs_around_it_make_the_box(rank: int, data: st.DataObject) -> None:
+    size = data.draw(st.tuples(*[st.integers(1, 6)] * rank))
+    pairs = [data.draw(intervals(length)) for length in size]
+    part = Part(tuple(start for start, _ in pairs), tuple(stop - start for start, stop in pairs))
+    counts = np.zeros((2, *size), int)
+    around = part.around(size)
+    for each in (part, *around):
+        assert each is part or math.prod(each.extent) > 0
         counts[each.slices] += 1
-    assert (counts == 1).all()
-    origins = np.array([[2, 3], [5, 0]])
-    assert (Boxes(origins, Size(height, width)).part(part).origins - origins == [top, left]).all()
+    assert (counts == 1).all() and len(around) <= 2 * rank
+    origins = np.array([[2, 3, 1], [5, 0, 4]])[:, :rank]
+    assert (Boxes(origins, size).part(part).origins - origins == part.start).all()
 
 
-@given(st.lists(st.tuples(*[st.integers(-4, 8)] * 2), min_size=1, max_size=4), st.data())
-def test_the_part_that_meets_the_frames_lies_in_all_of_them(origins: list[Ints], data: st.DataObject) -> None:
-    boxes, frames = (Size(*data.draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))) for _ in range(2))
-    offsets = st.tuples(st.integers(-5, 5), st.integers(-5, 5))
+@given(RANKS, st.data())
+def test_the_part_that_meets_the_frames_lies_in_all_of_them(rank: int, data: st.DataObject) -> None:
+    boxes, frames = (data.draw(st.tuples(*[st.integers(1, 5)] * rank)) for _ in range(2))
+    origins = data.draw(st.lists(st.tuples(*[st.integers(-4, 8)] * rank), min_size=1, max_size=4))
+    offsets = st.tuples(*[st.integers(-5, 5)] * rank)
     same = data.draw(offsets)
     each = [same] * len(origins) if data.draw(st.booleans()) else [data.draw(offsets) for _ in origins]
     part = Boxes(np.array(origins), boxes).meeting(Boxes(np.array(origins) + np.array(each), frames))
-    lying = [
-        {(y, x) for y in range(boxes.height) for x in range(boxes.width) if y - top in rows and x - left in columns}
-        for top, left in each
-        for rows, columns in [(range(frames.height), range(frames.width))]
-    ]
+    framed = set(cells_of(frames))
+    lying = [{cell for cell in cells_of(boxes) if moved(cell, (-at for at in offset)) in framed} for offset in each]
     if part is None:
         assert len(set(each)) > 1 or not lying[0]
     else:
-        rows, columns = (range(each.start, each.stop) for each in part.slices[1:])
-        assert all(cells_ == {(y, x) for y in rows for x in columns} for cells_ in lying)
+        assert all(there == part_cells(part) for there in lying)

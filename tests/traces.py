@@ -45,12 +45,12 @@ class Made(nn.Module):
         return self.function(x, *self.layers)
 
 
-def image(shape: tuple[int, int, int]) -> Tensor:
+def image(shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(np.random.default_rng(0).normal(0.3, 1.5, shape)).float()
 
 
 def logits(network: Network, x: Tensor, native: bool = False) -> np.ndarray:
-    hwc = np.ascontiguousarray(x.permute(1, 2, 0).numpy())
+    hwc = np.ascontiguousarray(x.movedim(0, -1).numpy())
     return materialize(network, hwc, CpuBackend(native), [network.output.name])[network.output.name].reshape(-1)
 
 

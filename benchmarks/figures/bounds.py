@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -17,7 +18,7 @@ from benchmarks.figures.common import BLUE, GREEN, GREY, ORANGE, STRIDE, Json, S
 from benchmarks.timing import markdown_table
 from benchmarks.verify import grid
 from kdb.execution.engine import Engine, default_settings
-from kdb.geometry import IntArray, Size, Spans, Window
+from kdb.geometry import IntArray, Spans, Window
 from kdb.models import zoo
 from kdb.models.catalog import Catalog, TracedModel
 from kdb.operators.convolution import Convolution
@@ -67,12 +68,13 @@ def recomputed(network: Network, node: Node, geometry: Geometry) -> float:
 
 
 def _free(network: Network, side: int) -> tuple[int, int]:
-    return network.source.shape.height - side, network.source.shape.width - side
+    height, width = network.source.shape.size
+    return height - side, width - side
 
 
 def centred(network: Network, side: int) -> Geometry:
     """The geometry of one square patch of side ``side`` in the middle of the image."""
-    return Geometry(network, np.array([_free(network, side)]) // 2, Size(side, side))
+    return Geometry(network, np.array([_free(network, side)]) // 2, (side, side))
 
 
 def with_deltas(network: Network, node: Node, geometry: Geometry) -> float:
@@ -84,19 +86,19 @@ def with_deltas(network: Network, node: Node, geometry: Geometry) -> float:
     if not isinstance(convolution, Convolution) or changed is None:
         return recomputed(network, node, geometry)
     (shape,) = network.input_shapes(node)
-    y, x = convolution.sliding.windows(convolution.padding)
-    met = pairs(y, changed.y, shape.height, node.shape.height) * pairs(x, changed.x, shape.width, node.shape.width)
+    windows = convolution.sliding.windows(convolution.padding)
+    met = reduce(np.multiply, map(pairs, windows, changed.spans, shape.size, node.shape.size))
     return float(met.sum()) * (shape.channels // convolution.groups) * node.shape.channels
 
 
 def is_dense(node: Node) -> bool:
     """Whether the layer is a dense one on vectors; at every cell of a map it would be a 1 x 1 convolution."""
-    return not isinstance(node.operator, Convolution) and node.shape.size.area == 1
+    return not isinstance(node.operator, Convolution) and node.shape.cells == 1
 
 
 def speedups(traced: TracedModel, engine: Engine, side: int) -> dict[str, dict[str, float]]:
     """The speedup of each of BOUNDS for a square patch, by counting ``convolutions`` alone and ``all`` layers."""
-    network, patch = traced.network, Size(side, side)
+    network, patch = traced.network, (side, side)
     every = grid(_free(network, side), (STRIDE, STRIDE))
     middle = centred(network, side)
     whole = Geometry(network, every, patch)
@@ -105,7 +107,7 @@ def speedups(traced: TracedModel, engine: Engine, side: int) -> dict[str, dict[s
     for kind in ("convolutions", "all"):
         nodes = [node for node in network if kind == "all" or not is_dense(node)]
         remaining = [node for node in planned.logical.network if kind == "all" or not is_dense(node)]
-        full = sum(node.operator.macs(network.input_shapes(node), node.shape, node.shape.size.area) for node in nodes)
+        full = sum(node.operator.macs(network.input_shapes(node), node.shape, node.shape.cells) for node in nodes)
         executed = {
             "centre": sum(recomputed(network, node, middle) for node in nodes) * len(every),
             "exact": sum(recomputed(network, node, whole) for node in nodes),

@@ -37,7 +37,6 @@ from benchmarks.verify import IntArray
 from kdb.execution.engine import Engine, default_settings
 from kdb.execution.stages import Occlusion
 from kdb.frontends.torch_export import trace
-from kdb.geometry import Size
 from kdb.kernels.base import Array
 from kdb.operators.network import Network
 from kdb.operators.pointwise import Flatten
@@ -65,7 +64,7 @@ def theory(network: Network, tau: float) -> float:
 
 def up_to_last_window(network: Network) -> Network:
     """The network up to its last convolution or pooling whose output is larger than one cell, flattened."""
-    last = max(i for i, node in enumerate(network) if node.operator.windowed and node.shape.size.area > 1)
+    last = max(i for i, node in enumerate(network) if node.operator.windowed and node.shape.cells > 1)
     layers = [(node.name, node.operator, node.inputs) for node in network.nodes[: last + 1]]
     return Network.build([*layers, ("flat", Flatten(), (network.nodes[last].name,))], network.parameters)
 
@@ -75,7 +74,7 @@ def last_maps(network: Network, setting: Setting, positions: IntArray, tau: floa
     settings = default_settings()
     settings.set("rule.cut_over", "off")  # with deltas up to the output, the threshold applies to all layers
     engine = Engine(settings)
-    planned = engine.plan(network, positions, Size(SIDE, SIDE), Permissions(threshold=tau))
+    planned = engine.plan(network, positions, (SIDE, SIDE), Permissions(threshold=tau))
     image = np.ascontiguousarray(setting.normalised.permute(1, 2, 0).numpy())
     views, _ = engine.materialize(planned, "figure", image)
     found = np.empty((len(positions), network.output.shape.channels), np.float32)

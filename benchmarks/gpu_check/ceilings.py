@@ -50,7 +50,7 @@ def ceilings(check: Check, rows: Rows, network: str) -> None:
         filters = torch.ones(32, 32, 3, 3, device=check.device).contiguous(memory_format=torch.channels_last)
         theirs = _queued(lambda: F.conv2d(channels_last, filters, padding=1), lambda: _synchronize(check))
         rows("Launches", what="the same by torch alone", us_each=theirs * 1e6)
-    _new_shapes(check, rows, Size(13, 17))
+    _new_shapes(check, rows, (13, 17))
 
 
 def _synchronize(check: Check) -> None:

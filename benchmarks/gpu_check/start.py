@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.gpu_check.backends import backends
 from benchmarks.gpu_check.check import Check, Rows
-from kdb.geometry import Boxes, Size
+from kdb.geometry import Boxes
 from kdb.kernels.base import Backend, ConvolutionSpec, Delta, Sliding, Weight
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.cpu.taps import TAPS
@@ -60,12 +60,12 @@ def _registers(rows: Rows) -> None:
 
 def _convolution(rows: Rows, label: str, backend: Backend) -> None:
     """Run a 3 x 3 convolution of 128 channels on deltas of 16 x 16, and compare it with numpy in fp32."""
-    rng, n, channels, extent = np.random.default_rng(0), 64, 128, Size(16, 16)
+    rng, n, channels, extent = np.random.default_rng(0), 64, 128, (16, 16)
     weight = Weight((rng.standard_normal((channels, channels, 3, 3)) / 34).astype(np.float32))
     values = rng.standard_normal((n, *extent, channels)).astype(np.float32)
     spec = ConvolutionSpec(weight, None, Sliding((3, 3)), 1, (1, 1, 1, 1))
     at = Boxes(rng.integers(0, 9, (n, 2)), extent)
-    out = Boxes(np.maximum(at.origins - 1, 0), Size(18, 18))
+    out = Boxes(np.maximum(at.origins - 1, 0), (18, 18))
     expected = TAPS.delta(CpuBackend(native=True), spec, Delta(at, values), out)
     competing = [kernel for kernel in backend.kernels.convolution_deltas(spec.sliding, 1) if kernel.timed]
     kernel = competing[-1 if label.endswith("bf16, all") else 0]

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from kdb.frontends.aten import TRANSLATORS
-from kdb.geometry import Boxes, Part, Size
+from kdb.geometry import Boxes, Part
 from kdb.kernels.programs import FUNCTIONS
 
 Wrapper = Callable[..., Any]
@@ -328,10 +328,10 @@ def _boxes_at_the_border(original: Wrapper, d: Draw) -> Wrapper:
 def _core_larger(original: Wrapper, d: Draw) -> Wrapper:
     def wrapped(footprint: Any, members: Any, boxes: Any) -> Any:
         part = original(footprint, members, boxes)
-        if part is None or part.left + part.extent.width >= boxes.extent.width:
+        if part is None or part.start[-1] + part.extent[-1] >= boxes.extent[-1]:
             return part
         d.hit()
-        return Part(part.top, part.left, Size(part.extent.height, part.extent.width + 1))
+        return Part(part.start, (*part.extent[:-1], part.extent[-1] + 1))
 
     return wrapped
 

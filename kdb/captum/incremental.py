@@ -17,7 +17,7 @@ from kdb.execution.engine import Engine
 from kdb.execution.occluder import Occluder, Work
 from kdb.execution.stages import Occlusion
 from kdb.execution.verification import Checked
-from kdb.geometry import IntArray, Size
+from kdb.geometry import IntArray
 from kdb.kernels.base import Array
 from kdb.models.traces import TracedModule, why_unsuitable, why_untraceable
 from kdb.system.allocation import retained
@@ -38,15 +38,15 @@ def why_not(module: object, inputs: tuple[Tensor, ...], arguments: tuple[Any, ..
 def attributions(
     engine: Engine, traced: TracedModule, question: Question, on_progress: OnProgress
 ) -> tuple[npt.NDArray[np.float64], Work, Checked | None]:
-    """[numbers explained, C, H, W], the work it took, and how far it was checked against the model itself.
+    """[numbers explained, C, *size], the work it took, and how far it was checked against the model itself.
 
     Raises CheckFailed where the trace or the attributions are not what the model gives, ExecutionError where an output
     is not finite.
     """
     (images,), (windows,), (baseline,) = question.inputs, question.windows, question.baselines
     patch = _Patch(windows, baseline)
-    _, ys, xs = windows.starts
-    positions = np.stack(np.meshgrid(ys, xs, indexing="ij"), axis=-1).reshape(-1, 2)
+    _, *starts = windows.starts
+    positions = np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1).reshape(-1, len(starts))
     occluder = Occluder(
         engine, traced.network, traced.identity, traced.reference, positions, patch.size, uniform=patch.uniform
     )
@@ -73,16 +73,17 @@ class _Patch:
 
     def __init__(self, windows: Windows, baseline: Tensor) -> None:
         self.windows, self.baseline = windows, baseline
-        self.size = Size(*windows.shape[1:])
+        self.size = tuple(windows.shape[1:])
         # A baseline that is the same everywhere is a patch of one colour; any other is an image behind the image.
-        self.plain = bool((baseline == baseline[:, :, :1, :1]).all())
+        self._first = (slice(1),) * len(self.size)
+        self.plain = bool((baseline == baseline[:, :, *self._first]).all())
         self.uniform = self.plain and len(windows.starts[0]) == 1
 
     def occlusions(self, i: int) -> Iterator[Occlusion]:
         """For image ``i``, one for each window along the channels."""
         behind = _channels_last(self.baseline[i])
         if self.plain:
-            behind = np.broadcast_to(behind[:1, :1], (*self.size, behind.shape[2]))
+            behind = np.broadcast_to(behind[self._first], (*self.size, behind.shape[-1]))
         for covered in self.windows.covers[0]:
             yield Occlusion(behind, not self.plain, None if covered.all() else covered.astype(np.float32))
 
@@ -121,7 +122,7 @@ class _Drops:
 
 
 def _channels_last(image: Tensor) -> Array:
-    return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+    return np.ascontiguousarray(image.movedim(0, -1).numpy())
 
 
 def _report(on_progress: OnProgress, before: int, done: int, total: int) -> None:

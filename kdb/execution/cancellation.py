@@ -53,7 +53,7 @@ def _of_program(operator: Pointwise, network: Network, view: Array, x: Array) ->
 
 def _of_maps(k: Backend, view: Array, x: Array) -> Doubts:
     """The noise of a ``view`` [H, W, C] relative to maps ``x`` [n, H, W, C]."""
-    here = np.sqrt(k.memory.download((x * x).sum(axis=(1, 2, 3))).astype(np.float64))
+    here = np.sqrt(k.memory.download((x * x).sum(axis=tuple(range(1, x.ndim)))).astype(np.float64))
     there = np.sqrt(k.memory.download((view * view).sum()[None]).astype(np.float64))
     return _ratio(NOISE * np.maximum(here, there), here)
 

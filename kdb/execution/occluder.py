@@ -23,6 +23,7 @@ from kdb.frontends.check import agree
 from kdb.geometry import IntArray, Size
 from kdb.kernels.base import Array
 from kdb.operators.network import Network
+from kdb.planner.memory import Memory
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,11 @@ class Occluder:
         """Of all runs so far, and of making the views that these needed."""
         return Work(self._network.macs * self._finished, self._executed)
 
+    @property
+    def memory(self) -> Memory:
+        """What the plan takes."""
+        return self._planned.memory
+
     def view(self, image: Array, output: Tensor) -> ViewedImage:
         """Make or find the views of ``image``, float32 [H, W, C] as the network takes it.
 
@@ -115,8 +121,9 @@ class Occluder:
             return None
         numbers, unmodified = found.reshape(len(found), -1), rows(viewed.baseline.astype(np.float64))
         # The maps of the occlusions one below the other.
+        places = np.tile(self._positions, (len(occlusions), 1))
         below = np.arange(len(occlusions)) * (int(self._positions[:, 0].max(initial=0)) + 1)
-        places = (self._positions + np.stack([below, 0 * below], axis=1)[:, None]).reshape(-1, 2)
+        places[:, 0] += np.repeat(below, n)
         ends = [int(batch[at]) for batch in self._planned.physical.logical.batches for at in (0, -1)]
         at = chosen(numbers, doubts.reshape(-1), count, settings["seed"], places, ends=ends)
 

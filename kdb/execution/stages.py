@@ -5,6 +5,7 @@ A stage keeps nothing from one call to the next, so that workers share it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -38,16 +39,16 @@ class Occlusion:
     channels: Array | None = None
 
     def applied(self, image: Array, positions: IntArray, patch: Size) -> Array:
-        """Copies of ``image`` [H, W, C] on the host, with the ``patch`` at each of the ``positions`` int64 [n, 2].
+        """Copies of ``image`` [H, W, C] on the host, with the ``patch`` at each of the ``positions`` int64 [n, axes].
 
         A patch that reaches beyond the image is cut off, as captum's windows are.
         """
         copies = np.repeat(image[None], len(positions), axis=0)
-        for each, (y, x) in zip(copies, positions, strict=True):
-            under = each[y : y + patch.height, x : x + patch.width]
-            height, width, _ = under.shape
-            over = self.replacement[y : y + height, x : x + width] if self.aligned else self.replacement
-            over = over[:height, :width]
+        for each, position in zip(copies, positions, strict=True):
+            part = tuple(map(slice, position, position + patch))
+            under = each[part]
+            over = self.replacement[part] if self.aligned else self.replacement
+            over = over[tuple(map(slice, under.shape[:-1]))]
             under[...] = over if self.channels is None else np.where(self.channels > 0, over, under)
         return copies
 
@@ -69,8 +70,8 @@ class Gathered:
                 self._buffers[name] = values
                 continue
             if name not in self._buffers:
-                _, height, width, channels = values.shape
-                self._buffers[name] = self._backend.memory.empty(self._capacity, Size(height, width), channels)
+                _, *size, channels = values.shape
+                self._buffers[name] = self._backend.memory.empty(self._capacity, tuple(size), channels)
             self._buffers[name][self.count : self.count + added] = values
         self.count += added
 
@@ -121,7 +122,7 @@ class DeltaStage:
         self._backend.memory.announce(chain((boxes, updates), placed.values(), self._derived(placed)))
         values = self._source_delta(boxes, updates)
         if logical.drop_null:
-            changed = (values != 0).any(axis=(1, 2, 3))
+            changed = (values != 0).any(axis=tuple(range(1, values.ndim)))
             if not changed.all():
                 batch, values = batch[changed], values[changed]
                 left = Boxes(boxes.origins[changed], boxes.extent)
@@ -215,7 +216,7 @@ class DeltaStage:
             None if step.epilogue is None else self._epilogue(step.epilogue),
         )
         core = self._plan.logical.geometry.core(node, batch, boxes) if step.interior else None
-        cells = boxes.extent.area - (core.extent.area if core else 0)
+        cells = math.prod(boxes.extent) - (math.prod(core.extent) if core else 0)
         measured.macs += node.operator.macs(update.shapes, node.shape, cells * len(boxes))
         if core is not None:
             return Delta(boxes, self._around(node, update, core))
@@ -291,8 +292,8 @@ class FullStage:
                     self._backend.synchronize()
                 for name in step.releases:
                     maps.pop(name, None)
-                area = node.shape.size.area * count
-                measured.macs += node.operator.macs(self._network.input_shapes(node), node.shape, area)
+                cells = node.shape.cells * count
+                measured.macs += node.operator.macs(self._network.input_shapes(node), node.shape, cells)
         return {name: maps[name] for name in self._stage.keeps}
 
     def _map(self, maps: Mapping[str, Array], name: str, count: int) -> Array:
@@ -305,7 +306,8 @@ class FullStage:
 def _constants(plan: PhysicalPlan, occlusion: Occlusion) -> dict[str, Array]:
     """By layer, its value [1, 1, 1, C] where its window sees nothing but the patch."""
     network, inside = plan.logical.network, plan.logical.geometry.enclosed
-    constants = {network.source.name: occlusion.replacement[None, :1, :1]}
+    one = (slice(1),) * (occlusion.replacement.ndim - 1)
+    constants = {network.source.name: occlusion.replacement[None, *one]}
     for node in network.nodes[1 : plan.logical.cut]:
         if node.name in inside:
             value = constants[node.inputs[0]]

@@ -35,8 +35,6 @@ DOUBT = 0.5
 """From this share of what is allowed on, float64 decides."""
 FROM = 64
 """Positions from which a map is compared at some of them; of a smaller one, the unmodified image alone is."""
-NEIGHBOURS, FEW = 8, 3
-"""Of a position: most, as around a cell of a grid, and least, as at a corner."""
 ROWS, STANDS_OUT, NOISE = 8, 8.0, 1e-6
 """Of a map, the rows that are searched for values that stand out, those of the largest range; from where on they do;
 and what is no difference, relative to the range."""
@@ -115,10 +113,10 @@ def chosen(
 ) -> IntArray:
     """Up to ``count`` positions to compare, of those at which all ``rows`` [n] are numbers.
 
-    The extremes of the row with the largest range; those that stand out from their neighbours, where ``places`` [n, 2]
-    says where the positions are; those where a delta most nearly cancels, by ``doubts`` [n]; the rest those that
-    were ``compared`` already, or random ones: every other of the ``ends`` of batches, where what is wrong with a batch
-    shows.
+    The extremes of the row with the largest range; those that stand out from their neighbours, where ``places``
+    [n, axes] says where the positions are; those where a delta most nearly cancels, by ``doubts`` [n]; the rest those
+    that were ``compared`` already, or random ones: every other of the ``ends`` of batches, where what is wrong with a
+    batch shows.
     """
     finite = np.ones(len(doubts), bool)
     for row in rows:  # one at a time: of all together, a copy would be as large as the map
@@ -147,20 +145,24 @@ def _outliers(rows: Sequence[Row], places: IntArray) -> IntArray:
     """The indices of those two values that stand out most from their neighbours in one of the ``rows`` [n], if any do.
 
     A map is smooth, since neighbouring patches overlap: a few wrong values stand out.  How far a value is from the
-    median of its neighbours is counted in what that is for half of the row's values.  Neighbours are the eight nearest
-    by ``places`` [n, 2], but of those farther away than the third none, as at corners; distances are counted in rows
-    and columns of places, whatever the strides are.
+    median of its neighbours is counted in what that is for half of the row's values.  Neighbours are the nearest by
+    ``places`` [n, axes], as many as there are around a cell of a grid (eight in two axes), but none that are farther
+    away than as many as there are at a corner (three); distances are counted in rows and columns of places, whatever
+    the strides are.
     """
+    around_cell, at_corner = 3 ** places.shape[1] - 1, 2 ** places.shape[1] - 1
     # Repeats of a position are no neighbours: among many, the nearest take quadratic time to find.
     places, first, inverse = np.unique(places, axis=0, return_index=True, return_inverse=True)
-    if len(places) < FEW + 2:
+    if len(places) < at_corner + 2:
         return np.zeros(0, np.int64)
     ranks = np.stack([np.unique(axis, return_inverse=True)[1] for axis in places.T], axis=1)
-    far, near = cKDTree(ranks).query(ranks, k=min(NEIGHBOURS + 1, len(places)), p=np.inf)
+    far, near = cKDTree(ranks).query(ranks, k=min(around_cell + 1, len(places)), p=np.inf)
     inverse = inverse.reshape(-1)
     most = np.zeros(len(inverse))
     for row in rows:
-        around = np.where(far <= far[:, FEW, None], row[first][near], np.nan)[:, 1:]  # without itself, which is nearest
+        around = np.where(far <= far[:, at_corner, None], row[first][near], np.nan)[
+            :, 1:
+        ]  # without itself, which is nearest
         unlike = np.abs(row - np.nanmedian(around, axis=1)[inverse])
         if extent := float(np.ptp(row)):
             # Where half of a map is flat, whatever is not stands out.

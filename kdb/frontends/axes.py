@@ -1,9 +1,9 @@
 """Tracks the axes of traced tensors, so that permutations and reshapes need no layers.
 
-A network's maps are [n, y, x, channels].  A traced tensor may be any view of one: permuted, with its channels split
-into groups, or flattened.  Each dimension is a tuple of *atoms* (batch, y, x, or a factor of the channels); a dimension
-of length one has none.  Permuting, splitting and merging only rearrange atoms; a layer that reorders memory is emitted
-only where an operator needs it.
+A network's maps are [n, y, x, channels], or of one axis or three.  A traced tensor may be any view of one: permuted,
+with its channels split into groups, or flattened.  Each dimension is a tuple of *atoms* (batch, an axis of the map, or
+a factor of the channels); a dimension of length one has none.  Permuting, splitting and merging only rearrange atoms; a
+layer that reorders memory is emitted only where an operator needs it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ class Unsupported(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Atom:
-    """An axis, or a factor of the channels: ``role`` is n, y, x or c."""
+    """An axis, or a factor of the channels: ``role`` is n, c, or of the map's axes the name, as in AXES."""
 
     role: str
     length: int
 
 
 Dim = tuple[Atom, ...]
+
+AXES = {1: "x", 2: "yx", 3: "zyx"}
+"""The names of a map's axes, by their number."""
 
 BATCH = Atom("n", 2)
 """The batch axis; its length is that of the example images that models are traced with."""
@@ -42,26 +45,39 @@ def length(dim: Dim) -> int:
 class Traced:
     """A tensor of the trace, as a view of the map of layer ``name``.
 
-    ``channels`` are the factors of the map's channels in memory order, ``y`` and ``x`` its other axes (None if of
-    length one); ``dims`` are the tensor's dimensions in terms of the same atoms.
+    ``channels`` are the factors of the map's channels in memory order, ``axes`` its other axes (None if of length
+    one); ``dims`` are the tensor's dimensions in terms of the same atoms.
     """
 
     name: str
     channels: Dim
-    y: Atom | None
-    x: Atom | None
+    axes: tuple[Atom | None, ...]
     dims: tuple[Dim, ...]
 
     @classmethod
-    def map(cls, name: str, channels: int, height: int, width: int) -> Traced:
-        """The map of layer ``name`` as a tensor [N, C, H, W]."""
+    def map(cls, name: str, channels: int, size: Sequence[int]) -> Traced:
+        """The map of layer ``name`` as a tensor [N, C, H, W], or with as many axes as ``size`` has."""
         c: Dim = (Atom("c", channels),) if channels > 1 else ()
-        y, x = (Atom(role, n) if n > 1 else None for role, n in (("y", height), ("x", width)))
-        return cls(name, c, y, x, ((BATCH,), c, _dim(y), _dim(x)))
+        axes = tuple(Atom(role, n) if n > 1 else None for role, n in zip(AXES[len(size)], size, strict=True))
+        return cls(name, c, axes, ((BATCH,), c, *map(_dim, axes)))
+
+    @property
+    def usual(self) -> tuple[str, ...]:
+        """The roles of the dimensions in PyTorch's usual layout: n, c, y, x."""
+        return "n", "c", *AXES[len(self.axes)]
+
+    @property
+    def spatial(self) -> Dim:
+        """The map's axes longer than one."""
+        return tuple(axis for axis in self.axes if axis is not None)
+
+    def vector(self, name: str) -> Traced:
+        """The tensor as a view of the layer ``name``, which has one cell."""
+        return replace(self, name=name, axes=(None,) * len(self.axes))
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """For each dimension n, c, y, x, or - if it has length one; raises Unsupported if a dimension mixes axes."""
+        """For each dimension its role, or - if it has length one; raises Unsupported if a dimension mixes axes."""
         roles = []
         for dim in self.dims:
             if dim == self.channels and dim:
@@ -79,7 +95,7 @@ class Traced:
     def viewed(self, shape: Sequence[int]) -> Traced:
         """The tensor reshaped to ``shape``; factors of the channels are split where necessary.
 
-        Raises Unsupported if the reshape would split the batch, y or x.
+        Raises Unsupported if the reshape would split the batch or an axis of the map.
         """
         pending = [atom for dim in self.dims for atom in dim]
         channels = list(self.channels)

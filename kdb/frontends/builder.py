@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,7 +22,6 @@ from kdb.operators.network import Network, ParameterStore
 from kdb.operators.pointwise import Flatten, Pointwise, SelectChannels
 from kdb.operators.sources import Constant, Source
 
-NCHW = ("n", "c", "y", "x")
 MOST_FOLDED = 16
 """Most cells folded into the channels of one; more, as the windows of an attention layer, would gain nothing."""
 
@@ -58,7 +58,7 @@ class Builder:
         return self._shapes[name]
 
     def map(self, operator: Operator, *inputs: str) -> Traced:
-        """Append a layer and return its output as a tensor [N, C, H, W]."""
+        """Append a layer and return its output in PyTorch's usual layout, [N, C, H, W]."""
         name = self.emit(operator, *inputs)
         return Traced.map(name, *self._shapes[name])
 
@@ -111,34 +111,33 @@ class Builder:
         return replace(value, channels=whole, dims=dims)
 
     def folded(self, value: Traced, shape: Sequence[int]) -> Traced:
-        """``value`` after space-to-depth, so that a reshape to ``shape`` which splits y or x becomes possible.
+        """``value`` after space-to-depth, so that a reshape to ``shape`` which splits an axis becomes possible.
 
         Of an axis [length] = [outer, inner] the inner part becomes a factor of the channels.
         """
         cuts, size = _cuts(value, shape), self.shape(value.name).size
-        fy, fx = (1 if axis is None else cuts.get(axis, 1) for axis in (value.y, value.x))
-        if not 1 < fy * fx <= MOST_FOLDED:
+        factors = [1 if axis is None else cuts.get(axis, 1) for axis in value.axes]
+        if not 1 < math.prod(factors) <= MOST_FOLDED:
             raise Unsupported("a reshape that cuts an axis of the map, as into windows")
-        parts = [
-            self.emit(SelectCells(tuple(range(y, size.height, fy)), tuple(range(x, size.width, fx))), value.name)
-            for y in range(fy)
-            for x in range(fx)
-        ]
+        parts = []
+        for first in np.ndindex(*factors):
+            cells = tuple(tuple(range(*each)) for each in zip(first, size, factors, strict=True))
+            parts.append(self.emit(SelectCells(cells), value.name))
         inner = {axis: Atom("c", count) for axis, count in cuts.items()}
         outer = {axis: Atom(axis.role, axis.length // n) if axis.length > n else None for axis, n in cuts.items()}
-        y, x = (outer.get(axis, axis) if axis else None for axis in (value.y, value.x))
+        axes = tuple(outer.get(axis, axis) if axis else None for axis in value.axes)
         split = {axis: tuple(part for part in (outer[axis], inner[axis]) if part) for axis in cuts}
         dims = tuple(tuple(part for atom in dim for part in split.get(atom, (atom,))) for dim in value.dims)
-        channels = (*(inner[axis] for axis in (value.y, value.x) if axis in inner), *value.channels)
-        return Traced(self.emit(Concatenate(), *parts), channels, y, x, dims)
+        channels = (*(inner[axis] for axis in value.spatial if axis in inner), *value.channels)
+        return Traced(self.emit(Concatenate(), *parts), channels, axes, dims)
 
-    def nchw(self, value: Traced) -> Traced:
-        """``value`` aligned, if it is a tensor [N, C, H, W]; raises Unsupported otherwise."""
+    def usual(self, value: Traced) -> Traced:
+        """``value`` aligned, if it is in PyTorch's usual layout, [N, C, H, W]; raises Unsupported otherwise."""
         value = self.aligned(value)
-        for role, expected in zip(value.roles, NCHW, strict=False):
+        for role, expected in zip(value.roles, value.usual, strict=False):
             if role not in (expected, "-"):
                 raise Unsupported("an unusual layout")
-        if len(value.dims) != 4:
+        if len(value.dims) != len(value.usual):
             raise Unsupported(f"a tensor of {len(value.dims)} dimensions")
         return value
 
@@ -147,14 +146,13 @@ class Builder:
         atoms = value.dims[dim]
         if all(atom.role == "c" for atom in atoms):
             return value
-        spatial = [atom for atom in (value.y, value.x) if atom is not None]
-        if {*atoms} != {*spatial, *value.channels}:
+        if {*atoms} != {*value.spatial, *value.channels}:
             raise Unsupported("a reshape that merges some of the axes")
-        renamed = {atom: Atom("c", atom.length) for atom in spatial}
-        channels: Dim = (*(renamed[atom] for atom in spatial), *value.channels)
+        renamed = {atom: Atom("c", atom.length) for atom in value.spatial}
+        channels: Dim = (*renamed.values(), *value.channels)
         dims = list(value.dims)
         dims[dim] = tuple(renamed.get(atom, atom) for atom in atoms)
-        return Traced(self.emit(Flatten(), value.name), channels, None, None, tuple(dims))
+        return replace(value.vector(self.emit(Flatten(), value.name)), channels=channels, dims=tuple(dims))
 
     def finish(self, value: Traced | str) -> None:
         """Make ``value`` the output, with the map [n, 1, 1, K]; raises ModelError if it is not logits [N, K]."""

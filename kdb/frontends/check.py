@@ -39,8 +39,13 @@ def examples(module: torch.nn.Module, shape: Sequence[int]) -> torch.Tensor:
     """
     weight = next((weight for weight in module.parameters() if weight.is_floating_point()), torch.empty(0))
     images = torch.rand(*shape, generator=torch.Generator().manual_seed(0))
-    images *= torch.arange(1, len(images) + 1).reshape(-1, 1, 1, 1) / len(images)
+    images *= along_batch(torch.arange(1, len(images) + 1) / len(images), images)
     return images.to(weight.device, weight.dtype)
+
+
+def along_batch(numbers: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """``numbers`` [N], so that they broadcast over ``images`` [N, C, *size]."""
+    return numbers.reshape(-1, *(1,) * (images.ndim - 1))
 
 
 def logits_of(module: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:

@@ -123,7 +123,7 @@ class Comparison:
 
     def _maps(self, network: Network, wanted: set[str]) -> dict[str, torch.Tensor]:
         """The ``wanted`` layers [N, H, W, C] by name."""
-        images = self._images.detach().cpu().float().permute(0, 2, 3, 1).contiguous().numpy()
+        images = self._images.detach().cpu().float().movedim(1, -1).contiguous().numpy()
         maps = evaluate(_with_own_weights(network), images, BACKEND, wanted)
         return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in maps.items()}
 

@@ -149,7 +149,7 @@ class TorchTail:
         That is what works on the bits of numbers, or tells where in a map the largest values are: among equal values
         those that come first, which rounding would tell apart.  In vectors values seldom are equal.
         """
-        maps = any(value.y is not None or value.x is not None for value in self.crossing.values())
+        maps = any(value.spatial for value in self.crossing.values())
         for node in self._modules[torch.device("cpu")].graph.nodes:
             name = getattr(getattr(node.target, "overloadpacket", None), "__name__", "")
             second = any(user.target is operator.getitem and user.args[1] == 1 for user in node.users)
@@ -182,11 +182,11 @@ def from_traced(x: torch.Tensor, value: Traced) -> torch.Tensor:
     """The inverse of :func:`as_traced`, for the batch of the example."""
     atoms, order = _atoms(value)
     x = x.reshape([atoms[i].length for i in order]).permute([order.index(i) for i in range(len(atoms))])
-    height, width = (1 if axis is None else axis.length for axis in (value.y, value.x))
-    return x.reshape(BATCH.length, height, width, length(value.channels)).contiguous()
+    size = (1 if axis is None else axis.length for axis in value.axes)
+    return x.reshape(BATCH.length, *size, length(value.channels)).contiguous()
 
 
 def _atoms(value: Traced) -> tuple[list[Atom], list[int]]:
     """The atoms of a map in memory order, and their order in the traced tensor."""
-    atoms = [BATCH, *(atom for atom in (value.y, value.x) if atom is not None), *value.channels]
+    atoms = [BATCH, *value.spatial, *value.channels]
     return atoms, [atoms.index(atom) for dim in value.dims for atom in dim]

@@ -19,7 +19,7 @@ from torch.fx.experimental import symbolic_shapes
 
 from kdb.errors import ModelError, Timeout
 from kdb.frontends.axes import BATCH
-from kdb.frontends.check import check_independence, examples, first_line, logits_of
+from kdb.frontends.check import along_batch, check_independence, examples, first_line, logits_of
 from kdb.frontends.comparison import Comparison
 from kdb.frontends.fallback import make_tail, result_of, value_of
 from kdb.frontends.graph import Call, Graph, Input, Ref
@@ -31,8 +31,8 @@ from kdb.system.locks import ProcessLock
 from kdb.system.threads import quiet
 
 
-def trace(module: torch.nn.Module, shape: tuple[int, int, int]) -> Network:
-    """The network of ``module`` in eval mode for images of ``shape`` (C, H, W); the module is left as it was.
+def trace(module: torch.nn.Module, shape: tuple[int, ...]) -> Network:
+    """The network of ``module`` in eval mode for images of ``shape`` (C, *size); the module is left as it was.
 
     Before it is returned, the network has given the module's logits for random images.
 
@@ -42,7 +42,7 @@ def trace(module: torch.nn.Module, shape: tuple[int, int, int]) -> Network:
     return traced(module, shape)[0]
 
 
-def traced(module: torch.nn.Module, shape: tuple[int, int, int]) -> tuple[Network, Graph]:
+def traced(module: torch.nn.Module, shape: tuple[int, ...]) -> tuple[Network, Graph]:
     """The network that :func:`trace` returns, and the graph that it was translated from."""
     with untouched(module):
         require_room(module, (BATCH.length, *shape))
@@ -73,18 +73,21 @@ def traced(module: torch.nn.Module, shape: tuple[int, int, int]) -> tuple[Networ
 def _compared(module: torch.nn.Module, images: torch.Tensor, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Images of smooth noise on both sides of zero, on which networks are as well conditioned as on photographs, and
     the module's logits; those given if it does not take such images."""
-    n, channels, height, width = images.shape
+    n, channels, *size = images.shape
     chance = torch.Generator().manual_seed(0)
-    coarse = torch.randn(n, channels, -(-height // 16), -(-width // 16), generator=chance)
-    random = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
+    coarse = torch.randn(n, channels, *(-(-length // 16) for length in size), generator=chance)
+    random = torch.nn.functional.interpolate(coarse, tuple(size), mode=SMOOTH[len(size)])
     random += 0.3 * torch.randn(images.shape, generator=chance)
-    random = (random * torch.tensor([1.0, 2.0]).reshape(-1, 1, 1, 1)).to(images.device, images.dtype)
+    random = (random * along_batch(torch.tensor([1.0, 2.0]), random)).to(images.device, images.dtype)
     try:
         found = logits_of(module, random)
     except ModelError:
         return images, logits
     return (random, found) if bool(found.isfinite().all()) else (images, logits)
 
+
+SMOOTH = {1: "linear", 2: "bilinear", 3: "trilinear"}
+"""PyTorch's names for linear interpolation, by the number of axes."""
 
 ROUNDS = 5
 """How often a module is translated at most, each time with another node left to PyTorch."""

@@ -33,7 +33,7 @@ FORMAT = 2
 """Version of the file format and of the export; raise it when either changes."""
 
 
-def trace(module: torch.nn.Module, shape: tuple[int, int, int], recipe: str | None) -> Network:
+def trace(module: torch.nn.Module, shape: tuple[int, ...], recipe: str | None) -> Network:
     """The network of ``module`` in eval mode for images of ``shape`` (C, H, W), from the cache if it is there.
 
     ``recipe`` identifies the code of the module's forward; without one the cache is not used.  Raises what
@@ -50,20 +50,20 @@ def trace(module: torch.nn.Module, shape: tuple[int, int, int], recipe: str | No
     return network
 
 
-def _export(module: torch.nn.Module, shape: tuple[int, int, int]) -> tuple[Network, Graph]:
+def _export(module: torch.nn.Module, shape: tuple[int, ...]) -> tuple[Network, Graph]:
     from kdb.frontends.torch_export import traced  # imports the exporter, which a cached trace does not need
 
     return traced(module, shape)
 
 
-def _key(module: torch.nn.Module, shape: tuple[int, int, int], recipe: str) -> str:
+def _key(module: torch.nn.Module, shape: tuple[int, ...], recipe: str) -> str:
     versions = (FORMAT, __version__, platform.python_version(), torch.__version__, str(torch.get_default_dtype()))
     state = chain(module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False))
     tensors = [(name, str(value.dtype), str(value.device), tuple(value.shape)) for name, value in state]
     return hashlib.sha256(repr((versions, recipe, shape, tensors)).encode()).hexdigest()
 
 
-def _load(path: Path, key: str, module: torch.nn.Module, shape: tuple[int, int, int]) -> Network | None:
+def _load(path: Path, key: str, module: torch.nn.Module, shape: tuple[int, ...]) -> Network | None:
     data = cache.read(path)
     if data is None:
         return None

@@ -8,12 +8,12 @@ the image: a network computes in one.  Nodes that do not depend on the image are
 from __future__ import annotations
 
 import inspect
+import math
 import operator
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
 
 from kdb.errors import ModelError
@@ -40,8 +40,8 @@ MakeTail = Callable[[Mapping[str, str], Mapping[str, Any]], tuple[Tail, tuple[st
 nodes, both by name, it returns one function and the names of the layers whose maps the function takes."""
 
 
-def translate(graph: Graph, state: Mapping[str, Any], shape: tuple[int, int, int], make_tail: MakeTail) -> Network:
-    """The network of ``graph``, with the parameters and buffers in ``state``, for images of ``shape`` (C, H, W).
+def translate(graph: Graph, state: Mapping[str, Any], shape: tuple[int, ...], make_tail: MakeTail) -> Network:
+    """The network of ``graph``, with the parameters and buffers in ``state``, for images of ``shape`` (C, *size).
 
     Raises ModelError if the output does not depend on the image or is not logits [N, K].
     """
@@ -51,7 +51,7 @@ def translate(graph: Graph, state: Mapping[str, Any], shape: tuple[int, int, int
 def translated(
     graph: Graph,
     state: Mapping[str, Any],
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     make_tail: MakeTail,
     refused: Mapping[str, str],
 ) -> tuple[Network, Mapping[str, Any]]:
@@ -72,11 +72,11 @@ class _Translation:
     """The state of one pass over a graph: the layers so far, and the value of each node or why it has none."""
 
     def __init__(
-        self, graph: Graph, state: Mapping[str, Any], shape: tuple[int, int, int], refused: Mapping[str, str]
+        self, graph: Graph, state: Mapping[str, Any], shape: tuple[int, ...], refused: Mapping[str, str]
     ) -> None:
         self.graph = graph
         self.refused = refused
-        self.builder = Builder(Shape(*shape))
+        self.builder = Builder(Shape(shape[0], shape[1:]))
         self.opaque: dict[str, str] = {}
         self.values: dict[str, Any] = {}
         for given in graph.inputs:
@@ -94,7 +94,8 @@ class _Translation:
         if result in self.opaque:
             tail, inputs = make_tail(self.opaque, self.values)
             shape = next(call.shape for call in self.graph.calls if call.name == result) or ()
-            logits = Opaque(self.opaque[result], Shape(int(np.prod(shape[1:])), 1, 1), tail)
+            vector = self.builder.shape("image").vector._replace(channels=math.prod(shape[1:]))
+            logits = Opaque(self.opaque[result], vector, tail)
             self.builder.layer = ""
             self.builder.finish(self.builder.emit(logits, *inputs))
         elif isinstance(self.values[result], Traced):

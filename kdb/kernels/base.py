@@ -1,12 +1,14 @@
 """What every backend offers: verbs that operators compute with, by family, and the small language of pointwise maps.
 
-Arrays are the backend's own, float32, channels last and C-contiguous: a *map* is [n, height, width, channels] (a vector
-is a map of one cell), a *view* is [height, width, channels].  All arithmetic is a verb or a kernel; arrays themselves
-are only sliced by position, reshaped, and copied.  Both get ready boxes and do no geometry of their own.
+Arrays are the backend's own, float32, channels last and C-contiguous: a *map* is [n, ..., channels] with an axis for
+each of the network's, in two [n, height, width, channels] (a vector is a map of one cell), a *view* is a map of one
+position without its first axis.  Shapes below are those of two axes.  All arithmetic is a verb or a kernel; arrays
+themselves are only sliced by position, reshaped, and copied.  Both get ready boxes and do no geometry of their own.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from kdb.geometry import Boxes, IntArray, Size, Window
+from kdb.geometry import Boxes, IntArray, Margins, Size, Window
 
 if TYPE_CHECKING:
     from kdb.kernels.kernel import Kernels
@@ -54,29 +56,41 @@ ROUNDED = frozenset({"add", "sub", "mul", "div", "neg", "abs", "maximum", "minim
 """Functions for which IEEE 754 leaves one result: the same in any layout, whatever lies beside an element."""
 
 
-Margins = tuple[int, int, int, int]
-"""Rows and columns of zeros around a map: top, left, bottom, right."""
-
-NO_MARGINS: Margins = (0, 0, 0, 0)
+NO_MARGINS: Margins = ()
+"""None, along any number of axes."""
 
 
-class Sliding(NamedTuple):
-    """A two-dimensional sliding window, (y, x): taps, their step and their spacing."""
+@dataclass(frozen=True, slots=True)
+class Sliding:
+    """A sliding window along each axis: taps, their step and their spacing, both 1 unless they are given."""
 
-    kernel: tuple[int, int]
-    stride: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        ones = (1,) * len(self.kernel)
+        object.__setattr__(self, "stride", self.stride or ones)
+        object.__setattr__(self, "dilation", self.dilation or ones)
+
+    @property
+    def rank(self) -> int:
+        """Number of axes."""
+        return len(self.kernel)
 
     @property
     def taps(self) -> int:
         """Number of taps."""
-        return self.kernel[0] * self.kernel[1]
+        return math.prod(self.kernel)
 
-    def windows(self, padding: Margins) -> tuple[Window, Window]:
-        """Along (y, x), with ``padding`` (top, left, bottom, right)."""
-        top, left, bottom, right = padding
-        (ky, kx), (sy, sx), (gy, gx) = self
-        return Window(ky, sy, top, bottom, gy), Window(kx, sx, left, right, gx)
+    def around(self, padding: Margins) -> Margins:
+        """``padding``, with zeros for NO_MARGINS."""
+        return padding or (0,) * (2 * self.rank)
+
+    def windows(self, padding: Margins) -> tuple[Window, ...]:
+        """Along each axis, with ``padding`` around."""
+        padding = self.around(padding)
+        return tuple(map(Window, self.kernel, self.stride, padding[: self.rank], padding[self.rank :], self.dilation))
 
 
 FloatArray = npt.NDArray[np.float32]
@@ -118,7 +132,7 @@ class Weight:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ConvolutionSpec:
-    """One convolution: ``weight`` [out, in / groups, kh, kw], ``bias`` [out] or None, window, groups, zero padding."""
+    """One convolution: ``weight`` [out, in / groups, *kernel], ``bias`` [out] or None, window, groups, zero padding."""
 
     weight: Weight
     bias: Weight | None
@@ -126,14 +140,17 @@ class ConvolutionSpec:
     groups: int = 1
     padding: Margins = NO_MARGINS
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "padding", self.sliding.around(self.padding))
+
     @property
     def out_channels(self) -> int:
         """Channels of the output."""
         return len(self.weight.array)
 
     @property
-    def windows(self) -> tuple[Window, Window]:
-        """The window along (y, x), with its padding."""
+    def windows(self) -> tuple[Window, ...]:
+        """The window along each axis, with its padding."""
         return self.sliding.windows(self.padding)
 
     def padded(self, padding: Margins) -> ConvolutionSpec:
@@ -262,7 +279,7 @@ class Windows(Protocol):
         """``max(view + d) - result[B]``."""
 
     def average_pool(self, x: Array, sliding: Sliding, padding: Margins, divisors: Weight) -> Array:
-        """Sum over each window, zeros around the map, over the ``divisors`` [H', W', 1]."""
+        """Sum over each window, zeros around the map, over the ``divisors`` [*size', 1]."""
 
     def average_pool_delta(
         self, delta: Delta, boxes: Boxes, sliding: Sliding, padding: Margins, divisors: Weight
@@ -270,10 +287,10 @@ class Windows(Protocol):
         """``sum(d) / divisors[B]``."""
 
     def mean(self, x: Array, cells: int) -> Array:
-        """The sum over each map, over ``cells``: [n, 1, 1, C]."""
+        """The sum over each map, over ``cells``: [n, 1, ..., C]."""
 
-    def resample(self, x: Array, rows: Weight, columns: Weight) -> Array:
-        """``rows x columns^T`` for each channel; [h', h] and [w', w]."""
+    def resample(self, x: Array, matrices: Sequence[Weight]) -> Array:
+        """The product with a matrix [length', length] along each axis, for each channel."""
 
 
 class Maps(Protocol):
@@ -303,10 +320,10 @@ class Maps(Protocol):
     def take_channels(self, x: Array, order: Sequence[int]) -> Array:
         """``x[..., order]``, copied."""
 
-    def take_cells(self, x: Array, rows: IntArray, columns: IntArray) -> Array:
-        """``x[i, rows[i]][:, columns[i]]``, copied: [n, h', w', C]; zero where an index lies outside of x.
+    def take_cells(self, x: Array, cells: Sequence[IntArray]) -> Array:
+        """The cells of each map at the indices int64 [n, length'] along each axis, copied; zero where one is outside.
 
-        ``rows`` int64 [n, h'] and ``columns`` [n, w'].
+        In two axes ``x[i, cells[0][i]][:, cells[1][i]]``: [n, h', w', C].
         """
 
 

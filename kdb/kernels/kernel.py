@@ -13,8 +13,8 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from kdb.geometry import Boxes, Size
-from kdb.kernels.base import NO_MARGINS, Array, ConvolutionSpec, Delta, Epilogue, Margins, Program, Sliding, Weight
+from kdb.geometry import Boxes, Margins, Size
+from kdb.kernels.base import NO_MARGINS, Array, ConvolutionSpec, Delta, Epilogue, Program, Sliding, Weight
 from kdb.kernels.work import ELEMENT, Rates, Work
 
 NO_RATES: Mapping[str, Rates] = MappingProxyType({})
@@ -99,7 +99,7 @@ class ConvolutionKernel(Kernel, ABC):
         What it moves through memory is part of its rates.
         """
         weights = shape.sliding.taps * shape.pairs
-        return Work(f"{self.name}.{shape.form}", weights * outputs.area, 0, 1, shape.width, ELEMENT * weights)
+        return Work(f"{self.name}.{shape.form}", weights * math.prod(outputs), 0, 1, shape.width, ELEMENT * weights)
 
     @abstractmethod
     def evaluate(self, backend: Any, x: Array, spec: ConvolutionSpec) -> Array:
@@ -148,12 +148,14 @@ class Recompute(ConvolutionKernel):
 
     def work(self, shape: ConvolutionShape, x: Size, outputs: Size) -> Work:
         """A product for every tap, at the rate of ``by``; context read in, delta superimposed, view subtracted."""
-        y, x_ = shape.sliding.windows(shape.padding)
-        context = ((outputs.height - 1) * y.stride + y.reach) * ((outputs.width - 1) * x_.stride + x_.reach)
-        moved = ELEMENT * (2 * context * shape.inputs + 3 * outputs.area * shape.outputs)
+        windows = shape.sliding.windows(shape.padding)
+        context = math.prod(
+            (count - 1) * window.stride + window.reach for count, window in zip(outputs, windows, strict=True)
+        )
+        moved = ELEMENT * (2 * context * shape.inputs + 3 * math.prod(outputs) * shape.outputs)
         weights = shape.sliding.taps * shape.pairs
         kind = f"{self.by.name}.{shape.form}"
-        return Work(kind, weights * outputs.area, moved, 4, shape.width, ELEMENT * weights)
+        return Work(kind, weights * math.prod(outputs), moved, 4, shape.width, ELEMENT * weights)
 
     def evaluate(self, backend: Any, x: Array, spec: ConvolutionSpec) -> Array:
         """Never asked for."""

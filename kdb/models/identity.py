@@ -114,8 +114,8 @@ def _flattened(network: Network, node: Node) -> npt.NDArray[Any] | None:
         before = network[before.inputs[0]]
     if not isinstance(before.operator, Flatten):
         return None
-    channels, height, width = network.input_shapes(before)[0]
-    return np.arange(channels * height * width).reshape(channels, height, width).transpose(1, 2, 0).reshape(-1)
+    shape = network.input_shapes(before)[0]
+    return np.moveaxis(np.arange(shape.elements).reshape(shape.dimensions), 0, -1).reshape(-1)
 
 
 def _normalization(prefix: str, what: str, tensors: Tensors) -> torch.Tensor | None:

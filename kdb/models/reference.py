@@ -28,7 +28,7 @@ _ACTIVATIONS = ("_softmax", "_log_softmax", "sigmoid", "softmax", "log_softmax")
 
 
 class ModuleReference:
-    """Runs ``module`` in eval mode on images as its network takes them: float32 [n, H, W, C].
+    """Runs ``module`` in eval mode on images as its network takes them: float32 [n, *size, C].
 
     Where the network leaves out the activation with which the module ends (``before_activation``), so does this.  A
     module that is ``shared`` with Python code besides kdb is left as it was.
@@ -71,9 +71,10 @@ class ModuleReference:
         found: dict[str, Array] = {}
 
         def note(path: str, part: nn.Module, given: Any, made: Any) -> None:
-            if isinstance(made, Tensor) and made.ndim in (2, 4) and len(made) == 1 and path:
+            if isinstance(made, Tensor) and made.ndim in (2, image.ndim + 1) and len(made) == 1 and path:
                 whole = made[0].float().cpu()
-                found[path] = (whole.permute(1, 2, 0) if whole.ndim == 3 else whole[None, None]).numpy().copy()
+                map_ = whole.movedim(0, -1) if whole.ndim == image.ndim else whole.reshape(*(1,) * (image.ndim - 1), -1)
+                found[path] = map_.numpy().copy()
 
         leaves = ((path, part) for path, part in self._module.named_modules() if not any(part.children()))
         told = ((path, part) for path, part in leaves if not isinstance(part, torch.jit.ScriptModule))
@@ -87,7 +88,7 @@ class ModuleReference:
 
     def _run(self, module: nn.Module, images: Array, dtype: torch.dtype) -> Logits:
         weight = next(module.parameters(), torch.empty(0))
-        batch = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(weight.device, dtype)
+        batch = torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, -1, 1))).to(weight.device, dtype)
         activations = _Activations()
         try:
             with self.several(), torch.no_grad(), activations if self._before_activation else nullcontext():

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdb.frontends.axes import AXES
 from kdb.frontends.trace_cache import trace
 from kdb.models.fingerprint import fingerprint
 from kdb.models.identity import unexplained, weights_digest
@@ -93,8 +94,8 @@ def why_untraceable(module: object, images: Tensor) -> str | None:
         return "only a plain torch.nn.Module can be traced"
     if any(part.training for part in module.modules()):
         return "the model, or a part of it, is in training mode; call model.eval()"
-    if images.ndim != 4 or not len(images):
-        return f"the input {list(images.shape)} is no batch of images [N, C, H, W]"
+    if images.ndim - 2 not in AXES or not len(images):
+        return f"the input {list(images.shape)} is no batch of images [N, C, H, W], signals or volumes"
     state = [("the input", images)]
     state += [(f"'{name}'", weight) for name, weight in (*module.named_parameters(), *module.named_buffers())]
     for name, tensor in state:

@@ -1,10 +1,11 @@
 """What an operator is: shape, geometry, value rule, delta rule and work, all by one small interface.
 
-Everything that flows between operators is a map of ``Shape(channels, height, width)``; a vector is a map of one cell.
+Everything that flows between operators is a map of ``Shape(channels, size)``; a vector is a map of one cell.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import ClassVar, NamedTuple
@@ -19,21 +20,36 @@ class Shape(NamedTuple):
     """Of one layer's map, without the batch."""
 
     channels: int
-    height: int
-    width: int
+    size: Size
 
     @property
-    def size(self) -> Size:
+    def cells(self) -> int:
         """The map's cells."""
-        return Size(self.height, self.width)
+        return math.prod(self.size)
 
     @property
     def elements(self) -> int:
         """Numbers in the map."""
-        return self.channels * self.height * self.width
+        return self.channels * self.cells
+
+    @property
+    def vector(self) -> Shape:
+        """One cell of it."""
+        return Shape(self.channels, (1,) * len(self.size))
+
+    @property
+    def dimensions(self) -> tuple[int, ...]:
+        """Channels and cells along each axis, in one tuple."""
+        return self.channels, *self.size
+
+    def __repr__(self) -> str:
+        """In two axes as the first version wrote it: digests in users' files are of it."""
+        if len(self.size) != 2:
+            return f"Shape(channels={self.channels}, size={self.size})"
+        return "Shape(channels={}, height={}, width={})".format(*self.dimensions)
 
     def __str__(self) -> str:
-        return f"{self.channels}x{self.height}x{self.width}"
+        return "x".join(map(str, self.dimensions))
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,15 +170,15 @@ class Operator:
         """The views that ``kernel`` reads where the inputs flagged in ``changed`` carry deltas."""
         return Reads((False,) * len(changed))
 
-    def macs(self, shapes: Sequence[Shape], shape: Shape, area: int) -> int:
-        """Multiply-adds of ``area`` output cells, all channels (eq. 10 and 12); convolutions and dense layers only."""
+    def macs(self, shapes: Sequence[Shape], shape: Shape, cells: int) -> int:
+        """Multiply-adds of so many output ``cells``, all channels (eq. 10, 12); convolutions and dense layers only."""
         return 0
 
     def delta_work(
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
         """Work of the delta rule, one position: output ``extent``, inputs' ``extents`` (None: unchanged)."""
-        cells = extent.area * shape.channels
+        cells = math.prod(extent) * shape.channels
         return Work("elementwise", 0, 3 * ELEMENT * cells)
 
     def full_work(self, kernel: Kernel, shapes: Sequence[Shape], shape: Shape) -> Work:
@@ -174,7 +190,7 @@ def _text(value: object) -> str:
     if isinstance(value, tuple):
         return (
             "x".join(map(str, value))
-            if all(isinstance(v, int) for v in value) and len(value) < 5
+            if all(isinstance(v, int) for v in value) and len(value) < 7
             else f"[{len(value)}]"
         )
     return str(value)

@@ -5,6 +5,7 @@ A joined delta is zero outside its operand's box, so sums and stacks need no con
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -52,7 +53,7 @@ class Add(Operator):
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
         """One pass over the union box."""
-        return Work("elementwise", 0, 2 * ELEMENT * extent.area * shape.channels)
+        return Work("elementwise", 0, 2 * ELEMENT * math.prod(extent) * shape.channels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class Multiply(Operator):
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
         """Two gathers and the products."""
-        return Work("elementwise", 0, 8 * ELEMENT * extent.area * shape.channels, 5)
+        return Work("elementwise", 0, 8 * ELEMENT * math.prod(extent) * shape.channels, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class Concatenate(Operator):
         """The channels' sum."""
         if len({shape.size for shape in inputs}) != 1:
             raise ValueError(f"cannot stack maps of {', '.join(map(str, inputs))}")
-        return Shape(sum(shape.channels for shape in inputs), *inputs[0].size)
+        return Shape(sum(shape.channels for shape in inputs), inputs[0].size)
 
     def evaluate(
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
@@ -114,7 +115,7 @@ class Concatenate(Operator):
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
         """Lay out where they are stacked."""
-        return Work("elementwise", 0, 3 * ELEMENT * extent.area * shape.channels, 2 * len(shapes))
+        return Work("elementwise", 0, 3 * ELEMENT * math.prod(extent) * shape.channels, 2 * len(shapes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,8 @@ class Expand(Operator):
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """``shape``."""
-        if any(mine not in (1, theirs) for mine, theirs in zip(inputs[0], self.shape, strict=True)):
+        given, wanted = inputs[0].dimensions, self.shape.dimensions
+        if any(mine not in (1, theirs) for mine, theirs in zip(given, wanted, strict=True)):
             raise ValueError(f"cannot expand {inputs[0]} to {self.shape}")
         return self.shape
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from kdb.geometry import Boxes, Footprint, Size
-from kdb.kernels.base import NO_MARGINS, Array, Backend, ConvolutionSpec, Margins, Parameters, Sliding
+from kdb.geometry import Boxes, Footprint, Margins, Size, Window
+from kdb.kernels.base import NO_MARGINS, Array, Backend, ConvolutionSpec, Parameters, Sliding
 from kdb.kernels.kernel import ConvolutionKernel, ConvolutionShape, Kernel
 from kdb.kernels.work import Work
 from kdb.operators.base import Operator, Reads, Shape, Update
@@ -19,7 +19,7 @@ from kdb.operators.base import Operator, Reads, Shape, Update
 
 @dataclass(frozen=True, slots=True)
 class Convolution(Operator):
-    """``y = W * x + b`` with ``weight`` [out, in / groups, kh, kw]; padding is (top, left, bottom, right)."""
+    """``y = W * x + b`` with ``weight`` [out, in / groups, *kernel]."""
 
     label: ClassVar[str] = "convolution"
     windowed: ClassVar[bool] = True
@@ -29,11 +29,17 @@ class Convolution(Operator):
     weight: str
     bias: str | None
     out_channels: int
-    kernel: tuple[int, int]
-    stride: tuple[int, int] = (1, 1)
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...] = ()
     padding: Margins = NO_MARGINS
-    dilation: tuple[int, int] = (1, 1)
+    dilation: tuple[int, ...] = ()
     groups: int = 1
+
+    def __post_init__(self) -> None:
+        sliding = Sliding(self.kernel, self.stride, self.dilation)
+        object.__setattr__(self, "stride", sliding.stride)
+        object.__setattr__(self, "dilation", sliding.dilation)
+        object.__setattr__(self, "padding", sliding.around(self.padding))
 
     def weights_fields(self) -> tuple[str, ...]:
         """Weight and bias."""
@@ -50,22 +56,27 @@ class Convolution(Operator):
         return ConvolutionSpec(parameters[self.weight], bias, self.sliding, self.groups, self.padding)
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """Equation 9, per axis."""
-        y, x = self.sliding.windows(self.padding)
-        return Shape(self.out_channels, y.output_length(inputs[0].height), x.output_length(inputs[0].width))
+        """Equation 9, per axis; ValueError where the kernel has another number of axes than the map."""
+        if len(self.kernel) != len(inputs[0].size):
+            raise ValueError(f"a kernel of {_extent(self.kernel)} on a map of {_extent(inputs[0].size)} cells")
+        return Shape(self.out_channels, tuple(map(Window.output_length, self._windows, inputs[0].size)))
+
+    @property
+    def _windows(self) -> tuple[Window, ...]:
+        return self.sliding.windows(self.padding)
 
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
         """Every output whose window reads a change."""
-        return None if inputs[0] is None else inputs[0].behind(*self.sliding.windows(self.padding), shape.size)
+        return None if inputs[0] is None else inputs[0].behind(self._windows, shape.size)
 
     def enclosed(self, inputs: Sequence[Footprint | None]) -> Footprint | None:
         """Every output whose window lies in the input's footprint."""
-        return None if inputs[0] is None else inputs[0].enclosed(*self.sliding.windows(self.padding))
+        return None if inputs[0] is None else inputs[0].enclosed(self._windows)
 
     def constant(self, k: Backend, parameters: Parameters, value: Array) -> Array:
         """One window of ``value``, unpadded."""
-        y, x = self.sliding.windows(NO_MARGINS)
-        window = k.maps.expand(value, Size(y.reach, x.reach), value.shape[-1])
+        reach = tuple(window.reach for window in self._windows)
+        window = k.maps.expand(value, reach, value.shape[-1])
         unpadded = replace(self, padding=NO_MARGINS)
         return unpadded.evaluate(k, parameters, [window], self.evaluation_kernels(k)[0], False)
 
@@ -75,7 +86,7 @@ class Convolution(Operator):
 
     def frames(self, kernel: Kernel, boxes: Boxes) -> Boxes | None:
         """The read-in context, where the kernel derives it."""
-        return boxes.read_in(*self.sliding.windows(self.padding)) if _own(kernel).derives_frames else None
+        return boxes.read_in(self._windows) if _own(kernel).derives_frames else None
 
     def evaluation_kernels(self, k: Backend) -> tuple[ConvolutionKernel, ...]:
         """The backend's for whole maps."""
@@ -100,9 +111,9 @@ class Convolution(Operator):
         spec = self.spec(parameters)
         return _own(update.kernel).delta(k, spec, d, update.boxes, view, update.view, update.epilogue)
 
-    def macs(self, shapes: Sequence[Shape], shape: Shape, area: int) -> int:
-        """Equation 10: (C_in / g) kh kw for each output."""
-        return shapes[0].channels // self.groups * self.sliding.taps * shape.channels * area
+    def macs(self, shapes: Sequence[Shape], shape: Shape, cells: int) -> int:
+        """Equation 10: C_in / g times the number of taps, for each output."""
+        return shapes[0].channels // self.groups * self.sliding.taps * shape.channels * cells
 
     def _shape(self, channels: int) -> ConvolutionShape:
         """The convolution without its weights, given the input's ``channels``."""
@@ -117,6 +128,10 @@ class Convolution(Operator):
     def full_work(self, kernel: Kernel, shapes: Sequence[Shape], shape: Shape) -> Work:
         """The kernel's over the whole map."""
         return _own(kernel).work(self._shape(shapes[0].channels), shapes[0].size, shape.size)
+
+
+def _extent(lengths: Size) -> str:
+    return " x ".join(map(str, lengths))
 
 
 def _own(kernel: Kernel) -> ConvolutionKernel:

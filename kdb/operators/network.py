@@ -142,7 +142,7 @@ class Network:
     @cached_property
     def macs(self) -> int:
         """Multiply-adds of one full inference (equation 11, dense layers included)."""
-        return sum(node.operator.macs(self.input_shapes(node), node.shape, node.shape.size.area) for node in self.nodes)
+        return sum(node.operator.macs(self.input_shapes(node), node.shape, node.shape.cells) for node in self.nodes)
 
     @cached_property
     def digest(self) -> str:

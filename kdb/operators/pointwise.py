@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -71,7 +72,7 @@ class Pointwise(_Pointwise):
     ) -> Work:
         """A sum, a difference and each instruction; instructions twice where its own view does not serve."""
         passes = 2 + len(self.program) if self.rounded else 3 + 2 * len(self.program)
-        return Work("elementwise", 0, ELEMENT * extent.area * shape.channels * passes, 3)
+        return Work("elementwise", 0, ELEMENT * math.prod(extent) * shape.channels * passes, 3)
 
     def full_work(self, kernel: Kernel, shapes: Sequence[Shape], shape: Shape) -> Work:
         """Once through memory and a pass in the cache for each instruction, which takes about half of that."""
@@ -113,7 +114,7 @@ class Affine(_Pointwise):
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
         """One pass over the delta."""
-        return Work("elementwise", 0, 2 * ELEMENT * extent.area * shape.channels)
+        return Work("elementwise", 0, 2 * ELEMENT * math.prod(extent) * shape.channels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ class SelectChannels(_Pointwise):
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """As many channels as are selected."""
-        return Shape(len(self.order), *inputs[0].size)
+        return Shape(len(self.order), inputs[0].size)
 
     def evaluate(
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
@@ -149,7 +150,7 @@ class SelectChannels(_Pointwise):
 
 @dataclass(frozen=True, slots=True)
 class Flatten(Operator):
-    """A map as one vector, in the memory order (y, x, channel): [C, H, W] -> [H W C, 1, 1]."""
+    """A map as one vector, in the order of memory: axis by axis, channels last."""
 
     label: ClassVar[str] = "flatten"
     gathers: ClassVar[bool] = True
@@ -157,7 +158,7 @@ class Flatten(Operator):
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """One cell of all numbers."""
-        return Shape(inputs[0].elements, 1, 1)
+        return Shape(inputs[0].elements, inputs[0].vector.size)
 
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
         """The one cell."""
@@ -167,14 +168,19 @@ class Flatten(Operator):
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
         """The input's memory, seen as vectors."""
-        return inputs[0].reshape(len(inputs[0]), 1, 1, -1)
+        return _flat(inputs[0])
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """The delta on the whole map, flattened."""
         (d,) = update.inputs
         assert d is not None
         whole = k.deltas.embed(d, Boxes.whole(len(d.boxes), update.shapes[0].size))
-        return whole.reshape(len(whole), 1, 1, -1)
+        return _flat(whole)
+
+
+def _flat(x: Array) -> Array:
+    """[n, H, W, C] -> [n, 1, 1, H W C]."""
+    return x.reshape(len(x), *(1 for _ in x.shape[1:-1]), -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +199,7 @@ class Dense(_Pointwise):
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """``out_channels`` at each location."""
-        return Shape(self.out_channels, *inputs[0].size)
+        return Shape(self.out_channels, inputs[0].size)
 
     def evaluate(
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
@@ -218,16 +224,16 @@ class Dense(_Pointwise):
         assert isinstance(update.kernel, DenseKernel), "dense layers have kernels of their own"
         return update.kernel.run(k, d.values, parameters[self.weight], None)
 
-    def macs(self, shapes: Sequence[Shape], shape: Shape, area: int) -> int:
+    def macs(self, shapes: Sequence[Shape], shape: Shape, cells: int) -> int:
         """in x out at each location."""
-        return shapes[0].channels * shape.channels * area
+        return shapes[0].channels * shape.channels * cells
 
     def delta_work(
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
         """The kernel's."""
         assert isinstance(kernel, DenseKernel), "dense layers have kernels of their own"
-        return kernel.work(shapes[0].channels, shape.channels, extent.area)
+        return kernel.work(shapes[0].channels, shape.channels, math.prod(extent))
 
     def full_work(self, kernel: Kernel, shapes: Sequence[Shape], shape: Shape) -> Work:
         """The kernel's, of all cells."""

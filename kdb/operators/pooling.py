@@ -5,15 +5,16 @@ Averages are incrementally maintained aggregates: the delta of a sum is the sum 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import ClassVar
 
 import numpy as np
 
-from kdb.geometry import Boxes, Footprint, Size
-from kdb.kernels.base import Array, Backend, Delta, Margins, Parameters, Sliding, Weight
+from kdb.geometry import Boxes, Footprint, Margins, Size
+from kdb.kernels.base import Array, Backend, Delta, Parameters, Sliding, Weight
 from kdb.kernels.kernel import FULL, Kernel
 from kdb.kernels.work import ELEMENT, Work
 from kdb.operators.base import Operator, Reads, Shape, Update, whole_map
@@ -26,11 +27,14 @@ RECOMPUTE = Kernel("recompute")
 class _Pool(Operator):
     """A sliding window with an output ``size`` of its own, since ``ceil_mode`` may round it up."""
 
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
     padding: Margins
-    size: tuple[int, int]
-    dilation: tuple[int, int] = (1, 1)
+    size: Size
+    dilation: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dilation", Sliding(self.kernel, self.stride, self.dilation).dilation)
 
     @property
     def sliding(self) -> Sliding:
@@ -39,15 +43,15 @@ class _Pool(Operator):
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """Channels stay."""
-        return Shape(inputs[0].channels, *self.size)
+        return Shape(inputs[0].channels, self.size)
 
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
         """Every output whose window reads a change."""
-        return None if inputs[0] is None else inputs[0].behind(*self.sliding.windows(self.padding), shape.size)
+        return None if inputs[0] is None else inputs[0].behind(self.sliding.windows(self.padding), shape.size)
 
     def enclosed(self, inputs: Sequence[Footprint | None]) -> Footprint | None:
         """Every output whose window lies in the input's footprint."""
-        return None if inputs[0] is None else inputs[0].enclosed(*self.sliding.windows(self.padding))
+        return None if inputs[0] is None else inputs[0].enclosed(self.sliding.windows(self.padding))
 
     def constant(self, k: Backend, parameters: Parameters, value: Array) -> Array:
         """``value`` itself, which is the maximum and the mean of its copies."""
@@ -69,7 +73,7 @@ class MaxPool(_Pool):
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
         """Over the map with minus infinity around it."""
-        return k.windows.max_pool(inputs[0], self.sliding, self.padding, Size(*self.size))
+        return k.windows.max_pool(inputs[0], self.sliding, self.padding, self.size)
 
     def kernels(self, k: Backend) -> tuple[Kernel, ...]:
         """Only Algorithm 1: a maximum is not linear."""
@@ -90,8 +94,8 @@ class MaxPool(_Pool):
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
         """Context in, a pass for each tap, and the view."""
-        cells = extent.area * shape.channels
-        context = cells * self.stride[0] * self.stride[1]
+        cells = math.prod(extent) * shape.channels
+        context = cells * math.prod(self.stride)
         return Work(
             "elementwise", 0, ELEMENT * (4 * context + 2 * cells * (self.sliding.taps + 1)), self.sliding.taps + 3
         )
@@ -107,9 +111,9 @@ class AveragePool(_Pool):
     count_include_pad: bool = True
     divisor: int | None = None
 
-    def divisors(self, shape: Shape) -> Weight:
-        """What each output is divided by, [H', W', 1], given the input's ``shape``."""
-        return _divisors(self, shape)
+    def divisors(self, size: Size) -> Weight:
+        """What each output is divided by, [*size, 1], given the input's ``size``."""
+        return _divisors(self, size)
 
     def enclosed(self, inputs: Sequence[Footprint | None]) -> Footprint | None:
         """As all windows; nowhere if the divisor is another than the number of cells."""
@@ -119,48 +123,47 @@ class AveragePool(_Pool):
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
         """Sum over the zero-padded map, over the divisors."""
-        _, height, width, _ = inputs[0].shape
-        return k.windows.average_pool(inputs[0], self.sliding, self.padding, self.divisors(Shape(1, height, width)))
+        divisors = self.divisors(tuple(inputs[0].shape[1:-1]))
+        return k.windows.average_pool(inputs[0], self.sliding, self.padding, divisors)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``sum(d) / divisors[B]``, the divisors read at the absolute position."""
         (d,) = update.inputs
         assert d is not None
-        divisors = self.divisors(Shape(1, *update.shapes[0].size))
+        divisors = self.divisors(update.shapes[0].size)
         return k.windows.average_pool_delta(d, update.boxes, self.sliding, self.padding, divisors)
 
     def delta_work(
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
         """A pass for each tap over the embedded delta."""
-        cells = extent.area * shape.channels
+        cells = math.prod(extent) * shape.channels
         return Work("elementwise", 0, ELEMENT * cells * (3 + 2 * self.sliding.taps), self.sliding.taps + 2)
 
 
 @lru_cache(maxsize=256)
-def _divisors(pool: AveragePool, shape: Shape) -> Weight:
+def _divisors(pool: AveragePool, size: Size) -> Weight:
     counts = []
-    top, left, bottom, right = pool.padding
-    for axis, (length, before, after) in enumerate(((shape.height, top, bottom), (shape.width, left, right))):
-        start = np.arange(pool.size[axis]) * pool.stride[axis] - before
-        stop = np.minimum(start + pool.kernel[axis], length + after)
+    for window, length, outputs in zip(pool.sliding.windows(pool.padding), size, pool.size, strict=True):
+        start = np.arange(outputs) * window.stride - window.before
+        stop = np.minimum(start + window.kernel, length + window.after)
         if not pool.count_include_pad:
             start, stop = np.maximum(start, 0), np.minimum(stop, length)
         counts.append(stop - start)
-    divisors = np.multiply.outer(counts[0], counts[1])[:, :, None].astype(np.float32)
+    divisors = reduce(np.multiply.outer, counts)[..., None].astype(np.float32)
     return Weight(np.full_like(divisors, pool.divisor) if pool.divisor is not None else divisors)
 
 
 @dataclass(frozen=True, slots=True)
 class GlobalMean(Operator):
-    """Mean over all cells, channel by channel: [C, H, W] -> [C, 1, 1]."""
+    """Mean over all cells, channel by channel."""
 
     label: ClassVar[str] = "global_mean"
     gathers: ClassVar[bool] = True
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """One cell."""
-        return Shape(inputs[0].channels, 1, 1)
+        return inputs[0].vector
 
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
         """The one cell there is."""
@@ -169,20 +172,20 @@ class GlobalMean(Operator):
     def evaluate(
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
-        """``sum(x) / HW``."""
-        return k.windows.mean(inputs[0], inputs[0].shape[1] * inputs[0].shape[2])
+        """``sum(x)`` over the number of cells."""
+        return k.windows.mean(inputs[0], math.prod(inputs[0].shape[1:-1]))
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
-        """``sum(d) / HW``, an incrementally maintained aggregate."""
+        """``sum(d)`` over the number of cells, an incrementally maintained aggregate."""
         (d,) = update.inputs
         assert d is not None
-        return k.windows.mean(d.values, update.shapes[0].size.area)
+        return k.windows.mean(d.values, update.shapes[0].cells)
 
     def delta_work(
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
         """One pass over the delta."""
-        return Work("elementwise", 0, ELEMENT * shape.channels * (extents[0] or shapes[0].size).area)
+        return Work("elementwise", 0, ELEMENT * shape.channels * math.prod(extents[0] or shapes[0].size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +198,11 @@ class AdaptiveAveragePool(Operator):
     label: ClassVar[str] = "adaptive_average_pool"
     gathers: ClassVar[bool] = True
 
-    size: tuple[int, int]
+    size: Size
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """Channels stay."""
-        return Shape(inputs[0].channels, *self.size)
+        return Shape(inputs[0].channels, self.size)
 
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
         """The whole output, if anything changes."""
@@ -209,8 +212,7 @@ class AdaptiveAveragePool(Operator):
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
         """A product with one matrix of weights an axis."""
-        rows, columns = (_adaptive(o, n) for o, n in zip(self.size, inputs[0].shape[1:3], strict=True))
-        return k.windows.resample(inputs[0], rows, columns)
+        return k.windows.resample(inputs[0], tuple(map(_adaptive, self.size, inputs[0].shape[1:-1])))
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """The pool of the delta with zeros around it, since the pool is linear."""
@@ -231,21 +233,26 @@ def _adaptive(outputs: int, length: int) -> Weight:
 
 @dataclass(frozen=True, slots=True)
 class Pad(Operator):
-    """``value`` around the map, by ``padding`` (top, left, bottom, right)."""
+    """``value`` around the map, by ``padding``."""
 
     label: ClassVar[str] = "pad"
 
     padding: Margins
     value: float = 0.0
 
+    @property
+    def _before(self) -> tuple[int, ...]:
+        return self.padding[: len(self.padding) // 2]
+
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """The map and its margins."""
-        top, left, bottom, right = self.padding
-        return Shape(inputs[0].channels, inputs[0].height + top + bottom, inputs[0].width + left + right)
+        size = inputs[0].size
+        around = zip(self.padding[: len(size)], size, self.padding[len(size) :], strict=True)
+        return Shape(inputs[0].channels, tuple(map(sum, around)))
 
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
         """The input's boxes, shifted by the margins."""
-        return None if inputs[0] is None else inputs[0].shifted(self.padding[0], self.padding[1])
+        return None if inputs[0] is None else inputs[0].shifted(self._before)
 
     def evaluate(
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
@@ -257,6 +264,6 @@ class Pad(Operator):
         """The margins do not change: the delta, elsewhere."""
         (d,) = update.inputs
         assert d is not None
-        shifted = Delta(Boxes(d.boxes.origins + self.padding[:2], d.boxes.extent), d.values)
+        shifted = Delta(Boxes(d.boxes.origins + self._before, d.boxes.extent), d.values)
         # Nothing may have to be laid anywhere, and then the memory would still be the input's.
         return d.own() if shifted.fills(update.boxes) else k.deltas.embed(shifted, update.boxes)

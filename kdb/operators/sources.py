@@ -107,9 +107,9 @@ class Opaque(Operator):
         """There is none; a plan never asks."""
         raise NotImplementedError("an opaque layer has no delta rule")
 
-    def macs(self, shapes: Sequence[Shape], shape: Shape, area: int) -> int:
+    def macs(self, shapes: Sequence[Shape], shape: Shape, cells: int) -> int:
         """Those of the framework: the logits are one cell."""
-        return self.multiply_adds * area
+        return self.multiply_adds * cells
 
     def delta_work(
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size

@@ -72,13 +72,13 @@ def _layers() -> Iterator[_Layer]:
         return Convolution("w", None, outer, (taps, taps), padding=(margin,) * 4, groups=groups)
 
     for width in WIDTHS:
-        extent = Size(12, 12) if width < 256 else Size(9, 9)
+        extent = (12, 12) if width < 256 else (9, 9)
         yield _Layer(convolution(width, width, 3), width, extent)
         yield _Layer(convolution(width, width, 1), width, extent)
-    yield _Layer(convolution(3, 64, 3), 3, Size(16, 16))
-    yield _Layer(convolution(96, 96, 3, groups=96), 96, Size(9, 9))
+    yield _Layer(convolution(3, 64, 3), 3, (16, 16))
+    yield _Layer(convolution(96, 96, 3, groups=96), 96, (9, 9))
     for width in DENSE_WIDTHS:
-        yield _Layer(Dense("w", None, width), width, Size(1, 1))
+        yield _Layer(Dense("w", None, width), width, (1, 1))
 
 
 def busy_seconds(call: Callable[[], object], threads: int, repeats: int = 1) -> float:
@@ -179,7 +179,7 @@ def _measured(
     points: dict[str, list[tuple[int, float]]] = {}
     derived, deriving = 0, 0.0
     for layer, backend in product(_layers(), backends):
-        shape = Shape(layer.channels, *layer.extent)
+        shape = Shape(layer.channels, layer.extent)
         out = layer.operator.output_shape([shape])
         weight = _weight(layer.operator, layer.channels, rng)
         values = rng.standard_normal((BATCH, *layer.extent, layer.channels)).astype(np.float32)
@@ -210,7 +210,7 @@ def _measured(
 def _bandwidth(backend: Backend, clock: Clock) -> float:
     """Bytes a second that an activation's delta rule moves, by its own count of them."""
     relu = Pointwise((Instruction("maximum", (0, 0.0)),))
-    shape, extent = Shape(64, 56, 56), Size(12, 12)
+    shape, extent = Shape(64, (56, 56)), (12, 12)
     boxes = Boxes(np.full((BATCH, 2), 7), extent)
     view = backend.memory.upload(np.zeros((56, 56, 64), np.float32))
     values = backend.memory.upload_delta(np.zeros((BATCH, *extent, 64), np.float32))

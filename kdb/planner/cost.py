@@ -156,12 +156,16 @@ class CostModel:
         for core, batches in Counter(cores).items():  # most batches are alike
             seconds = 0.0
             # A strip reads about as many cells of the delta as it has itself.
-            strips = [Part(0, 0, core.extent)] if core.part is None else core.part.around(core.extent)
-            for _, _, extent in strips:
+            strips = (
+                [Part((0,) * len(core.extent), core.extent)] if core.part is None else core.part.around(core.extent)
+            )
+            for _, extent in strips:
                 work = node.operator.delta_work(kernel, shapes, (extent,), node.shape, extent)
                 seconds += self._seconds(work, core.positions)
             if core.part is not None:  # strips are put in place, the constant less the view beside them
-                moved = Work("elementwise", 0, 4 * ELEMENT * core.extent.area * node.shape.channels, 3 + len(strips))
+                moved = Work(
+                    "elementwise", 0, 4 * ELEMENT * math.prod(core.extent) * node.shape.channels, 3 + len(strips)
+                )
                 seconds += self.profile.seconds(moved, core.positions)
             total += batches * seconds
         return total

@@ -7,6 +7,7 @@ number of threads.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -147,7 +148,7 @@ def explain(
     for stage in plan.stages:
         for step in stage.steps:
             node, shapes = step.node, logical.network.input_shapes(step.node)
-            naive = node.operator.macs(shapes, node.shape, node.shape.size.area) * n
+            naive = node.operator.macs(shapes, node.shape, node.shape.cells) * n
             lines.append(
                 LayerLine(
                     name=node.name,
@@ -254,11 +255,15 @@ def _why_in_full(logical: LogicalPlan, history: Sequence[Applied]) -> str | None
             return "layers outside the vocabulary need whole maps"
         return f"{network.nodes[spread].name} spreads every change over the whole map"
     box, size = extents[node.name] or node.shape.size, node.shape.size
-    if size.area == 1:
+    if math.prod(size) == 1:
         return "from here on there are only vectors, which change as a whole"
-    return f"changes there cover {box.height}x{box.width} of {size.height}x{size.width} cells"
+    return f"changes there cover {_by(box)} of {_by(size)} cells"
+
+
+def _by(size: Size) -> str:
+    return "x".join(map(str, size))
 
 
 def _fills(box: Size | None, size: Size) -> bool:
     """Whether a box covers half of a map or more; of a vector it does not."""
-    return box is not None and size.area > 1 and 2 * box.area >= size.area
+    return box is not None and math.prod(size) > 1 and 2 * math.prod(box) >= math.prod(size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -45,12 +47,12 @@ class Geometry:
         source = self.footprints[self.network.source.name]
         assert source is not None, "the source changes at every position"
         image, axes = self.network.source.shape.size, []
-        for axis, (spans, own) in enumerate(((footprint.y, source.y), (footprint.x, source.x))):
-            centres = (own.start + own.stop) / 2 * (size[axis] / image[axis])
+        for spans, own, length, whole in zip(footprint.spans, source.spans, size, image, strict=True):
+            centres = (own.start + own.stop) / 2 * (length / whole)
             if spans.shared is not own.shared:  # unions have a span for each position
                 centres = centres if own.shared is None else centres[own.shared]
-            axes.append(spans.cropped(max(round(self.threshold * size[axis]), 1), centres))
-        return replace(footprint, y=axes[0], x=axes[1])
+            axes.append(spans.cropped(max(round(self.threshold * length), 1), centres))
+        return replace(footprint, spans=tuple(axes))
 
     def boxes(self, node: Node, members: IntArray) -> Boxes | None:
         """Uniform boxes of a batch in one layer; None where nothing changes."""
@@ -89,7 +91,7 @@ class Batched:
         self.batches = batches
         self.means: dict[str, Size | None] = {}
         """The extent of a batch's boxes, averaged over the batches and rounded."""
-        self.areas: dict[str, int] = {}
+        self.cells: dict[str, int] = {}
         """Cells of the boxes of all positions."""
         self._geometry = geometry
         self._cores: dict[str, tuple[Core, ...]] = {}
@@ -111,22 +113,19 @@ class Batched:
             return np.maximum(longest, 1)
 
         def measured(footprint: Footprint, size: Size) -> tuple[Size, int]:
-            heights, widths = longest(footprint.y), longest(footprint.x)
-            areas = heights * widths
-            # The area is what counts: a square mean of the areas, at the mean aspect.
-            area, aspect = float(np.mean(areas)), float(np.mean(heights) / np.mean(widths))
-            rows = min(max(round((area * aspect) ** 0.5), 1), size.height)
-            return Size(rows, min(max(round(area / rows), 1), size.width)), int(areas @ counts)
+            lengths = [longest(spans) for spans in footprint.spans]
+            cells = math.prod(lengths)
+            return _extent(float(np.mean(cells)), [float(np.mean(each)) for each in lengths], size), int(cells @ counts)
 
         for node in geometry.network:
             footprint = geometry.footprints[node.name]
             if footprint is None:
-                self.means[node.name], self.areas[node.name] = None, 0
+                self.means[node.name], self.cells[node.name] = None, 0
                 continue
             key = (id(footprint), node.shape.size)
             if key not in known:
                 known[key] = measured(footprint, node.shape.size)
-            self.means[node.name], self.areas[node.name] = known[key]
+            self.means[node.name], self.cells[node.name] = known[key]
 
     def cores(self, node: Node) -> tuple[Core, ...]:
         """Of each batch, in a layer that positions change."""
@@ -149,16 +148,29 @@ class Core:
     part: Part | None
 
     @property
-    def area(self) -> int:
+    def cells(self) -> int:
         """Cells of all positions."""
-        return self.positions * self.part.extent.area if self.part else 0
+        return self.positions * math.prod(self.part.extent) if self.part else 0
+
+
+def _extent(cells: float, lengths: Sequence[float], size: Size) -> Size:
+    """An extent of about so many ``cells``, in the ratio of ``lengths``, within ``size``; whole numbers from 1.
+
+    The number of cells is what counts: what an axis loses by rounding, those after it make up for.
+    """
+    extent: list[int] = []
+    for axis, (length, most) in enumerate(zip(lengths, size, strict=True)):
+        rest = lengths[axis + 1 :]
+        share = (cells * math.prod(length / other for other in rest)) ** (1 / (len(rest) + 1))
+        extent.append(min(max(round(share), 1), most))
+        cells /= extent[-1]
+    return tuple(extent)
 
 
 def _updates(positions: IntArray, patch: Size, image: Size, bounded: bool) -> Footprint:
     """The patch at each position, clipped at the image's far edges."""
     spans = []
-    for axis in (0, 1):
-        places, shared = np.unique(positions[:, axis], return_inverse=True)
-        spans.append(Spans(places, np.minimum(places + patch[axis], image[axis]), shared.reshape(-1)))
-    y, x = spans
-    return Footprint(y, x, bounded)
+    for at, length, whole in zip(positions.T, patch, image, strict=True):
+        places, shared = np.unique(at, return_inverse=True)
+        spans.append(Spans(places, np.minimum(places + length, whole), shared.reshape(-1)))
+    return Footprint(tuple(spans), bounded)

@@ -61,10 +61,10 @@ def _head(plan: LogicalPlan) -> int:
     """Index of the first layer of the head: from there on all layers work on vectors."""
     nodes = plan.network.nodes
     head = len(nodes)
-    while head > 1 and nodes[head - 1].shape.size == Size(1, 1):
+    while head > 1 and nodes[head - 1].shape.cells == 1:
         head -= 1
     # The layer that made the vector reads a map and belongs to the stage before.
-    while head < len(nodes) and any(plan.network[s].shape.size != Size(1, 1) for s in nodes[head].inputs):
+    while head < len(nodes) and any(plan.network[s].shape.cells > 1 for s in nodes[head].inputs):
         head += 1
     return head
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from kdb.kernels.work import ELEMENT
@@ -118,7 +119,7 @@ def _worker(plan: PhysicalPlan) -> tuple[int, int]:
 
 def _elements(step: Step) -> int:
     """Numbers that a step makes for one position."""
-    return step.extent.area * step.node.shape.channels
+    return math.prod(step.extent) * step.node.shape.channels
 
 
 def _full(plan: PhysicalPlan) -> int:

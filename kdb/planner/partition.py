@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import numpy as np
@@ -11,11 +12,11 @@ from kdb.planner.plan import LogicalPlan
 
 
 def work_by_axis(plan: LogicalPlan) -> IntArray:
-    """int64 [n, 2]: the operations that each position's extents along y and x stand for, in the layers before the cut.
+    """int64 [n, axes]: the operations that each position's extents stand for, in the layers before the cut.
 
-    ``sum over layers of (operations a cell) * (length along this axis) * (mean length along the other)``.  A batch runs
-    on its longest extents, so that positions of like work lose least by sharing one.  Near a border boxes are clipped,
-    the earlier the nearer; elsewhere they differ by how a position falls on the layers' strides.
+    ``sum over layers of (operations a cell) * (length along this axis) * (mean length along each other)``.  A batch
+    runs on its longest extents, so that positions of like work lose least by sharing one.  Near a border boxes are
+    clipped, the earlier the nearer; elsewhere they differ by how a position falls on the layers' strides.
     """
     operations: Counter[Footprint] = Counter()  # a cell: many layers share a footprint
     n, footprints = len(plan.positions), plan.geometry.footprints
@@ -33,11 +34,13 @@ def work_by_axis(plan: LogicalPlan) -> IntArray:
             counts[id(spans.shared)] = np.bincount(spans.of(np.arange(n)), minlength=len(spans.start))
         return round(float(spans.lengths @ counts[id(spans.shared)]) / n)
 
-    sums: list[dict[int, tuple[Spans, IntArray]]] = [{}, {}]  # by which spans are whose: one entry, as a rule
+    # By which spans are whose: one entry, as a rule.
+    sums: list[dict[int, tuple[Spans, IntArray]]] = [{} for _ in plan.positions.T]
     for footprint, each in operations.items():
-        for axis, (spans, other) in enumerate(((footprint.y, footprint.x), (footprint.x, footprint.y))):
+        means = [mean_length(spans) for spans in footprint.spans]
+        for axis, spans in enumerate(footprint.spans):
             # Whole numbers, so that equal extents are equal work and order falls to the positions.
-            work = each * mean_length(other) * spans.lengths
+            work = each * math.prod(means[:axis] + means[axis + 1 :]) * spans.lengths
             first, total = sums[axis].get(id(spans.shared), (spans, np.zeros_like(work)))
             sums[axis][id(spans.shared)] = first, total + work
     along = [sum((spans.spread(total) for spans, total in of.values()), np.zeros(n, np.int64)) for of in sums]
@@ -45,20 +48,20 @@ def work_by_axis(plan: LogicalPlan) -> IntArray:
 
 
 def partition(positions: IntArray, work: IntArray, members: IntArray, parts: int) -> list[IntArray]:
-    """``members`` (indices into ``positions`` and ``work``, [n, 2] each) cut into ``parts`` near-equal groups.
+    """``members`` (indices into ``positions`` and ``work``, [n, axes] each) cut into ``parts`` near-equal groups.
 
     Halved, as a k-d tree is, along the axis over which their work spreads most; neighbours stay together where it is
-    the same.  Works for lattices, regions and scattered positions alike.  Each group is in the order (y, x).
+    the same.  Works for lattices, regions and scattered positions alike.  Each group is in the order of its positions.
     """
     if parts <= 1 or len(members) <= 1:
-        order = np.lexsort((positions[members, 1], positions[members, 0]))
-        return [members[order]]
+        return [members[np.lexsort(positions[members].T[::-1])]]
     low = parts // 2
     cut = len(members) * low // parts
     spread = np.ptp(work[members], axis=0)
     if not spread.any():
         spread = np.ptp(positions[members], axis=0)
-    axis = int(spread[1] > spread[0])
-    order = np.lexsort((positions[members, 1 - axis], positions[members, axis], work[members, axis]))
+    axis = int(np.argmax(spread))
+    others = np.delete(positions[members], axis, axis=1).T[::-1]
+    order = np.lexsort((*others, positions[members, axis], work[members, axis]))
     left, right = members[order[:cut]], members[order[cut:]]
     return [*partition(positions, work, left, low), *partition(positions, work, right, parts - low)]

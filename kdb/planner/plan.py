@@ -197,15 +197,15 @@ class PhysicalPlan:
     def macs_by_layer(self) -> Mapping[str, int]:
         """Multiply-adds of each layer, over all positions."""
         network = self.logical.network
-        areas = self.logical.geometry.batched(self.logical.batches).areas
+        cells = self.logical.geometry.batched(self.logical.batches).cells
         totals: dict[str, int] = {}
         for stage in self.stages:
             for step in stage.steps:
                 node, shapes = step.node, network.input_shapes(step.node)
                 if not step.incremental:
-                    area = node.shape.size.area * len(self.logical.positions)
-                    totals[node.name] = node.operator.macs(shapes, node.shape, area)
+                    whole = node.shape.cells * len(self.logical.positions)
+                    totals[node.name] = node.operator.macs(shapes, node.shape, whole)
                 elif node.operator.macs(shapes, node.shape, 1):
-                    inside = sum(core.area for core in self.logical.cores(node)) if step.interior else 0
-                    totals[node.name] = node.operator.macs(shapes, node.shape, areas[node.name] - inside)
+                    inside = sum(core.cells for core in self.logical.cores(node)) if step.interior else 0
+                    totals[node.name] = node.operator.macs(shapes, node.shape, cells[node.name] - inside)
         return totals

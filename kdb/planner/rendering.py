@@ -137,7 +137,7 @@ def _layers(e: Explanation) -> str:
     timed = e.measured_seconds is not None
     rows: list[tuple[Any, ...]] = []
     for line in e.layers:
-        box, whole = (f"{height}x{width}" for height, width in (line.box, line.map))
+        box, whole = ("x".join(map(str, each)) for each in (line.box, line.map))
         kernel = f"{line.kernel}, ring" if line.interior else line.kernel
         numbers = [line.planned_macs / 1e6, line.estimated_seconds * 1e3]
         numbers += [(line.measured_seconds or 0.0) * 1e3] if timed else []
@@ -171,7 +171,7 @@ def _dot(e: Explanation) -> str:
     lines = ["digraph plan {", f"  label={quoted(e.query)};", "  node [shape=box, style=filled];"]
     names = {line.name for line in e.layers}
     for line in e.layers:
-        box, whole = (f"{height}x{width}" for height, width in (line.box, line.map))
+        box, whole = ("x".join(map(str, each)) for each in (line.box, line.map))
         label = f"{line.name}\n{line.operator} by {line.kernel}\n{box} of {whole} x {line.channels}"
         lines.append(f"  {quoted(line.name)} [label={quoted(label)}, fillcolor={colours.get(line.stage, 'white')}];")
     for line in e.layers:

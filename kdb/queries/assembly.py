@@ -69,7 +69,7 @@ def heat_map(
         class_index=scorer.classes if several else scorer.classes[0],
         label=labels if several else labels[0],
         score=score,
-        patch=(bound.patch.height, bound.patch.width),
+        patch=(query.patch.height, query.patch.width),
         stride=None if isinstance(query.region, syntax.At) else query.stride or syntax.DEFAULT_STRIDE,
         image=prepared.image,
         source=image_query.name,

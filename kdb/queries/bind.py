@@ -129,7 +129,7 @@ def bind(
     start = time.perf_counter()
     clauses.check(query)
     model = catalog.find(query.model, arguments)
-    selection = select(query, Size(*model.input_shape[1:]), arguments)
+    selection = select(query, model.input_shape[1:], arguments)
     check_fill(query.patch.fill, _extent(query), model.preprocessing.image_channels, arguments)
     checkpoint()
     traced, origin = catalog.traced(model), ""
@@ -147,4 +147,4 @@ def _once(*notes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _extent(query: syntax.Occlude) -> Size:
-    return Size(query.patch.height, query.patch.width)
+    return query.patch.height, query.patch.width

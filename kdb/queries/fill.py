@@ -28,7 +28,7 @@ def check_fill(fill: syntax.Fill, patch: Size, channels: int, arguments: Argumen
     known = value.dtype == np.uint8 or value.dtype.kind == "f"
     if not known or value.shape not in (tuple(patch), (*patch, channels)):
         raise ClauseError(
-            "{FILL} takes a uint8 array [{patch.height}, {patch.width}, {channels}], the patch's size (for images of "
+            "{FILL} takes a uint8 array [{patch[0]}, {patch[1]}, {channels}], the patch's size (for images of "
             "floats one of floats); got {given}",
             patch=patch,
             channels=channels,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from operator import gt
 from typing import Any
 
 import numpy as np
@@ -33,7 +35,7 @@ class Selection:
     @property
     def positions(self) -> IntArray:
         """The (y, x) to evaluate, int64 [n, 2]."""
-        return self.grid.reshape(-1, 2)[self.cells]
+        return self.grid.reshape(-1, self.grid.shape[-1])[self.cells]
 
 
 def select(query: syntax.Occlude, size: Size, arguments: Arguments) -> Selection:
@@ -42,55 +44,55 @@ def select(query: syntax.Occlude, size: Size, arguments: Arguments) -> Selection
     Raises BindError for a patch larger than the input, positions outside it, a mask of another size, an empty region;
     ExecutionError where there is no memory for so many positions.
     """
-    patch = Size(query.patch.height, query.patch.width)
-    if patch.height > size.height or patch.width > size.width:
-        raise BindError(
-            f"a patch of {patch.height} x {patch.width} is larger than the input of {size.height} x {size.width} pixels"
-        )
+    patch = query.patch.height, query.patch.width
+    if any(map(gt, patch, size)):
+        raise BindError(f"a patch of {_by(patch)} is larger than the input of {_by(size)} pixels")
     if isinstance(query.region, syntax.At):
         positions = _points(arguments.array(query.region.parameter), patch, size)
         return Selection(positions, np.arange(len(positions)))
     stride = query.stride or syntax.DEFAULT_STRIDE
     notes = _beyond(query, stride, size)
     # A stride beyond the grid takes one step; cut, so that any whole number fits an int64.
-    sy, sx = (min(step, length) for step, length in zip(stride, size, strict=True))
-    rows, columns = lattice(size.height, patch.height, sy), lattice(size.width, patch.width, sx)
-    require(POSITION_BYTES * len(rows) * len(columns), f"a map of {len(rows) * len(columns):,} positions")
-    axes = np.meshgrid(rows, columns, indexing="ij")
-    grid = np.stack(axes, axis=-1)
-    corners = grid.reshape(-1, 2)
+    steps = tuple(map(min, stride, size))
+    axes = list(map(lattice, size, patch, steps))
+    count = math.prod(map(len, axes))
+    require(POSITION_BYTES * count, f"a map of {count:,} positions")
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    corners = grid.reshape(count, -1)
     if isinstance(query.region, syntax.Box):
         box = query.region
-        low = np.array([min(box.y, size.height), min(box.x, size.width)])
-        high = np.array([min(box.y + box.height, size.height), min(box.x + box.width, size.width)])
+        low = np.array(tuple(map(min, (box.y, box.x), size)))
+        high = np.array(tuple(map(min, (box.y + box.height, box.x + box.width), size)))
         inside = ((corners >= low) & (corners + patch <= high)).all(axis=1)
         where = f"wholly in the box ({box.y}, {box.x}, {box.height}, {box.width}) of {{WITHIN}}"
     elif isinstance(query.region, syntax.Mask):
         mask = _mask(arguments.array(query.region.parameter), size)
         centres = corners + np.array(patch) // 2
-        inside = mask[centres[:, 0], centres[:, 1]]
+        inside = mask[tuple(centres.T)]
         where = "with its centre pixel in the mask of {WITHIN}"
     else:
         if query.drill_down is not None:
             drill_down.check(query.drill_down, stride, size)
         return Selection(grid, np.arange(len(corners)), notes)
     if not inside.any():
-        raise ClauseError(
-            f"no position of the {patch.height} x {patch.width} patch at {{STRIDE}} ({sy}, {sx}) lies {where}"
-        )
+        raise ClauseError(f"no position of the {_by(patch)} patch at {{STRIDE}} {steps} lies {where}")
     return Selection(grid, np.flatnonzero(inside), notes)
 
 
 def _beyond(query: syntax.Occlude, stride: tuple[int, int], size: Size) -> tuple[str, ...]:
     """Notes on a stride and on a box that leave an input of ``size``."""
     notes = []
-    extent = f"the input of {size.height} x {size.width}"
-    if any(step > length for step, length in zip(stride, size, strict=True)):
+    extent = f"the input of {_by(size)}"
+    if any(map(gt, stride, size)):
         notes.append(f"{syntax.stride_text(stride)} leaves {extent}: there is one position on that axis")
     box = query.region
-    if isinstance(box, syntax.Box) and (box.y + box.height > size.height or box.x + box.width > size.width):
+    if isinstance(box, syntax.Box) and any(map(gt, (box.y + box.height, box.x + box.width), size)):
         notes.append(f"{box} leaves {extent}, and is cut off there")
     return tuple(notes)
+
+
+def _by(size: Size) -> str:
+    return " x ".join(map(str, size))
 
 
 def _points(points: npt.NDArray[Any], patch: Size, size: Size) -> IntArray:
@@ -103,16 +105,14 @@ def _points(points: npt.NDArray[Any], patch: Size, size: Size) -> IntArray:
     outside = ((points < 0) | (points + patch > size)).any(axis=1)
     if outside.any():
         y, x = points[outside][0]
-        raise BindError(
-            f"a patch of {patch.height} x {patch.width} at ({y}, {x}) leaves the input of {size.height} x {size.width}"
-        )
+        raise BindError(f"a patch of {_by(patch)} at ({y}, {x}) leaves the input of {_by(size)}")
     return points
 
 
 def _mask(mask: npt.NDArray[Any], size: Size) -> npt.NDArray[np.bool_]:
     if mask.dtype != np.bool_ or mask.shape != tuple(size):
         raise ClauseError(
-            "the mask of {WITHIN} is a bool array [{size.height}, {size.width}], the model's input; got {given}",
+            "the mask of {WITHIN} is a bool array [{size[0]}, {size[1]}], the model's input; got {given}",
             size=size,
             given=f"{mask.dtype} {list(mask.shape)}",
         )

@@ -53,7 +53,7 @@ def check(clause: syntax.DrillDown, stride: tuple[int, int], size: Size) -> None
     for step, fine, length in zip(steps, stride, size, strict=True):
         if step * fine >= length:
             raise BindError(
-                f"a coarse stride of {step * fine} pixels is as large as the input, {size.height} x {size.width} "
+                f"a coarse stride of {step * fine} pixels is as large as the input, {size[0]} x {size[1]} "
                 "(equation 32); ask for less of a speedup, or for a smaller COARSE STRIDE"
             )
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from operator import gt
+
 import numpy as np
 
 from kdb.errors import BindError
@@ -27,22 +30,20 @@ def describe(traced: TracedModel, patch: Size) -> Headed:
     """
     network, model = traced.network, traced.model
     size = network.source.shape.size
-    if patch.height > size.height or patch.width > size.width:
-        raise BindError(f"the patch, {patch.height} x {patch.width}, is larger than the image, {size[0]} x {size[1]}")
-    middle = np.array([[(size.height - patch.height) // 2, (size.width - patch.width) // 2]])
+    if any(map(gt, patch, size)):
+        raise BindError(f"the patch, {_by(patch)}, is larger than the image, {_by(size)}")
+    middle = np.array([np.subtract(size, patch) // 2])
     geometry = Geometry(network, middle, patch)
     rows, recomputed = [], 0
     for node in network:
         footprint, shapes = geometry.footprints[node.name], network.input_shapes(node)
-        box = Size(0, 0)
-        if footprint is not None:
-            box = Size(int(footprint.y.lengths[0]), int(footprint.x.lengths[0]))
-        recomputed += node.operator.macs(shapes, node.shape, box.area)
-        macs = node.operator.macs(shapes, node.shape, node.shape.size.area)
+        box = [0 if footprint is None else int(footprint.spans[axis].lengths[0]) for axis in range(len(size))]
+        recomputed += node.operator.macs(shapes, node.shape, math.prod(box))
+        macs = node.operator.macs(shapes, node.shape, node.shape.cells)
         weights = sum(int(network.parameters[weight].array.size) for weight in node.operator.weights())
         kind = "image" if isinstance(node.operator, Source) else node.operator.label
-        share = round(100 * box.area / node.shape.size.area, 1)
-        rows.append((node.name, kind, str(node.shape), weights, macs / 1e9, f"{box[0]}x{box[1]}", share))
+        share = round(100 * math.prod(box) / node.shape.cells, 1)
+        rows.append((node.name, kind, str(node.shape), weights, macs / 1e9, "x".join(map(str, box)), share))
     outside = [node.operator.because for node in network if isinstance(node.operator, Opaque)]
     lines = (
         f"{model.name}: {len(network) - 1} layers, {network.macs / 1e9:.3g} G multiply-adds",
@@ -51,10 +52,14 @@ def describe(traced: TracedModel, patch: Size) -> Headed:
         *(["; ".join(model.facts)] if model.facts else []),
         *(f"note: {note}" for note in model.notes),
         f"output: {_output(traced)}",
-        f"patch {patch.height} x {patch.width} in the middle: {_bound(network.macs, recomputed, bool(outside))}",
+        f"patch {_by(patch)} in the middle: {_bound(network.macs, recomputed, bool(outside))}",
         *(f"outside the vocabulary, evaluated in full by torch: {because}" for because in outside),
     )
     return Headed(("layer", "operator", "output", "weights", "Gmac", "box", "% of map"), tuple(rows), lines)
+
+
+def _by(size: Size) -> str:
+    return " x ".join(map(str, size))
 
 
 def _bound(macs: int, recomputed: int, partly: bool) -> str:

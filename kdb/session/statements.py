@@ -11,7 +11,6 @@ from typing import Any
 from kdb.errors import BindError, Cancel, Interrupted, Timeout
 from kdb.execution.engine import Progress
 from kdb.execution.settings import earlier_names, shown
-from kdb.geometry import Size
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models.catalog import CreatedModel, under
@@ -239,8 +238,8 @@ class Statements:
         catalog = self._environment.catalog
         traced = catalog.traced(catalog.find(statement.model, call.arguments))
         size, patch = traced.network.source.shape.size, statement.patch or syntax.Patch()
-        extent = Size(patch.height, patch.width)
-        return describe(traced, extent if statement.patch else Size(*map(min, extent, size)))
+        extent = patch.height, patch.width
+        return describe(traced, extent if statement.patch else tuple(map(min, extent, size)))
 
     @_run.register
     def _drop_model(self, statement: syntax.DropModel, call: Call) -> Result:

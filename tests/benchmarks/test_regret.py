@@ -21,7 +21,7 @@ from benchmarks import regret
 from benchmarks.layers import HOPELESS, Launch, Layer, kernel_seconds, layers, typical_batch
 from benchmarks.regret import Contest
 from kdb.execution.engine import Engine, default_settings
-from kdb.geometry import Boxes, Size
+from kdb.geometry import Boxes
 from kdb.operators.convolution import Convolution
 from kdb.operators.pointwise import Dense
 from kdb.planner import calibration
@@ -71,9 +71,9 @@ class TestLayers:
         typical = typical_batch(physical)
         assert any(typical is batch for batch in batches)
         last = next(step.node for step in reversed(physical.stages[0].steps))
-        areas = [physical.logical.geometry.boxes(last, batch).extent.area * len(batch) for batch in batches]  # type: ignore[union-attr]
+        cells = [math.prod(physical.logical.geometry.boxes(last, each).extent) * len(each) for each in batches]  # type: ignore[union-attr]
         boxes = physical.logical.geometry.boxes(last, typical)
-        assert boxes is not None and min(areas) <= boxes.extent.area * len(typical) <= max(areas)
+        assert boxes is not None and min(cells) <= math.prod(boxes.extent) * len(typical) <= max(cells)
 
     @pytest.mark.parametrize("name", [SMALL, "mobilenet_v2", "resnet18"])
     def test_all_kernels_of_a_layer_give_the_same_result(self, name: str) -> None:
@@ -130,7 +130,7 @@ class TestLayers:
 
 
 def contest(measured: dict[str, float], chosen: str, launches: float = 1.0) -> Contest:
-    boxes = Boxes.whole(2, Size(3, 3))
+    boxes = Boxes.whole(2, (3, 3))
     (layer, *_) = layers(plan())
     layer = Layer(layer.node, layer.shape, boxes, boxes, True, chosen, launches)
     return Contest(SMALL, layer, measured, {kernel: 2 * seconds for kernel, seconds in measured.items()})

@@ -372,7 +372,7 @@ FULL: dict[str, tuple[Callable[..., Any], Any, Any, dict[str, Any], str]] = {
         "training mode",
     ),
     "vectors": (Dense().eval(), drawn(2, 3), (2,), {"target": 0}, "no batch of images"),
-    "volumes": (nn.Flatten().eval(), drawn(1, 1, 2, 3, 3), (1, 2, 2, 2), {"target": 0}, "no batch of images"),
+    "four axes": (nn.Flatten().eval(), drawn(1, 1, 2, 2, 3, 3), (1, 2, 2, 2, 2), {"target": 0}, "no batch of images"),
     "doubles": (network().double(), IMAGES.double(), (3, 6, 6), {"target": 0}, "float64"),
     "whole numbers": (nn.Flatten().eval(), torch.arange(9).reshape(1, 1, 3, 3), (1, 2, 2), {"target": 0}, "int64"),
     "a double output": (widened("double"), IMAGES, (3, 6, 6), {"target": 0}, "not float32"),

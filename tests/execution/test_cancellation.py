@@ -131,7 +131,7 @@ def test_explain_says_how_many_were_evaluated_in_full() -> None:
 
 
 def _network(*program: Instruction) -> Network:
-    layers = [("image", Source(Shape(6, 1, 1)), ()), ("head", Pointwise(program), ("image",))]
+    layers = [("image", Source(Shape(6, (1, 1))), ()), ("head", Pointwise(program), ("image",))]
     return Network.build(layers, ParameterStore())
 
 

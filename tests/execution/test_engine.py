@@ -116,7 +116,7 @@ def test_a_constant_interior_changes_nothing(problem: Problem, batch: int, kerne
     problem.assert_exact(run.logits(problem))
     plain = Run(batch=batch, allowed=kernel, off=("cut_over", "constant_interior"))
     problem.assert_exact(plain.logits(problem))
-    areas = [core.area for name in run.plan.logical.interior for core in cores(run, name)]
+    areas = [core.cells for name in run.plan.logical.interior for core in cores(run, name)]
     event("there is an interior" if any(areas) else "there is none")
     assert (run.plan.planned_macs < plain.plan.planned_macs) == any(areas)
 

@@ -22,7 +22,6 @@ from benchmarks.oracle import SIGNAL_BOUND
 from kdb.errors import DeviceError, Interrupted
 from kdb.execution.executor import Executor
 from kdb.execution.stages import DeltaStage
-from kdb.geometry import Size
 from kdb.kernels.base import Delta
 from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
@@ -186,7 +185,7 @@ def test_a_kernel_is_chosen_by_what_its_fusion_saves() -> None:
     rates = {kind: tuple((width, 1e12) for width, _ in points) for kind, points in data_sheet_profile().rates.items()}
     rates |= {kind: ((1, 1.2e12),) for kind in rates if kind.startswith("direct")}
     profile = replace(data_sheet_profile(), rates=rates, call=0.0, bandwidth=1e11)
-    naive = LogicalPlan.naive(problem.network, problem.positions, Size(*problem.patch))
+    naive = LogicalPlan.naive(problem.network, problem.positions, tuple(problem.patch))
     context = Context(CostModel(profile, backend), batch_size=16)
     logical, _ = optimize(naive, context, {"cut_over": False})
     (stage, *_) = lower(logical, context).stages
@@ -356,7 +355,7 @@ def test_a_batch_is_bounded_by_what_a_grid_has(session: Session) -> None:
         session.execute(f"SET {setting}")
     engine, network = session._engine, blocks().network
     positions = np.random.default_rng(0).integers(0, 35, (70000, 2))
-    plan = engine.plan(network, positions, Size(5, 5), Permissions(device="gpu")).physical.logical
+    plan = engine.plan(network, positions, (5, 5), Permissions(device="gpu")).physical.logical
     assert len(plan.batches) == 2 and max(len(batch) for batch in plan.batches) <= gpu.MOST_POSITIONS
     assert plan.full_batch is None or plan.full_batch <= gpu.MOST_POSITIONS
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import kdb
-from kdb.geometry import Size, Spans
+from kdb.geometry import Spans
 from kdb.operators.base import Shape
 from kdb.operators.convolution import Convolution
 from kdb.operators.network import Network, ParameterStore
@@ -88,15 +88,15 @@ class TestFigure6:
         weights = ParameterStore().extended({"w": np.ones((1, 1, 1, 3), np.float32)})
         layer = Convolution("w", None, 1, (1, 3), padding=(0, 1, 0, 1))
         names = ["image", "a", "b", "c", "d"]
-        layers = [("image", Source(Shape(1, 1, 7)), ())]
+        layers = [("image", Source(Shape(1, (1, 7))), ())]
         network = Network.build([*layers, *((name, layer, (before,)) for before, name in pairwise(names))], weights)
-        geometry = Geometry(network, np.array([[0, 3]]), Size(1, 1), threshold=threshold)
+        geometry = Geometry(network, np.array([[0, 3]]), (1, 1), threshold=threshold)
         found = []
         for name in names:
             footprint = geometry.footprints[name]
             assert footprint is not None
-            found.append(int(footprint.x.lengths[0]))
-            assert footprint.x.start[0] == 3 - found[-1] // 2, "the change stays in the middle"
+            found.append(int(footprint.spans[1].lengths[0]))
+            assert footprint.spans[1].start[0] == 3 - found[-1] // 2, "the change stays in the middle"
         return found
 
     def test_boxes(self) -> None:

@@ -27,16 +27,19 @@ pytestmark = pytest.mark.xdist_group("translators")
 
 aten = torch.ops.aten
 SHAPE = (4, 6, 8)
+SIGNAL, VOLUME = (4, 24), (2, 6, 5, 8)
 
 
 class Case(NamedTuple):
     """A module of one traced node or a few: its function of the image, its layers, and why it is opaque (None: it is
-    not).  ``rounds`` says that the function rounds by itself, so that float64 would be no yardstick."""
+    not).  ``rounds`` says that the function rounds by itself, so that float64 would be no yardstick; ``shape`` is the
+    image's, (C, *size)."""
 
     function: Callable[..., Tensor]
     because: str | None = None
     layers: Sequence[nn.Module] = ()
     rounds: bool = False
+    shape: tuple[int, ...] = SHAPE
 
     @property
     def module(self) -> nn.Module:
@@ -286,6 +289,42 @@ CASES: dict[str, Case] = {
     "a double constant": Case(lambda x: x + torch.linspace(0, 1, 8, dtype=torch.float64), DTYPE),
     "a double number": Case(lambda x: x + torch.tensor(0.1, dtype=torch.float64)),
     "complex": Case(lambda x: torch.view_as_real(torch.complex(x, x * 2)), DTYPE),
+    # --- one axis and three
+    "signal": Case(
+        lambda x, c: F.avg_pool1d(F.max_pool1d(c(x), 3, 2, 1, ceil_mode=True), 2),
+        None,
+        [nn.Conv1d(4, 6, 5, 2, 2, groups=2)],
+        shape=SIGNAL,
+    ),
+    "a signal's uneven mean": Case(lambda x: F.adaptive_avg_pool1d(x, 5), shape=SIGNAL),
+    "a signal's even maximum": Case(lambda x: F.adaptive_max_pool1d(x, 6), shape=SIGNAL),
+    "a signal's mean": Case(lambda x: x * torch.sigmoid(x.mean(2, keepdim=True)), shape=SIGNAL),
+    "a signal's vector, along its channels": Case(
+        lambda x, c: c(x.mean(2)[:, None]), None, [nn.Conv1d(1, 1, 3, padding=1)], shape=SIGNAL
+    ),
+    "a signal, nearest": Case(
+        lambda x: aten.upsample_nearest1d(x, [31]) + aten.upsample_nearest1d.vec(x, None, [1.3]), shape=SIGNAL
+    ),
+    "a signal, padded and cut": Case(lambda x: F.pad(x, (2, -1), value=0.5)[:, 1:, 3::2], shape=SIGNAL),
+    "a signal, folded": Case(lambda x: x.reshape(-1, 4, 12, 2).transpose(2, 3).reshape(-1, 8, 12), shape=SIGNAL),
+    "a signal by one of two axes": Case(lambda x, c: c(x[:, None]), ".", [nn.Conv2d(1, 2, 3)], shape=SIGNAL),
+    "volume": Case(
+        lambda x, c: F.avg_pool3d(F.max_pool3d(c(x), 2, 1, 1), (2, 1, 3), 1, count_include_pad=False),
+        None,
+        [nn.Conv3d(2, 4, (3, 2, 3), (1, 2, 1), (1, 0, 2), (2, 1, 1), groups=2)],
+        shape=VOLUME,
+    ),
+    "a volume's uneven mean": Case(lambda x: F.adaptive_avg_pool3d(x, (4, 3, 5)), shape=VOLUME),
+    "a volume's even mean": Case(lambda x: F.adaptive_avg_pool3d(x, (3, 5, 2)), shape=VOLUME),
+    "a volume's even maximum": Case(lambda x: F.adaptive_max_pool3d(x, (3, 1, 4)), shape=VOLUME),
+    "a volume, nearest": Case(
+        lambda x: aten.upsample_nearest3d(x, [9, 7, 8]) + aten.upsample_nearest3d.vec(x, None, [1.5, 1.4, 1.0]),
+        shape=VOLUME,
+    ),
+    "a volume, padded and cut": Case(lambda x: F.pad(x, (1, 0, -1, 2, 0, 1))[:, :, 1:, :, ::3], shape=VOLUME),
+    "a volume of constants": Case(lambda x: x * ramp(x, 6, 1, 8) + ramp(x, 2, 1, 1, 1), shape=VOLUME),
+    "a volume, flattened": Case(lambda x, c: c(x.flatten(1)), None, [nn.Linear(480, 3)], shape=VOLUME),
+    "a volume, transposed": Case(lambda x: x.permute(0, 1, 4, 2, 3).flatten(3).mean(3), ".", shape=VOLUME),
 }
 
 
@@ -302,6 +341,12 @@ WHOLE: dict[str, Case] = {
         lambda x: aten.squeeze(x.mean((2, 3), True)).view(-1, 4) + x.mean((2, 3), True).squeeze(3).squeeze(2)
     ),
     "transpose": Case(lambda x: x.transpose(1, -1).detach()),
+    "a signal's means": Case(
+        lambda x: F.avg_pool1d(x, 3, 2, 1, True, False) + F.adaptive_avg_pool1d(x, 13), shape=SIGNAL
+    ),
+    "a volume's means": Case(lambda x: aten.adaptive_avg_pool3d(x, [3, 5, 2]), shape=VOLUME),
+    "a signal, nearest by factors": Case(lambda x: aten.upsample_nearest1d.vec(x, None, [1.3]), shape=SIGNAL),
+    "a volume, nearest by factors": Case(lambda x: aten.upsample_nearest3d.vec(x, None, [1.5, 1.4, 1.0]), shape=VOLUME),
 }
 """Nodes that PyTorch decomposes into others, and may not in another version."""
 
@@ -313,7 +358,7 @@ def trace_of(name: str, whole: bool) -> tuple[Case, nn.Module, Network, Graph]:
     with pytest.MonkeyPatch.context() as patch:
         if whole:
             patch.setattr(torch_export, "_decompositions", dict)
-        return case, module, *traced(module, SHAPE)
+        return case, module, *traced(module, case.shape)
 
 
 NAMES = [*((name, False) for name in CASES), *((name, True) for name in WHOLE)]
@@ -322,7 +367,7 @@ NAMES = [*((name, False) for name in CASES), *((name, True) for name in WHOLE)]
 @pytest.mark.parametrize(("name", "whole"), NAMES)
 def test_what_a_node_says_is_honoured_or_left_to_the_module(name: str, whole: bool) -> None:
     case, module, network, _ = trace_of(name, whole)
-    found, x = culprits(network), image(SHAPE)[None]
+    found, x = culprits(network), image(case.shape)[None]
     assert bool(found) == bool(case.because), found
     assert not found or re.search(case.because or "", found[0]), found
     exact = module(x) if case.rounds else copy.deepcopy(module).double()(x.double())

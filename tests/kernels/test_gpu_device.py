@@ -10,7 +10,7 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 
 from benchmarks.oracle import SIGNAL_BOUND
-from kdb.geometry import Boxes, Size
+from kdb.geometry import Boxes
 from kdb.kernels.base import ConvolutionSpec, Delta, Epilogue, Instruction, Sliding, Weight
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.cpu.taps import TAPS
@@ -50,7 +50,7 @@ def test_convolutions(
     weight, bias = Weight(normal(rng, groups * outer, inner, *sliding.kernel)), Weight(normal(rng, groups * outer))
     spec = ConvolutionSpec(weight, bias, sliding, groups, padding)
     x = normal(rng, 3, 19, 23, groups * inner)
-    where, at = Boxes(rng.integers(0, 4, (5, 2)), Size(4, 5)), Boxes(rng.integers(0, 9, (5, 2)), Size(9, 7))
+    where, at = Boxes(rng.integers(0, 4, (5, 2)), (4, 5)), Boxes(rng.integers(0, 9, (5, 2)), (9, 7))
     values = normal(rng, 5, 9, 7, groups * inner)
     expected = TAPS.delta(CPU, spec, Delta(at, values), where)
     with k.running(), torch.inference_mode():
@@ -67,7 +67,7 @@ def test_convolutions(
 @pytest.mark.parametrize("function", CASES)
 def test_functions(function: str) -> None:
     k, program, values = backend(), (Instruction(function, CASES[function][0]),), inputs(function, 2)
-    where = Boxes.whole(1, Size(3, 4))
+    where = Boxes.whole(1, (3, 4))
     epilogue = Epilogue(program, PARAMETERS, values[0], None)
     with k.running():
         found = k.maps.pointwise(k.memory.upload(values), program, PARAMETERS, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdb.errors import DeviceError
-from kdb.geometry import Boxes, Size
+from kdb.geometry import Boxes, Size, Window
 from kdb.kernels.base import ConvolutionSpec, Delta, Epilogue, Instruction, Margins, Program, Sliding, Weight
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.cpu.dense import DENSE
@@ -37,7 +38,7 @@ pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no g++ to c
 many = settings(max_examples=500)
 
 seeds = st.integers(0, 2**32 - 1)
-sizes = st.builds(Size, st.integers(1, 9), st.integers(1, 9))
+sizes = st.tuples(st.integers(1, 9), st.integers(1, 9))
 channel_counts = st.sampled_from([1, 2, 3, 4, 5, 8, 12])
 counts = st.integers(1, 3)
 
@@ -57,7 +58,7 @@ def kept(values: np.ndarray, backend: GpuBackend) -> tuple[np.ndarray, np.ndarra
 @st.composite
 def boxes(draw: st.DrawFn, size: Size, n: int, off: int = 0) -> Boxes:
     """``n`` boxes in a map, or up to ``off`` cells off it."""
-    extent = Size(*(draw(st.integers(1, length)) for length in size))
+    extent = tuple(draw(st.integers(1, length)) for length in size)
     rng = np.random.default_rng(draw(seeds))
     low, high = np.full(2, -off), np.array(size) - extent + off
     return Boxes(rng.integers(low, high + 1, (n, 2)), extent)
@@ -134,7 +135,7 @@ def test_the_source_clips_patches_at_the_edge(
     rng = np.random.default_rng(seed)
     image, patch = normal(rng, *size, channels), data.draw(sizes)
     updates = Boxes(rng.integers(0, size, (n, 2)), patch)
-    extent = Size(*np.minimum(patch, np.array(size) - updates.origins).max(axis=0).tolist())
+    extent = tuple(np.minimum(patch, np.array(size) - updates.origins).max(axis=0).tolist())
     where = Boxes(np.minimum(updates.origins, np.array(size) - extent), extent)
     aligned = data.draw(st.booleans())
     replacement = normal(rng, *(size if aligned else patch), channels)
@@ -148,11 +149,11 @@ def test_the_source_clips_patches_at_the_edge(
 def test_selections(data: st.DataObject, size: Size, channels: int, n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     x = normal(rng, n, *size, channels)
-    rows, columns = (rng.integers(-2, length + 2, (n, data.draw(st.integers(1, 6)))) for length in size)
-    assert np.array_equal(K.maps.take_cells(x, rows, columns), CPU.maps.take_cells(x, rows, columns))
+    cells = [rng.integers(-2, length + 2, (n, data.draw(st.integers(1, 6)))) for length in size]
+    assert np.array_equal(K.maps.take_cells(x, cells), CPU.maps.take_cells(x, cells))
     order = rng.integers(0, channels, data.draw(st.integers(1, 9))).tolist()
     assert np.array_equal(K.maps.take_channels(x, order), x[..., order])
-    narrow = x[:, : data.draw(st.sampled_from([1, size.height])), : data.draw(st.sampled_from([1, size.width]))].copy()
+    narrow = x[:, *(slice(data.draw(st.sampled_from([1, length]))) for length in size)].copy()
     assert np.array_equal(K.maps.expand(narrow, size, channels), np.broadcast_to(narrow, x.shape))
     thin = x[..., :1].copy()
     assert np.array_equal(K.maps.expand(thin, size, channels), np.broadcast_to(thin, x.shape))
@@ -160,7 +161,7 @@ def test_selections(data: st.DataObject, size: Size, channels: int, n: int, seed
 
 def test_small_verbs() -> None:
     rng = np.random.default_rng(0)
-    view, where = normal(rng, 6, 7, 4), Boxes(np.array([[0, 2], [3, 4]]), Size(3, 3))
+    view, where = normal(rng, 6, 7, 4), Boxes(np.array([[0, 2], [3, 4]]), (3, 3))
     out, expected = np.zeros((2, 5, 5, 4), np.float32), np.zeros((2, 5, 5, 4), np.float32)
     colour = np.float32([1, -2, 3, 0.5])
     K.deltas.replace(view, where, colour, out[:, 1:4, 2:])
@@ -186,8 +187,7 @@ def problems(draw: st.DrawFn) -> tuple[Size, Sliding, Margins, Size]:
         size = draw(sizes)
         sliding = Sliding(*(tuple(draw(st.integers(1, most)) for _ in "yx") for most in (4, 3, 2)))  # type: ignore[arg-type]
         padding = tuple(draw(st.integers(0, k - 1)) for k in (*sliding.kernel, *sliding.kernel))
-        y, x = sliding.windows(padding)  # type: ignore[arg-type]
-        out = Size(y.output_length(size.height), x.output_length(size.width))
+        out = tuple(map(Window.output_length, sliding.windows(padding), size))
         if min(out) > 0:
             return size, sliding, padding, out  # type: ignore[return-value]
 
@@ -212,9 +212,9 @@ def test_pools(
     close(found, CPU.windows.max_pool_delta(theirs, where, view, result, sliding, padding), precision)
     found = k.windows.average_pool_delta(mine, where, sliding, padding, divisors)
     close(found, CPU.windows.average_pool_delta(theirs, where, sliding, padding, divisors), precision)
-    close(k.windows.mean(raw, size.area), CPU.windows.mean(values, size.area), precision)
-    rows, columns = (Weight(normal(rng, data.draw(st.integers(1, 4)), length)) for length in size)
-    close(k.windows.resample(x, rows, columns), CPU.windows.resample(x, rows, columns))
+    close(k.windows.mean(raw, math.prod(size)), CPU.windows.mean(values, math.prod(size)), precision)
+    matrices = [Weight(normal(rng, data.draw(st.integers(1, 4)), length)) for length in size]
+    close(k.windows.resample(x, matrices), CPU.windows.resample(x, matrices))
 
 
 @many
@@ -351,8 +351,8 @@ def check_program(
     before = x.copy()
     close(K.maps.pointwise(x, program, parameters, False), expected)
     assert np.array_equal(x, before)
-    where = data.draw(boxes(Size(*view.shape[:2]), len(x)))
-    target = x[:, : where.extent.height, : where.extent.width]  # where the view is to go
+    where = data.draw(boxes(tuple(view.shape[:2]), len(x)))
+    target = x[:, *map(slice, where.extent)]  # where the view is to go
     raw, values = kept(target - view_at(view, where), k)
     exact = CPU.deltas.pointwise(Delta(where, values), Epilogue(program, parameters, view, None))
     scale = max(np.abs(CPU.maps.pointwise(a, program, parameters, False)).max() for a in (view[None], target.copy(), x))
@@ -409,7 +409,7 @@ def test_grids_that_cuda_does_not_take_are_refused(device: Device) -> None:
 def test_more_places_are_resampled_than_a_grid_has_rows() -> None:
     x, one = normal(np.random.default_rng(0), MOST_BLOCKS[1] + 5, 1, 2, 1), Weight(np.ones((1, 1), np.float32))
     mean = Weight(np.full((1, 2), 0.5, np.float32))
-    close(K.windows.resample(x, one, mean), CPU.windows.resample(x, one, mean))
+    close(K.windows.resample(x, [one, mean]), CPU.windows.resample(x, [one, mean]))
 
 
 def test_what_an_int_cannot_count_is_refused() -> None:

@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from kdb.geometry import Boxes, Size
+from kdb.geometry import Boxes
 from kdb.kernels.base import NO_MARGINS, ROUNDED, ConvolutionSpec, Delta, Epilogue, Instruction, Sliding, Weight
 from kdb.kernels.cpu import boxed
 from kdb.kernels.cpu.backend import CpuBackend
@@ -114,7 +114,7 @@ def test_pools(sliding: Sliding, more: Ints, n: int) -> None:
     sums = nhwc(F.conv2d(nchw(x), ones, None, sliding.stride, 0, sliding.dilation, 3))
     divisors = np.arange(2, 2 + sums[0, ..., :1].size, dtype=np.float32).reshape(sums[0, ..., :1].shape)
     for backend in (K, NATIVE):
-        close(backend.windows.max_pool(x, sliding, NO_MARGINS, Size(*most.shape[1:3])), most)
+        close(backend.windows.max_pool(x, sliding, NO_MARGINS, tuple(most.shape[1:3])), most)
         close(backend.windows.average_pool(x, sliding, NO_MARGINS, Weight(divisors)), sums / divisors, 1e-5)
 
 
@@ -150,7 +150,7 @@ extents = st.tuples(st.integers(1, 5), st.integers(1, 5))
 
 
 def boxes(origins: list[Ints], extent: Ints) -> Boxes:
-    return Boxes(np.array(origins, np.int64), Size(*extent))
+    return Boxes(np.array(origins, np.int64), tuple(extent))
 
 
 @given(corners, extents, st.tuples(st.integers(1, 7), st.integers(1, 7)), st.sampled_from([0.0, -math.inf]))
@@ -224,23 +224,23 @@ def test_taken_channels_are_copies(order: list[int], shape: tuple[int, int, int]
 @given(st.data(), st.integers(1, 3), st.booleans())
 def test_taken_cells_are_copies_and_zero_outside(data: st.DataObject, n: int, alike: bool) -> None:
     x = normal(0, n, 4, 5, 2)
-    rows, columns = (
+    cells = [
         np.array(data.draw(st.lists(st.lists(cells, min_size=m, max_size=m), min_size=k, max_size=k))).repeat(n // k, 0)
         for k in ([1] if alike else [n])
         for cells, m in ((st.integers(-2, 5), 3), (st.integers(-1, 6), 4))
-    )
+    ]
     padded = np.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))
-    found = K.maps.take_cells(x, rows, columns)
+    found = K.maps.take_cells(x, cells)
     assert found.flags.c_contiguous and not np.shares_memory(found, x)
     for i in range(n):
-        assert np.array_equal(found[i], padded[i][rows[i] + 2][:, columns[i] + 2])
+        assert np.array_equal(found[i], padded[i][cells[0][i] + 2][:, cells[1][i] + 2])
 
 
 def test_small_verbs() -> None:
     x = normal(0, 2, 1, 1, 3)
-    assert np.array_equal(K.maps.expand(x, Size(4, 5), 3), np.tile(x, (1, 4, 5, 1)))
+    assert np.array_equal(K.maps.expand(x, (4, 5), 3), np.tile(x, (1, 4, 5, 1)))
     assert np.array_equal(K.maps.concatenate([x, x[..., :1]]), np.concatenate([x, x[..., :1]], -1))
-    empty = K.memory.empty(2, Size(3, 4), 5)
+    empty = K.memory.empty(2, (3, 4), 5)
     assert empty.shape == (2, 3, 4, 5) and empty.dtype == np.float32
     assert K.memory.all_finite(x)
     for bad in (np.nan, np.inf, -np.inf):

@@ -67,9 +67,7 @@ class Host(GpuConvolution):
         self, backend: Any, spec: ConvolutionSpec, delta: Delta, boxes: Boxes, view: Array | None = None,
         result: Array | None = None, epilogue: Epilogue | None = None,
     ) -> Array:  # fmt: skip
-        return self.evaluate(
-            backend, backend.deltas.embed(delta, boxes.read_in(*spec.windows)), spec.linear(NO_MARGINS)
-        )
+        return self.evaluate(backend, backend.deltas.embed(delta, boxes.read_in(spec.windows)), spec.linear(NO_MARGINS))
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +144,7 @@ def test_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_kernel_that_cannot_be_asked_for_competes_as_the_others_do() -> None:
     """bf16, which has no setting, is expected to take less than direct, but not by more than a tie."""
-    shape, conv = Shape(3, 9, 9), Convolution("w", None, 8, (3, 3))
+    shape, conv = Shape(3, (9, 9)), Convolution("w", None, 8, (3, 3))
     nodes = (Node("image", Source(shape), (), shape), Node("conv", conv, ("image",), conv.output_shape([shape])))
     network = Network(nodes, ParameterStore())
     backend = cpu.CpuBackend(reduced=True)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdb.errors import ExecutionError
-from kdb.geometry import Part, Size, lattice
+from kdb.geometry import Part, lattice
 from kdb.kernels.base import Instruction
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.operators.base import Operator, Shape
@@ -71,7 +71,7 @@ def network(*layers: Layer, channels: int = 4, size: tuple[int, int] = (24, 24))
     shapes = {"w": (4, channels, 3, 3), "v": (4, channels, 3, 3), "d": (2, 4), "a": (4,), "b": (4,), "c": (4,)}
     shapes |= {"w1": (4, channels), "p": (4, channels, 1, 1)}
     arrays = {name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-    source: Layer = ("image", Source(Shape(channels, *size)), ())
+    source: Layer = ("image", Source(Shape(channels, tuple(size))), ())
     return Network.build([source, *layers], ParameterStore().extended(arrays))
 
 
@@ -85,9 +85,9 @@ HEAD = [("mean", GlobalMean()), ("dense", Dense("d", None, 2))]
 
 
 def plan(net: Network, stride: int = 8, patch: int = 6, cut: int = 1) -> LogicalPlan:
-    starts = lattice(net.source.shape.height, patch, stride)
+    starts = lattice(net.source.shape.size[0], patch, stride)
     positions = np.stack(np.meshgrid(starts, starts, indexing="ij"), -1).reshape(-1, 2)
-    return replace(LogicalPlan.naive(net, positions, Size(patch, patch)), cut=cut)
+    return replace(LogicalPlan.naive(net, positions, (patch, patch)), cut=cut)
 
 
 def fired(rule: Rule, before: LogicalPlan, context: Context = CONTEXT) -> LogicalPlan:
@@ -254,7 +254,7 @@ def test_what_others_read_is_not_merged() -> None:
 
 def test_share_duplicates() -> None:
     positions = np.array([(3, 4), (0, 0), (3, 4), (0, 9), (0, 0)])
-    before = LogicalPlan.naive(network(*chain(("conv", CONV))), positions, Size(2, 2))
+    before = LogicalPlan.naive(network(*chain(("conv", CONV))), positions, (2, 2))
     after = fired(share_duplicates.RULE, before)
     assert after.positions.tolist() == [[0, 0], [0, 9], [3, 4]]
     assert after.positions[after.duplicates].tolist() == positions.tolist()
@@ -283,7 +283,7 @@ def test_incremental_aggregate() -> None:
     assert after.cut == 4
     assert lower(after, CONTEXT).stages[0].keeps == ("dense",)
     assert incremental_aggregate.apply(plan(net), CONTEXT) == "the plan is not incremental"
-    tail = Opaque("an fft", Shape(2, 1, 1), lambda maps: maps[0])
+    tail = Opaque("an fft", Shape(2, (1, 1)), lambda maps: maps[0])
     opaque = network(*chain(("conv", CONV), ("tail", tail)))
     assert fired(incremental.RULE, plan(opaque)).cut == 2
     assert (
@@ -299,7 +299,7 @@ def test_where_the_cut_lies_follows_from_what_an_operator_says_of_itself() -> No
         gathers = True
 
         def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-            return Shape(inputs[0].channels, 1, 1)
+            return Shape(inputs[0].channels, (1, 1))
 
     class Opaque(Gathering):
         has_delta_rule = False
@@ -308,7 +308,7 @@ def test_where_the_cut_lies_follows_from_what_an_operator_says_of_itself() -> No
         broadcasts = True
 
         def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-            return Shape(inputs[0].channels, 24, 24)
+            return Shape(inputs[0].channels, (24, 24))
 
     net = network(*chain(("conv", CONV), ("mean", Gathering()), ("gate", Broadcasting()), ("opaque", Opaque())))
     found = (first_aggregate(net), first_spread(net), first_opaque(net))
@@ -326,14 +326,14 @@ def test_where_the_cut_lies_follows_from_what_an_operator_says_of_itself() -> No
 )
 def test_multi_query_batching(threads: int, batch: int | None, sizes: set[int]) -> None:
     net = network(*chain(("conv", CONV)))
-    before = LogicalPlan.naive(net, np.array([(i // 18, i % 18) for i in range(146)]), Size(7, 7))
+    before = LogicalPlan.naive(net, np.array([(i // 18, i % 18) for i in range(146)]), (7, 7))
     after = fired(multi_query_batching.RULE, before, replace(CONTEXT, threads=threads, batch_size=batch))
     assert {len(each) for each in after.batches} == sizes
     assert len(after.batches) % threads == 0 and after.full_batch == (batch or 48)
 
 
 def test_there_may_be_too_few_positions_to_batch() -> None:
-    single = LogicalPlan.naive(network(*chain(("conv", CONV))), np.array([(0, 0)]), Size(2, 2))
+    single = LogicalPlan.naive(network(*chain(("conv", CONV))), np.array([(0, 0)]), (2, 2))
     assert multi_query_batching.apply(single, CONTEXT) == "there are too few positions to batch"
 
 
@@ -353,7 +353,7 @@ def test_cut_over() -> None:
     small = batched(network(*chain(("conv", CONV), *HEAD)), 4)
     assert cut_over.apply(small, CONTEXT) == "full evaluation from an earlier layer on would cost more"
     assert cut_over.apply(plan(net), CONTEXT) == "the plan is not incremental"
-    whole = replace(before, patch=Size(24, 24), positions=np.zeros_like(before.positions))
+    whole = replace(before, patch=(24, 24), positions=np.zeros_like(before.positions))
     assert fired(cut_over.RULE, whole).cut == 1
 
 
@@ -365,9 +365,9 @@ def test_constant_interior() -> None:
     assert after.interior == {"conv", "again"}
     whole, ring = lower(before, fast), lower(after, fast)
     # At (8, 8) the second layer's box is 34 x 34; 26 x 26 of it read the patch alone.
-    inner = [core for core in after.cores(net["again"]) if core.extent == Size(34, 34)]
-    assert {core.part for core in inner} == {Part(4, 4, Size(26, 26))}
-    saved = sum(core.area for name in after.interior for core in after.cores(net[name])) * 4 * 4 * 9
+    inner = [core for core in after.cores(net["again"]) if core.extent == (34, 34)]
+    assert {core.part for core in inner} == {Part((4, 4), (26, 26))}
+    saved = sum(core.cells for name in after.interior for core in after.cores(net[name])) * 4 * 4 * 9
     assert whole.planned_macs - ring.planned_macs == saved and ring.seconds < whole.seconds
     assert ring.views == whole.views | {"again", "conv"}
 
@@ -381,8 +381,7 @@ def test_a_constant_interior_must_gain() -> None:
     assert apply(small, CONTEXT) == "no layer has a window that lies inside the patch at every position of a batch"
     slow = replace(CONTEXT, costs=CostModel(replace(PROFILE, call=1e-3), CpuBackend()))
     assert (
-        apply(replace(small, patch=Size(30, 30)), slow)
-        == "the cells around the interior cost as much as the whole boxes"
+        apply(replace(small, patch=(30, 30)), slow) == "the cells around the interior cost as much as the whole boxes"
     )
 
 
@@ -453,7 +452,7 @@ def broken(before: LogicalPlan, how: str) -> LogicalPlan:
         "batch lost": {"groups": before.groups[:-1]},
         "cut": {"cut": 99},
         "order": {"network": Network((net.nodes[0], *net.nodes[:0:-1]), net.parameters)},
-        "shape": {"network": with_conv(replace(conv, shape=Shape(4, 9, 9)))},
+        "shape": {"network": with_conv(replace(conv, shape=Shape(4, (9, 9))))},
         "weight": {"network": with_conv(replace(conv, operator=replace(CONV, weight="gone")))},
         "source": {"network": Network(net.nodes[1:], net.parameters)},
         "colours": {"interior": frozenset({"conv"})},
@@ -505,7 +504,7 @@ def test_memory_is_granted_only_at_the_last_reading_and_freed_there() -> None:
         ("relu", RELU, ("conv",)),
         ("twice", Add(), ("relu", "relu")),
         ("mean", GlobalMean(), ("conv",)),
-        ("gate", Expand(Shape(4, 24, 24)), ("mean",)),
+        ("gate", Expand(Shape(4, (24, 24))), ("mean",)),
         ("scaled", Multiply(), ("gate", "twice")),
         ("sum", Add(), ("scaled", "conv")),
     )
@@ -570,11 +569,11 @@ def test_a_partition_puts_like_work_together_wherever_it_lies() -> None:
 @given(st.lists(st.tuples(st.integers(0, 18), st.integers(0, 18)), min_size=1, max_size=30, unique=True))
 def test_work_by_axis_is_of_the_extents_alone(places: list[tuple[int, int]]) -> None:
     net = network(*chain(("conv", CONV), ("relu", RELU), ("conv2", replace(CONV, stride=(2, 2))), *HEAD))
-    before = replace(LogicalPlan.naive(net, np.array(places), Size(6, 6)), cut=4)
+    before = replace(LogicalPlan.naive(net, np.array(places), (6, 6)), cut=4)
     work = work_by_axis(before)
     footprints = [before.geometry.footprints[node.name] for node in net.nodes[:4]]
     for axis in (0, 1):
-        each = [(f.y, f.x)[axis] for f in footprints if f is not None]
+        each = [f.spans[axis] for f in footprints if f is not None]
         lengths = np.array([spans.spread(spans.lengths) for spans in each]).T
         for one in range(len(places)):
             longer = (lengths >= lengths[one]).all(axis=1)
@@ -590,7 +589,7 @@ def test_batches_by_work_take_fewer_multiply_adds_than_neighbours(stride: int) -
 
     def cells(work: np.ndarray) -> int:
         batches = tuple(partition(before.positions, work, members, parts))
-        return sum(before.geometry.batched(batches).areas.values())
+        return sum(before.geometry.batched(batches).cells.values())
 
     by_work, neighbours = cells(work_by_axis(before)), cells(np.zeros_like(before.positions))
     exact = sum(int(f.areas.sum()) for f in before.geometry.footprints.values() if f is not None)

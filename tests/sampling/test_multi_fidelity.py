@@ -13,7 +13,6 @@ import kdb
 from kdb.execution.engine import Engine, default_settings
 from kdb.execution.stages import Occlusion
 from kdb.frontends.torch_export import trace
-from kdb.geometry import Size
 from kdb.kernels.base import Array
 from kdb.planner.permissions import Permissions
 from kdb.planner.rules.aggregates import gates
@@ -76,7 +75,7 @@ class TestTheRule:
         positions = rng.integers(0, SIDE - max(patch) + 1, (9, 2))
         traced = trace(module, (3, SIDE, SIDE))
         engine = Engine(default_settings())
-        planned = engine.plan(traced, positions, Size(*patch), Permissions(freeze_context=True))
+        planned = engine.plan(traced, positions, tuple(patch), Permissions(freeze_context=True))
         plan = planned.physical
         assert plan.logical.frozen
         views, _ = engine.materialize(planned, "net", image)
@@ -115,7 +114,7 @@ class TestTheRule:
     )
     def test_where_it_does_not_fire(self, module: nn.Module, why: str) -> None:
         planned = Engine(default_settings()).plan(
-            trace(module.eval(), (3, 16, 16)), np.array([[0, 0]]), Size(4, 4), Permissions(freeze_context=True)
+            trace(module.eval(), (3, 16, 16)), np.array([[0, 0]]), (4, 4), Permissions(freeze_context=True)
         )
         assert not planned.physical.logical.frozen
         (reason,) = (each.reason for each in planned.history if each.rule.name == "freeze_context")

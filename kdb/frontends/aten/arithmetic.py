@@ -165,13 +165,13 @@ def _with_constant(b: Builder, function: str, x: Traced, y: Any) -> Traced:
     sizes = (1,) * (len(x.dims) - y.ndim) + tuple(y.shape)
     y = {"sub": torch.neg, "div": torch.reciprocal}.get(function, torch.clone)(y.reshape(sizes))
     shape = b.shape(x.name)
-    order = [x.roles.index(role) for role in "yxc" if role in x.roles]
+    _, channels, *axes = x.usual
+    memory = [*axes, channels]  # the order of a map's axes there
+    order = [x.roles.index(role) for role in memory if role in x.roles]
     other = [axis for axis in range(len(sizes)) if axis not in order]
-    lengths = {"y": shape.height, "x": shape.width, "c": shape.channels}
     constant = y.permute(*other, *order).reshape([sizes[axis] for axis in order])
-    constant = constant.reshape([sizes[x.roles.index(r)] if r in x.roles else 1 for r in "yxc"]).expand(
-        [lengths[r] for r in "yxc"]
-    )
+    constant = constant.reshape([sizes[x.roles.index(r)] if r in x.roles else 1 for r in memory])
+    constant = constant.expand(*shape.size, shape.channels)
     operator = Add() if function in ("add", "sub") else Multiply()
     return b.like(operator, x, x.name, b.constant(constant, shape))
 
@@ -201,7 +201,8 @@ def join(b: Builder, operator: Operator, x: Traced, y: Traced) -> Traced:
         if differ or elsewhere:
             raise Unsupported("arithmetic between tensors of different layouts")
     a, c = b.shape(x.name), b.shape(y.name)
-    full = Shape(*map(max, a, c))
+    channels, *size = map(max, a.dimensions, c.dimensions)
+    full = Shape(channels, tuple(size))
     if c == full != a:
         x, y, a, c = y, x, c, a
     if a != full:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -11,21 +14,21 @@ import torch
 from kdb.frontends.aten.shape import selected
 from kdb.frontends.aten.types import Ints, Translator, only_constants, refused
 from kdb.frontends.axes import Atom, Traced, Unsupported, length
-from kdb.frontends.builder import NCHW, Builder, only_tensor
-from kdb.kernels.base import Instruction, Margins
-from kdb.operators.base import Shape
+from kdb.frontends.builder import Builder, only_tensor
+from kdb.geometry import Margins, Size
+from kdb.kernels.base import Instruction
 from kdb.operators.convolution import Convolution
 from kdb.operators.pointwise import Affine, Dense, Pointwise
 from kdb.operators.pooling import AdaptiveAveragePool, AveragePool, GlobalMean, MaxPool, Pad
 
 
-def _pair(values: Ints) -> tuple[int, int]:
-    return (values[0], values[-1])
+def _each(values: Ints, rank: int) -> tuple[int, ...]:
+    """A number for each axis, of which PyTorch may be given one for all; of more, the last: see :func:`_pooling`."""
+    return tuple(values[-rank:]) if len(values) >= rank else (values[0],) * rank
 
 
-def _margins(padding: Ints) -> Margins:
-    y, x = _pair(padding)
-    return (y, x, y, x)
+def _margins(padding: Ints, rank: int) -> Margins:
+    return _each(padding, rank) * 2
 
 
 # --- convolutions and dense layers -------------------------------------------------------------------------------
@@ -45,20 +48,23 @@ def _convolution(
     groups: int,
 ) -> Traced:
     only_constants(weight, bias)
-    if weight.ndim == 3 and not transposed:
+    if transposed:
+        raise Unsupported("a transposed convolution")
+    rank = len(x.axes)
+    if weight.ndim == 3 and (rank > 1 or x.dims[-1] == x.channels != ()):  # of a vector, as a channel attention has it
         return _along_channels(b, shape, x, weight, bias, stride[0], padding[0], dilation[0])
-    if transposed or weight.ndim != 4:
-        raise Unsupported("a transposed convolution" if transposed else f"a {weight.ndim - 2}-dimensional convolution")
-    x = b.nchw(x)
+    if weight.ndim != rank + 2:
+        raise Unsupported(f"a {weight.ndim - 2}-dimensional convolution")
+    x = b.usual(x)
     return b.map(
         Convolution(
             b.weight(weight, "weight"),
             None if bias is None else b.weight(bias, "bias"),
             weight.shape[0],
-            (weight.shape[2], weight.shape[3]),
-            _pair(stride),
-            _margins(padding),
-            _pair(dilation),
+            tuple(weight.shape[2:]),
+            _each(stride, rank),
+            _margins(padding, rank),
+            _each(dilation, rank),
             groups,
         ),
         x.name,
@@ -167,41 +173,75 @@ def _softmax(function: str) -> Translator:
 # --- pooling -----------------------------------------------------------------------------------------------------
 
 
+def _pooling(pool: Callable[..., Traced]) -> Translator:
+    """The translator of a ``pool`` on PyTorch's usual layout.
+
+    PyTorch takes pools of signals as pools of images of one row, [N, C, 1, L]: what is said of that row goes without
+    saying.
+    """
+
+    @wraps(pool)
+    def translate(b: Builder, shape: Ints, x: Traced, *arguments: Any, **named: Any) -> Traced:
+        rows = len(x.dims) - len(x.usual)
+        if rows <= 0 or any(x.dims[2 : 2 + rows]):
+            return pool(b, shape, b.usual(x), *arguments, **named)
+        signal = x.with_dims((*x.dims[:2], *x.dims[2 + rows :]))
+        pooled = pool(b, shape, b.usual(signal), *arguments, **named)
+        return pooled.with_dims((*pooled.dims[:2], *((),) * rows, *pooled.dims[2:]))
+
+    return translate
+
+
+def _with_indices(pool: Translator) -> Translator:
+    """A pool that also says where its values come from, which inference does not need."""
+
+    @wraps(pool)
+    def translate(*given: Any, **named: Any) -> tuple[Traced, None]:
+        return pool(*given, **named), None
+
+    return translate
+
+
 def _max_pool(
     b: Builder,
     shape: Ints,
     x: Traced,
     kernel: Ints,
     stride: Ints = (),
-    padding: Ints = (0, 0),
-    dilation: Ints = (1, 1),
+    padding: Ints = (0,),
+    dilation: Ints = (1,),
     ceil_mode: bool = False,
-) -> tuple[Traced, None]:
-    x = b.nchw(x)
-    size = _pooled(b.shape(x.name), kernel, stride or kernel, padding, dilation, ceil_mode)
-    pool = MaxPool(_pair(kernel), _pair(stride or kernel), _margins(padding), size, _pair(dilation))
-    return b.map(pool, x.name), None
+) -> Traced:
+    rank, stride = len(x.axes), stride or kernel
+    size = _pooled(b.shape(x.name).size, kernel, stride, padding, dilation, ceil_mode)
+    kernel, stride, dilation = (_each(each, rank) for each in (kernel, stride, dilation))
+    return b.map(MaxPool(kernel, stride, _margins(padding, rank), size, dilation), x.name)
 
 
-def _pooled(
-    shape: Shape, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil_mode: bool
-) -> tuple[int, int]:
-    """Output size of a pooling layer; under ``ceil_mode`` rounded up, but no window starts in the right padding."""
+def _pooled(size: Size, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil_mode: bool) -> Size:
+    """Output size of a pooling layer; under ``ceil_mode`` rounded up, but no window starts in the padding behind."""
     sizes = []
-    for n, k, s, p, g in zip(shape.size, *map(_pair, (kernel, stride, padding, dilation)), strict=True):
+    by_axis = (_each(each, len(size)) for each in (kernel, stride, padding, dilation))
+    for n, k, s, p, g in zip(size, *by_axis, strict=True):
         span = n + 2 * p - ((k - 1) * g + 1)
         out = (-(-span // s) if ceil_mode else span // s) + 1
         sizes.append(out - 1 if ceil_mode and (out - 1) * s >= n + p else out)
-    return sizes[0], sizes[1]
+    return tuple(sizes)
 
 
-def _adaptive_max_pool(b: Builder, shape: Ints, x: Traced, size: Ints) -> tuple[Traced, None]:
-    x = b.nchw(x)
-    (height, width), (h, w) = b.shape(x.name).size, _pair(size)
-    if height % h or width % w:
+def _adaptive_max_pool(b: Builder, shape: Ints, x: Traced, size: Ints) -> Traced:
+    size, given = _each(size, len(x.axes)), b.shape(x.name).size
+    kernel = _even(given, size)
+    if kernel is None:
         raise Unsupported("windows of different sizes")
-    kernel = (height // h, width // w)
-    return b.map(MaxPool(kernel, kernel, (0, 0, 0, 0), (h, w)), x.name), None
+    return b.map(MaxPool(kernel, kernel, _margins((0,), len(size)), size), x.name)
+
+
+def _even(given: Size, size: Size) -> Size | None:
+    """The windows without gaps that make a map of ``size`` of one that is ``given``; None where they would differ."""
+    if any(length % count for length, count in zip(given, size, strict=True)):
+        return None
+    return tuple(length // count for length, count in zip(given, size, strict=True))
 
 
 def _average_pool(
@@ -210,37 +250,37 @@ def _average_pool(
     x: Traced,
     kernel: Ints,
     stride: Ints = (),
-    padding: Ints = (0, 0),
+    padding: Ints = (0,),
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor: int | None = None,
 ) -> Traced:
-    x = b.nchw(x)
-    pool = AveragePool(
-        _pair(kernel), _pair(stride or kernel), _margins(padding), _pair(shape[-2:]), (1, 1), count_include_pad, divisor
-    )
+    rank = len(x.axes)
+    kernel, stride, padding = _each(kernel, rank), _each(stride or kernel, rank), _margins(padding, rank)
+    pool = AveragePool(kernel, stride, padding, tuple(shape[-rank:]), (), count_include_pad, divisor)
     return b.map(pool, x.name)
 
 
 def _adaptive_average_pool(b: Builder, shape: Ints, x: Traced, size: Ints) -> Traced:
-    x = b.nchw(x)
-    (height, width), (h, w) = b.shape(x.name).size, _pair(size)
-    if (h, w) == (height, width):
+    size, given = _each(size, len(x.axes)), b.shape(x.name).size
+    if size == given:
         return x
-    if (h, w) == (1, 1):
+    if math.prod(size) == 1:
         return b.map(GlobalMean(), x.name)
-    if height % h == width % w == 0:
-        kernel = (height // h, width // w)
-        return b.map(AveragePool(kernel, kernel, (0, 0, 0, 0), (h, w)), x.name)
-    return b.map(AdaptiveAveragePool((h, w)), x.name)
+    kernel = _even(given, size)
+    if kernel is not None:
+        return b.map(AveragePool(kernel, kernel, _margins((0,), len(size)), size), x.name)
+    return b.map(AdaptiveAveragePool(size), x.name)
 
 
 def _pad(b: Builder, shape: Ints, x: Traced, padding: Ints, value: float = 0.0) -> Traced:
     """Padding before and after each dimension, from the last to the first; negative padding crops."""
     x = b.aligned(x)
-    plain = len(x.dims) == 4 and all(role in (usual, "-") for role, usual in zip(x.roles, NCHW, strict=True))
-    roles = NCHW if plain else x.roles  # axes of length one are identified by their position
-    margins = {"y": (0, 0), "x": (0, 0)}
+    names = x.usual[2:]
+    plain = len(x.dims) == len(x.usual)
+    plain = plain and all(role in (usual, "-") for role, usual in zip(x.roles, x.usual, strict=True))
+    roles = x.usual if plain else x.roles  # axes of length one are identified by their position
+    margins = dict.fromkeys(names, (0, 0))
     for dim, (before, after) in enumerate(zip(padding[::2], padding[1::2], strict=True), start=1):
         if (before, after) == (0, 0):
             continue
@@ -250,14 +290,14 @@ def _pad(b: Builder, shape: Ints, x: Traced, padding: Ints, value: float = 0.0) 
         n = length(x.dims[-dim])
         x = selected(b, x, -dim, range(n)[max(-before, 0) : n - max(-after, 0)])
         margins[role] = max(before, 0), max(after, 0)
-    (top, bottom), (left, right) = margins.values()
-    if not any((top, bottom, left, right)):
+    around = (*(before for before, _ in margins.values()), *(after for _, after in margins.values()))
+    if not any(around):
         return x
-    name = b.emit(Pad((top, left, bottom, right), float(value)), x.name)
-    y, x_axis = (Atom(role, n) for role, n in zip("yx", b.shape(name).size, strict=True))
-    axes = {"y": (y,), "x": (x_axis,)}
-    dims = tuple(axes.get(role, dim) for role, dim in zip(roles, x.dims, strict=True))
-    return replace(x, name=name, y=y, x=x_axis, dims=dims)
+    name = b.emit(Pad(around, float(value)), x.name)
+    axes = tuple(map(Atom, names, b.shape(name).size))
+    by_role = {axis.role: (axis,) for axis in axes}
+    dims = tuple(by_role.get(role, dim) for role, dim in zip(roles, x.dims, strict=True))
+    return replace(x, name=name, axes=axes, dims=dims)
 
 
 TRANSLATORS: dict[str, Translator] = {
@@ -273,10 +313,10 @@ TRANSLATORS: dict[str, Translator] = {
     "bmm": refused("a product of two computed matrices, as attention is"),
     "_softmax": _softmax("softmax"),
     "_log_softmax": _softmax("log_softmax"),
-    "max_pool2d_with_indices": _max_pool,
-    "adaptive_max_pool2d": _adaptive_max_pool,
-    "avg_pool2d": _average_pool,
-    "_adaptive_avg_pool2d": _adaptive_average_pool,
-    "adaptive_avg_pool2d": _adaptive_average_pool,
+    **{f"max_pool{rank}d_with_indices": _with_indices(_pooling(_max_pool)) for rank in (2, 3)},
+    **{f"adaptive_max_pool{rank}d": _with_indices(_pooling(_adaptive_max_pool)) for rank in (2, 3)},
+    **{f"avg_pool{rank}d": _pooling(_average_pool) for rank in (1, 2, 3)},
+    **{f"adaptive_avg_pool{rank}d": _pooling(_adaptive_average_pool) for rank in (1, 2, 3)},
+    **{f"_adaptive_avg_pool{rank}d": _pooling(_adaptive_average_pool) for rank in (2, 3)},
     "constant_pad_nd": _pad,
 }

@@ -36,7 +36,7 @@ def _over(x: Traced, axes: Sequence[int]) -> str:
     reduced = {atom for axis in axes for atom in x.dims[axis]}
     if not reduced:
         return ""
-    if reduced == {atom for atom in (x.y, x.x) if atom is not None}:
+    if reduced == {*x.spatial}:
         return "map"
     if reduced <= {*x.channels}:
         return "channels" if reduced == {*x.channels} else "factor"
@@ -47,7 +47,7 @@ def _mean(b: Builder, shape: Ints, x: Traced, dims: Ints | None, keepdim: bool =
     axes = _axes(x, dims)
     over = _over(x, axes)
     if over == "map":
-        return _without(replace(x, name=b.emit(GlobalMean(), x.name), y=None, x=None), axes, keepdim)
+        return _without(x.vector(b.emit(GlobalMean(), x.name)), axes, keepdim)
     if over == "channels":
         return _without(_weighted(b, x, 1 / length(x.channels)), axes, keepdim)
     if over == "factor":
@@ -60,7 +60,7 @@ def _sum(b: Builder, shape: Ints, x: Traced, dims: Ints | None, keepdim: bool = 
     axes = _axes(x, dims)
     over = _over(x, axes)
     if over == "map":
-        return b.pointwise("mul", _mean(b, shape, x, axes, keepdim), b.shape(x.name).size.area)
+        return b.pointwise("mul", _mean(b, shape, x, axes, keepdim), b.shape(x.name).cells)
     if over == "factor":
         return _added(b, x, axes, keepdim)
     return _without(_weighted(b, x, 1.0) if over == "channels" else x, axes, keepdim)
@@ -122,8 +122,8 @@ def _maximum(b: Builder, shape: Ints, x: Traced, dims: Ints | None = None, keepd
     if _over(x, axes) not in ("map", ""):
         raise Unsupported("a maximum over the channels")
     size = b.shape(x.name).size
-    name = b.emit(MaxPool(size, size, (0, 0, 0, 0), (1, 1)), x.name)
-    return _without(replace(x, name=name, y=None, x=None), axes, keepdim)
+    name = b.emit(MaxPool(size, size, (0,) * (2 * len(size)), (1,) * len(size)), x.name)
+    return _without(x.vector(name), axes, keepdim)
 
 
 TRANSLATORS: dict[str, Translator] = {

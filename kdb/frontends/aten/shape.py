@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -43,7 +44,7 @@ def selected(b: Builder, x: Traced, dim: int, indices: Sequence[int]) -> Traced:
         raise Unsupported("a selection of images of the batch")
     if tuple(indices) == tuple(range(length(x.dims[dim]))):
         return x
-    if x.dims[dim] in ((x.y,), (x.x,)):
+    if x.dims[dim] in [(axis,) for axis in x.spatial]:
         return _selected_cells(b, x, dim, indices)
     index = x.channel_index(x.dims[dim])[list(indices)]
     rest = tuple(atom for atom in x.channels if atom not in x.dims[dim])
@@ -55,12 +56,12 @@ def selected(b: Builder, x: Traced, dim: int, indices: Sequence[int]) -> Traced:
 
 def _selected_cells(b: Builder, x: Traced, dim: int, indices: Sequence[int]) -> Traced:
     (axis,) = x.dims[dim]
-    kept = [range(n) for n in b.shape(x.name).size]
-    chosen = tuple(map(tuple, (indices, kept[1]) if axis is x.y else (kept[0], indices)))
+    cells = [tuple(range(n)) for n in b.shape(x.name).size]
+    cells[x.axes.index(axis)] = tuple(indices)
     part = Atom(axis.role, len(indices)) if len(indices) > 1 else None
-    y, x_axis = (part, x.x) if axis is x.y else (x.y, part)
+    axes = tuple(part if each is axis else each for each in x.axes)
     dims = tuple((() if part is None else (part,)) if i == dim else d for i, d in enumerate(x.dims))
-    return replace(x, name=b.emit(SelectCells(*chosen), x.name), y=y, x=x_axis, dims=dims)
+    return replace(x, name=b.emit(SelectCells(tuple(cells)), x.name), axes=axes, dims=dims)
 
 
 def _split(b: Builder, shape: Ints, x: Traced, sizes: int | Ints, dim: int = 0) -> list[Traced]:
@@ -148,26 +149,43 @@ def _index(b: Builder, shape: Ints, x: Any, indices: Sequence[Any]) -> Traced:
     return x if [length(dim) for dim in x.dims] == list(shape) else _view(b, shape, x)
 
 
-def _nearest(
-    b: Builder, shape: Ints, x: Traced, size: Ints, down: float | None = None, across: float | None = None
-) -> Traced:
+def _nearest(rank: int) -> Translator:
     """By the output's ``size``, and the factors by which coordinates are scaled where they are not their quotient."""
-    return _copied(b, x, lambda numbers: torch.ops.aten.upsample_nearest2d.default(numbers, size, down, across))
+    upsample = getattr(torch.ops.aten, f"upsample_nearest{rank}d").default
+
+    def translate(
+        b: Builder,
+        shape: Ints,
+        x: Traced,
+        size: Ints,
+        first: float | None = None,
+        second: float | None = None,
+        third: float | None = None,
+    ) -> Traced:
+        return _copied(b, x, lambda numbers: upsample(numbers, size, *(first, second, third)[:rank]))
+
+    return translate
 
 
-def _nearest_vec(b: Builder, shape: Ints, x: Traced, size: Ints | None, factors: Sequence[float] | None) -> Traced:
-    """By the output's ``size``, or by ``factors`` (y, x)."""
-    return _copied(b, x, lambda numbers: torch.ops.aten.upsample_nearest2d.vec(numbers, size, factors))
+def _nearest_vec(rank: int) -> Translator:
+    """By the output's ``size``, or by ``factors``, one an axis."""
+    upsample = getattr(torch.ops.aten, f"upsample_nearest{rank}d").vec
+
+    def translate(b: Builder, shape: Ints, x: Traced, size: Ints | None, factors: Sequence[float] | None) -> Traced:
+        return _copied(b, x, lambda numbers: upsample(numbers, size, factors))
+
+    return translate
 
 
 def _copied(b: Builder, x: Traced, upsample: Callable[[torch.Tensor], torch.Tensor]) -> Traced:
     """Each output cell copies an input cell; which one, PyTorch computes on a map of the cells' indices."""
-    x = b.nchw(x)
+    x = b.usual(x)
     size = b.shape(x.name).size
-    numbers = torch.arange(size.area, dtype=torch.float64).reshape(1, 1, *size)
-    found = upsample(numbers)[0, 0].long()
-    rows, columns = found[:, 0] // size.width, found[0] % size.width
-    return b.map(SelectCells(tuple(rows.tolist()), tuple(columns.tolist())), x.name)
+    numbers = torch.arange(math.prod(size), dtype=torch.float64).reshape(1, 1, *size)
+    places = np.unravel_index(upsample(numbers)[0, 0].long().numpy(), size)
+    # Along each axis the cells that are copied do not depend on where that is on the others.
+    along = (np.moveaxis(each, axis, -1).reshape(-1, each.shape[axis])[0] for axis, each in enumerate(places))
+    return b.map(SelectCells(tuple(tuple(cells.tolist()) for cells in along)), x.name)
 
 
 def _permute(b: Builder, shape: Ints, x: Traced, order: Ints) -> Traced:
@@ -195,10 +213,10 @@ def _expand(b: Builder, shape: Ints, x: Traced, size: Ints, *, implicit: bool = 
     """Repeated along axes of length one, to the output's shape; ``size`` has -1 where that does not change."""
     if [length(dim) for dim in x.dims] == list(shape):
         return x
-    x = b.nchw(x)
-    if len(shape) != 4 or x.roles[0] != "n":
+    x = b.usual(x)
+    if len(shape) != len(x.usual) or x.roles[0] != "n":
         raise Unsupported("an expansion of this shape")
-    return b.map(Expand(Shape(*shape[1:])), x.name)
+    return b.map(Expand(Shape(shape[1], tuple(shape[2:]))), x.name)
 
 
 def _as_strided(b: Builder, shape: Ints, x: Traced, size: Ints, stride: Ints, offset: int | None = None) -> Traced:
@@ -244,8 +262,8 @@ TRANSLATORS: dict[str, Translator] = {
     "index_select": _index_select,
     "index.Tensor": _index,
     "_unsafe_index.Tensor": _index,
-    "upsample_nearest2d": _nearest,
-    "upsample_nearest2d.vec": _nearest_vec,
+    **{f"upsample_nearest{rank}d": _nearest(rank) for rank in (1, 2, 3)},
+    **{f"upsample_nearest{rank}d.vec": _nearest_vec(rank) for rank in (1, 2, 3)},
     "permute": _permute,
     "transpose.int": _transpose,
     "view": _view,

@@ -5,82 +5,103 @@ What the paper calls gather and superimpose (its equations 17 to 20), for boxes 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
+from operator import lt, sub
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
-from kdb.geometry import Boxes, IntArray, Size
-from kdb.kernels.base import Delta, Margins
+from kdb.geometry import Boxes, IntArray, Margins, Part, Size
+from kdb.kernels.base import Delta
 
 FloatArray = npt.NDArray[np.float32]
 
 
-def _windows(x: FloatArray, extent: Size, writeable: bool = False) -> FloatArray:
-    """Every box of ``extent`` in x [..., H, W, C], as a view: [..., H - h + 1, W - w + 1, h, w, C]."""
-    *lead, height, width, channels = x.shape
-    *lead_strides, sy, sx, sc = x.strides
-    shape = (*lead, height - extent.height + 1, width - extent.width + 1, extent.height, extent.width, channels)
-    return as_strided(x, shape, (*lead_strides, sy, sx, sy, sx, sc), writeable=writeable)
+def _windows(view: FloatArray, extent: Size) -> FloatArray:
+    """Every box of ``extent`` in a view [H, W, C], as a view of it: [H - h + 1, W - w + 1, h, w, C]; so in any rank."""
+    *size, channels = view.shape
+    *strides, step = view.strides
+    places = (length - part + 1 for length, part in zip(size, extent, strict=True))
+    return as_strided(view, (*places, *extent, channels), (*strides, *strides, step), writeable=False)
 
 
-def _cells(start: IntArray, count: int, length: int) -> tuple[IntArray, npt.NDArray[np.bool_]]:
-    """Indices [n, count] from each start, held inside ``[0, length)``, and which of them were inside before."""
-    indices = start[:, None] + np.arange(count)
+def held(indices: IntArray, length: int) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+    """Indices held inside ``[0, length)``, and which of them were inside before."""
     return np.clip(indices, 0, length - 1), (indices >= 0) & (indices < length)
 
 
 def gather(view: FloatArray, boxes: Boxes) -> FloatArray:
     """``view[B]`` [n, h, w, C]; the boxes lie inside the view."""
-    return _windows(view, boxes.extent)[boxes.origins[:, 0], boxes.origins[:, 1]]
+    gathered: FloatArray = _windows(view, boxes.extent)[tuple(boxes.origins.T)]
+    return gathered
 
 
 def replace(view: FloatArray, boxes: Boxes, value: FloatArray, out: FloatArray) -> None:
     """``value - view[B]`` into ``out`` [n, h, w, C]."""
     # A position at a time: so large an array in between costs more in page faults than the subtraction itself.
-    for target, (y, x) in zip(out, boxes.origins.tolist(), strict=True):
-        np.subtract(value, view[y : y + boxes.extent.height, x : x + boxes.extent.width], out=target)
+    for target, origin in zip(out, boxes.origins.tolist(), strict=True):
+        part = tuple(slice(start, start + n) for start, n in zip(origin, boxes.extent, strict=True))
+        np.subtract(value, view[part], out=target)
 
 
 def read_in(view: FloatArray, boxes: Boxes, outside: float) -> FloatArray:
     """``view[B]`` [n, h, w, C]; cells off the map are ``outside``."""
-    height, width = view.shape[:2]
-    ends = boxes.origins + boxes.extent
-    if boxes.origins.min() >= 0 and (ends <= (height, width)).all():
+    size = view.shape[:-1]
+    if boxes.origins.min() >= 0 and (boxes.origins + boxes.extent <= size).all():
         return gather(view, boxes)
-    rows, rows_inside = _cells(boxes.origins[:, 0], boxes.extent.height, height)
-    columns, columns_inside = _cells(boxes.origins[:, 1], boxes.extent.width, width)
-    context = view[rows[:, :, None], columns[:, None, :]]
-    context[~(rows_inside[:, :, None] & columns_inside[:, None, :])] = outside
+    cells = (start[:, None] + np.arange(count) for start, count in zip(boxes.origins.T, boxes.extent, strict=True))
+    indices, inside = zip(*map(held, cells, size), strict=True)
+    context: FloatArray = view[crossed(indices)]
+    context[~reduce(np.logical_and, crossed(inside))] = outside
     return context
+
+
+def crossed(by_axis: Sequence[npt.NDArray[Any]]) -> tuple[npt.NDArray[Any], ...]:
+    """Arrays [n, length] of each axis so that they broadcast to [n, *lengths]."""
+    rank = len(by_axis)
+    return tuple(
+        each.reshape(len(each), *(each.shape[1] if other == axis else 1 for other in range(rank)))
+        for axis, each in enumerate(by_axis)
+    )
 
 
 def pad(x: FloatArray, margins: Margins, value: float) -> FloatArray:
     """``value`` around x [n, h, w, C]; a negative margin crops."""
-    top, left, bottom, right = margins
-    crop = [
+    sides = _sides(margins)
+    cropped = (
         slice(max(-before, 0), length - max(-after, 0))
-        for before, after, length in ((top, bottom, x.shape[1]), (left, right, x.shape[2]))
-    ]
-    x = x[:, crop[0], crop[1]]
-    width = [(0, 0), (max(top, 0), max(bottom, 0)), (max(left, 0), max(right, 0)), (0, 0)]
-    return np.pad(x, width, constant_values=value) if max(margins) > 0 else x
+        for (before, after), length in zip(sides, x.shape[1:-1], strict=True)
+    )
+    x = x[:, *cropped]
+    around = [(0, 0), *((max(before, 0), max(after, 0)) for before, after in sides), (0, 0)]
+    return np.pad(x, around, constant_values=value) if max(margins) > 0 else x
+
+
+def _sides(margins: Margins) -> list[tuple[int, int]]:
+    """Before and behind, along each axis."""
+    rank = len(margins) // 2
+    return list(zip(margins[:rank], margins[rank:], strict=True))
 
 
 def padded(x: FloatArray, margins: Margins, out: FloatArray | None = None) -> FloatArray:
-    """x [n, h, w, C] with zero margins (top, left, bottom, right) around it, in ``out`` where that is given.
+    """x [n, h, w, C] with zero ``margins`` around it, in ``out`` where that is given.
 
     x itself where there is neither.
     """
-    top, left, bottom, right = margins
-    n, height, width, channels = x.shape
+    if out is None and not any(margins):
+        return x
+    sides, size = _sides(margins), x.shape[1:-1]
     if out is None:
-        if not any(margins):
-            return x
-        out = np.empty((n, top + height + bottom, left + width + right, channels), x.dtype)
-    rows, columns = slice(top, top + height), slice(left, left + width)
-    out[:, :top] = out[:, rows.stop :] = 0
-    out[:, rows, :left] = out[:, rows, columns.stop :] = 0
-    out[:, rows, columns] = x
+        lengths = (before + length + after for (before, after), length in zip(sides, size, strict=True))
+        out = np.empty((len(x), *lengths, x.shape[-1]), x.dtype)
+    inside: tuple[slice, ...] = (slice(None),)
+    for (before, _), length in zip(sides, size, strict=True):  # the slabs around, an axis after the other
+        out[*inside, :before] = out[*inside, before + length :] = 0
+        inside = *inside, slice(before, before + length)
+    out[inside] = x
     return out
 
 
@@ -97,9 +118,9 @@ def embed(values: FloatArray, boxes: Boxes, frames: Boxes, out: FloatArray | Non
     for frame, value, offset, start, stop in zip(
         embedded, values, offsets.tolist(), starts.tolist(), stops.tolist(), strict=True
     ):
-        (top, left), (bottom, right), (y, x) = start, stop, offset
-        if top < bottom and left < right:
-            frame[top:bottom, left:right] = value[top - y : bottom - y, left - x : right - x]
+        if all(map(lt, start, stop)):
+            there = map(slice, map(sub, start, offset), map(sub, stop, offset))
+            frame[tuple(map(slice, start, stop))] = value[tuple(there)]
     return embedded
 
 
@@ -109,8 +130,7 @@ def superimpose(target: FloatArray, frames: Boxes, values: FloatArray, boxes: Bo
     if margins is None:
         target += embed(values, boxes, frames)
     else:
-        top, left = margins[:2]
-        target[:, top : top + boxes.extent.height, left : left + boxes.extent.width] += values
+        target[Part(margins[: len(boxes.extent)], boxes.extent).slices] += values
 
 
 def within(delta: Delta, frames: Boxes) -> Delta:

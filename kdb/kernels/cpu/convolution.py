@@ -32,7 +32,7 @@ class CpuConvolution(ConvolutionKernel):
         epilogue: Epilogue | None = None,
     ) -> FloatArray:
         """``W * d`` over the boxes."""
-        frames = boxes.read_in(*spec.windows)
+        frames = boxes.read_in(spec.windows)
         delta = boxed.within(delta, frames)
         margins = delta.boxes.margins(frames)
         if margins is None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from kdb.geometry import Boxes, Size
+from kdb.geometry import Boxes
 from kdb.kernels.base import Delta, Epilogue
 from kdb.kernels.cpu import boxed
 from kdb.kernels.cpu.maps import chunks
@@ -31,15 +31,14 @@ class CpuDeltas:
         """``(replacement - image[B]) * channels`` in the updates, zero elsewhere in the boxes."""
         if updates.extent == boxes.extent and (updates.origins == boxes.origins).all():
             before = boxed.gather(image, boxes)
-            height, width = boxes.extent
-            after = boxed.gather(replacement, boxes) if aligned else replacement[:height, :width]
+            after = boxed.gather(replacement, boxes) if aligned else replacement[tuple(map(slice, boxes.extent))]
             values = after - before
             return values if channels is None else values * channels
         # Clipped by an edge, each in its own way.
         clipped = []
         for i, origin in enumerate(updates.origins):
-            left = [min(length, int(n - a)) for length, n, a in zip(updates.extent, image.shape, origin, strict=False)]
-            single = Boxes(origin[None], Size(*left))
+            left = np.minimum(updates.extent, image.shape[:-1] - origin)
+            single = Boxes(origin[None], tuple(left.tolist()))
             values = self.occlude(image, single, replacement, aligned, channels, single)
             clipped.append(boxed.embed(values, single, Boxes(boxes.origins[i : i + 1], boxes.extent)))
         return np.concatenate(clipped)
@@ -47,7 +46,7 @@ class CpuDeltas:
     def superimposed(self, view: FloatArray, delta: Delta, frames: Boxes, outside: float = 0.0) -> FloatArray:
         """``view + d`` over the frames."""
         values: FloatArray
-        if delta.donate and delta.boxes.covers(Size(*view.shape[:2])) and delta.fills(frames):
+        if delta.donate and delta.boxes.covers(view.shape[:-1]) and delta.fills(frames):
             values = delta.values
             values += view
             return values

@@ -18,20 +18,33 @@ from kdb.kernels.cpu.boxed import padded
 FloatArray = npt.NDArray[np.float32]
 
 
+FUNCTIONS = torch.nn.functional
+CONVOLUTIONS = {1: FUNCTIONS.conv1d, 2: FUNCTIONS.conv2d, 3: FUNCTIONS.conv3d}
+MAX_POOLS = {1: FUNCTIONS.max_pool1d, 2: FUNCTIONS.max_pool2d, 3: FUNCTIONS.max_pool3d}
+SUM_POOLS = {2: FUNCTIONS.avg_pool2d, 3: FUNCTIONS.avg_pool3d}
+"""By the number of axes; the sum in one axis has no function of its own."""
+LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""Torch's layouts with channels last, by a tensor's dimensions."""
+
+
 def multiplies_bf16() -> bool:
     """Whether this processor has instructions for it; elsewhere bf16 is emulated, and slower than float32."""
     tests = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
     return any(test is not None and test() for test in tests)
 
 
+def _laid_out(weight: torch.Tensor) -> torch.Tensor:
+    """A weight [out, in, ...] with its channels last; as it is where it has one, or where torch has no such layout."""
+    layout = LAYOUTS.get(weight.ndim)
+    return weight if layout is None or weight.shape[1] == 1 else weight.to(memory_format=layout)
+
+
 def _weight(weight: FloatArray) -> torch.Tensor:
-    tensor = torch.from_numpy(np.array(weight))
-    return tensor if weight.shape[1] == 1 else tensor.to(memory_format=torch.channels_last)
+    return _laid_out(torch.from_numpy(np.array(weight)))
 
 
 def _reduced(weight: FloatArray) -> torch.Tensor:
-    tensor = torch.from_numpy(weight).bfloat16()
-    return tensor if weight.ndim < 4 or weight.shape[1] == 1 else tensor.to(memory_format=torch.channels_last)
+    return _laid_out(torch.from_numpy(weight).bfloat16())
 
 
 def multiply(a: FloatArray, b: FloatArray, out: FloatArray) -> None:
@@ -44,16 +57,20 @@ def _own(x: FloatArray) -> FloatArray:
     return x if x.flags.writeable else x.copy()
 
 
-def _nchw(x: FloatArray) -> torch.Tensor:
+def _channels_first(x: FloatArray) -> torch.Tensor:
     """x [n, h, w, C] as a tensor [n, C, h, w] over the same memory.
 
     One channel is both layouts at once.  Seen as channels last, stride (1, 2) with outputs one cell wide gives garbage
     (torch 2.13 with oneDNN); seen as channels first it does not.
     """
-    n, height, width, channels = x.shape
-    if channels == 1:
-        return torch.from_numpy(x.reshape(n, 1, height, width))
-    return torch.from_numpy(x).permute(0, 3, 1, 2)
+    if x.shape[-1] == 1:
+        return torch.from_numpy(x.reshape(len(x), 1, *x.shape[1:-1]))
+    return torch.from_numpy(x).movedim(-1, 1)
+
+
+def _channels_last(y: torch.Tensor) -> FloatArray:
+    """A tensor [n, C, h, w] as an array [n, h, w, C]."""
+    return np.ascontiguousarray(y.movedim(1, -1).numpy())
 
 
 def convolve(x: FloatArray, spec: ConvolutionSpec, reduced: bool = False) -> FloatArray:
@@ -63,37 +80,35 @@ def convolve(x: FloatArray, spec: ConvolutionSpec, reduced: bool = False) -> Flo
     library, any other is laid around x first.
     """
     weight, bias, sliding = spec.weight, spec.bias, spec.sliding
-    top, left, bottom, right = spec.padding
-    if (top, left) != (bottom, right):
-        x, top, left = padded(x, spec.padding), 0, 0
+    before, behind = spec.padding[: sliding.rank], spec.padding[sliding.rank :]
+    if before != behind:
+        x, before = padded(x, spec.padding), (0,) * sliding.rank
     # A single tap has no dilation; given one, oneDNN crashes the process on maps one cell wide at stride 2.
-    gy, gx = (1 if taps == 1 else gap for taps, gap in zip(sliding.kernel, sliding.dilation, strict=True))
-    inputs, weights = (
-        _nchw(_own(x)),
-        weight.layout("torch", _weight) if not reduced else weight.layout("bf16", _reduced),
-    )
-    y = torch.nn.functional.conv2d(
+    dilation = [1 if taps == 1 else gap for taps, gap in zip(sliding.kernel, sliding.dilation, strict=True)]
+    inputs = _channels_first(_own(x))
+    weights = weight.layout("torch", _weight) if not reduced else weight.layout("bf16", _reduced)
+    y = CONVOLUTIONS[sliding.rank](
         inputs.to(weights.dtype),
         weights,
         None if bias is None else bias.layout("torch", lambda b: torch.from_numpy(np.array(b))).to(weights.dtype),
         stride=sliding.stride,
-        padding=(top, left),
-        dilation=(gy, gx),
+        padding=before,
+        dilation=dilation,
         groups=spec.groups,
     )
-    return np.ascontiguousarray(y.float().permute(0, 2, 3, 1).numpy())
+    return _channels_last(y.float())
 
 
 def max_pool(x: FloatArray, sliding: Sliding) -> FloatArray:
     """Maximum over each window of x [n, h, w, C] -> [n, h', w', C]."""
-    y = torch.nn.functional.max_pool2d(_nchw(_own(x)), sliding.kernel, sliding.stride, 0, sliding.dilation)
-    return np.ascontiguousarray(y.permute(0, 2, 3, 1).numpy())
+    pool = MAX_POOLS[sliding.rank]
+    return _channels_last(pool(_channels_first(_own(x)), sliding.kernel, sliding.stride, 0, sliding.dilation))
 
 
 def sum_pool(x: FloatArray, sliding: Sliding) -> FloatArray:
-    """Sum over each window, without dilation, of x [n, h, w, C] -> [n, h', w', C]."""
-    y = torch.nn.functional.avg_pool2d(_nchw(_own(x)), sliding.kernel, sliding.stride, divisor_override=1)
-    return np.ascontiguousarray(y.permute(0, 2, 3, 1).numpy())
+    """Sum over each window, without dilation, of x [n, h, w, C] -> [n, h', w', C], in two or three axes."""
+    pool = SUM_POOLS[sliding.rank]
+    return _channels_last(pool(_channels_first(_own(x)), sliding.kernel, sliding.stride, divisor_override=1))
 
 
 def dense(x: FloatArray, weight: Weight, bias: Weight | None) -> FloatArray:
@@ -106,6 +121,6 @@ def dense(x: FloatArray, weight: Weight, bias: Weight | None) -> FloatArray:
 
 
 def framework(tail: Tail, inputs: Sequence[FloatArray]) -> FloatArray:
-    """``tail`` of maps [n, H, W, C]: [n, 1, 1, K]."""
+    """``tail`` of maps [n, H, W, C]: [n, 1, 1, K], with as many spatial axes as the first of the maps."""
     y = tail([torch.from_numpy(np.ascontiguousarray(_own(x))) for x in inputs])
-    return np.ascontiguousarray(y.float().numpy()).reshape(len(y), 1, 1, -1)
+    return np.ascontiguousarray(y.float().numpy()).reshape(len(y), *(1 for _ in inputs[0].shape[1:-1]), -1)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
 
-from kdb.geometry import IntArray, Size
-from kdb.kernels.base import Margins, Parameters, Program
+from kdb.geometry import IntArray, Margins, Size
+from kdb.kernels.base import Parameters, Program
 from kdb.kernels.cpu import boxed
 from kdb.kernels.programs import evaluate
 
@@ -72,16 +73,16 @@ class CpuMaps:
             return x[..., order[0] : order[0] + len(order)].copy()
         return np.take(x, order, axis=-1)
 
-    def take_cells(self, x: FloatArray, rows: IntArray, columns: IntArray) -> FloatArray:
-        """``x[i, rows[i]][:, columns[i]]``, copied; zero where an index lies outside of x."""
-        (y, y_inside), (x_, x_inside) = (
-            (np.clip(cells, 0, length - 1), (cells >= 0) & (cells < length))
-            for cells, length in ((rows, x.shape[1]), (columns, x.shape[2]))
-        )
-        if (rows == rows[0]).all() and (columns == columns[0]).all():  # an axis at a time: runs instead of cells
-            taken: FloatArray = np.take(np.take(x, y[0], axis=1), x_[0], axis=2)
+    def take_cells(self, x: FloatArray, cells: Sequence[IntArray]) -> FloatArray:
+        """The cells of each map at these indices along each axis, copied; zero where one lies outside of x."""
+        indices, inside = zip(*map(boxed.held, cells, x.shape[1:-1]), strict=True)
+        if all((each == each[0]).all() for each in cells):  # an axis at a time: runs instead of cells
+            taken = x
+            for axis, each in enumerate(indices, start=1):
+                taken = np.take(taken, each[0], axis=axis)
         else:
-            taken = x[np.arange(len(x))[:, None, None], y[:, :, None], x_[:, None, :]]
-        if not (y_inside.all() and x_inside.all()):
-            taken[~(y_inside[:, :, None] & x_inside[:, None, :])] = 0
+            maps = np.arange(len(x)).reshape(-1, *(1 for _ in cells))
+            taken = x[maps, *boxed.crossed(indices)]
+        if not all(each.all() for each in inside):
+            taken[~reduce(np.logical_and, boxed.crossed(inside))] = 0
         return taken

@@ -33,7 +33,7 @@ class CpuRecompute(Recompute):
     ) -> FloatArray:
         """The context read in, the delta superimposed, both convolved, less the view."""
         assert view is not None and result is not None, "it reads views"
-        context = boxed.context(delta, view, boxes.read_in(*spec.windows), 0.0)
+        context = boxed.context(delta, view, boxes.read_in(spec.windows), 0.0)
         y: FloatArray = self.by.evaluate(backend, context, spec.padded(NO_MARGINS))
         y -= boxed.gather(result, boxes)
         return y

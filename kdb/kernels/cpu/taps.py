@@ -1,20 +1,22 @@
 """Sliding windows in plain numpy, a tap at a time: convolution as GEMMs scatter-added, pooling as a running reduction.
 
-A tap reads one strided slice of the input and touches one rectangle of the output; zeros around the input are never
-multiplied, they only shorten that rectangle.
+A tap reads one strided slice of the input and touches one box of the output; zeros around the input are never
+multiplied, they only shorten that box.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
+from operator import mul
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
-from kdb.geometry import Size
-from kdb.kernels.base import NO_MARGINS, ConvolutionSpec, Margins, Product, Sliding
+from kdb.geometry import Margins, Size, Window
+from kdb.kernels.base import NO_MARGINS, ConvolutionSpec, Product, Sliding
 from kdb.kernels.cpu.boxed import padded
 from kdb.kernels.cpu.convolution import CpuConvolution
 from kdb.kernels.kernel import ConvolutionShape
@@ -29,18 +31,14 @@ NARROW = 16
 """Up to so many input channels, a tap's GEMM is too thin; the windows are copied out and multiplied at once."""
 
 
-def output_extent(x: FloatArray, sliding: Sliding, margins: Margins) -> tuple[int, int]:
-    """How many windows fit over x [n, h, w, C] with its margins, along (y, x)."""
-    top, left, bottom, right = margins
-    reach = [(k - 1) * g + 1 for k, g in zip(sliding.kernel, sliding.dilation, strict=True)]
-    height = (x.shape[1] + top + bottom - reach[0]) // sliding.stride[0] + 1
-    width = (x.shape[2] + left + right - reach[1]) // sliding.stride[1] + 1
-    return height, width
+def output_extent(x: FloatArray, sliding: Sliding, margins: Margins) -> Size:
+    """How many windows fit over x [n, h, w, C] with its margins, along each axis."""
+    return tuple(map(Window.output_length, sliding.windows(margins), x.shape[1:-1]))
 
 
-def _axis(tap: int, before: int, stride: int, dilation: int, length: int, outputs: int) -> tuple[slice, slice]:
+def _axis(tap: int, window: Window, length: int, outputs: int) -> tuple[slice, slice]:
     """Which inputs (of ``length``) a tap reads along one axis, and the outputs it feeds."""
-    shift = tap * dilation - before
+    stride, shift = window.stride, tap * window.dilation - window.before
     first = max(-(shift // stride), 0)
     last = min((length - 1 - shift) // stride, outputs - 1)
     count = max(last - first + 1, 0)
@@ -49,39 +47,40 @@ def _axis(tap: int, before: int, stride: int, dilation: int, length: int, output
 
 
 def _taps(
-    x: FloatArray, sliding: Sliding, margins: Margins, outputs: tuple[int, int]
-) -> Iterator[tuple[int, FloatArray, tuple[slice, slice]]]:
-    """For each tap: its number, the slice of x it reads, and the (y, x) rectangle of the output it feeds."""
-    ky, kx = sliding.kernel
-    for i, j in np.ndindex(ky, kx):
-        in_y, out_y = _axis(i, margins[0], sliding.stride[0], sliding.dilation[0], x.shape[1], outputs[0])
-        in_x, out_x = _axis(j, margins[1], sliding.stride[1], sliding.dilation[1], x.shape[2], outputs[1])
-        if out_y.stop > out_y.start and out_x.stop > out_x.start:
-            yield i * kx + j, x[:, in_y, in_x], (out_y, out_x)
+    x: FloatArray, sliding: Sliding, margins: Margins, outputs: Size
+) -> Iterator[tuple[int, FloatArray, tuple[slice, ...]]]:
+    """For each tap: its number, the slice of x it reads, and the box of the output it feeds, as slices of that."""
+    each = slice(None)
+    by_axis = [
+        [_axis(tap, window, length, count) for tap in range(window.kernel)]
+        for window, length, count in zip(sliding.windows(margins), x.shape[1:-1], outputs, strict=True)
+    ]
+    for number, axes in enumerate(itertools.product(*by_axis)):
+        read, fed = zip(*axes, strict=True)
+        if all(part.stop > part.start for part in fed):
+            yield number, x[each, *read], (each, *fed)
 
 
-def _copied_windows(x: FloatArray, sliding: Sliding, outputs: tuple[int, int]) -> FloatArray:
+def _copied_windows(x: FloatArray, sliding: Sliding, outputs: Size) -> FloatArray:
     """[n * h' * w', taps * C]: the windows of a padded x, copied out (im2col)."""
-    n, _, _, channels = x.shape
-    sn, sy, sx, sc = x.strides
-    shape = (n, *outputs, *sliding.kernel, channels)
-    strides = (
-        sn,
-        sy * sliding.stride[0],
-        sx * sliding.stride[1],
-        sy * sliding.dilation[0],
-        sx * sliding.dilation[1],
-        sc,
-    )
+    channels = x.shape[-1]
+    first, *steps, last = x.strides
+    shape = (len(x), *outputs, *sliding.kernel, channels)
+    strides = (first, *map(mul, steps, sliding.stride), *map(mul, steps, sliding.dilation), last)
     return as_strided(x, shape, strides, writeable=False).reshape(-1, sliding.taps * channels)
 
 
 def _by_tap(weight: FloatArray, groups: int) -> FloatArray:
-    """[out, in / g, kh, kw] -> [taps, g, in / g, out / g]."""
-    out, inner, kh, kw = weight.shape
+    """[out, in / g, *kernel] -> [taps, g, in / g, out / g]."""
+    out, inner, *_ = weight.shape
     return np.ascontiguousarray(
-        weight.reshape(groups, out // groups, inner, kh * kw).transpose(3, 0, 2, 1), dtype=np.float32
+        weight.reshape(groups, out // groups, inner, -1).transpose(3, 0, 2, 1), dtype=np.float32
     )
+
+
+def _columns(weight: FloatArray) -> FloatArray:
+    """[out, in, *kernel] -> [taps * in, out]."""
+    return np.ascontiguousarray(np.moveaxis(weight, (0, 1), (-1, -2)).reshape(-1, len(weight)))
 
 
 def multiplied(rows: FloatArray, matrix: FloatArray, product: Product) -> FloatArray:
@@ -93,14 +92,14 @@ def multiplied(rows: FloatArray, matrix: FloatArray, product: Product) -> FloatA
 
 def _multiply(x: FloatArray, by_tap: FloatArray, product: Product) -> FloatArray:
     """One tap's products: x [n, h, w, in] by [g, in / g, out / g] -> [n, h, w, out]."""
-    n, height, width, channels = x.shape
+    *cells, channels = x.shape
     groups, inner, outer = by_tap.shape
     if groups == 1:
-        return multiplied(x.reshape(-1, channels), by_tap[0], product).reshape(n, height, width, outer)
+        return multiplied(x.reshape(-1, channels), by_tap[0], product).reshape(*cells, outer)
     if inner == outer == 1:
         return x * by_tap[:, 0, 0]
     rows = x.reshape(-1, groups, inner).transpose(1, 0, 2)
-    return multiplied(rows, by_tap, product).transpose(1, 0, 2).reshape(n, height, width, groups * outer)
+    return multiplied(rows, by_tap, product).transpose(1, 0, 2).reshape(*cells, groups * outer)
 
 
 def convolve(x: FloatArray, spec: ConvolutionSpec, product: Product = np.matmul) -> FloatArray:
@@ -110,15 +109,15 @@ def convolve(x: FloatArray, spec: ConvolutionSpec, product: Product = np.matmul)
     channels = spec.out_channels
     if groups == 1 and x.shape[-1] <= NARROW and sliding.taps > 1:
         columns = _copied_windows(padded(x, margins), sliding, outputs)
-        matrix = weight.layout("columns", lambda w: np.ascontiguousarray(w.transpose(2, 3, 1, 0).reshape(-1, len(w))))
+        matrix = weight.layout("columns", _columns)
         return multiplied(columns, matrix, product).reshape(len(x), *outputs, channels)
     by_tap = weight.layout(f"taps/{groups}", lambda w: _by_tap(w, groups))
     if sliding.taps == 1 and not any(margins):
         ((_, rows, _),) = _taps(x, sliding, margins, outputs)
         return _multiply(rows, by_tap[0], product)
     out = np.zeros((len(x), *outputs, channels), np.float32)
-    for tap, rows, (y_range, x_range) in _taps(x, sliding, margins, outputs):
-        out[:, y_range, x_range] += _multiply(rows, by_tap[tap], product)
+    for tap, rows, fed in _taps(x, sliding, margins, outputs):
+        out[fed] += _multiply(rows, by_tap[tap], product)
     return out
 
 

@@ -55,6 +55,7 @@ def applies(sliding: Sliding, groups: int) -> bool:
     """Whether there is a tiling for such a kernel."""
     return (
         groups == 1
+        and sliding.rank == 2
         and sliding.taps > 1
         and sliding.stride == sliding.dilation == (1, 1)
         and all(taps in TILES for taps in sliding.kernel)
@@ -180,7 +181,7 @@ class Winograd(CpuConvolution):
 
     def work(self, shape: ConvolutionShape, x: Size, outputs: Size) -> Work:
         """Products at the points of all tiles and the transforms; the transformed weights are derived once."""
-        plan = tiling(x.height, x.width, shape.sliding.kernel, shape.inputs, shape.outputs)
+        plan = tiling(*x, shape.sliding.kernel, shape.inputs, shape.outputs)
         weights = ELEMENT * plan.points * shape.pairs
         return Work("winograd", plan.macs, 0, plan.points, shape.width, weights, weights)
 
@@ -201,7 +202,8 @@ class Winograd(CpuConvolution):
         reach = np.array(spec.sliding.kernel) - 1
         y, x = (int(cells) for cells in reach)
         values = self.evaluate(backend, delta.values, spec.linear((y, x, y, x)))
-        extent = Size(delta.boxes.extent.height + y, delta.boxes.extent.width + x)
+        height, width = delta.boxes.extent
+        extent = height + y, width + x
         return embed(values, Boxes(delta.boxes.origins + spec.padding[:2] - reach, extent), boxes)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kdb.geometry import Boxes, Size
+from kdb.geometry import Boxes
 from kdb.kernels.base import Array, Delta, Epilogue, Instruction
 from kdb.kernels.gpu.launcher import ADD, LESS, Launcher, extent_of, packs_of
 from kdb.kernels.gpu.maps import GpuMaps
@@ -28,7 +28,7 @@ class GpuDeltas:
             "occlude", (self._launcher.stored, v), self._launcher.grid(out, v),
             out=out, **extent_of(out), boxes=self._launcher.origins(boxes),
             image=image, map_height=height, map_width=width, at=self._launcher.origins(updates),
-            patch_height=updates.extent.height, patch_width=updates.extent.width,
+            patch_height=updates.extent[0], patch_width=updates.extent[1],
             replacement=replacement, replacement_width=replacement.shape[1], aligned=int(aligned), mask=channels,
         )  # fmt: skip
         return out
@@ -85,7 +85,7 @@ class GpuDeltas:
     def replace(self, view: Array, boxes: Boxes, value: Array, out: Array) -> None:
         """``value - view[B]``, copied into the part ``out`` of an array."""
         n, height, width, channels = out.shape
-        constant = Delta(boxes, self._maps.expand(value.reshape(1, 1, 1, channels), Size(height, width), channels, n))
+        constant = Delta(boxes, self._maps.expand(value.reshape(1, 1, 1, channels), (height, width), channels, n))
         values = self._launcher.empty_delta(n, boxes.extent, channels)
         self._launcher.superimpose(values, boxes, [constant], view, LESS, stored="float")
         out[...] = values

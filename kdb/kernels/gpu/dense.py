@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from kdb.geometry import Boxes, Size
+from kdb.geometry import Boxes
 from kdb.kernels.base import Array, ConvolutionSpec, Delta, Sliding, Weight
 from kdb.kernels.gpu import library
 from kdb.kernels.gpu.data_sheet import dense_rates
@@ -48,7 +46,7 @@ class Product(DenseKernel):
             return library.dense(backend.device, x, weight, bias, self.precision)
         # A convolution of one tap over a map of one row.
         *cells, inner = x.shape
-        row = Boxes.whole(1, Size(1, int(np.prod(cells))))
+        row = Boxes.whole(1, (1, math.prod(cells)))
         filters = weight.layout("as filters", lambda w: Weight(w[:, :, None, None]))
         spec = ConvolutionSpec(filters, bias, Sliding((1, 1)))
         out = product(backend.launcher, Delta(row, x.reshape(1, 1, -1, inner)), row, spec, self.precision)

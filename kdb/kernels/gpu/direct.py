@@ -42,7 +42,7 @@ class Direct(GpuConvolution):
         epilogue: Epilogue | None = None,
     ) -> Array:
         """``W * d`` over the boxes."""
-        frames = boxes.read_in(*spec.windows)
+        frames = boxes.read_in(spec.windows)
         margins = delta.boxes.margins(frames)
         x = delta.values
         if margins is None or margins[:2] != margins[2:]:  # cuDNN pads by itself where both sides take as much

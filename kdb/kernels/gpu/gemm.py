@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kdb.geometry import Boxes, Size
+from kdb.geometry import Boxes, Window
 from kdb.kernels.base import Array, ConvolutionSpec, Delta, Epilogue, FloatArray, Program
 from kdb.kernels.gpu.convolution import GpuConvolution
 from kdb.kernels.gpu.data_sheet import PEAKS
-from kdb.kernels.gpu.launcher import MATHS, NO_PROGRAM, Encoding, Launcher, bits, packs_of
+from kdb.kernels.gpu.launcher import MATHS, NO_PROGRAM, Encoding, Launcher, bits, packs_of, window_of
 from kdb.kernels.gpu.programs import encode
 
 if TYPE_CHECKING:
@@ -28,13 +28,12 @@ def product(
     epilogue: Epilogue | None = None,
 ) -> Array:
     """The convolution of ``delta`` over ``boxes`` with bias and epilogue, in one launch: [n, h, w, out]."""
-    weight, bias, groups, padding = spec.weight, spec.bias, spec.groups, spec.padding
+    weight, bias, groups = spec.weight, spec.bias, spec.groups
     stored, math = MATHS[precision]
     outer, inner, *_ = weight.array.shape
     outer //= groups
     out = launcher.empty(len(boxes), boxes.extent, groups * outer, stored)
     n, height, width, channels = out.shape
-    (kernel_y, kernel_x), (stride_y, stride_x), (dilation_y, dilation_x) = spec.sliding
     encoding: Encoding | None = NO_PROGRAM
     if epilogue is not None:
         encoding = launcher.encoding(epilogue.program, 1, epilogue.parameters, channels)
@@ -42,10 +41,9 @@ def product(
     common = dict(
         out=out, height=height, width=width, boxes=launcher.origins(boxes),
         values=delta.values, at=launcher.origins(delta.boxes),
-        box_height=delta.boxes.extent.height, box_width=delta.boxes.extent.width,
+        box_height=delta.boxes.extent[0], box_width=delta.boxes.extent[1],
         bias=None if bias is None else launcher.layout(bias, "bias", lambda b: b),
-        kernel_y=kernel_y, kernel_x=kernel_x, stride_y=stride_y, stride_x=stride_x,
-        dilation_y=dilation_y, dilation_x=dilation_x, top=padding[0], left=padding[1],
+        **window_of(spec.sliding, spec.padding),
         view=None if epilogue is None else epilogue.view, result=None if epilogue is None else epilogue.result,
         map_width=0 if epilogue is None else epilogue.view.shape[1], **encoding,
     )  # fmt: skip
@@ -85,11 +83,10 @@ class Gemm(GpuConvolution):
 
     def evaluate(self, backend: GpuBackend, x: Array, spec: ConvolutionSpec) -> Array:
         """The convolution of x [n, h, w, in]: [n, h', w', out]."""
-        n, height, width, _ = x.shape
-        y, x_ = spec.windows
-        out = Size(y.output_length(height), x_.output_length(width))
-        whole = Delta(Boxes.whole(n, Size(height, width)), x)
-        return product(backend.launcher, whole, Boxes.whole(n, out), spec, self.precision)
+        size = tuple(x.shape[1:-1])
+        out = tuple(map(Window.output_length, spec.windows, size))
+        whole = Delta(Boxes.whole(len(x), size), x)
+        return product(backend.launcher, whole, Boxes.whole(len(x), out), spec, self.precision)
 
     def delta(
         self,

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from kdb.geometry import Boxes, Size
-from kdb.kernels.base import Array, Delta, Epilogue, FloatArray, Parameters, Program, Weight
+from kdb.geometry import Boxes, Margins
+from kdb.kernels.base import Array, Delta, Epilogue, FloatArray, Parameters, Program, Sliding, Weight
 from kdb.kernels.gpu.device import DTYPES, Device, blocks, spread
 from kdb.kernels.gpu.programs import encode
 
@@ -39,6 +39,17 @@ def extent_of(out: Array) -> dict[str, int]:
     """The extent of an output [n, h, w, C], as launches name it."""
     _, height, width, channels = out.shape
     return {"height": height, "width": width, "channels": channels}
+
+
+def window_of(sliding: Sliding, padding: Margins) -> dict[str, int]:
+    """A window of two axes and the padding before the map, as launches name them."""
+    (kernel_y, kernel_x), (stride_y, stride_x) = sliding.kernel, sliding.stride
+    dilation_y, dilation_x = sliding.dilation
+    top, left, *_ = sliding.around(padding)
+    return {
+        "kernel_y": kernel_y, "kernel_x": kernel_x, "stride_y": stride_y, "stride_x": stride_x,
+        "dilation_y": dilation_y, "dilation_x": dilation_x, "top": top, "left": left,
+    }  # fmt: skip
 
 
 def stored_as(x: Array) -> str:
@@ -193,6 +204,6 @@ class Launcher:
     def converted(self, array: Array) -> Array:
         """The numbers of a bf16 array [n, h, w, C] in float32."""
         out = self.device.empty(array.shape, np.float32)
-        whole = Boxes.whole(len(array), Size(*array.shape[1:3]))
+        whole = Boxes.whole(len(array), tuple(array.shape[1:-1]))
         self.superimpose(out, whole, [Delta(whole, array)], stored="bf16")
         return out

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kdb.geometry import Boxes, IntArray, Size
-from kdb.kernels.base import Array, Delta, Instruction, Margins, Parameters, Program
+from kdb.geometry import Boxes, IntArray, Margins, Size
+from kdb.kernels.base import Array, Delta, Instruction, Parameters, Program
 from kdb.kernels.gpu.device import blocks
 from kdb.kernels.gpu.launcher import Launcher, extent_of, packs_of, stored_as
 from kdb.kernels.gpu.programs import OVER_CHANNELS, cut, runs
@@ -60,8 +60,8 @@ class GpuMaps:
 
     def concatenate(self, parts: Sequence[Array]) -> Array:
         """The parts stacked along the channels, by a launch for each."""
-        n, height, width, _ = parts[0].shape
-        whole = Boxes.whole(n, Size(height, width))
+        n, *size, _ = parts[0].shape
+        whole = Boxes.whole(n, tuple(size))
         stored = stored_as(parts[0])
         out = self._launcher.empty(n, whole.extent, sum(part.shape[-1] for part in parts), stored)
         first = 0
@@ -84,16 +84,16 @@ class GpuMaps:
 
     def repeat(self, view: Array, n: int) -> Array:
         """A view as the map of ``n`` positions, copied."""
-        height, width, channels = view.shape
-        return self.expand(view.reshape(1, height, width, channels), Size(height, width), channels, n)
+        *size, channels = view.shape
+        return self.expand(view.reshape(1, *view.shape), tuple(size), channels, n)
 
     def pad(self, x: Array, margins: Margins, value: float) -> Array:
         """``value`` around x; a negative margin crops."""
         n, height, width, channels = x.shape
         top, left, bottom, right = margins
-        frames = Boxes(np.tile(np.array([[-top, -left]]), (n, 1)), Size(top + height + bottom, left + width + right))
+        frames = Boxes(np.tile(np.array([[-top, -left]]), (n, 1)), (top + height + bottom, left + width + right))
         out = self._launcher.empty(n, frames.extent, channels, stored_as(x))
-        delta = Delta(Boxes.whole(n, Size(height, width)), x)
+        delta = Delta(Boxes.whole(n, (height, width)), x)
         self._launcher.superimpose(out, frames, [delta], outside=value, stored=stored_as(x))
         return out
 
@@ -107,8 +107,9 @@ class GpuMaps:
         )  # fmt: skip
         return out
 
-    def take_cells(self, x: Array, rows: IntArray, columns: IntArray) -> Array:
+    def take_cells(self, x: Array, cells: Sequence[IntArray]) -> Array:
         """``x[i, rows[i]][:, columns[i]]``, copied; zero where an index lies outside of x."""
+        rows, columns = cells
         n, height, width, channels = x.shape
         out = self._device.empty((n, rows.shape[1], columns.shape[1], channels), x.dtype)
         v = packs_of(channels)

@@ -27,6 +27,6 @@ class GpuRecompute(Recompute):
     ) -> Array:
         """``W * (view + d) + b - result[B]``."""
         assert view is not None and result is not None, "it reads views"
-        context = backend.deltas.superimposed(view, delta, boxes.read_in(*spec.windows))
+        context = backend.deltas.superimposed(view, delta, boxes.read_in(spec.windows))
         y = self.by.evaluate(backend, context, spec.padded(NO_MARGINS))
         return backend.deltas.less(y, boxes, result)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from kdb.geometry import Boxes, Size
-from kdb.kernels.base import Array, Delta, Margins, Sliding, Weight
+from kdb.geometry import Boxes, Margins, Size
+from kdb.kernels.base import Array, Delta, Sliding, Weight
 from kdb.kernels.gpu.device import MOST_BLOCKS, spread
-from kdb.kernels.gpu.launcher import Launcher, extent_of, packs_of, stored_as
+from kdb.kernels.gpu.launcher import Launcher, extent_of, packs_of, stored_as, window_of
 
 
 class GpuWindows:
@@ -20,15 +21,15 @@ class GpuWindows:
 
     def max_pool(self, x: Array, sliding: Sliding, padding: Margins, size: Size) -> Array:
         """Maximum over each window."""
-        n, height, width, _ = x.shape
-        whole = Boxes.whole(n, Size(height, width))
-        return self._max_pool(Delta(whole, x), Boxes.whole(n, size), Size(height, width), None, None, sliding, padding)
+        map_ = tuple(x.shape[1:-1])
+        whole = Delta(Boxes.whole(len(x), map_), x)
+        return self._max_pool(whole, Boxes.whole(len(x), size), map_, None, None, sliding, padding)
 
     def max_pool_delta(
         self, delta: Delta, boxes: Boxes, view: Array, result: Array, sliding: Sliding, padding: Margins
     ) -> Array:
         """``max(view + d) - result[B]``."""
-        return self._max_pool(delta, boxes, Size(*view.shape[:2]), view, result, sliding, padding)
+        return self._max_pool(delta, boxes, tuple(view.shape[:-1]), view, result, sliding, padding)
 
     def _max_pool(
         self,
@@ -42,7 +43,7 @@ class GpuWindows:
     ) -> Array:
         self._pool(
             "max_pool", out := self._like(delta, boxes), delta, boxes, sliding, padding,
-            view=view, map_height=map_.height, map_width=map_.width,
+            view=view, map_height=map_[0], map_width=map_[1],
             result=result, result_width=0 if result is None else result.shape[1],
         )  # fmt: skip
         return out
@@ -54,22 +55,19 @@ class GpuWindows:
     def _pool(
         self, name: str, out: Array, delta: Delta, boxes: Boxes, sliding: Sliding, padding: Margins, **more: Any
     ) -> None:
-        (kernel_y, kernel_x), (stride_y, stride_x), (dilation_y, dilation_x) = sliding
         v = packs_of(out.shape[-1])
         self._device.launch(
             name, ("float" if out.dtype == np.float32 else "bf16", v), self._launcher.grid(out, v),
             out=out, **extent_of(out), boxes=self._launcher.origins(boxes),
             values=delta.values, at=self._launcher.origins(delta.boxes),
-            box_height=delta.boxes.extent.height, box_width=delta.boxes.extent.width,
-            kernel_y=kernel_y, kernel_x=kernel_x, stride_y=stride_y, stride_x=stride_x,
-            dilation_y=dilation_y, dilation_x=dilation_x, top=padding[0], left=padding[1], **more,
+            box_height=delta.boxes.extent[0], box_width=delta.boxes.extent[1], **window_of(sliding, padding), **more,
         )  # fmt: skip
 
     def average_pool(self, x: Array, sliding: Sliding, padding: Margins, divisors: Weight) -> Array:
         """Sum over each window, over the divisors."""
-        n, height, width, _ = x.shape
-        boxes = Boxes.whole(n, Size(*divisors.array.shape[:2]))
-        return self.average_pool_delta(Delta(Boxes.whole(n, Size(height, width)), x), boxes, sliding, padding, divisors)
+        whole = Delta(Boxes.whole(len(x), tuple(x.shape[1:-1])), x)
+        boxes = Boxes.whole(len(x), divisors.array.shape[:-1])
+        return self.average_pool_delta(whole, boxes, sliding, padding, divisors)
 
     def average_pool_delta(
         self, delta: Delta, boxes: Boxes, sliding: Sliding, padding: Margins, divisors: Weight
@@ -92,8 +90,9 @@ class GpuWindows:
         )
         return out
 
-    def resample(self, x: Array, rows: Weight, columns: Weight) -> Array:
-        """``rows x columns^T`` for each channel, by a launch for each axis."""
+    def resample(self, x: Array, matrices: Sequence[Weight]) -> Array:
+        """The product with a matrix along each axis, by a launch for each."""
+        rows, columns = matrices
         n, height, width, channels = x.shape
         (tall, _), (wide, _) = rows.array.shape, columns.array.shape
         between = self._device.empty((n, tall, width, channels), x.dtype)

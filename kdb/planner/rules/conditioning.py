@@ -31,7 +31,7 @@ def ill_conditioned(network: Network) -> Node | None:
 
     A normalization of each cell divides by its deviation.
     """
-    return next((node for node in _magnifying(network) if node.shape.size.area > 1), None)
+    return next((node for node in _magnifying(network) if node.shape.cells > 1), None)
 
 
 def jumps(network: Network) -> str | None:
@@ -49,8 +49,8 @@ def watched(network: Network) -> frozenset[str]:
 
     What the latter do with small numbers is not known; a group norm, for one, divides by their deviation.
     """
-    vectors = [node for node in network if node.shape.size.area == 1]
-    found = {node.name for node in _magnifying(network) if node.shape.size.area == 1}
+    vectors = [node for node in network if node.shape.cells == 1]
+    found = {node.name for node in _magnifying(network) if node.shape.cells == 1}
     found |= {node.name for node in vectors if isinstance(node.operator, Pointwise) and _normalizes(node.operator)}
     return frozenset(found | {node.name for node in network if isinstance(node.operator, Opaque)})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import add
 
 from kdb.operators.base import Operator
 from kdb.operators.convolution import Convolution
@@ -20,10 +21,8 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
         if isinstance(node.operator, Convolution):
             source = network[node.inputs[0]]
             if isinstance(source.operator, Pad) and source.operator.value == 0:
-                top, left, bottom, right = (
-                    a + b for a, b in zip(node.operator.padding, source.operator.padding, strict=True)
-                )
-                operator = replace(node.operator, padding=(top, left, bottom, right))
+                both = tuple(map(add, node.operator.padding, source.operator.padding))
+                operator = replace(node.operator, padding=both)
                 replaced[node.name] = (operator, source.inputs)
     if not replaced:
         return "no zero padding before a convolution"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -42,7 +43,7 @@ def _batch_size(plan: LogicalPlan, context: Context) -> int:
         batched = replace(plan, batches=tuple(partition(plan.positions, work, members, parts)))
         extents, each = batched.extents(), batched.mean_batch
         cells = ((node, extents[node.name]) for node in network.nodes[: plan.cut])
-        largest = max(node.shape.channels * extent.area for node, extent in cells if extent is not None)
+        largest = max(node.shape.channels * math.prod(extent) for node, extent in cells if extent is not None)
         if size > sizes[0] and ELEMENT * largest * each > context.buffer_bytes // 2:
             return float("inf")
         choices = (context.costs.delta(network, node, extents, each) for node in network.nodes[1 : plan.cut])

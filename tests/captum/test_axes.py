@@ -1,0 +1,125 @@
+"""captum's Occlusion on signals [N, C, L] and volumes [N, C, D, H, W]: captum's own attributions, by the engine."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from captum.attr import Occlusion as Reference
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from kdb.captum import Occlusion
+from tests.networks import Branches, Residual
+
+LAYERS: dict[int, dict[str, Any]] = {
+    1: {"conv": nn.Conv1d, "norm": nn.BatchNorm1d, "max": nn.MaxPool1d, "mean": nn.AvgPool1d},
+    3: {"conv": nn.Conv3d, "norm": nn.BatchNorm3d, "max": nn.MaxPool3d, "mean": nn.AvgPool3d},
+}
+ADAPTIVE: dict[int, dict[str, Any]] = {
+    1: {"mean": nn.AdaptiveAvgPool1d, "max": nn.AdaptiveMaxPool1d},
+    3: {"mean": nn.AdaptiveAvgPool3d, "max": nn.AdaptiveMaxPool3d},
+}
+PADS: dict[int, Any] = {1: nn.ConstantPad1d, 3: nn.ConstantPad3d}
+
+
+class Gate(nn.Module):
+    """A gate made of the mean of the whole map, as squeeze-and-excitation has it."""
+
+    def __init__(self, rank: int, channels: int) -> None:
+        super().__init__()
+        self.rank, self.mix = rank, LAYERS[rank]["conv"](channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(self.mix(x.mean(tuple(range(2, 2 + self.rank)), keepdim=True)))
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@st.composite
+def networks(draw: st.DrawFn, rank: int, channels: int) -> nn.Module:
+    """Strided, dilated, grouped and padded convolutions, pools, a residual, branches, a gate, two kinds of head."""
+    layers, width = LAYERS[rank], 4
+    kernel = tuple(draw(st.sampled_from([1, 2, 3])) for _ in range(rank))
+    stride, dilation = draw(st.sampled_from([1, 2])), draw(st.sampled_from([1, 2]))
+    parts = [layers["conv"](channels, width, kernel, stride, 1, dilation), nn.ReLU()]
+    body = nn.Sequential(layers["conv"](width, width, 3, padding=1, groups=draw(st.sampled_from([1, 2, width]))))
+    choices = [
+        layers["norm"](width),
+        layers["max"](3, 2, 1, ceil_mode=draw(st.booleans())),
+        layers["mean"](2, 2, 1, count_include_pad=draw(st.booleans())),
+        Residual(body),
+        nn.Sequential(Branches(layers["conv"](width, 2, 1)), layers["conv"](width + 2, width, 1)),
+        PADS[rank]((1, 0) * rank, 0.5),
+        nn.Upsample(scale_factor=2),
+        Gate(rank, width),
+        nn.SiLU(),
+    ]
+    parts += draw(st.lists(st.sampled_from(choices), max_size=4, unique_by=id))
+    size = draw(st.sampled_from([1, 2, 3]))
+    parts += [ADAPTIVE[rank][draw(st.sampled_from(["mean", "max"]))](size if size < 3 else 1), nn.Flatten()]
+    return nn.Sequential(*parts, nn.LazyLinear(3)).eval()
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(st.data())
+def test_random_networks_have_captums_attributions(rank: int, data: st.DataObject) -> None:
+    channels = data.draw(st.integers(1, 3))
+    size = tuple(data.draw(st.integers(6, 40 if rank == 1 else 10)) for _ in range(rank))
+    images = drawn(1, channels, *size, seed=data.draw(st.integers(0, 9)))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = data.draw(networks(rank, channels))
+        module(images)  # the last layer takes its width from it
+    window = (data.draw(st.integers(1, channels)), *(data.draw(st.integers(2, n)) for n in size))
+    strides = tuple(
+        data.draw(st.integers((w + 1) // 2, w if w < n else n)) for w, n in zip(window, (channels, *size), strict=True)
+    )
+    baseline = data.draw(st.sampled_from([None, 0.7, drawn(1, channels, *size, seed=2)]))
+    occlusion = Occlusion(module)
+    ours = occlusion.attribute(images, window, strides, baseline, target=1)
+    assert occlusion.report is not None and occlusion.report.incremental, occlusion.report
+    double = copy.deepcopy(module).double()
+    widened = baseline.double() if isinstance(baseline, Tensor) else baseline
+    truth = Reference(double).attribute(images.double(), window, strides, widened, target=1, perturbations_per_eval=32)
+    plain = Reference(module).attribute(images, window, strides, baseline, target=1, perturbations_per_eval=32)
+    with torch.no_grad():
+        scale = float(module(images).abs().max())
+    bound = max(1e-4 * float(truth.max() - truth.min()), 4 * float((plain - truth).abs().max()), 1e-6 * scale)
+    assert ours.shape == images.shape and float((ours - truth).abs().max()) <= bound
+
+
+def signals() -> nn.Module:
+    """Convolutions along time behind one another, as networks for electrocardiograms are built."""
+    parts: list[nn.Module] = []
+    for inner, outer in ((12, 16), (16, 16), (16, 32)):
+        parts += [nn.Conv1d(inner, outer, 15, stride=2, padding=7), nn.BatchNorm1d(outer), nn.ReLU()]
+    return nn.Sequential(*parts, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(32, 5)).eval()
+
+
+def volumes() -> nn.Module:
+    """Convolutions in three axes behind one another, as networks for tomographies are built."""
+    parts: list[nn.Module] = []
+    for inner, outer in ((1, 8), (8, 8), (8, 16)):
+        parts += [nn.Conv3d(inner, outer, 3, padding=1), nn.BatchNorm3d(outer), nn.ReLU(), nn.MaxPool3d(2)]
+    return nn.Sequential(*parts, nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(16, 2)).eval()
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "window", "strides", "least"),
+    [(signals, (12, 1000), (12, 32), (12, 8), 5), (volumes, (1, 32, 32, 32), (1, 8, 8, 8), (1, 8, 8, 8), 3)],
+)
+def test_less_is_computed_along_every_axis(
+    module: Any, shape: tuple[int, ...], window: tuple[int, ...], strides: tuple[int, ...], least: float
+) -> None:
+    occlusion = Occlusion(module())
+    occlusion.attribute(drawn(1, *shape), window, strides, target=0)
+    report = occlusion.report
+    assert report is not None and report.incremental and report.work is not None and report.checked is not None
+    assert report.work.naive_macs / report.work.executed_macs > least
