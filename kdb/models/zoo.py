@@ -273,7 +273,6 @@ def _random(name: str, build: Callable[[], nn.Module], size: tuple[int, int]) ->
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.train().momentum = None  # a plain average
-        norm.reset_running_stats()
     coarse = torch.randn(4, 3, math.ceil(size[0] / 16), math.ceil(size[1] / 16))
     images = nn.functional.interpolate(coarse, size, mode="bilinear") + 0.3 * torch.randn(4, 3, *size)
     try:

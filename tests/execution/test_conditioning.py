@@ -50,6 +50,7 @@ HARMLESS = {
     "softsign": lambda y: y / (1 + y.abs()),
     "logistic": lambda y: 1 / (1 + (-y).exp()),
     "square": lambda y: y**2,
+    "logarithm of a maximum above one": lambda y: nn.functional.max_pool2d(y + 1, 2).log(),
     "layer norm of each cell": lambda y: over_channels(y, 1e-6),
 }
 
@@ -69,6 +70,7 @@ HARMLESS = {
         ([("div", (0, 2.0))], -np.inf, -np.inf),
         ([("add", (0, 1.0)), ("mul", (1, 1))], 2.0, 0.0),
         ([("add", (0, 1.0)), ("mul", (1, 3.0))], 2.0, 9.0),
+        ([("maximum", (0, 0.5)), ("mul", (1, 0.5))], -np.inf, 0.25),
         ([("normalize", (0, 1e-12))], -np.inf, None),
     ],
 )

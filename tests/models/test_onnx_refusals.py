@@ -96,6 +96,13 @@ def test_names_that_are_no_text(name: bytes, tmp_path: Path) -> None:
         load(tmp_path / "x.onnx")
 
 
+def test_what_the_standard_does_not_allow(tmp_path: Path) -> None:
+    """Two nodes give one value, and an attribute that its operator does not have: onnx's own checks say so."""
+    for nodes in ([node("Relu", "d", "y"), node("Sigmoid", "d", "y")], [node("Relu", "d", "y", no_such=1)]):
+        with pytest.raises(ModelError, match=r"x\.onnx': .*(single static assignment|[Uu]nrecognized attribute)"):
+            load(saved(classifier(*nodes), tmp_path, "x.onnx"))
+
+
 def test_a_file_too_large_is_not_read(tmp_path: Path) -> None:
     with open(tmp_path / "x.onnx", "wb") as file:
         file.truncate(1 << 31)

@@ -372,6 +372,17 @@ def test_constant_interior() -> None:
     assert ring.views == whole.views | {"again", "conv"}
 
 
+def test_an_interior_must_be_that_of_every_position_of_a_batch() -> None:
+    """The one cell that sees the patch alone is elsewhere in the box at the border, where that is cut off."""
+    net = network(*chain(("conv", CONV), *HEAD))
+    both = plan(net, patch=3, cut=2)
+    both = replace(both, batches=(np.arange(len(both.positions)),), groups=((0,),))
+    inside = both.geometry.enclosed["conv"]
+    assert (inside.areas == 1).all() and not any(core.part for core in both.cores(net["conv"]))
+    refused = constant_interior.apply(replace(both, uniform=True), CONTEXT)
+    assert refused == "no layer has a window that lies inside the patch at every position of a batch"
+
+
 def test_a_constant_interior_must_gain() -> None:
     net = network(*chain(("conv", CONV), *HEAD), size=(48, 48))
     apply = constant_interior.apply

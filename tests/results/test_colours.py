@@ -218,6 +218,8 @@ def test_a_probability_of_one_that_rounded_up_is_still_one() -> None:
     assert (scale.colours, scale.lowest, scale.highest) == ("jet_r", 0.75 * above, 1.0)
     hm = with_effects("probability", (above,), np.array([[0, 0.25, 0, 0]]))
     assert hm.plot().axes[0].images[1].colorbar.extend == "neither"
+    assert krypton("probability", 1 + 1e-6, np.zeros(1, np.float32)).colours == "jet_r"
+    assert krypton("probability", 1 + 2e-6, np.zeros(1, np.float32)).colours != "jet_r"
 
 
 @pytest.mark.parametrize("score", SCORES)
