@@ -40,10 +40,10 @@ def _arrays(given: HeatMap) -> Iterator[str]:
         yield f"the image must be uint8 [H, W, 3] or float32 [H, W, C], not {given.image.dtype}{size}"
     if not np.isfinite(given.image).all():
         yield "the image has values that are NaN or infinite"
-    if np.isinf(given.values).any():
+    # Without an array as large as the scores, which may take most of the memory there is.
+    if np.isinf([extreme.reduce(given.values, axis=None, initial=0) for extreme in (np.fmin, np.fmax)]).any():
         yield "it has scores that are infinite"
-    there = ~np.isnan(given.values)
-    there = np.asarray(there.all(axis=0)) if given.has_class_axis else there
+    there = ~np.isnan(given.values.sum(axis=0, dtype=np.float64) if given.has_class_axis else given.values)
     if (given.evaluated & ~there).any():
         yield "it has no score at positions that were evaluated"
     if given.exact and (there & ~given.evaluated).any():
