@@ -22,7 +22,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -212,12 +212,23 @@ def reason(error: BaseException) -> str:
 
     Whoever writes a file in a certain format may stumble over a full disk once more, and raise something else.
     """
-    behind: BaseException | None = error
-    while behind is not None and not isinstance(behind, OSError):
-        behind = behind.__cause__ or behind.__context__
-    if isinstance(behind, OSError):
+    behind = next((each for each in behind_of(error) if isinstance(each, OSError)), None)
+    if behind is not None:
         return behind.strerror or str(behind)
     return str(error) or type(error).__name__
+
+
+def behind_of(error: BaseException, contexts: bool = True) -> Iterator[BaseException]:
+    """The error, what caused it, what caused that, and so on, each once: nothing keeps causes from going in a circle.
+
+    With ``contexts`` also what was being handled where no cause is named.
+    """
+    seen: set[int] = set()
+    each: BaseException | None = error
+    while each is not None and id(each) not in seen:
+        seen.add(id(each))
+        yield each
+        each = each.__cause__ or (each.__context__ if contexts else None)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

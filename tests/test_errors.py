@@ -15,11 +15,22 @@ from PIL import Image
 
 import kdb
 from kdb.cli import Client, summary
-from kdb.errors import BindError, Error, GlyphWarning, ModelError, OmissionWarning, ParseError, printable
+from kdb.errors import (
+    BindError,
+    Error,
+    GlyphWarning,
+    ModelError,
+    OmissionWarning,
+    ParseError,
+    behind_of,
+    printable,
+    reason,
+)
 from kdb.results import exports
 from kdb.results.pictures import captions, figure
 from kdb.results.several import HeatMaps
 from kdb.results.tables import Headed, PlanText, Table
+from kdb.system import memory
 from tests.results.test_heatmap import STATS, small
 
 pytestmark = pytest.mark.law
@@ -150,3 +161,15 @@ def test_of_a_long_line_what_is_round_the_caret_is_shown(before: int, after: int
     _, shown, caret = str(ParseError("no", text=text, column=before + 1)).split("\n")
     assert len(shown) <= 120 and shown[caret.index("^")] == "!"
     assert ("..." in shown[:5]) == (before > 50) and shown.endswith("...") == (after >= 50)
+
+
+def test_what_is_behind_an_error_is_found_once_even_in_a_circle() -> None:
+    first, second = ValueError("first"), OSError(28, "no space")
+    first.__cause__, second.__cause__ = second, first
+    assert list(behind_of(first)) == [first, second] and reason(first) == "no space"
+    alone = ValueError("alone")
+    alone.__cause__ = alone
+    assert list(behind_of(alone)) == [alone] and reason(alone) == "alone"
+    with pytest.raises(ValueError) as caught, memory.told():
+        raise alone
+    assert caught.value is alone

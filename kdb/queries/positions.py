@@ -54,10 +54,9 @@ def select(query: syntax.Occlude, size: Size, arguments: Arguments) -> Selection
     notes = _beyond(query, stride, size)
     # A stride beyond the grid takes one step; cut, so that any whole number fits an int64.
     steps = tuple(map(min, stride, size))
-    axes = list(map(lattice, size, patch, steps))
-    count = math.prod(map(len, axes))
-    require(POSITION_BYTES * count, f"a map of {count:,} positions")
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    count = math.prod((n - length) // step + 1 for n, length, step in zip(size, patch, steps, strict=True))
+    require(POSITION_BYTES * count, f"a map of {count:,} positions")  # before there is an array of them
+    grid = np.stack(np.meshgrid(*map(lattice, size, patch, steps), indexing="ij"), axis=-1)
     corners = grid.reshape(count, -1)
     if isinstance(query.region, syntax.Box):
         box = query.region

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from kdb.errors import STOPS, Cancel, Error, ExecutionError, Interrupted, OmissionWarning, Timeout
+from kdb.errors import STOPS, Cancel, Error, ExecutionError, Interrupted, OmissionWarning, Timeout, behind_of
 from kdb.results import frames
 from kdb.results.files import FilePath, check_apart, file_format, files_of_several
 from kdb.results.maps import HeatMap
@@ -253,10 +253,8 @@ def _inputs(heat_map: HeatMap) -> bytes:
 
 def _bare(error: Error) -> Error:
     """The error without tracebacks, whose frames would keep what they have computed."""
-    each: BaseException | None = error
-    while each is not None:
+    for each in behind_of(error):
         each.__traceback__ = None
-        each = each.__cause__ or each.__context__
     return error
 
 

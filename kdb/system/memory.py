@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-from kdb.errors import ExecutionError
+from kdb.errors import ExecutionError, behind_of
 
 MEGABYTE = 1 << 20
 
@@ -58,13 +58,13 @@ def told() -> Iterator[None]:
         raise ExecutionError(f"there is not enough memory for {what}; {ADVICE}") from error
 
 
-def _shortage(error: BaseException | None) -> BaseException | None:
+def _shortage(error: BaseException) -> BaseException | None:
     """What says that there is no memory: the error or what caused it; None where it is about something else."""
-    while error is not None:
-        if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _TOLD.search(str(error))):
-            return error
-        error = error.__cause__
-    return None
+
+    def says(each: BaseException) -> bool:
+        return isinstance(each, MemoryError) or (isinstance(each, RuntimeError) and bool(_TOLD.search(str(each))))
+
+    return next(filter(says, behind_of(error, contexts=False)), None)
 
 
 def _asked(error: BaseException) -> int | None:

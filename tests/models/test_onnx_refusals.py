@@ -103,6 +103,16 @@ def test_what_the_standard_does_not_allow(tmp_path: Path) -> None:
             load(saved(classifier(*nodes), tmp_path, "x.onnx"))
 
 
+def test_an_error_about_a_constant_ends(tmp_path: Path) -> None:
+    """A pool of a vector that does not depend on the image: told once, by a query too."""
+    weights = {**HEAD, "v": np.zeros(4, np.float32)}
+    nodes = [node("MaxPool", "v", "p", kernel_shape=[1]), node("Add", "d p", "y")]
+    before = [node("Conv", "x w", "c"), node("GlobalAveragePool", "c", "g"), node("Flatten", "g", "f")]
+    path = saved(model([*before, node("MatMul", "f dense", "d"), *nodes], ("n", 3, 12, 12), weights), tmp_path)
+    with pytest.raises(ModelError, match="pools a tensor of 1 axes"):
+        kdb.connect().execute(f"CREATE MODEL net FROM '{path}'")
+
+
 def test_a_file_too_large_is_not_read(tmp_path: Path) -> None:
     with open(tmp_path / "x.onnx", "wb") as file:
         file.truncate(1 << 31)

@@ -115,7 +115,9 @@ def computed(call: Call, constants: Mapping[str, Array], budget: Budget) -> dict
         with torch.no_grad(), budget:
             made = call.function(call.node, *values)
     except ModelError as error:
-        raise error if str(call.node) in str(error) else ModelError(f"{call.node}: {error}") from error
+        if str(call.node) in str(error):
+            raise
+        raise ModelError(f"{call.node}: {error}") from error
     except Exception as error:  # a damaged file may hold arguments of any kind
         raise ModelError(f"{call.node} cannot be computed: {error}") from error
     outputs = made if isinstance(made, tuple) else (made,)
