@@ -233,3 +233,14 @@ def test_a_module_that_is_registered_bare_gives_the_map_of_its_name() -> None:
         db.execute(query.format(name), {"image": image}) for name in ("mine", "resnet18 (weights = 'random')")
     )
     assert mine.baseline == named.baseline and np.array_equal(mine.values, named.values) and not mine.notes
+
+
+def test_a_configuration_that_says_no_more_than_it_must_is_taken() -> None:
+    module = nn.Sequential(nn.Flatten())
+    config = {"mean": (0.1, 0.2, 0.3), "std": (1, 1, 1), "input_size": (3, 40, 48)}
+    module.pretrained_cfg = config  # type: ignore[assignment]
+    found = carried.of_module(module)
+    assert found.colours.values["mean"] == (0.1, 0.2, 0.3) and found.geometry.values["input_size"] == (40, 48)
+    for key in config:
+        module.pretrained_cfg = {k: v for k, v in config.items() if k != key}  # type: ignore[assignment]
+        assert not carried.of_module(module).colours.values

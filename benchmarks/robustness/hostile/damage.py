@@ -136,7 +136,7 @@ def archive(data: bytes, draw: random.Random) -> bytes:
     elif change == 3:
         del parts[place]
     elif change == 4:
-        parts[place] = (draw.choice((*TEXTS[:5], name + "x", "../" + name)), part)
+        parts[place] = (draw.choice((*filter(None, TEXTS[:5]), name + "x", "../" + name)), part)
     else:
         parts[place] = (name, parts[draw.randrange(len(parts))][1])
     packed = io.BytesIO()
