@@ -53,7 +53,7 @@ class Difference:
 
     def upsample(self) -> NDArray[np.float32]:
         """float32 [H, W], or [classes, H, W]: the mean difference of the patches that cover each pixel."""
-        return replace(self.first, values=self.values).upsample()
+        return _with(self.first, self.values).upsample()
 
     def facts(self) -> dict[str, str]:
         """What a picture's metadata says: of what differs between the maps, 'this minus that'."""
@@ -107,7 +107,7 @@ class Difference:
         """
         both = ~np.isnan(self.values)
         first, second = (
-            frames.data_frame(replace(each, values=np.where(both, each.values, np.float32(np.nan))))
+            frames.data_frame(_with(each, np.where(both, each.values, np.float32(np.nan))))
             for each in (self.first, self.second)
         )
         table = first.rename(columns={"score": "first"})
@@ -192,6 +192,11 @@ def compared(first: HeatMap, second: HeatMap, tolerance: float | None = None) ->
         agree=float(np.mean(np.abs(values[both]) <= tolerance)) if count else np.nan,
         tolerance=float(tolerance),
     )
+
+
+def _with(heat_map: HeatMap, values: NDArray[np.float32]) -> HeatMap:
+    """The map with other values, all of which count as evaluated where they are numbers."""
+    return replace(heat_map, values=values, evaluated=None, error=None, ssim_estimate=None)
 
 
 def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:

@@ -129,7 +129,7 @@ class HeatMap:
 
         An image of floats is shown from its least to its largest.
         """
-        pixels = np.nan_to_num(self.image.astype(np.float64))
+        pixels = self.image.astype(np.float64)
         if pixels.shape[2] != 3:
             pixels = np.repeat(pixels.mean(axis=2, keepdims=True), 3, axis=2)
         if self.provenance is not None and self.provenance.floats:

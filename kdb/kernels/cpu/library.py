@@ -7,6 +7,7 @@ and sums in float32.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +19,8 @@ from kdb.kernels.cpu.boxed import padded
 FloatArray = npt.NDArray[np.float32]
 
 
-FUNCTIONS = torch.nn.functional
-CONVOLUTIONS = {1: FUNCTIONS.conv1d, 2: FUNCTIONS.conv2d, 3: FUNCTIONS.conv3d}
-MAX_POOLS = {1: FUNCTIONS.max_pool1d, 2: FUNCTIONS.max_pool2d, 3: FUNCTIONS.max_pool3d}
-SUM_POOLS = {2: FUNCTIONS.avg_pool2d, 3: FUNCTIONS.avg_pool3d}
-"""By the number of axes; the sum in one axis has no function of its own."""
+SUMMED = (2, 3)
+"""The numbers of axes in which there is a function for the sum over windows."""
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 """Torch's layouts with channels last, by a tensor's dimensions."""
 
@@ -50,6 +48,11 @@ def _reduced(weight: FloatArray) -> torch.Tensor:
 def multiply(a: FloatArray, b: FloatArray, out: FloatArray) -> None:
     """``out[...] = a @ b``, also of stacks of matrices."""
     torch.matmul(torch.from_numpy(_own(a)), torch.from_numpy(_own(b)), out=torch.from_numpy(out))
+
+
+def _function(name: str, sliding: Sliding) -> Any:
+    """PyTorch's function for as many axes as the window has."""
+    return getattr(torch.nn.functional, f"{name}{sliding.rank}d")
 
 
 def _own(x: FloatArray) -> FloatArray:
@@ -87,7 +90,7 @@ def convolve(x: FloatArray, spec: ConvolutionSpec, reduced: bool = False) -> Flo
     dilation = [1 if taps == 1 else gap for taps, gap in zip(sliding.kernel, sliding.dilation, strict=True)]
     inputs = _channels_first(_own(x))
     weights = weight.layout("torch", _weight) if not reduced else weight.layout("bf16", _reduced)
-    y = CONVOLUTIONS[sliding.rank](
+    y = _function("conv", sliding)(
         inputs.to(weights.dtype),
         weights,
         None if bias is None else bias.layout("torch", lambda b: torch.from_numpy(np.array(b))).to(weights.dtype),
@@ -101,13 +104,13 @@ def convolve(x: FloatArray, spec: ConvolutionSpec, reduced: bool = False) -> Flo
 
 def max_pool(x: FloatArray, sliding: Sliding) -> FloatArray:
     """Maximum over each window of x [n, h, w, C] -> [n, h', w', C]."""
-    pool = MAX_POOLS[sliding.rank]
+    pool = _function("max_pool", sliding)
     return _channels_last(pool(_channels_first(_own(x)), sliding.kernel, sliding.stride, 0, sliding.dilation))
 
 
 def sum_pool(x: FloatArray, sliding: Sliding) -> FloatArray:
     """Sum over each window, without dilation, of x [n, h, w, C] -> [n, h', w', C], in two or three axes."""
-    pool = SUM_POOLS[sliding.rank]
+    pool = _function("avg_pool", sliding)
     return _channels_last(pool(_channels_first(_own(x)), sliding.kernel, sliding.stride, divisor_override=1))
 
 
