@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from kdb.errors import ExecutionError
+from kdb.errors import DeviceError, ExecutionError
 from kdb.execution.bisection import to_blame
 from kdb.execution.cancellation import MOST
 from kdb.execution.executor import Executor, Outcome, Sink
@@ -50,6 +50,8 @@ Progress = Callable[[int, int], None]
 """Called with (positions finished, positions in all) now and then, in the thread that called the engine."""
 
 PLANS_KEPT = 16
+GPU_AXES = 2
+"""The kernels on a GPU are of images."""
 POSITION_BYTES = 300
 """What planning takes for a position: its boxes in some layers, and its batch of its own before any rule."""
 
@@ -154,11 +156,12 @@ class Engine:
     ) -> Planned:
         """The physical plan; no pixel is looked at.  Recent plans are kept: the images of a glob share one.
 
-        ``positions`` int64 [n, 2] are the (y, x) of the ``patch``, which may be clipped at the image's far edges.
+        ``positions`` int64 [n, axes] are the corners of the ``patch``, which may be clipped at the image's far edges.
         With ``uniform`` the caller promises that the patch is of one colour; a plan that relies on it is wrong for
         any other.  Batches are as small as it takes for plan and ``result``, in bytes, to fit into memory.
 
-        Raises DeviceError where a GPU is asked for and there is none, ExecutionError where no batch is small enough.
+        Raises DeviceError where a GPU is asked for and there is none, or none for so many axes, ExecutionError where no
+        batch is small enough.
         """
         limit = self._limit()
         most = available() if limit is None else limit
@@ -201,7 +204,7 @@ class Engine:
         if found is None:
             # Kept with its network: as long as it is, no other object takes that id.
             naive = LogicalPlan.naive(network, positions, patch, self._preset.bounded, uniform)
-            contexts = self._contexts(permissions, len(positions))
+            contexts = self._contexts(permissions, *positions.shape)
             if size is not None and room is not None:
                 contexts = (
                     replace(each, batch_size=size, buffer_bytes=min(each.buffer_bytes, room)) for each in contexts
@@ -224,12 +227,12 @@ class Engine:
     def _preset(self) -> Preset:
         return PRESETS[self.settings["preset"]]
 
-    def _contexts(self, permissions: Permissions, positions: int) -> Iterator[Context]:
-        """A context to plan in for each device that the query permits."""
+    def _contexts(self, permissions: Permissions, positions: int, axes: int) -> Iterator[Context]:
+        """A context to plan in for each device that the query permits, for so many ``positions`` in so many axes."""
         preset = self._preset
         kernels = preset.kernels if self.settings["kernels"] == "auto" else self.settings["kernels"]
         native, allowed = kernels == "native", None if kernels in ("auto", "native") else kernels
-        for backend, profile in self._backends(permissions, native):
+        for backend, profile in self._backends(permissions, native, axes):
             traits, costs = backend.traits, CostModel(profile, backend, allowed, positions)
             workers = traits.workers or self.settings["threads"]
             usual = preset.batch_size if traits.computes_on_host else preset.device_batch_size
@@ -239,9 +242,13 @@ class Engine:
             room = traits.buffer_bytes // workers
             yield Context(costs, workers, size, room, traits.buffer_positions, permissions)
 
-    def _backends(self, permissions: Permissions, native: bool) -> Iterator[tuple[Backend, CostProfile]]:
-        """The backends that the query permits, each with the profile of its device."""
+    def _backends(self, permissions: Permissions, native: bool, axes: int) -> Iterator[tuple[Backend, CostProfile]]:
+        """The backends that the query permits and that take so many axes, each with the profile of its device."""
         asked, precision = permissions.device, permissions.precision
+        if axes != GPU_AXES:
+            if asked == "gpu":
+                raise DeviceError(f"ON gpu takes networks of {GPU_AXES} axes, as images have; this one has {axes}")
+            asked = "cpu"
         if asked != "gpu":
             yield CpuBackend(native, reduced=precision == "bf16"), self.profile(self.settings["threads"])
         device = None if asked == "cpu" else gpu.found() if asked == "auto" else gpu.opened()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from captum.attr import Occlusion as Reference
@@ -13,6 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from kdb.captum import Occlusion
+from kdb.errors import DeviceError
+from kdb.execution.engine import Engine, default_settings
+from kdb.frontends.torch_export import trace
+from kdb.planner.permissions import Permissions
 from tests.networks import Branches, Residual
 
 LAYERS: dict[int, dict[str, Any]] = {
@@ -123,3 +128,14 @@ def test_less_is_computed_along_every_axis(
     report = occlusion.report
     assert report is not None and report.incremental and report.work is not None and report.checked is not None
     assert report.work.naive_macs / report.work.executed_macs > least
+
+
+def test_a_gpu_takes_two_axes_alone() -> None:
+    """Whoever asks for one is told; where the choice is kdb's, it is the CPU."""
+    network = trace(volumes(), (1, 16, 16, 16))
+    positions = np.array([[0, 0, 0], [4, 8, 8]])
+    engine = Engine(default_settings())
+    with pytest.raises(DeviceError, match="ON gpu takes networks of 2 axes, as images have; this one has 3"):
+        engine.plan(network, positions, (4, 4, 4), Permissions(device="gpu"))
+    planned = engine.plan(network, positions, (4, 4, 4), Permissions(device="auto"))
+    assert planned.physical.backend.traits.computes_on_host
