@@ -28,6 +28,11 @@ Margins = tuple[int, ...]
 """Cells around a map: before the first of each axis, then behind the last of each; (top, left, bottom, right)."""
 
 
+def spelled(size: Size) -> str:
+    """A size in words: '224 x 224'."""
+    return " x ".join(map(str, size))
+
+
 class Window(NamedTuple):
     """A kernel that slides along one axis of a padded input.
 

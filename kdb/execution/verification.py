@@ -160,9 +160,8 @@ def _outliers(rows: Sequence[Row], places: IntArray) -> IntArray:
     inverse = inverse.reshape(-1)
     most = np.zeros(len(inverse))
     for row in rows:
-        around = np.where(far <= far[:, at_corner, None], row[first][near], np.nan)[
-            :, 1:
-        ]  # without itself, which is nearest
+        around = np.where(far <= far[:, at_corner, None], row[first][near], np.nan)
+        around = around[:, 1:]  # without itself, which is nearest
         unlike = np.abs(row - np.nanmedian(around, axis=1)[inverse])
         if extent := float(np.ptp(row)):
             # Where half of a map is flat, whatever is not stands out.

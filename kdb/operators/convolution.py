@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from kdb.geometry import Boxes, Footprint, Margins, Size, Window
+from kdb.geometry import Boxes, Footprint, Margins, Size, Window, spelled
 from kdb.kernels.base import NO_MARGINS, Array, Backend, ConvolutionSpec, Parameters, Sliding
 from kdb.kernels.kernel import ConvolutionKernel, ConvolutionShape, Kernel
 from kdb.kernels.work import Work
@@ -58,7 +58,7 @@ class Convolution(Operator):
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """Equation 9, per axis; ValueError where the kernel has another number of axes than the map."""
         if len(self.kernel) != len(inputs[0].size):
-            raise ValueError(f"a kernel of {_extent(self.kernel)} on a map of {_extent(inputs[0].size)} cells")
+            raise ValueError(f"a kernel of {spelled(self.kernel)} on a map of {spelled(inputs[0].size)} cells")
         return Shape(self.out_channels, tuple(map(Window.output_length, self._windows, inputs[0].size)))
 
     @property
@@ -128,10 +128,6 @@ class Convolution(Operator):
     def full_work(self, kernel: Kernel, shapes: Sequence[Shape], shape: Shape) -> Work:
         """The kernel's over the whole map."""
         return _own(kernel).work(self._shape(shapes[0].channels), shapes[0].size, shape.size)
-
-
-def _extent(lengths: Size) -> str:
-    return " x ".join(map(str, lengths))
 
 
 def _own(kernel: Kernel) -> ConvolutionKernel:

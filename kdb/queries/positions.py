@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from kdb.errors import BindError, ClauseError
 from kdb.execution.engine import POSITION_BYTES
-from kdb.geometry import IntArray, Size, lattice
+from kdb.geometry import IntArray, Size, lattice, spelled
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.sampling import drill_down
@@ -46,7 +46,7 @@ def select(query: syntax.Occlude, size: Size, arguments: Arguments) -> Selection
     """
     patch = query.patch.height, query.patch.width
     if any(map(gt, patch, size)):
-        raise BindError(f"a patch of {_by(patch)} is larger than the input of {_by(size)} pixels")
+        raise BindError(f"a patch of {spelled(patch)} is larger than the input of {spelled(size)} pixels")
     if isinstance(query.region, syntax.At):
         positions = _points(arguments.array(query.region.parameter), patch, size)
         return Selection(positions, np.arange(len(positions)))
@@ -74,24 +74,20 @@ def select(query: syntax.Occlude, size: Size, arguments: Arguments) -> Selection
             drill_down.check(query.drill_down, stride, size)
         return Selection(grid, np.arange(len(corners)), notes)
     if not inside.any():
-        raise ClauseError(f"no position of the {_by(patch)} patch at {{STRIDE}} {steps} lies {where}")
+        raise ClauseError(f"no position of the {spelled(patch)} patch at {{STRIDE}} {steps} lies {where}")
     return Selection(grid, np.flatnonzero(inside), notes)
 
 
 def _beyond(query: syntax.Occlude, stride: tuple[int, int], size: Size) -> tuple[str, ...]:
     """Notes on a stride and on a box that leave an input of ``size``."""
     notes = []
-    extent = f"the input of {_by(size)}"
+    extent = f"the input of {spelled(size)}"
     if any(map(gt, stride, size)):
         notes.append(f"{syntax.stride_text(stride)} leaves {extent}: there is one position on that axis")
     box = query.region
     if isinstance(box, syntax.Box) and any(map(gt, (box.y + box.height, box.x + box.width), size)):
         notes.append(f"{box} leaves {extent}, and is cut off there")
     return tuple(notes)
-
-
-def _by(size: Size) -> str:
-    return " x ".join(map(str, size))
 
 
 def _points(points: npt.NDArray[Any], patch: Size, size: Size) -> IntArray:
@@ -104,7 +100,7 @@ def _points(points: npt.NDArray[Any], patch: Size, size: Size) -> IntArray:
     outside = ((points < 0) | (points + patch > size)).any(axis=1)
     if outside.any():
         y, x = points[outside][0]
-        raise BindError(f"a patch of {_by(patch)} at ({y}, {x}) leaves the input of {_by(size)}")
+        raise BindError(f"a patch of {spelled(patch)} at ({y}, {x}) leaves the input of {spelled(size)}")
     return points
 
 

@@ -196,9 +196,7 @@ def compared(first: HeatMap, second: HeatMap, tolerance: float | None = None) ->
 
 def _with(heat_map: HeatMap, values: NDArray[np.float32]) -> HeatMap:
     """The map with other values, all of which count as evaluated where they are numbers."""
-    there = ~np.isnan(values)
-    evaluated = np.asarray(there.all(axis=0)) if heat_map.has_class_axis else there
-    return replace(heat_map, values=values, evaluated=evaluated, error=None, ssim_estimate=None)
+    return replace(heat_map, values=values, evaluated=None, error=None, ssim_estimate=None)  # type: ignore[arg-type]
 
 
 def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:

@@ -8,7 +8,7 @@ from operator import gt
 import numpy as np
 
 from kdb.errors import BindError
-from kdb.geometry import Size
+from kdb.geometry import Size, spelled
 from kdb.images.preprocessing import Preprocessing
 from kdb.models.catalog import TracedModel
 from kdb.operators.sources import Opaque, Source
@@ -31,7 +31,7 @@ def describe(traced: TracedModel, patch: Size) -> Headed:
     network, model = traced.network, traced.model
     size = network.source.shape.size
     if any(map(gt, patch, size)):
-        raise BindError(f"the patch, {_by(patch)}, is larger than the image, {_by(size)}")
+        raise BindError(f"the patch, {spelled(patch)}, is larger than the image, {spelled(size)}")
     middle = np.array([np.subtract(size, patch) // 2])
     geometry = Geometry(network, middle, patch)
     rows, recomputed = [], 0
@@ -52,14 +52,10 @@ def describe(traced: TracedModel, patch: Size) -> Headed:
         *(["; ".join(model.facts)] if model.facts else []),
         *(f"note: {note}" for note in model.notes),
         f"output: {_output(traced)}",
-        f"patch {_by(patch)} in the middle: {_bound(network.macs, recomputed, bool(outside))}",
+        f"patch {spelled(patch)} in the middle: {_bound(network.macs, recomputed, bool(outside))}",
         *(f"outside the vocabulary, evaluated in full by torch: {because}" for because in outside),
     )
     return Headed(("layer", "operator", "output", "weights", "Gmac", "box", "% of map"), tuple(rows), lines)
-
-
-def _by(size: Size) -> str:
-    return " x ".join(map(str, size))
 
 
 def _bound(macs: int, recomputed: int, partly: bool) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from kdb.geometry import spelled
 from kdb.queries.sources import Found
 from kdb.results.maps import HeatMap
 from kdb.results.provenance import PARTS, Provenance
@@ -64,7 +65,7 @@ def same_classes(saved: HeatMap, made: HeatMap) -> bool | None:
 
 def extent(size: Sequence[int] | None) -> str | None:
     """A size in words."""
-    return None if size is None else " x ".join(map(str, size))
+    return None if size is None else spelled(tuple(size))
 
 
 def _harmless(field: str, saved: str, now: str) -> Row:
