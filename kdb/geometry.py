@@ -365,3 +365,26 @@ def lattice(size: int, patch: int, stride: int) -> IntArray:
     These are ``ceil((size - patch + 1) / s)``, int64; the paper's equations 1 and 2 round down and lose the last one.
     """
     return np.arange(0, size - patch + 1, stride, dtype=np.int64)
+
+
+_AS_IN_THE_FILE = ((0, False), (1, False), (2, False))
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """Where the cells of an array of three axes lie in the world, as files of volumes say it.
+
+    Attributes:
+        affine: float64 [4, 4]; takes the indices (i, j, k, 1) of a cell to millimetres (x, y, z, 1) of its centre, in
+            RAS+ as NIfTI has them: x to the patient's right, y to the front, z to the head.
+        turns: for each axis of the array, the axis of the file that it is, and whether it runs the other way.
+    """
+
+    affine: npt.NDArray[np.float64]
+    turns: tuple[tuple[int, bool], ...] = _AS_IN_THE_FILE
+
+    def after(self, scale: Sequence[float], offset: Sequence[float]) -> Space:
+        """The space of a grid whose cell i lies at ``scale * i + offset`` of this one's cells, axis by axis."""
+        step = np.diag([*scale, 1.0])
+        step[:3, 3] = offset
+        return replace(self, affine=self.affine @ step)

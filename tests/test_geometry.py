@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from kdb.geometry import Boxes, Footprint, Part, Size, Spans, Window, lattice
+from kdb.geometry import Boxes, Footprint, Part, Size, Space, Spans, Window, lattice
 
 pytestmark = pytest.mark.law
 
@@ -379,3 +379,11 @@ def test_the_part_that_meets_the_frames_lies_in_all_of_them(rank: int, data: st.
         assert len(set(each)) > 1 or not lying[0]
     else:
         assert all(there == part_cells(part) for there in lying)
+
+
+def test_a_space_follows_its_grid():
+    affine = np.array([[0, -2, 0, 10], [3, 0, 0, -5], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    coarse = Space(affine).after((2, 4, 1), (0.5, 1.5, 0))
+    cell = np.array([3, 2, 7])
+    inside = np.array([2, 4, 1]) * cell + (0.5, 1.5, 0)
+    np.testing.assert_allclose(coarse.affine @ [*cell, 1], affine @ [*inside, 1])
