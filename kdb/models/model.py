@@ -97,8 +97,8 @@ class Model:
         return "NCHW" if self._adapter is None else "NHWC"
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the module's input."""
+    def input_shape(self) -> tuple[int, ...]:
+        """(C, *size) of the module's input."""
         return self.preprocessing.input_shape
 
     def fingerprint(self) -> str:
