@@ -8,7 +8,7 @@ from typing import Any
 
 from kdb.errors import BindError, ExecutionError, did_you_mean, reason
 from kdb.images import reading as images
-from kdb.images.reading import SourceImage
+from kdb.images.image import SourceImage
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.results.files import check_template, file_format, files_of_several, filled_in

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from kdb.errors import BindError, ExecutionError
 from kdb.execution.engine import Engine, Progress, default_settings
-from kdb.images.reading import SourceImage
+from kdb.images.image import SourceImage
 from kdb.language.arguments import Arguments
 from kdb.models.catalog import Catalog
 from kdb.planner import calibration
