@@ -71,12 +71,13 @@ def load_image(
     if (array := array_of(source)) is not None:
         return replace(from_array(array, axes), origin=Origin.of_array(array))
     if isinstance(source, Image.Image):
-        name = getattr(source, "filename", "") or None
+        filename = getattr(source, "filename", "") or None
         if 0 in source.size:
             raise BindError(f"the image is empty: {source.height} x {source.width} pixels")
-        with _reading(f"the image '{name}'" if name else "the image given"):
+        with _reading(f"the image '{filename}'" if filename else "the image given"):
             image = from_picture(source)
-            return replace(image, name=name and str(name), origin=Origin.of_array(image.pixels, "pixels", "pillow"))
+            name = None if filename is None else str(filename)
+            return replace(image, name=name, origin=Origin.of_array(image.pixels, "pixels", "pillow"))
     expected = "[H, W, 3] or [H, W]" if axes == 2 else f"[{LAYOUTS[axes - 1]}, C] or [{LAYOUTS[axes - 1]}]"
     raise BindError(f"an image is a path, a PIL.Image or an array {expected}, not {type(source).__name__}")
 
