@@ -16,11 +16,14 @@ import torch
 from torch import nn
 
 from kdb.errors import BindError
+from kdb.geometry import Size
 from kdb.images.preprocessing import Preprocessing
 from kdb.models import efficientnet_lite
 from kdb.models.torchvision_compat import import_torchvision
 
 COLOURS = ("mean", "std")
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+"""By the number of axes, from one."""
 _ASSUMED = {"mean": 0, "std": 1}
 _CLASSES = 1000
 """Of ImageNet, which all of torchvision's classifiers are trained on."""
@@ -56,7 +59,7 @@ class Described:
     notes: tuple[str, ...]
 
 
-def described(name: str, module: nn.Module, size: tuple[int, int] | None, given: Mapping[str, Any]) -> Described:
+def described(name: str, module: nn.Module, size: Size | None, given: Mapping[str, Any]) -> Described:
     """The preprocessing of a model called ``name`` by what its user has ``given``, and for the rest what it carries.
 
     ``size`` and ``given`` are keywords of :class:`Preprocessing`; ``given`` may also have ``transforms``, which then
@@ -67,7 +70,7 @@ def described(name: str, module: nn.Module, size: tuple[int, int] | None, given:
     options = {key: value for key, value in given.items() if key != "transforms"}
     transforms = given.get("transforms")
     carried = of_module(module) if transforms is None else of_transforms(transforms)
-    values: dict[str, Any] = {"n_channels": _first_channels(module), **options}
+    values: dict[str, Any] = {"n_channels": _first_channels(module, 2 if size is None else len(size)), **options}
     origins = dict.fromkeys((key for key in COLOURS if key in options), "given")
     notes = []
 
@@ -121,10 +124,21 @@ def _in_order(colours: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str
     return found
 
 
-def _first_channels(module: nn.Module) -> int:
-    """The input channels of the first convolution, if at most 4; otherwise it does not read the image, and 3."""
-    convolution = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
-    return convolution.in_channels if convolution is not None and convolution.in_channels <= 4 else 3
+def axes_of(module: nn.Module) -> int:
+    """The axes of the first convolution of any kind; two without one."""
+    first = next((part for part in module.modules() if isinstance(part, CONVOLUTIONS)), None)
+    return 2 if first is None else 1 + next(i for i, kind in enumerate(CONVOLUTIONS) if isinstance(first, kind))
+
+
+def _first_channels(module: nn.Module, axes: int) -> int:
+    """The input channels of the first convolution over so many axes.
+
+    Of images that has at most 4 or else does not read the image: then there are 3.
+    """
+    convolution = next((part for part in module.modules() if isinstance(part, CONVOLUTIONS[axes - 1])), None)
+    if axes == 2:
+        return convolution.in_channels if convolution is not None and convolution.in_channels <= 4 else 3
+    return 1 if convolution is None else convolution.in_channels
 
 
 # ---- modules

@@ -28,6 +28,7 @@ import torch
 from torch import nn
 
 from kdb.errors import BindError, ModelError, UnknownName, did_you_mean, looked_in, reason
+from kdb.geometry import Size, spelled
 from kdb.images.preprocessing import Preprocessing, as_size, choice
 from kdb.models import carried, efficientnet_lite
 from kdb.models.model import ACTIVATIONS, Model, check_finite
@@ -37,19 +38,6 @@ RESOLVE_OPTIONS = ("weights", "input", "input_size", "resize")
 _PREPROCESSING_KEYWORDS = ("mean", "std", "scale", "channels", "n_channels", "resize", "transforms")
 MODEL_KEYWORDS = ("input", "input_size", *_PREPROCESSING_KEYWORDS, "layout", "activation", "labels")
 _REACH_SECONDS = 10.0
-
-
-class ChannelsLast(nn.Module):
-    """Adapts a module that takes [N, H, W, C] to inputs [N, C, H, W]."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The wrapped module's output for x, float32 [N, C, H, W]."""
-        logits: torch.Tensor = self.module(x.permute(0, 2, 3, 1))
-        return logits
 
 
 def known_names() -> tuple[str, ...]:
@@ -108,14 +96,15 @@ def recipe_of(name: str, options: Mapping[str, object]) -> str | None:
 
 
 def make_model(name: str, module: object, /, **keywords: object) -> Model:
-    """A model of any ``nn.Module`` that maps [N, C, H, W] to logits [N, K].
+    """A model of any ``nn.Module`` that maps [N, C, *size] to logits [N, K], for a size of one to three axes.
 
     Keywords: ``input`` (alias ``input_size``), ``mean``, ``std``, ``resize`` ('bilinear', 'stretch' or 'crop'), or
     ``transforms`` for all of these: those of torchvision's weights, or a Compose; by default what the module carries
     (:mod:`kdb.models.carried`), or else mean 0 and std 1, while ``input`` is then required; ``scale`` (of each image:
-    255 for integers, 1 for floats), ``layout`` ('NCHW' or 'NHWC'), ``channels`` ('RGB' or 'BGR'), ``n_channels``
-    (default that of the module's first convolution, up to 4), ``activation`` ('softmax', 'sigmoid' or 'none'),
-    ``labels`` (a sequence, a dict of indices, or a file with one per line or JSON of either).
+    255 for integers, 1 for floats), ``layout`` (where the module takes the channels, as in 'NHWC' or 'NTCHW'),
+    ``channels`` ('RGB' or 'BGR'), ``n_channels`` (default that of the module's first convolution, of images up to 4),
+    ``activation`` ('softmax', 'sigmoid' or 'none'), ``labels`` (a sequence, a dict of indices, or a file with one per
+    line or JSON of either).
 
     The model's ``facts`` say whose each part of the preprocessing is, its ``notes`` what is assumed.
 
@@ -133,14 +122,13 @@ def make_model(name: str, module: object, /, **keywords: object) -> Model:
     described = carried.described(name, module, size, given)
     activation = keywords.get("activation")
     labels = keywords.get("labels")
-    layout = choice("layout", keywords.get("layout", "NCHW"), ("NCHW", "NHWC"))
     model = Model(
         name,
         module,
         described.preprocessing,
         None if labels is None else _labels(labels),
         None if activation is None else choice("activation", activation, ACTIVATIONS),
-        adapter=ChannelsLast if layout == "NHWC" else None,
+        layout=keywords.get("layout"),
     )
     model.facts, model.notes = described.facts, described.notes
     return model
@@ -154,12 +142,23 @@ def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> Non
             raise BindError(f"{what} has no option '{key}'{hint}")
 
 
-def input_size(options: Mapping[str, object]) -> tuple[int, int] | None:
-    """The option ``input``, or ``input_size``, as (height, width); None if neither is given."""
+def input_size(options: Mapping[str, object]) -> Size | None:
+    """The option ``input``, or ``input_size``; None if neither is given."""
     if "input" in options and "input_size" in options:
         raise BindError("input and input_size are the same option; give one of them")
     value = options.get("input", options.get("input_size"))
     return None if value is None else as_size("input", value)
+
+
+def size_for(what: str, options: Mapping[str, object], usual: Size) -> Size:
+    """The input size that ``options`` give to a network that usually takes ``usual``, or else that.
+
+    Raises BindError for a size of other axes.
+    """
+    size = input_size(options) or usual
+    if len(size) != len(usual):
+        raise BindError(f"{what} takes an input of {len(usual)} axes, as {spelled(usual)} is; got {spelled(size)}")
+    return size
 
 
 def unwrapped(module: object) -> object:
@@ -199,7 +198,7 @@ def _by_index(named: Mapping[Any, Any]) -> list[Any]:
 
 def _adapted(preprocessing: Preprocessing, options: Mapping[str, object]) -> Preprocessing:
     """The preprocessing with the options ``input`` and ``resize``; the crop's margin is scaled with the input."""
-    size = input_size(options) or preprocessing.input_size
+    size = size_for("the model", options, preprocessing.input_size)
     margin = preprocessing.resize_size
     if margin is not None:
         margin = carried.scaled_margin(margin, preprocessing.input_size, size)
@@ -261,7 +260,7 @@ def _fetched(name: str, weights: Any) -> nn.Module:
         ) from error
 
 
-def _random(name: str, build: Callable[[], nn.Module], size: tuple[int, int]) -> nn.Module:
+def _random(name: str, build: Callable[[], nn.Module], size: Size) -> nn.Module:
     """An untrained module with seeded weights, whose batch norms have statistics of four images of smooth noise.
 
     Without these, activations shrink from layer to layer, until the response to the image is below the rounding of the

@@ -130,9 +130,9 @@ def _as_saved(
 
 
 def _mask(saved: HeatMap) -> npt.NDArray[np.bool_]:
-    """bool [H, W]: the centres of the patches at which the map has values."""
-    centres = saved.positions.reshape(-1, 2)[_there(saved)] + np.floor_divide(saved.patch, 2)
-    mask = np.zeros(saved.image.shape[:2], bool)
+    """bool, of the input's size: the centres of the patches at which the map has values."""
+    centres = saved.positions.reshape(-1, len(saved.axes))[_there(saved)] + np.floor_divide(saved.patch, 2)
+    mask = np.zeros(saved.image.shape[:-1], bool)
     mask[tuple(centres.T)] = True
     return mask
 
@@ -196,7 +196,7 @@ def _stored(saved: HeatMap, bound: BoundQuery, path: str) -> ImageQuery:
         )
     floats = saved.provenance is not None and saved.provenance.floats
     prepared = Prepared(saved.image.astype(np.float32), saved.source_box, saved.source_size, floats)
-    return ImageQuery(bound, prepared, saved.source)
+    return bound.on_prepared(prepared, saved.source)
 
 
 def _values(saved: HeatMap, made: HeatMap, again: ImageQuery) -> Iterator[Row]:
@@ -222,8 +222,8 @@ def _values(saved: HeatMap, made: HeatMap, again: ImageQuery) -> Iterator[Row]:
         difference = np.abs(before - after)[:, there]
         ratios = difference / most[:, None]
         at = np.unravel_index(int(np.argmax(ratios)), ratios.shape)
-        y, x = saved.positions.reshape(-1, 2)[there][at[1]]
-        text = f"largest difference {difference[at]:.2g} at ({y}, {x}), {ratios[at]:.2g} of what Exact allows"
+        position = ", ".join(map(str, saved.positions.reshape(-1, len(saved.axes))[there][at[1]]))
+        text = f"largest difference {difference[at]:.2g} at ({position}), {ratios[at]:.2g} of what Exact allows"
         yield field, _span(before[:, there]), text if difference[at] else "equal bit for bit", bool(ratios[at] <= 2)
 
 

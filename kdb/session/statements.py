@@ -22,6 +22,7 @@ from kdb.planner.rendering import render
 from kdb.planner.rules import RULES
 from kdb.queries import checking, clauses, evaluation, planning, sources
 from kdb.queries.bind import ImageQuery
+from kdb.queries.clauses import by_axis
 from kdb.queries.sources import Found
 from kdb.results.files import files_of_several, filled_in
 from kdb.results.maps import HeatMap
@@ -138,7 +139,7 @@ class Statements:
             planned, note = planning.first_round(engine, bound)
             check = checking.planned(engine, bound, planned)
             explained = explain(
-                str(query),
+                str(clauses.on_axes(query, bound.size)),
                 planned.physical,
                 planned.history,
                 planned.context,
@@ -157,7 +158,7 @@ class Statements:
                 run = evaluation.run(engine, bound_on, call.on_progress, analyze=True)
             self._save(run.heat_map, query, found)
             explained = explain(
-                str(query),
+                str(clauses.on_axes(query, bound_on.bound.size)),
                 run.planned.physical,
                 run.planned.history,
                 run.planned.context,
@@ -238,7 +239,7 @@ class Statements:
         catalog = self._environment.catalog
         traced = catalog.traced(catalog.find(statement.model, call.arguments))
         size, patch = traced.network.source.shape.size, statement.patch or syntax.Patch()
-        extent = patch.height, patch.width
+        extent = by_axis("patch", patch.extent, size)
         return describe(traced, extent if statement.patch else tuple(map(min, extent, size)))
 
     @_run.register
