@@ -10,7 +10,6 @@ from torch import nn
 
 from kdb.errors import BindError, ModelError, did_you_mean
 from kdb.geometry import Size
-from kdb.images.preprocessing import as_size
 from kdb.models import efficientnet_lite, zoo
 from kdb.models.torchvision_compat import import_torchvision
 
@@ -20,9 +19,10 @@ def input_size(arch: str) -> Size:
     if arch.startswith("timm/"):
         timm, bare = zoo.timm_named(arch)
         height, width = timm.get_pretrained_cfg(bare).input_size[1:]
-        return as_size("input", (height, width))
-    _refuse_unknown(arch)
-    return zoo.default_preprocessing(arch).input_size
+    else:
+        _refuse_unknown(arch)
+        height, width = zoo.default_preprocessing(arch).input_size
+    return height, width
 
 
 def _refuse_unknown(arch: str) -> None:

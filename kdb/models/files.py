@@ -149,7 +149,7 @@ def _state_model(name: str, path: str, loaded: object, options: Mapping[str, Any
         raise BindError(f"'{path}' has only weights; name their network: arch = 'resnet18', or any of kdb's models")
     if not isinstance(arch, str):
         raise BindError(f"arch = {arch!r} is not a name")
-    size = zoo.size_for(f"'{arch}'", keywords, architectures.input_size(arch))
+    size = zoo.picture_size(keywords) or architectures.input_size(arch)
     if classes is None:
         classes = _outputs(arch, size, state)
     elif isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:

@@ -100,8 +100,8 @@ class HeatMap:
     stride: tuple[int, int] | None
     image: NDArray[np.uint8] | NDArray[np.float32]
     source: str | None
-    source_box: tuple[float, float, float, float]
-    source_size: tuple[int, int]
+    source_box: tuple[float, ...]
+    source_size: tuple[int, ...]
     query: str
     model: str
     model_identity: str

@@ -20,7 +20,7 @@ from kdb.images.preprocessing import choice
 from kdb.images.reading import array_of
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
-from kdb.models.carried import axes_of
+from kdb.models import carried
 from kdb.models.zoo import MODEL_KEYWORDS, RESOLVE_OPTIONS
 from kdb.queries.fill import GRAYS
 from kdb.results.maps import HeatMap, Score
@@ -104,7 +104,7 @@ def occlude(
 
 def _as_large_as(array: npt.NDArray[Any], model: object, options: Mapping[str, object]) -> dict[str, object]:
     """The options of a ``model`` that takes images as large as ``array``, of the axes of its first convolution."""
-    axes = axes_of(model) if isinstance(model, nn.Module) else 2
+    axes = (carried.axes(model) if isinstance(model, nn.Module) else None) or 2
     found: dict[str, object] = {"input_size": array.shape[:axes]}
     if axes != 2 and "n_channels" not in options:
         found["n_channels"] = array.shape[axes] if array.ndim > axes else 1
