@@ -12,12 +12,14 @@ WINDOW = 7
 """Side of SSIM's window in cells; SSIM is undefined for smaller heat maps."""
 
 
-def ssim(values: NDArray[Any], exact: NDArray[Any]) -> float:
-    """SSIM of raw scores [rows, columns] or [classes, rows, columns], with the exact map's range as the data range.
+def ssim(values: NDArray[Any], exact: NDArray[Any], axes: int = 2) -> float:
+    """SSIM of raw scores of cells along so many ``axes``, with or without a leading class axis.
+
+    The exact map's range is the data range.
 
     For several classes, the lowest over them.  Raises ValueError for maps smaller than WINDOW.
     """
-    pairs = zip(_by_class(values), _by_class(exact), strict=True)
+    pairs = zip(_by_class(values, axes), _by_class(exact, axes), strict=True)
     return min(_structural_similarity(found, true, float(np.ptp(true)) or 1.0) for found, true in pairs)
 
 
@@ -29,9 +31,9 @@ def image_ssim(found: NDArray[np.uint8], exact: NDArray[np.uint8]) -> float:
     return _structural_similarity(found, exact, 255, channel_axis=-1)
 
 
-def _by_class(values: NDArray[Any]) -> NDArray[np.float64]:
-    """The scores as float64 [classes, rows, columns]; a map without a class axis gets one of length 1."""
-    return np.asarray(values, np.float64).reshape(-1, *values.shape[-2:])
+def _by_class(values: NDArray[Any], axes: int) -> NDArray[np.float64]:
+    """The scores as float64 [classes, *cells]; a map without a class axis gets one of length 1."""
+    return np.asarray(values, np.float64).reshape(-1, *values.shape[-axes:])
 
 
 def _structural_similarity(found: NDArray[Any], exact: NDArray[Any], data_range: float, **options: int) -> float:
