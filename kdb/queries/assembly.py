@@ -74,6 +74,8 @@ def heat_map(
         source=image_query.name,
         source_box=prepared.source_box,
         source_size=prepared.source_size,
+        axes=prepared.axes,
+        space=prepared.space,
         query=str(replace(query, into=None)),
         model=model.name,
         model_identity=bound.traced.identity,

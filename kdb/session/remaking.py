@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from kdb.errors import BindError, ParseError, UnknownName, did_you_mean
-from kdb.images import reading as images
 from kdb.images.preprocessing import Prepared
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
@@ -39,8 +38,8 @@ def of_file(environment: Environment, statement: syntax.VerifyFile, call: Call) 
     unused = _unused(written, statement, call.arguments)
     query, arguments = _as_saved(saved, written, statement, call.arguments)
     found = _image(saved, query, arguments, environment)
-    source = None if found is None else found[1]()  # before the model, which takes longer to fail
     bound = _bound(Binder(environment), query, arguments, statement)
+    source = None if found is None else found[1](bound.traced.model.preprocessing)
     again = _stored(saved, bound, statement.path) if source is None else bound.on(source, saved.source)
     made = evaluation.run(environment.engine, again, call.on_progress).heat_map
     rows: list[Row] = [
@@ -168,7 +167,7 @@ def _image(saved: HeatMap, query: syntax.Occlude, arguments: Arguments, environm
         file = environment.root.path(saved.source)
     except BindError as error:
         raise BindError(f"{error}; the map names it as its image") from None
-    return (saved.source, lambda: images.load_image(file)) if os.path.isfile(file) else None
+    return sources.one(saved.source, file) if os.path.isfile(file) else None
 
 
 def _bound(binder: Binder, query: syntax.Occlude, arguments: Arguments, statement: syntax.VerifyFile) -> BoundQuery:

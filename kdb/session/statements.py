@@ -79,7 +79,7 @@ class Statements:
             name, load = found[i]
             with environment.engine.views.passing(), memory.told():  # what is missing is this image's error
                 checkpoint()
-                image = load()
+                image = load(bound.traced.model.preprocessing)
                 heat_map = self._evaluated(binder.again(bound).on(image, name), call)
             if heat_map.model_identity != bound.traced.identity:  # the check of the map has found a change
                 if made:
@@ -207,8 +207,9 @@ class Statements:
         if not chosen:
             raise BindError("no image to tune on")
         first = self._binder.bind_on(query, call.arguments, chosen[0])
+        wanted = first.bound.traced.model.preprocessing
         # All images are read before the first map is made: one that is broken is told at once.
-        image_queries = [first, *(first.bound.on(load(), name) for name, load in chosen[1:])]
+        image_queries = [first, *(first.bound.on(load(wanted), name) for name, load in chosen[1:])]
         tuned = tuning.measure(environment.engine, image_queries, call.on_progress)
         environment.study.keep_tuning(tuning.subject(query, first.bound.traced, call.arguments), tuned)
         return tuned.table(ssim)
