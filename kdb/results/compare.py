@@ -219,7 +219,7 @@ def _similarity(first: HeatMap, second: HeatMap) -> float | None:
     box = np.s_[..., rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     if min(there[box].shape[-2:]) < WINDOW or not there[box].all():
         return None
-    return ssim(first.values[box], second.values[box])
+    return ssim(first.values[box], second.values[box], axes=2)
 
 
 def _check_aligned(first: HeatMap, second: HeatMap) -> None:
