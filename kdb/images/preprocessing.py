@@ -140,6 +140,11 @@ class Preprocessing:
         return (self.n_channels, *self.input_size)
 
     @property
+    def rank(self) -> int:
+        """The number of axes of the model's input."""
+        return len(self.input_size)
+
+    @property
     def image_channels(self) -> int:
         """Channels that images must have: the model's, but 3 (RGB) where it takes grey images of two axes."""
         return 3 if self._of_luma else self.n_channels

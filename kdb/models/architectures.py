@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from kdb.errors import BindError, ModelError, did_you_mean
+from kdb.geometry import Size
 from kdb.models import efficientnet_lite, zoo
 from kdb.models.torchvision_compat import import_torchvision
 
 
-def input_size(arch: str) -> tuple[int, int]:
+def input_size(arch: str) -> Size:
     """The input size (height, width) of ``arch``; raises BindError for an unknown name."""
     if arch.startswith("timm/"):
         timm, bare = zoo.timm_named(arch)
@@ -30,7 +31,7 @@ def _refuse_unknown(arch: str) -> None:
         raise BindError(f"unknown architecture '{arch}'{hint}")
 
 
-def build(arch: str, classes: int, size: tuple[int, int]) -> nn.Module:
+def build(arch: str, classes: int, size: Size) -> nn.Module:
     """The module with arbitrary weights; raises BindError for an unknown name, ModelError if it cannot be built.
 
     ``size`` is the input's (height, width), on which a few architectures depend.

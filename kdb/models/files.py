@@ -21,6 +21,7 @@ from torch import nn
 from kdb.errors import BindError, ModelError, looked_in, reason
 from kdb.frontends import exported
 from kdb.frontends.check import first_line
+from kdb.geometry import Size
 from kdb.models import architectures, carried, onnx_module, pickles, zoo
 from kdb.models.model import Model
 
@@ -202,7 +203,7 @@ def _is_optimizer(value: object) -> bool:
     return isinstance(value, Mapping) and {"state", "param_groups"} <= value.keys()
 
 
-def _outputs(arch: str, size: tuple[int, int], state: State) -> int:
+def _outputs(arch: str, size: Size, state: State) -> int:
     """The number of outputs K of the last layer of ``arch``, from its bias [K] or weight [K, ...] in ``state``."""
     usual = 1000
     with torch.device("meta"):

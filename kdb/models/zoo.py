@@ -42,19 +42,6 @@ MODEL_KEYWORDS = ("input", "input_size", *_PREPROCESSING_KEYWORDS, "layout", "ac
 _REACH_SECONDS = 10.0
 
 
-class ChannelsLast(nn.Module):
-    """Adapts a module that takes [N, H, W, C] to inputs [N, C, H, W]."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The wrapped module's output for x, float32 [N, C, H, W]."""
-        logits: torch.Tensor = self.module(x.permute(0, 2, 3, 1))
-        return logits
-
-
 def known_names() -> tuple[str, ...]:
     """The names of bundled models whose packages are installed, and of torchvision's classifiers; not timm's."""
     return (*efficientnet_lite.available(), *torchvision_names())
@@ -116,11 +103,11 @@ def make_model(name: str, module: object, /, **keywords: object) -> Model:
     Keywords: ``input`` (alias ``input_size``; one number is for all axes), ``mean``, ``std``, ``resize`` ('bilinear',
     'stretch' or 'crop'), or ``transforms`` for all of these: those of torchvision's weights, or a Compose; by default
     what the module carries (:mod:`kdb.models.carried`), or else mean 0 and std 1, while ``input`` is then required;
-    ``scale`` (of each image: 255 for integers, 1 for floats), ``layout`` ('NCHW' or 'NHWC'), ``channels`` ('RGB' or
-    'BGR'), ``n_channels`` (default that of the module's first convolution, of two axes up to 4), ``axes`` (a letter for
-    each; by default as many as that convolution has), ``window`` and ``orientation`` as of
-    :class:`~kdb.images.preprocessing.Preprocessing`, ``activation`` ('softmax', 'sigmoid' or 'none'), ``labels`` (a
-    sequence, a dict of indices, or a file with one per line or JSON of either).
+    ``scale`` (of each image: 255 for integers, 1 for floats), ``layout`` (where the module takes the channels, as in
+    'NHWC' or 'NTCHW'), ``channels`` ('RGB' or 'BGR'), ``n_channels`` (default that of the module's first convolution,
+    of two axes up to 4), ``axes`` (a letter for each; by default as many as that convolution has), ``window`` and
+    ``orientation`` as of :class:`~kdb.images.preprocessing.Preprocessing`, ``activation`` ('softmax', 'sigmoid' or
+    'none'), ``labels`` (a sequence, a dict of indices, or a file with one per line or JSON of either).
 
     The model's ``facts`` say whose each part of the preprocessing is, its ``notes`` what is assumed.
 
@@ -138,14 +125,13 @@ def make_model(name: str, module: object, /, **keywords: object) -> Model:
     described = carried.described(name, module, size, given)
     activation = keywords.get("activation")
     labels = keywords.get("labels")
-    layout = choice("layout", keywords.get("layout", "NCHW"), ("NCHW", "NHWC"))
     model = Model(
         name,
         module,
         described.preprocessing,
         None if labels is None else _labels(labels),
         None if activation is None else choice("activation", activation, ACTIVATIONS),
-        adapter=ChannelsLast if layout == "NHWC" else None,
+        layout=keywords.get("layout"),
     )
     model.facts, model.notes = described.facts, described.notes
     return model
