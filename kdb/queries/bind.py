@@ -10,8 +10,8 @@ from itertools import chain
 
 from kdb.execution.stages import Occlusion
 from kdb.geometry import Size
+from kdb.images.image import Origin, Pixels, SourceImage
 from kdb.images.preprocessing import Prepared
-from kdb.images.reading import Origin, Pixels, SourceImage
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models.catalog import Catalog, TracedModel
