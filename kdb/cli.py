@@ -180,7 +180,7 @@ def summary(heat_map: HeatMap) -> str:
     likeliest = sorted(range(len(classes)), key=lambda i: -classes[i].baseline)[:SUMMARIZED]
     lines = [
         f"{printable(each.label)} ({each.index}): {whole} {each.baseline:.4g}; {heat_map.score} {each.score:.4g} "
-        f"with the patch at ({each.y}, {each.x})"
+        f"with the patch at ({', '.join(map(str, each.position))})"
         for each in (classes[i] for i in sorted(likeliest))
     ]
     if left := len(classes) - len(likeliest):

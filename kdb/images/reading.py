@@ -1,4 +1,4 @@
-"""Reads images as float32 [H, W, 3], RGB, 0 to 255; arrays may have other channels.
+"""Reads images as float32 [*size, C] of one to three axes; pictures are RGB, 0 to 255.
 
 Images are files (read by Pillow or, for DICOM, pydicom), ``PIL.Image`` objects, arrays and tensors.  Resizing and
 normalisation are in :mod:`kdb.images.preprocessing`.  Colour profiles are not applied.
@@ -27,9 +27,17 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from kdb.errors import BindError, ExecutionError, looked_in
+from kdb.geometry import Space
 from kdb.system.locks import ProcessLock
 
 Pixels = npt.NDArray[np.float32]
+
+LAYOUTS = ("L", "H, W", "D, H, W")
+"""Shapes of arrays by their number of axes, without channels."""
+AXES = ("t", "yx", "zyx")
+"""Names of the axes, where nobody names them."""
+
+_COUNTS = ("one axis", "two axes", "three axes")
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM")
 """What Pillow may take a file for: its other formats are rare, and some of them run programs (EPS: Ghostscript)."""
@@ -65,10 +73,12 @@ class Origin:
 
 @dataclass(frozen=True, eq=False)
 class SourceImage:
-    """An image in its original size: ``pixels`` float32 [H, W, C]; ``name`` is its path, if it has one.
+    """An image in its original size: ``pixels`` float32 [*size, C]; ``name`` is its path, if it has one.
 
-    C is 3 (RGB), except for arrays with other channels.  Pixels are 0 to 255, or with ``floats`` any numbers, in units
-    of their own.  ``notes`` say what was made of the image that its owner might not expect.
+    Of two axes C is 3 (RGB), except for arrays with other channels.  Pixels are 0 to 255, or with ``floats`` any
+    numbers, in units of their own.  ``notes`` say what was made of the image that its owner might not expect.  ``axes``
+    has a letter for each axis, where the source names them.  ``space`` is where a volume lies in the world, where it
+    says that.  ``window`` is (centre, width) of the values that floats are to be clipped to, whatever the model says.
     """
 
     pixels: Pixels
@@ -76,21 +86,35 @@ class SourceImage:
     floats: bool = False
     notes: tuple[str, ...] = ()
     origin: Origin | None = None
+    axes: str = ""
+    space: Space | None = None
+    window: tuple[float, float] | None = None
 
 
-def load_image(source: str | Path | Image.Image | npt.NDArray[Any] | object) -> SourceImage:
-    """Read a path, a ``PIL.Image``, or an array or tensor [H, W] or [H, W, C] of uint8, uint16 or floats.
+def as_window(value: object) -> tuple[float, float]:
+    """The centre and the width of a window: two finite numbers, the second above 0; raises BindError for others."""
+    try:
+        numbers = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        numbers = np.empty(0)
+    if numbers.shape != (2,) or not np.isfinite(numbers).all() or numbers[1] <= 0:
+        raise BindError(f"window = {value!r} is no (centre, width) with a width above 0")
+    return float(numbers[0]), float(numbers[1])
 
-    A single channel is repeated three times, 16-bit values are divided by 257, floats are taken as they are, alpha is
-    composited over black, EXIF orientation is applied.  Of several frames the first is read, of a ``PIL.Image`` the
-    current one.
+
+def load_image(source: str | Path | Image.Image | npt.NDArray[Any] | object, axes: int = 2) -> SourceImage:
+    """Read a path, a ``PIL.Image``, or an array or tensor [*size] or [*size, C] of uint8, uint16 or floats.
+
+    ``axes`` are those of the model, one to three.  Of two a single channel is repeated three times.  16-bit values are
+    divided by 257, floats are taken as they are, alpha is composited over black, EXIF orientation is applied.  Of
+    several frames the first is read, of a ``PIL.Image`` the current one.
 
     Raises :class:`~kdb.errors.BindError` for an object of a wrong type, dtype or shape, or with NaN or infinity, and
     :class:`~kdb.errors.ExecutionError` for a file that is missing, damaged, not an image of one of ``FORMATS`` or
     DICOM, or implausibly large (``PIL.Image.MAX_IMAGE_PIXELS``).
     """
     if (array := array_of(source)) is not None:
-        return replace(_from_array(array), origin=Origin.of_array(array))
+        return replace(_from_array(array, axes), origin=Origin.of_array(array))
     if isinstance(source, Image.Image):
         name = getattr(source, "filename", "") or None
         if 0 in source.size:
@@ -164,7 +188,8 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _from_array(array: npt.NDArray[Any]) -> SourceImage:
+def _from_array(array: npt.NDArray[Any], axes: int) -> SourceImage:
+    """An array [*size] or [*size, C] of so many ``axes``."""
     given = f"got {array.dtype} {list(array.shape)}"
     expected, hints = [], []
     floats = array.dtype.kind == "f"
@@ -172,33 +197,38 @@ def _from_array(array: npt.NDArray[Any]) -> SourceImage:
         expected.append("uint8 (0 to 255), uint16 (0 to 65535) or floats")
         if array.dtype.kind in "iu":
             hints.append("as floats, by astype(np.float32), values are taken as they are")
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] > 4):
-        expected.append("[H, W, C] or [H, W]")
-        if array.ndim == 4:
+    layout = LAYOUTS[axes - 1]
+    channels_first = axes == 2 and array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] > 4
+    if array.ndim not in (axes, axes + 1) or channels_first:
+        expected.append(f"[{layout}, C] or [{layout}]")
+        if axes != 2 or array.ndim == 1:
+            hints.append(f"the model takes {_COUNTS[axes - 1]}")
+        if array.ndim == axes + 2:
             hints.append("give the images of a batch as a list")
-        elif array.ndim == 3:
+        elif channels_first:
             hints.append("transpose it to channels last, by (1, 2, 0)")
     if expected:
         raise BindError("; ".join([f"an image array is expected to be {' and '.join(expected)}", given, *hints]))
     if 0 in array.shape:
         raise BindError(f"the image array is empty; {given}")
+    values = array if array.ndim > axes else array[..., None]
     if floats:
         try:
-            return _of_floats(array)
+            return of_floats(values)
         except ValueError as error:
             raise BindError(f"the image array cannot be used: {error}") from None
     if array.itemsize == 1:
-        return SourceImage(_three_channels(array.astype(np.float32)))
-    return SourceImage(_three_channels(array.astype(np.float32) / np.float32(257)), notes=_of_fewer_bits(array))
+        return SourceImage(with_colours(values.astype(np.float32)))
+    return SourceImage(with_colours(values.astype(np.float32) / np.float32(257)), notes=_of_fewer_bits(array))
 
 
-def _of_floats(values: npt.NDArray[Any]) -> SourceImage:
+def of_floats(values: npt.NDArray[Any]) -> SourceImage:
     """Values as they are; raises ValueError for some that float32 does not have."""
     with np.errstate(over="ignore"):
         pixels = values.astype(np.float32)
     if not np.isfinite(pixels).all():
         raise ValueError("it has values that are NaN, infinite or out of the range of float32")
-    return SourceImage(_three_channels(pixels), floats=True)
+    return SourceImage(with_colours(pixels), floats=True)
 
 
 def _of_fewer_bits(values: npt.NDArray[Any]) -> tuple[str, ...]:
@@ -247,7 +277,7 @@ def _from_picture(picture: Image.Image) -> SourceImage:
     """A Pillow image in any mode."""
     picture.load()  # first: loading applies a TIFF's orientation, and a PNG's EXIF may follow the pixels
     if picture.mode == "F":
-        image = _of_floats(np.asarray(picture))
+        image = of_floats(np.asarray(picture)[..., None])
         return replace(image, pixels=_turned(image.pixels, picture))
     if picture.mode == "I" and 32 in getattr(picture, "tag_v2", {}).get(_BITS, ()):
         raise ValueError("it has 32-bit integer pixels; 8 or 16 bits a channel, or 32-bit floats, are expected")
@@ -258,7 +288,8 @@ def _from_picture(picture: Image.Image) -> SourceImage:
             raise ValueError(f"its values, {values.min():.0f} to {values.max():.0f}, are not those of 16 bits")
         clear = values == picture.info.get("transparency", -1)
         values[clear] = 0
-        pixels, notes = _three_channels(values / np.float32(257)), (*_over_black(clear), *_of_fewer_bits(values))
+        pixels = with_colours(values[..., None] / np.float32(257))
+        notes = (*_over_black(clear), *_of_fewer_bits(values))
     elif picture.has_transparency_data:
         straight = picture.convert("LA") if picture.mode == "La" else picture
         rgba = np.asarray(straight.convert("RGBA"))
@@ -325,9 +356,10 @@ def _turned(pixels: Pixels, picture: Image.Image) -> Pixels:
     return np.ascontiguousarray(pixels, np.float32)
 
 
-def _three_channels(grey: Pixels) -> Pixels:
-    grey = grey[..., None] if grey.ndim == 2 else grey
-    return np.ascontiguousarray(np.broadcast_to(grey, (*grey.shape[:2], 3)) if grey.shape[2] == 1 else grey)
+def with_colours(pixels: Pixels) -> Pixels:
+    """Pixels [*size, C] in memory of their own; of two axes a single channel is repeated three times."""
+    grey = pixels.ndim == 3 and pixels.shape[2] == 1
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)) if grey else pixels)
 
 
 def _from_dicom(path: str | Path) -> SourceImage:
@@ -357,7 +389,7 @@ def _from_dicom(path: str | Path) -> SourceImage:
     notes = (
         () if _has_window(data) else ("it has no window: black and white are the least and the largest of its values",)
     )
-    return SourceImage(_three_channels((shade * 255).astype(np.float32)), notes=notes)
+    return SourceImage(with_colours((shade[..., None] * 255).astype(np.float32)), notes=notes)
 
 
 def _has_window(data: Any) -> bool:

@@ -40,7 +40,7 @@ def strategy_for(engine: Engine, bound: BoundQuery, anytime: bool = False) -> St
         return full.seconds / low.seconds
 
     shape, cells = bound.selection.grid.shape[:-1], len(bound.selection.cells)
-    stride = bound.query.stride or syntax.DEFAULT_STRIDE
+    stride = bound.stride or syntax.DEFAULT_STRIDE
     return strategy_of(bound.query, shape, stride, cells, engine.settings["seed"], anytime, gain)
 
 

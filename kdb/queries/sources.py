@@ -8,6 +8,7 @@ from typing import Any
 
 from kdb.errors import BindError, ExecutionError, did_you_mean, reason
 from kdb.images import reading as images
+from kdb.images.preprocessing import Preprocessing
 from kdb.images.reading import SourceImage
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
@@ -15,8 +16,10 @@ from kdb.results.files import check_template, file_format, files_of_several, fil
 from kdb.system.files import followed, mode_kept
 from kdb.system.paths import ANYWHERE, Root
 
-Found = tuple[str | None, Callable[[], SourceImage]]
-"""An image that a query names: its name, if any, and the function that reads it."""
+Load = Callable[[Preprocessing], SourceImage]
+"""Reads an image for a model of that preprocessing."""
+Found = tuple[str | None, Load]
+"""An image that a query names: its name, if any, and what reads it."""
 
 
 def names(found: Sequence[Found]) -> list[str]:
@@ -25,7 +28,7 @@ def names(found: Sequence[Found]) -> list[str]:
 
 
 def find(
-    source: syntax.Source, arguments: Arguments, registered: Mapping[str, SourceImage], root: Root = ANYWHERE
+    source: syntax.Source, arguments: Arguments, registered: Mapping[str, Load], root: Root = ANYWHERE
 ) -> tuple[list[Found], bool]:
     """The images that ``source`` names, and whether it is a glob or a list, which may have one image or none.
 
@@ -39,8 +42,7 @@ def find(
     if source.text in arguments.named:
         return _from_value(arguments.named[source.text], source.text, root)
     if source.text in registered:
-        image = registered[source.text]
-        return [(source.text, lambda: image)], False
+        return [(source.text, registered[source.text])], False
     hint = did_you_mean(source.text, [*arguments.named, *registered])
     raise BindError(f"no image '{source.text}': neither a parameter nor registered{hint}; a path needs quotes")
 
@@ -58,9 +60,33 @@ def _from_value(value: Any, name: str | None, root: Root) -> tuple[list[Found], 
 
 def _one(value: Any, name: str | None, root: Root) -> Found:
     if isinstance(value, str | os.PathLike):
-        name = os.fspath(value)
-        value = root.path(value)
-    return name, lambda: images.load_image(value)
+        return one(os.fspath(value), root.path(value))
+    return one(name, value)
+
+
+def one(name: str | None, value: Any) -> Found:
+    """The image that ``value`` is, or is the path of, called ``name``."""
+    return name, lambda preprocessing: images.load_image(value, preprocessing.rank)
+
+
+def registered(image: object) -> Load:
+    """An image that is read now, as it is now, for models of the axes that it can have; of several two come first.
+
+    Raises BindError or ExecutionError where it is of no axes an image.
+    """
+    array = images.array_of(image)
+    kept = image if array is None else array.copy()
+    first, axes, failed = None, 2, None
+    for axes in (2, 3, 1):
+        try:
+            first = images.load_image(kept, axes)
+            break
+        except BindError as error:
+            failed = failed or error
+    if first is None:
+        assert failed is not None
+        raise failed
+    return lambda preprocessing: first if preprocessing.rank == axes else images.load_image(kept, preprocessing.rank)
 
 
 def check_writable(path: str, root: Root = ANYWHERE) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdb.errors import ExecutionError
+from kdb.geometry import spelled
 from kdb.results import frames
 from kdb.results.files import FilePath, file_format, write_result
 from kdb.results.pictures import captions, figure
@@ -43,16 +44,16 @@ class Difference:
 
     @property
     def values(self) -> NDArray[np.float32]:
-        """float32 [rows, cols] or [n], with a leading class axis as in both maps."""
+        """float32 [*cells], after AT [n], with a leading class axis as in both maps."""
         return self.first.values - self.second.values
 
     @property
     def positions(self) -> NDArray[np.int64]:
-        """int64 [rows, cols, 2] or [n, 2], those of both maps."""
+        """int64 [*cells, axes] or [n, axes], those of both maps."""
         return self.first.positions
 
     def upsample(self) -> NDArray[np.float32]:
-        """float32 [H, W], or [classes, H, W]: the mean difference of the patches that cover each pixel."""
+        """float32 [*size], or [classes, *size]: the mean difference of the patches that cover each cell."""
         return _with(self.first, self.values).upsample()
 
     def facts(self) -> dict[str, str]:
@@ -103,7 +104,7 @@ class Difference:
     def to_dataframe(self) -> Any:
         """A pandas ``DataFrame`` of the cells where both maps have a score.
 
-        Columns image, class_index, label, y, x, first, second, difference.
+        Columns image, class_index, label, a column for each axis, first, second, difference.
         """
         both = ~np.isnan(self.values)
         first, second = (
@@ -132,19 +133,19 @@ class Comparison:
 
     difference    first - second
     compared      the number of these cells, of all classes
-    largest       the difference of the largest magnitude, first - second, at the position ``where`` (y, x) for the
-                  class ``class_index``; NaN and None where nothing is compared
+    largest       the difference of the largest magnitude, first - second, at the position ``where``, a number
+                  for each axis, for the class ``class_index``; NaN and None where nothing is compared
     correlation   Pearson's, the lowest over the classes; NaN where a map is constant
-    ssim          the structural similarity with the second map's range as the data range, over windows of 7 x 7 cells,
-                  the lowest over the classes; None for maps after AT, maps that are smaller, and where cells within
-                  the rectangle of the scores have none
+    ssim          the structural similarity with the second map's range as the data range, over windows of 7 cells along
+                  each axis that is longer than 1, the lowest over the classes; None for maps after AT, maps that are
+                  smaller, and where cells within the box of the scores have none
     agree         the share of the cells whose scores differ by at most ``tolerance``; NaN where nothing is compared
     """
 
     difference: Difference
     compared: int
     largest: float
-    where: tuple[int, int] | None
+    where: tuple[int, ...] | None
     class_index: int | None
     correlation: float
     ssim: float | None
@@ -178,8 +179,8 @@ def compared(first: HeatMap, second: HeatMap, tolerance: float | None = None) ->
     largest, where, index = np.nan, None, None
     if count:
         k, cell = np.unravel_index(np.nanargmax(np.abs(values)), values.shape)
-        y, x = first.positions.reshape(-1, 2)[cell].tolist()
-        largest, where, index = float(values[k, cell]), (y, x), indices[k]
+        where = tuple(first.positions.reshape(-1, len(first.axes))[cell].tolist())
+        largest, index = float(values[k, cell]), indices[k]
     pairs = list(zip(first.by_class()[0], second.by_class()[0], both, strict=True))
     return Comparison(
         difference=difference,
@@ -207,25 +208,30 @@ def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 
 def _similarity(first: HeatMap, second: HeatMap) -> float | None:
-    """SSIM over the rectangle of the cells in which both have scores; None where that is too small, or has gaps."""
-    if first.positions.ndim != 3:
+    """SSIM over the box of the cells in which both have scores, along axes longer than 1; None where that is too small,
+    or has gaps.
+    """
+    if first.stride is None:
         return None
-    there = ~np.isnan(first.values) & ~np.isnan(second.values)
-    rows, columns = (
-        np.flatnonzero(there.any(axis=tuple(set(range(there.ndim)) - {there.ndim - back}))) for back in (2, 1)
-    )
-    if not rows.size:
+    maps = [each.values.reshape(-1, *first.positions.shape[:-1]) for each in (first, second)]
+    there = ~np.isnan(maps[0]) & ~np.isnan(maps[1])
+    if not there.any():
         return None
-    box = np.s_[..., rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    if min(there[box].shape[-2:]) < WINDOW or not there[box].all():
+    box = [slice(None)]
+    for axis in range(1, there.ndim):
+        known = np.flatnonzero(there.any(axis=tuple({*range(there.ndim)} - {axis})))
+        box.append(slice(known[0], known[-1] + 1))
+    lengths = [length for length in there[tuple(box)].shape[1:] if length > 1]
+    if min(lengths, default=0) < WINDOW or not there[tuple(box)].all():
         return None
-    return ssim(first.values[box], second.values[box], axes=2)
+    values, exact = (each[tuple(box)].reshape(-1, *lengths) for each in maps)
+    return ssim(values, exact, len(lengths))
 
 
 def _check_aligned(first: HeatMap, second: HeatMap) -> None:
     """Raise ``ExecutionError`` that says what differs between maps that cannot be subtracted."""
-    (h, w), (other_h, other_w) = first.image.shape[:2], second.image.shape[:2]
     advice = {
+        "axes": "both models must take images of the same axes",
         "score": "compute both with the same SCORE",
         "patch": "compute both with the same WITH patch(..)",
         "class": "name the classes in both queries, as in FOR CLASS 281",
@@ -234,10 +240,11 @@ def _check_aligned(first: HeatMap, second: HeatMap) -> None:
         "stride": "compute both with the same STRIDE",
     }
     told = {
+        "axes": (first.axes, second.axes),
         "score": (first.score, second.score),
         "patch": (first.patch, second.patch),
         "class": (first.class_index, second.class_index),
-        "image size": (f"{h} x {w}", f"{other_h} x {other_w}"),
+        "image size": (spelled(first.size), spelled(second.size)),
         "source box": (_rounded(first.source_box), _rounded(second.source_box)),
         "stride": (first.stride, second.stride),
     }

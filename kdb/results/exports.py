@@ -13,36 +13,33 @@ from typing import Any
 import numpy as np
 
 from kdb.errors import Error, printable
+from kdb.results import frames
+from kdb.results.axes import AXES
 from kdb.results.maps import HeatMap
 from kdb.results.several import HeatMaps
 from kdb.results.tables import Headed, PlanText, Table
 
-CELLS = ("image", "class_index", "label", "y", "x", "score")
-"""The columns of a heat map's CSV, a row for each position that has a score."""
-
 
 @dataclass(frozen=True)
 class Strongest:
-    """Of one class of a heat map: the position (y, x) that changes its score most, and the score there."""
+    """Of one class of a heat map: the position that changes its score most, and the score there."""
 
     index: int
     label: str
     baseline: float
     score: float
-    y: int
-    x: int
+    position: tuple[int, ...]
 
 
 def strongest(heat_map: HeatMap) -> list[Strongest]:
     """One for each class, in the map's order."""
     values, indices, labels = heat_map.by_class()
-    corners = heat_map.positions.reshape(-1, 2)
+    corners = heat_map.positions.reshape(-1, len(heat_map.axes))
     found = []
     for row, index, label, baseline in zip(values, indices, labels, np.ravel(heat_map.baseline), strict=True):
         centre = 0.0 if heat_map.score.endswith("drop") else baseline
         most = int(np.argmax(np.abs(np.where(np.isnan(row), 0, row - centre))))
-        y, x = corners[most].tolist()
-        found.append(Strongest(index, label, float(baseline), float(row[most]), y, x))
+        found.append(Strongest(index, label, float(baseline), float(row[most]), tuple(corners[most].tolist())))
     return found
 
 
@@ -64,7 +61,8 @@ def as_csv(result: HeatMap | HeatMaps | Table) -> str:
     maps = (
         [result] if isinstance(result, HeatMap) else [each for each in result.outcomes() if isinstance(each, HeatMap)]
     )
-    return _lines(CELLS, (row for each in maps for row in _cells(each)))
+    axes = maps[0].axes if maps else AXES[2]  # several maps are of one model
+    return _lines(frames.columns(axes), (row for each in maps for row in _cells(each)))
 
 
 def _value(result: HeatMap | HeatMaps | Table) -> Any:
@@ -96,7 +94,7 @@ def _summary(heat_map: HeatMap) -> dict[str, Any]:
                 "class": each.index,
                 "label": each.label,
                 "baseline": each.baseline,
-                "strongest": {"y": each.y, "x": each.x, "score": each.score},
+                "strongest": {**dict(zip(heat_map.axes, each.position, strict=True)), "score": each.score},
             }
             for each in strongest(heat_map)
         ],
@@ -115,9 +113,9 @@ def _summary(heat_map: HeatMap) -> dict[str, Any]:
 def _cells(heat_map: HeatMap) -> Iterator[Sequence[object]]:
     values, indices, labels = heat_map.by_class()
     for row, index, label in zip(values, indices, labels, strict=True):
-        for (y, x), score in zip(heat_map.positions.reshape(-1, 2).tolist(), row, strict=True):
+        for position, score in zip(heat_map.positions.reshape(-1, len(heat_map.axes)).tolist(), row, strict=True):
             if not np.isnan(score):
-                yield heat_map.source, index, label, y, x, score
+                yield heat_map.source, index, label, *position, score
 
 
 def _lines(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

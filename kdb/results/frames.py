@@ -12,7 +12,10 @@ from kdb.errors import ExecutionError
 if TYPE_CHECKING:
     from kdb.results.maps import HeatMap
 
-FRAME_COLUMNS = ("image", "class_index", "label", "y", "x", "score")
+
+def columns(axes: str) -> tuple[str, ...]:
+    """What the cells of a map of ``axes`` are listed by, each with its score."""
+    return ("image", "class_index", "label", *axes, "score")
 
 
 def import_optional(name: str) -> Any:
@@ -24,38 +27,40 @@ def import_optional(name: str) -> Any:
 
 
 def data_frame(heat_map: HeatMap) -> Any:
-    """The cells of a heat map that have scores, class by class, as a ``DataFrame`` with the columns ``FRAME_COLUMNS``.
+    """The cells of a heat map that have scores, class by class, as a ``DataFrame`` with its :func:`columns`.
 
-    ``image`` is the heat map's source; ``y`` and ``x`` (int64) are the patch's top left corner, ``score`` is float32.
+    ``image`` is the heat map's source; those of the axes (int64) are the patch's first cell, ``score`` is float32.
     """
     values, class_index, label = heat_map.by_class()
-    positions = heat_map.positions.reshape(-1, 2)
+    positions = heat_map.positions.reshape(-1, len(heat_map.axes))
     which, cell = np.nonzero(~np.isnan(values))
-    columns = (
+    listed = (
         [heat_map.source] * len(cell),
         np.asarray(class_index, dtype=np.int64)[which],
         np.asarray(label, dtype=object)[which],
-        positions[cell, 0],
-        positions[cell, 1],
+        *positions[cell].T,
         values[which, cell],
     )
-    return import_optional("pandas").DataFrame(dict(zip(FRAME_COLUMNS, columns, strict=True)))
+    return import_optional("pandas").DataFrame(dict(zip(columns(heat_map.axes), listed, strict=True)))
 
 
 def data_array(heat_map: HeatMap) -> Any:
-    """A heat map as a ``DataArray`` with the dimensions class, y, x, or class, position after AT.
+    """A heat map as a ``DataArray`` with the dimensions class and the axes, or class, position after AT.
 
     There is always a class dimension, whose coordinate is the class index, with ``label`` and ``baseline`` beside
-    it.  ``y`` and ``x`` are the corners of the patches in pixels.  The name is the score; the rest is in ``attrs``.
+    it.  Those of the axes are the first cells of the patches.  The name is the score; the rest is in ``attrs``.
     """
     values, class_index, label = heat_map.by_class()
     cells = heat_map.positions.shape[:-1]
-    if len(cells) == 1:
+    if heat_map.stride is None:
         dims: tuple[str, ...] = ("class", "position")
-        places: dict[str, Any] = {axis: ("position", heat_map.positions[:, i]) for i, axis in enumerate("yx")}
+        places: dict[str, Any] = {name: ("position", heat_map.positions[:, i]) for i, name in enumerate(heat_map.axes)}
     else:
-        dims = ("class", "y", "x")
-        places = {"y": heat_map.positions[:, 0, 0], "x": heat_map.positions[0, :, 1]}
+        dims = ("class", *heat_map.axes)
+        places = {
+            name: np.moveaxis(heat_map.positions[..., i], i, 0).reshape(cells[i], -1)[:, 0]
+            for i, name in enumerate(heat_map.axes)
+        }
     coords = {
         "class": list(class_index),
         "label": ("class", list(label)),

@@ -6,9 +6,11 @@ frames.py; the file format is specified in docs/heatmap-files.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -16,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdb.errors import ExecutionError
+from kdb.geometry import Size, Space
 from kdb.results import frames, npz, soundness
+from kdb.results.axes import AXES
 from kdb.results.compare import Comparison, Difference, compared
 from kdb.results.files import FilePath, check_apart, file_format, write_result
 from kdb.results.pictures import captions, figure, pages
@@ -59,19 +63,27 @@ class Stats:
 class HeatMap:
     """The scores of one image with a patch laid on it, one for each position of the patch.
 
-    values          float32 [rows, cols], after AT [n]; a leading class axis for CLASSES, TOP k, ALL CLASSES;
-                    NaN outside the query's region and, in a partial map, where nothing was evaluated
-    positions       int64 [rows, cols, 2] or [n, 2]: (y, x) of each patch's top left corner, pixels of the input grid
+    An image has one to three axes; it may be a signal, a picture, a volume or a video.  ``cells`` below stands for the
+    lattice of positions, with a length for each axis, and after AT for their number alone; ``size`` for the model's
+    input grid.  Coordinates and sizes are in the order of the array's axes, in cells of that grid: pixels of a picture,
+    samples of a signal, voxels of a volume.
+
+    values          float32 [*cells]; a leading class axis for CLASSES, TOP k, ALL CLASSES; NaN outside the query's
+                    region and, in a partial map, where nothing was evaluated
+    positions       int64 [*cells, axes]: the first cell of each patch; (y, x) of its top left corner
     baseline        the unmodified image's probability or logit; like class_index and label a tuple with a class axis
     score           what a value is: probability, drop (baseline - probability), logit or logit_drop
-    patch, stride   (height, width) and (sy, sx) in pixels; stride is None after AT
-    image           the prepared image, at the model's input grid, before it is normalised: uint8 [H, W, 3], RGB, where
-                    all pixels are whole numbers of three channels, otherwise float32 [H, W, C]: 0 to 255, or an
+    patch, stride   a number of cells for each axis: (height, width) and (sy, sx); stride is None after AT
+    image           the prepared image, at the model's input grid, before it is normalised: uint8 [*size, 3], RGB, where
+                    all pixels are whole numbers of three channels, otherwise float32 [*size, C]: 0 to 255, or an
                     image of floats in units of its own
-    fill            what covered the image, in the same units: float32 [1, 1, C] of one colour, [h, w, C] of a patch of
-                    its own pixels, [H, W, C] of an image that shows through; None in maps of earlier versions
+    fill            what covered the image, in the same units: float32 [1, .., C] of one colour, [*patch, C] of a patch
+                    of its own cells, [*size, C] of an image that shows through; None in maps of earlier versions
     source          the image's path or the name of its parameter
-    source_box      (y, x, height, width) of what the grid shows of the source image, whose size is source_size (H, W)
+    source_box      the first cells, then the extents, of what the grid shows of the source image: (y, x, height,
+                    width), in its own cells; its size is source_size
+    axes            the axes' names, a letter each; by default 't', 'yx' or 'zyx'
+    space           where the source image's cells lie in the world, for volumes from files that say so; or None
     query           its canonical text; with model, model_identity and version, where the map comes from
     exact           False if the query permitted an approximation
     complete        False for the partial map of an interrupted query
@@ -96,12 +108,12 @@ class HeatMap:
     class_index: int | tuple[int, ...]
     label: str | tuple[str, ...]
     score: Score
-    patch: tuple[int, int]
-    stride: tuple[int, int] | None
+    patch: tuple[int, ...]
+    stride: tuple[int, ...] | None
     image: NDArray[np.uint8] | NDArray[np.float32]
     source: str | None
-    source_box: tuple[float, float, float, float]
-    source_size: tuple[int, int]
+    source_box: tuple[float, ...]
+    source_size: tuple[int, ...]
     query: str
     model: str
     model_identity: str
@@ -115,23 +127,32 @@ class HeatMap:
     fill: NDArray[np.float32] | None = None
     provenance: Provenance | None = None
     notes: tuple[str, ...] = ()
+    axes: str = ""
+    space: Space | None = None
     stats: Stats
 
     def __post_init__(self) -> None:
+        if not self.axes:
+            object.__setattr__(self, "axes", AXES.get(np.size(self.patch), ""))
         if self.evaluated is None:
             there = np.isfinite(self.values)
             object.__setattr__(self, "evaluated", there.all(axis=0) if self.has_class_axis else there)
         soundness.check(self, get_args(Score))
 
     @property
+    def size(self) -> Size:
+        """The model's input grid: its number of cells along each axis."""
+        return self.image.shape[:-1]
+
+    @property
     def picture(self) -> NDArray[np.uint8]:
-        """uint8 [H, W, 3], for display: the rounded image, or the mean of its channels if there are not three.
+        """uint8 [*size, 3], for display: the rounded image, or the mean of its channels if there are not three.
 
         An image of floats is shown from its least to its largest.
         """
         pixels = self.image.astype(np.float64)
-        if pixels.shape[2] != 3:
-            pixels = np.repeat(pixels.mean(axis=2, keepdims=True), 3, axis=2)
+        if pixels.shape[-1] != 3:
+            pixels = np.repeat(pixels.mean(axis=-1, keepdims=True), 3, axis=-1)
         if self.provenance is not None and self.provenance.floats:
             low, high = float(pixels.min()), float(pixels.max())
             pixels = (pixels - low) * (255 / (high - low) if high > low else 0)
@@ -153,23 +174,23 @@ class HeatMap:
         return np.where(np.isnan(self.values), np.float32(value), self.values)
 
     def upsample(self) -> NDArray[np.float32]:
-        """float32 [H, W], or [classes, H, W]: the mean score of the patches that cover each pixel, NaN if none does.
+        """float32 [*size], or [classes, *size]: the mean score of the patches that cover each cell, NaN if none does.
 
         A position that the query lists twice counts twice.
         """
-        size = (self.image.shape[0], self.image.shape[1])
-        positions = self.positions.reshape(-1, 2)
-        maps = [_mean_over_patches(scores, positions, self.patch, size) for scores in self.by_class()[0]]
+        positions = self.positions.reshape(-1, len(self.size))
+        maps = [_mean_over_patches(scores, positions, self.patch, self.size) for scores in self.by_class()[0]]
         return np.stack(maps) if self.has_class_axis else maps[0]
 
     def to_source(self) -> NDArray[np.float64]:
-        """float64 [rows, cols, 4] or [n, 4]: (y, x, height, width) of each patch in pixels of the source image.
+        """float64 [*cells, 2 * axes]: the first cell and the extent of each patch in cells of the source image.
 
-        Boxes are not clipped: a patch on padding lies outside the source image.
+        In two axes (y, x, height, width) in its pixels.  Boxes are not clipped: a patch on padding lies outside the
+        source image.
         """
-        y, x, height, width = self.source_box
-        scale = np.array([height / self.image.shape[0], width / self.image.shape[1]])
-        corners = self.positions * scale + (y, x)
+        start, extent = np.reshape(self.source_box, (2, -1))
+        scale = extent / self.size
+        corners = self.positions * scale + start
         return np.concatenate([corners, np.broadcast_to(self.patch * scale, corners.shape)], axis=-1)
 
     def plot(
@@ -233,11 +254,11 @@ class HeatMap:
         return compared(self, other, tolerance)
 
     def to_dataframe(self) -> Any:
-        """A pandas ``DataFrame`` of the evaluated cells: columns image, class_index, label, y, x, score."""
+        """A pandas ``DataFrame`` of the evaluated cells: image, class_index, label, a column for each axis, score."""
         return frames.data_frame(self)
 
     def to_xarray(self) -> Any:
-        """An ``xarray.DataArray`` with the dimensions class (even for one), y, x; after AT class, position."""
+        """An ``xarray.DataArray`` with the dimensions class (even for one) and the axes; after AT class, position."""
         return frames.data_array(self)
 
     def _repr_png_(self) -> bytes:
@@ -265,25 +286,30 @@ class HeatMap:
 
 
 def _mean_over_patches(
-    scores: NDArray[np.float32], positions: NDArray[np.int64], patch: tuple[int, int], size: tuple[int, int]
+    scores: NDArray[np.float32], positions: NDArray[np.int64], patch: Sequence[int], size: Size
 ) -> NDArray[np.float32]:
-    """float32 [H, W] of ``size``: for each pixel the mean of the ``scores`` [n] of the patches, at ``positions`` [n,
-    2], that cover it; NaN if none does.
+    """float32 [*size]: for each cell the mean of the ``scores`` [n] of the patches, at ``positions`` [n, axes], that
+    cover it; NaN if none does.
 
-    The sums are cumulative sums of a difference array, to which each patch contributes at its four corners.
+    The sums are cumulative sums of a difference array, to which each patch contributes at its corners.
     """
     evaluated = ~np.isnan(scores)
-    (top, left), (height, width) = positions[evaluated].T, size
-    bottom, right = top + patch[0], left + patch[1]
-    pitch = width + 1
-    corners = np.concatenate([top * pitch + left, top * pitch + right, bottom * pitch + left, bottom * pitch + right])
+    starts = positions[evaluated]
+    ends = (starts.T, (starts + patch).T)
+    padded = tuple(length + 1 for length in size)
+    corners = [*product((0, 1), repeat=len(size))]  # by side along each axis: at its start, or behind its end
+    places = np.concatenate(
+        [np.ravel_multi_index([ends[side][axis] for axis, side in enumerate(sides)], padded) for sides in corners]
+    )
 
     def sums(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        signed = np.concatenate([weights, -weights, -weights, weights])
-        differences = np.bincount(corners, signed, minlength=(height + 1) * pitch).reshape(height + 1, pitch)
-        return differences.cumsum(axis=0).cumsum(axis=1)[:height, :width]
+        signed = np.concatenate([weights if sum(sides) % 2 == 0 else -weights for sides in corners])
+        total = np.asarray(np.bincount(places, signed, minlength=math.prod(padded)), np.float64).reshape(padded)
+        for axis in range(len(size)):
+            total = total.cumsum(axis=axis)
+        return total[tuple(slice(length) for length in size)]
 
-    total, count = sums(scores[evaluated].astype(np.float64)), sums(np.ones(int(evaluated.sum())))
+    total, count = sums(scores[evaluated].astype(np.float64)), sums(np.ones(len(starts)))
     mean = np.full(size, np.nan)
     np.divide(total, count, out=mean, where=count > 0)
     return mean.astype(np.float32)

@@ -13,6 +13,8 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from kdb.errors import ExecutionError
+from kdb.geometry import Space
+from kdb.results.axes import AXES
 from kdb.results.files import FilePath
 from kdb.results.provenance import Provenance
 from kdb.system.limits import MAP_BYTES, MAP_NUMBERS
@@ -22,23 +24,27 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FORMAT = 4
+FORMAT = 5
 """The newest version of the files that this kdb writes and reads: the least in which a map's fields are known."""
 
-_SINCE = {"checked": 3, "fill": 4, "provenance": 4, "notes": 4}
+_SINCE = {"checked": 3, "fill": 4, "provenance": 4, "notes": 4, "axes": 5, "space": 5}
 """The fields that are written where there is something, and are younger than the format that all maps need."""
 _ALL, _FLOATS = 2, 4
 """The formats that all maps need, and those whose image is of floats."""
 
 _ARRAYS = ("values", "positions", "image", "evaluated", "error", "fill")
-_TEXTS = ("label", "score", "source", "query", "model", "model_identity", "version", "stats", "provenance", "notes")
+_TEXTS = (
+    *("label", "score", "axes", "source", "query", "model", "model_identity", "version"),
+    *("stats", "provenance", "notes"),
+)
 _BY_CLASS = ("baseline", "class_index", "label")
-_SHAPES = {"patch": (2,), "stride": (2,), "source_box": (4,), "source_size": (2,), "checked": (2,)}
-"""Of the fields that are neither arrays nor by class; the others are single numbers and texts."""
+_LISTS = ("patch", "stride", "source_box", "source_size", "notes")
+_SHAPES = {"checked": (2,), "space": (4, 4), "turns": (3, 2)}
+"""Of the keys that are neither arrays, by class nor lists; the others are single numbers and texts."""
 
 _KINDS = {
     "b": ("exact", "complete", "evaluated"),
-    "iu": ("format", "positions", "class_index", "patch", "stride", "source_size"),
+    "iu": ("format", "positions", "class_index", "patch", "stride", "source_size", "turns"),
     "U": _TEXTS,
 }
 """The kinds of numpy's dtypes that some keys are of; the others are of numbers."""
@@ -55,6 +61,8 @@ def write(heat_map: HeatMap, file: IO[bytes]) -> None:
     facts["stats"] = json.dumps({name: dict(v) if isinstance(v, Mapping) else v for name, v in stats.items()})
     facts["provenance"] = None if heat_map.provenance is None else heat_map.provenance.to_json()
     facts["notes"] = heat_map.notes or None
+    facts["axes"] = None if heat_map.axes == AXES[2] else heat_map.axes
+    facts |= {} if heat_map.space is None else {"space": heat_map.space.affine, "turns": heat_map.space.turns}
     arrays: dict[str, Any] = {name: np.asarray(value) for name, value in facts.items() if value is not None}
     needed = max([_ALL, *(version for name, version in _SINCE.items() if name in arrays)])
     needed = max(needed, _FLOATS) if heat_map.image.dtype.kind == "f" else needed
@@ -126,8 +134,8 @@ def _arrays(archive: zipfile.ZipFile) -> dict[str, Any]:
 def _facts(arrays: dict[str, Any]) -> dict[str, Any]:
     """The fields of a heat map: arrays as they are, ``stats`` as a dict, others as numbers, texts and tuples."""
     for key, array in arrays.items():
-        expected = array.shape[:1] if key == "notes" else _SHAPES.get(key, ())
-        alike = key in _ARRAYS or key in _BY_CLASS or array.shape == expected
+        expected = array.ndim == 1 if key in _LISTS else array.shape == _SHAPES.get(key, ())
+        alike = key in _ARRAYS or key in _BY_CLASS or expected
         _check_kind(key, array, alike)
     facts = {key: array if key in _ARRAYS else array.tolist() for key, array in arrays.items()}
     facts = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
@@ -145,6 +153,9 @@ def _facts(arrays: dict[str, Any]) -> dict[str, Any]:
     if "checked" in facts:  # a count and a ratio, in one array of floats
         positions, worst = facts["checked"]
         facts["checked"] = int(positions), worst
+    if "space" in facts:
+        turns = facts.pop("turns", Space.turns)
+        facts["space"] = Space(arrays["space"], tuple((axis, bool(reversed)) for axis, reversed in turns))
     return facts
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from kdb.errors import STOPS, Cancel, Error, ExecutionError, Interrupted, OmissionWarning, Timeout, behind_of
 from kdb.results import frames
+from kdb.results.axes import AXES
 from kdb.results.files import FilePath, check_apart, file_format, files_of_several
 from kdb.results.maps import HeatMap
 from kdb.results.pictures import figure, pages
@@ -186,7 +187,7 @@ class HeatMaps(Sequence[HeatMap]):
         """The concatenated data frames of all heat maps; images that failed are left out with a warning."""
         pandas = frames.import_optional("pandas")
         each = [heat_map.to_dataframe() for _, heat_map in self._succeeded()]
-        return pandas.concat(each, ignore_index=True) if each else pandas.DataFrame(columns=frames.FRAME_COLUMNS)
+        return pandas.concat(each, ignore_index=True) if each else pandas.DataFrame(columns=frames.columns(AXES[2]))
 
     def _repr_html_(self) -> str:
         return pages.of_maps(self.sources, {**self._held, **self._errors}, self._computed)

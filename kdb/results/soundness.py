@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from kdb.geometry import Space
     from kdb.results.maps import HeatMap
 
 
@@ -25,19 +26,23 @@ def check(heat_map: HeatMap, scores: tuple[str, ...]) -> None:
 
 def _arrays(given: HeatMap) -> Iterator[str]:
     """Types and shapes, and that values are there where they were evaluated."""
-    cells, size = given.positions.shape[:-1], given.image.shape
+    if np.ndim(given.patch) != 1 or len(given.patch) not in (1, 2, 3):
+        yield f"patch must be one to three whole numbers from 1, not {given.patch}"
+    cells, axes, size = given.positions.shape[:-1], len(given.patch), given.image.shape
     classes = given.values.shape[:1] if given.has_class_axis else ()
     if given.values.dtype != np.float32 or given.values.shape != classes + cells:
         yield f"values {given.values.dtype}{given.values.shape} at positions {given.positions.shape}"
-    if given.positions.dtype != np.int64 or given.positions.ndim not in (2, 3) or given.positions.shape[-1] != 2:
-        yield f"positions must be int64 [rows, cols, 2] or [n, 2], not {given.positions.shape}"
+    of_cells = 1 if given.stride is None else axes
+    if given.positions.dtype != np.int64 or given.positions.ndim != of_cells + 1 or given.positions.shape[-1] != axes:
+        lattice = f"[n, {axes}]" if given.stride is None else f"[.., {axes}] with {axes} axes of cells"
+        yield f"positions must be int64 {lattice}, not {given.positions.dtype}{given.positions.shape}"
     for name, expected in (("evaluated", cells), ("error", given.values.shape)):
         array = getattr(given, name)
         if array is not None and array.shape != expected:
             yield f"{name} must have the shape {expected}, not {array.shape}"
     is_8_bit = given.image.dtype == np.uint8
-    if len(size) != 3 or not (size[2] == 3 if is_8_bit else size[2] > 0 and given.image.dtype == np.float32):
-        yield f"the image must be uint8 [H, W, 3] or float32 [H, W, C], not {given.image.dtype}{size}"
+    if len(size) != axes + 1 or not (size[-1] == 3 if is_8_bit else size[-1] > 0 and given.image.dtype == np.float32):
+        yield f"the image must be uint8 [.., 3] or float32 [.., C] of {axes} axes, not {given.image.dtype}{size}"
     if not np.isfinite(given.image).all():
         yield "the image has values that are NaN or infinite"
     # Without an array as large as the scores, which may take most of the memory there is.
@@ -63,25 +68,42 @@ def _by_class(given: HeatMap) -> Iterator[str]:
 
 
 def _places(given: HeatMap) -> Iterator[str]:
-    """Patch, stride, positions, fill and the part of the source, in pixels."""
-    size = given.image.shape
-    pairs = {"patch": given.patch, "source_size": given.source_size}
-    pairs |= {} if given.stride is None else {"stride": given.stride}
-    for name, pair in pairs.items():
-        whole = np.shape(pair) == (2,) and all(isinstance(each, int | np.integer) for each in pair)
-        if not whole or min(pair) < 1:
-            yield f"{name} must be two whole numbers from 1, for height and width, not {pair}"
-    if np.any(given.positions < 0) or np.any(given.positions > np.subtract(size[:2], given.patch)):
-        yield f"patches of {given.patch} extend beyond the image of {size[:2]}"
+    """Patch, stride, positions, fill and the part of the source, in cells; axes and space."""
+    size, channels, axes = given.size, given.image.shape[-1], given.positions.shape[-1]
+    counts = {"patch": given.patch, "source_size": given.source_size}
+    counts |= {} if given.stride is None else {"stride": given.stride}
+    for name, each in counts.items():
+        whole = np.shape(each) == (axes,) and all(isinstance(number, int | np.integer) for number in each)
+        if not whole or min(each) < 1:
+            yield f"{name} must be whole numbers from 1, one for each of {axes} axes, not {each}"
+    if np.any(given.positions < 0) or np.any(given.positions > np.subtract(size, given.patch)):
+        yield f"patches of {given.patch} extend beyond the image of {size}"
     box = given.source_box
-    if np.shape(box) != (4,) or not np.isfinite(box).all() or min(box[2:]) <= 0:
-        yield f"source_box must be y, x and a height and a width above 0, not {box}"
+    if np.shape(box) != (2 * axes,) or not np.isfinite(box).all() or min(box[axes:]) <= 0:
+        yield f"source_box must be the first cells of {axes} axes, then extents above 0, not {box}"
+    if len(set(given.axes)) != len(given.axes) or len(given.axes) != axes or not given.axes.isalpha():
+        yield f"axes must be {axes} different letters, not {given.axes!r}"
+    if given.space is not None:
+        yield from _of_space(given.space, axes)
     if given.fill is not None:
-        sizes = [(*each, size[2]) for each in ((1, 1), tuple(given.patch), size[:2])]
+        sizes = [(*each, channels) for each in ((1,) * axes, tuple(given.patch), size)]
         if given.fill.dtype != np.float32 or given.fill.shape not in sizes:
             yield f"fill must be float32 of one colour, the patch or the image, not {given.fill.shape}"
         if not np.isfinite(given.fill).all():
             yield "the fill has values that are NaN or infinite"
+
+
+def _of_space(space: Space, axes: int) -> Iterator[str]:
+    """A space that takes cells of three axes to the world, and back."""
+    if axes != 3:
+        yield f"space is of three axes, not of {axes}"
+    affine = space.affine
+    if affine.dtype != np.float64 or affine.shape != (4, 4) or not np.isfinite(affine).all():
+        yield f"the affine of space must be finite float64 [4, 4], not {affine.dtype}{affine.shape}"
+    elif affine[3].tolist() != [0, 0, 0, 1] or np.linalg.det(affine) == 0:
+        yield "the affine of space must have an inverse, and 0, 0, 0, 1 in its last row"
+    if sorted(axis for axis, _ in space.turns) != [0, 1, 2]:
+        yield f"the turns of space must name each axis of the file once, not {space.turns}"
 
 
 def _facts(given: HeatMap) -> Iterator[str]:

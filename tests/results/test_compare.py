@@ -17,7 +17,7 @@ from skimage.metrics import structural_similarity
 from kdb.errors import ExecutionError
 from kdb.results.maps import HeatMap
 from kdb.results.pictures.colours import NEUTRAL, RED
-from tests.results.test_heatmap import FLOATS, heat_map, heat_maps, lattice, several, small
+from tests.results.test_heatmap import FLOATS, heat_map, heat_maps, lattice, several, small, volume
 
 
 @st.composite
@@ -56,7 +56,7 @@ def test_a_comparison_holds_for_every_cell(pair: tuple[HeatMap, HeatMap], tolera
     assert found.agree == np.mean(np.abs(known) <= tolerance)
     k = first.by_class()[1].index(found.class_index)
     of_class = values.reshape(len(first.by_class()[1]), -1)
-    at = np.flatnonzero((first.positions.reshape(-1, 2) == found.where).all(-1))
+    at = np.flatnonzero((first.positions.reshape(-1, len(first.axes)) == found.where).all(-1))
     if len(set(first.by_class()[1])) == len(first.by_class()[1]):
         assert found.largest in of_class[k, at]
     assert np.isnan(found.correlation) or -1 - 1e-9 <= found.correlation <= 1 + 1e-9
@@ -96,9 +96,23 @@ def test_ssim_is_of_the_rectangle_that_was_asked_for() -> None:
     inner = [each[1:9, 2:11].astype(np.float64) for each in values]
     expected = structural_similarity(*inner, data_range=float(np.ptp(inner[1])))
     assert within[0].compare(within[1]).ssim == pytest.approx(expected, abs=1e-6)
+    shape = (1, *inner[0].shape)
+    volumes = [
+        heat_map(each[None], lattice(shape, (1, 1, 1), (1, 1, 1)), grid=shape, patch=(1, 1, 1)) for each in inner
+    ]
+    assert volumes[0].compare(volumes[1]).ssim == pytest.approx(expected, abs=1e-6)
     values[0][4, 4] = np.nan
     assert replace(a, values=values[0], evaluated=None).compare(within[1]).ssim is None
     assert small().compare(small()).ssim is None
+
+
+def test_ssim_of_a_volume_is_that_of_the_library() -> None:
+    a, b = (np.random.default_rng(seed).random((7, 8, 9)) for seed in (0, 1))
+    maps = [
+        heat_map(each, lattice((7, 8, 9), (1, 1, 1), (1, 1, 1)), grid=(7, 8, 9), patch=(1, 1, 1), exact=True)
+        for each in (a, b)
+    ]
+    assert maps[0].compare(maps[1]).ssim == pytest.approx(structural_similarity(a, b, data_range=np.ptp(b)), abs=1e-5)
 
 
 def test_what_may_differ_may_be_compared() -> None:
@@ -118,6 +132,7 @@ def test_what_may_differ_may_be_compared() -> None:
         ),
         (small(image=np.zeros((9, 10, 3), np.uint8)), r"image size 8 x 10 and 9 x 10"),
         (small(source_box=(0.0, 1.0, 8.0, 10.0)), "source box"),
+        (volume(), "axes yx and zyx; both models"),
         (replace(small(), stride=(1, 1)), r"stride \(2, 2\) and \(1, 1\)"),
         (
             heat_map(np.zeros((1, 4)), lattice((4, 10), (4, 4), (2, 2)), grid=(8, 10), patch=(4, 4), stride=(2, 2)),
@@ -190,7 +205,7 @@ def test_a_data_frame_of_a_difference_has_both_maps(pair: tuple[HeatMap, HeatMap
     pytest.importorskip("pandas")
     difference = pair[0] - pair[1]
     frame = difference.to_dataframe()
-    assert list(frame.columns) == ["image", "class_index", "label", "y", "x", "first", "second", "difference"]
+    assert list(frame.columns) == ["image", "class_index", "label", *pair[0].axes, "first", "second", "difference"]
     values = difference.values[~np.isnan(difference.values)]
     np.testing.assert_array_equal(frame["difference"].to_numpy(), values)
     np.testing.assert_array_equal((frame["first"] - frame["second"]).to_numpy(), values)

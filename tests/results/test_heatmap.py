@@ -12,7 +12,6 @@ import tracemalloc
 import weakref
 import zipfile
 from dataclasses import fields, replace
-from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
@@ -26,6 +25,7 @@ from hypothesis.extra import numpy as hnp
 
 import kdb
 from kdb.errors import Error, ExecutionError, Interrupted, OmissionWarning
+from kdb.geometry import Space
 from kdb.results.files import file_format, write_result
 from kdb.results.maps import HeatMap, Stats
 from kdb.results.npz import FORMAT
@@ -58,18 +58,20 @@ PROVENANCE = Provenance(
 )
 
 
-def heat_map(values: Any, positions: Any, *, grid: tuple[int, int], patch: tuple[int, int], **facts: Any) -> HeatMap:
-    values, positions = np.asarray(values, np.float32), np.asarray(positions, np.int64)
+def heat_map(values: Any, positions: Any, *, grid: tuple[int, ...], patch: tuple[int, ...], **facts: Any) -> HeatMap:
+    """Positions in a list are those of AT, unless there is a stride."""
+    values, positions, axes = np.asarray(values, np.float32), np.asarray(positions, np.int64), len(grid)
+    pixels = np.arange(math.prod(grid) * 3, dtype=np.uint8).reshape(*grid, 3)
     classes = len(values) if values.ndim == positions.ndim else None
     defaults: dict[str, Any] = {
         "baseline": 0.5 if classes is None else (0.5,) * classes,
         "class_index": 281 if classes is None else tuple(range(classes)),
         "label": "tabby" if classes is None else tuple(f"class {i}" for i in range(classes)),
         "score": "probability",
-        "stride": None if positions.ndim == 2 else (1, 1),
-        "image": np.arange(grid[0] * grid[1] * 3, dtype=np.uint8).reshape(*grid, 3),
+        "stride": None if positions.ndim == 2 else (1,) * axes,
+        "image": pixels,
         "source": "photos/cat.png",
-        "source_box": (0.0, 0.0, float(grid[0]), float(grid[1])),
+        "source_box": (*(0.0,) * axes, *map(float, grid)),
         "source_size": grid,
         "query": "OCCLUDE 'photos/cat.png' USING mine",
         "model": "mine",
@@ -81,7 +83,7 @@ def heat_map(values: Any, positions: Any, *, grid: tuple[int, int], patch: tuple
     return HeatMap(values=values, positions=positions, patch=patch, **defaults | facts)
 
 
-def lattice(grid: tuple[int, int], patch: tuple[int, int], stride: tuple[int, int] = (1, 1)) -> np.ndarray:
+def lattice(grid: tuple[int, ...], patch: tuple[int, ...], stride: tuple[int, ...] = (1, 1)) -> np.ndarray:
     axes = [np.arange(0, size - side + 1, step) for size, side, step in zip(grid, patch, stride, strict=True)]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
 
@@ -99,22 +101,36 @@ def several(count: int, **facts: Any) -> HeatMap:
 
 
 @st.composite
-def heat_maps(draw: st.DrawFn) -> HeatMap:
-    """Any heat map: lattice or AT (duplicates, none at all), with and without classes, cells not asked for."""
-    grid = draw(st.tuples(st.integers(1, 12), st.integers(1, 12)))
-    patch = draw(st.tuples(st.integers(1, grid[0]), st.integers(1, grid[1])))
+def spaces(draw: st.DrawFn) -> Space:
+    """Cells of any size, in any direction, in any order of the file's axes."""
+    step = np.diag(draw(st.tuples(*[st.floats(0.1, 5)] * 3)))
+    skewed = np.linalg.qr(np.array(draw(st.lists(FLOATS, min_size=9, max_size=9))).reshape(3, 3) + 2e3 * np.eye(3))[0]
+    affine = np.eye(4)
+    affine[:3] = np.column_stack([skewed @ step, draw(st.tuples(*[FLOATS] * 3))])
+    order = draw(st.permutations(range(3)))
+    return Space(affine, tuple((axis, draw(st.booleans())) for axis in order))
+
+
+@st.composite
+def heat_maps(draw: st.DrawFn, axes: int | None = None) -> HeatMap:
+    """Any heat map of one to three axes, or of so many: lattice or AT (duplicates, none at all), with and without
+    classes, cells not asked for.
+    """
+    axes = draw(st.sampled_from([1, 2, 3])) if axes is None else axes
+    grid = draw(st.tuples(*[st.integers(1, (30, 12, 6)[axes - 1])] * axes))
+    patch = draw(st.tuples(*(st.integers(1, length) for length in grid)))
     if draw(st.booleans()):
-        stride = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
+        stride = draw(st.tuples(*[st.integers(1, 5)] * axes))
         positions = lattice(grid, patch, stride)
     else:
         stride = None
-        corner = st.tuples(st.integers(0, grid[0] - patch[0]), st.integers(0, grid[1] - patch[1]))
-        positions = np.array(draw(st.lists(corner, max_size=12)), dtype=np.int64).reshape(-1, 2)
+        corner = st.tuples(*(st.integers(0, length - side) for length, side in zip(grid, patch, strict=True)))
+        positions = np.array(draw(st.lists(corner, max_size=12)), dtype=np.int64).reshape(-1, axes)
     classes = draw(st.none() | st.integers(1, 3))
     shape = ((classes,) if classes else ()) + positions.shape[:-1]
 
     channels = draw(st.none() | st.integers(1, 4))
-    levels, cover = st.floats(0, 255, width=32), draw(st.sampled_from([(1, 1), patch, grid]))
+    levels, cover = st.floats(0, 255, width=32), draw(st.sampled_from([(1,) * axes, patch, grid]))
     image = {} if channels is None else {"image": draw(hnp.arrays(np.float32, (*grid, channels), elements=levels))}
 
     def each(facts: st.SearchStrategy[Any]) -> Any:
@@ -131,8 +147,8 @@ def heat_maps(draw: st.DrawFn) -> HeatMap:
         label=each(TEXT),
         score=draw(st.sampled_from(["probability", "drop", "logit", "logit_drop"])),
         source=draw(st.none() | TEXT),
-        source_box=draw(st.tuples(*[st.floats(-10, 500)] * 2, *[st.floats(0.1, 500)] * 2)),
-        source_size=draw(st.tuples(*[st.integers(1, 500)] * 2)),
+        source_box=draw(st.tuples(*[st.floats(-10, 500)] * axes, *[st.floats(0.1, 500)] * axes)),
+        source_size=draw(st.tuples(*[st.integers(1, 500)] * axes)),
         query=draw(TEXT),
         exact=draw(st.booleans()),
         complete=draw(st.booleans()),
@@ -140,6 +156,8 @@ def heat_maps(draw: st.DrawFn) -> HeatMap:
         fill=draw(st.none() | hnp.arrays(np.float32, (*cover, channels or 3), elements=levels)),
         provenance=draw(st.none() | st.just(PROVENANCE)),
         notes=tuple(draw(st.lists(TEXT, max_size=3))),
+        axes=draw(st.sampled_from(["", "tyxi"[:axes], "kji"[:axes]])),
+        space=draw(st.none() | spaces()) if axes == 3 else None,
         **image,
     )
 
@@ -161,20 +179,18 @@ def loaded(content: bytes) -> HeatMap:
 
 @given(heat_maps())
 def test_upsample_is_the_mean_over_the_patches_that_cover_a_pixel(hm: HeatMap) -> None:
-    grid = hm.image.shape[:2]
     values = hm.by_class()[0]
-    expected = np.full((len(values), *grid), np.nan)
-    for k, y, x in product(range(len(values)), range(grid[0]), range(grid[1])):
-        covering = [
-            value
-            for value, (top, left) in zip(values[k], hm.positions.reshape(-1, 2), strict=True)
-            if not np.isnan(value) and top <= y < top + hm.patch[0] and left <= x < left + hm.patch[1]
-        ]
-        if covering:
-            expected[k, y, x] = np.mean(np.array(covering, dtype=np.float64))
+    expected = np.full((len(values), *hm.size), np.nan)
+    corners = hm.positions.reshape(-1, len(hm.size))
+    for cell in np.ndindex(hm.size):
+        covers = ((corners <= cell) & (cell < corners + hm.patch)).all(axis=1)
+        for k, row in enumerate(values):
+            covering = row[covers & ~np.isnan(row)]
+            if covering.size:
+                expected[(k, *cell)] = covering.mean(dtype=np.float64)
     got = hm.upsample()
     assert got.dtype == np.float32
-    assert got.shape == (values.shape[:1] if hm.has_class_axis else ()) + grid
+    assert got.shape == (values.shape[:1] if hm.has_class_axis else ()) + hm.size
     np.testing.assert_allclose(got, expected if hm.has_class_axis else expected[0], rtol=1e-6, atol=1e-9)
 
 
@@ -197,16 +213,28 @@ def test_filled_replaces_what_was_not_asked_and_nothing_else(hm: HeatMap, value:
 
 @given(heat_maps())
 def test_where_the_grid_is_the_source_boxes_are_the_patches(hm: HeatMap) -> None:
-    height, width = hm.image.shape[:2]
-    boxes = replace(hm, source_box=(0.0, 0.0, float(height), float(width))).to_source()
-    assert boxes.shape == (*hm.positions.shape[:-1], 4)
-    np.testing.assert_array_equal(boxes[..., :2], hm.positions)
-    np.testing.assert_array_equal(boxes[..., 2:], np.broadcast_to(hm.patch, hm.positions.shape))
+    axes = len(hm.size)
+    boxes = replace(hm, source_box=(*(0.0,) * axes, *map(float, hm.size))).to_source()
+    assert boxes.shape == (*hm.positions.shape[:-1], 2 * axes)
+    np.testing.assert_array_equal(boxes[..., :axes], hm.positions)
+    np.testing.assert_array_equal(boxes[..., axes:], np.broadcast_to(hm.patch, hm.positions.shape))
 
 
 def test_boxes_are_moved_and_scaled_with_the_crop() -> None:
     hm = heat_map([0.5], [[2, 5]], grid=(8, 10), patch=(4, 2), source_box=(100.0, 20.0, 16.0, 30.0))
     np.testing.assert_allclose(hm.to_source(), [[104.0, 35.0, 8.0, 6.0]])
+    signal = heat_map([0.5], [[2]], grid=(8,), patch=(4,), source_box=(100.0, 16.0))
+    np.testing.assert_allclose(signal.to_source(), [[104.0, 8.0]])
+
+
+def test_a_signal_has_a_lattice_or_a_list_of_positions() -> None:
+    """Both of one shape: the stride tells them apart."""
+    places, values = lattice((8,), (3,), (2,)), np.zeros(3, np.float32)
+    on_lattice = heat_map(values, places, grid=(8,), patch=(3,), stride=(2,))
+    at = heat_map(values, places, grid=(8,), patch=(3,), stride=None)
+    assert (on_lattice.axes, on_lattice.has_class_axis, at.has_class_axis) == ("t", False, False)
+    pytest.importorskip("xarray")
+    assert on_lattice.to_xarray().dims == ("class", "t") and at.to_xarray().dims == ("class", "position")
 
 
 @given(heat_maps())
@@ -220,6 +248,7 @@ def test_repr_tells_what_matters() -> None:
     assert repr(small()) == "<HeatMap 'tabby': probability 3x4, baseline 0.5, min 0.1, max 0.8, exact>"
     assert repr(several(2, exact=False, complete=False)).endswith("approximate, partial>")
     assert repr(small(checked=(6, 0.25))).endswith("exact, checked at 6 positions>")
+    assert repr(volume()) == "<HeatMap 'tabby': probability 2x3x4, baseline 0.5, min 0.1, max 0.8, exact>"
     assert "no scores" in repr(heat_map(np.zeros(0), np.zeros((0, 2)), grid=(8, 10), patch=(4, 4)))
 
 
@@ -233,6 +262,16 @@ def test_repr_tells_what_matters() -> None:
         {"label": ("tabby",)},
         {"baseline": (0.1, 0.2)},
         {"image": np.zeros((8, 10), np.uint8)},
+        {"image": np.zeros((8, 10, 4), np.uint8)},
+        {"stride": None},
+        {"stride": (2, 2, 2)},
+        {"patch": (4, 4, 1)},
+        {"patch": 4},
+        {"source_box": (0.0, 8.0)},
+        {"axes": "y"},
+        {"axes": "yy"},
+        {"axes": "y "},
+        {"space": Space(np.eye(4))},
     ],
 )
 def test_contradicting_shapes_are_refused(wrong: dict[str, Any]) -> None:
@@ -289,7 +328,10 @@ def test_npz_round_trip(hm: HeatMap) -> None:
     read = loaded(saved(hm))
     for field in fields(HeatMap):
         before, after = getattr(hm, field.name), getattr(read, field.name)
-        if isinstance(before, np.ndarray):
+        if isinstance(before, Space):
+            np.testing.assert_array_equal(before.affine, after.affine)
+            assert before.turns == after.turns
+        elif isinstance(before, np.ndarray):
             assert before.dtype == after.dtype
             np.testing.assert_array_equal(before, after)
         else:
@@ -311,11 +353,20 @@ EVERYTHING: dict[str, Any] = {
     "provenance": PROVENANCE,
     "notes": ("an assumption",),
 }
+IN_SPACE: dict[str, Any] = {"fill": np.zeros((1, 1, 1, 3), np.float32), "space": Space(np.eye(4))}
+
+
+def volume(**facts: Any) -> HeatMap:
+    """A 2 x 3 x 4 map of a volume with one cell not asked for."""
+    values = np.linspace(0.1, 0.8, 24).reshape(2, 3, 4)
+    values[0, 1, 1] = np.nan
+    shapes: dict[str, Any] = {"grid": (6, 8, 10), "patch": (3, 4, 4), "stride": (3, 2, 2)}
+    return heat_map(values, lattice(*shapes.values()), **shapes, **facts)
 
 
 def test_every_key_of_the_npz_is_in_the_documentation() -> None:
     page = (Path(__file__).parents[2] / "docs" / "heatmap-files.md").read_text(encoding="utf-8")
-    with np.load(io.BytesIO(saved(small(**EVERYTHING))), allow_pickle=False) as file:
+    with np.load(io.BytesIO(saved(volume(**EVERYTHING | IN_SPACE))), allow_pickle=False) as file:
         assert [key for key in file.files if f"| `{key}` |" not in page] == []
         assert int(file["format"]) == FORMAT
     assert f"Format {FORMAT}" in page
@@ -328,6 +379,9 @@ def test_a_file_has_the_least_format_that_its_fields_need() -> None:
     for facts in ({each: value} for each, value in (*EVERYTHING.items(), ("image", np.zeros((8, 10, 3), np.float32)))):
         with np.load(io.BytesIO(saved(small(**facts)))) as file:
             assert int(file["format"]) == (3 if "checked" in facts else 4)
+    for other in (volume(), volume(axes="tyx"), volume(space=Space(np.eye(4))), small(axes="ij")):
+        with np.load(io.BytesIO(saved(other))) as file:
+            assert int(file["format"]) == 5 and file["axes"] == other.axes
 
 
 @given(st.data())
@@ -431,11 +485,11 @@ assert "matplotlib" in sys.modules and "matplotlib.pyplot" not in sys.modules, "
 def test_a_data_frame_has_a_row_for_each_score(hm: HeatMap) -> None:
     pytest.importorskip("pandas")
     frame = hm.to_dataframe()
-    assert list(frame.columns) == ["image", "class_index", "label", "y", "x", "score"]
+    assert list(frame.columns) == ["image", "class_index", "label", *hm.axes, "score"]
     assert len(frame) == np.count_nonzero(~np.isnan(hm.values))
     np.testing.assert_array_equal(frame["score"].to_numpy(), hm.values[~np.isnan(hm.values)])
     assert frame["score"].dtype == np.float32
-    assert frame["y"].dtype == np.int64
+    assert all(frame[axis].dtype == np.int64 for axis in hm.axes)
 
 
 def test_a_row_holds_the_position_of_its_score() -> None:
@@ -452,7 +506,9 @@ def test_a_row_holds_the_position_of_its_score() -> None:
 def test_a_labelled_array_holds_the_same_values(hm: HeatMap) -> None:
     pytest.importorskip("xarray")
     array = hm.to_xarray()
-    assert array.dims == (("class", "position") if hm.stride is None else ("class", "y", "x"))
+    assert array.dims == (("class", "position") if hm.stride is None else ("class", *hm.axes))
+    for i, axis in enumerate(hm.axes):
+        np.testing.assert_array_equal(array[axis].broadcast_like(array[0]), hm.positions[..., i])
     np.testing.assert_array_equal(array.to_numpy().reshape(hm.values.shape), hm.values)
     np.testing.assert_array_equal(np.ravel(hm.class_index), array["class"])
     assert array.name == hm.score

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kdb.errors import printable
+from kdb.geometry import Size, spelled
 
 if TYPE_CHECKING:
     from kdb.results.maps import HeatMap
@@ -50,7 +51,7 @@ def facts(heat_map: HeatMap) -> dict[str, str]:
         "Model identity": heat_map.model_identity,
         "Score": heat_map.score,
         "Unmodified": "; ".join(f"{baseline:.6g}" for baseline in baselines),
-        "Patch": "{} x {}".format(*heat_map.patch),
+        "Patch": spelled(heat_map.patch),
         "Stride": "none (AT positions)" if heat_map.stride is None else _size(heat_map.stride),
         "Fill": _fill(heat_map.query),
         "Exact": str(heat_map.exact).lower(),
@@ -116,8 +117,8 @@ def _ascii(text: str) -> str:
     return text.encode("ascii", "backslashreplace").decode("ascii")
 
 
-def _size(stride: tuple[int, int]) -> str:
-    return str(stride[0]) if stride[0] == stride[1] else "{} x {}".format(*stride)
+def _size(stride: Size) -> str:
+    return str(stride[0]) if len(set(stride)) == 1 else spelled(stride)
 
 
 def _fill(query: str) -> str:
