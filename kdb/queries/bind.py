@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain
 
-from kdb.execution.stages import Occlusion
+from kdb.execution.occlusion import Occlusion, Replacement
 from kdb.geometry import Size
 from kdb.images.preprocessing import Prepared
 from kdb.images.reading import Origin, Pixels, SourceImage
@@ -110,7 +110,7 @@ class ImageQuery:
 
     def occlusion(self) -> Occlusion:
         """What is laid over the image, in the units of the network's input."""
-        return Occlusion(self._normalised(self.cover.of_size(self.bound.patch)), self.cover.aligned)
+        return Replacement(self._normalised(self.cover.of_size(self.bound.patch)), self.cover.aligned)
 
 
 def bind(
