@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FACE = ("__init__", "__main__", "cli")
 FLOORS: tuple[tuple[str, ...], ...] = (
     FACE,
-    ("session",),
-    ("queries", "captum"),
+    ("session", "captum", "monai"),
+    ("queries", "adapters"),
     ("execution", "models"),
     ("planner", "frontends"),
     ("operators", "sampling"),
@@ -52,6 +52,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "nibabel": ("kdb.images.readers",),
     "safetensors": ("kdb.models",),
     "captum": (),
+    "monai": (),
     "benchmarks": (),
     "tests": (),
 }
