@@ -164,7 +164,7 @@ def _brains(name: str, side: int, **options: int) -> Callable[[int], tuple[nn.Mo
 SUBJECTS: Mapping[str, Subject] = {
     "trained, 1 axis": Subject(_trained((4096,), 100), (32,), (4,)),
     "trained, 2 axes": Subject(_trained((128, 128), 60), (12, 12), (3, 3)),
-    "trained, 3 axes": Subject(_trained((40, 40, 40), 60), (8, 8, 8), (2, 2, 2)),
+    "trained, 3 axes": Subject(_trained((40, 40, 40), 60), (8, 8, 8), (3, 3, 3)),
     "inception_time": Subject(_signals(InceptionTime, 12, 2048), (32,), (4,)),
     "electrocardiogram": Subject(_signals(Electrocardiogram, 12, 4096), (32,), (4,)),
     "r3d_18": Subject(_video("r3d_18", 16, 64), (4, 16, 16), (2, 4, 4)),
@@ -220,7 +220,7 @@ def fields(shape: Size, sigma: float, count: int) -> Iterator[Maps]:
 
 FIELDS: Mapping[str, tuple[Size, float]] = {
     **{f"noise, sigma {sigma:g}, {spelled(shape)}": (shape, sigma)
-       for shape, sigma in product(((1000,), (40, 40), (16, 16, 16), (7, 13, 13), (4, 13, 13)), (1.0, 2.0))},
+       for shape, sigma in product(((1000,), (26, 26), (40, 40), (12, 12, 12), (7, 13, 13), (4, 13, 13)), (1.0, 2.0))},
 }  # fmt: skip
 
 

@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FACE = ("__init__", "__main__", "cli")
 FLOORS: tuple[tuple[str, ...], ...] = (
     FACE,
-    ("session",),
-    ("queries", "captum"),
+    ("session", "captum", "monai"),
+    ("queries", "adapters"),
     ("execution", "models"),
     ("planner", "frontends"),
     ("operators", "sampling"),
@@ -55,6 +55,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "edfio": ("kdb.images.readers.edf",),
     "safetensors": ("kdb.models",),
     "captum": (),
+    "monai": (),
     "benchmarks": (),
     "tests": (),
 }
