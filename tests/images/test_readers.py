@@ -16,7 +16,7 @@ import pytest
 import kdb
 from kdb.errors import BindError, ExecutionError
 from kdb.images import readers
-from kdb.images.image import SourceImage
+from kdb.images.image import SourceImage, evenly
 from kdb.images.orientation import oriented
 from kdb.images.readers.base import Options, Reader
 from kdb.images.readers.series import Series, in_folder, with_series
@@ -412,3 +412,93 @@ def test_a_query_gives_options(tmp_path: Path, frames: np.ndarray) -> None:
     assert [hm.source for hm in maps] == [str(tmp_path / "one"), str(path), str(tmp_path / "two")]
     alone = db.execute(f"OCCLUDE '{tmp_path / 'one'}' WITH patch(2, 2, 2) STRIDE 1 USING deep")
     assert np.array_equal(alone.values, maps[0].values)
+
+
+# ---- video and signals
+
+
+def video(path: Path, frames: np.ndarray, codec: str = "mpeg4") -> None:
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.bit_rate = 10_000_000
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "avi"])
+def test_frames_of_a_video(tmp_path: Path, suffix: str) -> None:
+    levels = np.arange(12) * 20
+    path = tmp_path / f"clip.{suffix}"
+    video(path, np.broadcast_to(levels[:, None, None, None], (12, 32, 48, 3)).astype(np.uint8).copy())
+    image = load_image(path, 3)
+    assert image.pixels.shape == (12, 32, 48, 3) and not image.floats and image.axes == "tyx" and not image.notes
+    assert np.abs(image.pixels.mean(axis=(1, 2, 3)) - levels).max() < 6
+    assert np.array_equal(image.pixels, np.rint(image.pixels))
+    for n in (1, 5, 12, 20):
+        picked = load_image(path, 3, None, {"frames": n})
+        assert np.array_equal(picked.pixels, image.pixels[evenly(12, n)])
+        assert bool(picked.notes) == (n < 12)
+    with pytest.raises(BindError, match="frames = 0"):
+        load_image(path, 3, {"frames": 0})
+    with pytest.raises(ExecutionError, match="it is a video, and the model takes two axes"):
+        load_image(path)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi"])
+def test_videos_that_are_refused(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("av")
+    path = tmp_path / name
+    for content in (b"#EXTM3U\n/etc/passwd\n", b"ffconcat version 1.0\nfile /etc/passwd\n", b"RIFF1234AVI nothing"):
+        path.write_bytes(content)
+        with pytest.raises(ExecutionError, match="cannot read"):
+            load_image(path, 3)
+
+
+@pytest.fixture
+def leads() -> np.ndarray:
+    return np.round(np.cumsum(normal(6, 500, 2), axis=0) / 50, 3).astype(np.float64)
+
+
+def test_a_wfdb_record(tmp_path: Path, leads: np.ndarray) -> None:
+    wfdb = pytest.importorskip("wfdb")
+    how: dict[str, Any] = {"fs": 250, "units": ["mV"] * 2, "sig_name": ["I", "II"], "fmt": ["16"] * 2}
+    wfdb.wrsamp("ecg", p_signal=leads, write_dir=str(tmp_path), **how)
+    image = load_image(tmp_path / "ecg.hea", 1)
+    assert image.floats and image.axes == "t" and np.abs(image.pixels - leads).max() < 1e-3
+    header = (tmp_path / "ecg.hea").read_text()
+    outside = tmp_path / "folder"
+    outside.mkdir()
+    (outside / "ecg.hea").write_text(header)
+    (outside / "ecg.dat").symlink_to(tmp_path / "ecg.dat")
+    with pytest.raises(ExecutionError, match="which is in another folder"):
+        load_image(outside / "ecg.hea", 1)
+    (tmp_path / "ecg.hea").write_text(header.replace(" 500\n", " 999999999\n"))
+    with pytest.raises(ExecutionError, match="declares 999999999 x 2 numbers"):
+        load_image(tmp_path / "ecg.hea", 1)
+    (tmp_path / "ecg.hea").write_text("nothing")
+    with pytest.raises(ExecutionError, match="cannot read"):
+        load_image(tmp_path / "ecg.hea", 1)
+
+
+def test_an_edf_file(tmp_path: Path, leads: np.ndarray) -> None:
+    edfio = pytest.importorskip("edfio")
+    signals = [edfio.EdfSignal(leads[:, i], 250, label=name) for i, name in enumerate(("C3", "C4"))]
+    edfio.Edf(signals).write(tmp_path / "a.edf")
+    image = load_image(tmp_path / "a.edf", 1)
+    assert image.floats and image.axes == "t" and np.abs(image.pixels - leads).max() < 1e-3
+    turned = load_image(tmp_path / "a.edf", 1, {"signals": ("C4", "C3")})
+    assert np.array_equal(turned.pixels, image.pixels[:, ::-1])
+    assert np.array_equal(load_image(tmp_path / "a.edf", 1, {"signals": "C4"}).pixels, image.pixels[:, 1:])
+    with pytest.raises(BindError, match=r"no signal 'C5'; there are \['C3', 'C4'\]"):
+        load_image(tmp_path / "a.edf", 1, {"signals": "C5"})
+    slow = edfio.EdfSignal(leads[:200, 0], 100, label="resp")
+    edfio.Edf([*signals, slow]).write(tmp_path / "b.edf")
+    with pytest.raises(ExecutionError, match="'C3' 250, 'C4' 250, 'resp' 100; choose some by signals"):
+        load_image(tmp_path / "b.edf", 1)
+    (tmp_path / "c.edf").write_bytes((tmp_path / "a.edf").read_bytes()[:700])
+    with pytest.raises(ExecutionError, match="cannot read"):
+        load_image(tmp_path / "c.edf", 1)
