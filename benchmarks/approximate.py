@@ -130,10 +130,9 @@ def followed(strategy: Strategy, maps: Maps, costs: Costs) -> tuple[Estimate, di
 
 def sampled(photo: str, maps: Maps, costs: Costs, seed: int, ssim: float, guaranteed: bool) -> Run:
     """Run the strategy of a query ``APPROXIMATE TO SSIM ssim``."""
-    rows, columns = maps.exact.shape
-    strategy = MultiFidelity(rows, columns, Goal(ssim, guaranteed), -1, seed)
+    strategy = MultiFidelity(maps.exact.shape, Goal(ssim, guaranteed), -1, seed)
     estimate, cells, macs = followed(strategy, maps, costs)
-    achieved = similarity(estimate.values[0].reshape(rows, columns), maps.exact)
+    achieved = similarity(estimate.values[0].reshape(maps.exact.shape), maps.exact, 2)
     exact, low = (cells[fidelity] / maps.exact.size for fidelity in (False, True))
     return Run(photo, seed, ssim, guaranteed, exact, low, macs, achieved, estimate.ssim or 0.0)
 
@@ -169,9 +168,8 @@ def drilled(maps: dict[str, Maps], costs: Costs, names: Sequence[str], what: str
         steps = coarse_steps(syntax.DrillDown(ratio, speedup), (STRIDE, STRIDE))
         found, shares, macs = [], [], []
         for each in (maps[name] for name in names):
-            rows_, columns = each.exact.shape
-            estimate, _, made = followed(DrillDown(rows_, columns, steps, ratio, -1), each, costs)
-            found.append(similarity(estimate.values[0].reshape(each.exact.shape), each.exact))
+            estimate, _, made = followed(DrillDown(each.exact.shape, steps, ratio, -1), each, costs)
+            found.append(similarity(estimate.values[0].reshape(each.exact.shape), each.exact, 2))
             shares.append(estimate.evaluated.mean())
             macs.append(made)
         fewer = costs.naive(maps[names[0]].exact.size) / np.mean(macs)
@@ -191,7 +189,7 @@ def timed(db: Session, exact: dict[str, HeatMap], seconds: dict[str, float], nai
             heat_map = db.execute(_text(clauses), {"image": photos.photo(name)})
             spent.append(time.perf_counter() - start)
             assert isinstance(heat_map, HeatMap)
-            found.append(similarity(heat_map.values, exact[name].values))
+            found.append(similarity(heat_map.values, exact[name].values, 2))
         mean = float(np.mean(spent))
         exact_mean = float(np.mean([seconds[name] for name in TIMED]))
         ratios = [f"{other / mean:.2f}x" for other in (exact_mean, naive)]
@@ -207,7 +205,7 @@ def thresholded(db: Session, exact: dict[str, HeatMap]) -> list[list[object]]:
         found, macs, spent = [], [], []
         for name, heat_map in maps.items():
             assert isinstance(heat_map, HeatMap)
-            found.append(similarity(heat_map.values, exact[name].values))
+            found.append(similarity(heat_map.values, exact[name].values, 2))
             macs.append(heat_map.stats.executed_macs)
             spent.append(heat_map.stats.seconds["total"])
         fewer = exact[TIMED[0]].stats.naive_macs / np.mean(macs)

@@ -106,7 +106,8 @@ def load(name: str, size: Ints | None = None) -> Subject:
     if name == TRAINED:
         model = zoo.resolve(name)
         prepared = model.preprocessing
-        return Subject(name, model.module, prepared.input_size, prepared.mean, prepared.std, registered=False)
+        height, width = prepared.input_size
+        return Subject(name, model.module, (height, width), prepared.mean, prepared.std, registered=False)
     size = size or input_size(name)
     return Subject(name, calibrated(name, size), size)
 

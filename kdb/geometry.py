@@ -23,6 +23,8 @@ IntArray = npt.NDArray[np.int64]
 
 Size = tuple[int, ...]
 """Number of cells (or pixels) along each axis; their product is the number of cells."""
+MOST_AXES = 3
+"""A network has at least one."""
 
 Margins = tuple[int, ...]
 """Cells around a map: before the first of each axis, then behind the last of each; (top, left, bottom, right)."""
@@ -31,6 +33,11 @@ Margins = tuple[int, ...]
 def spelled(size: Size) -> str:
     """A size in words: '224 x 224'."""
     return " x ".join(map(str, size))
+
+
+def cells(axes: int) -> str:
+    """What the cells of an image of so many axes are called."""
+    return ("samples", "pixels", "voxels")[axes - 1]
 
 
 class Window(NamedTuple):

@@ -47,7 +47,7 @@ def measure(scale: Scale) -> Json:
                 colours = krypton(exact.score, heat_map.baseline, exact.values)
                 maps[title] = {
                     "values": heat_map.values.tolist(),
-                    "ssim": ssim(heat_map.values, exact.values),
+                    "ssim": ssim(heat_map.values, exact.values, 2),
                     "coloured": image_ssim(coloured(heat_map.values, colours), coloured(exact.values, colours)),
                     "fewer": heat_map.stats.naive_macs / heat_map.stats.executed_macs,
                 }

@@ -12,23 +12,25 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdb.frontends.check import first_line
+from kdb.geometry import cells, spelled
 from kdb.kernels.work import ELEMENT
 from kdb.system.memory import require
 
 log = logging.getLogger(__name__)
 
 LARGE = 1 << 20
-"""Pixels of an input from which it is asked at all: smaller ones fit any machine."""
+"""Cells of an input from which it is asked at all: smaller ones fit any machine."""
 COPIES = 6
 """Of the images, while a module is traced."""
 
 
 def require_room(module: torch.nn.Module, shape: Sequence[int]) -> None:
-    """Raise ExecutionError where there is no memory to run ``module`` on images of ``shape`` (N, C, H, W)."""
-    if shape[-1] * shape[-2] < LARGE:
+    """Raise ExecutionError where there is no memory to run ``module`` on images of ``shape`` (N, C, *size)."""
+    size = tuple(shape[2:])
+    if math.prod(size) < LARGE:
         return
     images = COPIES * ELEMENT * math.prod(shape)
-    what = f"an input of {shape[-2]} x {shape[-1]} pixels"
+    what = f"an input of {spelled(size)} {cells(len(size))}"
     require(images, what)
     require(images + 2 * _largest(module, shape), f"the model on {what}")
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields, is_dataclass
+from operator import add
 from typing import TypeAlias
 
-DEFAULT_STRIDE = (4, 4)
-"""Pixels, (y, x), where no STRIDE is written."""
+DEFAULT_STRIDE = (4,)
+"""Pixels, along every axis, where no STRIDE is written."""
 
 _BARE = re.compile(r"[^\W\d]\w*([./]\w+)*")  # the grammar's WORD
 
@@ -41,12 +42,13 @@ class Parameter(Node):
 
 @dataclass(frozen=True, slots=True)
 class Text(Node):
-    """A quoted path or glob."""
+    """A quoted path or glob, with options of the files' reader."""
 
     value: str
+    options: Options = ()
 
     def __str__(self) -> str:
-        return quote(self.value)
+        return quote(self.value) + options_text(self.options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,42 +100,52 @@ class Fill(Node):
 
 @dataclass(frozen=True, slots=True)
 class Patch(Node):
-    """The occluding patch."""
+    """The occluding patch; its ``extent`` has a number for each axis, or one for all."""
 
-    height: int = 16
-    width: int = 16
+    extent: tuple[int, ...] = (16,)
     fill: Fill = Fill()
 
     def __str__(self) -> str:
-        return f"patch({self.height}, {self.width})" + ("" if self.fill == Fill() else f" FILL {self.fill}")
+        return f"patch({_listed(self.extent)})" + ("" if self.fill == Fill() else f" FILL {self.fill}")
 
 
 @dataclass(frozen=True, slots=True)
 class Box(Node):
-    """``WITHIN box(y, x, height, width)``: the lattice positions whose patch lies wholly in the box."""
+    """``WITHIN box(start.., extent..) [IN SOURCE]``: the lattice positions whose patch lies wholly in the box.
 
-    y: int
-    x: int
-    height: int
-    width: int
+    ``start`` and ``extent`` have a number for each axis, of the input grid or ``in_source`` of the source image.
+    """
+
+    start: tuple[int, ...]
+    extent: tuple[int, ...]
+    in_source: bool = False
+
+    @property
+    def stop(self) -> tuple[int, ...]:
+        """Where it ends along each axis."""
+        return tuple(map(add, self.start, self.extent))
 
     def __str__(self) -> str:
-        return f"WITHIN box({self.y}, {self.x}, {self.height}, {self.width})"
+        return f"WITHIN box({_listed(self.start + self.extent)}){_in_source(self.in_source)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Mask(Node):
-    """``WITHIN mask($m)``: the lattice positions whose centre pixel is true in a bool array [H, W]."""
+    """``WITHIN mask($m) [IN SOURCE]``: the lattice positions whose centre cell is true in a bool array.
+
+    The array has the input's size or, ``in_source``, that of the source image.
+    """
 
     parameter: Parameter
+    in_source: bool = False
 
     def __str__(self) -> str:
-        return f"WITHIN mask({self.parameter})"
+        return f"WITHIN mask({self.parameter}){_in_source(self.in_source)}"
 
 
 @dataclass(frozen=True, slots=True)
 class At(Node):
-    """``AT $positions``: an int array [n, 2] of the (y, x) of top left corners."""
+    """``AT $positions``: an int array [n, axes] of the patches' first cells."""
 
     parameter: Parameter
 
@@ -290,9 +302,17 @@ def number_text(value: float) -> str:
     return str(value).removesuffix(".0")
 
 
-def stride_text(stride: tuple[int, int]) -> str:
-    """``STRIDE n``, or ``STRIDE (y, x)`` if the two differ."""
-    return f"STRIDE ({stride[0]}, {stride[1]})" if stride[0] != stride[1] else f"STRIDE {stride[0]}"
+def stride_text(stride: tuple[int, ...]) -> str:
+    """``STRIDE n`` for one number, else ``STRIDE (y, x)``."""
+    return f"STRIDE {stride[0]}" if len(stride) == 1 else f"STRIDE ({_listed(stride)})"
+
+
+def _in_source(in_source: bool) -> str:
+    return " IN SOURCE" if in_source else ""
+
+
+def _listed(numbers: tuple[int, ...]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def to_ssim_text(ssim: float | None) -> str:

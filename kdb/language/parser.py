@@ -23,6 +23,7 @@ from lark.lark import PostLex
 from lark.tree import Meta
 
 from kdb.errors import ParseError
+from kdb.geometry import MOST_AXES
 from kdb.language import syntax
 
 Names = Callable[[], Iterable[str]]
@@ -183,6 +184,9 @@ class _Build(Transformer[Token, list[tuple[int, syntax.Statement]]]):
             raise _Refusal("USING is required: it names the model, as in USING resnet18", meta.end_pos, ["USING"])
         return syntax.Occlude(source, **fields)
 
+    def text(self, value: str, options: syntax.Options | None) -> syntax.Text:
+        return syntax.Text(value, options or ())
+
     def explain(self, analyze: bool | None, format: str | None, occlude: syntax.Occlude) -> syntax.Explain:
         return syntax.Explain(occlude, bool(analyze), format or "text")
 
@@ -194,10 +198,26 @@ class _Build(Transformer[Token, list[tuple[int, syntax.Statement]]]):
     ) -> syntax.CreateModel:
         return syntax.CreateModel(name, path, options or (), bool(or_replace))
 
-    def patch(self, height: int, width: int, fill: syntax.Fill | syntax.Parameter | None) -> syntax.Patch:
+    def patch(self, extent: tuple[int, ...], fill: syntax.Fill | syntax.Parameter | None) -> syntax.Patch:
         if isinstance(fill, syntax.Parameter):
             fill = syntax.Fill("parameter", parameter=fill)
-        return syntax.Patch(height, width, fill or syntax.Fill())
+        return syntax.Patch(extent, fill or syntax.Fill())
+
+    @v_args(inline=True, meta=True)
+    def by_axis(self, meta: Meta, *numbers: int) -> tuple[int, ...]:
+        if len(numbers) > MOST_AXES:
+            raise _Refusal(
+                f"{len(numbers)} numbers stand here, and a network has at most {MOST_AXES} axes", meta.start_pos
+            )
+        return numbers
+
+    @v_args(inline=True, meta=True)
+    def box(self, meta: Meta, *numbers: int) -> syntax.Box:
+        axes = len(numbers) // 2
+        if len(numbers) % 2 or axes > MOST_AXES:
+            message = f"a box is a start for each axis and an extent for each; {len(numbers)} numbers stand here"
+            raise _Refusal(message, meta.start_pos, ["box(y, x, height, width)"])
+        return syntax.Box(numbers[:axes], numbers[axes:])
 
     def named_fill(self, kind: Token) -> syntax.Fill:
         return syntax.Fill(kind.lower())
@@ -211,8 +231,11 @@ class _Build(Transformer[Token, list[tuple[int, syntax.Statement]]]):
     def blur(self, sigma: float) -> syntax.Fill:
         return syntax.Fill("blur", (sigma,))
 
-    def stride(self, y: int, x: int | None = None) -> tuple[int, int]:
-        return y, y if x is None else x
+    def stride(self, steps: int | tuple[int, ...]) -> tuple[int, ...]:
+        return (steps,) if isinstance(steps, int) else steps
+
+    def within(self, region: syntax.Box | syntax.Mask, in_source: bool | None) -> syntax.Region:
+        return replace(region, in_source=bool(in_source))
 
     def class_list(self, *refs: int | str | syntax.Parameter) -> syntax.Classes:
         return syntax.Classes(refs)
@@ -305,9 +328,7 @@ class _Build(Transformer[Token, list[tuple[int, syntax.Statement]]]):
     show_rules = syntax.ShowRules
     show_calibration = syntax.ShowCalibration
     calibrate = syntax.Calibrate
-    text = syntax.Text
     bare = syntax.Name
-    box = syntax.Box
     mask = syntax.Mask
     at = syntax.At
     predicted = syntax.Predicted
@@ -316,7 +337,7 @@ class _Build(Transformer[Token, list[tuple[int, syntax.Statement]]]):
     all_classes = syntax.AllClasses
     threshold = syntax.Threshold
     format = score = precision = device = _lower
-    exact = guaranteed = analyze = or_replace = _true
+    exact = guaranteed = analyze = or_replace = in_source = _true
 
 
 def _start(token: Token) -> int:

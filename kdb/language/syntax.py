@@ -4,8 +4,8 @@ This is what was written, with the language's defaults filled in; nothing here h
 a model or planned (that is the binder's work), and nothing here reads text (that is the parser's).
 
 ``str(node)``, also ``node.to_text()``, is canonical query text, and a law holds: for the statements ``s`` of a
-script, ``parse("; ".join(map(str, s))) == s``.  Sizes and coordinates are in pixels of the model's input grid, in
-the order (y, x), (height, width).
+script, ``parse("; ".join(map(str, s))) == s``.  Sizes and coordinates are in cells of the model's input grid, in the
+order of its axes, (y, x) for images; a patch and a stride of one number are so long along every axis.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Occlude(Node):
     source: Source
     model: ModelRef
     patch: Patch = _PATCH
-    stride: tuple[int, int] | None = None
+    stride: tuple[int, ...] | None = None
     classes: ClassSpec = _PREDICTED
     score: str = "probability"
     region: Region | None = None
@@ -189,7 +189,7 @@ class Tune(Node):
     model: ModelRef
     source: Source
     patch: Patch = _PATCH
-    stride: tuple[int, int] | None = None
+    stride: tuple[int, ...] | None = None
     score: str = "probability"
     ssim: float | None = None
 
@@ -225,7 +225,7 @@ class DropModel(Node):
 
 @dataclass(frozen=True, slots=True)
 class DescribeModel(Node):
-    """``DESCRIBE MODEL name [WITH patch(height, width)]``, any model that USING takes."""
+    """``DESCRIBE MODEL name [WITH patch(..)]``, any model that USING takes."""
 
     model: ModelRef
     patch: Patch | None = None

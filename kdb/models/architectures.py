@@ -9,19 +9,20 @@ import torch
 from torch import nn
 
 from kdb.errors import BindError, ModelError, did_you_mean
-from kdb.images.preprocessing import as_size
+from kdb.geometry import Size
 from kdb.models import efficientnet_lite, zoo
 from kdb.models.torchvision_compat import import_torchvision
 
 
-def input_size(arch: str) -> tuple[int, int]:
+def input_size(arch: str) -> Size:
     """The input size (height, width) of ``arch``; raises BindError for an unknown name."""
     if arch.startswith("timm/"):
         timm, bare = zoo.timm_named(arch)
         height, width = timm.get_pretrained_cfg(bare).input_size[1:]
-        return as_size("input", (height, width))
-    _refuse_unknown(arch)
-    return zoo.default_preprocessing(arch).input_size
+    else:
+        _refuse_unknown(arch)
+        height, width = zoo.default_preprocessing(arch).input_size
+    return height, width
 
 
 def _refuse_unknown(arch: str) -> None:
@@ -30,7 +31,7 @@ def _refuse_unknown(arch: str) -> None:
         raise BindError(f"unknown architecture '{arch}'{hint}")
 
 
-def build(arch: str, classes: int, size: tuple[int, int]) -> nn.Module:
+def build(arch: str, classes: int, size: Size) -> nn.Module:
     """The module with arbitrary weights; raises BindError for an unknown name, ModelError if it cannot be built.
 
     ``size`` is the input's (height, width), on which a few architectures depend.

@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from kdb.errors import BindError
-from kdb.images.preprocessing import Preprocessing
+from kdb.geometry import Size
+from kdb.images.preprocessing import SIZES, Preprocessing
 from kdb.models import efficientnet_lite
 from kdb.models.torchvision_compat import import_torchvision
 
@@ -56,7 +57,7 @@ class Described:
     notes: tuple[str, ...]
 
 
-def described(name: str, module: nn.Module, size: tuple[int, int] | None, given: Mapping[str, Any]) -> Described:
+def described(name: str, module: nn.Module, size: Size | None, given: Mapping[str, Any]) -> Described:
     """The preprocessing of a model called ``name`` by what its user has ``given``, and for the rest what it carries.
 
     ``size`` and ``given`` are keywords of :class:`Preprocessing`; ``given`` may also have ``transforms``, which then
@@ -67,7 +68,7 @@ def described(name: str, module: nn.Module, size: tuple[int, int] | None, given:
     options = {key: value for key, value in given.items() if key != "transforms"}
     transforms = given.get("transforms")
     carried = of_module(module) if transforms is None else of_transforms(transforms)
-    values: dict[str, Any] = {"n_channels": _first_channels(module), **options}
+    values: dict[str, Any] = {"n_channels": _first_channels(module, size), **options}
     origins = dict.fromkeys((key for key in COLOURS if key in options), "given")
     notes = []
 
@@ -81,7 +82,7 @@ def described(name: str, module: nn.Module, size: tuple[int, int] | None, given:
 
     geometry = dict(carried.geometry.values)
     if size is None and not geometry:
-        raise BindError(f"model '{name}' needs an input size: input = (height, width)")
+        raise BindError(f"model '{name}' needs an input size: input = {SIZES[(axes(module) or 2) - 1]}")
     if size is None:
         origins["input"] = carried.geometry.origin
         notes.append("" if "resize" in options else carried.geometry.doubt)
@@ -121,10 +122,28 @@ def _in_order(colours: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str
     return found
 
 
-def _first_channels(module: nn.Module) -> int:
-    """The input channels of the first convolution, if at most 4; otherwise it does not read the image, and 3."""
-    convolution = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
-    return convolution.in_channels if convolution is not None and convolution.in_channels <= 4 else 3
+def axes(module: nn.Module) -> int | None:
+    """The axes of the module's first convolution; None if it has none."""
+    first = _first_convolution(module)
+    return None if first is None else len(first.kernel_size)
+
+
+def _first_convolution(module: nn.Module) -> nn.Conv1d | nn.Conv2d | nn.Conv3d | None:
+    return next((part for part in module.modules() if isinstance(part, nn.Conv1d | nn.Conv2d | nn.Conv3d)), None)
+
+
+def _first_channels(module: nn.Module, size: Size | None) -> int:
+    """The input channels of the first convolution, where it has the axes of the input.
+
+    Of two axes up to 4, otherwise it does not read the image, and 3.  A signal may have any number, and by default 1.
+    """
+    first = _first_convolution(module)
+    rank = 2 if size is None else len(size)
+    known = first is not None and len(first.kernel_size) == rank and (rank != 2 or first.in_channels <= 4)
+    if known:
+        assert first is not None
+        return first.in_channels
+    return 3 if rank == 2 else 1
 
 
 # ---- modules
@@ -224,7 +243,9 @@ def _of_efficientnet_lite(module: nn.Module) -> Carried | None:
     if not type(module).__module__.startswith("efficientnet_lite_pytorch"):
         return None
     size = getattr(getattr(module, "_global_params", None), "image_size", None)
-    sizes = {efficientnet_lite.preprocessing(name).input_size: name for name in efficientnet_lite.NAMES}
+    sizes: dict[object, str] = {
+        efficientnet_lite.preprocessing(name).input_size: name for name in efficientnet_lite.NAMES
+    }
     name = sizes.get(tuple(size) if isinstance(size, list | tuple) else (size, size))
     said = efficientnet_lite.preprocessing(name or efficientnet_lite.NAMES[0])
     colours = Part({"mean": said.mean[:1], "std": said.std[:1]}, "of the bundled weights")

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from kdb.errors import ModelError
+from kdb.geometry import Size
 from kdb.images.preprocessing import Preprocessing
 from kdb.models.model import Model
 from kdb.models.torchvision_compat import import_torchvision
@@ -68,7 +69,7 @@ def load(name: str, wanted: Preprocessing | None = None) -> Model:
     return Model(name, module, wanted, imagenet["categories"], "softmax", "IMAGENET1K")
 
 
-def untrained(name: str, size: tuple[int, int], classes: int = 1000) -> nn.Module:
+def untrained(name: str, size: Size, classes: int = 1000) -> nn.Module:
     """The architecture of ``name`` for an input of ``size`` (height, width); raises ModelError without its package."""
     network = _imported(name, "efficientnet_lite_pytorch").EfficientNet
     # its convolutions pad for one input size, fixed when they are built

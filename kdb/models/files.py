@@ -21,6 +21,7 @@ from torch import nn
 from kdb.errors import BindError, ModelError, looked_in, reason
 from kdb.frontends import exported
 from kdb.frontends.check import first_line
+from kdb.geometry import Size
 from kdb.models import architectures, carried, onnx_module, pickles, zoo
 from kdb.models.model import Model
 
@@ -148,7 +149,7 @@ def _state_model(name: str, path: str, loaded: object, options: Mapping[str, Any
         raise BindError(f"'{path}' has only weights; name their network: arch = 'resnet18', or any of kdb's models")
     if not isinstance(arch, str):
         raise BindError(f"arch = {arch!r} is not a name")
-    size = zoo.input_size(keywords) or architectures.input_size(arch)
+    size = zoo.picture_size(keywords) or architectures.input_size(arch)
     if classes is None:
         classes = _outputs(arch, size, state)
     elif isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
@@ -202,7 +203,7 @@ def _is_optimizer(value: object) -> bool:
     return isinstance(value, Mapping) and {"state", "param_groups"} <= value.keys()
 
 
-def _outputs(arch: str, size: tuple[int, int], state: State) -> int:
+def _outputs(arch: str, size: Size, state: State) -> int:
     """The number of outputs K of the last layer of ``arch``, from its bias [K] or weight [K, ...] in ``state``."""
     usual = 1000
     with torch.device("meta"):

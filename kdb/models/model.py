@@ -7,21 +7,27 @@ from __future__ import annotations
 
 import operator
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from kdb.errors import BindError, ModelError
-from kdb.images.preprocessing import Preprocessing
+from kdb.images.preprocessing import Preprocessing, choice
 
 if TYPE_CHECKING:
     from torch import nn
 
 ACTIVATIONS = ("softmax", "sigmoid", "none")
+LAYOUTS = {
+    1: ("NCL", "NLC"),
+    2: ("NCHW", "NHWC"),
+    3: ("NCDHW", "NDHWC", "NCTHW", "NTHWC", "NTCHW"),
+}
+"""Of a module's input, by the number of its axes; the first is the one by default."""
 
 
 class Model:
-    """A classifier: ``module`` maps float32 [N, C, H, W] to logits [N, K].
+    """A classifier: ``module`` maps float32 [N, C, *size] to logits [N, K].
 
     The module may be shared with the caller: kdb runs it in eval mode and leaves it as it was.  Models are compared by
     identity.
@@ -29,9 +35,9 @@ class Model:
     ``activation`` turns logits into probabilities; by default it is the one that the module ends with, otherwise
     softmax, or sigmoid if K is 1.  ``weights_note`` is the origin of the weights ('IMAGENET1K_V1', 'random',
     'registered', ...).  ``recipe`` identifies the code that built the module, with versions and options, so that its
-    trace can be cached; it is None for modules of the user.  ``adapter`` makes of a module with another layout one
-    that takes [N, C, H, W].  ``remark`` is appended to the error if the module cannot be traced.  ``facts`` say in
-    words whose each part of the preprocessing is, and ``notes`` what is assumed of it: every heat map has these.
+    trace can be cached; it is None for modules of the user.  ``layout`` is that of the module's own input, one of
+    ``LAYOUTS``.  ``remark`` is appended to the error if the module cannot be traced.  ``facts`` say in words whose each
+    part of the preprocessing is, and ``notes`` what is assumed of it: every heat map has these.
 
     ``shared`` says whether code outside kdb may hold the module, and change it between two queries; whoever built the
     module and never hands it out sets it to False.  ``trace`` belongs to the catalog.
@@ -46,7 +52,7 @@ class Model:
         activation: str | None = None,
         weights_note: str = "registered",
         recipe: str | None = None,
-        adapter: Callable[[nn.Module], nn.Module] | None = None,
+        layout: object = None,
     ) -> None:
         self.name = name
         self.preprocessing = preprocessing
@@ -60,7 +66,8 @@ class Model:
         self.shared = True
         self.trace: tuple[str, Any] | None = None
         self._held: nn.Module | weakref.ref[nn.Module] = module
-        self._adapter = adapter
+        self.layout = LAYOUTS[self.axes][0] if layout is None else choice("layout", layout, LAYOUTS[self.axes])
+        """Of the module's own input."""
         self._fingerprint: str | None = None
         self._digest: tuple[str, str] | None = None
 
@@ -69,9 +76,10 @@ class Model:
 
     @property
     def module(self) -> nn.Module:
-        """The module, adapted to [N, C, H, W]; raises ModelError if it was let go and does not exist any more."""
-        module = self._bare
-        return module if self._adapter is None else self._adapter(module)
+        """The module, adapted to [N, C, *size]; raises ModelError if it was let go and does not exist any more."""
+        from kdb.models.layout import adapted
+
+        return adapted(self._bare, self.layout)
 
     @property
     def _bare(self) -> nn.Module:
@@ -86,20 +94,20 @@ class Model:
 
     def with_preprocessing(self, preprocessing: Preprocessing) -> Model:
         """A model of the same module, labels and activation with another preprocessing."""
-        note, recipe, adapter = self.weights_note, self.recipe, self._adapter
-        other = Model(self.name, self._bare, preprocessing, self.labels, self.activation, note, recipe, adapter)
+        note, recipe, layout = self.weights_note, self.recipe, self.layout
+        other = Model(self.name, self._bare, preprocessing, self.labels, self.activation, note, recipe, layout)
         other.remark, other.shared, other.facts, other.notes = self.remark, self.shared, self.facts, self.notes
         return other
 
     @property
-    def layout(self) -> str:
-        """The layout that the module itself takes: 'NCHW', or another that an adapter makes of it."""
-        return "NCHW" if self._adapter is None else "NHWC"
+    def input_shape(self) -> tuple[int, ...]:
+        """(C, *size) of the module's input."""
+        return self.preprocessing.input_shape
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the module's input."""
-        return self.preprocessing.input_shape
+    def axes(self) -> int:
+        """The number of axes of the module's input, batch and channels apart."""
+        return len(self.preprocessing.input_size)
 
     def fingerprint(self) -> str:
         """The :func:`kdb.models.fingerprint.fingerprint` of the module as it is now."""

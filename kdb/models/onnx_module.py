@@ -18,8 +18,10 @@ import torch
 from torch import nn
 
 from kdb.errors import ModelError
+from kdb.geometry import Size
 from kdb.images.preprocessing import choice
-from kdb.models.model import ACTIVATIONS, Model
+from kdb.models.layout import with_channels_at
+from kdb.models.model import ACTIVATIONS, LAYOUTS, Model
 from kdb.models.onnx import file
 from kdb.models.onnx.budget import Budget
 from kdb.models.onnx.graph import Array, Graph, Names, as_tensor, bounded
@@ -33,15 +35,15 @@ _CHANNELS = (1, 2, 3, 4)
 
 @dataclass(frozen=True)
 class LoadedOnnx:
-    """A loaded file: ``module`` maps float32 [N, C, H, W] to logits [N, K], whatever the layout of the file.
+    """A loaded file: ``module`` maps float32 [N, C, *size] to logits [N, K], whatever the layout of the file.
 
-    ``input_size`` is (H, W), or None if it is dynamic.  ``activation`` is the final activation that is not part of the
-    module, or None.  ``remark``, for errors of tracing, says how to export a file with a fixed batch size for any.
-    ``classes`` is K, or None where the file does not say it.
+    ``input_size`` is that of the file, or None if it is dynamic.  ``activation`` is the final activation that is not
+    part of the module, or None.  ``remark``, for errors of tracing, says how to export a file with a fixed batch size
+    for any.  ``classes`` is K, or None where the file does not say it.
     """
 
     module: nn.Module
-    input_size: tuple[int, int] | None
+    input_size: Size | None
     n_channels: int
     activation: str | None
     remark: str = ""
@@ -51,27 +53,27 @@ class LoadedOnnx:
 def load(path: str | Path, layout: str | None = None, *, as_is: bool = False) -> LoadedOnnx:
     """The model in the ONNX file at ``path``.
 
-    ``layout`` is that of the file's input, 'NCHW' or 'NHWC'; by default it is inferred from the input's shape.  With
+    ``layout`` is that of the file's input, as in 'NHWC'; by default it is inferred from the input's shape.  With
     ``as_is`` a final activation stays part of the module, whose outputs are then the file's.
 
     Raises ModelError for a file that is damaged, has other inputs than one image, or uses what kdb does not support,
     and BindError for another layout.
     """
     path = Path(path)
-    if layout is not None:
-        layout = choice("layout", layout, ("NCHW", "NHWC"))
     try:
         graph, activation = file.read(path), None
         classes = _classes(graph)
         if not as_is:
             graph, activation = without_activation(graph)
-        channels_last = _is_channels_last(graph) if layout is None else layout == "NHWC"
-        n_channels = _channels(graph, channels_last)
-        module = OnnxModule(plan(graph), channels_last, path.read_bytes() + (b"as is" if as_is else b""))
+        layouts = LAYOUTS[len(graph.image_shape) - 2]
+        place = (_layout(graph) if layout is None else choice("layout", layout, layouts)).index("C")
+        n_channels = _channels(graph, place)
+        module = OnnxModule(plan(graph), place, path.read_bytes() + (b"as is" if as_is else b""))
     except ModelError as error:
         raise ModelError(f"'{path}': {error}") from error.__cause__
-    height, width = graph.image_shape[1:3] if channels_last else graph.image_shape[2:]
-    size = None if height is None or width is None else (height, width)
+    sides = [n for axis, n in enumerate(graph.image_shape) if axis not in (0, place)]
+    known = tuple(n for n in sides if n is not None)
+    size = known if len(known) == len(sides) else None
     return LoadedOnnx(module.eval(), size, n_channels, activation, _remark(path, graph), classes)
 
 
@@ -109,17 +111,17 @@ class Step(nn.Module):
 
 
 class OnnxModule(nn.Module):
-    """The graph of a file as a module from float32 [N, C, H, W] to logits [N, K].
+    """The graph of a file as a module from float32 [N, C, *size] to logits [N, K]; its input has C at the ``place``.
 
     Constants are buffers, except those that determine shapes.  A buffer with the SHA-256 of ``content``, the file and
     how it was read, distinguishes the models of files with equal weights.  ``metadata`` is what the file says of
     images.
     """
 
-    def __init__(self, plan: Plan, channels_last: bool, content: bytes) -> None:
+    def __init__(self, plan: Plan, place: int, content: bytes) -> None:
         super().__init__()
         self._calls, self._image, self._result = plan.calls, plan.graph.image, plan.graph.result
-        self._channels_last = channels_last
+        self._place = place
         self.metadata: dict[str, str] = dict(plan.graph.metadata)
         self._buffers_of: dict[str, str] = {}
         name_of = Names(partial(hasattr, self))
@@ -139,9 +141,9 @@ class OnnxModule(nn.Module):
         self._last_readers = _last_readers(plan)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits [N, K] of images ``x``, float32 [N, C, H, W]."""
+        """Logits [N, K] of images ``x``, float32 [N, C, *size]."""
         tensors: dict[str, Any] = {name: getattr(self, buffer) for name, buffer in self._buffers_of.items()}
-        tensors[self._image] = x.permute(0, 2, 3, 1) if self._channels_last else x
+        tensors[self._image] = with_channels_at(self._place, x)
         arrays: dict[str, Array] = dict(self._arrays)
         # while it is traced nothing is computed
         budget: Any = Budget.of_images(x) if type(x) is torch.Tensor else nullcontext()
@@ -207,19 +209,23 @@ def _classes(graph: Graph) -> int | None:
     return others[0] if len(others) == 1 else None if others else 1
 
 
-def _is_channels_last(graph: Graph) -> bool:
-    _, first, _, last = graph.image_shape
+def _layout(graph: Graph) -> str:
+    """The layout of the input, by its shape: channels are few, and second where nothing speaks against it."""
+    usual, channels_last = LAYOUTS[len(graph.image_shape) - 2][:2]
+    first, last = graph.image_shape[1], graph.image_shape[-1]
     if first in _CHANNELS or (first is None and last not in _CHANNELS):
-        return False
+        return usual
     if last in _CHANNELS:
-        return True
-    raise ModelError(
-        f"which axis of its input, {_text(graph)}, counts channels is not clear; give layout = 'NCHW' or 'NHWC'"
-    )
+        return channels_last
+    if len(graph.image_shape) == 4:
+        raise ModelError(
+            f"which axis of its input, {_text(graph)}, counts channels is not clear; give layout = 'NCHW' or 'NHWC'"
+        )
+    return usual  # the leads of a signal may be many
 
 
-def _channels(graph: Graph, channels_last: bool) -> int:
-    n = graph.image_shape[3 if channels_last else 1]
+def _channels(graph: Graph, place: int) -> int:
+    n = graph.image_shape[place]
     if n is None:
         convolution = next((node for node in graph.nodes if node.op == "Conv"), None)
         weight = graph.constants.get(convolution.inputs[1]) if convolution is not None else None

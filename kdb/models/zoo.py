@@ -28,28 +28,18 @@ import torch
 from torch import nn
 
 from kdb.errors import BindError, ModelError, UnknownName, did_you_mean, looked_in, reason
-from kdb.images.preprocessing import Preprocessing, as_size, choice
+from kdb.geometry import Size, spelled
+from kdb.images.preprocessing import SIZES, Preprocessing, as_size, choice
 from kdb.models import carried, efficientnet_lite
 from kdb.models.model import ACTIVATIONS, Model, check_finite
 from kdb.models.torchvision_compat import import_torchvision
 
 RESOLVE_OPTIONS = ("weights", "input", "input_size", "resize")
-_PREPROCESSING_KEYWORDS = ("mean", "std", "scale", "channels", "n_channels", "resize", "transforms")
+_PREPROCESSING_KEYWORDS = (
+    *("mean", "std", "scale", "channels", "n_channels", "resize", "transforms", "axes", "window", "orientation"),
+)
 MODEL_KEYWORDS = ("input", "input_size", *_PREPROCESSING_KEYWORDS, "layout", "activation", "labels")
 _REACH_SECONDS = 10.0
-
-
-class ChannelsLast(nn.Module):
-    """Adapts a module that takes [N, H, W, C] to inputs [N, C, H, W]."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The wrapped module's output for x, float32 [N, C, H, W]."""
-        logits: torch.Tensor = self.module(x.permute(0, 2, 3, 1))
-        return logits
 
 
 def known_names() -> tuple[str, ...]:
@@ -108,14 +98,16 @@ def recipe_of(name: str, options: Mapping[str, object]) -> str | None:
 
 
 def make_model(name: str, module: object, /, **keywords: object) -> Model:
-    """A model of any ``nn.Module`` that maps [N, C, H, W] to logits [N, K].
+    """A model of any ``nn.Module`` that maps [N, C, *size] to logits [N, K], of one to three axes.
 
-    Keywords: ``input`` (alias ``input_size``), ``mean``, ``std``, ``resize`` ('bilinear', 'stretch' or 'crop'), or
-    ``transforms`` for all of these: those of torchvision's weights, or a Compose; by default what the module carries
-    (:mod:`kdb.models.carried`), or else mean 0 and std 1, while ``input`` is then required; ``scale`` (of each image:
-    255 for integers, 1 for floats), ``layout`` ('NCHW' or 'NHWC'), ``channels`` ('RGB' or 'BGR'), ``n_channels``
-    (default that of the module's first convolution, up to 4), ``activation`` ('softmax', 'sigmoid' or 'none'),
-    ``labels`` (a sequence, a dict of indices, or a file with one per line or JSON of either).
+    Keywords: ``input`` (alias ``input_size``; one number is for all axes), ``mean``, ``std``, ``resize`` ('bilinear',
+    'stretch' or 'crop'), or ``transforms`` for all of these: those of torchvision's weights, or a Compose; by default
+    what the module carries (:mod:`kdb.models.carried`), or else mean 0 and std 1, while ``input`` is then required;
+    ``scale`` (of each image: 255 for integers, 1 for floats), ``layout`` (where the module takes the channels, as in
+    'NHWC' or 'NTCHW'), ``channels`` ('RGB' or 'BGR'), ``n_channels`` (default that of the module's first convolution,
+    of two axes up to 4), ``axes`` (a letter for each; by default as many as that convolution has), ``window`` and
+    ``orientation`` as of :class:`~kdb.images.preprocessing.Preprocessing`, ``activation`` ('softmax', 'sigmoid' or
+    'none'), ``labels`` (a sequence, a dict of indices, or a file with one per line or JSON of either).
 
     The model's ``facts`` say whose each part of the preprocessing is, its ``notes`` what is assumed.
 
@@ -127,20 +119,19 @@ def make_model(name: str, module: object, /, **keywords: object) -> Model:
     if isinstance(module, torch.jit.ScriptModule):
         raise ModelError("a scripted module cannot be traced; give the module that it was compiled from")
     refuse_unknown(f"model '{name}'", keywords, MODEL_KEYWORDS)
-    size = input_size(keywords)
+    size = input_size(keywords, _axes(module, keywords))
     check_finite(module)  # before its layers are looked at: those that are not initialised have no channels yet
     given = {key: keywords[key] for key in _PREPROCESSING_KEYWORDS if key in keywords}
     described = carried.described(name, module, size, given)
     activation = keywords.get("activation")
     labels = keywords.get("labels")
-    layout = choice("layout", keywords.get("layout", "NCHW"), ("NCHW", "NHWC"))
     model = Model(
         name,
         module,
         described.preprocessing,
         None if labels is None else _labels(labels),
         None if activation is None else choice("activation", activation, ACTIVATIONS),
-        adapter=ChannelsLast if layout == "NHWC" else None,
+        layout=keywords.get("layout"),
     )
     model.facts, model.notes = described.facts, described.notes
     return model
@@ -154,12 +145,28 @@ def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> Non
             raise BindError(f"{what} has no option '{key}'{hint}")
 
 
-def input_size(options: Mapping[str, object]) -> tuple[int, int] | None:
-    """The option ``input``, or ``input_size``, as (height, width); None if neither is given."""
+def input_size(options: Mapping[str, object], axes: int | None) -> Size | None:
+    """The option ``input``, or ``input_size``, one number for all ``axes``; None if neither is given."""
     if "input" in options and "input_size" in options:
         raise BindError("input and input_size are the same option; give one of them")
     value = options.get("input", options.get("input_size"))
-    return None if value is None else as_size("input", value)
+    return None if value is None else as_size("input", value, axes)
+
+
+def picture_size(options: Mapping[str, object]) -> tuple[int, int] | None:
+    """The same of models that take images of two axes alone."""
+    size = input_size(options, 2)
+    return None if size is None else (size[0], size[1])
+
+
+def _axes(module: nn.Module, options: Mapping[str, object]) -> int | None:
+    """The axes of a model's input, where its option ``axes`` or its first convolution says them."""
+    names = options.get("axes")
+    if isinstance(names, str) and 1 <= len(names) <= len(SIZES):
+        return len(names)
+    known = carried.axes(module)
+    one = isinstance(options.get("input", options.get("input_size")), int)
+    return 2 if known is None and one else known
 
 
 def unwrapped(module: object) -> object:
@@ -199,7 +206,7 @@ def _by_index(named: Mapping[Any, Any]) -> list[Any]:
 
 def _adapted(preprocessing: Preprocessing, options: Mapping[str, object]) -> Preprocessing:
     """The preprocessing with the options ``input`` and ``resize``; the crop's margin is scaled with the input."""
-    size = input_size(options) or preprocessing.input_size
+    size = picture_size(options) or preprocessing.input_size
     margin = preprocessing.resize_size
     if margin is not None:
         margin = carried.scaled_margin(margin, preprocessing.input_size, size)
@@ -261,7 +268,7 @@ def _fetched(name: str, weights: Any) -> nn.Module:
         ) from error
 
 
-def _random(name: str, build: Callable[[], nn.Module], size: tuple[int, int]) -> nn.Module:
+def _random(name: str, build: Callable[[], nn.Module], size: Size) -> nn.Module:
     """An untrained module with seeded weights, whose batch norms have statistics of four images of smooth noise.
 
     Without these, activations shrink from layer to layer, until the response to the image is below the rounding of the
@@ -279,7 +286,7 @@ def _random(name: str, build: Callable[[], nn.Module], size: tuple[int, int]) ->
         with torch.no_grad():
             module(images if norms else images[:1])
     except Exception as error:  # a module may raise anything
-        raise ModelError(f"'{name}' cannot run on an input of {size[0]} x {size[1]} pixels: {error}") from error
+        raise ModelError(f"'{name}' cannot run on an input of {spelled(size)} pixels: {error}") from error
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     return module.eval()

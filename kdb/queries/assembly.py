@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from kdb.execution.engine import Planned
 from kdb.execution.measured import Measured
 from kdb.execution.verification import Checked
-from kdb.language import syntax
 from kdb.planner import calibration
 from kdb.planner.plan import PhysicalPlan
 from kdb.queries.bind import ImageQuery
@@ -54,7 +53,7 @@ def heat_map(
     score: Score = kind
 
     def on_grid(values: NDArray[np.floating]) -> NDArray[np.float32]:
-        """[classes, n] of the selected positions -> [classes, rows, cols], without the first axis for one class."""
+        """[classes, n] of the selected positions -> [classes, *grid], without the first axis for one class."""
         laid = _on_grid(values, selection)
         return laid if several else laid[0]
 
@@ -69,12 +68,14 @@ def heat_map(
         class_index=scorer.classes if several else scorer.classes[0],
         label=labels if several else labels[0],
         score=score,
-        patch=(query.patch.height, query.patch.width),
-        stride=None if isinstance(query.region, syntax.At) else query.stride or syntax.DEFAULT_STRIDE,
+        patch=bound.patch,
+        stride=bound.stride,
         image=prepared.image,
         source=image_query.name,
         source_box=prepared.source_box,
         source_size=prepared.source_size,
+        axes=prepared.axes,
+        space=prepared.space,
         query=str(replace(query, into=None)),
         model=model.name,
         model_identity=bound.traced.identity,

@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain
 
-from kdb.execution.stages import Occlusion
+from kdb.execution.occlusion import Occlusion, Replacement
 from kdb.geometry import Size
+from kdb.images.image import Origin, Pixels, SourceImage
 from kdb.images.preprocessing import Prepared
-from kdb.images.reading import Origin, Pixels, SourceImage
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models.catalog import Catalog, TracedModel
 from kdb.planner.permissions import Permissions
 from kdb.queries import clauses
 from kdb.queries.fill import Cover, check_fill, check_units, cover, far_off, is_uniform
-from kdb.queries.positions import Selection, select
+from kdb.queries.positions import Place, Selection, select
 from kdb.system.threads import checkpoint
 
 Tuned = tuple[float, str]
@@ -29,7 +29,7 @@ Tuned = tuple[float, str]
 class BoundQuery:
     """An OCCLUDE query with its model traced, its positions selected and its threshold known; no image yet.
 
-    query       as written, but THRESHOLD AUTO is replaced by the tuned threshold
+    query       as written, but canonical for the model's axes, and THRESHOLD AUTO replaced by the tuned threshold
     retrace     traces the model as it is now, whatever is known of it
     tuned       where a tuned threshold comes from, in words; empty for others
     seconds     the time that binding took, most of which is to load and trace the model
@@ -45,8 +45,20 @@ class BoundQuery:
 
     @property
     def patch(self) -> Size:
-        """The patch's extent in pixels."""
-        return _extent(self.query)
+        """The patch's extent in cells."""
+        return self.query.patch.extent
+
+    @property
+    def size(self) -> Size:
+        """The size of the model's input."""
+        return self.traced.model.input_shape[1:]
+
+    @property
+    def stride(self) -> Size | None:
+        """Cells between neighbouring positions, along each axis; None after AT."""
+        if isinstance(self.query.region, syntax.At):
+            return None
+        return clauses.by_axis("STRIDE", self.query.stride or syntax.DEFAULT_STRIDE, self.size)
 
     @property
     def uniform(self) -> bool:
@@ -75,7 +87,18 @@ class BoundQuery:
         Raises BindError where it has other channels than the model takes, or the fill is not in its units.
         """
         check_units(self.query.patch.fill, image.floats, self.arguments)
-        return ImageQuery(self, self.traced.model.preprocessing.prepare(image), name, image.origin)
+        return self.on_prepared(self.traced.model.preprocessing.prepare(image), name, image.origin)
+
+    def on_prepared(self, prepared: Prepared, name: str | None, origin: Origin | None = None) -> ImageQuery:
+        """This query on an image that is on the model's grid, whose positions are those of a region in its source.
+
+        Raises BindError where the region has none.
+        """
+        region, bound, axes = self.query.region, self, len(self.size)
+        if isinstance(region, syntax.Box | syntax.Mask) and region.in_source:
+            place = Place(prepared.source_box[:axes], prepared.source_box[axes:], prepared.source_size)
+            bound = replace(self, selection=select(self.query, self.size, self.arguments, place))
+        return ImageQuery(bound, prepared, name, origin)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +125,7 @@ class ImageQuery:
         return _once(self.bound.traced.model.notes, self.prepared.notes, self.bound.selection.notes, fill)
 
     def input(self) -> Pixels:
-        """The network's input, float32 [H, W, C]."""
+        """The network's input, float32 [*size, C]."""
         return self._normalised(self.prepared.pixels)
 
     def _normalised(self, pixels: Pixels) -> Pixels:
@@ -110,7 +133,7 @@ class ImageQuery:
 
     def occlusion(self) -> Occlusion:
         """What is laid over the image, in the units of the network's input."""
-        return Occlusion(self._normalised(self.cover.of_size(self.bound.patch)), self.cover.aligned)
+        return Replacement(self._normalised(self.cover.of_size(self.bound.patch)), self.cover.aligned)
 
 
 def bind(
@@ -129,8 +152,9 @@ def bind(
     start = time.perf_counter()
     clauses.check(query)
     model = catalog.find(query.model, arguments)
+    query = clauses.on_axes(query, model.input_shape[1:])
     selection = select(query, model.input_shape[1:], arguments)
-    check_fill(query.patch.fill, _extent(query), model.preprocessing.image_channels, arguments)
+    check_fill(query.patch.fill, query.patch.extent, model.preprocessing.image_channels, arguments)
     checkpoint()
     traced, origin = catalog.traced(model), ""
     checkpoint()
@@ -144,7 +168,3 @@ def bind(
 
 def _once(*notes: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(chain.from_iterable(notes)))
-
-
-def _extent(query: syntax.Occlude) -> Size:
-    return query.patch.height, query.patch.width

@@ -1,10 +1,14 @@
-"""What a query's text alone decides: whether its clauses contradict one another or are out of range."""
+"""What a query's text alone decides, and the number of axes: whether its clauses contradict one another, are out of
+range or have other axes than the model."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
 from kdb.errors import ClauseError
+from kdb.geometry import Size, spelled
 from kdb.language import syntax
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -39,8 +43,40 @@ def approximations(query: syntax.Occlude) -> list[str]:
     return [name for name, clause in clauses.items() if clause is not None]
 
 
+def on_axes(query: syntax.Occlude, size: Size) -> syntax.Occlude:
+    """The query as it is canonical for an input of ``size``: its patch with a number for each axis, its stride with one
+    number where that is every axis'.
+
+    Raises ClauseError for a patch, stride or box of other axes.
+    """
+    patch = replace(query.patch, extent=by_axis("patch", query.patch.extent, size))
+    stride = None if query.stride is None else by_axis("STRIDE", query.stride, size)
+    if stride is not None and len(set(stride)) == 1:
+        stride = stride[:1]
+    if isinstance(query.region, syntax.Box) and len(query.region.start) != len(size):
+        given = 2 * len(query.region.start)
+        raise ClauseError(
+            f"the box of {{WITHIN}} takes {2 * len(size)} numbers, a start and an extent for each axis of the input of "
+            f"{spelled(size)}; got {given}"
+        )
+    return replace(query, patch=patch, stride=stride)
+
+
+def by_axis(clause: str, numbers: tuple[int, ...], size: Size) -> Size:
+    """The ``numbers`` of a clause along each axis of an input of ``size``; one number is every axis'.
+
+    Raises ClauseError for another number of them.
+    """
+    if len(numbers) == 1:
+        return numbers * len(size)
+    if len(numbers) != len(size):
+        axes = f"{len(size)} numbers, one for each axis" if len(size) > 1 else "one number, for the one axis"
+        raise ClauseError(f"{{{clause}}} takes {axes} of the input of {spelled(size)}; got {len(numbers)}")
+    return numbers
+
+
 def _check_ranges(query: syntax.Occlude) -> None:
-    sizes = [("patch", size) for size in (query.patch.height, query.patch.width)]
+    sizes = [("patch", size) for size in query.patch.extent]
     sizes += [("STRIDE", step) for step in query.stride or ()]
     if isinstance(query.classes, syntax.TopClasses):
         sizes.append(("TOP", query.classes.k))

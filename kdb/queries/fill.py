@@ -28,10 +28,8 @@ def check_fill(fill: syntax.Fill, patch: Size, channels: int, arguments: Argumen
     known = value.dtype == np.uint8 or value.dtype.kind == "f"
     if not known or value.shape not in (tuple(patch), (*patch, channels)):
         raise ClauseError(
-            "{FILL} takes a uint8 array [{patch[0]}, {patch[1]}, {channels}], the patch's size (for images of "
-            "floats one of floats); got {given}",
-            patch=patch,
-            channels=channels,
+            "{FILL} takes a uint8 array {shape}, the patch's size (for images of floats one of floats); got {given}",
+            shape=[*patch, channels],
             given=f"{value.dtype} {list(value.shape)}",
         )
     if not np.isfinite(value).all():
@@ -70,31 +68,31 @@ def is_uniform(fill: syntax.Fill) -> bool:
 class Cover:
     """What covers an image under the patch: ``pixels`` float32, not normalised.
 
-    They are [1, 1, C] of one colour, [h, w, C] of a patch of pixels of its own, or where they are ``aligned`` with the
-    image [H, W, C]: an image that shows through the patch.
+    They are [1, .., C] of one colour, [*patch, C] of a patch of pixels of its own, or where they are ``aligned`` with
+    the image [*size, C]: an image that shows through the patch.
     """
 
     pixels: FloatArray
     aligned: bool = False
 
     def of_size(self, patch: Size) -> FloatArray:
-        """The whole patch, float32 [h, w, C]; the image, where that shows through."""
-        return self.pixels if self.aligned else np.broadcast_to(self.pixels, (*patch, self.pixels.shape[2]))
+        """The whole patch, float32 [*patch, C]; the image, where that shows through."""
+        return self.pixels if self.aligned else np.broadcast_to(self.pixels, (*patch, self.pixels.shape[-1]))
 
 
 def cover(fill: syntax.Fill, image: FloatArray, arguments: Arguments) -> Cover:
-    """What covers ``image``, float32 [H, W, C], not normalised."""
-    channels = image.shape[2]
+    """What covers ``image``, float32 [*size, C], not normalised."""
+    *size, channels = image.shape
+    axes = len(size)
     if fill.kind == "blur":
-        sigma = fill.args[0]
-        blurred = ndimage.gaussian_filter(image, (sigma, sigma, 0), mode="nearest")
-        return Cover(np.asarray(blurred, np.float32), aligned=True)
+        sigmas = (fill.args[0],) * axes + (0,)
+        return Cover(np.asarray(ndimage.gaussian_filter(image, sigmas, mode="nearest"), np.float32), aligned=True)
     if fill.parameter is not None:
         value = np.asarray(arguments[fill.parameter], np.float32)
-        colours = value if value.ndim == 3 else value[:, :, None]
-        return Cover(np.broadcast_to(colours, (*value.shape[:2], channels)))
+        colours = value if value.ndim > axes else value[..., None]
+        return Cover(np.broadcast_to(colours, (*value.shape[:axes], channels)))
     if fill.kind == "mean":
-        colours = image.mean(axis=(0, 1), dtype=np.float64)
+        colours = image.mean(axis=tuple(range(axes)), dtype=np.float64)
     else:
         colours = np.asarray(fill.args or GRAYS[fill.kind])  # a number, or one a channel
-    return Cover(np.broadcast_to(np.asarray(colours, np.float32), (1, 1, channels)))
+    return Cover(np.broadcast_to(np.asarray(colours, np.float32), (*[1] * axes, channels)))

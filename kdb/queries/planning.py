@@ -40,7 +40,8 @@ def strategy_for(engine: Engine, bound: BoundQuery, anytime: bool = False) -> St
         return full.seconds / low.seconds
 
     shape, cells = bound.selection.grid.shape[:-1], len(bound.selection.cells)
-    return strategy_of(bound.query, shape, cells, engine.settings["seed"], anytime, gain)
+    stride = bound.stride or syntax.DEFAULT_STRIDE
+    return strategy_of(bound.query, shape, stride, cells, engine.settings["seed"], anytime, gain)
 
 
 def plan_round(engine: Engine, bound: BoundQuery, positions: IntArray, low: bool) -> Planned:

@@ -8,19 +8,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kdb.geometry import Size
+
 WINDOW = 7
-"""Side of SSIM's window in cells; SSIM is undefined for smaller heat maps."""
+"""Length of SSIM's window in cells; SSIM is undefined for heat maps without an axis of this length."""
 
 
-def ssim(values: NDArray[Any], exact: NDArray[Any], axes: int = 2) -> float:
-    """SSIM of raw scores of cells along so many ``axes``, with or without a leading class axis.
+def windows(shape: Size) -> Size:
+    """The extent of SSIM's window along each axis of a map with ``shape`` cells.
 
-    The exact map's range is the data range.
+    It is WINDOW; along an axis that is shorter, 1: SSIM is then the mean of that of the slices across that axis, as it
+    is for the frames of a video.
+    """
+    return tuple(WINDOW if length >= WINDOW else 1 for length in shape)
 
-    For several classes, the lowest over them.  Raises ValueError for maps smaller than WINDOW.
+
+def ssim(values: NDArray[Any], exact: NDArray[Any], axes: int) -> float:
+    """SSIM of raw scores [*cells] or [classes, *cells] with 1 to 3 ``axes`` of cells.
+
+    The data range is the exact map's.  For several classes, the lowest over them.  Raises ValueError where every axis
+    is shorter than WINDOW.
     """
     pairs = zip(_by_class(values, axes), _by_class(exact, axes), strict=True)
-    return min(_structural_similarity(found, true, float(np.ptp(true)) or 1.0) for found, true in pairs)
+    return min(_structural_similarity(found, true, float(np.ptp(true)) or 1.0, channel_axis=0) for found, true in pairs)
 
 
 def image_ssim(found: NDArray[np.uint8], exact: NDArray[np.uint8]) -> float:
@@ -32,8 +42,15 @@ def image_ssim(found: NDArray[np.uint8], exact: NDArray[np.uint8]) -> float:
 
 
 def _by_class(values: NDArray[Any], axes: int) -> NDArray[np.float64]:
-    """The scores as float64 [classes, *cells]; a map without a class axis gets one of length 1."""
-    return np.asarray(values, np.float64).reshape(-1, *values.shape[-axes:])
+    """The scores as float64 [classes, slices, *cells]: the axes of cells that are shorter than WINDOW make slices.
+
+    A map without a class axis gets one of length 1.
+    """
+    shape = values.shape[-axes:]
+    short = [-axes + axis for axis, width in enumerate(windows(shape)) if width == 1]
+    long = [length for length in shape if length >= WINDOW]
+    maps = np.asarray(values, np.float64).reshape(-1, *shape)
+    return np.moveaxis(maps, short, range(1, 1 + len(short))).reshape(len(maps), -1, *long)
 
 
 def _structural_similarity(found: NDArray[Any], exact: NDArray[Any], data_range: float, **options: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from kdb.geometry import Size
 from kdb.language import syntax
 from kdb.results.similarity import WINDOW
 from kdb.sampling.drill_down import DrillDown, coarse_steps
@@ -24,7 +25,8 @@ MIN_GAIN = 1.2
 
 def strategy_of(
     query: syntax.Occlude,
-    shape: tuple[int, ...],
+    shape: Size,
+    stride: Size,
     cells: int,
     seed: int,
     anytime: bool = False,
@@ -37,7 +39,8 @@ def strategy_of(
 
     Args:
         query: its approximation clauses choose the strategy; they have been checked.
-        shape: of the grid of positions: (rows, columns), or (n,) after AT.
+        shape: of the grid of positions, along each of 1 to 3 axes; (n,) after AT.
+        stride: of the grid along each axis, in pixels.
         cells: the number of positions.
         seed: of all random choices.
         anytime: sample progressively even if the query permits no approximation, until all cells are evaluated.
@@ -48,18 +51,18 @@ def strategy_of(
     """
     fully_exact = query.approximate is not None and query.threshold is None and query.precision == "fp32"
     everything = Everything(cells, fully_exact)
-    if query.region is not None or len(shape) != 2 or min(shape) < WINDOW:
+    if query.region is not None or max(shape) < WINDOW:
         return everything
-    rows, columns = shape
     important = 1 if query.score.endswith("drop") else -1
     if query.drill_down is not None:
-        steps = coarse_steps(query.drill_down, query.stride or syntax.DEFAULT_STRIDE)
-        return DrillDown(rows, columns, steps, query.drill_down.ratio, important)
+        steps = coarse_steps(query.drill_down, stride)
+        return DrillDown(shape, steps, query.drill_down.ratio, important)
     goal = _goal(query, cells) or (Goal() if anytime else None)
     if goal is None:
         return everything
     sampled = MultiFidelity if query.approximate is not None and gain() >= MIN_GAIN else Progressive
-    return sampled(rows, columns, goal, important, seed)
+    # Along an axis of one cell there is nothing to interpolate.
+    return sampled(tuple(length for length in shape if length > 1), goal, important, seed)
 
 
 def _goal(query: syntax.Occlude, cells: int) -> Goal | None:

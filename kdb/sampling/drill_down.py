@@ -10,20 +10,21 @@ import math
 import numpy as np
 
 from kdb.errors import BindError
-from kdb.geometry import IntArray, Size
+from kdb.geometry import IntArray, Size, spelled
 from kdb.language import syntax
 from kdb.sampling.strategy import Estimate, Scores
 
 
-def coarse_steps(clause: syntax.DrillDown, stride: tuple[int, int]) -> tuple[int, int]:
-    """The coarse stride S1 divided by the fine stride S2, for y and x.
+def coarse_steps(clause: syntax.DrillDown, stride: Size) -> Size:
+    """The coarse stride S1 divided by the fine stride S2, along each axis.
 
-    Given as COARSE STRIDE, or derived from the target speedup t and the drill-down fraction r by equation 31,
-    ``S1 / S2 = sqrt(t / (1 - r t))``, rounded to an integer of at least 1.
+    Given as COARSE STRIDE, one number for all axes, or derived from the target speedup t and the drill-down fraction r
+    by equation 31, rounded to an integer of at least 1.  With a axes there are ``(S1 / S2)^a`` positions in a region, so
+    that ``S1 / S2 = (t / (1 - r t))^(1 / a)``; the paper has a = 2.
 
     Args:
         clause: the DRILL DOWN clause.
-        stride: the fine stride (y, x), in pixels.
+        stride: the fine stride along each axis, in pixels.
 
     Raises:
         BindError: no coarse stride gives the speedup (equation 32), or COARSE STRIDE is not a multiple of ``stride``.
@@ -36,15 +37,14 @@ def coarse_steps(clause: syntax.DrillDown, stride: tuple[int, int]) -> tuple[int
                 f"DRILL DOWN {clause.ratio:g} is at most {1 / clause.ratio:g} times as fast (equation 32), whatever "
                 f"the coarse stride; SPEEDUP {clause.speedup:g} takes a smaller fraction"
             )
-        steps = (max(round(math.sqrt(clause.speedup / left)), 1),) * 2
-    else:
-        if any(clause.coarse_stride % fine for fine in stride):
-            raise BindError(f"COARSE STRIDE takes a multiple of STRIDE {stride}; not {clause.coarse_stride}")
-        steps = clause.coarse_stride // stride[0], clause.coarse_stride // stride[1]
-    return steps
+        return (max(round((clause.speedup / left) ** (1 / len(stride))), 1),) * len(stride)
+    if any(clause.coarse_stride % fine for fine in stride):
+        written = ", ".join(map(str, stride))
+        raise BindError(f"COARSE STRIDE takes a multiple of STRIDE ({written}); not {clause.coarse_stride}")
+    return tuple(clause.coarse_stride // fine for fine in stride)
 
 
-def check(clause: syntax.DrillDown, stride: tuple[int, int], size: Size) -> None:
+def check(clause: syntax.DrillDown, stride: Size, size: Size) -> None:
     """Raise BindError unless the clause gives a coarse stride smaller than the input of ``size`` pixels (equation 32).
 
     See :func:`coarse_steps` for the arguments.
@@ -53,7 +53,7 @@ def check(clause: syntax.DrillDown, stride: tuple[int, int], size: Size) -> None
     for step, fine, length in zip(steps, stride, size, strict=True):
         if step * fine >= length:
             raise BindError(
-                f"a coarse stride of {step * fine} pixels is as large as the input, {size[0]} x {size[1]} "
+                f"a coarse stride of {step * fine} pixels is as large as the input, {spelled(size)} "
                 "(equation 32); ask for less of a speedup, or for a smaller COARSE STRIDE"
             )
 
@@ -61,13 +61,12 @@ def check(clause: syntax.DrillDown, stride: tuple[int, int], size: Size) -> None
 class DrillDown:
     """The drill-down strategy: evaluate one cell of each region, then all cells of the most important regions.
 
-    A region is a block of ``step`` cells; its upper left cell is its coarse cell.  Cells that are not evaluated take
+    A region is a block of ``step`` cells; the first along each axis is its coarse cell.  Cells that are not evaluated take
     the score of their region's coarse cell.
 
     Args:
-        rows: of the heat map.
-        columns: of the heat map.
-        step: (y, x), the size of a region in cells.
+        shape: of the heat map, cells along each axis.
+        step: the size of a region in cells along each axis.
         ratio: the share of regions that are evaluated in full.
         important: 1 if large scores are important, -1 if small ones are.
     """
@@ -75,14 +74,15 @@ class DrillDown:
     adapts = True
     low_fidelity = False
 
-    def __init__(self, rows: int, columns: int, step: tuple[int, int], ratio: float, important: int) -> None:
-        y, x = np.divmod(np.arange(rows * columns), columns)
-        regions_across = -(-columns // step[1])
-        self._region = y // step[0] * regions_across + x // step[1]
-        self._coarse = np.flatnonzero((y % step[0] == 0) & (x % step[1] == 0))  # in the order of the regions
+    def __init__(self, shape: Size, step: Size, ratio: float, important: int) -> None:
+        cells = np.stack(np.unravel_index(np.arange(math.prod(shape)), shape))
+        steps = np.array(step)[:, None]
+        regions = [-(-length // each) for length, each in zip(shape, step, strict=True)]
+        self._region = np.ravel_multi_index(tuple(cells // steps), regions)
+        self._coarse = np.flatnonzero((cells % steps == 0).all(axis=0))  # in the order of the regions
         self._step, self._ratio, self._important = step, ratio, important
         self._values: Scores | None = None
-        self._evaluated = np.zeros(rows * columns, bool)
+        self._evaluated = np.zeros(cells.shape[1], bool)
         self._rounds = 0
 
     @property
@@ -92,7 +92,7 @@ class DrillDown:
         regions = math.ceil(self._ratio * coarse)
         likely = coarse + regions * (cells / coarse - 1)
         return (
-            f"drill-down, every {self._step[0]} x {self._step[1]} positions first, {coarse} of {cells:,} as below, "
+            f"drill-down, every {spelled(self._step)} positions first, {coarse} of {cells:,} as below, "
             f"then the regions of the {regions} most important: about {likely:,.0f}, {cells / likely:.3g} times fewer"
         )
 

@@ -12,12 +12,13 @@ semivariance, half the mean squared difference between the errors of the two cel
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kdb.geometry import IntArray
+from kdb.geometry import IntArray, Size
 from kdb.results.similarity import WINDOW
 from kdb.sampling.progressive import MIN_SAMPLE_UNCERTAINTY, MIN_SAMPLES, Z_SCORE, Goal, Progressive
 from kdb.sampling.quality import lowest_ssim
@@ -36,14 +37,14 @@ class MultiFidelity:
 
     adapts = True
 
-    def __init__(self, rows: int, columns: int, goal: Goal, important: int, seed: int = 0) -> None:
-        self._shape, self._goal = (rows, columns), goal
-        self._low = Progressive(rows, columns, Goal(None, refine=goal.refine), important, seed)
-        self._exact = Progressive(rows, columns, goal, important, seed)
-        self._pairs = _pairs(self._low, (rows, columns), np.random.default_rng(seed))
+    def __init__(self, shape: Size, goal: Goal, important: int, seed: int = 0) -> None:
+        self._shape, self._goal = shape, goal
+        self._low = Progressive(shape, Goal(None, refine=goal.refine), important, seed)
+        self._exact = Progressive(shape, goal, important, seed)
+        self._pairs = _pairs(self._low, shape, np.random.default_rng(seed))
         self._true: Scores | None = None
         self._fitted_line: _Line | None = None
-        self._known = np.zeros(rows * columns, bool)
+        self._known = np.zeros(math.prod(shape), bool)
         """The cells that are evaluated exactly."""
         self._rounds = 0
         self._exact_only = False
@@ -167,16 +168,16 @@ class MultiFidelity:
         return None if variances is None else lowest_ssim(self._values, variances, self._shape)
 
 
-def _pairs(strategy: Progressive, shape: tuple[int, int], rng: np.random.Generator) -> IntArray:
+def _pairs(strategy: Progressive, shape: Size, rng: np.random.Generator) -> IntArray:
     """At most PAIRS held-out samples, each with a random cell of the coarsest lattice in the same window of SSIM.
 
-    ``shape`` is (rows, columns).  Returns int64 [pairs, 2], indices of cells.
+    ``shape`` has the cells along each axis.  Returns int64 [pairs, 2], indices of cells.
     """
     anchors = rng.permutation(strategy.held_out)[:PAIRS]
-    lattice_cells = np.stack(np.divmod(strategy.coarsest, shape[1]), axis=1)
+    lattice_cells = np.stack(np.unravel_index(strategy.coarsest, shape), axis=1)
     partners = []
     for anchor in anchors:
-        distance = np.abs(lattice_cells - np.array(divmod(int(anchor), shape[1]))).max(axis=1)
+        distance = np.abs(lattice_cells - np.array(np.unravel_index(anchor, shape))).max(axis=1)
         near = np.flatnonzero(distance <= max(WINDOW // 2, int(distance.min())))
         partners.append(strategy.coarsest[rng.choice(near)])
     return np.stack([anchors, np.array(partners, np.int64)], axis=1)

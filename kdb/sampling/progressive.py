@@ -12,6 +12,7 @@ Cells that are not evaluated are predicted by kriging, and their errors are esti
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from kdb.geometry import IntArray
+from kdb.geometry import IntArray, Size
 from kdb.results.similarity import WINDOW
 from kdb.sampling import kriging, lattice
 from kdb.sampling.quality import expected_ssims
@@ -70,8 +71,7 @@ class Progressive:
     """Progressive sampling of one heat map.
 
     Args:
-        rows: of the heat map.
-        columns: of the heat map.
+        shape: of the heat map, cells along each of 1 to 3 axes: at least 2, and WINDOW along one of them for an SSIM.
         goal: when to stop.
         important: 1 if large scores are important, as those of a drop; -1 if small ones are.
         seed: of the choice of held-out samples.
@@ -80,11 +80,11 @@ class Progressive:
     adapts = True
     low_fidelity = False
 
-    def __init__(self, rows: int, columns: int, goal: Goal, important: int, seed: int = 0) -> None:
-        self._shape, self._goal, self._important = (rows, columns), goal, important
-        n = rows * columns
-        self._cells = np.stack(np.divmod(np.arange(n), columns), axis=1)
-        self._levels = lattice.levels(rows, columns).reshape(-1)
+    def __init__(self, shape: Size, goal: Goal, important: int, seed: int = 0) -> None:
+        self._shape, self._goal, self._important = shape, goal, important
+        n = math.prod(shape)
+        self._cells = np.stack(np.unravel_index(np.arange(n), shape), axis=1)
+        self._levels = lattice.levels(shape).reshape(-1)
         self._round = max(n // ROUNDS, 1)
         others = np.flatnonzero(self._levels > 0)
         held_out = min(max(self._round, MIN_HELD_OUT), len(others))
@@ -259,7 +259,7 @@ class Progressive:
 class _Weights:
     """How cells are predicted from others, which depends on their positions alone; computed when first read.
 
-    ``cells`` int64 [n, 2] are the (y, x) of all cells, ``fitted`` and ``evaluated`` are bool [n].
+    ``cells`` int64 [n, axes] are the coordinates of all cells, ``fitted`` and ``evaluated`` are bool [n].
     """
 
     def __init__(self, cells: IntArray, fitted: NDArray[np.bool_], evaluated: NDArray[np.bool_]) -> None:
@@ -279,14 +279,14 @@ class _Weights:
 class _State:
     """Predictions and errors by the cells evaluated so far; each is computed when first read.
 
-    ``shape`` is (rows, columns); ``values`` and ``residuals`` are float64 [classes, n], NaN where unknown;
+    ``shape`` has the cells along each axis; ``values`` and ``residuals`` are float64 [classes, n], NaN where unknown;
     ``held_out`` is bool [n].
     """
 
     def __init__(
         self,
         weights: _Weights,
-        shape: tuple[int, int],
+        shape: Size,
         values: Scores,
         residuals: Scores,
         held_out: NDArray[np.bool_],
@@ -327,7 +327,7 @@ class _State:
 
         def smooth(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
             stacked = numbers.reshape(-1, *self._shape)
-            sigma = (0, SMOOTHING, SMOOTHING)
+            sigma = (0, *[SMOOTHING] * len(self._shape))
             return np.asarray(ndimage.gaussian_filter(stacked, sigma, mode="constant")).reshape(numbers.shape)
 
         weights = np.maximum(smooth(known.astype(np.float64)[None]), 1e-12)
@@ -410,11 +410,11 @@ class _State:
     def ssims(self, z_score: float = 0.0) -> NDArray[np.float64] | None:
         """The expected SSIM of each class, lowered by ``z_score``, float64 [classes].
 
-        None if the errors are unknown or the map is smaller than SSIM's window.
+        None if the errors are unknown or every axis of the map is shorter than SSIM's window.
         """
         if z_score not in self._ssims:
             variances = self.variances(z_score)
-            if variances is None or min(self._shape) < WINDOW:
+            if variances is None or max(self._shape) < WINDOW:
                 return None
             self._ssims[z_score] = expected_ssims(self.values, variances, self._shape, self._ranges)
         return self._ssims[z_score]

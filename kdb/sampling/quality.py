@@ -1,15 +1,19 @@
 """The structural similarity (SSIM) to expect of a heat map whose error is known by its variance only.
 
-Wang et al., "Image quality assessment", 2004, with scikit-image's defaults: a uniform window of 7 x 7, K2 = 0.03.
+Wang et al., "Image quality assessment", 2004, with scikit-image's defaults: a uniform window, 7 cells along each axis
+(:func:`kdb.results.similarity.windows`), K2 = 0.03.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from kdb.results.similarity import WINDOW
+from kdb.geometry import Size
+from kdb.results.similarity import windows
 
 CONTRAST = 0.03
 """K2 of SSIM, the constant of its contrast term."""
@@ -28,22 +32,22 @@ def expected_ssim(values: FloatArray, variance: FloatArray, data_range: float) -
     s is the map's variance within the window, v the mean variance of the error there, and C = (0.03 data_range)^2.
 
     Args:
-        values: the estimated map, float64 [rows, columns], at least WINDOW on each side.
-        variance: of the estimation error, float64 [rows, columns].
+        values: the estimated map, float64 [*cells], of 1 to 3 axes, one of them at least as long as the window.
+        variance: of the estimation error, of the same shape.
         data_range: the range (max - min) of the map.
     """
     return float(_expected(values[None], variance[None], np.array([data_range]))[0])
 
 
 def expected_ssims(
-    values: FloatArray, variances: FloatArray, shape: tuple[int, int], ranges: FloatArray | None = None
+    values: FloatArray, variances: FloatArray, shape: Size, ranges: FloatArray | None = None
 ) -> FloatArray:
     """The :func:`expected_ssim` of each of several classes, float64 [classes].
 
     Args:
-        values: the estimated maps, float64 [classes, rows * columns].
+        values: the estimated maps, float64 [classes, n].
         variances: of their errors, of the same shape.
-        shape: (rows, columns) of the maps.
+        shape: of the maps, cells along each axis; n in all.
         ranges: the data range of each class, float64 [classes]; by default that of ``values``.
     """
     ranges = np.ptp(values, axis=1) if ranges is None else ranges
@@ -52,24 +56,26 @@ def expected_ssims(
     return np.concatenate([_expected(values[part], variances[part], ranges[part]) for part in parts])
 
 
-def lowest_ssim(
-    values: FloatArray, variances: FloatArray, shape: tuple[int, int], ranges: FloatArray | None = None
-) -> float:
+def lowest_ssim(values: FloatArray, variances: FloatArray, shape: Size, ranges: FloatArray | None = None) -> float:
     """The lowest of :func:`expected_ssims`, of the same arguments."""
     return float(expected_ssims(values, variances, shape, ranges).min())
 
 
 def _expected(values: FloatArray, variance: FloatArray, ranges: FloatArray) -> FloatArray:
-    """The expected SSIM of each map [classes, rows, columns] with its data range [classes]; 1 where that is 0."""
+    """The expected SSIM of each map [classes, *cells] with its data range [classes]; 1 where that is 0."""
+
+    shape = values.shape[1:]
+    window = windows(shape)
 
     def windowed(maps: FloatArray) -> FloatArray:
-        return np.asarray(ndimage.uniform_filter(maps, (0, WINDOW, WINDOW)))
+        return np.asarray(ndimage.uniform_filter(maps, (0, *window)))
 
-    area, edge = WINDOW**2, WINDOW // 2
-    spread = (windowed(values**2) - windowed(values) ** 2) * (area / (area - 1))
+    count = math.prod(window)
+    spread = (windowed(values**2) - windowed(values) ** 2) * (count / (count - 1))
     flat = ranges == 0
     contrast = (CONTRAST * np.where(flat, 1.0, ranges)) ** 2
-    spread = 2 * np.maximum(spread, 0.0) + contrast[:, None, None]
+    spread = 2 * np.maximum(spread, 0.0) + contrast.reshape(-1, *[1] * len(shape))
     similarity = spread / (spread + windowed(variance))
-    found = similarity[:, edge:-edge, edge:-edge].mean(axis=(1, 2))
+    inside = tuple(slice(width // 2, length - width // 2) for width, length in zip(window, shape, strict=True))
+    found = similarity[:, *inside].mean(axis=tuple(range(1, similarity.ndim)))
     return np.asarray(np.where(flat, 1.0, found))

@@ -69,14 +69,13 @@ def _bound(macs: int, recomputed: int, partly: bool) -> str:
 def _input(wanted: Preprocessing) -> str:
     kinds = {1: "grey", 3: wanted.channels}
     kind = kinds.get(wanted.n_channels, f"x {wanted.n_channels} channels")
-    height, width = wanted.input_size
     how = f"resize {wanted.resize}"
     if wanted.resize == "crop" and wanted.resize_size is not None:
         how += f" out of {wanted.resize_size}"
     how += f" ({wanted.interpolation})"
     mean, std = (", ".join(f"{number:.6g}" for number in numbers) for numbers in (wanted.mean, wanted.std))
     scale = "255 (floats as they are)" if wanted.scale is None else f"{wanted.scale:g}"
-    return f"{height} x {width} {kind}, {how}; pixels / {scale}, mean ({mean}), std ({std})"
+    return f"{spelled(wanted.input_size)} {kind}, {how}; pixels / {scale}, mean ({mean}), std ({std})"
 
 
 def _output(traced: TracedModel) -> str:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 from kdb.errors import BindError, ExecutionError
 from kdb.execution.engine import Engine, Progress, default_settings
-from kdb.images.reading import SourceImage
 from kdb.language.arguments import Arguments
 from kdb.models.catalog import Catalog
 from kdb.planner import calibration
 from kdb.planner.cost import CostProfile
+from kdb.queries.sources import Load
 from kdb.session.study import Study
 from kdb.system import memory
 from kdb.system.allowance import Allowance
@@ -46,7 +46,7 @@ class Environment:
         self.settings = default_settings()
         self.engine = Engine(self.settings, self.profile)
         self.catalog = Catalog(self.engine.forget, root)
-        self.images: dict[str, SourceImage] = {}
+        self.images: dict[str, Load] = {}
         self._lock, self._tells = ProcessLock(self._renew), False
         for name, value in study.settings().items():
             try:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from kdb.geometry import spelled
+from kdb.geometry import cells, spelled
 from kdb.queries.sources import Found
 from kdb.results.maps import HeatMap
 from kdb.results.provenance import PARTS, Provenance
@@ -147,7 +147,7 @@ def _image(saved: HeatMap, made: HeatMap, found: Found | None) -> Row:
     now = made.picture if saved.provenance is None and saved.image.dtype == np.uint8 else made.image
     if np.array_equal(saved.image, now):
         return "image", saved.source, origin, True
-    sizes = [extent(each.image.shape[:2]) for each in (saved, made)]
+    sizes = [extent(each.image.shape[:-1]) for each in (saved, made)]
     if sizes[0] == sizes[1]:
         return "image", saved.source, f"{origin}, with other pixels", False
     before, after = (
@@ -166,8 +166,10 @@ def _place(saved: HeatMap, made: HeatMap, found: Found | None) -> Row:
 
 def _box(heat_map: HeatMap) -> str:
     """Where in its source the grid of a map is, in words."""
-    y, x, height, width = heat_map.source_box
-    return f"{height:.6g} x {width:.6g} at ({y:.6g}, {x:.6g}) of {extent(heat_map.source_size)} pixels"
+    numbers = [f"{number:.6g}" for number in heat_map.source_box]
+    axes = len(numbers) // 2
+    at, size = ", ".join(numbers[:axes]), " x ".join(numbers[axes:])
+    return f"{size} at ({at}) of {extent(heat_map.source_size)} {cells(axes)}"
 
 
 def _alike(saved: npt.NDArray[np.float32], made: npt.NDArray[np.float32]) -> bool:
@@ -176,5 +178,6 @@ def _alike(saved: npt.NDArray[np.float32], made: npt.NDArray[np.float32]) -> boo
 
 def _cover(fill: npt.NDArray[np.float32]) -> str:
     """A fill in words: its colour, or its size and mean."""
-    mean = ", ".join(f"{level:.4g}" for level in fill.mean(axis=(0, 1), dtype=np.float64)[:SHOWN])
-    return f"({mean})" if fill.shape[:2] == (1, 1) else f"{extent(fill.shape[:2])} pixels, ({mean}) in the mean"
+    *size, channels = fill.shape
+    mean = ", ".join(f"{level:.4g}" for level in fill.reshape(-1, channels).mean(axis=0, dtype=np.float64)[:SHOWN])
+    return f"({mean})" if max(size) == 1 else f"{extent(size)} {cells(len(size))}, ({mean}) in the mean"

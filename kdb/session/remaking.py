@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from kdb.errors import BindError, ParseError, UnknownName, did_you_mean
-from kdb.images import reading as images
 from kdb.images.preprocessing import Prepared
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
@@ -38,9 +37,10 @@ def of_file(environment: Environment, statement: syntax.VerifyFile, call: Call) 
     written = _written(saved, statement.path)
     unused = _unused(written, statement, call.arguments)
     query, arguments = _as_saved(saved, written, statement, call.arguments)
-    found = _image(saved, query, arguments, environment)
-    source = None if found is None else found[1]()  # before the model, which takes longer to fail
-    bound = _bound(Binder(environment), query, arguments, statement)
+    binder = Binder(environment)
+    found = _image(saved, query, arguments, environment, binder)
+    bound = _bound(binder, query, arguments, statement)
+    source = None if found is None else found[1](bound.traced.model.preprocessing)
     again = _stored(saved, bound, statement.path) if source is None else bound.on(source, saved.source)
     made = evaluation.run(environment.engine, again, call.on_progress).heat_map
     rows: list[Row] = [
@@ -130,9 +130,9 @@ def _as_saved(
 
 
 def _mask(saved: HeatMap) -> npt.NDArray[np.bool_]:
-    """bool [H, W]: the centres of the patches at which the map has values."""
-    centres = saved.positions.reshape(-1, 2)[_there(saved)] + np.floor_divide(saved.patch, 2)
-    mask = np.zeros(saved.image.shape[:2], bool)
+    """bool, of the input's size: the centres of the patches at which the map has values."""
+    centres = saved.positions.reshape(-1, len(saved.axes))[_there(saved)] + np.floor_divide(saved.patch, 2)
+    mask = np.zeros(saved.image.shape[:-1], bool)
     mask[tuple(centres.T)] = True
     return mask
 
@@ -151,13 +151,15 @@ def _remedy(part: object, arguments: Arguments) -> str:
     return f"give VERIFY {', '.join(sorted(set(map(str, missing))))}, as the query was given"
 
 
-def _image(saved: HeatMap, query: syntax.Occlude, arguments: Arguments, environment: Environment) -> Found | None:
+def _image(
+    saved: HeatMap, query: syntax.Occlude, arguments: Arguments, environment: Environment, binder: Binder
+) -> Found | None:
     """The image of a saved map: the one given by the name in its query, else the file it names; None without either."""
     source, registered = query.source, environment.images
     name = source.text if isinstance(source, syntax.Name) else None
     name = source.name if isinstance(source, syntax.Parameter) else name
     if name in arguments.named or (isinstance(source, syntax.Name) and name in registered):
-        found, _ = sources.find(source, arguments, registered, environment.root)
+        found, _ = binder.find(source, query.model, arguments)
         of_that_name = found if len(found) == 1 else [each for each in found if each[0] == saved.source]
         if len(of_that_name) != 1:
             raise BindError(f"a map is of one image; {source} are {len(found)}, of which the map does not name one")
@@ -168,7 +170,7 @@ def _image(saved: HeatMap, query: syntax.Occlude, arguments: Arguments, environm
         file = environment.root.path(saved.source)
     except BindError as error:
         raise BindError(f"{error}; the map names it as its image") from None
-    return (saved.source, lambda: images.load_image(file)) if os.path.isfile(file) else None
+    return sources.of_saved(source, arguments, saved.source, file) if os.path.exists(file) else None
 
 
 def _bound(binder: Binder, query: syntax.Occlude, arguments: Arguments, statement: syntax.VerifyFile) -> BoundQuery:
@@ -196,7 +198,7 @@ def _stored(saved: HeatMap, bound: BoundQuery, path: str) -> ImageQuery:
         )
     floats = saved.provenance is not None and saved.provenance.floats
     prepared = Prepared(saved.image.astype(np.float32), saved.source_box, saved.source_size, floats)
-    return ImageQuery(bound, prepared, saved.source)
+    return bound.on_prepared(prepared, saved.source)
 
 
 def _values(saved: HeatMap, made: HeatMap, again: ImageQuery) -> Iterator[Row]:
@@ -222,8 +224,8 @@ def _values(saved: HeatMap, made: HeatMap, again: ImageQuery) -> Iterator[Row]:
         difference = np.abs(before - after)[:, there]
         ratios = difference / most[:, None]
         at = np.unravel_index(int(np.argmax(ratios)), ratios.shape)
-        y, x = saved.positions.reshape(-1, 2)[there][at[1]]
-        text = f"largest difference {difference[at]:.2g} at ({y}, {x}), {ratios[at]:.2g} of what Exact allows"
+        position = ", ".join(map(str, saved.positions.reshape(-1, len(saved.axes))[there][at[1]]))
+        text = f"largest difference {difference[at]:.2g} at ({position}), {ratios[at]:.2g} of what Exact allows"
         yield field, _span(before[:, there]), text if difference[at] else "equal bit for bit", bool(ratios[at] <= 2)
 
 

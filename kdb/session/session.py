@@ -15,11 +15,11 @@ from typing import Any
 from kdb.errors import BindError, Error, did_you_mean
 from kdb.execution.engine import Progress
 from kdb.execution.settings import Settings
-from kdb.images import reading as images
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.language.parser import Placed, parse_one, parse_script
 from kdb.planner.rendering import FORMATS
+from kdb.queries import sources
 from kdb.results.maps import HeatMap
 from kdb.session.environment import Environment
 from kdb.session.statements import Result, Statements
@@ -162,7 +162,7 @@ class Session:
         if not isinstance(name, str) or not name.isidentifier():
             raise BindError(f"an image's name is a word of letters, digits and _; got {name!r}")
         with self._environment.turn():
-            self._environment.images[name] = images.load_image(image)
+            self._environment.images[name] = sources.registered(image)
 
     def close(self) -> None:
         """Free the views and let go of the study file.

@@ -11,12 +11,16 @@ from numbers import Real
 from typing import Any, get_args
 
 import numpy as np
+import numpy.typing as npt
+from torch import nn
 
 from kdb.errors import BindError, ClauseError, Error, did_you_mean
+from kdb.geometry import MOST_AXES
 from kdb.images.preprocessing import choice
 from kdb.images.reading import array_of
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
+from kdb.models import carried
 from kdb.models.zoo import MODEL_KEYWORDS, RESOLVE_OPTIONS
 from kdb.queries.fill import GRAYS
 from kdb.results.maps import HeatMap, Score
@@ -42,8 +46,8 @@ _STATEMENT = re.compile(r"SHOW MODELS|SET rule\.\w+ = off")
 def occlude(
     image: object,
     model: object,
-    patch: tuple[int, int] | int = (16, 16),
-    stride: tuple[int, int] | int | None = None,
+    patch: Sequence[int] | int = 16,
+    stride: Sequence[int] | int | None = None,
     *,
     fill: object = "black",
     target: int | str | Sequence[int | str] | None = None,
@@ -56,13 +60,13 @@ def occlude(
 ) -> HeatMap | HeatMaps:
     """The heat map of one image, or of each of a list of images.
 
-    ``image`` is a path, a ``PIL.Image`` or an array or tensor [H, W, C] or [H, W] of uint8, uint16 or floats; ``model``
-    a name, or an ``nn.Module`` whose keywords, those of ``register_model``, follow; its ``input_size`` is the image's
-    own where an array is given without.  ``patch`` (height, width) and ``stride`` (sy, sx; 4) are in pixels, one number
-    for both.  ``fill`` is black, gray, white, mean, a number, (r, g, b), or an array [h, w, C], of uint8 or for images
-    of floats of floats; ``target`` a class or a sequence of classes, left out the predicted one; ``at`` int [n, 2] of
-    (y, x), which excludes ``stride``; ``within`` a box (y, x, height, width) or a bool mask [H, W].  With ``ssim`` the
-    map is approximate, of that expected similarity to the exact one.
+    ``image`` is a path, a ``PIL.Image`` or an array or tensor [*size, C] or [*size] of uint8, uint16 or floats;
+    ``model`` a name, or an ``nn.Module`` whose keywords, those of ``register_model``, follow; its ``input_size`` is the
+    image's own where an array is given without.  ``patch`` and ``stride`` (4) are in cells, a number for each axis or
+    one for all.  ``fill`` is black, gray, white, mean, a number, (r, g, b), or an array [*patch, C], of uint8 or for
+    images of floats of floats; ``target`` a class or a sequence of classes, left out the predicted one; ``at`` int [n,
+    axes] of first cells, (y, x) in an image, which excludes ``stride``; ``within`` a box (start.., extent..) or a bool
+    mask of the input's size.  With ``ssim`` the map is approximate, of that expected similarity to the exact one.
 
     Raises what :meth:`kdb.session.session.Session.execute` raises.
     """
@@ -70,15 +74,15 @@ def occlude(
     _refuse_unknown(options, MODEL_KEYWORDS if not isinstance(model, str) else RESOLVE_OPTIONS)
     array = None if isinstance(model, str) or {"input", "input_size"} & {*options} else array_of(image)
     if array is not None:
-        options["input_size"] = array.shape[:2]
+        options |= _as_large_as(array, model, options)
     values: dict[str, Any] = {"image": image, "model": model, "fill": fill, "at": at, "within": within}
     values |= {f"option_{key}": value for key, value in options.items()}
     classes, class_values = _classes(target)
     query = syntax.Occlude(
         _parameter("image"),
         syntax.ModelRef("", tuple((key, _parameter(f"option_{key}")) for key in options), _parameter("model")),
-        syntax.Patch(*_pair("patch", patch), _fill(fill)),
-        None if stride is None else _pair("stride", stride),
+        syntax.Patch(_by_axis("patch", patch), _fill(fill)),
+        None if stride is None else _by_axis("stride", stride),
         classes,
         choice("score", score, get_args(Score)),
         _region(at, within),
@@ -96,6 +100,15 @@ def occlude(
         raise
     assert isinstance(result, HeatMap | HeatMaps), "OCCLUDE gives heat maps"
     return result
+
+
+def _as_large_as(array: npt.NDArray[Any], model: object, options: Mapping[str, object]) -> dict[str, object]:
+    """The options of a ``model`` that takes images as large as ``array``, of the axes of its first convolution."""
+    axes = (carried.axes(model) if isinstance(model, nn.Module) else None) or 2
+    found: dict[str, object] = {"input_size": array.shape[:axes]}
+    if axes != 2 and "n_channels" not in options:
+        found["n_channels"] = array.shape[axes] if array.ndim > axes else 1
+    return found
 
 
 def _refuse_unknown(options: Mapping[str, object], known: Sequence[str]) -> None:
@@ -124,9 +137,13 @@ def _region(at: object, within: Any) -> syntax.Region | None:
         box = [operator.index(number) for number in within]
     except TypeError:
         box = []
-    if len(box) != 4 or min(box) < 0:
-        raise BindError(f"within = {within!r}: a box is (y, x, height, width), four whole numbers of pixels, 0 or more")
-    return syntax.Box(*box)
+    axes, rest = divmod(len(box), 2)
+    if rest or not 1 <= axes <= MOST_AXES or min(box) < 0:
+        raise BindError(
+            f"within = {within!r}: a box is (y, x, height, width), or for other axes a start and an extent for each, in "
+            "whole numbers of cells, 0 or more"
+        )
+    return syntax.Box(tuple(box[:axes]), tuple(box[axes:]))
 
 
 def _axes(value: Any) -> int | None:
@@ -155,14 +172,15 @@ def _ssim(ssim: Any) -> float:
     return float(ssim)
 
 
-def _pair(what: str, value: Any) -> tuple[int, int]:
+def _by_axis(what: str, value: Any) -> tuple[int, ...]:
+    """A number for each axis, or one for all."""
     try:
-        numbers = [operator.index(number) for number in (value if isinstance(value, Sequence) else (value, value))]
+        numbers = tuple(operator.index(number) for number in (value if isinstance(value, Sequence) else (value,)))
     except TypeError:
-        numbers = []
-    if len(numbers) != 2:
-        raise BindError(f"{what} is a whole number of pixels, or a pair (y, x) of them; got {value!r}")
-    return numbers[0], numbers[1]
+        numbers = ()
+    if not 1 <= len(numbers) <= MOST_AXES:
+        raise BindError(f"{what} is a whole number of cells, or one for each axis, as in (y, x); got {value!r}")
+    return numbers
 
 
 def _fill(fill: Any) -> syntax.Fill:

@@ -22,6 +22,7 @@ from kdb.planner.rendering import render
 from kdb.planner.rules import RULES
 from kdb.queries import checking, clauses, evaluation, planning, sources
 from kdb.queries.bind import ImageQuery
+from kdb.queries.clauses import by_axis
 from kdb.queries.sources import Found
 from kdb.results.files import files_of_several, filled_in
 from kdb.results.maps import HeatMap
@@ -78,7 +79,7 @@ class Statements:
             name, load = found[i]
             with environment.engine.views.passing(), memory.told():  # what is missing is this image's error
                 checkpoint()
-                image = load()
+                image = load(bound.traced.model.preprocessing)
                 heat_map = self._evaluated(binder.again(bound).on(image, name), call)
             if heat_map.model_identity != bound.traced.identity:  # the check of the map has found a change
                 if made:
@@ -138,7 +139,7 @@ class Statements:
             planned, note = planning.first_round(engine, bound)
             check = checking.planned(engine, bound, planned)
             explained = explain(
-                str(query),
+                str(clauses.on_axes(query, bound.size)),
                 planned.physical,
                 planned.history,
                 planned.context,
@@ -157,7 +158,7 @@ class Statements:
                 run = evaluation.run(engine, bound_on, call.on_progress, analyze=True)
             self._save(run.heat_map, query, found)
             explained = explain(
-                str(query),
+                str(clauses.on_axes(query, bound_on.bound.size)),
                 run.planned.physical,
                 run.planned.history,
                 run.planned.context,
@@ -201,13 +202,14 @@ class Statements:
             statement.source, statement.model, statement.patch, statement.stride, score=statement.score
         )
         clauses.check(replace(query, threshold=syntax.Threshold(auto=True, ssim=ssim)))
-        found, _ = sources.find(statement.source, call.arguments, environment.images, environment.root)
+        found, _ = self._binder.find(statement.source, statement.model, call.arguments)
         chosen = [found[i] for i in tuning.sample(len(found), environment.settings["seed"])]
         if not chosen:
             raise BindError("no image to tune on")
         first = self._binder.bind_on(query, call.arguments, chosen[0])
+        wanted = first.bound.traced.model.preprocessing
         # All images are read before the first map is made: one that is broken is told at once.
-        image_queries = [first, *(first.bound.on(load(), name) for name, load in chosen[1:])]
+        image_queries = [first, *(first.bound.on(load(wanted), name) for name, load in chosen[1:])]
         tuned = tuning.measure(environment.engine, image_queries, call.on_progress)
         environment.study.keep_tuning(tuning.subject(query, first.bound.traced, call.arguments), tuned)
         return tuned.table(ssim)
@@ -238,7 +240,7 @@ class Statements:
         catalog = self._environment.catalog
         traced = catalog.traced(catalog.find(statement.model, call.arguments))
         size, patch = traced.network.source.shape.size, statement.patch or syntax.Patch()
-        extent = patch.height, patch.width
+        extent = by_axis("patch", patch.extent, size)
         return describe(traced, extent if statement.patch else tuple(map(min, extent, size)))
 
     @_run.register

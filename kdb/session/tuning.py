@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from kdb.errors import STOPS, BindError, stopped
 from kdb.execution.engine import Engine, Progress
+from kdb.geometry import Size, spelled
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models.catalog import TracedModel
 from kdb.queries.bind import ImageQuery
+from kdb.queries.clauses import by_axis
 from kdb.queries.evaluation import run
 from kdb.results.maps import HeatMap
 from kdb.results.pictures.colours import coloured, krypton
@@ -39,8 +41,8 @@ class Subject:
     """What a tuning is of: a model by its identity, the patch, the stride, the fill as text, and the score."""
 
     identity: str
-    patch: tuple[int, int]
-    stride: tuple[int, int]
+    patch: Size
+    stride: Size
     fill: str
     score: str
 
@@ -130,13 +132,23 @@ def sample(count: int, seed: int) -> list[int]:
 
 
 def subject(query: syntax.Occlude, traced: TracedModel, arguments: Arguments) -> Subject:
-    """The subject of a tuning that serves this query."""
+    """The subject of a tuning that serves this query.
+
+    Raises BindError for a model of other than two axes, of which no tuning has been measured.
+    """
+    size = traced.network.source.shape.size
+    if len(size) != 2:
+        raise BindError(
+            f"TUNE and THRESHOLD AUTO are for images, of two axes; the input of '{query.model}' is {spelled(size)}. "
+            "THRESHOLD takes a number there"
+        )
     fill = str(query.patch.fill)
     if query.patch.fill.parameter is not None:  # known by what it holds, not by what it is called
         pixels = np.ascontiguousarray(arguments[query.patch.fill.parameter])
         fill = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
-    patch = query.patch.height, query.patch.width
-    return Subject(traced.identity, patch, query.stride or syntax.DEFAULT_STRIDE, fill, query.score)
+    patch = by_axis("patch", query.patch.extent, size)
+    stride = by_axis("STRIDE", query.stride or syntax.DEFAULT_STRIDE, size)
+    return Subject(traced.identity, patch, stride, fill, query.score)
 
 
 def untuned(query: syntax.Occlude) -> BindError:

@@ -47,7 +47,7 @@ def of_query(environment: Environment, query: ImageQuery, heat_map: HeatMap) -> 
     """
     bound = query.bound
     values, indices, labels = heat_map.by_class()
-    positions = heat_map.positions.reshape(-1, 2)
+    positions = heat_map.positions.reshape(-1, len(heat_map.axes))
     there = _chosen(heat_map, environment.settings["verify"] or POSITIONS, environment.settings["seed"])
     there = there[np.lexsort(positions[there].T[::-1])]
     with all_threads(environment.settings["threads"]):
@@ -65,18 +65,19 @@ def of_query(environment: Environment, query: ImageQuery, heat_map: HeatMap) -> 
     most = np.maximum(most, 2 * noise)
     kinds = _kinds(bound, heat_map).reshape(-1)[there]
     rows = []
-    for i, ((y, x), kind) in enumerate(zip(positions[there].tolist(), kinds, strict=True)):
+    for i, (position, kind) in enumerate(zip(positions[there].tolist(), kinds, strict=True)):
         worst = int(np.argmax(difference[:, i] / np.maximum(most[:, 0], np.finfo(float).tiny)))
         own_score, most_of_it, off = float(scores[worst, i]), float(most[worst, 0]), float(difference[worst, i])
         agrees = off <= most_of_it if kind == "exact" else None
-        rows.append((y, x, labels[worst], float(values[worst, there[i]]), own_score, off, most_of_it, kind, agrees))
+        value = float(values[worst, there[i]])
+        rows.append((*position, labels[worst], value, own_score, off, most_of_it, kind, agrees))
     judged = [row[-1] for row in rows if row[-1] is not None]
     wrong, left = judged.count(False), len(rows) - len(judged)
     line = f"differs at {wrong} of {len(judged)} positions" if wrong else f"{AGREES} at {len(judged)} positions"
     line = line if judged else NOTHING
     line += f"; at {left} the value is not exact, and not judged" if left else ""
     lines = (line, str(replace(bound.query, into=None)))
-    columns = ("y", "x", "class", "kdb", "model", "difference", "allowed", "value", "agrees")
+    columns = (*heat_map.axes, "class", "kdb", "model", "difference", "allowed", "value", "agrees")
     return Verification(columns, tuple(rows), lines)
 
 
@@ -121,7 +122,7 @@ class Own:
         return self._scorer.baseline
 
     def scores(self, positions: IntArray, at_once: int = AT_ONCE) -> Scores:
-        """[classes, n], with the patch at each of the ``positions`` [n, 2], so many ``at_once``."""
+        """[classes, n], with the patch at each of the ``positions`` [n, axes], so many ``at_once``."""
         parts = [self._scorer.scores(self._reference.logits(images)) for images in self._occluded(positions, at_once)]
         return np.concatenate(parts, axis=1)
 

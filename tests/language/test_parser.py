@@ -77,8 +77,10 @@ fills = st.one_of(
     st.builds(Fill, st.just("number"), st.tuples(numbers | numbers.map(lambda number: 0.0 - number))),
     st.builds(Fill, st.just("parameter"), parameter=params),
 )
-patches = st.builds(Patch, pixels, pixels, fills)
-strides = st.none() | st.tuples(pixels, pixels)
+by_axis = st.integers(1, 3).flatmap(lambda axes: st.tuples(*[pixels] * axes))
+patches = st.builds(Patch, by_axis, fills)
+strides = st.none() | by_axis
+boxes = st.integers(1, 3).flatmap(lambda axes: st.builds(Box, *[st.tuples(*[pixels] * axes)] * 2, st.booleans()))
 refs = st.one_of(pixels, texts, params)
 classes = st.one_of(
     st.builds(Predicted),
@@ -87,7 +89,7 @@ classes = st.one_of(
     st.builds(TopClasses, pixels),
     st.builds(AllClasses),
 )
-regions = st.one_of(st.none(), st.builds(Box, *[pixels] * 4), st.builds(Mask, params), st.builds(At, params))
+regions = st.one_of(st.none(), boxes, st.builds(Mask, params, st.booleans()), st.builds(At, params))
 ssims = st.none() | numbers
 scores = st.sampled_from(["probability", "drop", "logit", "logit_drop"])
 approximate = st.builds(Approximate, st.none(), st.just(False), ssims) | st.builds(
@@ -236,12 +238,19 @@ EXAMPLES = {
     "OCCLUDE x USING m": PLAIN,
     "OCCLUDE x USING m FOR PREDICTED SCORE probability PRECISION fp32 ON auto": PLAIN,
     "OCCLUDE 'cat.png' WITH patch(16, 16) STRIDE 4 USING resnet18": Occlude(
-        Text("cat.png"), ModelRef("resnet18"), stride=(4, 4)
+        Text("cat.png"), ModelRef("resnet18"), Patch((16, 16)), stride=(4,)
     ),
     "OCCLUDE image WITH patch(16,16) STRIDE 4 USING resnet18": Occlude(
-        Name("image"), ModelRef("resnet18"), stride=(4, 4)
+        Name("image"), ModelRef("resnet18"), Patch((16, 16)), stride=(4,)
     ),
-    "OCCLUDE $img WITH patch(16, 16) STRIDE 4 USING mine": Occlude(IMG, ModelRef("mine"), stride=(4, 4)),
+    "OCCLUDE $img WITH patch(16, 16) STRIDE 4 USING mine": Occlude(IMG, ModelRef("mine"), Patch((16, 16)), stride=(4,)),
+    "OCCLUDE $ct WITH patch(8) STRIDE (2, 4, 4) WITHIN box(0, 8, 8, 16, 32, 32) USING lung": Occlude(
+        Parameter(name="ct"), ModelRef("lung"), Patch((8,)), (2, 4, 4), region=Box((0, 8, 8), (16, 32, 32))
+    ),
+    "OCCLUDE x WITHIN box(0, 0, 9, 9) in source USING m": Occlude(Name("x"), M, region=Box((0, 0), (9, 9), True)),
+    "OCCLUDE $ecg WITHIN box(100, 50) STRIDE (4) USING m": Occlude(
+        Parameter(name="ecg"), M, stride=(4,), region=Box((100,), (50,))
+    ),
     "OCCLUDE 'cat.png' USING efficientnet_lite0 INTO 'heat.png'": Occlude(
         Text("cat.png"), ModelRef("efficientnet_lite0"), into="heat.png"
     ),
@@ -256,9 +265,9 @@ EXAMPLES = {
         )
     ),
     "OCCLUDE x USING m WITH patch(3, 5) FILL $patch": Occlude(
-        Name("x"), M, Patch(3, 5, Fill("parameter", parameter=Parameter(name="patch")))
+        Name("x"), M, Patch((3, 5), Fill("parameter", parameter=Parameter(name="patch")))
     ),
-    "OCCLUDE x USING m WITH patch(3, 5) FILL blur(2)": Occlude(Name("x"), M, Patch(3, 5, Fill("blur", (2.0,)))),
+    "OCCLUDE x USING m WITH patch(3, 5) FILL blur(2)": Occlude(Name("x"), M, Patch((3, 5), Fill("blur", (2.0,)))),
     "OCCLUDE x USING m FOR CLASS 'it''s' STRIDE (2, 3)": Occlude(Name("x"), M, stride=(2, 3), classes=ClassOf("it's")),
     "OCCLUDE x USING m APPROXIMATE": Occlude(Name("x"), M, approximate=Approximate()),
     "OCCLUDE x USING m APPROXIMATE TO SSIM 0.8 GUARANTEED REFINE TOP 10 PERCENT": Occlude(
@@ -268,7 +277,7 @@ EXAMPLES = {
     "OCCLUDE x USING m THRESHOLD AUTO": Occlude(Name("x"), M, threshold=Threshold(auto=True)),
     "OCCLUDE x USING m DRILL DOWN": Occlude(Name("x"), M, drill_down=DrillDown(0.25, 3.0)),
     "OCCLUDE x USING m DRILL DOWN COARSE STRIDE 8 STRIDE 2": Occlude(
-        Name("x"), M, stride=(2, 2), drill_down=DrillDown(0.25, None, 8)
+        Name("x"), M, stride=(2,), drill_down=DrillDown(0.25, None, 8)
     ),
     "EXPLAIN OCCLUDE x USING m": Explain(PLAIN),
     "EXPLAIN ANALYZE (FORMAT json) OCCLUDE x USING m": Explain(PLAIN, True, "json"),
@@ -276,7 +285,7 @@ EXAMPLES = {
     "VERIFY 'it''s.npz'": VerifyFile("it's.npz"),
     "VERIFY 'map.npz' USING m (input = ?)": VerifyFile("map.npz", ModelRef("m", (("input", Parameter(index=0)),))),
     "TUNE m ON 'images/*.png' WITH patch(8, 8) STRIDE 2 TO SSIM 0.9": Tune(
-        M, Text("images/*.png"), Patch(8, 8), (2, 2), ssim=0.9
+        M, Text("images/*.png"), Patch((8, 8)), (2,), ssim=0.9
     ),
     "TUNE m ON 'images/*.png'": Tune(M, Text("images/*.png")),
     "CREATE MODEL mine FROM 'm.pt' (input = (224, 224))": CreateModel("mine", "m.pt", (("input", (224, 224)),)),
@@ -311,9 +320,9 @@ def test_keywords_are_not_reserved(word: str) -> None:
     for name in (word, word.swapcase()):
         query = parse_one(f"OCCLUDE {name} STRIDE 2 USING {name} ({name} = {name}) AT ${name}")
         assert query == Occlude(
-            Name(name), ModelRef(name, ((name, name),)), stride=(2, 2), region=At(Parameter(name=name))
+            Name(name), ModelRef(name, ((name, name),)), stride=(2,), region=At(Parameter(name=name))
         )
-        assert parse_one(f"TUNE {name} ON {name} STRIDE 2") == Tune(ModelRef(name), Name(name), stride=(2, 2))
+        assert parse_one(f"TUNE {name} ON {name} STRIDE 2") == Tune(ModelRef(name), Name(name), stride=(2,))
         assert parse_one(f"VERIFY 'f' USING {name}") == VerifyFile("f", ModelRef(name))
         assert parse_one(f"CREATE OR REPLACE MODEL {name} FROM 'f'") == CreateModel(name, "f", replace=True)
         assert parse_one(f"DROP MODEL {name}") == DropModel(name)
@@ -378,7 +387,9 @@ ERRORS = [  # text, line, column, parts of the message
     ("OCCLUDE USING n", 1, 9, ["the image is missing", "USING", "a quoted string"]),
     ("EXPLAIN OCCLUDE WITH patch(2, 2) USING n", 1, 17, ["the image is missing"]),
     ("OCCLUDE x USING m STRIDE 4px", 1, 26, ["did not expect 4px", "expected a number, '('"]),
-    ("OCCLUDE x USING m WITH patch(16)", 1, 32, ["did not expect )", "expected ','"]),
+    ("OCCLUDE x USING m WITH patch(16", 1, 32, ["the query ends too early", "expected ')', ','"]),
+    ("OCCLUDE x USING m WITH patch(1, 2, 3, 4)", 1, 30, ["4 numbers stand here", "at most 3 axes"]),
+    ("OCCLUDE x USING m WITHIN box(1, 2, 3)", 1, 26, ["a start for each axis and an extent for each", "3 numbers"]),
     ("OCCLUDE x USING m BUDGET 1e999 SECONDS", 1, 26, ["1e999 is out of range"]),
     ("SET a = " + "9" * 5000, 1, 9, ["out of range"]),
     ("OCCLUDE 'a.png' INTO 'heat", 1, 22, ["no closing quote"]),

@@ -292,6 +292,44 @@ def test_layouts(shape: Any, layout: str | None, size: Any, channels: int, tmp_p
 # --- outside the table ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("shape", "layout", "size", "channels"),
+    [
+        (("n", 12, 40), None, (40,), 12),
+        (("n", 40, 2), None, (40,), 2),
+        (("n", 1, 9, 10, 11), None, (9, 10, 11), 1),
+        (("n", 9, 3, 10, 11), "NTCHW", (9, 10, 11), 3),
+        (("n", 1, "d", 10, 11), None, None, 1),
+    ],
+)
+def test_signals_and_volumes(shape: Any, layout: str | None, size: Any, channels: int, tmp_path: Path) -> None:
+    place = 1 if layout is None and shape[-1] != channels else shape.index(channels, 1)
+    axes = len(shape) - 2
+    inner = [axis for axis in range(axes + 2) if axis not in (0, place)]
+    draw = np.random.default_rng(0)
+    weights = {
+        "w": draw.normal(size=(4, channels, *[3] * axes)).astype(np.float32),
+        "v": draw.normal(size=(5, 4)).astype(np.float32),
+    }
+    nodes = [
+        node("Transpose", "x", "t", perm=[0, place, *inner]),
+        node("Conv", "t w", "c", pads=[1] * (2 * axes)),
+        node("Relu", "c", "r"),
+        node("MaxPool", "r", "m", kernel_shape=[2] * axes, strides=[2] * axes),
+        node("GlobalAveragePool", "m", "g"),
+        node("Flatten", "g", "f"),
+        node("Gemm", "f v", "y", transB=1),
+    ]
+    path = saved(model(nodes, shape, weights), tmp_path)
+    loaded = load(path, layout)
+    assert loaded.input_size == size and loaded.n_channels == channels
+    sides = [n if isinstance(n, int) else 9 for n in (shape[axis] for axis in inner)]
+    images = draw.normal(size=(2, channels, *sides)).astype(np.float32)
+    close(loaded.module(torch.from_numpy(images)).numpy(), by_runtime(path, np.moveaxis(images, 1, place)))
+    network = trace(loaded.module, (channels, *sides))
+    assert not opaque(network)
+
+
 def test_other_operators_are_evaluated_in_full_by_the_standard(tmp_path: Path, photo: np.ndarray) -> None:
     """LpPool has no function here; all before it stays incremental."""
     nodes = [

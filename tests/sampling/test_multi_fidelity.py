@@ -11,7 +11,7 @@ from torch import nn
 
 import kdb
 from kdb.execution.engine import Engine, default_settings
-from kdb.execution.stages import Occlusion
+from kdb.execution.occlusion import Replacement
 from kdb.frontends.torch_export import trace
 from kdb.kernels.base import Array
 from kdb.planner.permissions import Permissions
@@ -84,7 +84,7 @@ class TestTheRule:
         def take(members: np.ndarray, logits: Array) -> None:
             found[members] = logits
 
-        engine.execute(planned, views, Occlusion(np.ones((*patch, 3), np.float32)), take)
+        engine.execute(planned, views, Replacement(np.ones((*patch, 3), np.float32)), take)
         if plan.logical.duplicates is not None:  # a position drawn twice is evaluated once
             found = found[plan.logical.duplicates]
         occluded = np.repeat(image[None], 9, axis=0).astype(np.float64)
@@ -158,29 +158,29 @@ class TestTheStrategy:
     @given(seed=st.integers(0, 99), slope=st.floats(0.3, 3), offset=st.floats(-2, 2))
     def test_a_linear_relation_is_corrected(self, seed: int, slope: float, offset: float) -> None:
         exact = smooth(seed)[None]
-        strategy = MultiFidelity(30, 31, Goal(0.9), -1, seed)
+        strategy = MultiFidelity((30, 31), Goal(0.9), -1, seed)
         counts = followed(strategy, exact, (exact - offset) / slope)
         assert counts["exact"] <= 2 * PAIRS and counts["low"] < 930
         found = strategy.estimate()
         assert found.ssim is not None and found.ssim >= 0.9
-        assert ssim(found.values.reshape(1, 30, 31), exact.reshape(1, 30, 31)) > 0.8
+        assert ssim(found.values.reshape(30, 31), exact.reshape(30, 31), 2) > 0.8
 
     def test_the_error_of_low_fidelity_is_in_the_estimate(self) -> None:
         expected, achieved = [], []
         for seed in range(10):
             exact, noise = smooth(seed)[None], np.random.default_rng(seed).normal(size=(1, 930))
-            strategy = MultiFidelity(30, 31, Goal(0.75), -1, seed)
+            strategy = MultiFidelity((30, 31), Goal(0.75), -1, seed)
             cheap = exact + 0.05 * np.ptp(exact) * noise
             followed(strategy, exact, cheap)
             found = strategy.estimate()
             assert found.ssim is not None and found.ssim >= 0.75
             expected.append(found.ssim)
-            achieved.append(ssim(found.values.reshape(30, 31), exact.reshape(30, 31)))
+            achieved.append(ssim(found.values.reshape(30, 31), exact.reshape(30, 31), 2))
         assert abs(np.mean(expected) - np.mean(achieved)) < 0.1
 
     def test_unrelated_low_scores_are_given_up(self) -> None:
         exact, cheap = smooth(0)[None], smooth(1)[None]
-        strategy, plain = MultiFidelity(30, 31, Goal(0.9), -1, 0), Progressive(30, 31, Goal(0.9), -1, 0)
+        strategy, plain = MultiFidelity((30, 31), Goal(0.9), -1, 0), Progressive((30, 31), Goal(0.9), -1, 0)
         counts = followed(strategy, exact, cheap)
         while len(cells := plain.propose()):
             plain.take(cells, exact[:, cells])
@@ -189,14 +189,14 @@ class TestTheStrategy:
 
     def test_the_most_important_cells_are_exact(self) -> None:
         exact = smooth(3)[None]
-        strategy = MultiFidelity(30, 31, Goal(0.8, refine=0.1), -1, 0)
+        strategy = MultiFidelity((30, 31), Goal(0.8, refine=0.1), -1, 0)
         followed(strategy, exact, 2 * exact)
         lowest = np.argsort(exact[0])[:93]
         assert strategy.estimate().evaluated[lowest].mean() > 0.9
 
     def test_interrupted_rounds_leave_an_estimate(self) -> None:
         exact = smooth(3)[None]
-        strategy = MultiFidelity(30, 31, Goal(0.9), -1, 0)
+        strategy = MultiFidelity((30, 31), Goal(0.9), -1, 0)
         for low, share in ((True, 1.0), (False, 0.05)):
             cells = strategy.propose()
             assert strategy.low_fidelity == low
@@ -234,7 +234,7 @@ class TestQueries:
         assert low.evaluated.sum() <= 2 * PAIRS < plain.evaluated.sum()
         assert low.stats.executed_macs < plain.stats.executed_macs < exact.stats.executed_macs
         np.testing.assert_array_equal(low.values[low.evaluated], exact.values[low.evaluated])
-        assert ssim(low.values, exact.values) > 0.75
+        assert ssim(low.values, exact.values, 2) > 0.75
 
     def test_explain_shows_both_approximations(self, db: kdb.Session, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("kdb.sampling.choose.MIN_GAIN", 0.0)

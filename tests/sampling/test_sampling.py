@@ -122,7 +122,7 @@ class TestProgressive:
     @given(rows=sides, columns=sides, seed=seeds, classes=st.integers(1, 3))
     def test_it_ends_with_the_map_itself(self, rows: int, columns: int, seed: int, classes: int) -> None:
         truth = smooth(rows, columns, seed, classes=classes)
-        maps = followed(Progressive(rows, columns, Goal(), 1, seed), truth)
+        maps = followed(Progressive((rows, columns), Goal(), 1, seed), truth)
         assert (maps[-1].values == truth).all() and maps[-1].evaluated.all() and maps[-1].ssim == 1
         for each in maps:
             assert np.isfinite(each.values).all()
@@ -133,7 +133,7 @@ class TestProgressive:
     def test_it_stops_at_the_expected_ssim(
         self, rows: int, columns: int, seed: int, ssim: float, guaranteed: bool
     ) -> None:
-        maps = followed(Progressive(rows, columns, Goal(ssim, guaranteed), -1, seed), smooth(rows, columns, seed))
+        maps = followed(Progressive((rows, columns), Goal(ssim, guaranteed), -1, seed), smooth(rows, columns, seed))
         assert maps[-1].ssim is not None and maps[-1].ssim >= ssim
         if not guaranteed:
             assert all(each.ssim is None or each.ssim < ssim for each in maps[:-1])
@@ -141,11 +141,11 @@ class TestProgressive:
     def test_the_goal_holds_for_every_class_where_few_are_looked_at_in_each_round(self) -> None:
         truth = smooth(24, 24, 0, sigma=4, classes=JUDGES * 4)
         truth[1] = smooth(24, 24, 1, sigma=0.8)  # no judge at first, and far rougher
-        alone = followed(Progressive(24, 24, Goal(0.9), 1), truth[1:2])[-1]
-        last = followed(Progressive(24, 24, Goal(0.9), 1), truth)[-1]
+        alone = followed(Progressive((24, 24), Goal(0.9), 1), truth[1:2])[-1]
+        last = followed(Progressive((24, 24), Goal(0.9), 1), truth)[-1]
         assert last.ssim is not None and last.ssim >= 0.9
         assert last.evaluated.sum() >= 0.7 * alone.evaluated.sum()
-        smooth_ones = followed(Progressive(24, 24, Goal(0.9), 1), np.delete(truth, 1, axis=0))[-1]
+        smooth_ones = followed(Progressive((24, 24), Goal(0.9), 1), np.delete(truth, 1, axis=0))[-1]
         assert smooth_ones.evaluated.sum() < last.evaluated.sum()
 
     def test_rounds_cost_the_same_for_any_number_of_classes(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,26 +158,26 @@ class TestProgressive:
 
         monkeypatch.setattr(progressive, "expected_ssims", counted)
         truth = smooth(24, 24, 0, classes=JUDGES * 8)
-        strategy = Progressive(24, 24, Goal(0.9), 1)
+        strategy = Progressive((24, 24), Goal(0.9), 1)
         while len(cells := strategy.propose()):
             strategy.take(cells, truth[:, cells])
         assert judged[-1] == len(truth) and judged.count(len(truth)) <= 4 and judged.count(JUDGES) >= 3
         assert set(judged) == {JUDGES, len(truth)}
 
     def test_a_map_without_contrast(self) -> None:
-        maps = followed(Progressive(12, 12, Goal(0.9), 1), np.ones((1, 144)))
+        maps = followed(Progressive((12, 12), Goal(0.9), 1), np.ones((1, 144)))
         np.testing.assert_allclose(maps[-1].values, 1, atol=1e-9)
 
     def test_the_most_important_cells_are_evaluated(self) -> None:
         truth = smooth(40, 40, 3)
         plain, refined = (
-            followed(Progressive(40, 40, Goal(0.8, refine=refine), -1), truth)[-1] for refine in (0.0, 0.1)
+            followed(Progressive((40, 40), Goal(0.8, refine=refine), -1), truth)[-1] for refine in (0.0, 0.1)
         )
         best = np.argsort(truth[0])[:160]  # the smallest, as important is -1
         assert refined.evaluated[best].mean() > 0.95 > plain.evaluated[best].mean()
 
     def test_cells_that_were_not_evaluated_stay_unknown(self) -> None:
-        strategy, truth = Progressive(20, 20, Goal(), 1), smooth(20, 20, 1)
+        strategy, truth = Progressive((20, 20), Goal(), 1), smooth(20, 20, 1)
         for _ in range(3):
             cells = strategy.propose()
             strategy.take(cells, truth[:, cells])
@@ -191,7 +191,7 @@ class TestProgressive:
 
     @pytest.mark.parametrize("reached", [0, 1, 5, 60])
     def test_nothing_is_predicted_before_the_coarsest_lattice_is_complete(self, reached: int) -> None:
-        strategy, truth = Progressive(30, 30, Goal(0.9), 1), smooth(30, 30, 1)
+        strategy, truth = Progressive((30, 30), Goal(0.9), 1), smooth(30, 30, 1)
         cells = strategy.propose()
         scores = truth[:, cells].copy()
         scores[:, reached:] = np.nan
@@ -204,7 +204,7 @@ class TestProgressive:
         met = []
         for seed in range(40):
             truth = smooth(40, 40, seed, 1.0 + seed % 3 * 0.5)
-            last = followed(Progressive(40, 40, Goal(0.9, True), -1, seed), truth)[-1]
+            last = followed(Progressive((40, 40), Goal(0.9, True), -1, seed), truth)[-1]
             maps = (each.reshape(40, 40) for each in (last.values[0], truth[0]))
             met.append(structural_similarity(*maps, data_range=float(np.ptp(truth))) >= 0.9)
         assert np.mean(met) >= 0.95
@@ -214,7 +214,7 @@ class TestDrillDown:
     @given(rows=sides, columns=sides, step=st.integers(1, 6), seed=seeds)
     def test_all_regions_are_the_whole_map(self, rows: int, columns: int, step: int, seed: int) -> None:
         truth = smooth(rows, columns, seed)
-        last = followed(DrillDown(rows, columns, (step, step), 1.0, 1), truth)[-1]
+        last = followed(DrillDown((rows, columns), (step, step), 1.0, 1), truth)[-1]
         assert (last.values == truth).all() and last.evaluated.all()
 
     @given(rows=sides, columns=sides, steps=st.tuples(st.integers(1, 6), st.integers(1, 6)), seed=seeds)
@@ -222,7 +222,7 @@ class TestDrillDown:
         self, rows: int, columns: int, steps: tuple[int, int], seed: int
     ) -> None:
         truth = smooth(rows, columns, seed)
-        last = followed(DrillDown(rows, columns, steps, 0.25, -1), truth)[-1]
+        last = followed(DrillDown((rows, columns), steps, 0.25, -1), truth)[-1]
         y, x = np.divmod(np.arange(rows * columns), columns)
         corner = y // steps[0] * steps[0] * columns + x // steps[1] * steps[1]
         rest = ~last.evaluated

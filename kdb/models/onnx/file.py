@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from kdb.errors import ModelError
+from kdb.geometry import MOST_AXES
 from kdb.models.onnx.budget import check_nodes
 from kdb.models.onnx.graph import Array, Graph, Names, Node
 
@@ -162,9 +163,10 @@ def _image_shape(onnx: Any, value: Any) -> tuple[int | None, ...]:
     if not value.type.HasField("tensor_type") or kind.elem_type not in floating:
         raise ModelError(f"its input '{value.name}' is not a floating-point tensor")
     shape = _shape(value) or (None,) * 4
-    if len(shape) != 4:
+    if not 3 <= len(shape) <= 2 + MOST_AXES:
         raise ModelError(
-            f"its input '{value.name}' has {len(shape)} axes; an image has 4: batch, channels, height, width"
+            f"its input '{value.name}' has {len(shape)} axes; an image has 4: batch, channels, height, width; a signal "
+            "has 3, a volume 5"
         )
     return shape
 
