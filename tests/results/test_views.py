@@ -110,9 +110,8 @@ def test_of_a_signal_the_channels_are_apart(channels: int) -> None:
     traces = [line for line in ax.lines if len(line.get_ydata()) == 40]
     assert len(traces) == min(channels, CHANNELS)
     assert ("channels 0 to 11 of 14" in ax.get_title()) == (channels == CHANNELS + 2)
-    ticks = {
-        round(float(place), 6): float(tick.get_text()) for place, tick in zip(ax.get_yticks(), ax.get_yticklabels(), strict=True)
-    }
+    labelled = zip(ax.get_yticks(), ax.get_yticklabels(), strict=True)
+    ticks = {round(float(place), 6): float(tick.get_text()) for place, tick in labelled}
     for lane, line in enumerate(traces):
         drawn, values = np.asarray(line.get_ydata(), float), hm.image[:, lane].astype(float)
         assert lane < drawn.min() < drawn.max() < lane + 1

@@ -19,11 +19,12 @@ def _read(path: str, axes: int, options: Options) -> SourceImage:
         raise ValueError("it has no signals")
     for label in labels:
         if label not in signals:
-            raise BindError(f"there is no signal {label!r}{did_you_mean(str(label), signals)}; there are {list(signals)}")
+            hint = did_you_mean(str(label), signals)
+            raise BindError(f"there is no signal {label!r}{hint}; there are {list(signals)}")
     rates = {label: float(signals[label].sampling_frequency) for label in labels}
     if len(set(rates.values())) > 1:
         each = ", ".join(f"'{label}' {rate:g}" for label, rate in rates.items())
-        raise ValueError(f"its signals have different numbers of samples a second: {each}; choose some by signals = (..)")
+        raise ValueError(f"its signals have different samples a second: {each}; choose some by signals = (..)")
     check_size((len(signals[labels[0]].data), len(labels)))
     return replace(floats(np.stack([signals[label].data for label in labels], axis=1), axes), axes="t")
 
