@@ -26,7 +26,7 @@ from benchmarks.signal_networks import Electrocardiogram, InceptionTime
 from benchmarks.timing import machine, markdown_table, write_json, write_markdown
 from benchmarks.verify import DOCS
 from kdb.execution.engine import Engine, default_settings
-from kdb.execution.stages import Occlusion
+from kdb.execution.occlusion import Replacement
 from kdb.geometry import IntArray, Size, lattice, spelled
 from kdb.kernels.base import Array
 from kdb.models.torchvision_compat import import_torchvision
@@ -80,9 +80,7 @@ def _trained(size: Size, steps: int) -> Callable[[int], tuple[nn.Module, Tensors
 
     def make(count: int) -> tuple[nn.Module, Tensors]:
         rng, axes = np.random.default_rng(0), len(size)
-        convolution, norm, pool = (
-            getattr(nn, f"{each}{axes}d") for each in ("Conv", "BatchNorm", "MaxPool")
-        )
+        convolution, norm, pool = (getattr(nn, f"{each}{axes}d") for each in ("Conv", "BatchNorm", "MaxPool"))
         torch.manual_seed(0)
         module = nn.Sequential(
             *(convolution(1, 8, 5, 2, 2), norm(8), nn.ReLU(), convolution(8, 16, 3, 1, 1), norm(16), nn.ReLU()),
@@ -193,7 +191,7 @@ def computed(subject: Subject, count: int) -> Iterator[Maps]:
         starts = list(map(lattice, each.shape[1:], subject.window, subject.stride))
         grid = np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1)
         shape = tuple(map(len, starts))
-        occlusion = Occlusion(np.zeros((*subject.window, len(each)), np.float32))
+        occlusion = Replacement(np.zeros((*subject.window, len(each)), np.float32))
         image = np.ascontiguousarray(each.movedim(0, -1).numpy())
         found = []
         for permissions in (Permissions(), Permissions(threshold=LOW_FIDELITY, freeze_context=True)):

@@ -17,6 +17,7 @@ from kdb.results import frames
 from kdb.results.axes import AXES
 from kdb.results.maps import HeatMap
 from kdb.results.several import HeatMaps
+from kdb.results.strongest import strongest as farthest
 from kdb.results.tables import Headed, PlanText, Table
 
 
@@ -38,7 +39,7 @@ def strongest(heat_map: HeatMap) -> list[Strongest]:
     found = []
     for row, index, label, baseline in zip(values, indices, labels, np.ravel(heat_map.baseline), strict=True):
         centre = 0.0 if heat_map.score.endswith("drop") else baseline
-        most = int(np.argmax(np.abs(np.where(np.isnan(row), 0, row - centre))))
+        most = farthest(row, centre)
         found.append(Strongest(index, label, float(baseline), float(row[most]), tuple(corners[most].tolist())))
     return found
 

@@ -17,16 +17,22 @@ FilePath = str | os.PathLike[str]
 STEM = "{stem}"
 """The placeholder, in the name of an output file, for the source's file name without folder and extension."""
 
-FILE_FORMATS = ("npz", "png", "jpg", "jpeg", "pdf", "svg")
+FILE_FORMATS = ("npz", "png", "jpg", "jpeg", "pdf", "svg", "nii", "nii.gz")
 
 
 def file_format(path: FilePath) -> str:
     """The format that ``path``'s extension names, one of ``FILE_FORMATS``; ``ExecutionError`` for any other."""
-    extension = Path(path).suffix.lower().removeprefix(".")
+    extension = "".join(_suffixes(path)).lower().removeprefix(".")
     if extension not in FILE_FORMATS:
         supported = ", ".join(f".{name}" for name in FILE_FORMATS)
         raise ExecutionError(f"cannot save a heat map as {os.fspath(path)!r}: the extension must be one of {supported}")
     return extension
+
+
+def _suffixes(path: FilePath) -> list[str]:
+    """The extension of a path, of a compressed file with the one before: .nii and .gz."""
+    suffixes = Path(path).suffixes
+    return suffixes[-2:] if suffixes and suffixes[-1].lower() == ".gz" else suffixes[-1:]
 
 
 def check_template(template: str) -> None:
@@ -41,7 +47,8 @@ def check_template(template: str) -> None:
 
 def filled_in(template: str, source: str) -> str:
     """``template`` with its placeholder replaced: the file for the heat map of ``source``."""
-    return template.replace(STEM, Path(source).stem)
+    name = Path(source).name
+    return template.replace(STEM, name.removesuffix("".join(_suffixes(source))))
 
 
 def files_of_several(template: str, sources: Sequence[str]) -> list[str]:

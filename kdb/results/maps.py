@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from kdb.errors import ExecutionError
 from kdb.geometry import Size, Space
-from kdb.results import frames, npz, soundness
+from kdb.results import frames, nifti, npz, soundness
 from kdb.results.axes import AXES
 from kdb.results.compare import Comparison, Difference, compared
 from kdb.results.files import FilePath, check_apart, file_format, write_result
@@ -213,17 +213,29 @@ class HeatMap:
         """
         return figure.of_map(self, Style(range, colors, caption), ax)
 
-    def save(self, path: FilePath, *, range: Range = "shared", colors: Colors = "effect", caption: bool = True) -> Path:
-        """Write a picture (png, jpg, jpeg, pdf, svg) or the data (npz), by extension, and return the path.
+    def save(
+        self,
+        path: FilePath,
+        *,
+        range: Range = "shared",
+        colors: Colors = "effect",
+        caption: bool = True,
+        upsample: bool = False,
+    ) -> Path:
+        """Write a picture (png, jpg, jpeg, pdf, svg), the data (npz) or a volume (nii, nii.gz), and return the path.
 
-        ``range``, ``colors`` and ``caption`` are those of :meth:`plot`; the data do not depend on them.  The file is
-        written atomically.  Raises ``ExecutionError`` for an unknown extension, for the file of the source itself, and
-        if writing fails.
+        ``range``, ``colors`` and ``caption`` are those of :meth:`plot`; the data do not depend on them.  A volume lies
+        on its source in viewers of NIfTI files, with a voxel for each position; ``upsample`` gives it the voxels of the
+        source.  The file is written atomically.  Raises ``ExecutionError`` for an unknown extension, for the file of
+        the source itself, for a volume of a map of other than three axes or, unless ``upsample``, after AT, and if
+        writing fails.
         """
         extension, style = file_format(path), Style(range, colors, caption)
         check_apart(path, [self.source])
         if extension == "npz":
             return write_result(path, partial(npz.write, self))
+        if extension in nifti.FORMATS:
+            return write_result(path, partial(nifti.write, self, extension, upsample))
         picture = figure.of_map(self, style)
         return write_result(path, partial(figure.write, picture, captions.facts(self), extension))
 

@@ -18,8 +18,7 @@ from kdb.results import frames
 from kdb.results.axes import AXES
 from kdb.results.files import FilePath, check_apart, file_format, files_of_several
 from kdb.results.maps import HeatMap
-from kdb.results.pictures import figure, pages
-from kdb.results.pictures.panels import MAX_PANELS
+from kdb.results.pictures import figure, pages, panels
 from kdb.results.pictures.style import Colors, Range, Style
 from kdb.system.locks import ProcessLock
 
@@ -223,9 +222,10 @@ def plot(
 def _plot(maps: Iterable[HeatMap], count: int, style: Style) -> Figure:
     """The figure of the first of ``count`` maps, as many as have room."""
     shown: list[HeatMap] = []
-    room = MAX_PANELS
+    room = 0
     for heat_map in maps:
         classes = len(heat_map.by_class()[1])
+        room = room if shown else panels.room(heat_map)
         if shown and classes > room:
             break
         shown.append(heat_map)

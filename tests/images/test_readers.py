@@ -495,6 +495,9 @@ def test_an_edf_file(tmp_path: Path, leads: np.ndarray) -> None:
     assert np.array_equal(load_image(tmp_path / "a.edf", 1, {"signals": "C4"}).pixels, image.pixels[:, 1:])
     with pytest.raises(BindError, match=r"no signal 'C5'; there are \['C3', 'C4'\]"):
         load_image(tmp_path / "a.edf", 1, {"signals": "C5"})
+    for wrong in (5, (), ("C3", 4)):
+        with pytest.raises(BindError, match="signals = "):
+            load_image(tmp_path / "a.edf", 1, {"signals": wrong})
     slow = edfio.EdfSignal(leads[:200, 0], 100, label="resp")
     edfio.Edf([*signals, slow]).write(tmp_path / "b.edf")
     with pytest.raises(ExecutionError, match="'C3' 250, 'C4' 250, 'resp' 100; choose some by signals"):

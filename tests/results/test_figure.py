@@ -20,8 +20,9 @@ import kdb
 from kdb.errors import ExecutionError, GlyphWarning
 from kdb.results.maps import HeatMap
 from kdb.results.pictures import lettering
-from kdb.results.pictures.figure import PANEL_INCHES, SLIVER_INCHES
+from kdb.results.pictures.figure import PANEL_INCHES
 from kdb.results.pictures.panels import MAX_PANELS, grey_of
+from kdb.results.pictures.views import SLIVER_INCHES
 from kdb.results.several import HeatMaps
 from tests.results.test_heatmap import PROVENANCE, heat_map, photos, several, small
 

@@ -1,5 +1,7 @@
 """Draws panels: each a map over its image with a colour bar beside it, a title above, and a caption under all.
 
+The views of a panel that has several stand in a row, which the title heads.
+
 A new figure is laid out from the sizes of its texts: everything is drawn first, with each map in its size in inches,
 and then the panels are moved apart as far as their titles, ticks and bars need.
 """
@@ -9,8 +11,9 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +23,8 @@ from kdb.results.pictures import captions, panels
 from kdb.results.pictures.captions import Facts
 from kdb.results.pictures.colours import Scale
 from kdb.results.pictures.lettering import Lettering, inches, lettering, wrapped
-from kdb.results.pictures.panels import MAX_PANELS, Panel
-from kdb.results.pictures.style import Style
+from kdb.results.pictures.panels import Panel
+from kdb.results.pictures.style import OPACITY, SMALL, TINY, TITLE, Style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,8 +37,8 @@ PANEL_INCHES = 4.0
 """The longer side of the map of a figure with one panel."""
 SMALLER = 0.7
 """Of that, where there are several panels."""
-SLIVER_INCHES = 0.3
-"""The least side of a map; an image that is narrower is stretched to it."""
+ROW_INCHES = 8.0
+"""Of the longest sides of views in a row, all together."""
 BAR_INCHES = 1.2
 """The least length of a colour bar, so that there is room for its ticks."""
 PADDING = 0.12
@@ -43,27 +46,24 @@ PADDING = 0.12
 LEAST_WIDTH = 3.6
 """Of a figure, in inches, so that there is room for the caption."""
 
-OPACITY = 0.55
 DPI = 150
-TITLE, SMALL, TINY = 10.0, 8.3, 7.0
-"""Sizes of texts in points: of titles and axes, of colour bars, and of the caption."""
 
 
 def of_map(heat_map: HeatMap, style: Style, ax: Axes | Sequence[Axes] | None = None) -> Figure:
     """A heat map, one panel a class, in a new figure or on the given axes."""
     count, note = len(heat_map.by_class()[0]), ""
-    if ax is None and count > MAX_PANELS:
-        heat_map = panels.of_highest_baseline(heat_map, MAX_PANELS)
-        note = f"{MAX_PANELS} of {count} classes, those of the highest baseline"
+    if ax is None and count > (room := panels.room(heat_map)):
+        heat_map = panels.of_highest_baseline(heat_map, room)
+        note = f"{room} of {count} classes, those of the highest baseline"
     return draw(panels.of_map(heat_map), style, captions.line(captions.facts(heat_map)), note, ax)
 
 
 def of_difference(difference: Difference, style: Style, ax: Axes | Sequence[Axes] | None = None) -> Figure:
     """A difference of two heat maps, in the same way."""
     shown, note = panels.of_difference(difference), ""
-    if ax is None and len(shown) > MAX_PANELS:
-        note = f"{MAX_PANELS} of {len(shown)} classes, the first"
-        shown = shown[:MAX_PANELS]
+    if ax is None and len(shown) > (room := panels.room(difference.first)):
+        note = f"{room} of {len(shown)} classes, the first"
+        shown = shown[:room]
     return draw(shown, style, captions.line(difference.facts()), note, ax)
 
 
@@ -71,9 +71,9 @@ def of_several(maps: Sequence[HeatMap], count: int, style: Style) -> Figure:
     """The first of ``count`` heat maps side by side; of one with many classes those of the highest baseline."""
     notes = [f"{len(maps)} of {count} maps; {count - len(maps)} left out"] if count > len(maps) else []
     classes = len(maps[0].by_class()[1])
-    if classes > MAX_PANELS:  # it is the only one
-        maps = [panels.of_highest_baseline(maps[0], MAX_PANELS)]
-        notes.append(f"{MAX_PANELS} of {classes} classes, those of the highest baseline")
+    if classes > (room := panels.room(maps[0])):  # it is the only one
+        maps = [panels.of_highest_baseline(maps[0], room)]
+        notes.append(f"{room} of {classes} classes, those of the highest baseline")
     caption = captions.line(captions.shared([captions.facts(each) for each in maps]))
     return draw(panels.of_several(maps), style, caption, "; ".join(notes))
 
@@ -87,6 +87,8 @@ def draw(
 ) -> Figure:
     """Draw each panel, in a new figure with the ``note`` above and the ``caption`` under them or on the given axes.
 
+    On given axes there is one view of each panel.
+
     Raises ``ExecutionError`` for another number of axes than panels.
     """
     caption = caption if style.caption and ax is None else ""
@@ -97,7 +99,11 @@ def draw(
         if len(axes) != len(shown):
             raise ExecutionError(f"{len(shown)} classes need as many axes; {len(axes)} given")
         for each, panel, scale in zip(axes, shown, scales, strict=True):
-            _draw_panel(each, panel, scale, letters, None)
+            overlay = panel.views.alone.draw(each, scale, fixed=False)
+            size = _measured(each)
+            panel.views.alone.locate(each, size.height, size.width)
+            _draw_title(each, panel, letters, size)
+            _draw_bar(each, panel, scale, overlay, size)
         figure: Figure = axes[0].figure.figure  # of a subfigure, the figure it is part of
         return figure
     return _new_figure(shown, scales, letters, caption, note)
@@ -105,18 +111,67 @@ def draw(
 
 @dataclass(frozen=True)
 class _Size:
-    """Of a map, and of the bar beside it, in inches."""
+    """Of a view, and of the bar beside it, in inches."""
 
     width: float
     height: float
     bar: float
 
+
+@dataclass(frozen=True)
+class _Drawn:
+    """The axes of a view, their size, and how far texts reach beyond each side of it, all in inches."""
+
+    axes: Any
+    size: _Size
+    left: float
+    below: float
+    right: float
+    above: float
+
     @classmethod
-    def of(cls, panel: Panel, count: int) -> _Size:
-        height, width = panel.grey.shape
-        scale = (PANEL_INCHES if count == 1 else SMALLER * PANEL_INCHES) / max(height, width)
-        width, height = max(width * scale, SLIVER_INCHES), max(height * scale, SLIVER_INCHES)
-        return cls(width, height, max(height, BAR_INCHES))
+    def of(cls, axes: Any, size: _Size, renderer: Any) -> _Drawn:
+        box = axes.get_tightbbox(renderer)
+        x0, y0, x1, y1 = (edge / DPI for edge in (box.x0, box.y0, box.x1, box.y1))
+        return cls(axes, size, -x0, -y0, x1 - size.width, y1 - size.height)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """The views of a panel in a row, with their tops on a line, and the ``heading`` above a row of several."""
+
+    views: Sequence[_Drawn]
+    heading: str
+
+    @property
+    def starts(self) -> list[float]:
+        """Where each view begins, from the left edge of the first."""
+        starts = [0.0]
+        for one, other in pairwise(self.views):
+            starts.append(starts[-1] + one.size.width + one.right + PADDING + other.left)
+        return starts
+
+    @property
+    def width(self) -> float:
+        return self.starts[-1] + self.views[-1].size.width
+
+    @property
+    def height(self) -> float:
+        return max(each.size.height for each in self.views)
+
+    @property
+    def below(self) -> float:
+        return max(each.below + each.size.height for each in self.views) - self.height
+
+    @property
+    def above(self) -> float:
+        """What the texts of the views take."""
+        return max(each.above for each in self.views)
+
+    @property
+    def head(self) -> float:
+        """What the heading takes."""
+        return _tall(self.heading, TITLE)
 
 
 def _new_figure(shown: Sequence[Panel], scales: Sequence[Scale], letters: Lettering, caption: str, note: str) -> Figure:
@@ -128,34 +183,36 @@ def _new_figure(shown: Sequence[Panel], scales: Sequence[Scale], letters: Letter
     # A notebook shows a figure by itself only once pyplot has been imported there.
     figure._repr_png_ = partial(encoded, figure)  # type: ignore[attr-defined]
     columns = len(shown) if len(shown) <= 3 else math.ceil(math.sqrt(len(shown)))
+    columns = 1 if any(panel.takes_a_row for panel in shown) else columns
     rows = math.ceil(len(shown) / columns)
-    sizes = [_Size.of(panel, len(shown)) for panel in shown]
-    axes: list[Any] = [figure.add_subplot(rows, columns, i + 1) for i in range(len(shown))]
-    for each, panel, scale, size in zip(axes, shown, scales, sizes, strict=True):
-        each.set_position((0, 0, size.width / PANEL_INCHES, size.height / PANEL_INCHES))
-        _draw_panel(each, panel, scale, letters, size)
-    renderer = canvas.get_renderer()
-    boxes = [each.get_tightbbox(renderer) for each in axes]
-    left = max(-box.x0 for box in boxes) / DPI + PADDING
-    below = max(-box.y0 for box in boxes) / DPI + PADDING
-    right = max(box.x1 / DPI - size.width for box, size in zip(boxes, sizes, strict=True)) + PADDING
-    above = max(box.y1 / DPI - size.height for box, size in zip(boxes, sizes, strict=True)) + PADDING
-    cell = left + max(size.width for size in sizes) + right, below + max(size.height for size in sizes) + above
+    blocks = [
+        _drawn(figure, panel, scale, letters, len(shown), canvas.get_renderer())
+        for panel, scale in zip(shown, scales, strict=True)
+    ]
+    left = max(block.views[0].left for block in blocks) + PADDING
+    right = max(block.views[-1].right for block in blocks) + PADDING
+    below = max(block.below for block in blocks) + PADDING
+    above = max(block.above + block.head for block in blocks) + PADDING
+    cell = left + max(block.width for block in blocks) + right, below + max(block.height for block in blocks) + above
     width = max(columns * cell[0], LEAST_WIDTH)
 
-    def lines(text: str, points: float) -> tuple[str, float]:
-        made = wrapped(letters.shown(text), points, letters.families, width - 2 * PADDING, 4)
-        return made, (made.count("\n") + 1) * 1.4 * points / 72 + PADDING if made else 0.0
+    def lines(text: str, points: float) -> str:
+        return wrapped(letters.shown(text), points, letters.families, width - 2 * PADDING, 4)
 
-    (caption, foot), (note, head) = lines(caption, TINY), lines(note, TITLE)
+    caption, note = lines(caption, TINY), lines(note, TITLE)
+    foot, head = _tall(caption, TINY), _tall(note, TITLE)
     height = foot + rows * cell[1] + head
     figure.set_size_inches(width, height)
     indent = (width - columns * cell[0]) / 2
-    for i, (each, size) in enumerate(zip(axes, sizes, strict=True)):
+    text: dict[str, Any] = {"family": list(letters.families), "parse_math": False}
+    for i, block in enumerate(blocks):
         row, column = divmod(i, columns)
         x, y = indent + column * cell[0] + left, foot + (rows - 1 - row) * cell[1] + below
-        each.set_position((x / width, y / height, size.width / width, size.height / height))
-    text: dict[str, Any] = {"family": list(letters.families), "parse_math": False}
+        for each, start in zip(block.views, block.starts, strict=True):
+            size, bottom = each.size, y + block.height - each.size.height
+            each.axes.set_position(((x + start) / width, bottom / height, size.width / width, size.height / height))
+        top = y + block.height + block.above + PADDING
+        figure.text(x / width, top / height, block.heading, size=TITLE, va="bottom", **text) if block.heading else None
     if caption:
         figure.text(PADDING / width, PADDING / height, caption, size=TINY, color="0.35", va="bottom", **text)
     if note:
@@ -163,43 +220,50 @@ def _new_figure(shown: Sequence[Panel], scales: Sequence[Scale], letters: Letter
     return figure
 
 
-def _draw_panel(ax: Any, panel: Panel, scale: Scale, letters: Lettering, size: _Size | None) -> None:
-    """On ``ax``, which has the ``size`` of the map; None for axes of the user's, whose size may change."""
-    from matplotlib.ticker import MaxNLocator
-
-    height, width = panel.grey.shape
-    edges = (0, width, height, 0)  # of pixels, so that a patch at (y, x) begins at y and x on the axes
-    aspect = "equal" if size is None else "auto"
-    ax.imshow(panel.grey, cmap="gray", vmin=0, vmax=1, extent=edges, aspect=aspect)
-    overlay = ax.imshow(
-        np.ma.masked_invalid(panel.values.astype(np.float64)),
-        cmap=scale.colormap(),
-        vmin=scale.lowest,
-        vmax=scale.highest,
-        alpha=OPACITY,
-        extent=edges,
-        aspect=aspect,
-        interpolation="nearest",
-    )
-    ax.set_xlabel("x (pixels)", size=TITLE)
-    ax.set_ylabel("y (pixels)", size=TITLE)
-    ax.tick_params(labelsize=SMALL)
-    size = size or _measured(ax)
-    for axis, length in ((ax.xaxis, size.width), (ax.yaxis, size.height)):
-        axis.set_major_locator(MaxNLocator(nbins=max(1, int(length / 0.5)), integer=True, steps=[1, 2, 5, 10]))
-    _draw_title(ax, panel, letters, size)
-    _draw_bar(ax, panel, scale, overlay, size)
+def _tall(lines: str, points: float) -> float:
+    """The height of wrapped lines, with what parts them from other things; 0 where there are none."""
+    return (lines.count("\n") + 1) * 1.4 * points / 72 + PADDING if lines else 0.0
 
 
-def _draw_title(ax: Any, panel: Panel, letters: Lettering, size: _Size) -> None:
-    """Above the map, and above a bar that is longer than it; no wider than a little more than the map."""
-    width = max(size.width + 0.8, 2.2)
+def _drawn(figure: Any, panel: Panel, scale: Scale, letters: Lettering, count: int, renderer: Any) -> _Block:
+    """The views of one of ``count`` panels, drawn at the lower left corner of the figure, and measured."""
+    views = panel.views.together
+    several = len(views) > 1
+    longest = ROW_INCHES / len(views) if several else PANEL_INCHES if count == 1 else SMALLER * PANEL_INCHES
+    per_unit = longest / max(side for view in views for side in view.sides)
+    drawn = []
+    for view in views:
+        height, width = view.inches(per_unit)
+        size = _Size(width, height, max(height, BAR_INCHES))
+        ax = figure.add_axes((0, 0, width / PANEL_INCHES, height / PANEL_INCHES), label=f"{len(figure.axes)}")
+        overlay = view.draw(ax, scale, fixed=True)
+        view.locate(ax, height, width)
+        if several:
+            ax.set_title(view.title, size=SMALL, parse_math=False, pad=4)
+        else:
+            _draw_title(ax, panel, letters, size)
+        if view is views[-1]:
+            _draw_bar(ax, panel, scale, overlay, size)
+        drawn.append(_Drawn.of(ax, size, renderer))
+    block = _Block(drawn, "")
+    return replace(block, heading=_said(panel, letters, block.width)) if several else block
+
+
+def _said(panel: Panel, letters: Lettering, width: float) -> str:
+    """What the title of a panel says, in lines of ``width`` inches."""
 
     def shown(text: str, end: str = "") -> str:
         return wrapped(letters.shown(text), TITLE, letters.families, width, 2, end)
 
     name = shown(panel.label, f" ({panel.index})") if letters.legible(panel.label) else f"class {panel.index}"
-    lines = "\n".join([name, *(shown(text) for text in (*panel.facts, panel.origin) if text)])
+    return "\n".join([name, *(shown(text) for text in (*panel.facts, panel.origin) if text)])
+
+
+def _draw_title(ax: Any, panel: Panel, letters: Lettering, size: _Size) -> None:
+    """Above the map, and above a bar that is longer than it; no wider than a little more than the map."""
+    lines = _said(panel, letters, max(size.width + 0.8, 2.2))
+    if title := panel.views.alone.title:
+        lines += f"\n{title}"
     beside = max(inches(line, TITLE, letters.families) for line in lines.split("\n")) > size.width
     ax.set_title(
         lines,
@@ -217,9 +281,8 @@ def _draw_bar(ax: Any, panel: Panel, scale: Scale, overlay: Any, size: _Size) ->
     thickness = 0.045 * max(size.width, size.height)
     place = [1 + 0.6 * thickness / size.width, 0, thickness / size.width, size.bar / size.height]
     known = panel.values[np.isfinite(panel.values)]
-    overlay.colorbar = bar = ax.figure.colorbar(
-        ScalarMappable(overlay.norm, _on_grey(overlay.cmap)), cax=ax.inset_axes(place), extend=scale.extend(known)
-    )
+    shown = ScalarMappable(overlay.norm, _over(panel.views.alone.ground, overlay.cmap))
+    overlay.colorbar = bar = ax.figure.colorbar(shown, cax=ax.inset_axes(place), extend=scale.extend(known))
     ticks = _ticks(scale, panel.neutral, size.bar)
     numbers = [f"{panel.neutral:.4g}" if tick == panel.neutral else _number(tick, scale) for tick in ticks]
     bar.set_ticks(ticks, labels=numbers)
@@ -231,11 +294,11 @@ def _draw_bar(ax: Any, panel: Panel, scale: Scale, overlay: Any, size: _Size) ->
     bar.set_label("\n".join(wrapped(each, SMALL, ("sans-serif",), width, 3) for each in said), size=SMALL)
 
 
-def _on_grey(colours: Any) -> Any:
-    """A colour map as the overlay looks on an image that is neither dark nor light."""
+def _over(ground: float, colours: Any) -> Any:
+    """A colour map as the overlay looks on a ground of this grey."""
     from matplotlib.colors import ListedColormap
 
-    return ListedColormap(OPACITY * colours(np.arange(colours.N))[:, :3] + (1 - OPACITY) * 0.5)
+    return ListedColormap(OPACITY * colours(np.arange(colours.N))[:, :3] + (1 - OPACITY) * ground)
 
 
 def _ticks(scale: Scale, marked: float, length: float) -> list[float]:

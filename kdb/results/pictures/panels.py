@@ -11,16 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdb.errors import printable
-from kdb.results.pictures import captions, colours
+from kdb.results.pictures import captions, colours, views
 from kdb.results.pictures.colours import FLOORS, Scale, unit
 from kdb.results.pictures.style import Style
+from kdb.results.pictures.views import Trace, Views
 
 if TYPE_CHECKING:
     from kdb.results.compare import Difference
     from kdb.results.maps import HeatMap
 
-MAX_PANELS = 16
-"""Most panels in a figure; of more classes it shows those with the highest baselines, and says so."""
+MAX_PANELS, MAX_ROWS = 16, 6
+"""Most panels in a figure, and most of those that take a row each, as of volumes and signals; of more classes it shows
+those with the highest baselines, and says so.
+"""
 
 _MEANINGS = {
     "probability": "mean probability when hidden",
@@ -32,15 +35,15 @@ _MEANINGS = {
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One map over its image.
+    """One class of a map over its image, in one view or several.
 
-    ``grey`` [H, W] from 0 to 1 is the image; ``values`` float32 [H, W] the map, NaN where it has none.  ``neutral`` is
+    ``values`` float32 [*size] is the map, NaN where it has none, of which the views may show a part.  ``neutral`` is
     the value of no effect, and ``limits`` are those of what values are possible.  ``label`` and ``origin`` (source and
     model, where the figure shows several) are of the user's; ``facts`` are kdb's lines of the title, ``meaning`` those
     of the colour bar.
     """
 
-    grey: NDArray[np.float32]
+    views: Views
     values: NDArray[np.float32]
     score: str
     neutral: float
@@ -51,11 +54,16 @@ class Panel:
     meaning: tuple[str, ...]
     origin: str = ""
 
+    @property
+    def takes_a_row(self) -> bool:
+        """Whether nothing stands beside it."""
+        return len(self.views.together) > 1 or isinstance(self.views.alone, Trace)
+
 
 def of_map(heat_map: HeatMap, origin: str = "") -> list[Panel]:
     """The panels of a heat map, one a class."""
-    pixels = heat_map.upsample().reshape(-1, *heat_map.image.shape[:2])
-    _, indices, labels = heat_map.by_class()
+    pixels = heat_map.upsample().reshape(-1, *heat_map.size)
+    scores, indices, labels = heat_map.by_class()
     grey = grey_of(heat_map.picture)
     state = ", ".join(["approximate"] * (not heat_map.exact) + ["partial"] * (not heat_map.complete))
     is_drop = heat_map.score.endswith("drop")
@@ -65,7 +73,7 @@ def of_map(heat_map: HeatMap, origin: str = "") -> list[Panel]:
         neutral = 0.0 if is_drop or not np.isfinite(baseline) else baseline
         panels.append(
             Panel(
-                grey=grey,
+                views=views.of_image(heat_map, grey, pixels[i], scores[i], neutral),
                 values=pixels[i],
                 score=heat_map.score,
                 neutral=neutral,
@@ -80,17 +88,23 @@ def of_map(heat_map: HeatMap, origin: str = "") -> list[Panel]:
     return panels
 
 
+def room(heat_map: HeatMap) -> int:
+    """How many panels a figure of maps like this one has room for."""
+    return MAX_PANELS if len(heat_map.axes) == 2 else MAX_ROWS
+
+
 def of_difference(difference: Difference) -> list[Panel]:
     """The panels of a difference, one a class."""
     first, second = difference.first, difference.second
-    pixels = difference.upsample().reshape(-1, *first.image.shape[:2])
+    pixels = difference.upsample().reshape(-1, *first.size)
     _, indices, labels = first.by_class()
+    scores = difference.values.reshape(len(indices), -1)
     others = second.by_class()[2]
     grey = grey_of(first.picture)
     baselines = zip(np.ravel(first.baseline).tolist(), np.ravel(second.baseline).tolist(), strict=True)
     return [
         Panel(
-            grey=grey,
+            views=views.of_image(first, grey, pixels[i], scores[i], 0.0),
             values=pixels[i],
             score=first.score,
             neutral=0.0,
@@ -105,7 +119,7 @@ def of_difference(difference: Difference) -> list[Panel]:
 
 
 def grey_of(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The luma of an image uint8 [H, W, 3], [H, W] from 0 to 1: its colours would mix with the map's."""
+    """The luma of an image uint8 [*size, 3], [*size] from 0 to 1: its colours would mix with the map's."""
     return np.asarray(picture @ (np.array([0.299, 0.587, 0.114]) / 255), np.float32)
 
 

@@ -12,6 +12,11 @@ from kdb.errors import ExecutionError
 Range = Literal["shared", "each"] | float
 Colors = Literal["effect", "krypton"]
 
+OPACITY = 0.55
+"""Of a map over its image."""
+TITLE, SMALL, TINY = 10.0, 8.3, 7.0
+"""Sizes of texts in points: of titles and axes, of colour bars, and of the caption."""
+
 
 @dataclass(frozen=True)
 class Style:

@@ -1,0 +1,90 @@
+"""Heat maps of volumes as NIfTI files, which lie on their source in any viewer; nibabel is imported when needed."""
+
+from __future__ import annotations
+
+import gzip
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdb.errors import ExecutionError
+from kdb.geometry import Space, spelled
+from kdb.results.frames import import_optional
+
+if TYPE_CHECKING:
+    from kdb.results.maps import HeatMap
+
+FORMATS = ("nii", "nii.gz")
+
+
+def write(heat_map: HeatMap, extension: str, upsample: bool, file: IO[bytes]) -> None:
+    """Write the scores as a float32 volume, with the classes of a map that has several along a fourth axis.
+
+    A voxel is a position of the patch, at the patch's centre; where ``upsample``, a voxel of the source, in the order
+    of the source's file, with the mean score of the patches that cover its centre.  NaN where there is no score.  A map
+    without a space is placed in the cells of its source.
+
+    Raises ``ExecutionError`` for maps of other than three axes, for positions that are no lattice unless ``upsample``,
+    and without nibabel.
+    """
+    if len(heat_map.axes) != 3:
+        raise ExecutionError(
+            f"NIfTI files are of three axes, and this map is of {spelled(heat_map.size)} cells ({heat_map.axes}); "
+            "save it as .npz, or as a picture"
+        )
+    if heat_map.stride is None and not upsample:
+        raise ExecutionError("the positions of AT are no lattice of voxels; save(.., upsample=True) lies on the source")
+    values, space = _on_source(heat_map) if upsample else (heat_map.values, lattice(heat_map))
+    if heat_map.has_class_axis:
+        values = np.moveaxis(values, 0, -1)
+    image = import_optional("nibabel").Nifti1Image(np.ascontiguousarray(values), space.affine)
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = f"kdb {heat_map.version}, {heat_map.score}".encode("ascii", "replace")[:79]
+    content = image.to_bytes()
+    file.write(gzip.compress(content, mtime=0) if extension == "nii.gz" else content)
+
+
+def lattice(heat_map: HeatMap) -> Space:
+    """Where the centres of the patches of a lattice of positions lie.
+
+    Cell i of the model's grid is at ``start + (i + .5) extent / size - .5`` of the source's cells, and the patch of
+    cell j of the map at ``first + stride j + (patch - 1) / 2`` of the grid's.
+    """
+    assert heat_map.stride is not None
+    start, extent = np.reshape(heat_map.source_box, (2, 3))
+    scale = extent / heat_map.size
+    grid = _source(heat_map).after(scale.tolist(), (start + 0.5 * scale - 0.5).tolist())
+    first = heat_map.positions[0, 0, 0] + (np.array(heat_map.patch) - 1) / 2
+    return grid.after(heat_map.stride, first.tolist())
+
+
+def _source(heat_map: HeatMap) -> Space:
+    return Space(np.eye(4)) if heat_map.space is None else heat_map.space
+
+
+def _on_source(heat_map: HeatMap) -> tuple[NDArray[np.float32], Space]:
+    """The map on the voxels of its source as the file has them, [*classes, i, j, k], and where these lie."""
+    start, extent = np.reshape(heat_map.source_box, (2, 3))
+    values = heat_map.upsample()
+    for axis, length in enumerate(heat_map.source_size):
+        # The cell of the grid that the centre of each voxel lies in.
+        cells = np.floor((np.arange(length) + 0.5 - start[axis]) * heat_map.size[axis] / extent[axis]).astype(np.int64)
+        inside = (cells >= 0) & (cells < heat_map.size[axis])
+        at = values.ndim - 3 + axis
+        values = values.take(np.where(inside, cells, 0), axis=at)
+        values[(..., ~inside, *(slice(None),) * (2 - axis))] = np.nan
+    return _as_in_the_file(values, _source(heat_map))
+
+
+def _as_in_the_file(values: NDArray[np.float32], space: Space) -> tuple[NDArray[np.float32], Space]:
+    """An array [.., *cells] with its last three axes in the file's order and direction, and the space of these."""
+    leading = values.ndim - 3
+    turn = np.eye(4)
+    for axis, (of_file, backwards) in enumerate(space.turns):
+        # From indices in the file to those in the array.
+        turn[axis] = np.eye(4)[of_file] * (-1 if backwards else 1)
+        turn[axis, 3] = values.shape[leading + axis] - 1 if backwards else 0
+    values = np.flip(values, tuple(leading + axis for axis, (_, backwards) in enumerate(space.turns) if backwards))
+    order = np.argsort([of_file for of_file, _ in space.turns])
+    return values.transpose(*range(leading), *(leading + order)), Space(space.affine @ turn)
