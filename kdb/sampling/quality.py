@@ -56,9 +56,7 @@ def expected_ssims(
     return np.concatenate([_expected(values[part], variances[part], ranges[part]) for part in parts])
 
 
-def lowest_ssim(
-    values: FloatArray, variances: FloatArray, shape: Size, ranges: FloatArray | None = None
-) -> float:
+def lowest_ssim(values: FloatArray, variances: FloatArray, shape: Size, ranges: FloatArray | None = None) -> float:
     """The lowest of :func:`expected_ssims`, of the same arguments."""
     return float(expected_ssims(values, variances, shape, ranges).min())
 
