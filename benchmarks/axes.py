@@ -29,7 +29,7 @@ from benchmarks.timing import Seconds, interleave, markdown_table, ratio, write_
 from benchmarks.verify import DOCS
 from kdb.execution.engine import Engine, default_settings
 from kdb.execution.occluder import Occluder
-from kdb.execution.stages import Occlusion
+from kdb.execution.occlusion import Replacement
 from kdb.geometry import lattice
 from kdb.models.torchvision_compat import import_torchvision
 from kdb.models.traces import TracedModule, Traces
@@ -124,7 +124,7 @@ class Case:
         viewed = occluder.view(np.ascontiguousarray(self.image[0].movedim(0, -1).numpy()), self.output)
         self.found = np.zeros((len(self.positions), self.output.numel()), np.float32)
         shape = (*self.subject.window, self.subject.shape[0])
-        occluder.run(viewed, Occlusion(np.zeros(shape, np.float32)), self._take)
+        occluder.run(viewed, Replacement(np.zeros(shape, np.float32)), self._take)
         self.baseline = viewed.baseline
         return occluder
 

@@ -27,7 +27,7 @@ from kdb.errors import (
 from kdb.version import __version__
 
 if TYPE_CHECKING:
-    from kdb import captum
+    from kdb import captum, monai
     from kdb.results.maps import HeatMap
     from kdb.results.several import HeatMaps, plot
     from kdb.results.tables import Table
@@ -52,6 +52,7 @@ __all__ = [
     "__version__",
     "captum",
     "connect",
+    "monai",
     "occlude",
     "plot",
 ]
@@ -74,8 +75,8 @@ if not TYPE_CHECKING:  # with a module __getattr__, a type checker would accept 
     def __getattr__(name: str) -> object:
         from importlib import import_module
 
-        if name == "captum":
-            return import_module("kdb.captum")
+        if name in ("captum", "monai"):
+            return import_module(f"kdb.{name}")
         if name not in _HOMES:
             raise AttributeError(f"module 'kdb' has no attribute '{name}'")
         return getattr(import_module(_HOMES[name]), name)

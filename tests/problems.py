@@ -15,7 +15,7 @@ from benchmarks import photos
 from benchmarks.calibrated import calibrate
 from benchmarks.oracle import SIGNAL_BOUND, exactness, float32_logits, oracle_logits, relative_range
 from kdb.execution.executor import Executor
-from kdb.execution.stages import Occlusion
+from kdb.execution.occlusion import Occlusion, Replacement
 from kdb.execution.views import MaterializedViews
 from kdb.frontends.torch_export import trace
 from kdb.geometry import lattice
@@ -73,7 +73,7 @@ class Problem:
 
     @property
     def occlusion(self) -> Occlusion:
-        return Occlusion(np.broadcast_to(self.fill.numpy(), (*self.patch, 3)).copy())
+        return Replacement(np.broadcast_to(self.fill.numpy(), (*self.patch, 3)).copy())
 
     @cached_property
     def signal(self) -> float:

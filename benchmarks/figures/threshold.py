@@ -35,7 +35,7 @@ from benchmarks.figures.common import (
 from benchmarks.timing import Seconds, interleave, markdown_table
 from benchmarks.verify import IntArray
 from kdb.execution.engine import Engine, default_settings
-from kdb.execution.stages import Occlusion
+from kdb.execution.occlusion import Replacement
 from kdb.frontends.torch_export import trace
 from kdb.kernels.base import Array
 from kdb.operators.network import Network
@@ -83,7 +83,7 @@ def last_maps(network: Network, setting: Setting, positions: IntArray, tau: floa
         found[members] = values
 
     patch = np.broadcast_to(setting.fill.numpy().astype(np.float32), (SIDE, SIDE, 3))
-    engine.execute(planned, views, Occlusion(patch), take)
+    engine.execute(planned, views, Replacement(patch), take)
     return found - views[network.output.name].reshape(-1)
 
 

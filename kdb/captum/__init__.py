@@ -6,6 +6,7 @@
 captum itself is neither needed nor imported.
 """
 
-from kdb.captum.occlusion import Occlusion, Report
+from kdb.adapters.adapter import Report
+from kdb.captum.occlusion import Occlusion
 
 __all__ = ["Occlusion", "Report"]

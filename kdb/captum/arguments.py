@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,12 +17,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from kdb.adapters.adapter import Adapter, Call
+from kdb.adapters.numbers import is_whole, wholes
 from kdb.errors import BindError
 from kdb.geometry import IntArray
 
 Index = tuple[int | slice, ...]
-OnProgress = Callable[[int], None]
-"""Called with the number of windows finished."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,7 @@ def bind_windows(shapes: Any, strides: Any, inputs: Sequence[Tensor]) -> tuple[W
     at most the window's length unless that is the input's, so that each element is covered.
     """
     several = len(inputs) > 1
-    if not several and _wholes(shapes) is not None:
+    if not several and wholes(shapes) is not None:
         shapes = (shapes,)
     if strides is None:
         strides = (1,) * len(inputs)
@@ -109,13 +109,13 @@ def bind_windows(shapes: Any, strides: Any, inputs: Sequence[Tensor]) -> tuple[W
 
 def _windows(shape: Any, stride: Any, tensor: Tensor) -> Windows:
     size = tuple(tensor.shape[1:])
-    lengths = _wholes(shape)
+    lengths = wholes(shape)
     if lengths is None or len(lengths) != len(size):
         raise BindError(
             f"sliding_window_shapes = {shape!r}: expected {len(size)} whole numbers, one for each axis of {list(size)}"
         )
-    steps = (stride,) * len(size) if _is_whole(stride) else stride
-    strides = _wholes(steps)
+    steps = (stride,) * len(size) if is_whole(stride) else stride
+    strides = wholes(steps)
     if strides is None or len(strides) != len(size):
         raise BindError(
             f"strides = {stride!r}: expected one whole number, or {len(size)}, one for each axis of {list(size)}"
@@ -126,21 +126,6 @@ def _windows(shape: Any, stride: Any, tensor: Tensor) -> Windows:
         if step < 1 or (step > length and length < n):
             raise BindError(f"strides = {strides}: expected 1 to the window's {lengths}, or elements would be left out")
     return Windows(lengths, strides, size)
-
-
-def _is_whole(value: Any) -> bool:
-    try:
-        operator.index(value)
-    except TypeError:
-        return False
-    return not isinstance(value, bool)
-
-
-def _wholes(value: Any) -> tuple[int, ...] | None:
-    """The whole numbers of a sequence, or None where it is none."""
-    if not isinstance(value, Sequence) or not all(map(_is_whole, value)):
-        return None
-    return tuple(map(operator.index, value))
 
 
 def bind_baselines(baselines: Any, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -187,7 +172,7 @@ class Target:
             return cls()
         if not isinstance(target, list):
             return cls((_index(target),))
-        columns = all(map(_is_whole, target))
+        columns = all(map(is_whole, target))
         if not target or not (columns or all(isinstance(each, tuple) for each in target)):
             raise BindError(f"target = {target!r}: a list has a whole number or a tuple for each example")
         return cls(tuple(map(_index, target)), True, columns)
@@ -220,7 +205,7 @@ class Target:
 def _index(value: Any) -> Index:
     """Indices into the axes of one example's output."""
     parts = value if isinstance(value, tuple) else (value,)
-    if not all(_is_whole(part) or isinstance(part, slice) for part in parts):
+    if not all(is_whole(part) or isinstance(part, slice) for part in parts):
         raise BindError(f"target = {value!r} is neither a whole number nor a tuple of them, one an axis")
     return tuple(part if isinstance(part, slice) else operator.index(part) for part in parts)
 
@@ -235,12 +220,10 @@ def bind_output(output: Any) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """An attribution that is asked for, bound; ``output`` is what ``model`` gives for the inputs as they are."""
+    """An attribution that is asked for, bound: ``windows`` and ``baselines`` are one for each of the call's inputs."""
 
-    model: Callable[[Sequence[Tensor], Sequence[Any]], Tensor]
-    inputs: tuple[Tensor, ...]
-    arguments: tuple[Any, ...]
+    adapter: Adapter
+    call: Call
     windows: tuple[Windows, ...]
     baselines: tuple[Tensor, ...]
     target: Target
-    output: Tensor

@@ -9,13 +9,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kdb.captum.arguments import OnProgress, Question
+from kdb.adapters.adapter import OnProgress
+from kdb.captum.arguments import Question, bind_output
 from kdb.errors import BindError
 
 
 def attributions(question: Question, batch: int, on_progress: OnProgress) -> tuple[npt.NDArray[np.float64], ...]:
     """For each input [numbers explained, ...], from ``batch`` windows at a time; raises what the model does."""
-    before = question.target.select(question.output).double()
+    before = question.target.select(question.call.output).double()
     found, finished = [], 0
     for i, windows in enumerate(question.windows):
         drops = []
@@ -31,13 +32,14 @@ def attributions(question: Question, batch: int, on_progress: OnProgress) -> tup
 
 def _occluded(question: Question, which: int, numbers: range) -> Tensor:
     """float64 [windows, numbers explained]: the output where the windows ``numbers`` of input ``which`` are covered."""
-    image, repeats, rows = question.inputs[which], len(numbers), len(question.output)
+    image, repeats, rows = question.call.inputs[which], len(numbers), len(question.call.output)
     covered = torch.zeros((repeats, 1, *image.shape[1:]), dtype=torch.bool, device=image.device)
     for mask, number in zip(covered, numbers, strict=True):
         mask[(0, *question.windows[which].place(number))] = True
-    inputs = [_repeated(tensor, repeats) for tensor in question.inputs]
+    inputs = [_repeated(tensor, repeats) for tensor in question.call.inputs]
     inputs[which] = torch.where(covered, question.baselines[which], image).flatten(0, 1)
-    output = question.model(inputs, [_repeated(each, repeats) for each in question.arguments])
+    arguments = [_repeated(each, repeats) for each in question.call.arguments]
+    output = bind_output(question.adapter.output(inputs, arguments))
     if len(output) != repeats * rows:
         raise BindError(
             f"the model gives {rows} outputs for the inputs alone, but {len(output)} for {repeats} windows at a time; "

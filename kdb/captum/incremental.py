@@ -2,48 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kdb.captum.arguments import OnProgress, Question, Target, Windows
+from kdb.adapters.adapter import OnProgress
+from kdb.captum.arguments import Question, Target, Windows
 from kdb.errors import ExecutionError
 from kdb.execution.engine import Engine
 from kdb.execution.occluder import Occluder, Work
-from kdb.execution.stages import Occlusion
+from kdb.execution.occlusion import Occlusion, Replacement
 from kdb.execution.verification import Checked
 from kdb.geometry import IntArray
 from kdb.kernels.base import Array
-from kdb.models.traces import TracedModule, why_unsuitable, why_untraceable
+from kdb.models.traces import TracedModule
 from kdb.system.allocation import retained
 from kdb.system.threads import quiet
-
-
-def why_not(module: object, inputs: tuple[Tensor, ...], arguments: tuple[Any, ...], output: Tensor) -> str | None:
-    """Why the engine does not take such a call, whose output without occlusion is ``output``; None if it may."""
-    if len(inputs) > 1:
-        return "there are several inputs"
-    if arguments:
-        return "there are additional arguments"
-    return why_untraceable(module, inputs[0]) or why_unsuitable(output, inputs[0])
 
 
 @retained()
 @quiet()
 def attributions(
-    engine: Engine, traced: TracedModule, question: Question, on_progress: OnProgress
-) -> tuple[npt.NDArray[np.float64], Work, Checked | None]:
-    """[numbers explained, C, *size], the work it took, and how far it was checked against the model itself.
+    question: Question, engine: Engine, traced: TracedModule, on_progress: OnProgress
+) -> tuple[Sequence[npt.NDArray[np.float64]], Work, Checked | None]:
+    """[numbers explained, C, *size] of the only input, the work it took, and how far it was checked.
 
     Raises CheckFailed where the trace or the attributions are not what the model gives, ExecutionError where an output
     is not finite.
     """
-    (images,), (windows,), (baseline,) = question.inputs, question.windows, question.baselines
+    (images,), (windows,), (baseline,) = question.call.inputs, question.windows, question.baselines
     patch = _Patch(windows, baseline)
     _, *starts = windows.starts
     positions = np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1).reshape(-1, len(starts))
@@ -52,7 +43,7 @@ def attributions(
     )
     found, checks, finished = [], list[Checked | None](), 0
     for i, image in enumerate(images):
-        output = question.output[i]
+        output = question.call.output[i]
         viewed = occluder.view(_channels_last(image), output)
         target = question.target.of_example(i)
         drops = _Drops(viewed.baseline, output.shape, target, len(windows.starts[0]), len(positions))
@@ -65,7 +56,7 @@ def attributions(
         found.append(windows.mean(drops.values.reshape(-1, *windows.counts)))
     done = [check for check in checks if check is not None]
     worst = Checked(sum(check.positions for check in done), max(check.worst for check in done)) if done else None
-    return np.concatenate(found), occluder.work, worst
+    return (np.concatenate(found),), occluder.work, worst
 
 
 class _Patch:
@@ -85,7 +76,7 @@ class _Patch:
         if self.plain:
             behind = np.broadcast_to(behind[self._first], (*self.size, behind.shape[-1]))
         for covered in self.windows.covers[0]:
-            yield Occlusion(behind, not self.plain, None if covered.all() else covered.astype(np.float32))
+            yield Replacement(behind, not self.plain, None if covered.all() else covered.astype(np.float32))
 
 
 class _Drops:

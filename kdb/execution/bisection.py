@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from kdb.execution.measured import Measured
-from kdb.execution.stages import DeltaStage, Occlusion
+from kdb.execution.occlusion import Occlusion
+from kdb.execution.stages import DeltaStage
 from kdb.execution.verification import Reference
 from kdb.execution.views import MaterializedViews
 from kdb.kernels.base import Array

@@ -21,8 +21,8 @@ from kdb.errors import DeviceError, ExecutionError
 from kdb.execution.bisection import to_blame
 from kdb.execution.cancellation import MOST
 from kdb.execution.executor import Executor, Outcome, Sink
+from kdb.execution.occlusion import Occlusion
 from kdb.execution.settings import Settings, declared, most_threads
-from kdb.execution.stages import Occlusion
 from kdb.execution.verification import AT_ONCE, Compared, Reference, wanted
 from kdb.execution.views import MaterializedViews, ViewStore
 from kdb.geometry import IntArray, Size

@@ -19,8 +19,8 @@ import numpy as np
 from kdb.errors import Error, ExecutionError, Interrupted
 from kdb.execution.cancellation import MOST, Doubts
 from kdb.execution.measured import Measured
+from kdb.execution.occlusion import Occlusion
 from kdb.execution.pipeline import GroupResult, Pipeline
-from kdb.execution.stages import Occlusion
 from kdb.execution.views import MaterializedViews
 from kdb.geometry import IntArray
 from kdb.kernels.base import Array

@@ -16,7 +16,7 @@ from torch import Tensor
 from kdb.execution.cancellation import Doubts
 from kdb.execution.engine import Engine, Progress
 from kdb.execution.executor import Sink
-from kdb.execution.stages import Occlusion
+from kdb.execution.occlusion import Occlusion
 from kdb.execution.verification import OTHERS, Checked, CheckFailed, Reference, Rows, allowed, chosen, wanted, worst
 from kdb.execution.views import MaterializedViews
 from kdb.frontends.check import agree

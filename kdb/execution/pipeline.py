@@ -13,7 +13,8 @@ import numpy as np
 
 from kdb.execution.cancellation import Doubts
 from kdb.execution.measured import Measured
-from kdb.execution.stages import DeltaStage, FullStage, Gathered, Occlusion
+from kdb.execution.occlusion import Occlusion
+from kdb.execution.stages import DeltaStage, FullStage, Gathered
 from kdb.execution.views import MaterializedViews
 from kdb.geometry import IntArray
 from kdb.kernels.base import Array

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from kdb.errors import Interrupted
 from kdb.execution.cancellation import Doubts, doubts
 from kdb.execution.measured import Measured, timed
+from kdb.execution.occlusion import Occlusion, Replacement
 from kdb.execution.views import MaterializedViews
 from kdb.geometry import Boxes, IntArray, Part, Size
 from kdb.kernels.base import Array, Backend, Delta, Epilogue
@@ -23,34 +24,6 @@ from kdb.operators.base import Update, materialize
 from kdb.operators.network import Node
 from kdb.operators.pointwise import Pointwise
 from kdb.planner.plan import PhysicalPlan, Stage, Step
-
-
-@dataclass(frozen=True, eq=False)
-class Occlusion:
-    """What is laid over the image, in the units of the network's input.
-
-    ``replacement`` is the patch, float32 [h, w, C]; where it is ``aligned``, an image float32 [H, W, C] of which each
-    position shows the part under the patch, such as a blurred copy.  ``channels`` float32 [C] is 1 for the channels
-    that are covered and 0 for the others; None covers all.
-    """
-
-    replacement: Array
-    aligned: bool = False
-    channels: Array | None = None
-
-    def applied(self, image: Array, positions: IntArray, patch: Size) -> Array:
-        """Copies of ``image`` [H, W, C] on the host, with the ``patch`` at each of the ``positions`` int64 [n, axes].
-
-        A patch that reaches beyond the image is cut off, as captum's windows are.
-        """
-        copies = np.repeat(image[None], len(positions), axis=0)
-        for each, position in zip(copies, positions, strict=True):
-            part = tuple(map(slice, position, position + patch))
-            under = each[part]
-            over = self.replacement[part] if self.aligned else self.replacement
-            over = over[tuple(map(slice, under.shape[:-1]))]
-            under[...] = over if self.channels is None else np.where(self.channels > 0, over, under)
-        return copies
 
 
 class Gathered:
@@ -98,10 +71,11 @@ class DeltaStage:
         self._note = note
         self._stage, self._plan, self._views, self._analyze = stage, plan, views, analyze
         self._backend, self._network = plan.backend, plan.logical.network
-        self._replacement = plan.backend.memory.upload(occlusion.replacement)
-        self._aligned = occlusion.aligned
-        self._channels = None if occlusion.channels is None else plan.backend.memory.upload(occlusion.channels)
-        self._constants = _constants(plan, occlusion) if plan.logical.interior else {}
+        self._source_delta = occlusion.delta_on(plan.backend, views[self._network.source.name])
+        self._constants: Mapping[str, Array] = {}
+        if plan.logical.interior:
+            assert isinstance(occlusion, Replacement), "no other is of one colour"
+            self._constants = _constants(plan, occlusion)
 
     def run(self, batch: IntArray, measured: Measured) -> tuple[IntArray, dict[str, Array], Doubts]:
         """The positions of ``batch`` that change anything, as indices [n], and what crosses the cut, [n, H, W, C].
@@ -120,7 +94,7 @@ class DeltaStage:
         updates = Boxes(logical.positions[batch], logical.patch)
         placed = self._placed(batch)
         self._backend.memory.announce(chain((boxes, updates), placed.values(), self._derived(placed)))
-        values = self._source_delta(boxes, updates)
+        values = self._source_delta(updates, boxes)
         if logical.drop_null:
             changed = (values != 0).any(axis=tuple(range(1, values.ndim)))
             if not changed.all():
@@ -190,11 +164,6 @@ class DeltaStage:
             frames = step.node.operator.frames(step.kernel, placed[step.node.name])
             if frames is not None:
                 yield frames
-
-    def _source_delta(self, boxes: Boxes, updates: Boxes) -> Array:
-        """``fill - image[B]``; a patch clipped by the far edge keeps what is inside, zero elsewhere in its box."""
-        image = self._views[self._network.source.name]
-        return self._backend.deltas.occlude(image, updates, self._replacement, self._aligned, self._channels, boxes)
 
     def _apply(
         self, step: Step, deltas: Mapping[str, Delta], batch: IntArray, boxes: Boxes, measured: Measured
@@ -303,11 +272,11 @@ class FullStage:
         return self._backend.maps.repeat(self._views[name], count)
 
 
-def _constants(plan: PhysicalPlan, occlusion: Occlusion) -> dict[str, Array]:
+def _constants(plan: PhysicalPlan, occlusion: Replacement) -> dict[str, Array]:
     """By layer, its value [1, 1, 1, C] where its window sees nothing but the patch."""
     network, inside = plan.logical.network, plan.logical.geometry.enclosed
-    one = (slice(1),) * (occlusion.replacement.ndim - 1)
-    constants = {network.source.name: occlusion.replacement[None, *one]}
+    one = (slice(1),) * (occlusion.values.ndim - 1)
+    constants = {network.source.name: occlusion.values[None, *one]}
     for node in network.nodes[1 : plan.logical.cut]:
         if node.name in inside:
             value = constants[node.inputs[0]]

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from kdb.errors import ExecutionError
-from kdb.execution.stages import Occlusion
+from kdb.execution.occlusion import Occlusion
 from kdb.geometry import IntArray, Size
 from kdb.kernels.base import Array
 from kdb.system.threads import all_threads, checkpoint

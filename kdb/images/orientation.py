@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 
 from kdb.errors import BindError
 from kdb.geometry import Space
-from kdb.images.reading import SourceImage
+from kdb.images.image import SourceImage
 
 _SIDES = ("LR", "PA", "IS")
 """Of each axis of the world, x, y and z in RAS+: the side where it begins, and the one where it ends."""

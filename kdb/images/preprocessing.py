@@ -19,8 +19,8 @@ from PIL import Image
 
 from kdb.errors import BindError, ExecutionError, did_you_mean
 from kdb.geometry import Size, Space, spelled
+from kdb.images.image import AXES, LAYOUTS, Pixels, SourceImage, as_window
 from kdb.images.orientation import as_orientation, oriented
-from kdb.images.reading import AXES, LAYOUTS, Pixels, SourceImage, as_window
 
 CHANNELS = ("RGB", "BGR")
 RESIZES = ("bilinear", "stretch", "crop")

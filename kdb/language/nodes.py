@@ -42,12 +42,13 @@ class Parameter(Node):
 
 @dataclass(frozen=True, slots=True)
 class Text(Node):
-    """A quoted path or glob."""
+    """A quoted path or glob, with options of the files' reader."""
 
     value: str
+    options: Options = ()
 
     def __str__(self) -> str:
-        return quote(self.value)
+        return quote(self.value) + options_text(self.options)
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,6 +184,9 @@ class _Build(Transformer[Token, list[tuple[int, syntax.Statement]]]):
             raise _Refusal("USING is required: it names the model, as in USING resnet18", meta.end_pos, ["USING"])
         return syntax.Occlude(source, **fields)
 
+    def text(self, value: str, options: syntax.Options | None) -> syntax.Text:
+        return syntax.Text(value, options or ())
+
     def explain(self, analyze: bool | None, format: str | None, occlude: syntax.Occlude) -> syntax.Explain:
         return syntax.Explain(occlude, bool(analyze), format or "text")
 
@@ -325,7 +328,6 @@ class _Build(Transformer[Token, list[tuple[int, syntax.Statement]]]):
     show_rules = syntax.ShowRules
     show_calibration = syntax.ShowCalibration
     calibrate = syntax.Calibrate
-    text = syntax.Text
     bare = syntax.Name
     mask = syntax.Mask
     at = syntax.At

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain
 
-from kdb.execution.stages import Occlusion
+from kdb.execution.occlusion import Occlusion, Replacement
 from kdb.geometry import Size
+from kdb.images.image import Origin, Pixels, SourceImage
 from kdb.images.preprocessing import Prepared
-from kdb.images.reading import Origin, Pixels, SourceImage
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models.catalog import Catalog, TracedModel
@@ -133,7 +133,7 @@ class ImageQuery:
 
     def occlusion(self) -> Occlusion:
         """What is laid over the image, in the units of the network's input."""
-        return Occlusion(self._normalised(self.cover.of_size(self.bound.patch)), self.cover.aligned)
+        return Replacement(self._normalised(self.cover.of_size(self.bound.patch)), self.cover.aligned)
 
 
 def bind(

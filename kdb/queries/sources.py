@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kdb.errors import BindError, ExecutionError, did_you_mean, reason
 from kdb.images import reading as images
+from kdb.images.image import SourceImage
 from kdb.images.preprocessing import Preprocessing
-from kdb.images.reading import SourceImage
+from kdb.images.readers.series import Series, in_folder, is_dicom, with_series
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.results.files import check_template, file_format, files_of_several, filled_in
@@ -28,45 +30,87 @@ def names(found: Sequence[Found]) -> list[str]:
 
 
 def find(
-    source: syntax.Source, arguments: Arguments, registered: Mapping[str, Load], root: Root = ANYWHERE
+    source: syntax.Source,
+    arguments: Arguments,
+    registered: Mapping[str, Load],
+    axes: Callable[[], int],
+    root: Root = ANYWHERE,
 ) -> tuple[list[Found], bool]:
     """The images that ``source`` names, and whether it is a glob or a list, which may have one image or none.
+
+    A model of three ``axes``, which are asked for where they matter, takes the slices of a folder or glob by their
+    series.
 
     Raises BindError for a name that is neither a parameter's nor registered, for an empty list, and for a file outside
     the ``root``.
     """
+    finder = _Finder(axes, root)
     if isinstance(source, syntax.Text):
-        return _from_value(source.value, None, root)
+        return replace(finder, options=_plain(source.options, arguments)).of_value(source.value, None)
     if isinstance(source, syntax.Parameter):
-        return _from_value(arguments[source], source.name, root)
+        return finder.of_value(arguments[source], source.name)
     if source.text in arguments.named:
-        return _from_value(arguments.named[source.text], source.text, root)
+        return finder.of_value(arguments.named[source.text], source.text)
     if source.text in registered:
         return [(source.text, registered[source.text])], False
     hint = did_you_mean(source.text, [*arguments.named, *registered])
     raise BindError(f"no image '{source.text}': neither a parameter nor registered{hint}; a path needs quotes")
 
 
-def _from_value(value: Any, name: str | None, root: Root) -> tuple[list[Found], bool]:
-    """One image, called by its path or ``name``; several for a glob or a list."""
-    if isinstance(value, str) and (matches := images.expand_sources(root.pattern(value))) is not None:
-        return [_one(root.shown(match), None, root) for match in matches], True
-    if isinstance(value, list | tuple):
-        if not value:
-            raise BindError("the list of images is empty")
-        return [_one(each, None, root) for each in value], True
-    return [_one(value, name, root)], False
-
-
-def _one(value: Any, name: str | None, root: Root) -> Found:
-    if isinstance(value, str | os.PathLike):
-        return one(os.fspath(value), root.path(value))
-    return one(name, value)
-
-
-def one(name: str | None, value: Any) -> Found:
+def one(name: str | None, value: Any, options: Mapping[str, Any] | None = None) -> Found:
     """The image that ``value`` is, or is the path of, called ``name``."""
-    return name, lambda preprocessing: images.load_image(value, preprocessing.rank)
+    return name, lambda wanted: images.load_image(value, wanted.rank, options, wanted.reading)
+
+
+def of_saved(source: syntax.Source, arguments: Arguments, name: str, path: str) -> Found:
+    """The image at ``path``, read with the options that it had in the query whose ``source`` it is of."""
+    return one(name, path, _plain(source.options, arguments) if isinstance(source, syntax.Text) else None)
+
+
+def _plain(options: syntax.Options, arguments: Arguments) -> dict[str, Any]:
+    return {key: arguments.plain(value) for key, value in options}
+
+
+@dataclass(frozen=True)
+class _Finder:
+    """Finds the images of a value, whose files are under the ``root`` and are read with ``options``."""
+
+    axes: Callable[[], int]
+    root: Root
+    options: Mapping[str, Any] | None = None
+
+    def of_value(self, value: Any, name: str | None) -> tuple[list[Found], bool]:
+        """One image, called by its path or ``name``; several for a glob, a list, or a folder of several series."""
+        if isinstance(value, str) and (matches := images.expand_sources(self.root.pattern(value))) is not None:
+            return [self._one(each, None) for each in self._in_series(matches)], True
+        if isinstance(value, list | tuple):
+            if not value:
+                raise BindError("the list of images is empty")
+            return [self._one(each, None) for each in value], True
+        series = self._in_folder(value)
+        if len(series) > 1:
+            return [self._one(each, None) for each in series], True
+        return [self._one(value, name)], False
+
+    def _in_series(self, matches: Sequence[str]) -> list[str | Series]:
+        """What a glob matches, as one would write it; for a model of three axes series in place of their slices."""
+        paths = [self.root.path(self.root.shown(match)) for match in matches]
+        if any(map(is_dicom, paths)) and self.axes() == 3:
+            return [each if isinstance(each, Series) else self.root.shown(each) for each in with_series(paths)]
+        return [self.root.shown(match) for match in matches]
+
+    def _in_folder(self, value: Any) -> list[Series]:
+        if not isinstance(value, str | os.PathLike):
+            return []
+        folder = self.root.path(value)
+        return in_folder(folder) if os.path.isdir(folder) and self.axes() == 3 else []
+
+    def _one(self, value: Any, name: str | None) -> Found:
+        if isinstance(value, Series):
+            return one(self.root.shown(value.name), value, self.options)
+        if isinstance(value, str | os.PathLike):
+            return one(os.fspath(value), self.root.path(value), self.options)
+        return one(name, value)
 
 
 def registered(image: object) -> Load:

@@ -31,10 +31,18 @@ class Binder:
         clauses.check(query)
         if query.into is not None:
             sources.check_writable(query.into, self._root)
-        found, several = sources.find(query.source, arguments, self._images, self._root)
+        found, several = self.find(query.source, query.model, arguments)
         if query.into is not None:
             sources.check_apart(query.into, found, several, self._root)
         return found, several
+
+    def find(self, source: syntax.Source, model: syntax.ModelRef, arguments: Arguments) -> tuple[list[Found], bool]:
+        """The images that a source names, for a model."""
+
+        def axes() -> int:
+            return self._catalog.find(model, arguments).preprocessing.rank
+
+        return sources.find(source, arguments, self._images, axes, self._root)
 
     def bind(self, query: syntax.Occlude, arguments: Arguments) -> BoundQuery:
         """The query with all but its images looked up and checked."""

@@ -37,8 +37,9 @@ def of_file(environment: Environment, statement: syntax.VerifyFile, call: Call) 
     written = _written(saved, statement.path)
     unused = _unused(written, statement, call.arguments)
     query, arguments = _as_saved(saved, written, statement, call.arguments)
-    found = _image(saved, query, arguments, environment)
-    bound = _bound(Binder(environment), query, arguments, statement)
+    binder = Binder(environment)
+    found = _image(saved, query, arguments, environment, binder)
+    bound = _bound(binder, query, arguments, statement)
     source = None if found is None else found[1](bound.traced.model.preprocessing)
     again = _stored(saved, bound, statement.path) if source is None else bound.on(source, saved.source)
     made = evaluation.run(environment.engine, again, call.on_progress).heat_map
@@ -150,13 +151,15 @@ def _remedy(part: object, arguments: Arguments) -> str:
     return f"give VERIFY {', '.join(sorted(set(map(str, missing))))}, as the query was given"
 
 
-def _image(saved: HeatMap, query: syntax.Occlude, arguments: Arguments, environment: Environment) -> Found | None:
+def _image(
+    saved: HeatMap, query: syntax.Occlude, arguments: Arguments, environment: Environment, binder: Binder
+) -> Found | None:
     """The image of a saved map: the one given by the name in its query, else the file it names; None without either."""
     source, registered = query.source, environment.images
     name = source.text if isinstance(source, syntax.Name) else None
     name = source.name if isinstance(source, syntax.Parameter) else name
     if name in arguments.named or (isinstance(source, syntax.Name) and name in registered):
-        found, _ = sources.find(source, arguments, registered, environment.root)
+        found, _ = binder.find(source, query.model, arguments)
         of_that_name = found if len(found) == 1 else [each for each in found if each[0] == saved.source]
         if len(of_that_name) != 1:
             raise BindError(f"a map is of one image; {source} are {len(found)}, of which the map does not name one")
@@ -167,7 +170,7 @@ def _image(saved: HeatMap, query: syntax.Occlude, arguments: Arguments, environm
         file = environment.root.path(saved.source)
     except BindError as error:
         raise BindError(f"{error}; the map names it as its image") from None
-    return sources.one(saved.source, file) if os.path.isfile(file) else None
+    return sources.of_saved(source, arguments, saved.source, file) if os.path.exists(file) else None
 
 
 def _bound(binder: Binder, query: syntax.Occlude, arguments: Arguments, statement: syntax.VerifyFile) -> BoundQuery:

@@ -202,7 +202,7 @@ class Statements:
             statement.source, statement.model, statement.patch, statement.stride, score=statement.score
         )
         clauses.check(replace(query, threshold=syntax.Threshold(auto=True, ssim=ssim)))
-        found, _ = sources.find(statement.source, call.arguments, environment.images, environment.root)
+        found, _ = self._binder.find(statement.source, statement.model, call.arguments)
         chosen = [found[i] for i in tuning.sample(len(found), environment.settings["seed"])]
         if not chosen:
             raise BindError("no image to tune on")

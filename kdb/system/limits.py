@@ -22,3 +22,6 @@ ONNX_FOLDED_BYTES = 1 << 28
 """All tensors together that are computed from a file's constants, beyond eight times what these have themselves."""
 ONNX_SHAPE_NUMBERS = 1 << 16
 """Elements of an array that is part of the arithmetic of shapes, which Python does one by one."""
+
+IMAGE_NUMBERS = 1 << 29
+"""Values of a signal, volume or video: 2 GiB of float32.  A CT of 512 x 512 x 1,000 has half as many."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kdb.errors import ExecutionError, Interrupted
 from kdb.execution.executor import Executor
-from kdb.execution.stages import Occlusion
+from kdb.execution.occlusion import Alteration, Replacement
 from kdb.frontends.torch_export import trace
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.operators.inference import materialize
@@ -45,7 +45,24 @@ def test_an_aligned_replacement_shows_through_the_patch_and_channels_limit_it(
         pictures.append(picture)
     problem = occluded_directly(scattered_problem, pictures)
     replacement = np.ascontiguousarray(behind.permute(1, 2, 0).numpy())
-    problem.assert_exact(Run(off=off, occlusion=Occlusion(replacement, True, mask.numpy())).logits(problem))
+    problem.assert_exact(Run(off=off, occlusion=Replacement(replacement, True, mask.numpy())).logits(problem))
+
+
+@pytest.mark.parametrize("off", [(), ("null_deltas",), ("cut_over",), ("incremental",)])
+def test_what_is_under_the_patch_may_be_altered(scattered_problem: Problem, off: tuple[str, ...]) -> None:
+    fade = torch.from_numpy(np.random.default_rng(0).random((7, 5)).astype(np.float32))
+    pictures = []
+    for y, x in scattered_problem.positions:
+        picture = scattered_problem.image.clone()
+        under = picture[:, y : y + 7, x : x + 5]
+        picture[:, y : y + 7, x : x + 5] = under * fade + under.mean()
+        pictures.append(picture)
+    problem = occluded_directly(scattered_problem, pictures)
+
+    def faded(under: np.ndarray) -> np.ndarray:
+        return under * fade.numpy()[..., None] + under.mean((1, 2, 3), keepdims=True)
+
+    problem.assert_exact(Run(off=off, occlusion=Alteration(faded)).logits(problem))
 
 
 @pytest.mark.parametrize("batch", [None, 1])
@@ -63,7 +80,7 @@ def test_a_patch_may_be_clipped_at_the_far_edge(off: tuple[str, ...], batch: int
         picture[:, y : y + 7, x : x + 5] = torch.from_numpy(content[:height, :width]).permute(2, 0, 1)
         pictures.append(picture)
     truth = occluded_directly(problem, pictures)
-    truth.assert_exact(Run(off=off, batch=batch, occlusion=Occlusion(content)).logits(problem))
+    truth.assert_exact(Run(off=off, batch=batch, occlusion=Replacement(content)).logits(problem))
 
 
 @pytest.mark.parametrize("native", [False, True])
@@ -72,7 +89,7 @@ def test_a_patch_that_equals_the_image_gives_the_baseline_bit_by_bit(
     lattice_problem: Problem, off: tuple[str, ...], native: bool
 ) -> None:
     problem = lattice_problem
-    run = Run(native, off=off, occlusion=Occlusion(problem.hwc, aligned=True))
+    run = Run(native, off=off, occlusion=Replacement(problem.hwc, aligned=True))
     logits = run.logits(problem)
     assert run.occlusion is not None
     measured = Executor(1).run(run.plan, run.views, run.occlusion, lambda members, values: None).measured

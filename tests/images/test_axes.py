@@ -10,9 +10,10 @@ from hypothesis.extra import numpy as hnp
 
 from kdb.errors import BindError
 from kdb.geometry import Space
+from kdb.images.image import SourceImage
 from kdb.images.orientation import oriented
 from kdb.images.preprocessing import Preprocessing, evenly
-from kdb.images.reading import SourceImage, load_image
+from kdb.images.reading import load_image
 from tests.support import normal
 
 sides = st.integers(1, 9)

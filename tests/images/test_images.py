@@ -20,7 +20,9 @@ from PIL import Image, ImageFile, ImageOps
 from pydicom.data import get_testdata_file
 
 from kdb.errors import BindError, ExecutionError
-from kdb.images.reading import FORMATS, SourceImage, expand_sources, load_image
+from kdb.images.image import SourceImage
+from kdb.images.readers.pictures import FORMATS
+from kdb.images.reading import expand_sources, load_image
 
 sides = st.integers(1, 17)
 colour8 = st.tuples(sides, sides).flatmap(lambda size: hnp.arrays(np.uint8, (*size, 3)))

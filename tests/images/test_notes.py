@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
+from kdb.images.image import SourceImage
 from kdb.images.preprocessing import Preprocessing
-from kdb.images.reading import SourceImage, load_image
+from kdb.images.reading import load_image
 from tests.images.test_images import WINDOW, dicom, png16
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)

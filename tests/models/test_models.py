@@ -23,8 +23,9 @@ from torch import nn
 import kdb
 from benchmarks.photos import photo as load_photo
 from kdb.errors import BindError, ExecutionError, ModelError, UnknownName
+from kdb.images.image import SourceImage
 from kdb.images.preprocessing import Preprocessing
-from kdb.images.reading import SourceImage, load_image
+from kdb.images.reading import load_image
 from kdb.language.arguments import Arguments
 from kdb.language.syntax import ModelRef
 from kdb.models import efficientnet_lite, zoo

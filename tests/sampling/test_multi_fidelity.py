@@ -11,7 +11,7 @@ from torch import nn
 
 import kdb
 from kdb.execution.engine import Engine, default_settings
-from kdb.execution.stages import Occlusion
+from kdb.execution.occlusion import Replacement
 from kdb.frontends.torch_export import trace
 from kdb.kernels.base import Array
 from kdb.planner.permissions import Permissions
@@ -84,7 +84,7 @@ class TestTheRule:
         def take(members: np.ndarray, logits: Array) -> None:
             found[members] = logits
 
-        engine.execute(planned, views, Occlusion(np.ones((*patch, 3), np.float32)), take)
+        engine.execute(planned, views, Replacement(np.ones((*patch, 3), np.float32)), take)
         if plan.logical.duplicates is not None:  # a position drawn twice is evaluated once
             found = found[plan.logical.duplicates]
         occluded = np.repeat(image[None], 9, axis=0).astype(np.float64)
