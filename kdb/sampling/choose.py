@@ -20,10 +20,12 @@ NEARLY_EXACT = 0.99
 """From this target on, sampling evaluates nine cells of ten, in smaller batches: an exact map costs no more."""
 
 GUARANTEED_AXES = (2, 3)
-"""Numbers of axes in which nineteen of twenty maps were measured to reach a guaranteed SSIM; in one it is four of five.
+"""Numbers of axes in which maps were measured to reach a guaranteed SSIM; with one, a quarter can fall short of it.
 
 ``docs/benchmarks/approximate-axes.md`` has the figures.
 """
+LOW_FIDELITY_AXES = (2,)
+"""Numbers of axes in which the error of low fidelity was measured to be estimated well."""
 MIN_GAIN = 1.2
 """Low fidelity must be this many times as fast, since the paired samples are evaluated at both fidelities."""
 
@@ -67,8 +69,8 @@ def strategy_of(
     goal = _goal(query, cells) or (Goal() if anytime else None)
     if goal is None or (goal.guaranteed and len(sides) not in GUARANTEED_AXES):
         return everything
-    sampled = MultiFidelity if query.approximate is not None and gain() >= MIN_GAIN else Progressive
-    return sampled(sides, goal, important, seed)
+    cheaper = query.approximate is not None and len(sides) in LOW_FIDELITY_AXES and gain() >= MIN_GAIN
+    return (MultiFidelity if cheaper else Progressive)(sides, goal, important, seed)
 
 
 def _goal(query: syntax.Occlude, cells: int) -> Goal | None:

@@ -22,7 +22,7 @@ from torch import nn
 import kdb
 from kdb.errors import BindError
 from kdb.language import syntax
-from kdb.language.parser import parse
+from kdb.language.parser import parse_one
 from kdb.results.maps import HeatMap
 from kdb.results.similarity import ssim as similarity
 from kdb.sampling import drill_down, kriging, lattice, progressive
@@ -259,21 +259,101 @@ class TestProgressive:
 
 
 BEFORE = [
-    ((24, 31), 0, "refined", 5, "bf9dd528d708ff7e", 121.18918290556309, 26.23524701547673, 0.9422675972430454, 0.9112209),
-    ((24, 31), 0, "guaranteed", 2, "1860d9a0b4e570ff", 119.72741389431533, 32.36223744726988, 0.9380789444637438, 0.8964103),
-    ((24, 31), 0, "two", 4, "69679b19ae0821cc", 120.64215893319562, 30.423403582292146, 0.9438276224609446, 0.9066691533),
+    (
+        (24, 31),
+        0,
+        "refined",
+        5,
+        "bf9dd528d708ff7e",
+        121.18918290556309,
+        26.23524701547673,
+        0.9422675972430454,
+        0.9112209,
+    ),
+    (
+        (24, 31),
+        0,
+        "guaranteed",
+        2,
+        "1860d9a0b4e570ff",
+        119.72741389431533,
+        32.36223744726988,
+        0.9380789444637438,
+        0.8964103,
+    ),
+    (
+        (24, 31),
+        0,
+        "two",
+        4,
+        "69679b19ae0821cc",
+        120.64215893319562,
+        30.423403582292146,
+        0.9438276224609446,
+        0.9066691533,
+    ),
     ((24, 31), 0, "drilled", 2, "08638405d7d5833f", 120.22167351166091, None, None, None),
-    ((40, 22), 2, "refined", 11, "cce70f7d3ea7ad11", 590.6391597982599, 93.35098585911837, 0.9527711906584723, 0.9247067794),
-    ((40, 22), 2, "guaranteed", 10, "55278d109e03b6e9", 586.5762072, 136.16791312202227, 0.9335954883758819, 0.8902669780),
-    ((40, 22), 2, "two", 11, "631085b9abad48a6", 580.3565659047676, 155.91796237260354, 0.9255737012528301, 0.88140616525),
+    (
+        (40, 22),
+        2,
+        "refined",
+        11,
+        "cce70f7d3ea7ad11",
+        590.6391597982599,
+        93.35098585911837,
+        0.9527711906584723,
+        0.9247067794,
+    ),
+    (
+        (40, 22),
+        2,
+        "guaranteed",
+        10,
+        "55278d109e03b6e9",
+        586.5762072,
+        136.16791312202227,
+        0.9335954883758819,
+        0.8902669780,
+    ),
+    (
+        (40, 22),
+        2,
+        "two",
+        11,
+        "631085b9abad48a6",
+        580.3565659047676,
+        155.91796237260354,
+        0.9255737012528301,
+        0.88140616525,
+    ),
     ((40, 22), 2, "drilled", 2, "48eb1ce837d68a2f", 558.3106948184256, None, None, None),
-    ((7, 40), 4, "refined", 4, "89ad311aa276e021", 56.53382809430945, 7.71091129251862, 0.9762855219900475, 0.9560149047),
-    ((7, 40), 4, "guaranteed", 2, "088add1b59d141d7", 56.181674712752, 13.589674189532083, 0.9422287691336995, 0.902664432),
+    (
+        (7, 40),
+        4,
+        "refined",
+        4,
+        "89ad311aa276e021",
+        56.53382809430945,
+        7.71091129251862,
+        0.9762855219900475,
+        0.9560149047,
+    ),
+    (
+        (7, 40),
+        4,
+        "guaranteed",
+        2,
+        "088add1b59d141d7",
+        56.181674712752,
+        13.589674189532083,
+        0.9422287691336995,
+        0.902664432,
+    ),
     ((7, 40), 4, "two", 4, "3706bf1596db4399", 56.92497476119743, 12.174444581585565, 0.9500746127020994, 0.9153166625),
     ((7, 40), 4, "drilled", 2, "3c3ee37e1856c287", 51.491060363131446, None, None, None),
 ]
-"""Of maps with two axes, before there were others: rounds, a digest of all cells in their order, the sums of the values'
-magnitudes and of the errors, the expected SSIM and its lower bound."""
+"""Of maps with two axes, before there were others: rounds, a digest of all cells in their order, the sums of magnitudes
+of the values and of the errors, the expected SSIM and its lower bound."""
 
 
 class TestTwoAxes:
@@ -312,7 +392,7 @@ class TestTwoAxes:
 
 def chosen(clauses: str, shape: tuple[int, ...]) -> Strategy:
     """The strategy for a query with ``clauses`` on a whole grid of ``shape``."""
-    query = parse(f"OCCLUDE image USING net {clauses}").statements[0]
+    query = parse_one(f"OCCLUDE image USING net {clauses}")
     assert isinstance(query, syntax.Occlude)
     return strategy_of(query, shape, (4,) * len(shape), math.prod(shape), 0)
 
