@@ -75,9 +75,9 @@ class OcclusionSensitivity:
         return self._adapter.settings
 
     def __call__(self, x: Tensor, b_box: Sequence[int] | None = None, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """The occlusion map float32 [1, K, *size] of an image ``x`` [1, C, *size], and its largest class int64 [1, 1, *size].
+        """The occlusion map of an image ``x`` [1, C, *size], float32 [1, K, *size], and the largest class at each cell.
 
-        The map has the output for each class where the cell is hidden: the mean over the windows that cover it, and
+        The latter is int64 [1, 1, *size].  The map has the output for each class where the cell is hidden: the mean over the windows that cover it, and
         with ``mode="gaussian"`` a mean weighted by how near each window's centre is.
 
         ``b_box`` is (first, end) of each axis, one after the other, ends excluded and -1 for the image's own; maps are

@@ -36,9 +36,10 @@ SUBJECTS = {
 def test_it_measures_what_it_can_says_what_not_and_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, value in {"WHOLE_MAPS": SUBJECTS, "COVERED": SUBJECTS, "CACHE": tmp_path, "RIVALS": ("full",)}.items():
+    for name, value in {"WHOLE_MAPS": SUBJECTS, "COVERED": SUBJECTS, "CACHE": tmp_path}.items():
         monkeypatch.setattr(axes, name, value)
     monkeypatch.setattr(axes, "peak", lambda *given: 2**20)
+    monkeypatch.setattr(axes, "find_spec", lambda name: None)
     arguments = ["--rounds", "2", "--threads", "1", "--out", str(tmp_path)]
     assert axes.main([*arguments, "--only", "vol*", "--part", "maps"]) == 0
     measured = axes.measured
