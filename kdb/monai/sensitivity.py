@@ -77,8 +77,8 @@ class OcclusionSensitivity:
     def __call__(self, x: Tensor, b_box: Sequence[int] | None = None, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """The occlusion map of an image ``x`` [1, C, *size], float32 [1, K, *size], and the largest class at each cell.
 
-        The latter is int64 [1, 1, *size].  The map has the output for each class where the cell is hidden: the mean over the windows that cover it, and
-        with ``mode="gaussian"`` a mean weighted by how near each window's centre is.
+        The latter is int64 [1, 1, *size].  The map has the output for each class where the cell is hidden: the mean
+        over the windows that cover it, and with ``mode="gaussian"`` a mean weighted by how near each window's centre is.
 
         ``b_box`` is (first, end) of each axis, one after the other, ends excluded and -1 for the image's own; maps are
         cut to it.  ``kwargs`` are the model's.  The model is in eval mode meanwhile.
