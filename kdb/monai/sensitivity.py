@@ -78,7 +78,7 @@ class OcclusionSensitivity:
         """The occlusion map of an image ``x`` [1, C, *size], float32 [1, K, *size], and the largest class at each cell.
 
         The latter is int64 [1, 1, *size].  The map has the output for each class where the cell is hidden: the mean
-        over the windows that cover it, and with ``mode="gaussian"`` a mean weighted by how near each window's centre is.
+        over the windows that cover it; with ``mode="gaussian"`` they count the more, the nearer their centres are.
 
         ``b_box`` is (first, end) of each axis, one after the other, ends excluded and -1 for the image's own; maps are
         cut to it.  ``kwargs`` are the model's.  The model is in eval mode meanwhile.
