@@ -40,6 +40,7 @@ def test_it_measures_what_it_can_says_what_not_and_goes_on_where_it_was(
         monkeypatch.setattr(axes, name, value)
     monkeypatch.setattr(axes, "peak", lambda *given: 2**20)
     monkeypatch.setattr(axes, "find_spec", lambda name: None)
+    monkeypatch.setattr(axes, "code", lambda: "this")
     arguments = ["--rounds", "2", "--threads", "1", "--out", str(tmp_path)]
     assert axes.main([*arguments, "--only", "vol*", "--part", "maps"]) == 0
     measured = axes.measured
