@@ -26,7 +26,7 @@ from benchmarks.signal_networks import Electrocardiogram, InceptionTime
 from benchmarks.timing import markdown_table, write_markdown
 from benchmarks.verify import DOCS
 from kdb.execution.engine import Engine, default_settings
-from kdb.execution.stages import Occlusion
+from kdb.execution.occlusion import Replacement
 from kdb.geometry import IntArray, Size, lattice, spelled
 from kdb.kernels.base import Array
 from kdb.models.torchvision_compat import import_torchvision
@@ -91,9 +91,10 @@ def _trained(size: Size, steps: int) -> Callable[[int], tuple[nn.Module, Tensors
         for _ in range(steps):
             x, kinds = _things(16, size, rng)
             optimizer.zero_grad()
-            nn.functional.cross_entropy(module(x), kinds).backward()
+            loss = nn.functional.cross_entropy(module(x), kinds)
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-        return module.eval(), _things(count, size, rng)[0]
+        return module.eval(), list(_things(count, size, rng)[0])
 
     return make
 
@@ -190,7 +191,7 @@ def computed(subject: Subject, count: int) -> Iterator[Maps]:
         starts = list(map(lattice, each.shape[1:], subject.window, subject.stride))
         grid = np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1)
         shape = tuple(map(len, starts))
-        occlusion = Occlusion(np.zeros((*subject.window, len(each)), np.float32))
+        occlusion = Replacement(np.zeros((*subject.window, len(each)), np.float32))
         image = np.ascontiguousarray(each.movedim(0, -1).numpy())
         found = []
         for permissions in (Permissions(), Permissions(threshold=LOW_FIDELITY, freeze_context=True)):
