@@ -6,16 +6,21 @@ WORKERS = 2
 MINUTES = 5
 VENV = .venv
 STAMP = $(VENV)/installed
+VOLUMES = $(VENV)/volumes
 BIN = $(VENV)/bin
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-benchmarks quick fuzz verify coverage robustness bench bench-approx bench-axes gpu-check figures index style wheel clean
+.PHONY: demo test test-volumes test-benchmarks quick fuzz verify coverage robustness bench bench-approx bench-axes gpu-check figures index style wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
 
 test: style
-	$(BIN)/python -m pytest -n $(WORKERS) --ignore tests/benchmarks
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not volumes' --ignore tests/benchmarks
+
+# What reads volumes, video and signals, or stands beside MONAI.
+test-volumes: $(VOLUMES)
+	$(BIN)/python -m pytest -n $(WORKERS) -m volumes
 
 # Of what measures kdb, rather than of kdb.
 test-benchmarks: $(STAMP)
@@ -45,7 +50,7 @@ bench: $(STAMP)
 bench-approx: $(STAMP)
 	$(BIN)/python -m benchmarks.approximate
 
-bench-axes: $(STAMP)
+bench-axes: $(VOLUMES)
 	$(BIN)/python -m benchmarks.axes
 
 # On a machine with a GPU, in whatever environment has torch for CUDA and CuPy: nothing is installed.
@@ -75,3 +80,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) hatchling editables
 	$(PIP) --no-build-isolation --editable '.[demo,dev,frames]'
 	touch $(STAMP)
+
+$(VOLUMES): $(STAMP)
+	$(PIP) --no-build-isolation --editable '.[volumes]'
+	touch $(VOLUMES)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import import_module
 from itertools import product
 from pathlib import Path
@@ -23,10 +23,10 @@ from torch import Tensor, nn
 
 from benchmarks import photos
 from benchmarks.signal_networks import Electrocardiogram, InceptionTime
-from benchmarks.timing import machine, markdown_table, write_json, write_markdown
+from benchmarks.timing import markdown_table, write_markdown
 from benchmarks.verify import DOCS
 from kdb.execution.engine import Engine, default_settings
-from kdb.execution.stages import Occlusion
+from kdb.execution.occlusion import Replacement
 from kdb.geometry import IntArray, Size, lattice, spelled
 from kdb.kernels.base import Array
 from kdb.models.torchvision_compat import import_torchvision
@@ -80,9 +80,7 @@ def _trained(size: Size, steps: int) -> Callable[[int], tuple[nn.Module, Tensors
 
     def make(count: int) -> tuple[nn.Module, Tensors]:
         rng, axes = np.random.default_rng(0), len(size)
-        convolution, norm, pool = (
-            getattr(nn, f"{each}{axes}d") for each in ("Conv", "BatchNorm", "MaxPool")
-        )
+        convolution, norm, pool = (getattr(nn, f"{each}{axes}d") for each in ("Conv", "BatchNorm", "MaxPool"))
         torch.manual_seed(0)
         module = nn.Sequential(
             *(convolution(1, 8, 5, 2, 2), norm(8), nn.ReLU(), convolution(8, 16, 3, 1, 1), norm(16), nn.ReLU()),
@@ -167,7 +165,6 @@ SUBJECTS: Mapping[str, Subject] = {
     "trained, 3 axes": Subject(_trained((40, 40, 40), 60), (8, 8, 8), (3, 3, 3)),
     "inception_time": Subject(_signals(InceptionTime, 12, 2048), (32,), (4,)),
     "electrocardiogram": Subject(_signals(Electrocardiogram, 12, 4096), (32,), (4,)),
-    "r3d_18": Subject(_video("r3d_18", 16, 64), (4, 16, 16), (2, 4, 4)),
     "mc3_18": Subject(_video("mc3_18", 16, 64), (4, 16, 16), (4, 4, 4)),
     "densenet121": Subject(_brains("DenseNet121", 48, in_channels=1, out_channels=2), (12, 12, 12), (4, 4, 4)),
 }
@@ -193,7 +190,7 @@ def computed(subject: Subject, count: int) -> Iterator[Maps]:
         starts = list(map(lattice, each.shape[1:], subject.window, subject.stride))
         grid = np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1)
         shape = tuple(map(len, starts))
-        occlusion = Occlusion(np.zeros((*subject.window, len(each)), np.float32))
+        occlusion = Replacement(np.zeros((*subject.window, len(each)), np.float32))
         image = np.ascontiguousarray(each.movedim(0, -1).numpy())
         found = []
         for permissions in (Permissions(), Permissions(threshold=LOW_FIDELITY, freeze_context=True)):
@@ -220,7 +217,7 @@ def fields(shape: Size, sigma: float, count: int) -> Iterator[Maps]:
 
 FIELDS: Mapping[str, tuple[Size, float]] = {
     **{f"noise, sigma {sigma:g}, {spelled(shape)}": (shape, sigma)
-       for shape, sigma in product(((1000,), (26, 26), (40, 40), (12, 12, 12), (7, 13, 13), (4, 13, 13)), (1.0, 2.0))},
+       for shape, sigma in product(((1000,), (40, 40), (12, 12, 12), (7, 13, 13), (4, 13, 13)), (1.0, 2.0))},
 }  # fmt: skip
 
 
@@ -275,6 +272,19 @@ HEADERS = (
 )
 
 
+DESCRIPTION = """The probability of the predicted class, or smoothed noise of so many cells of standard deviation.
+Trained networks have three convolutions and tell three kinds of things apart, in noise; the others have random weights:
+InceptionTime and the residual network for electrocardiograms on drawn heartbeats, mc3_18 on photographs over which the
+camera moves.
+
+- met: runs, a map and a seed each, whose SSIM to the exact map is at least what was asked for.
+- evaluated exactly, approximately: of the positions. Sampling at two fidelities is as `benchmarks.approximate` has it.
+- SSIM, lowest: achieved, on average and at worst. Expected, off by: the strategy's own estimate less that, on average.
+
+Some rows are of what queries do not do, and say why: `GUARANTEED` with one axis, two fidelities with three, and maps
+with an axis of 2 to 6 positions, which `APPROXIMATE` evaluates in full."""
+
+
 def row(runs: Sequence[Run], cells: str) -> list[object]:
     """A row of the report, of runs that differ in map and seed alone."""
     first, achieved = runs[0], np.array([run.achieved for run in runs])
@@ -286,38 +296,33 @@ def row(runs: Sequence[Run], cells: str) -> list[object]:
     return [first.subject, cells, first.sampling, clause, len(runs), met, *shares, *quality]
 
 
-def measured(name: str, maps: Sequence[Maps], seeds: int) -> tuple[list[Run], list[list[object]]]:
-    """All runs on the maps of one subject, and their rows."""
-    runs: list[Run] = []
+def measured(name: str, maps: Sequence[Maps], seeds: int) -> list[list[object]]:
+    """The rows of all runs on the maps of one subject."""
     rows: list[list[object]] = []
     samplings = ("exact", "two fidelities") if any((each.low != each.exact).any() for each in maps) else ("exact",)
     for sampling, guaranteed, ssim in product(samplings, (False, True), TARGETS):
         of = [sampled(name, each, sampling, seed, ssim, guaranteed) for each in maps for seed in range(seeds)]
-        runs += of
         rows.append(row(of, spelled(maps[0].exact.shape)))
         print(*rows[-1], sep=" | ", flush=True)
-    return runs, rows
+    return rows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status, 0."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.approximate_axes", description=__doc__.split("\n")[0])
-    parser.add_argument("--seeds", type=int, default=5, help="for each map and target (%(default)s)")
-    parser.add_argument("--maps", type=int, default=8, help="inputs of each network (%(default)s)")
+    parser.add_argument("--seeds", type=int, default=2, help="for each map and target (%(default)s)")
+    parser.add_argument("--maps", type=int, default=4, help="inputs of each network (%(default)s)")
     parser.add_argument("--only", nargs="*", choices=[*SUBJECTS, *FIELDS], default=[*SUBJECTS, *FIELDS])
     parser.add_argument("--out", type=Path, default=DOCS, help="folder for the report")
     options = parser.parse_args(arguments)
-    runs: list[Run] = []
     rows: list[list[object]] = []
     for name in options.only:
         count = options.maps
         maps = computed(SUBJECTS[name], count) if name in SUBJECTS else fields(*FIELDS[name], count)
-        found = measured(name, list(maps), options.seeds)
-        runs += found[0]
-        rows += found[1]
-    table = markdown_table(HEADERS, rows)
-    write_markdown(options.out / "approximate-axes.md", "Approximate maps by axes", {"Sampling": f"{__doc__}\n{table}"})
-    write_json(options.out / "approximate-axes.json", {"machine": machine(), "runs": list(map(asdict, runs))})
+        rows += measured(name, list(maps), options.seeds)
+    options.out.mkdir(parents=True, exist_ok=True)
+    tables = {"What is counted": DESCRIPTION, "Sampling": markdown_table(HEADERS, rows)}
+    write_markdown(options.out / "approximate-axes.md", "Approximate maps by axes", tables)
     return 0
 
 

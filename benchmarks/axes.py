@@ -1,231 +1,200 @@
-"""Speed and exactness on signals, volumes and video: kdb beside full inference and captum, in turns in one process.
+"""Speed, memory and exactness on signals, volumes and video: kdb beside full inference, captum and MONAI.
 
-Full inference is that of a careful user: batch-norms folded where PyTorch can, the fastest of several batches, all
-threads.  It is timed on a sample of the windows, spread over all, and counted for all.  Exactness is that of the logits
-at those windows against the module in float64, over what Exact allows.
+``--only NAME`` measures one network; rows are kept in build/axes until the code changes, and the page has all of them.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
+import fnmatch
+import json
+import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib import import_module
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor, nn
-from torch.fx.experimental import optimization
 
-from benchmarks.oracle import SCALE_BOUND, exactness
-from benchmarks.signal_networks import Electrocardiogram, InceptionTime
-from benchmarks.timing import Seconds, interleave, markdown_table, ratio, write_json, write_markdown
+from benchmarks import axes_coverage
+from benchmarks.axes_case import SAMPLE, Case
+from benchmarks.axes_roster import COVERED, WHOLE_MAPS, Subject
+from benchmarks.coverage import code
+from benchmarks.memory import peak_bytes
+from benchmarks.timing import interleave, markdown_table, ratio, write_json, write_markdown
 from benchmarks.verify import DOCS
-from kdb.execution.engine import Engine, default_settings
-from kdb.execution.occluder import Occluder
-from kdb.execution.occlusion import Replacement
-from kdb.geometry import lattice
-from kdb.models.torchvision_compat import import_torchvision
-from kdb.models.traces import TracedModule, Traces
-from kdb.system.allocation import retained
 
-BATCHES = (1, 4, 16)
-SAMPLE = 16
-"""Windows that full inference and float64 run."""
+ROOT = Path(__file__).resolve().parents[1]
+CACHE = ROOT / "build" / "axes"
+"""Folder of the rows."""
+IN_PEAK = 64
+"""Windows that kdb runs where its memory is measured, which does not depend on their number."""
+RIVALS = ("full", "captum", "monai")
 HEADERS = (
-    "network", "input", "window / stride", "windows", "full inference s", "kdb s", "times", "from", "to",
-    "fewer multiply-adds", "worst error", "planned memory MiB",
-)  # fmt: skip
+    *("network", "input", "window / stride", "windows", "of these measured", "kdb s", "full inference s"),
+    *("times", "from", "to", "times captum", "times MONAI", "fewer multiply-adds", "worst error"),
+)
+MEMORY_HEADERS = ("network", "planned", "kdb", "full inference", "captum", "MONAI")
+DESCRIPTION = f"""\
+Whole maps with zeros for the fill, kdb and the others in turns in one process. Full inference is that of a careful
+user: batch-norms folded where PyTorch can, the fastest of several batches, all threads. captum's `Occlusion` and
+MONAI's `OcclusionSensitivity` are called as their documentation does it, with batches of that size. All three are timed
+at {SAMPLE} windows, and counted for all. Where a map takes too long, windows drawn at random stand for it. The worst
+error is that of the logits at these windows against the module in float64, over what Exact allows.
+"""
+MEMORY = """\
+Peak of the resident memory in MiB, each in a process of its own, and what the plan of the map said before.
+"""
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A network with random weights, the shape of its input (C, *size), and the windows laid over it."""
-
-    make: Callable[[], nn.Module]
-    shape: tuple[int, ...]
-    window: tuple[int, ...]
-    stride: tuple[int, ...]
-    least: float
-    """How many times as fast as full inference it is meant to be."""
-
-
-def _video(name: str) -> Callable[[], nn.Module]:
-    def make() -> nn.Module:
-        import_torchvision()
-        made: nn.Module = getattr(import_module("torchvision.models.video"), name)(weights=None)
-        return made
-
-    return make
-
-
-def _monai(name: str, **options: Any) -> Callable[[], nn.Module]:
-    def make() -> nn.Module:
-        made: nn.Module = getattr(import_module("monai.networks.nets"), name)(spatial_dims=3, **options)
-        return made
-
-    return make
-
-
-_DENSENET = _monai("DenseNet121", in_channels=1, out_channels=2)
-SUBJECTS: Mapping[str, Subject] = {
-    "inception_time": Subject(InceptionTime, (12, 1000), (32,), (4,), 4),
-    "electrocardiogram": Subject(Electrocardiogram, (12, 4096), (32,), (4,), 8),
-    **{
-        name: Subject(_video(name), (3, 16, 112, 112), (4, 16, 16), (2, 8, 8), 3.5)
-        for name in ("r3d_18", "mc3_18", "r2plus1d_18")
-    },
-    "s3d": Subject(_video("s3d"), (3, 16, 224, 224), (4, 16, 16), (2, 8, 8), 3.5),
-    "densenet121_96": Subject(_DENSENET, (1, 96, 96, 96), (16,) * 3, (8,) * 3, 2.5),
-    "densenet121_128": Subject(_DENSENET, (1, 128, 128, 128), (16,) * 3, (8,) * 3, 3),
-    "resnet18_128": Subject(
-        _monai("resnet18", n_input_channels=1, num_classes=2), (1, 128, 128, 128), (16,) * 3, (8,) * 3, 6
-    ),
-}
-"""Of MONAI's networks those are measured where it is installed."""
-
-
-class Case:
-    """A subject ready to be measured."""
-
-    def __init__(self, subject: Subject, threads: int, most: int | None) -> None:
-        self.subject = subject
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            self.image = torch.randn(1, *subject.shape)
-            self.module = subject.make().eval()
-            with torch.no_grad():
-                self.output = self.module(self.image)[0]  # also makes lazy layers
-        starts = map(lattice, subject.shape[1:], subject.window, subject.stride)
-        grid = np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1).reshape(-1, len(subject.window))
-        chosen = np.random.default_rng(0).permutation(len(grid))[: most or len(grid)]
-        self.windows, self.positions = len(grid), grid[np.sort(chosen)]
-        self.sample = np.linspace(0, len(self.positions) - 1, min(SAMPLE, len(self.positions))).astype(int)
-        self.traced: TracedModule = Traces(self.module).get(self.image, self.output[None])
-        settings = default_settings()
-        settings.set("threads", threads)
-        self._engine = Engine(settings)
-        self.folded = _folded(self.module)
-        self.batch = min(BATCHES, key=self._each)
-
-    def kdb(self) -> Occluder:
-        """All windows; the logits are in ``found`` [n, K]."""
-        network, reference = self.traced.network, self.traced.reference
-        self._engine.views.clear()
-        occluder = Occluder(
-            self._engine, network, "measured", reference, self.positions, self.subject.window, uniform=True
-        )
-        viewed = occluder.view(np.ascontiguousarray(self.image[0].movedim(0, -1).numpy()), self.output)
-        self.found = np.zeros((len(self.positions), self.output.numel()), np.float32)
-        shape = (*self.subject.window, self.subject.shape[0])
-        occluder.run(viewed, Replacement(np.zeros(shape, np.float32)), self._take)
-        self.baseline = viewed.baseline
-        return occluder
-
-    def _take(self, members: npt.NDArray[np.int64], logits: npt.NDArray[np.float32]) -> None:
-        self.found[members] = logits
-
-    def full(self, batch: int | None = None) -> Seconds:
-        """Seconds of full inference at all windows, measured at the sample."""
-        with retained(), torch.inference_mode():
-            start = time.perf_counter()
-            for part in np.array_split(self.sample, max(len(self.sample) // (batch or self.batch), 1)):
-                self.folded(self.occluded(part))
-            return Seconds((time.perf_counter() - start) * len(self.positions) / len(self.sample))
-
-    def _each(self, batch: int) -> float:
-        self.full(batch)
-        return float(self.full(batch))
-
-    def occluded(self, members: npt.NDArray[np.int64]) -> Tensor:
-        """The image with zeros in each of these windows."""
-        copies = self.image.repeat(len(members), *[1] * len(self.subject.shape))
-        for each, at in zip(copies, self.positions[members], strict=True):
-            each[:, *map(slice, at, at + self.subject.window)] = 0
-        return copies
-
-    def error(self) -> float:
-        """The worst error at the sample and of the image itself, over what Exact allows; of the last :meth:`kdb`."""
-        found = np.concatenate([self.found[self.sample], self.baseline])
-        images = torch.cat([self.occluded(self.sample), self.image])
-        double = copy.deepcopy(self.module).double()
-        with torch.no_grad():
-            truth = torch.cat([double(each[None].double()) for each in images]).numpy()
-            plain = torch.cat([self.module(each[None]) for each in images]).numpy()
-        compared = exactness(found, truth, plain)
-        return max(compared.scale_error / SCALE_BOUND, compared.range_use)
-
-
-def _folded(module: nn.Module) -> nn.Module:
-    """A copy with batch-norms folded, as torch's own pass does it where it can trace the module."""
-    try:
-        return optimization.fuse(module)
-    except Exception:  # torch.fx traces few forwards
-        return copy.deepcopy(module)
-
-
-def measured(name: str, rounds: int, threads: int, most: int | None) -> dict[str, Any]:
-    """What a network takes by kdb and by full inference, and how exact kdb is."""
-    subject = SUBJECTS[name]
-    case = Case(subject, threads, most)
-    candidates: dict[str, Callable[[], object]] = {"full": case.full, "kdb": case.kdb}
-    times = interleave(candidates, rounds=rounds)
+def measured(name: str, rounds: int, threads: int) -> dict[str, Any]:
+    """What a network takes by kdb and by the others, and how exact kdb is."""
+    subject = WHOLE_MAPS[name]
+    case = Case(subject, threads)
+    rivals = [rival for rival in RIVALS if rival == "full" or find_spec(rival) is not None]
+    candidates: dict[str, Callable[[], object]] = {each: getattr(case, each) for each in ("kdb", *rivals)}
+    times = interleave(candidates, rounds=rounds, warmups=0)
     occluder = case.kdb()
-    speedup = ratio(times["full"].seconds, times["kdb"].seconds)
     return {
         "network": name,
         "input": "x".join(map(str, subject.shape)),
         "window": f"{'x'.join(map(str, subject.window))} / {'x'.join(map(str, subject.stride))}",
-        "windows": case.windows,
+        "windows": len(case.grid),
         "measured": len(case.positions),
         "batch": case.batch,
-        "full": times["full"].estimate.mean,
-        "kdb": times["kdb"].estimate.mean,
-        "speedup": speedup.mean,
-        "low": speedup.low,
-        "high": speedup.high,
         "least": subject.least,
+        "seconds": {each: times[each].estimate.mean for each in candidates},
+        "times": {each: _interval(times[each].seconds, times["kdb"].seconds) for each in rivals},
         "macs": occluder.work.naive_macs / occluder.work.executed_macs,
-        "error": case.error(),
-        "memory": occluder.memory.total / 2**20,
+        "error": case.error(case.sample),
+        "planned": occluder.memory.total,
+        "peaks": {each: peak(name, each, case.batch, threads) for each in candidates},
     }
 
 
-def _row(found: Mapping[str, Any]) -> list[Any]:
-    keys = ("network", "input", "window", "windows", "full", "kdb", "speedup", "low", "high", "macs", "error", "memory")
-    return [found[key] for key in keys]
+def _interval(theirs: Sequence[float], ours: Sequence[float]) -> tuple[float, float, float]:
+    found = ratio(theirs, ours)
+    return found.mean, found.low, found.high
+
+
+def peak(name: str, candidate: str, batch: int, threads: int) -> int:
+    """The peak memory in bytes of a new process that runs a candidate."""
+    parts = ["--peak", candidate, "--batch", str(batch), "--threads", str(threads), "--only", name]
+    command = [sys.executable, "-m", "benchmarks.axes", *parts]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    return int(json.loads(done.stdout))
+
+
+def print_peak(subject: Subject, candidate: str, batch: int, threads: int) -> None:
+    """What such a process does."""
+    getattr(Case(subject, threads, IN_PEAK, batch), candidate)()
+    print(peak_bytes())
+
+
+# ---- rows between runs
+
+
+def stored(name: str, digest: str) -> dict[str, Any] | None:
+    """The row of a network, or None if there is none of this code."""
+    try:
+        kept = json.loads((CACHE / f"{name}.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return dict(kept["row"]) if kept["code"] == digest else None
+
+
+def store(name: str, digest: str, row: Mapping[str, Any]) -> None:
+    """Keep it, atomically."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    file = CACHE / f"{name}.json"
+    temporary = file.with_suffix(".new")
+    temporary.write_text(json.dumps({"code": digest, "row": row}), encoding="utf-8")
+    temporary.replace(file)
+
+
+# ---- the page
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table with a row for each network."""
+    return markdown_table(HEADERS, list(map(_cells, rows)))
+
+
+def _cells(row: Mapping[str, Any]) -> list[Any]:
+    times, seconds = row["times"], row["seconds"]
+    others = [times[each][0] if each in times else "-" for each in RIVALS[1:]]
+    first = [row[key] for key in ("network", "input", "window", "windows", "measured")]
+    return [*first, seconds["kdb"], seconds["full"], *times["full"], *others, row["macs"], row["error"]]
+
+
+def memory_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The same for memory."""
+    return markdown_table(MEMORY_HEADERS, [[row["network"], *_mebibytes(row)] for row in rows])
+
+
+def _mebibytes(row: Mapping[str, Any]) -> list[str]:
+    sizes = [row["planned"], *(row["peaks"].get(each) for each in ("kdb", *RIVALS))]
+    return ["-" if size is None else f"{size / 2**20:.0f}" for size in sizes]
+
+
+def write(folder: Path, digest: str, failed: Mapping[str, str]) -> None:
+    """Write axes.md and axes.json to ``folder``, of all rows that are kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    maps = [row for name in WHOLE_MAPS if (row := stored(name, digest)) is not None]
+    coverage = [row for name in COVERED if (row := stored(_coverage_name(name), digest)) is not None]
+    missing = [name for name in WHOLE_MAPS if stored(name, digest) is None]
+    missing += [f"coverage of {name}" for name in COVERED if stored(_coverage_name(name), digest) is None]
+    text = f"{DESCRIPTION}\n{table(maps)}"
+    text += "".join(f"\nNot measured: {each}{failed.get(each, '')}.\n" for each in missing)
+    pages = {"Whole maps": text, "Memory": f"{MEMORY}\n{memory_table(maps)}"}
+    pages["Coverage"] = f"{axes_coverage.DESCRIPTION}\n{axes_coverage.table(coverage)}"
+    write_markdown(folder / "axes.md", "Signals, volumes and video", pages)
+    write_json(folder / "axes.json", {"results": maps, "coverage": coverage})
+
+
+def _coverage_name(name: str) -> str:
+    return f"coverage-{name.replace(' ', '-')}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
+    """The command; returns 0 if everything that was measured is exact, else 1."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.axes", description=__doc__.partition("\n")[0])
-    parser.add_argument("--networks", default=",".join(SUBJECTS), help="comma-separated (%(default)s)")
+    parser.add_argument("--only", metavar="PATTERN", default="*", help="networks whose names match, as 'densenet*'")
+    parser.add_argument("--part", choices=("maps", "coverage"), help="whole maps or coverage alone")
+    parser.add_argument("--again", action="store_true", help="ignore rows that are kept")
     parser.add_argument("--rounds", type=int, default=3, help="(%(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="of both (%(default)s)")
-    parser.add_argument("--windows", type=int, help="at most so many of each, drawn at random; all by default")
+    parser.add_argument("--threads", type=int, default=2, help="of all (%(default)s)")
     parser.add_argument("--out", type=Path, default=DOCS, help="folder of axes.md and axes.json (docs/benchmarks)")
+    parser.add_argument("--peak", choices=("kdb", *RIVALS), help=argparse.SUPPRESS)
+    parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    results, left_out = [], []
-    for name in options.networks.split(","):
-        try:
-            results.append(measured(name, options.rounds, options.threads, options.windows))
-        except ModuleNotFoundError as error:
-            left_out.append(f"{name}: {error}")
-            continue
-        print(*_row(results[-1]), flush=True)
-    text = f"{__doc__}\n{markdown_table(HEADERS, list(map(_row, results)))}"
-    text += "".join(f"\nNot measured: {each}.\n" for each in left_out)
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_markdown(options.out / "axes.md", "Signals, volumes and video", {"Whole maps": text})
-    write_json(options.out / "axes.json", {"results": results})
-    return 0
+    if options.peak:
+        print_peak(WHOLE_MAPS[options.only], options.peak, options.batch, options.threads)
+        return 0
+    digest, failed, exact = code(), dict[str, str](), True
+    jobs: dict[str, Callable[[], dict[str, Any]]] = {}
+    for name in fnmatch.filter(WHOLE_MAPS, options.only) if options.part != "coverage" else ():
+        jobs[name] = partial(measured, name, options.rounds, options.threads)
+    for name in fnmatch.filter(COVERED, options.only) if options.part != "maps" else ():
+        jobs[_coverage_name(name)] = partial(axes_coverage.covered, name, COVERED[name], options.threads)
+    for name, job in jobs.items():
+        row = None if options.again else stored(name, digest)
+        if row is None:
+            try:
+                row = job()
+            except ModuleNotFoundError as error:
+                failed[name] = f": {error}"
+                print(f"{name}: {error}", flush=True)
+                continue
+            store(name, digest, row)
+        exact = exact and row["error"] <= 1
+        cells = axes_coverage.cells(row) if "share" in row else _cells(row)
+        print(*cells, sep="  ", flush=True)
+    write(options.out, digest, failed)
+    return 0 if exact else 1
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ def reach(db: Session, name: str, module: torch.nn.Module, side: int) -> Reach:
         bound=total / changed,
         cut=whole["cut"],
         because="; ".join([*whole["outside"], whole["because"] or ""]).strip("; "),
-        left_out=_left_out(centred["layers"]),
+        left_out=left_out(centred["layers"]),
     )
 
 
@@ -158,7 +158,7 @@ def _without(db: Session, *rules: str) -> Iterator[None]:
             db.execute(f"RESET rule.{rule}")
 
 
-def _left_out(lines: Sequence[dict[str, Any]]) -> str:
+def left_out(lines: Sequence[dict[str, Any]]) -> str:
     """Why a layer is opaque although the patch changes only a part of its inputs, so that deltas could have gone on."""
     boxes = {line["name"]: line["box"] == line["map"] for line in lines}
     for line in lines:

@@ -26,33 +26,33 @@ Positions = NDArray[np.integer] | Tensor
 def occlude(
     image: Tensor,
     fill: Tensor,
-    patch: tuple[int, int],
+    patch: tuple[int, ...],
     positions: Positions,
     *,
     layout: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
-    """Copies of the image, each with the patch at one position: [n, C, H, W].
+    """Copies of the image, each with the patch at one position: [n, C, *size].
 
     Args:
-        image: [C, H, W], normalised.
-        fill: [C] or [C, h, w], normalised; converted to the dtype and device of the image.
-        patch: (h, w) in pixels.
-        positions: integers [n, 2], the (y, x) of each patch's upper left corner.
+        image: [C, *size], normalised, of one to three axes.
+        fill: [C] or [C, *patch], normalised; converted to the dtype and device of the image.
+        patch: its extent along each axis, (h, w) in pixels.
+        positions: integers [n, axes], each patch's first cell, the (y, x) of its upper left corner.
         layout: memory format of the copies.
 
     Raises:
         ValueError: a patch extends beyond the image.
     """
-    height, width = patch
-    corners = [(int(y), int(x)) for y, x in positions]
-    for y, x in corners:
-        if not (0 <= y <= image.shape[-2] - height and 0 <= x <= image.shape[-1] - width):
-            raise ValueError(f"a {height} x {width} patch at ({y}, {x}) leaves the image of {tuple(image.shape[-2:])}")
+    size = tuple(image.shape[1:])
+    corners = [tuple(map(int, position)) for position in positions]
+    for corner in corners:
+        if not all(0 <= at <= n - extent for at, n, extent in zip(corner, size, patch, strict=True)):
+            raise ValueError(f"a {' x '.join(map(str, patch))} patch at {corner} leaves the image of {size}")
     content = fill.to(image)
-    content = content[:, None, None] if content.ndim == 1 else content
+    content = content.reshape(-1, *(1,) * len(size)) if content.ndim == 1 else content
     copies = image.expand(len(corners), *image.shape).clone(memory_format=layout)
-    for copy_, (y, x) in zip(copies, corners, strict=True):
-        copy_[:, y : y + height, x : x + width] = content
+    for copy_, corner in zip(copies, corners, strict=True):
+        copy_[:, *(slice(at, at + extent) for at, extent in zip(corner, patch, strict=True))] = content
     return copies
 
 
@@ -60,7 +60,7 @@ def full_inference(
     module: nn.Module,
     image: Tensor,
     fill: Tensor,
-    patch: tuple[int, int],
+    patch: tuple[int, ...],
     positions: Positions,
     *,
     batch: int = 16,
@@ -76,7 +76,7 @@ def full_inference(
 
 
 def oracle_logits(
-    module: nn.Module, image: Tensor, fill: Tensor, patch: tuple[int, int], positions: Positions
+    module: nn.Module, image: Tensor, fill: Tensor, patch: tuple[int, ...], positions: Positions
 ) -> NDArray[np.float64]:
     """Logits float64 [n, K] by a float64 copy of the module in eval mode; arguments as of :func:`occlude`.
 
@@ -87,7 +87,7 @@ def oracle_logits(
 
 
 def float32_logits(
-    module: nn.Module, image: Tensor, fill: Tensor, patch: tuple[int, int], positions: Positions
+    module: nn.Module, image: Tensor, fill: Tensor, patch: tuple[int, ...], positions: Positions
 ) -> NDArray[np.float32]:
     """Logits float32 [n, K] by ordinary full inference, whose error measures that of fp32 itself."""
     plain = copy.deepcopy(module).eval().float()

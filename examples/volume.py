@@ -1,4 +1,4 @@
-"""Which part of a volume a 3-D network looks at: trains one, explains one volume, writes ``volume.png`` and ``.nii.gz``.
+"""Which part of a volume a 3-D network looks at: trains one, explains a volume, writes ``volume.png`` and ``.nii.gz``.
 
 The volumes are noise with a body in it, a ball or a cube as large, at a random place; the network tells which.
 """

@@ -133,3 +133,8 @@ def with_colours(pixels: Pixels) -> Pixels:
     """Pixels [*size, C] in memory of their own; of two axes a single channel is repeated three times."""
     grey = pixels.ndim == 3 and pixels.shape[2] == 1
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)) if grey else pixels)
+
+
+def evenly(count: int, picked: int) -> npt.NDArray[np.int64]:
+    """The indices of so many of ``count`` frames: the one at the middle of each of as many equal parts."""
+    return np.floor((np.arange(picked) + 0.5) * count / picked).astype(np.int64)

@@ -19,7 +19,7 @@ from PIL import Image
 
 from kdb.errors import BindError, ExecutionError, did_you_mean
 from kdb.geometry import Size, Space, spelled
-from kdb.images.image import AXES, LAYOUTS, Pixels, SourceImage, as_window
+from kdb.images.image import AXES, LAYOUTS, Pixels, SourceImage, as_window, evenly
 from kdb.images.orientation import as_orientation, oriented
 
 CHANNELS = ("RGB", "BGR")
@@ -358,8 +358,3 @@ def _array(pixels: npt.NDArray[Any], size: Size, interpolation: str) -> npt.NDAr
     values = pixels.astype(np.float32)
     made = resize(values, shape, order, mode="edge", anti_aliasing=smooth, preserve_range=True)  # type: ignore[no-untyped-call]
     return np.asarray(made)
-
-
-def evenly(count: int, picked: int) -> npt.NDArray[np.int64]:
-    """The indices of so many of ``count`` frames: the one at the middle of each of as many equal parts."""
-    return np.floor((np.arange(picked) + 0.5) * count / picked).astype(np.int64)

@@ -76,8 +76,8 @@ def load_image(
             raise BindError(f"the image is empty: {source.height} x {source.width} pixels")
         with _reading(f"the image '{filename}'" if filename else "the image given"):
             image = from_picture(source)
-            name = None if filename is None else str(filename)
-            return replace(image, name=name, origin=Origin.of_array(image.pixels, "pixels", "pillow"))
+            named = filename if filename is None else str(filename)
+            return replace(image, name=named, origin=Origin.of_array(image.pixels, "pixels", "pillow"))
     expected = "[H, W, 3] or [H, W]" if axes == 2 else f"[{LAYOUTS[axes - 1]}, C] or [{LAYOUTS[axes - 1]}]"
     raise BindError(f"an image is a path, a PIL.Image or an array {expected}, not {type(source).__name__}")
 

@@ -62,7 +62,8 @@ def bind_mode(mode: Any, image: Tensor, mask: Size) -> Mode:
         dip = gaussian_dip(mask).to(image.device)
         return Mode(lambda parts: parts * dip)
     if mode == "mean_patch":
-        return Mode(lambda parts: parts.mean(tuple(range(1, parts.ndim)), keepdim=True).expand(parts.shape))
+        # Multiplied by it, not replaced: that is what MONAI 1.6 computes.
+        return Mode(lambda parts: parts * parts.mean(tuple(range(1, parts.ndim)), keepdim=True))
     value = float(image.mean()) if mode == "mean_img" else float(mode)
     return Mode(lambda parts: torch.full_like(parts, value), value)
 

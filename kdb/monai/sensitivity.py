@@ -36,10 +36,11 @@ class OcclusionSensitivity:
     ``mask_size``   the window's cells, one number for all axes or one each
     ``n_batch``     images that full inference and ``activate`` take at a time; the engine has its own batches
     ``verbose``     whether a progress bar is drawn on standard error
-    ``mode``        what is laid over the image: a number; ``gaussian``, which multiplies it by 1 less a Gaussian, 0 in
-                    the window's centre; ``mean_patch`` or ``mean_img``, the mean of the window or of the image over all
-                    channels; or a function of the image [1, C, *size] and the part under the window [1, C, *mask_size],
-                    from several threads
+    ``mode``        what becomes of the part of the image under the window: a number in its place; ``mean_img``, the
+                    image's mean in its place; ``gaussian``, the part times 1 less a Gaussian, 0 in its centre;
+                    ``mean_patch``, the part times its mean, as MONAI 1.6 computes it; or a function of the image
+                    [1, C, *size] and the part [1, C, *mask_size], called by several threads.  Means are over all
+                    channels
     ``overlap``     of windows next to one another, from 0 to below 1
     ``activate``    True for a sigmoid where the image has one channel, and a softmax where it has more; False for none;
                     or a function of outputs [n, K]
@@ -74,10 +75,10 @@ class OcclusionSensitivity:
         return self._adapter.settings
 
     def __call__(self, x: Tensor, b_box: Sequence[int] | None = None, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """The occlusion map [1, K, *size] of an image ``x`` [1, C, *size], and its largest class int64 [1, 1, *size].
+        """The occlusion map of an image ``x`` [1, C, *size], float32 [1, K, *size], and the largest class at each cell.
 
-        The map has the output for each class where the cell is hidden: the mean over the windows that cover it, and
-        with ``mode="gaussian"`` a mean weighted by how near each window's centre is.
+        The latter is int64 [1, 1, *size].  The map has the output for each class where the cell is hidden: the mean
+        over the windows that cover it; with ``mode="gaussian"`` they count the more, the nearer their centres are.
 
         ``b_box`` is (first, end) of each axis, one after the other, ends excluded and -1 for the image's own; maps are
         cut to it.  ``kwargs`` are the model's.  The model is in eval mode meanwhile.
@@ -100,7 +101,7 @@ class OcclusionSensitivity:
             )
             scores = torch.cat([self._activated(part, image.shape[1]) for part in torch.split(outputs, self.n_batch)])
             weights = (central if self.mode == "gaussian" else even)(windows).to(image)
-            found = windows.blended(scores.to(image), weights)
+            found = windows.blended(scores.to(image), weights).float()
         return found, found.argmax(dim=1, keepdim=True)
 
     def why_not(self, x: Tensor, **kwargs: Any) -> str | None:

@@ -10,6 +10,7 @@ import numpy as np
 from kdb.errors import ClauseError
 from kdb.geometry import Size, spelled
 from kdb.language import syntax
+from kdb.sampling.choose import GUARANTEED_AXES
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -47,7 +48,7 @@ def on_axes(query: syntax.Occlude, size: Size) -> syntax.Occlude:
     """The query as it is canonical for an input of ``size``: its patch with a number for each axis, its stride with one
     number where that is every axis'.
 
-    Raises ClauseError for a patch, stride or box of other axes.
+    Raises ClauseError for a patch, stride or box of other axes, and for GUARANTEED where no guarantee was measured.
     """
     patch = replace(query.patch, extent=by_axis("patch", query.patch.extent, size))
     stride = None if query.stride is None else by_axis("STRIDE", query.stride, size)
@@ -58,6 +59,11 @@ def on_axes(query: syntax.Occlude, size: Size) -> syntax.Occlude:
         raise ClauseError(
             f"the box of {{WITHIN}} takes {2 * len(size)} numbers, a start and an extent for each axis of the input of "
             f"{spelled(size)}; got {given}"
+        )
+    if query.approximate is not None and query.approximate.guaranteed and len(size) not in GUARANTEED_AXES:
+        raise ClauseError(
+            "{GUARANTEED} is for images, volumes and video: of the maps of signals that were measured, fewer than "
+            "nineteen of twenty reached the SSIM. Without it, the SSIM is what is expected"
         )
     return replace(query, patch=patch, stride=stride)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdb.geometry import Size
+from kdb.geometry import Size, spelled
 
 WINDOW = 7
 """Length of SSIM's window in cells; SSIM is undefined for heat maps without an axis of this length."""
@@ -29,6 +29,10 @@ def ssim(values: NDArray[Any], exact: NDArray[Any], axes: int) -> float:
     The data range is the exact map's.  For several classes, the lowest over them.  Raises ValueError where every axis
     is shorter than WINDOW.
     """
+    if max(exact.shape[-axes:]) < WINDOW:
+        raise ValueError(
+            f"a map of {spelled(exact.shape[-axes:])} cells has no SSIM, which takes {WINDOW} along an axis"
+        )
     pairs = zip(_by_class(values, axes), _by_class(exact, axes), strict=True)
     return min(_structural_similarity(found, true, float(np.ptp(true)) or 1.0, channel_axis=0) for found, true in pairs)
 

@@ -19,6 +19,13 @@ MIN_CELLS = 256
 NEARLY_EXACT = 0.99
 """From this target on, sampling evaluates nine cells of ten, in smaller batches: an exact map costs no more."""
 
+GUARANTEED_AXES = (2, 3)
+"""Numbers of axes in which maps were measured to reach a guaranteed SSIM; with one, a quarter can fall short of it.
+
+``docs/benchmarks/approximate-axes.md`` has the figures.
+"""
+LOW_FIDELITY_AXES = (2,)
+"""Numbers of axes in which the error of low fidelity was measured to be estimated well."""
 MIN_GAIN = 1.2
 """Low fidelity must be this many times as fast, since the paired samples are evaluated at both fidelities."""
 
@@ -35,7 +42,8 @@ def strategy_of(
     """The strategy for evaluating ``query`` on ``cells`` positions.
 
     All cells are evaluated in one round where sampling does not apply: for a query that permits no approximation (but
-    see ``anytime``), for positions that do not fill a grid (WITHIN, AT), and for grids smaller than SSIM's window.
+    see ``anytime``), for positions that do not fill a grid (WITHIN, AT), and for grids with an axis shorter than SSIM's
+    window.  An axis of one cell is none: along it there is nothing to interpolate or to compare.
 
     Args:
         query: its approximation clauses choose the strategy; they have been checked.
@@ -51,18 +59,18 @@ def strategy_of(
     """
     fully_exact = query.approximate is not None and query.threshold is None and query.precision == "fp32"
     everything = Everything(cells, fully_exact)
-    if query.region is not None or max(shape) < WINDOW:
+    sides = tuple(length for length in shape if length > 1)
+    if query.region is not None or min(sides, default=1) < WINDOW:
         return everything
     important = 1 if query.score.endswith("drop") else -1
     if query.drill_down is not None:
         steps = coarse_steps(query.drill_down, stride)
         return DrillDown(shape, steps, query.drill_down.ratio, important)
     goal = _goal(query, cells) or (Goal() if anytime else None)
-    if goal is None:
+    if goal is None or (goal.guaranteed and len(sides) not in GUARANTEED_AXES):
         return everything
-    sampled = MultiFidelity if query.approximate is not None and gain() >= MIN_GAIN else Progressive
-    # Along an axis of one cell there is nothing to interpolate.
-    return sampled(tuple(length for length in shape if length > 1), goal, important, seed)
+    cheaper = query.approximate is not None and len(sides) in LOW_FIDELITY_AXES and gain() >= MIN_GAIN
+    return (MultiFidelity if cheaper else Progressive)(sides, goal, important, seed)
 
 
 def _goal(query: syntax.Occlude, cells: int) -> Goal | None:

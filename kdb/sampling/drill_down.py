@@ -19,8 +19,8 @@ def coarse_steps(clause: syntax.DrillDown, stride: Size) -> Size:
     """The coarse stride S1 divided by the fine stride S2, along each axis.
 
     Given as COARSE STRIDE, one number for all axes, or derived from the target speedup t and the drill-down fraction r
-    by equation 31, rounded to an integer of at least 1.  With a axes there are ``(S1 / S2)^a`` positions in a region, so
-    that ``S1 / S2 = (t / (1 - r t))^(1 / a)``; the paper has a = 2.
+    by equation 31, rounded to an integer of at least 1.  With a axes a region has ``(S1 / S2)^a`` positions, so that
+    ``S1 / S2 = (t / (1 - r t))^(1 / a)``; the paper has a = 2.
 
     Args:
         clause: the DRILL DOWN clause.
@@ -61,8 +61,8 @@ def check(clause: syntax.DrillDown, stride: Size, size: Size) -> None:
 class DrillDown:
     """The drill-down strategy: evaluate one cell of each region, then all cells of the most important regions.
 
-    A region is a block of ``step`` cells; the first along each axis is its coarse cell.  Cells that are not evaluated take
-    the score of their region's coarse cell.
+    A region is a block of ``step`` cells; the first along each axis is its coarse cell.  Cells that are not evaluated
+    take the score of their region's coarse cell.
 
     Args:
         shape: of the heat map, cells along each axis.

@@ -21,7 +21,7 @@ NEIGHBOURS = 8
 On smoothed noise twice as many take four times as long, and lower the error by a tenth or less.
 """
 FLAT = 1e-9
-"""Neighbours span all axes if their Gram determinant is more than this share of its bound, the product of its diagonal."""
+"""Neighbours span all axes if their Gram determinant is more than this share of its bound, its diagonal's product."""
 AT_ONCE = 2**22
 """Most distances between neighbours that are computed at a time: with 16 of them, those for 16,384 cells."""
 

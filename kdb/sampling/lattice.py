@@ -1,4 +1,4 @@
-"""Nested lattices over the grid of a heat map, coarse to fine: cubic ones, each followed by the centres of its cubes."""
+"""Nested lattices over the grid of a heat map, coarse to fine: cubic ones, each before the centres of its cubes."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Progressive:
     """Progressive sampling of one heat map.
 
     Args:
-        shape: of the heat map, cells along each of 1 to 3 axes: at least 2, and WINDOW along one of them for an SSIM.
+        shape: of the heat map, cells along each of 1 to 3 axes, at least 2; for an SSIM, WINDOW or more along one.
         goal: when to stop.
         important: 1 if large scores are important, as those of a drop; -1 if small ones are.
         seed: of the choice of held-out samples.

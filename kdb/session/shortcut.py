@@ -140,7 +140,7 @@ def _region(at: object, within: Any) -> syntax.Region | None:
     axes, rest = divmod(len(box), 2)
     if rest or not 1 <= axes <= MOST_AXES or min(box) < 0:
         raise BindError(
-            f"within = {within!r}: a box is (y, x, height, width), or for other axes a start and an extent for each, in "
+            f"within = {within!r}: a box is (y, x, height, width), or for other axes a start and an extent for each, "
             "whole numbers of cells, 0 or more"
         )
     return syntax.Box(tuple(box[:axes]), tuple(box[axes:]))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from kdb.captum import Occlusion
-from kdb.errors import DeviceError
+from kdb.errors import DeviceError, FullInferenceWarning
 from kdb.execution.engine import Engine, default_settings
 from kdb.frontends.torch_export import trace
 from kdb.planner.permissions import Permissions
@@ -128,6 +128,39 @@ def test_less_is_computed_along_every_axis(
     report = occlusion.report
     assert report is not None and report.incremental and report.work is not None and report.checked is not None
     assert report.work.naive_macs / report.work.executed_macs > least
+
+
+class OfSeveral(nn.Module):
+    """A network of a signal, a volume and a vector, which meet before its last layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.signal = nn.Sequential(nn.Conv1d(2, 4, 5, stride=2), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten())
+            self.volume = nn.Sequential(nn.Conv3d(1, 4, 3), nn.ReLU(), nn.AdaptiveMaxPool3d(1), nn.Flatten())
+            self.last = nn.Linear(11, 3)
+
+    def forward(self, signal: Tensor, volume: Tensor, vector: Tensor) -> Tensor:
+        return self.last(torch.cat([self.signal(signal), self.volume(volume), vector], 1))
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_inputs_of_different_axes_are_hidden_one_at_a_time(batch: int) -> None:
+    inputs = (drawn(2, 2, 20), drawn(2, 1, 6, 7, 8, seed=1), drawn(2, 3, seed=2))
+    asked: dict[str, Any] = {
+        "sliding_window_shapes": ((2, 5), (1, 3, 4, 5), (1,)),
+        "strides": ((2, 3), (1, 2, 3, 4), 1),
+        "baselines": (0.5, drawn(2, 1, 6, 7, 8, seed=3), 0),
+        "target": [2, 0],
+        "perturbations_per_eval": batch,
+    }
+    occlusion, model = Occlusion(OfSeveral().eval()), OfSeveral().eval()
+    with pytest.warns(FullInferenceWarning, match="several inputs"):
+        ours = occlusion.attribute(inputs, **asked)
+    for mine, theirs in zip(ours, Reference(model).attribute(inputs, **asked), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+    assert occlusion.report is not None and occlusion.report.windows == 2 * (6 + 3 * 2 * 2 + 3)
 
 
 def test_a_gpu_takes_two_axes_alone() -> None:

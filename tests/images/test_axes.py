@@ -10,9 +10,9 @@ from hypothesis.extra import numpy as hnp
 
 from kdb.errors import BindError
 from kdb.geometry import Space
-from kdb.images.image import SourceImage
+from kdb.images.image import SourceImage, evenly
 from kdb.images.orientation import oriented
-from kdb.images.preprocessing import Preprocessing, evenly
+from kdb.images.preprocessing import Preprocessing
 from kdb.images.reading import load_image
 from tests.support import normal
 

@@ -69,7 +69,7 @@ options = st.lists(st.tuples(settings_names, values), max_size=3, unique_by=lamb
 models = st.one_of(
     st.builds(ModelRef, model_names, options), st.builds(ModelRef, st.just(""), options, parameter=params)
 )
-sources = st.one_of(st.builds(Text, texts), st.builds(Name, names), params)
+sources = st.one_of(st.builds(Text, texts, options), st.builds(Name, names), params)
 fills = st.one_of(
     st.builds(Fill, st.sampled_from(["black", "gray", "white", "mean"])),
     st.builds(Fill, st.just("rgb"), st.tuples(numbers, numbers, numbers)),

@@ -13,7 +13,7 @@ from kdb.errors import FullInferenceWarning
 from kdb.monai import OcclusionSensitivity
 
 visualize = pytest.importorskip("monai.visualize")
-pytestmark = pytest.mark.volumes
+pytestmark = [pytest.mark.volumes, pytest.mark.filterwarnings("ignore:Using a non-tuple:UserWarning")]
 
 CONVOLUTIONS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 SIZES: dict[int, tuple[int, ...]] = {1: (61,), 2: (23, 30), 3: (13, 12, 16)}

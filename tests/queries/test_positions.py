@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from fractions import Fraction
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
+import kdb
 from kdb.errors import BindError, ExecutionError
 from kdb.geometry import Size, lattice
 from kdb.language import syntax
@@ -141,3 +144,21 @@ def test_one_number_is_every_axis_s() -> None:
     assert str(query) == "OCCLUDE i WITH patch(4, 4, 4) STRIDE 2 USING m"
     query = clauses.on_axes(parse_one("OCCLUDE i STRIDE (2, 2) USING m"), (99, 99))
     assert str(query) == "OCCLUDE i WITH patch(16, 16) STRIDE 2 USING m"
+
+
+def test_a_box_in_the_source_follows_each_image(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)).eval()
+    db = kdb.connect()
+    db.register_model("m", net, input_size=(24, 24))
+    image = np.random.default_rng(0).integers(0, 256, (72, 48, 3), dtype=np.uint8)
+    query = "OCCLUDE $i WITH patch(4) STRIDE 2 USING m WITHIN box(30, 0, 30, 24) IN SOURCE"
+    heat_map = db.execute(f"{query} INTO '{tmp_path}/map.npz'", {"i": image})
+    there = heat_map.positions[~np.isnan(heat_map.values)]
+    inside = heat_map.to_source()[~np.isnan(heat_map.values)]
+    assert [tuple(each) for each in there] == [(y, x) for y in (10, 12, 14, 16) for x in (0, 2, 4, 6, 8)]
+    assert (inside[:, :2] >= (30, 0)).all() and (inside[:, :2] + inside[:, 2:] <= (60, 24)).all()
+    assert heat_map.query == query.replace("patch(4)", "patch(4, 4)")
+    assert db.execute(f"VERIFY '{tmp_path}/map.npz'").agrees
+    assert "is of each image; planned for all positions" in str(db.execute(f"EXPLAIN {query}", {"i": image}))
+    with pytest.raises(BindError, match="lies wholly in the box"):
+        db.execute(query, {"i": image[:24, :24]})

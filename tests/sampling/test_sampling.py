@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +22,33 @@ from torch import nn
 import kdb
 from kdb.errors import BindError
 from kdb.language import syntax
+from kdb.language.parser import parse_one
 from kdb.results.maps import HeatMap
-from kdb.sampling import kriging, lattice, progressive
+from kdb.results.similarity import ssim as similarity
+from kdb.sampling import drill_down, kriging, lattice, progressive
+from kdb.sampling.choose import strategy_of
 from kdb.sampling.drill_down import DrillDown, coarse_steps
+from kdb.sampling.multi_fidelity import MultiFidelity
 from kdb.sampling.progressive import JUDGES, Goal, Progressive
 from kdb.sampling.quality import expected_ssim
 from kdb.sampling.strategy import Estimate, Everything, Strategy
 from tests import support
 
 sides = st.integers(7, 24)
+shapes = st.one_of(
+    st.tuples(st.integers(20, 120)),
+    st.tuples(sides, sides),
+    st.tuples(*[st.integers(7, 8)] * 3),
+    st.tuples(st.integers(2, 5), st.integers(7, 9), st.integers(3, 9)),
+)
+"""Of grids with one to three axes, one of them perhaps shorter than SSIM's window."""
 seeds = st.integers(0, 2**16)
 
 
-def smooth(rows: int, columns: int, seed: int, sigma: float = 1.5, classes: int = 1) -> NDArray[np.float64]:
-    """Smoothed noise, float64 [classes, rows * columns], like heat maps of patches that overlap."""
-    noise = np.random.default_rng(seed).normal(size=(classes, rows, columns))
-    return gaussian_filter(noise, (0, sigma, sigma), mode="nearest").reshape(classes, -1)
+def smooth(shape: tuple[int, ...], seed: int, sigma: float = 1.5, classes: int = 1) -> NDArray[np.float64]:
+    """Smoothed noise, float64 [classes, cells], like heat maps of patches that overlap."""
+    noise = np.random.default_rng(seed).normal(size=(classes, *shape))
+    return gaussian_filter(noise, (0, *[sigma] * len(shape)), mode="nearest").reshape(classes, -1)
 
 
 def followed(strategy: Strategy, truth: NDArray[np.float64]) -> list[Estimate]:
@@ -52,41 +65,76 @@ def followed(strategy: Strategy, truth: NDArray[np.float64]) -> list[Estimate]:
 
 
 class TestLattice:
-    @given(rows=sides, columns=sides)
-    def test_each_level_is_a_finer_lattice(self, rows: int, columns: int) -> None:
-        levels = lattice.levels(rows, columns)
-        assert levels.min() == 0 and levels.max() < lattice.LEVELS
-        for y, x in np.argwhere(levels == 0):
-            assert (y % 4 == 0 or y == rows - 1) and (x % 4 == 0 or x == columns - 1)
-        assert (levels[::2, ::2] <= 2).all() and (levels[::4, ::4] == 0).all()
-        assert {levels[0, 0], levels[-1, -1], levels[0, -1], levels[-1, 0]} == {0}
+    @given(shapes)
+    def test_each_level_is_a_finer_lattice(self, shape: tuple[int, ...]) -> None:
+        levels, step = lattice.levels(shape), lattice.STEP[len(shape)]
+        cells = np.indices(shape).reshape(len(shape), -1).T
+        last = np.array(shape) - 1
+        coarsest = ((cells % step == 0) | (cells == last)).all(axis=1)
+        np.testing.assert_array_equal(levels.reshape(-1) == 0, coarsest)
+        assert all(levels[corner] == 0 for corner in product((0, -1), repeat=len(shape)))
+        depth = int(np.log2(step))
+        for halved in range(depth + 1):  # the cubic lattices are those up to the even levels
+            cubic = (cells % (step >> halved) == 0).all(axis=1)
+            assert (levels.reshape(-1)[cubic] <= 2 * halved).all()
+            centred = (cells % (step >> halved) == (step >> halved) // 2).all(axis=1)
+            assert (levels.reshape(-1)[centred] <= 2 * halved + 1).all()
+        assert levels.max() <= 2 * depth
+
+    def test_with_two_axes_each_level_halves_the_area(self) -> None:
+        _, counts = np.unique(lattice.levels((401, 401)), return_counts=True)
+        np.testing.assert_allclose(np.cumsum(counts) / 401**2, [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1], rtol=0.02)
+
+
+def scattered(axes: int, side: int, seed: int) -> NDArray[np.int64]:
+    """All cells of a cube in a random order, int64 [side^axes, axes]."""
+    return np.random.default_rng(seed).permutation(np.indices((side,) * axes).reshape(axes, -1).T)
 
 
 class TestKriging:
-    @given(seed=seeds, count=st.integers(6, kriging.NEIGHBOURS))
-    def test_a_linear_trend_is_predicted_exactly(self, seed: int, count: int) -> None:
-        draw = np.random.default_rng(seed)
-        cells = np.stack(np.divmod(draw.permutation(12 * 12), 12), axis=1)
+    @settings(deadline=None)
+    @given(axes=st.integers(1, 3), seed=seeds, count=st.integers(6, 3 * kriging.NEIGHBOURS))
+    def test_a_linear_trend_is_predicted_exactly(self, axes: int, seed: int, count: int) -> None:
+        cells = scattered(axes, {1: 60, 2: 12, 3: 6}[axes], seed)
         known, wanted = cells[:count], cells[count:]
-        assume(np.linalg.matrix_rank(known - known.mean(axis=0)) == 2)  # on a line, there is no trend to tell
+        assume(np.linalg.matrix_rank(known - known.mean(axis=0)) == axes)  # else there is no trend to tell
         prediction = kriging.predict(known, wanted)
-        plane = np.array([2.0, -3.0])
-        np.testing.assert_allclose(prediction.apply((known @ plane + 1)[None])[0], wanted @ plane + 1, atol=1e-6)
+        slope = np.array([2.0, -3.0, 1.5])[:axes]
+        np.testing.assert_allclose(prediction.apply((known @ slope + 1)[None])[0], wanted @ slope + 1, atol=1e-6)
         assert (prediction.variance >= 0).all()
 
-    @given(seed=seeds)
-    def test_it_is_the_cubic_radial_basis_function(self, seed: int) -> None:
-        draw = np.random.default_rng(seed)
-        cells = np.stack(np.divmod(draw.permutation(15 * 15), 15), axis=1)
-        known, wanted = cells[: kriging.NEIGHBOURS], cells[kriging.NEIGHBOURS :]
-        values = draw.normal(size=len(known))
+    @settings(deadline=None)
+    @given(axes=st.integers(1, 3), seed=seeds)
+    def test_it_is_the_cubic_radial_basis_function(self, axes: int, seed: int) -> None:
+        cells = scattered(axes, {1: 60, 2: 15, 3: 6}[axes], seed)
+        known, wanted = np.split(cells, [kriging.NEIGHBOURS * axes])
+        values = np.random.default_rng(seed).normal(size=len(known))
         expected = RBFInterpolator(known.astype(float), values, kernel="cubic")(wanted.astype(float))
         np.testing.assert_allclose(
             kriging.predict(known, wanted).apply(values[None])[0], expected, rtol=1e-6, atol=1e-6
         )
 
+    @pytest.mark.parametrize("flat", [(1, 8, 8), (1, 1, 30), (1, 30)])
+    def test_neighbours_in_one_plane_or_on_one_line_are_not_all(self, flat: tuple[int, ...]) -> None:
+        near = np.indices(flat).reshape(len(flat), -1).T
+        wanted = near[len(near) // 2][None]
+        known = np.concatenate([np.delete(near, len(near) // 2, axis=0), 20 * (1 - np.eye(len(flat), dtype=np.int64))])
+        prediction = kriging.predict(known, wanted)
+        assert prediction.sources.shape[1] > kriging.NEIGHBOURS * len(flat)
+        slope = np.array([2.0, -3.0, 1.5])[: len(flat)]
+        np.testing.assert_allclose(prediction.apply((known @ slope)[None])[0], wanted @ slope, atol=1e-6)
+
+    def test_many_cells_are_predicted_a_part_at_a_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        cells = scattered(3, 8, 0)
+        known, wanted = cells[:100], cells[100:]
+        whole = kriging.predict(known, wanted)
+        monkeypatch.setattr(kriging, "AT_ONCE", 10_000)
+        parts = kriging.predict(known, wanted)
+        np.testing.assert_array_equal(parts.weights, whole.weights)
+        np.testing.assert_array_equal(parts.variance, whole.variance)
+
     def test_the_variance_grows_with_the_distance(self) -> None:
-        known = np.argwhere(lattice.levels(21, 21) == 0)
+        known = np.argwhere(lattice.levels((21, 21)) == 0)
         near, far = kriging.predict(known, np.array([[8, 9], [10, 10]])).variance
         assert 0 < near < far
 
@@ -95,9 +143,9 @@ class TestQuality:
     @settings(max_examples=20)
     @given(seed=seeds, level=st.floats(0.01, 0.3))
     def test_it_is_the_mean_similarity_to_maps_with_such_errors(self, seed: int, level: float) -> None:
-        values = smooth(30, 30, seed).reshape(30, 30)
+        values = smooth((30, 30), seed).reshape(30, 30)
         values /= np.ptp(values)
-        deviation = level * np.abs(smooth(30, 30, seed + 1, 3).reshape(30, 30))
+        deviation = level * np.abs(smooth((30, 30), seed + 1, 3).reshape(30, 30))
         draw = np.random.default_rng(seed)
         found = [
             structural_similarity(values + draw.normal(size=values.shape) * deviation, values, data_range=1.0)
@@ -106,41 +154,41 @@ class TestQuality:
         assert expected_ssim(values, deviation**2, 1.0) == pytest.approx(np.mean(found), abs=0.03)
 
     def test_without_an_error_it_is_one(self) -> None:
-        assert expected_ssim(smooth(9, 9, 0).reshape(9, 9), np.zeros((9, 9)), 1.0) == 1.0
+        assert expected_ssim(smooth((9, 9), 0).reshape(9, 9), np.zeros((9, 9)), 1.0) == 1.0
         assert expected_ssim(np.ones((9, 9)), np.zeros((9, 9)), 0.0) == 1.0
 
 
 class TestEverything:
     def test_all_at_once(self) -> None:
-        truth = smooth(5, 4, 0, classes=2)
+        truth = smooth((5, 4), 0, classes=2)
         (only,) = followed(Everything(20), truth)
         assert only.ssim is None and only.error is None and only.evaluated.all()
 
 
 class TestProgressive:
-    @settings(max_examples=25, deadline=None)
-    @given(rows=sides, columns=sides, seed=seeds, classes=st.integers(1, 3))
-    def test_it_ends_with_the_map_itself(self, rows: int, columns: int, seed: int, classes: int) -> None:
-        truth = smooth(rows, columns, seed, classes=classes)
-        maps = followed(Progressive((rows, columns), Goal(), 1, seed), truth)
+    @settings(max_examples=15, deadline=None)
+    @given(shape=shapes, seed=seeds, classes=st.integers(1, 3))
+    def test_it_ends_with_the_map_itself(self, shape: tuple[int, ...], seed: int, classes: int) -> None:
+        truth = smooth(shape, seed, classes=classes)
+        maps = followed(Progressive(shape, Goal(), 1, seed), truth)
         assert (maps[-1].values == truth).all() and maps[-1].evaluated.all() and maps[-1].ssim == 1
         for each in maps:
             assert np.isfinite(each.values).all()
             assert each.error is None or ((each.error[:, each.evaluated] == 0).all() and (each.error >= 0).all())
 
     @settings(max_examples=25, deadline=None)
-    @given(rows=sides, columns=sides, seed=seeds, ssim=st.floats(0.5, 0.98), guaranteed=st.booleans())
+    @given(shape=shapes, seed=seeds, ssim=st.floats(0.5, 0.98), guaranteed=st.booleans())
     def test_it_stops_at_the_expected_ssim(
-        self, rows: int, columns: int, seed: int, ssim: float, guaranteed: bool
+        self, shape: tuple[int, ...], seed: int, ssim: float, guaranteed: bool
     ) -> None:
-        maps = followed(Progressive((rows, columns), Goal(ssim, guaranteed), -1, seed), smooth(rows, columns, seed))
+        maps = followed(Progressive(shape, Goal(ssim, guaranteed), -1, seed), smooth(shape, seed))
         assert maps[-1].ssim is not None and maps[-1].ssim >= ssim
         if not guaranteed:
             assert all(each.ssim is None or each.ssim < ssim for each in maps[:-1])
 
     def test_the_goal_holds_for_every_class_where_few_are_looked_at_in_each_round(self) -> None:
-        truth = smooth(24, 24, 0, sigma=4, classes=JUDGES * 4)
-        truth[1] = smooth(24, 24, 1, sigma=0.8)  # no judge at first, and far rougher
+        truth = smooth((24, 24), 0, sigma=4, classes=JUDGES * 4)
+        truth[1] = smooth((24, 24), 1, sigma=0.8)  # no judge at first, and far rougher
         alone = followed(Progressive((24, 24), Goal(0.9), 1), truth[1:2])[-1]
         last = followed(Progressive((24, 24), Goal(0.9), 1), truth)[-1]
         assert last.ssim is not None and last.ssim >= 0.9
@@ -157,7 +205,7 @@ class TestProgressive:
             return whole(values, *rest)
 
         monkeypatch.setattr(progressive, "expected_ssims", counted)
-        truth = smooth(24, 24, 0, classes=JUDGES * 8)
+        truth = smooth((24, 24), 0, classes=JUDGES * 8)
         strategy = Progressive((24, 24), Goal(0.9), 1)
         while len(cells := strategy.propose()):
             strategy.take(cells, truth[:, cells])
@@ -169,7 +217,7 @@ class TestProgressive:
         np.testing.assert_allclose(maps[-1].values, 1, atol=1e-9)
 
     def test_the_most_important_cells_are_evaluated(self) -> None:
-        truth = smooth(40, 40, 3)
+        truth = smooth((40, 40), 3)
         plain, refined = (
             followed(Progressive((40, 40), Goal(0.8, refine=refine), -1), truth)[-1] for refine in (0.0, 0.1)
         )
@@ -177,7 +225,7 @@ class TestProgressive:
         assert refined.evaluated[best].mean() > 0.95 > plain.evaluated[best].mean()
 
     def test_cells_that_were_not_evaluated_stay_unknown(self) -> None:
-        strategy, truth = Progressive((20, 20), Goal(), 1), smooth(20, 20, 1)
+        strategy, truth = Progressive((20, 20), Goal(), 1), smooth((20, 20), 1)
         for _ in range(3):
             cells = strategy.propose()
             strategy.take(cells, truth[:, cells])
@@ -191,7 +239,7 @@ class TestProgressive:
 
     @pytest.mark.parametrize("reached", [0, 1, 5, 60])
     def test_nothing_is_predicted_before_the_coarsest_lattice_is_complete(self, reached: int) -> None:
-        strategy, truth = Progressive((30, 30), Goal(0.9), 1), smooth(30, 30, 1)
+        strategy, truth = Progressive((30, 30), Goal(0.9), 1), smooth((30, 30), 1)
         cells = strategy.propose()
         scores = truth[:, cells].copy()
         scores[:, reached:] = np.nan
@@ -203,28 +251,193 @@ class TestProgressive:
     def test_a_guaranteed_estimate_holds_on_nineteen_of_twenty_maps(self) -> None:
         met = []
         for seed in range(40):
-            truth = smooth(40, 40, seed, 1.0 + seed % 3 * 0.5)
+            truth = smooth((40, 40), seed, 1.0 + seed % 3 * 0.5)
             last = followed(Progressive((40, 40), Goal(0.9, True), -1, seed), truth)[-1]
             maps = (each.reshape(40, 40) for each in (last.values[0], truth[0]))
             met.append(structural_similarity(*maps, data_range=float(np.ptp(truth))) >= 0.9)
         assert np.mean(met) >= 0.95
 
 
+BEFORE = [
+    (
+        (24, 31),
+        0,
+        "refined",
+        5,
+        "bf9dd528d708ff7e",
+        121.18918290556309,
+        26.23524701547673,
+        0.9422675972430454,
+        0.9112209,
+    ),
+    (
+        (24, 31),
+        0,
+        "guaranteed",
+        2,
+        "1860d9a0b4e570ff",
+        119.72741389431533,
+        32.36223744726988,
+        0.9380789444637438,
+        0.8964103,
+    ),
+    (
+        (24, 31),
+        0,
+        "two",
+        4,
+        "69679b19ae0821cc",
+        120.64215893319562,
+        30.423403582292146,
+        0.9438276224609446,
+        0.9066691533,
+    ),
+    ((24, 31), 0, "drilled", 2, "08638405d7d5833f", 120.22167351166091, None, None, None),
+    (
+        (40, 22),
+        2,
+        "refined",
+        11,
+        "cce70f7d3ea7ad11",
+        590.6391597982599,
+        93.35098585911837,
+        0.9527711906584723,
+        0.9247067794,
+    ),
+    (
+        (40, 22),
+        2,
+        "guaranteed",
+        10,
+        "55278d109e03b6e9",
+        586.5762072,
+        136.16791312202227,
+        0.9335954883758819,
+        0.8902669780,
+    ),
+    (
+        (40, 22),
+        2,
+        "two",
+        11,
+        "631085b9abad48a6",
+        580.3565659047676,
+        155.91796237260354,
+        0.9255737012528301,
+        0.88140616525,
+    ),
+    ((40, 22), 2, "drilled", 2, "48eb1ce837d68a2f", 558.3106948184256, None, None, None),
+    (
+        (7, 40),
+        4,
+        "refined",
+        4,
+        "89ad311aa276e021",
+        56.53382809430945,
+        7.71091129251862,
+        0.9762855219900475,
+        0.9560149047,
+    ),
+    (
+        (7, 40),
+        4,
+        "guaranteed",
+        2,
+        "088add1b59d141d7",
+        56.181674712752,
+        13.589674189532083,
+        0.9422287691336995,
+        0.902664432,
+    ),
+    ((7, 40), 4, "two", 4, "3706bf1596db4399", 56.92497476119743, 12.174444581585565, 0.9500746127020994, 0.9153166625),
+    ((7, 40), 4, "drilled", 2, "3c3ee37e1856c287", 51.491060363131446, None, None, None),
+]
+"""Of maps with two axes, before there were others: rounds, a digest of all cells in their order, the sums of magnitudes
+of the values and of the errors, the expected SSIM and its lower bound."""
+
+
+class TestTwoAxes:
+    @pytest.mark.parametrize(("shape", "seed", "what", "rounds", "digest", "total", "error", "ssim", "assured"), BEFORE)
+    def test_they_are_sampled_as_before(
+        self,
+        shape: tuple[int, int],
+        seed: int,
+        what: str,
+        rounds: int,
+        digest: str,
+        total: float,
+        error: float | None,
+        ssim: float | None,
+        assured: float | None,
+    ) -> None:
+        strategy: Strategy = {
+            "refined": lambda: Progressive(shape, Goal(0.9, False, 0.1), 1, seed),
+            "guaranteed": lambda: Progressive(shape, Goal(0.85, True), -1, seed),
+            "two": lambda: MultiFidelity(shape, Goal(0.85, True, 0.05), -1, seed),
+            "drilled": lambda: DrillDown(shape, (3, 2), 0.25, 1),
+        }[what]()
+        sigma, classes = {0: (1.5, 1), 2: (1.0, 3), 4: (1.5, 1)}[seed]
+        exact = smooth(shape, seed, sigma, classes)
+        low = 1.2 * exact + 0.1 * np.ptp(exact) * smooth(shape, seed + 100, 4, classes)
+        proposed = []
+        while len(cells := strategy.propose()):
+            proposed.append(cells.astype("<i8").tobytes())
+            strategy.take(cells, (low if strategy.low_fidelity else exact)[:, cells])
+        found = strategy.estimate()
+        assert len(proposed) == rounds and hashlib.sha256(b"".join(proposed)).hexdigest()[:16] == digest
+        assert np.abs(found.values).sum() == pytest.approx(total, rel=1e-9)
+        assert (None if found.error is None else found.error.sum()) == pytest.approx(error, rel=1e-6)
+        assert (found.ssim, found.assured) == (pytest.approx(ssim, rel=1e-6), pytest.approx(assured, rel=1e-6))
+
+
+def chosen(clauses: str, shape: tuple[int, ...]) -> Strategy:
+    """The strategy for a query with ``clauses`` on a whole grid of ``shape``."""
+    query = parse_one(f"OCCLUDE image USING net {clauses}")
+    assert isinstance(query, syntax.Occlude)
+    return strategy_of(query, shape, (4,) * len(shape), math.prod(shape), 0)
+
+
+class TestChoice:
+    @pytest.mark.parametrize("shape", [(300,), (1, 300), (20, 20), (1, 20, 20), (8, 8, 8), (1, 1, 300)])
+    def test_maps_are_sampled_over_the_axes_longer_than_one(self, shape: tuple[int, ...]) -> None:
+        strategy, truth = chosen("APPROXIMATE TO SSIM 0.8", shape), smooth(shape, 0, 2)
+        last = followed(strategy, truth)[-1]
+        assert last.ssim is not None and last.ssim >= 0.8 and last.evaluated.sum() < truth.size
+        assert similarity(last.values.reshape(shape), truth.reshape(shape), len(shape)) > 0.6
+
+    @pytest.mark.parametrize("shape", [(255,), (15, 15), (6, 6, 7), (6, 60), (60, 6), (4, 13, 13), (13, 13, 2)])
+    @pytest.mark.parametrize("clauses", ["APPROXIMATE TO SSIM 0.8", "APPROXIMATE GUARANTEED"])
+    def test_small_maps_and_short_axes_are_evaluated_in_full(self, shape: tuple[int, ...], clauses: str) -> None:
+        assert isinstance(chosen(clauses, shape), Everything)
+
+    def test_a_guarantee_is_of_two_axes_and_three(self) -> None:
+        assert isinstance(chosen("APPROXIMATE TO SSIM 0.9 GUARANTEED", (1, 300)), Everything)
+        for shape in ((20, 20), (1, 20, 20), (8, 8, 8)):
+            assert not isinstance(chosen("APPROXIMATE TO SSIM 0.9 GUARANTEED", shape), Everything)
+        db, signal = kdb.connect(), np.zeros((64, 1), np.float32)
+        db.register_model("net", nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), input_size=(64,), n_channels=1)
+        with pytest.raises(BindError, match="GUARANTEED is for images, volumes and video"):
+            db.execute("OCCLUDE $x WITH patch(4) USING net APPROXIMATE TO SSIM 0.9 GUARANTEED", {"x": signal})
+
+    def test_explain_spells_the_steps_of_all_axes(self) -> None:
+        assert "every 2 x 2 x 2 positions first" in chosen("DRILL DOWN", (8, 9, 10)).note
+        assert "every 12 positions first" in chosen("DRILL DOWN", (60,)).note
+
+
 class TestDrillDown:
-    @given(rows=sides, columns=sides, step=st.integers(1, 6), seed=seeds)
-    def test_all_regions_are_the_whole_map(self, rows: int, columns: int, step: int, seed: int) -> None:
-        truth = smooth(rows, columns, seed)
-        last = followed(DrillDown((rows, columns), (step, step), 1.0, 1), truth)[-1]
+    @given(shape=shapes, step=st.integers(1, 6), seed=seeds)
+    def test_all_regions_are_the_whole_map(self, shape: tuple[int, ...], step: int, seed: int) -> None:
+        truth = smooth(shape, seed)
+        last = followed(DrillDown(shape, (step,) * len(shape), 1.0, 1), truth)[-1]
         assert (last.values == truth).all() and last.evaluated.all()
 
-    @given(rows=sides, columns=sides, steps=st.tuples(st.integers(1, 6), st.integers(1, 6)), seed=seeds)
-    def test_the_rest_takes_its_coarse_cells_score(
-        self, rows: int, columns: int, steps: tuple[int, int], seed: int
-    ) -> None:
-        truth = smooth(rows, columns, seed)
-        last = followed(DrillDown((rows, columns), steps, 0.25, -1), truth)[-1]
-        y, x = np.divmod(np.arange(rows * columns), columns)
-        corner = y // steps[0] * steps[0] * columns + x // steps[1] * steps[1]
+    @given(shape=shapes, each=st.lists(st.integers(1, 6), min_size=3, max_size=3), seed=seeds)
+    def test_the_rest_takes_its_coarse_cells_score(self, shape: tuple[int, ...], each: list[int], seed: int) -> None:
+        truth, steps = smooth(shape, seed), tuple(each[: len(shape)])
+        last = followed(DrillDown(shape, steps, 0.25, -1), truth)[-1]
+        cells = np.unravel_index(np.arange(truth.size), shape)
+        first = tuple(axis // step * step for axis, step in zip(cells, steps, strict=True))
+        corner = np.ravel_multi_index(first, shape)
         rest = ~last.evaluated
         assert (last.values[0, rest] == truth[0, corner[rest]]).all()
         chosen = np.unique(corner[last.evaluated & (corner != np.arange(len(corner)))])
@@ -236,6 +449,19 @@ class TestDrillDown:
     def test_equation_31(self, ratio: float, speedup: float, steps: int) -> None:
         assert coarse_steps(syntax.DrillDown(ratio, speedup), (4, 4)) == (steps, steps)
         assert steps == round(math.sqrt(speedup / (1 - ratio * speedup)))
+
+    @pytest.mark.parametrize(("axes", "steps"), [(1, 12), (2, 3), (3, 2)])
+    def test_equation_31_by_axes(self, axes: int, steps: int) -> None:
+        assert coarse_steps(syntax.DrillDown(0.25, 3), (4,) * axes) == (steps,) * axes
+
+    def test_a_coarse_stride_is_one_for_all_axes(self) -> None:
+        clause = syntax.DrillDown(0.25, coarse_stride=16)
+        assert coarse_steps(clause, (2, 8, 8)) == (8, 2, 2)
+        assert coarse_steps(clause, (4,)) == (4,)
+        with pytest.raises(BindError, match=r"a multiple of STRIDE \(2, 8, 6\); not 16"):
+            coarse_steps(clause, (2, 8, 6))
+        with pytest.raises(BindError, match="as large as the input, 16 x 40 x 40"):
+            drill_down.check(clause, (2, 8, 8), (16, 40, 40))
 
     def test_equation_32(self) -> None:
         with pytest.raises(BindError, match="at most 4 times"):

@@ -8,9 +8,12 @@ from importlib.metadata import entry_points
 
 from kdb.images.readers.base import Reader
 from kdb.images.readers.dicom import DICOM
+from kdb.images.readers.edf import EDF
 from kdb.images.readers.nifti import NIFTI
 from kdb.images.readers.npy import NPY
 from kdb.images.readers.pictures import PICTURES
+from kdb.images.readers.video import VIDEO
+from kdb.images.readers.wfdb import WFDB
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +21,9 @@ READERS: tuple[Reader, ...] = (
     DICOM,
     NIFTI,
     NPY,
+    VIDEO,
+    WFDB,
+    EDF,
     PICTURES,
 )
 """A file is read by the first one whose magic it has, else by the first with its suffix, else by the last."""

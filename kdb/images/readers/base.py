@@ -82,6 +82,13 @@ def check_size(size: Sequence[int], what: str = "it") -> None:
     require(2 * count * np.dtype(np.float32).itemsize, f"an image of {spelled(tuple(size))} numbers")
 
 
+def as_whole(name: str, value: object) -> int:
+    """An option that is a whole number from 1; raises BindError for another."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise BindError(f"{name} = {value!r} is no whole number from 1")
+    return value
+
+
 def floats(values: npt.NDArray[Any], axes: int) -> SourceImage:
     """An image of floats, of ``values`` [*size] or [*size, C]; raises ValueError where the model has other ``axes``."""
     while values.ndim > axes + 1 and values.shape[-2] == 1:  # as in [i, j, k, 1, C], and in slices [i, j, 1]

@@ -11,14 +11,14 @@ from PIL import Image
 
 from kdb.errors import BindError
 from kdb.images.image import COUNTS, Pixels, SourceImage, as_window, of_floats, with_colours
-from kdb.images.readers.base import Options, Reader, check_size, package
+from kdb.images.readers.base import Options, Reader, as_whole, check_size, package
 from kdb.images.readers.slices import Slice, arranged
 
 _SAMPLES, _DEPTHS = (1, 3), (1, 8, 16, 32)
 """Numbers a pixel, and bits a number, of DICOM files."""
-_FIRST_TAGS = (b"\x02\x00", b"\x08\x00")
-_VRS = (b"UI", b"UL", b"CS", b"SH", b"LO", b"DA", b"OB")
-"""How files without a preamble begin: a group, little-endian, and behind the element the type of a value."""
+_FIRST_GROUP = b"\x08\x00"
+_FIRST_TYPES = (b"UI", b"UL", b"CS", b"SH", b"DA")
+"""How files without a header begin: by a group, and behind the element the type of its value."""
 
 
 def _read(path: str, axes: int, options: Options) -> SourceImage:
@@ -38,24 +38,19 @@ def dataset(path: str, pixels: bool = True) -> Any:
     try:
         syntax = pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID")
     except pydicom.errors.InvalidDicomError:
-        return _without_preamble(path, pixels)
+        syntax = None
+        with open(path, "rb") as file:
+            if file.read(2) != _FIRST_GROUP:
+                raise ValueError("it is no DICOM file, or one without the header that says how it is stored") from None
     if syntax == pydicom.uid.DeflatedExplicitVRLittleEndian:  # reading it would unpack it, to any size
         raise ValueError("it is compressed as a whole, by a deflated transfer syntax; save it with another one")
-    return pydicom.dcmread(path, stop_before_pixels=not pixels)
-
-
-def _without_preamble(path: str, pixels: bool) -> Any:
-    """The data of a file that begins with them, as some archives write it."""
-    pydicom = package("pydicom", DICOM)
-    data = pydicom.dcmread(path, stop_before_pixels=not pixels, force=True)
-    if "SOPClassUID" not in data:
-        raise ValueError("it is no DICOM file, or one without the header that says how it is stored")
-    if "TransferSyntaxUID" not in data.file_meta:
+    data = pydicom.dcmread(path, stop_before_pixels=not pixels, force=syntax is None)
+    if syntax is None:  # as some archives store files: the values themselves show how they are written
+        if "SOPClassUID" not in data:
+            raise ValueError("it is no DICOM file, or one without the header that says how it is stored")
         implicit, little = data.original_encoding
         kind = f"{'Implicit' if implicit else 'Explicit'}VR{'Little' if little else 'Big'}Endian"
         data.file_meta.TransferSyntaxUID = getattr(pydicom.uid, kind)
-    if data.file_meta.TransferSyntaxUID == pydicom.uid.DeflatedExplicitVRLittleEndian:
-        raise ValueError("it is compressed as a whole, by a deflated transfer syntax; save it with another one")
     return data
 
 
@@ -114,11 +109,10 @@ def _frame(asked: object, frames: int) -> int:
                 f"it has {frames} frames; a file with one is expected, or the option frame = 1 to {frames}"
             )
         return 0
-    if isinstance(asked, bool) or not isinstance(asked, int) or asked < 1:
-        raise BindError(f"frame = {asked!r} is no whole number from 1")
-    if asked > frames:
-        raise ValueError(f"it has {frames} frame{'s'[: frames > 1]}, and none of the number {asked}")
-    return asked - 1
+    number = as_whole("frame", asked)
+    if number > frames:
+        raise ValueError(f"it has {frames} frame{'s'[: frames > 1]}, and none of the number {number}")
+    return number - 1
 
 
 def _volume(data: Any, options: Options) -> SourceImage:
@@ -223,7 +217,7 @@ def _windowed(
 
 
 def _is_dicom(head: bytes) -> bool:
-    return head[128:132] == b"DICM" or (head[:2] in _FIRST_TAGS and head[4:6] in _VRS)
+    return head[128:132] == b"DICM" or (head[:2] == _FIRST_GROUP and head[4:6] in _FIRST_TYPES)
 
 
 DICOM = Reader(

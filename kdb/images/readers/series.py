@@ -6,17 +6,15 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from kdb.errors import BindError
 from kdb.images.image import Origin, SourceImage, of_floats
-from kdb.images.readers.base import HEAD, Options, check_size, package
+from kdb.images.readers.base import HEAD, Options, check_size
 from kdb.images.readers.dicom import DICOM, check, dataset, rescale, size_of, slice_of
 from kdb.images.readers.slices import arranged
 
-_TAGS = ["SeriesInstanceUID", "NumberOfFrames", "Rows"]
 _COMPARED = ("SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated")
 
 
@@ -74,8 +72,7 @@ def in_folder(folder: str) -> list[Series]:
 def _series_of(path: str) -> str | None:
     """The UID of the series of a file of one frame; None of another."""
     try:
-        pydicom: Any = package("pydicom", DICOM)
-        data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
+        data = dataset(path, pixels=False)
         uid, frames = data.get("SeriesInstanceUID"), int(data.get("NumberOfFrames") or 1)
         return str(uid) if uid and frames == 1 and "Rows" in data else None
     except Exception:  # what is wrong with it is told when it is read

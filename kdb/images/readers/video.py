@@ -1,0 +1,52 @@
+"""Video files, by PyAV: frames [t, y, x, 3] of RGB from 0 to 255, picked evenly and never interpolated."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kdb.images.image import COUNTS, SourceImage, evenly
+from kdb.images.readers.base import Options, Reader, as_whole, check_size, package
+
+_AVI, _MP4 = "avi", "mov"
+"""How FFmpeg calls the formats that may be read: others, such as playlists, name further files."""
+
+
+def _read(path: str, axes: int, options: Options) -> SourceImage:
+    if axes != 3:
+        raise ValueError(f"it is a video, and the model takes {COUNTS[axes - 1]}")
+    av = package("av", VIDEO)
+    with open(path, "rb") as file:
+        kind = _AVI if file.read(4) == b"RIFF" else _MP4
+    with av.open(path, format=kind, options={"protocol_whitelist": "file"}) as container:
+        if not container.streams.video:
+            raise ValueError("it has no pictures")
+        stream = container.streams.video[0]
+        size = stream.codec_context.height, stream.codec_context.width
+        count = sum(1 for packet in container.demux(stream) if packet.size)
+        picked = evenly(count, as_whole("frames", options.get("frames", max(count, 1))))
+        check_size((len(picked), *size, 3))
+    found = {}
+    with av.open(path, format=kind, options={"protocol_whitelist": "file"}) as container:
+        wanted, last = set(picked.tolist()), int(picked[-1])
+        for i, frame in enumerate(container.decode(video=0)):
+            if i in wanted:
+                if (frame.height, frame.width) != size:
+                    raise ValueError("its frames have different sizes")
+                found[i] = frame.to_ndarray(format="rgb24")
+            if i == last:
+                break
+    if len(found) < len(wanted):
+        raise ValueError(f"it has {count} frames, of which some cannot be decoded")
+    notes = () if len(found) == count else (f"{len(picked)} frames are taken evenly of its {count}",)
+    return SourceImage(np.stack([found[i] for i in picked.tolist()]).astype(np.float32), axes="tyx", notes=notes)
+
+
+VIDEO = Reader(
+    "videos",
+    "av",
+    _read,
+    extra="video",
+    suffixes=(".mp4", ".avi"),
+    magic=lambda head: head[4:8] == b"ftyp" or (head[:4] == b"RIFF" and head[8:12] == b"AVI "),
+    options={"frames": "how many are taken, evenly; by default as many as the model takes"},
+)
