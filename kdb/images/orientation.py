@@ -47,7 +47,9 @@ def oriented(image: SourceImage, orientation: str) -> SourceImage:
     turns = tuple(
         (space.turns[axis][0], space.turns[axis][1] != back) for axis, back in zip(order, backward, strict=True)
     )
-    return replace(image, pixels=np.ascontiguousarray(pixels), space=Space(affine, turns).after(scale, offset))
+    names = "".join(image.axes[axis] for axis in order) if image.axes else ""
+    turned = Space(affine, turns).after(scale, offset)
+    return replace(image, pixels=np.ascontiguousarray(pixels), axes=names, space=turned)
 
 
 def _axis(letter: str) -> int:

@@ -34,7 +34,7 @@ from kdb.models import carried, efficientnet_lite
 from kdb.models.model import ACTIVATIONS, Model, check_finite
 from kdb.models.torchvision_compat import import_torchvision
 
-RESOLVE_OPTIONS = ("weights", "input", "input_size", "resize")
+RESOLVE_OPTIONS = ("weights", "input", "input_size", "resize", "window")
 _PREPROCESSING_KEYWORDS = (
     *("mean", "std", "scale", "channels", "n_channels", "resize", "transforms", "axes", "window", "orientation"),
 )
@@ -58,7 +58,7 @@ def resolve(name: str, options: Mapping[str, object] | None = None) -> Model:
     """A bundled model, a torchvision classifier, or timm's for ``timm/NAME``.
 
     Options: ``weights`` ('default', a name in torchvision's enumeration, or for tests 'random', which is seeded),
-    ``input`` or ``input_size`` (height, width), and ``resize`` ('crop', 'stretch' or 'bilinear').
+    ``input`` or ``input_size`` (height, width), ``resize`` ('crop', 'stretch' or 'bilinear') and ``window``.
 
     Raises BindError for an unknown name or option, and ModelError if packages or weights are missing or damaged.
     """
@@ -211,7 +211,8 @@ def _adapted(preprocessing: Preprocessing, options: Mapping[str, object]) -> Pre
     if margin is not None:
         margin = carried.scaled_margin(margin, preprocessing.input_size, size)
     resize: Any = options.get("resize", preprocessing.resize)
-    return dataclasses.replace(preprocessing, input_size=size, resize_size=margin, resize=resize)
+    window: Any = options.get("window")
+    return dataclasses.replace(preprocessing, input_size=size, resize_size=margin, resize=resize, window=window)
 
 
 def torchvision_names() -> tuple[str, ...]:

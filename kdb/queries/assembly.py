@@ -98,7 +98,8 @@ def _provenance(image_query: ImageQuery, planned: Planned) -> Provenance:
     traced, origin, plan = image_query.bound.traced, image_query.origin, planned.physical
     preprocessing, floats = traced.model.preprocessing, image_query.prepared.floats
     profile = planned.context.costs.profile
-    packages = {"pillow"}  # which resizes what others read, too
+    packages = {"pillow"}  # which resizes what others read, too, but for arrays of one axis or three
+    packages |= {"scikit-image"} if preprocessing.rank != 2 else set()
     packages |= {origin.reader} if origin is not None and origin.reader else set()
     packages |= {"scipy"} if image_query.cover.aligned else set()  # it blurs
     return Provenance(

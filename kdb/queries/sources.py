@@ -62,9 +62,12 @@ def one(name: str | None, value: Any, options: Mapping[str, Any] | None = None) 
     return name, lambda wanted: images.load_image(value, wanted.rank, options, wanted.reading)
 
 
-def of_saved(source: syntax.Source, arguments: Arguments, name: str, path: str) -> Found:
+def of_saved(
+    source: syntax.Source, arguments: Arguments, path: str, axes: Callable[[], int], root: Root = ANYWHERE
+) -> Found:
     """The image at ``path``, read with the options that it had in the query whose ``source`` it is of."""
-    return one(name, path, _plain(source.options, arguments) if isinstance(source, syntax.Text) else None)
+    options = _plain(source.options, arguments) if isinstance(source, syntax.Text) else None
+    return _Finder(axes, root, options).one(path, None)
 
 
 def _plain(options: syntax.Options, arguments: Arguments) -> dict[str, Any]:
@@ -86,11 +89,10 @@ class _Finder:
         if isinstance(value, list | tuple):
             if not value:
                 raise BindError("the list of images is empty")
-            return [self._one(each, None) for each in value], True
-        series = self._in_folder(value)
-        if len(series) > 1:
+            return [self.one(each, None) for each in value], True
+        if len(series := self._in_folder(value)) > 1:
             return [self._one(each, None) for each in series], True
-        return [self._one(value, name)], False
+        return [self.one(value, name)], False
 
     def _in_series(self, matches: Sequence[str]) -> list[str | Series]:
         """What a glob matches, as one would write it; for a model of three axes series in place of their slices."""
@@ -100,10 +102,19 @@ class _Finder:
         return [self.root.shown(match) for match in matches]
 
     def _in_folder(self, value: Any) -> list[Series]:
+        """For a model of three axes the series of slices in a folder, whose files are under the root too."""
         if not isinstance(value, str | os.PathLike):
             return []
         folder = self.root.path(value)
-        return in_folder(folder) if os.path.isdir(folder) and self.axes() == 3 else []
+        found = in_folder(folder) if os.path.isdir(folder) and self.axes() == 3 else []
+        return [replace(each, files=tuple(map(self.root.path, each.files))) for each in found]
+
+    def one(self, value: Any, name: str | None) -> Found:
+        """The image that ``value`` is, or is the path of: of a file, or of a folder with one series."""
+        series = self._in_folder(value)
+        if len(series) == 1:
+            return one(os.fspath(value), series[0], self.options)
+        return self._one(value, name)
 
     def _one(self, value: Any, name: str | None) -> Found:
         if isinstance(value, Series):
@@ -125,7 +136,7 @@ def registered(image: object) -> Load:
         try:
             first = images.load_image(kept, axes)
             break
-        except BindError as error:
+        except (BindError, ExecutionError) as error:
             failed = failed or error
     if first is None:
         assert failed is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from kdb.errors import ExecutionError
@@ -38,11 +39,14 @@ class Binder:
 
     def find(self, source: syntax.Source, model: syntax.ModelRef, arguments: Arguments) -> tuple[list[Found], bool]:
         """The images that a source names, for a model."""
+        return sources.find(source, arguments, self._images, self._axes(model, arguments), self._root)
 
-        def axes() -> int:
-            return self._catalog.find(model, arguments).preprocessing.rank
+    def of_saved(self, query: syntax.Occlude, arguments: Arguments, path: str) -> Found:
+        """The image at the path that a map of the query names."""
+        return sources.of_saved(query.source, arguments, path, self._axes(query.model, arguments), self._root)
 
-        return sources.find(source, arguments, self._images, axes, self._root)
+    def _axes(self, model: syntax.ModelRef, arguments: Arguments) -> Callable[[], int]:
+        return lambda: self._catalog.find(model, arguments).preprocessing.rank
 
     def bind(self, query: syntax.Occlude, arguments: Arguments) -> BoundQuery:
         """The query with all but its images looked up and checked."""

@@ -15,7 +15,7 @@ from kdb.images.preprocessing import Prepared
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.language.parser import parse_one
-from kdb.queries import evaluation, sources
+from kdb.queries import evaluation
 from kdb.queries.bind import BoundQuery, ImageQuery
 from kdb.queries.sources import Found
 from kdb.results.maps import HeatMap
@@ -170,7 +170,7 @@ def _image(
         file = environment.root.path(saved.source)
     except BindError as error:
         raise BindError(f"{error}; the map names it as its image") from None
-    return sources.of_saved(source, arguments, saved.source, file) if os.path.exists(file) else None
+    return binder.of_saved(query, arguments, saved.source) if os.path.exists(file) else None
 
 
 def _bound(binder: Binder, query: syntax.Occlude, arguments: Arguments, statement: syntax.VerifyFile) -> BoundQuery:
