@@ -31,7 +31,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "gpu: needs CuPy and a CUDA device; skipped where there is none")
     config.addinivalue_line("markers", "law: goes with the tests of hypothesis, which `make quick` runs")
     config.addinivalue_line("markers", "slow: takes ten seconds of a core, or so")
-    config.addinivalue_line("markers", "volumes: needs packages that read signals, volumes or video")
     # Two test processes share a small machine: more threads each would only wait for one another.
     torch.set_num_threads(1)
     # A shell that starts the tests in the background has them ignore Ctrl-C, and what they start too.
