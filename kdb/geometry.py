@@ -25,6 +25,8 @@ Size = tuple[int, ...]
 """Number of cells (or pixels) along each axis; their product is the number of cells."""
 MOST_AXES = 3
 """A network has at least one."""
+AXES = {1: "t", 2: "yx", 3: "zyx"}
+"""The names of the axes where nobody names them, by their number: a letter each, in the order of the array."""
 
 Margins = tuple[int, ...]
 """Cells around a map: before the first of each axis, then behind the last of each; (top, left, bottom, right)."""

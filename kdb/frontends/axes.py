@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from kdb.geometry import AXES
+
 
 class Unsupported(Exception):
     """Raised for a node outside the vocabulary; the message says what is not supported."""
@@ -28,9 +30,6 @@ class Atom:
 
 
 Dim = tuple[Atom, ...]
-
-AXES = {1: "x", 2: "yx", 3: "zyx"}
-"""The names of a map's axes, by their number."""
 
 BATCH = Atom("n", 2)
 """The batch axis; its length is that of the example images that models are traced with."""

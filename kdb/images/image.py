@@ -16,8 +16,6 @@ Pixels = npt.NDArray[np.float32]
 
 LAYOUTS = ("L", "H, W", "D, H, W")
 """Shapes of arrays by their number of axes, without channels."""
-AXES = ("t", "yx", "zyx")
-"""Names of the axes, where nobody names them."""
 COUNTS = ("one axis", "two axes", "three axes")
 
 FEWER_BITS = (8, 10, 12, 14)

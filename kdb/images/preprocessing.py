@@ -18,8 +18,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from kdb.errors import BindError, ExecutionError, did_you_mean
-from kdb.geometry import Size, Space, spelled
-from kdb.images.image import AXES, LAYOUTS, Pixels, SourceImage, as_window, evenly
+from kdb.geometry import AXES, Size, Space, spelled
+from kdb.images.image import LAYOUTS, Pixels, SourceImage, as_window, evenly
 from kdb.images.orientation import as_orientation, oriented
 
 CHANNELS = ("RGB", "BGR")
@@ -183,7 +183,7 @@ class Preprocessing:
             centre, width = window
             low, high = np.float32(centre - width / 2), np.float32(centre + width / 2)
             image = replace(image, pixels=np.clip(image.pixels, low, high))
-        axes = self.axes or image.axes or AXES[len(self.input_size) - 1]
+        axes = self.axes or image.axes or AXES[self.rank]
         frames = len(axes) == 3 and axes[0] == "t"
         source, grid = image.pixels.shape[:-1], self.input_size
         size = self._covering(source, frames) if self.resize == "crop" else grid
@@ -301,7 +301,7 @@ def _as_axes(value: object, axes: int) -> str:
     """Names of axes: as many different letters; raises BindError for anything else."""
     known = isinstance(value, str) and value.isalpha() and len(set(value)) == len(value) == axes
     if not known:
-        raise BindError(f"axes = {value!r}: expected as many different letters as axes, as in '{AXES[axes - 1]}'")
+        raise BindError(f"axes = {value!r}: expected as many different letters as axes, as in '{AXES[axes]}'")
     return str(value)
 
 

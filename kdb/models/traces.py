@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdb.frontends.axes import AXES
 from kdb.frontends.trace_cache import trace
+from kdb.geometry import AXES
 from kdb.models.fingerprint import fingerprint
 from kdb.models.identity import unexplained, weights_digest
 from kdb.models.reference import ModuleReference

@@ -10,7 +10,7 @@ import numpy as np
 from kdb.errors import ClauseError
 from kdb.geometry import Size, spelled
 from kdb.language import syntax
-from kdb.sampling.choose import GUARANTEED_AXES
+from kdb.sampling.choose import MEASURED
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -60,10 +60,10 @@ def on_axes(query: syntax.Occlude, size: Size) -> syntax.Occlude:
             f"the box of {{WITHIN}} takes {2 * len(size)} numbers, a start and an extent for each axis of the input of "
             f"{spelled(size)}; got {given}"
         )
-    if query.approximate is not None and query.approximate.guaranteed and len(size) not in GUARANTEED_AXES:
+    if query.approximate is not None and query.approximate.guaranteed and len(size) != MEASURED:
         raise ClauseError(
-            "{GUARANTEED} is for images, volumes and video: of the maps of signals that were measured, fewer than "
-            "nineteen of twenty reached the SSIM. Without it, the SSIM is what is expected"
+            "{GUARANTEED} is for images: of the maps of signals and volumes that were measured, fewer than nineteen of "
+            "twenty reached the SSIM. Without it, the SSIM is what is expected"
         )
     return replace(query, patch=patch, stride=stride)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kdb.errors import ExecutionError
 from kdb.geometry import spelled
-from kdb.results import frames
+from kdb.results import frames, nifti
 from kdb.results.files import FilePath, file_format, write_result
 from kdb.results.pictures import captions, figure
 from kdb.results.pictures.colours import FLOORS, unit
@@ -74,14 +74,25 @@ class Difference:
         """
         return figure.of_difference(self, Style(range, colors, caption), ax)
 
-    def save(self, path: FilePath, *, range: Range = "shared", colors: Colors = "effect", caption: bool = True) -> Path:
-        """Write a picture (png, jpg, jpeg, pdf, svg) or the data (npz), by extension, and return the path.
+    def save(
+        self,
+        path: FilePath,
+        *,
+        range: Range = "shared",
+        colors: Colors = "effect",
+        caption: bool = True,
+        upsample: bool = False,
+    ) -> Path:
+        """Write a picture (png, jpg, jpeg, pdf, svg), the data (npz) or a volume (nii, nii.gz), and return the path.
 
-        An npz file has the arrays that docs/pictures.md lists.  Raises ``ExecutionError`` as ``HeatMap.save`` does.
+        An npz file has the arrays that docs/pictures.md lists; a volume is that of ``HeatMap.save``.  Raises
+        ``ExecutionError`` as that does.
         """
         extension, style = file_format(path), Style(range, colors, caption)
         if extension == "npz":
             return write_result(path, self._write_npz)
+        if extension in nifti.FORMATS:
+            return write_result(path, partial(nifti.write, _with(self.first, self.values), extension, upsample))
         return write_result(path, partial(figure.write, self.plot(**vars(style)), self.facts(), extension))
 
     def _write_npz(self, file: IO[bytes]) -> None:

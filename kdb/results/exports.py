@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from kdb.errors import Error, printable
+from kdb.geometry import AXES
 from kdb.results import frames
-from kdb.results.axes import AXES
 from kdb.results.maps import HeatMap
 from kdb.results.several import HeatMaps
 from kdb.results.strongest import strongest as farthest

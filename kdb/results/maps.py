@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdb.errors import ExecutionError
-from kdb.geometry import Size, Space
+from kdb.geometry import AXES, Size, Space
 from kdb.results import frames, nifti, npz, soundness
-from kdb.results.axes import AXES
 from kdb.results.compare import Comparison, Difference, compared
 from kdb.results.files import FilePath, check_apart, file_format, write_result
 from kdb.results.pictures import captions, figure, pages

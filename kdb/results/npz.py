@@ -13,8 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from kdb.errors import ExecutionError
-from kdb.geometry import Space
-from kdb.results.axes import AXES
+from kdb.geometry import AXES, Space
 from kdb.results.files import FilePath
 from kdb.results.provenance import Provenance
 from kdb.system.limits import MAP_BYTES, MAP_NUMBERS

@@ -14,8 +14,8 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from kdb.errors import STOPS, Cancel, Error, ExecutionError, Interrupted, OmissionWarning, Timeout, behind_of
+from kdb.geometry import AXES
 from kdb.results import frames
-from kdb.results.axes import AXES
 from kdb.results.files import FilePath, check_apart, file_format, files_of_several
 from kdb.results.maps import HeatMap
 from kdb.results.pictures import figure, pages, panels

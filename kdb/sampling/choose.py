@@ -19,13 +19,11 @@ MIN_CELLS = 256
 NEARLY_EXACT = 0.99
 """From this target on, sampling evaluates nine cells of ten, in smaller batches: an exact map costs no more."""
 
-GUARANTEED_AXES = (2, 3)
-"""Numbers of axes in which maps were measured to reach a guaranteed SSIM; with one, a quarter can fall short of it.
+MEASURED = 2
+"""The number of axes in which a guaranteed SSIM, and what is estimated at low fidelity, were measured to hold.
 
-``docs/benchmarks/approximate-axes.md`` has the figures.
+With one axis or three a quarter of maps fell short of a guarantee; ``docs/benchmarks/approximate-axes.md``.
 """
-LOW_FIDELITY_AXES = (2,)
-"""Numbers of axes in which the error of low fidelity was measured to be estimated well."""
 MIN_GAIN = 1.2
 """Low fidelity must be this many times as fast, since the paired samples are evaluated at both fidelities."""
 
@@ -67,9 +65,9 @@ def strategy_of(
         steps = coarse_steps(query.drill_down, stride)
         return DrillDown(shape, steps, query.drill_down.ratio, important)
     goal = _goal(query, cells) or (Goal() if anytime else None)
-    if goal is None or (goal.guaranteed and len(sides) not in GUARANTEED_AXES):
+    if goal is None or (goal.guaranteed and len(sides) != MEASURED):
         return everything
-    cheaper = query.approximate is not None and len(sides) in LOW_FIDELITY_AXES and gain() >= MIN_GAIN
+    cheaper = query.approximate is not None and len(sides) == MEASURED and gain() >= MIN_GAIN
     return (MultiFidelity if cheaper else Progressive)(sides, goal, important, seed)
 
 

@@ -98,6 +98,14 @@ def test_a_map_is_saved_by_extension(tmp_path: Path) -> None:
     assert nibabel.load(hm.save(tmp_path / "on.nii.gz", upsample=True)).shape == hm.source_size
 
 
+def test_a_difference_is_a_volume_too(tmp_path: Path) -> None:
+    first, second = volume(), volume(model="other")
+    difference = first - HeatMap(**vars(second) | {"values": second.values * np.float32(0.5)})
+    found = nibabel.load(difference.save(tmp_path / "map.nii")).get_fdata(dtype=np.float32)
+    np.testing.assert_array_equal(found, difference.values)
+    assert nibabel.load(difference.save(tmp_path / "on.nii", upsample=True)).shape == first.source_size
+
+
 def test_other_maps_are_no_volumes(tmp_path: Path) -> None:
     signal = heat_map(np.zeros(3), np.arange(3)[:, None], grid=(8,), patch=(3,), stride=(1,))
     for hm in (small(), signal):

@@ -390,11 +390,11 @@ class TestTwoAxes:
         assert (found.ssim, found.assured) == (pytest.approx(ssim, rel=1e-6), pytest.approx(assured, rel=1e-6))
 
 
-def chosen(clauses: str, shape: tuple[int, ...]) -> Strategy:
-    """The strategy for a query with ``clauses`` on a whole grid of ``shape``."""
+def chosen(clauses: str, shape: tuple[int, ...], gain: float = 1) -> Strategy:
+    """The strategy for a query with ``clauses`` on a whole grid, where low fidelity is ``gain`` times as fast."""
     query = parse_one(f"OCCLUDE image USING net {clauses}")
     assert isinstance(query, syntax.Occlude)
-    return strategy_of(query, shape, (4,) * len(shape), math.prod(shape), 0)
+    return strategy_of(query, shape, (4,) * len(shape), math.prod(shape), 0, gain=lambda: gain)
 
 
 class TestChoice:
@@ -406,18 +406,26 @@ class TestChoice:
         assert similarity(last.values.reshape(shape), truth.reshape(shape), len(shape)) > 0.6
 
     @pytest.mark.parametrize("shape", [(255,), (15, 15), (6, 6, 7), (6, 60), (60, 6), (4, 13, 13), (13, 13, 2)])
-    @pytest.mark.parametrize("clauses", ["APPROXIMATE TO SSIM 0.8", "APPROXIMATE GUARANTEED"])
+    @pytest.mark.parametrize("clauses", ["APPROXIMATE TO SSIM 0.8", "APPROXIMATE TO SSIM 0.8 GUARANTEED"])
     def test_small_maps_and_short_axes_are_evaluated_in_full(self, shape: tuple[int, ...], clauses: str) -> None:
         assert isinstance(chosen(clauses, shape), Everything)
 
-    def test_a_guarantee_is_of_two_axes_and_three(self) -> None:
-        assert isinstance(chosen("APPROXIMATE TO SSIM 0.9 GUARANTEED", (1, 300)), Everything)
-        for shape in ((20, 20), (1, 20, 20), (8, 8, 8)):
-            assert not isinstance(chosen("APPROXIMATE TO SSIM 0.9 GUARANTEED", shape), Everything)
-        db, signal = kdb.connect(), np.zeros((64, 1), np.float32)
-        db.register_model("net", nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), input_size=(64,), n_channels=1)
-        with pytest.raises(BindError, match="GUARANTEED is for images, volumes and video"):
-            db.execute("OCCLUDE $x WITH patch(4) USING net APPROXIMATE TO SSIM 0.9 GUARANTEED", {"x": signal})
+    def test_guarantees_and_low_fidelity_are_of_two_axes(self) -> None:
+        for shape in ((1, 300), (300,), (8, 8, 8)):
+            assert isinstance(chosen("APPROXIMATE TO SSIM 0.9 GUARANTEED", shape), Everything)
+            assert isinstance(chosen("APPROXIMATE TO SSIM 0.9", shape, gain=9), Progressive)
+        for shape in ((20, 20), (1, 20, 20)):
+            assert isinstance(chosen("APPROXIMATE TO SSIM 0.9 GUARANTEED", shape, gain=9), MultiFidelity)
+
+    @pytest.mark.parametrize("size", [(64,), (4, 4, 4)])
+    def test_a_guarantee_of_other_axes_is_refused(self, size: tuple[int, ...]) -> None:
+        db = kdb.connect()
+        db.register_model("net", nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), input_size=size, n_channels=1)
+        with pytest.raises(BindError, match="GUARANTEED is for images: of the maps of signals and volumes"):
+            db.execute(
+                "OCCLUDE $x WITH patch(2) STRIDE 1 USING net APPROXIMATE TO SSIM 0.9 GUARANTEED",
+                {"x": np.zeros((*size, 1), np.float32)},
+            )
 
     def test_explain_spells_the_steps_of_all_axes(self) -> None:
         assert "every 2 x 2 x 2 positions first" in chosen("DRILL DOWN", (8, 9, 10)).note

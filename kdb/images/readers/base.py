@@ -39,7 +39,7 @@ class Reader:
         read: takes a path, the number of axes of the model and the reader's options, and returns the image.  Whatever
             it raises becomes an ExecutionError that names the file, but for the errors of kdb itself.  It looks at what
             the file declares before it takes memory for it, and runs nothing that the file holds.
-        extra: what to install them by: ``pip install 'kdb-occlusion[extra]'``; empty where kdb always has the package.
+        extra: of kdb's, which installs the package; empty where kdb always has it.
         suffixes: of the names of these files, in lower case, each with its dot.
         magic: whether the first ``HEAD`` bytes of a file are those of one of these.
         options: the options that a query may give, each with its meaning.

@@ -239,7 +239,7 @@ def _drawn(figure: Any, panel: Panel, scale: Scale, letters: Lettering, count: i
         overlay = view.draw(ax, scale, fixed=True)
         view.locate(ax, height, width)
         if several:
-            ax.set_title(view.title, size=SMALL, parse_math=False, pad=4)
+            _put_title(ax, view.title, SMALL, letters, size)
         else:
             _draw_title(ax, panel, letters, size)
         if view is views[-1]:
@@ -264,13 +264,18 @@ def _draw_title(ax: Any, panel: Panel, letters: Lettering, size: _Size) -> None:
     lines = _said(panel, letters, max(size.width + 0.8, 2.2))
     if title := panel.views.alone.title:
         lines += f"\n{title}"
-    beside = max(inches(line, TITLE, letters.families) for line in lines.split("\n")) > size.width
+    _put_title(ax, lines, TITLE, letters, size)
+
+
+def _put_title(ax: Any, lines: str, points: float, letters: Lettering, size: _Size) -> None:
+    """Above ticks at the top, which reach above a view, and above a bar that is longer than it, where it is beside."""
+    beside = max(inches(line, points, letters.families) for line in lines.split("\n")) > size.width
     ax.set_title(
         lines,
-        size=TITLE,
+        size=points,
         family=list(letters.families),
         parse_math=False,
-        pad=10 + (72 * (size.bar - size.height) if beside else 0),  # ticks at the top reach above the map
+        pad=10 + (72 * (size.bar - size.height) if beside else 0),
     )
 
 

@@ -160,7 +160,7 @@ class Trace:
 
         ax.xaxis.set_major_locator(MaxNLocator(nbins=max(1, int(width / 0.7)), integer=True, steps=[1, 2, 5, 10]))
         lanes = self.signal.shape[1]
-        each = MaxNLocator(nbins=max(1, int(height / lanes / 0.3)), steps=[1, 2, 5, 10])
+        each = MaxNLocator(nbins=max(1, int(0.6 * height / lanes / 0.15)), steps=[1, 2, 5, 10], min_n_ticks=1)
         places, labels = [], []
         for lane, trace in enumerate(self.signal.T):
             low, high = _range(trace)
