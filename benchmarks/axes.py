@@ -55,7 +55,7 @@ def measured(name: str, rounds: int, threads: int) -> dict[str, Any]:
     case = Case(subject, threads)
     rivals = [rival for rival in RIVALS if rival == "full" or find_spec(rival) is not None]
     candidates: dict[str, Callable[[], object]] = {each: getattr(case, each) for each in ("kdb", *rivals)}
-    times = interleave(candidates, rounds=rounds, warmups=0)
+    times = interleave(candidates, rounds=rounds, warmups=0 if subject.most else 1)
     occluder = case.kdb()
     return {
         "network": name,
