@@ -1,10 +1,12 @@
-"""Which part of a volume a 3-D network looks at: trains one, explains a volume, writes ``volume.png`` and ``.nii.gz``.
+"""Which part of a scan a 3-D network looks at: trains one, and explains a scan from its file to a map over it.
 
-The volumes are noise with a body in it, a ball or a cube as large, at a random place; the network tells which.
+The volumes are noise with a body in it, a ball or a cube as large, at a random place; the network tells which.  One of
+them is written as a NIfTI file, as a scanner's software would, and explained.
 """
 
 from __future__ import annotations
 
+import nibabel
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,6 +17,8 @@ import kdb
 SIZE = (24, 32, 32)
 RADIUS = 5
 LABELS = ("ball", "cube")
+AFFINE = np.array([[0, 0, 2, -32], [0, 2, 0, -32], [3, 0, 0, -36], [0, 0, 0, 1.0]])
+"""Where the voxels lie: the first axis runs to the head by 3 mm, the others to the front and to the right by 2 mm."""
 
 
 def volumes(count: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
@@ -65,18 +69,18 @@ def main(count: int = 256, epochs: int = 8) -> kdb.HeatMap:
 
     off = np.abs(middles - np.array(SIZE) / 2).sum(axis=1)
     chosen = int(np.where(right & (classes == 1), off, np.inf).argmin())
+    nibabel.save(nibabel.Nifti1Image(images[chosen, ..., 0], AFFINE), "scan.nii.gz")
     db = kdb.connect()
-    db.register_model("bodies", net, input_size=SIZE, n_channels=1, labels=LABELS)
-    heat_map = db.execute(
-        "OCCLUDE $volume WITH patch(6) STRIDE 2 USING bodies SCORE logit_drop", {"volume": images[chosen]}
-    )
+    db.register_model("bodies", net, input_size=SIZE, n_channels=1, mean=0, std=1, labels=LABELS)
+    heat_map = db.execute("OCCLUDE 'scan.nii.gz' WITH patch(6) STRIDE 2 USING bodies SCORE logit_drop")
     assert isinstance(heat_map, kdb.HeatMap)
     strongest = np.unravel_index(heat_map.values.argmax(), heat_map.values.shape)
     centre = heat_map.positions[strongest] + np.array(heat_map.patch) // 2
     print(f"the {LABELS[classes[chosen]]} is around {middles[chosen]}, the strongest patch around {centre}")
     print(f"{heat_map.stats.speedup:.1f} times less arithmetic than full inference")
-    for name in ("volume.png", "volume.nii.gz"):
-        print(f"wrote {heat_map.save(name)}")
+    print(f"wrote {heat_map.save('volume.png')}")
+    print(f"wrote {heat_map.save('map.nii.gz')}, a voxel for each position")
+    print(f"wrote {heat_map.save('map-on-scan.nii.gz', upsample=True)}, on the voxels of scan.nii.gz")
     return heat_map
 
 

@@ -19,6 +19,8 @@ from kdb.planner.permissions import Permissions
 from kdb.queries import clauses
 from kdb.queries.fill import Cover, check_fill, check_units, cover, far_off, is_uniform
 from kdb.queries.positions import Place, Selection, select
+from kdb.results import nifti
+from kdb.results.files import file_format
 from kdb.system.threads import checkpoint
 
 Tuned = tuple[float, str]
@@ -146,8 +148,8 @@ def bind(
 
     ``tuned`` finds the threshold that THRESHOLD AUTO stands for, and is called for such queries alone.
 
-    Raises BindError for clauses that contradict one another or do not fit the model, and what finding and tracing
-    the model raises.
+    Raises BindError for clauses that contradict one another or do not fit the model, ExecutionError where INTO names a
+    file that no map of it can be written to, and what finding and tracing the model raises.
     """
     start = time.perf_counter()
     clauses.check(query)
@@ -155,6 +157,8 @@ def bind(
     query = clauses.on_axes(query, model.input_shape[1:])
     selection = select(query, model.input_shape[1:], arguments)
     check_fill(query.patch.fill, query.patch.extent, model.preprocessing.image_channels, arguments)
+    if query.into is not None and file_format(query.into) in nifti.FORMATS:
+        nifti.check(model.input_shape[1:], lattice=not isinstance(query.region, syntax.At))
     checkpoint()
     traced, origin = catalog.traced(model), ""
     checkpoint()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdb.errors import ExecutionError
-from kdb.geometry import Space, spelled
+from kdb.geometry import Size, Space, spelled
 from kdb.results.frames import import_optional
 
 if TYPE_CHECKING:
@@ -25,16 +25,9 @@ def write(heat_map: HeatMap, extension: str, upsample: bool, file: IO[bytes]) ->
     of the source's file, with the mean score of the patches that cover its centre.  NaN where there is no score.  A map
     without a space is placed in the cells of its source.
 
-    Raises ``ExecutionError`` for maps of other than three axes, for positions that are no lattice unless ``upsample``,
-    and without nibabel.
+    Raises what :func:`check` raises, but not for positions that are no lattice where ``upsample``.
     """
-    if len(heat_map.axes) != 3:
-        raise ExecutionError(
-            f"NIfTI files are of three axes, and this map is of {spelled(heat_map.size)} cells ({heat_map.axes}); "
-            "save it as .npz, or as a picture"
-        )
-    if heat_map.stride is None and not upsample:
-        raise ExecutionError("the positions of AT are no lattice of voxels; save(.., upsample=True) lies on the source")
+    check(heat_map.size, lattice=upsample or heat_map.stride is not None)
     values, space = _on_source(heat_map) if upsample else (heat_map.values, lattice(heat_map))
     if heat_map.has_class_axis:
         values = np.moveaxis(values, 0, -1)
@@ -43,6 +36,21 @@ def write(heat_map: HeatMap, extension: str, upsample: bool, file: IO[bytes]) ->
     image.header["descrip"] = f"kdb {heat_map.version}, {heat_map.score}".encode("ascii", "replace")[:79]
     content = image.to_bytes()
     file.write(gzip.compress(content, mtime=0) if extension == "nii.gz" else content)
+
+
+def check(size: Size, lattice: bool) -> None:
+    """Raise ``ExecutionError`` unless maps of an input of ``size`` can be written.
+
+    That takes three axes, a ``lattice`` of positions, and nibabel.
+    """
+    if len(size) != 3:
+        raise ExecutionError(
+            f"NIfTI files are of three axes, and the input of this map is {spelled(size)}; save it as .npz, or as a "
+            "picture"
+        )
+    if not lattice:
+        raise ExecutionError("the positions of AT are no lattice of voxels; save(.., upsample=True) lies on the source")
+    import_optional("nibabel")
 
 
 def lattice(heat_map: HeatMap) -> Space:
