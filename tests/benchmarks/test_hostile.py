@@ -44,7 +44,18 @@ def test_what_is_damaged_is_answered_or_refused(name: str, count: int, monkeypat
     assert json.loads(json.dumps(row)) == row
 
 
-@pytest.mark.parametrize("name", [name for name in TARGETS if name not in ("queries", "trace")])
+SCANS = ("nifti", "video", "wfdb", "edf")
+"""Targets that need the extra volumes."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.volumes] if name in SCANS else [])
+        for name in TARGETS
+        if name not in ("queries", "trace")
+    ],
+)
 def test_a_damaged_file_is_read_or_refused(name: str, tmp_path: Path) -> None:
     """A short run of each target, in this process."""
     attempt, outcomes = TARGETS[name].prepare(tmp_path), Counter[str]()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.robustness.hostile import kept, networks, pictures, queries
+from benchmarks.robustness.hostile import kept, networks, pictures, queries, scans
 from benchmarks.robustness.hostile.guard import Prepare
 
 
@@ -25,6 +25,11 @@ TARGETS = {
     "others": Target(pictures.others, 4_000, 1_000),
     "npz": Target(kept.npz, 25_000, 1_250),
     "dicom": Target(pictures.dicom, 2_000, 500),
+    "npy": Target(scans.npy, 2_000, 500),
+    "nifti": Target(scans.nifti, 2_000, 500),
+    "video": Target(scans.video, 2_000, 500),
+    "wfdb": Target(scans.wfdb, 2_000, 500),
+    "edf": Target(scans.edf, 2_000, 500),
     "onnx": Target(networks.onnx_files, 2_000, 500),
     "pt": Target(networks.weights, 2_000, 500),
     "safetensors": Target(networks.safetensors, 2_000, 500),
