@@ -67,15 +67,21 @@ def _bound(macs: int, recomputed: int, partly: bool) -> str:
 
 
 def _input(wanted: Preprocessing) -> str:
-    kinds = {1: "grey", 3: wanted.channels}
-    kind = kinds.get(wanted.n_channels, f"x {wanted.n_channels} channels")
+    kinds = {1: "grey", 3: wanted.channels} if wanted.rank == 2 else {}
+    several = "" if wanted.n_channels == 1 else "s"
+    kind = kinds.get(wanted.n_channels, f"x {wanted.n_channels} channel{several}")
     how = f"resize {wanted.resize}"
     if wanted.resize == "crop" and wanted.resize_size is not None:
         how += f" out of {wanted.resize_size}"
     how += f" ({wanted.interpolation})"
+    if wanted.orientation is not None:
+        how += f", turned to {wanted.orientation}"
+    if wanted.window is not None:
+        how += ", window ({:g}, {:g})".format(*wanted.window)
     mean, std = (", ".join(f"{number:.6g}" for number in numbers) for numbers in (wanted.mean, wanted.std))
     scale = "255 (floats as they are)" if wanted.scale is None else f"{wanted.scale:g}"
-    return f"{spelled(wanted.input_size)} {kind}, {how}; pixels / {scale}, mean ({mean}), std ({std})"
+    named = "" if wanted.axes is None else f" ({wanted.axes})"
+    return f"{spelled(wanted.input_size)}{named} {kind}, {how}; pixels / {scale}, mean ({mean}), std ({std})"
 
 
 def _output(traced: TracedModel) -> str:

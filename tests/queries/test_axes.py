@@ -167,3 +167,14 @@ def test_occlude_takes_the_axes_of_the_first_convolution(volume: np.ndarray) -> 
     assert found.values.shape == (11,) and found.patch == (8,) and found.axes == "t"
     with pytest.raises(BindError, match="patch takes one number, for the one axis of the input of 50"):
         kdb.occlude(np.zeros((50, 2), np.float32), signal, patch=(8, 8))
+
+
+def test_describe_says_how_a_volume_is_prepared() -> None:
+    net = nn.Sequential(nn.Conv3d(1, 2, 3), nn.AdaptiveAvgPool3d(1), nn.Flatten()).eval()
+    db = kdb.connect()
+    db.register_model(
+        "lung", net, input_size=(8, 9, 10), mean=0, std=1, window=(-300, 1400), orientation="RAS", resize="crop"
+    )
+    described = str(db.execute("DESCRIBE MODEL lung WITH patch(4)"))
+    assert "input: 8 x 9 x 10 x 1 channel, resize crop (bilinear), turned to RAS, window (-300, 1400);" in described
+    assert "patch 4 x 4 x 4 in the middle" in described
