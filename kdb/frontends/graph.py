@@ -121,6 +121,7 @@ class Graph:
     def from_json(cls, text: str | bytes) -> Graph:
         """The graph that :meth:`to_json` wrote; other text may raise any exception."""
         record = json.loads(text)
+        json.dumps(record, ensure_ascii=False).encode()  # half a surrogate pair in a name, which no digest is made of
         calls = [
             Call(name, target, _value(args), {k: _value(v) for k, v in kwargs.items()}, *map(_value, facts))
             for name, target, args, kwargs, *facts in record["calls"]

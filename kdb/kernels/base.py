@@ -58,6 +58,8 @@ ROUNDED = frozenset({"add", "sub", "mul", "div", "neg", "abs", "maximum", "minim
 
 NO_MARGINS: Margins = ()
 """None, along any number of axes."""
+WIDEST = 1 << 31
+"""Cells of a window and around a map, at most: products of two such numbers are 64-bit integers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,10 @@ class Sliding:
         return padding or (0,) * (2 * self.rank)
 
     def windows(self, padding: Margins) -> tuple[Window, ...]:
-        """Along each axis, with ``padding`` around."""
+        """Along each axis, with ``padding`` around; raises ValueError where cells could not be counted in 64 bits."""
         padding = self.around(padding)
+        if max(map(abs, (*self.kernel, *self.stride, *self.dilation, *padding))) >= WIDEST:
+            raise ValueError(f"a window of {WIDEST:,} cells or more")
         return tuple(map(Window, self.kernel, self.stride, padding[: self.rank], padding[self.rank :], self.dilation))
 
 

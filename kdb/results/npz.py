@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 import zipfile
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
@@ -127,7 +128,16 @@ def _arrays(archive: zipfile.ZipFile) -> dict[str, Any]:
     for key, member in members.items():
         with archive.open(member) as file:
             arrays[key] = np.lib.format.read_array(file, allow_pickle=False)
+        _check_characters(key, arrays[key])
     return arrays
+
+
+def _check_characters(key: str, array: Any) -> None:
+    """Raise _NoMap for texts with numbers of no character: Python makes strings of them, and fails on these later."""
+    if array.dtype.kind == "U":
+        numbers = np.frombuffer(array.tobytes(), np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+        if numbers.max(initial=0) > sys.maxunicode:
+            raise _NoMap(f"'{key}' has characters that there are not")
 
 
 def _facts(arrays: dict[str, Any]) -> dict[str, Any]:

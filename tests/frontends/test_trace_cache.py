@@ -183,6 +183,21 @@ def unknown_weight(data: bytes, key: str) -> bytes:
     return trace_cache._digest(key, text) + b"\n" + text
 
 
+def name_without_bytes(data: bytes, key: str) -> bytes:
+    """Half a surrogate pair."""
+    text = data.partition(b"\n")[2].replace(b'"linear"', b'"\\udc80"')
+    return trace_cache._digest(key, text) + b"\n" + text
+
+
+def wider_than_any(data: bytes, key: str) -> bytes:
+    """Padding that does not fit into 64 bits once it is added up."""
+    record = json.loads(data.partition(b"\n")[2])
+    convolution = next(call for call in record["calls"] if "convolution" in call[1])
+    convolution[2][4] = [1 << 70, 1 << 70]
+    text = json.dumps(record).encode()
+    return trace_cache._digest(key, text) + b"\n" + text
+
+
 def no_graph(data: bytes, key: str) -> bytes:
     return trace_cache._digest(key, b"[]") + b"\n[]"
 
@@ -193,7 +208,18 @@ def of_another_key(data: bytes, key: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "damage", [truncated, flipped, unknown_weight, no_graph, of_another_key, lambda *_: b"", lambda *_: b"\xff\n\x00"]
+    "damage",
+    [
+        truncated,
+        flipped,
+        unknown_weight,
+        name_without_bytes,
+        wider_than_any,
+        no_graph,
+        of_another_key,
+        lambda *_: b"",
+        lambda *_: b"\xff\n\x00",
+    ],
 )
 def test_a_damaged_or_foreign_file_is_replaced(
     damage: Callable[[bytes, str], bytes], folder: Path, exports: list[nn.Module], caplog: pytest.LogCaptureFixture

@@ -89,6 +89,7 @@ FOREIGN: dict[str, tuple[bytes, str]] = {
     "many labels": (_declaring("label", (2**20 + 1,), "<U1"), "'label' has 1048577 elements"),
     "empty texts": (_declaring("label", (10**12,), "<U0"), "'label' has"),
     "a header alone": (_declaring("values", (10_000, 1000)), "or is damaged"),
+    "numbers of no characters": (_with(source=np.array(b"\xff\xff\xff\x7f").view("<U1")), "'source' has characters"),
     "structures": (_declaring("values", (2,), [("a", "<f4")]), "'values' is of"),  # type: ignore[arg-type]
 }
 

@@ -79,6 +79,8 @@ def value(old: Any, draw: random.Random) -> Any:
 
 def tree(data: Any, draw: random.Random) -> Any:
     """Data in terms of JSON, of which a few values, keys or elements are replaced, left out, doubled or exchanged."""
+    if not isinstance(data, dict | list):
+        return value(data, draw)
     places = list(_places(data))
     for _ in range(draw.choice((1, 1, 2, 4))):
         if not places:

@@ -134,8 +134,6 @@ def _other(old: object, draw: random.Random) -> str | int | float | bytes:
             return json.dumps(damage.tree(json.loads(old), draw))
         except ValueError:
             pass
-        except AttributeError:  # a number
-            return json.dumps(damage.value(json.loads(old), draw))
     new = damage.value(old, draw)
     if isinstance(new, str):
         return new.encode("utf-8", "replace").decode()
