@@ -38,7 +38,7 @@ def check(folder: Path, proto: onnx.ModelProto, images: np.ndarray) -> None:
         runtime.InvalidArgument,
     ):
         assume(False)  # it refuses what the standard leaves open, as a kernel larger than the padded map
-    made = outputs(OnnxModule(plan(read(path)), False, b""), images)
+    made = outputs(OnnxModule(plan(read(path)), 1, b""), images)
     close(made.reshape(wanted.shape), wanted)
 
 
@@ -167,7 +167,7 @@ def test_older_forms_and_fused_operators(folder: Path, name: str) -> None:
     made = model(nodes, (2, 3, 4, 5), {key: np.array(value) for key, value in weights.items()}, opset)
     path = saved(made, folder)
     wanted = by_runtime(path, images)
-    close(outputs(OnnxModule(plan(read(path)), False, b""), images).reshape(wanted.shape), wanted, 1e-4)
+    close(outputs(OnnxModule(plan(read(path)), 1, b""), images).reshape(wanted.shape), wanted, 1e-4)
 
 
 NOT_COVERED = (
