@@ -54,13 +54,13 @@ WHOLE_MAPS: Mapping[str, Subject] = {
     "inception_time": Subject(InceptionTime, (12, 1000), (32,), (4,), 4),
     "electrocardiogram": Subject(Electrocardiogram, (12, 4096), (32,), (4,), 8),
     **{
-        name: Subject(_video(name), (3, 16, 112, 112), (4, 16, 16), (2, 8, 8), 3.5)
+        name: Subject(_video(name), (3, 16, 112, 112), (4, 16, 16), (2, 8, 8), 3.5, 256)
         for name in ("r3d_18", "mc3_18", "r2plus1d_18")
     },
-    "s3d": Subject(_video("s3d"), (3, 16, 224, 224), (4, 16, 16), (2, 8, 8), 3.5),
-    "densenet121_96": Subject(_monai("DenseNet121", 3, **_DENSE), (1, 96, 96, 96), (16,) * 3, (8,) * 3, 2.5),
-    "densenet121_128": Subject(_monai("DenseNet121", 3, **_DENSE), (1, 128, 128, 128), (16,) * 3, (8,) * 3, 3, 512),
-    "resnet18_128": Subject(_monai("resnet18", 3, **_RESIDUAL), (1, 128, 128, 128), (16,) * 3, (8,) * 3, 6, 256),
+    "s3d": Subject(_video("s3d"), (3, 16, 224, 224), (4, 16, 16), (2, 8, 8), 3.5, 256),
+    "densenet121_96": Subject(_monai("DenseNet121", 3, **_DENSE), (1, 96, 96, 96), (16,) * 3, (8,) * 3, 2.5, 256),
+    "densenet121_128": Subject(_monai("DenseNet121", 3, **_DENSE), (1, 128, 128, 128), (16,) * 3, (8,) * 3, 3, 256),
+    "resnet18_128": Subject(_monai("resnet18", 3, **_RESIDUAL), (1, 128, 128, 128), (16,) * 3, (8,) * 3, 6, 128),
 }
 """Those of MONAI are measured where it is installed."""
 
