@@ -35,7 +35,7 @@ K, TF32, BF16 = (GpuBackend(DEVICE, precision=precision) for precision in ("fp32
 TOLERANCE = {"fp32": 1e-5, "tf32": 2e-3, "bf16": 2e-2}
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no g++ to compile the kernels with")
-many = settings(max_examples=500)
+many = settings(max_examples=150)
 
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.tuples(st.integers(1, 9), st.integers(1, 9))

@@ -56,7 +56,7 @@ GROUPED = [(1, 3, 4), (1, 17, 5), (1, 1, 1), (5, 1, 1), (3, 1, 2), (2, 4, 3), (3
 """Groups, input channels and output channels of each; 17 is past the width at which ``taps`` copies windows out."""
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     slidings(),
     st.sampled_from(GROUPED),

@@ -151,7 +151,7 @@ def numbered(node: Any, index: count[int]) -> Any:
     return node
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.lists(statements, max_size=3))
 def test_canonical_text_reads_back_as_the_same_tree(found: list[Any]) -> None:
     script = numbered(tuple(found), count())
@@ -489,7 +489,7 @@ def test_mutated_queries_parse_or_raise_parse_error() -> None:
         outcome(text)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.text(max_size=30) | st.lists(st.sampled_from(SCRAPS), max_size=12).map(" ".join))
 def test_any_text_parses_or_raises_parse_error(text: str) -> None:
     outcome(text)

@@ -320,7 +320,7 @@ class TestWhatIsRefused:
         with pytest.raises(ModelError, match=r"register_model"):
             db.execute(CREATE.format(path, ""))
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=40),
         st.floats(0, 1),

@@ -64,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("onnx")
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(data=st.data(), height=SIZES, width=SIZES, opset=st.integers(11, 21))
 def test_convolutions(folder: Path, data: st.DataObject, height: int, width: int, opset: int) -> None:
     kernel, how = data.draw(windows())
@@ -80,7 +80,7 @@ def test_convolutions(folder: Path, data: st.DataObject, height: int, width: int
     check(folder, proto, rng.normal(size=(2, 4, height, width)).astype(np.float32))
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(data=st.data(), height=SIZES, width=SIZES, opset=st.integers(12, 21))
 def test_pools(folder: Path, data: st.DataObject, height: int, width: int, opset: int) -> None:
     _, how = data.draw(windows())
@@ -95,7 +95,7 @@ def test_pools(folder: Path, data: st.DataObject, height: int, width: int, opset
     check(folder, model([node(op, "x", "y", **how)], (2, 3, height, width), opset=opset), images)
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(data=st.data(), height=SIZES, width=SIZES, opset=st.sampled_from([11, 13, 18, 19]))
 def test_resizing(folder: Path, data: st.DataObject, height: int, width: int, opset: int) -> None:
     mode = data.draw(st.sampled_from(["nearest", "linear", "cubic"]))

@@ -144,7 +144,7 @@ SOUND = keras_like(np.random.default_rng(0)).SerializeToString()
 
 
 @pytest.mark.slow
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_damaged_files_give_kdbs_errors_only(folder: Path, data: st.DataObject) -> None:
     """Cut off, or with a few bytes changed; where it still loads, running it gives numbers or one of torch's errors."""

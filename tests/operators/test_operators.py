@@ -271,7 +271,7 @@ def close(found: np.ndarray, expected: np.ndarray, scale: float) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE * max(scale, 1))
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(situations)
 def test_the_delta_rule_is_the_difference_of_two_evaluations(situation: Situation) -> None:
     for k, kernel in each_kernel(situation.case):
@@ -280,7 +280,7 @@ def test_the_delta_rule_is_the_difference_of_two_evaluations(situation: Situatio
         close(whole, expected, np.abs(situation.evaluate(k, situation.maps)).max())
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(situations)
 def test_the_footprint_contains_every_change(situation: Situation) -> None:
     changed = (situation.expected(BACKENDS[1]) != 0).any(axis=-1)
@@ -289,7 +289,7 @@ def test_the_footprint_contains_every_change(situation: Situation) -> None:
     assert not changed.any()
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(situations)
 def test_a_batch_equals_its_singletons(situation: Situation) -> None:
     for k, kernel in each_kernel(situation.case):
@@ -316,7 +316,7 @@ def test_only_convolutions_are_divisible() -> None:
     assert {each.__name__ for each in below(Operator) if each.divisible} == {Convolution.__name__}
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(situated(convolutions()), st.data())
 def test_a_divisible_delta_rule_gives_any_part_of_the_boxes(situation: Situation, data: st.DataObject) -> None:
     members, size = np.arange(situation.n), situation.case.shape.size
@@ -336,7 +336,7 @@ enclosing = situated(st.one_of(convolutions(), pools(), elementwise())).filter(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(enclosing)
 def test_what_reads_a_constant_alone_is_a_constant(situation: Situation) -> None:
     operator, (shape, *_) = situation.case.operator, situation.case.shapes
@@ -358,7 +358,7 @@ def test_what_reads_a_constant_alone_is_a_constant(situation: Situation) -> None
             close(found, np.broadcast_to(constant[0], found.shape), np.abs(values).max())
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(situations)
 def test_a_delta_of_zero_stays_zero(situation: Situation) -> None:
     situation.maps = [np.repeat(view[None], situation.n, axis=0) for view in situation.views]
@@ -367,7 +367,7 @@ def test_a_delta_of_zero_stays_zero(situation: Situation) -> None:
             assert not situation.delta(k, kernel).values.any()
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(situations, st.booleans())
 def test_kernels_agree_and_write_only_where_they_may(situation: Situation, donate: bool) -> None:
     operator, reference = situation.case.operator, situation.evaluate(BACKENDS[1], situation.maps)

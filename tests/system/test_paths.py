@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(st.lists(PARTS, max_size=6), st.sampled_from(["relative", "absolute", "beside"]))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 def test_a_path_is_below_the_root_or_refused(folder: Path, parts: list[str], how: str) -> None:
     start = {"relative": "", "absolute": str(folder), "beside": f"{folder}-beside"}[how]
     given = os.path.join(start, *parts)
