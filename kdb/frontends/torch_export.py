@@ -137,23 +137,34 @@ def _silent() -> Iterator[None]:
         log.disabled = was
 
 
+_RECURRENT = (torch.ops.aten.lstm, torch.ops.aten.gru, torch.ops.aten.rnn_tanh, torch.ops.aten.rnn_relu)
+_TRAIN = 6
+"""The place of the argument of all these that says whether they train."""
+
+
 def _decompositions() -> Any:
     """PyTorch's core decompositions, without those that lose what kdb has an operator for.
 
-    Decomposed, dense layers on permuted maps become products of many matrices, and some activations choices between
-    two branches.
+    Decomposed, dense layers on permuted maps become products of many matrices, some activations choices between two
+    branches, and recurrent layers some nodes a step.
     """
     table: Any = default_decompositions()
     aten = torch.ops.aten
     for whole in (aten.linear, aten.celu, aten.softplus, aten.mish, aten._prelu_kernel):
         table.pop(whole.default)
+    for recurrent in _RECURRENT:
+        table.pop(recurrent.input)
     return table
 
 
 def _refuse_chance(program: ExportedProgram) -> None:
     """Raise ModelError if the result depends on random numbers; two runs that agree do not show that it does not."""
     for node in _needed(program.graph):
-        if isinstance(node.target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags:
+        if not isinstance(node.target, torch._ops.OpOverload) or not node.target.tags:
+            continue
+        if node.target.overloadpacket in _RECURRENT and not node.args[_TRAIN]:
+            continue  # without dropout they draw nothing
+        if torch.Tag.nondeterministic_seeded in node.target.tags:
             where = f"layer '{layer}' draws" if (layer := _layer(node)) else "the model draws"
             raise ModelError(
                 f"{where} random numbers ({node.target.overloadpacket.__name__}) in eval mode: "

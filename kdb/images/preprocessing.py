@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -192,7 +192,7 @@ class Preprocessing:
         shown = tuple(slice(start, start + kept) for start, kept in zip(first, grid, strict=True))
         pixels = resized[shown].astype(np.float32, order="C")
         box = tuple(cells * n / length for cells, n, length in zip((*first, *grid), source * 2, size * 2, strict=True))
-        notes = (*image.notes, *self._doubts(image))
+        notes = (*image.notes, *_repeated(source, grid, axes), *self._doubts(image))
         return Prepared(pixels, box, source, image.floats, notes, axes, image.space)
 
     def _check(self, image: SourceImage) -> None:
@@ -220,7 +220,7 @@ class Preprocessing:
                 f"its values, {low:.4g} to {high:.4g}, are taken as they are, and normalised by the model's mean and "
                 "std; give the original ones where that was done before, or scale = 1 where it is meant",
             )
-        if low >= 0 and high > 1 and of_shares:
+        if self.rank == 2 and low >= 0 and high > 1 and of_shares:
             return (
                 f"its values reach {high:.4g} and are not divided: floats are taken as they are; give uint8 or scale = "
                 "255, or scale = 1 where it is meant",
@@ -288,13 +288,22 @@ def as_size(what: str, value: Any, axes: int | None = None) -> Size:
         sides = tuple(operator.index(n) for n in (value if isinstance(value, Sequence) else np.atleast_1d(value)))
     except TypeError:
         sides = ()
-    if len(sides) == 1 and axes is not None:
+    if len(sides) == 1 and axes is not None and not isinstance(value, Sequence):
         sides *= axes
     right = len(sides) == axes if axes is not None else 1 <= len(sides) <= len(SIZES)
     if not right or min(sides) <= 0 or isinstance(value, (str, bool)):
         size = f"{SIZES[1]} in pixels" if axes == 2 else " or ".join(SIZES if axes is None else SIZES[axes - 1 : axes])
         raise BindError(f"{what} = {value!r} is not a {size}")
     return sides
+
+
+def _repeated(source: Size, grid: Size, axes: str) -> Iterator[str]:
+    """Notes on axes of a ``source`` that have fewer cells than there is any sense in stretching to the ``grid``."""
+    for length, kept, name in zip(source, grid, axes, strict=True):
+        if name == "t" and len(axes) == 3 and length < kept:
+            yield f"it has {length} frame{'' if length == 1 else 's'}, which are repeated to make {kept}"
+        elif length == 1 < kept:
+            yield f"it has one cell along {name}, which is repeated {kept} times"
 
 
 def _as_axes(value: object, axes: int) -> str:

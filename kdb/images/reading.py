@@ -109,7 +109,8 @@ def expand_sources(pattern: str) -> list[str] | None:
     found = glob.glob(pattern, recursive=True)  # for "missing/**" it returns "missing/", which does not exist
     matches = sorted(path for path in found if os.path.lexists(path) and not os.path.isdir(path))
     if not matches:
-        raise ExecutionError(f"no file matches '{pattern}'{looked_in(pattern)}")
+        folders = "; it matches folders, whose files are matched by " + repr(pattern + "/*") if found else ""
+        raise ExecutionError(f"no file matches '{pattern}'{folders or looked_in(pattern)}")
     return matches
 
 
@@ -127,6 +128,7 @@ def _reading(what: str, where: str = "") -> Iterator[None]:
     except Error:
         raise
     except Exception as error:
+        where = where if isinstance(error, FileNotFoundError) else ""
         raise ExecutionError(f"cannot read {what}: {_reason(error)}{where}") from error
 
 

@@ -164,8 +164,11 @@ def _axes(module: nn.Module, options: Mapping[str, object]) -> int | None:
     names = options.get("axes")
     if isinstance(names, str) and 1 <= len(names) <= len(SIZES):
         return len(names)
+    size = options.get("input", options.get("input_size"))
+    if isinstance(size, Sequence) and not isinstance(size, str) and len(size) == 1:
+        return 1
     known = carried.axes(module)
-    one = isinstance(options.get("input", options.get("input_size")), int)
+    one = isinstance(size, int)
     return 2 if known is None and one else known
 
 

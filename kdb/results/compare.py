@@ -242,7 +242,7 @@ def _similarity(first: HeatMap, second: HeatMap) -> float | None:
 def _check_aligned(first: HeatMap, second: HeatMap) -> None:
     """Raise ``ExecutionError`` that says what differs between maps that cannot be subtracted."""
     advice = {
-        "axes": "both models must take images of the same axes",
+        "axes": "both maps must be of as many axes",
         "score": "compute both with the same SCORE",
         "patch": "compute both with the same WITH patch(..)",
         "class": "name the classes in both queries, as in FOR CLASS 281",
@@ -251,7 +251,7 @@ def _check_aligned(first: HeatMap, second: HeatMap) -> None:
         "stride": "compute both with the same STRIDE",
     }
     told = {
-        "axes": (first.axes, second.axes),
+        "axes": (len(first.axes), len(second.axes)),
         "score": (first.score, second.score),
         "patch": (first.patch, second.patch),
         "class": (first.class_index, second.class_index),

@@ -29,7 +29,7 @@ DISTRIBUTION = "kdb-occlusion"
 OK, MISSING, WARNING, BROKEN = "ok", "missing", "warning", "broken"
 """States: all is well; an extra is not installed; something works less well than it could; something does not work."""
 
-_MODULES = {"pillow": "PIL", "scikit-image": "skimage"}
+_MODULES = {"pillow": "PIL", "scikit-image": "skimage", "pyjpegls": "jpeg_ls", "python-gdcm": "gdcm"}
 """What is imported of a distribution, where its name does not tell."""
 _OF_NO_USER = ("all", "dev")
 

@@ -82,6 +82,12 @@ def check_size(size: Sequence[int], what: str = "it") -> None:
     require(2 * count * np.dtype(np.float32).itemsize, f"an image of {spelled(tuple(size))} numbers")
 
 
+def check_axes(what: str, has: int, axes: int) -> None:
+    """Raise ValueError where ``what``, of so many axes as it ``has``, is given to a model of other ``axes``."""
+    if has != axes:
+        raise ValueError(f"it is {what}, and the model takes {COUNTS[axes - 1]}")
+
+
 def as_whole(name: str, value: object) -> int:
     """An option that is a whole number from 1; raises BindError for another."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,11 +11,14 @@ import numpy as np
 
 from kdb.errors import BindError, did_you_mean
 from kdb.images.image import SourceImage
-from kdb.images.readers.base import WINDOW, Options, Reader, check_size, floats, package
+from kdb.images.readers.base import WINDOW, Options, Reader, check_axes, check_size, floats, package
 
 
 def _read(path: str, axes: int, options: Options) -> SourceImage:
-    signals = list(package("edfio", EDF).read_edf(path).signals)
+    check_axes("a signal", 1, axes)
+    edfio = package("edfio", EDF)
+    _check_whole(path)
+    signals = list(edfio.read_edf(path).signals)
     if "signals" in options:
         signals = [_named(label, signals) for label in _labels(options["signals"])]
     if not signals:
@@ -25,6 +29,25 @@ def _read(path: str, axes: int, options: Options) -> SourceImage:
         raise ValueError(f"its signals have different sampling rates, in Hz: {each}; choose some by signals = (..)")
     check_size((len(signals[0].data), len(signals)))
     return replace(floats(np.stack([signal.data for signal in signals], axis=1), axes), axes="t")
+
+
+def _check_whole(path: str) -> None:
+    """Raise ValueError for a file that is shorter than its header says, of which edfio would give what is there.
+
+    The header (Kemp et al., "A simple format for exchange of digitized polygraphic recordings", 1992) has 256 bytes,
+    and 256 for each signal; the numbers of samples a record are the last field but one.
+    """
+    with open(path, "rb") as file:
+        head = file.read(256)
+        try:
+            records, count = int(head[236:244]), int(head[252:256])
+            file.seek(256 + 216 * count)
+            samples = sum(int(file.read(8)) for _ in range(count))
+        except ValueError:
+            raise ValueError("its header is damaged or truncated") from None
+    declared = 256 * (1 + count) + 2 * max(records, 0) * samples  # of unknown length are -1 records
+    if (size := os.path.getsize(path)) < declared:
+        raise ValueError(f"it is truncated: {size} of {declared} bytes")
 
 
 def _labels(value: object) -> tuple[str, ...]:

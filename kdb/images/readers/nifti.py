@@ -14,7 +14,7 @@ import numpy as np
 
 from kdb.geometry import Space, spelled
 from kdb.images.image import SourceImage
-from kdb.images.readers.base import WINDOW, Options, Reader, check_size, floats, package
+from kdb.images.readers.base import WINDOW, Options, Reader, check_axes, check_size, floats, package
 
 _SIZES = {348: "Nifti1Header", 540: "Nifti2Header"}
 """Headers by their size, the first number of a file."""
@@ -29,6 +29,8 @@ def _read(path: str, axes: int, options: Options) -> SourceImage:
     with gzip.open(path, "rb") if compressed else open(path, "rb") as file:
         header = _header(nibabel, file.read(540))
         shape = tuple(int(n) for n in header.get_data_shape())
+        if any(n > 1 for n in shape[axes:3]):
+            check_axes(f"a volume of {spelled(shape[:3])}", 3, axes)
         dtype = header.get_data_dtype()
         if dtype.kind not in "iuf":
             raise ValueError(f"its values are of the type {dtype}; integers or floats are expected")

@@ -18,6 +18,8 @@ def _read(path: str, axes: int, options: Options) -> SourceImage:
         raise ValueError("it holds objects of Python, and unpickling them could run code; save an array of numbers")
     check_size(shape)
     array = np.load(path, allow_pickle=False)
+    if array.dtype.kind == "i" or (array.dtype.kind == "u" and array.itemsize > 2):
+        array = array.astype(np.float64)  # in units of their own, as Hounsfield's are
     try:
         return from_array(array, axes)
     except BindError as error:

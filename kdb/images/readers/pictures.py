@@ -21,7 +21,7 @@ _BITS = 258  # TIFF's tag BitsPerSample
 
 def _read(path: str, axes: int, options: Mapping[str, Any]) -> SourceImage:
     if axes != 2:
-        raise ValueError(f"it is a picture, and the model takes {COUNTS[axes - 1]}")
+        raise ValueError(f"it is a picture, or of no kind that is known, and the model takes {COUNTS[axes - 1]}")
     with Image.open(path, formats=FORMATS) as picture:
         opposite = _opposite_byte_order(picture)
         if opposite is None:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from kdb.images.image import COUNTS, SourceImage, evenly
-from kdb.images.readers.base import Options, Reader, as_whole, check_size, package
+from kdb.images.image import SourceImage, evenly
+from kdb.images.readers.base import Options, Reader, as_whole, check_axes, check_size, package
 
 _AVI, _MP4 = "avi", "mov"
 """How FFmpeg calls the formats that may be read: others, such as playlists, name further files."""
 
 
 def _read(path: str, axes: int, options: Options) -> SourceImage:
-    if axes != 3:
-        raise ValueError(f"it is a video, and the model takes {COUNTS[axes - 1]}")
+    check_axes("a video", 3, axes)
     av = package("av", VIDEO)
+    try:
+        return _decoded(av, path, options)
+    except av.error.FFmpegError as error:
+        raise ValueError(f"it is damaged or truncated: {error.strerror or error}") from error
+
+
+def _decoded(av: Any, path: str, options: Options) -> SourceImage:
     with open(path, "rb") as file:
         kind = _AVI if file.read(4) == b"RIFF" else _MP4
     with av.open(path, format=kind, options={"protocol_whitelist": "file"}) as container:

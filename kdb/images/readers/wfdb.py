@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from kdb.images.image import SourceImage
-from kdb.images.readers.base import WINDOW, Options, Reader, check_size, floats, package
+from kdb.images.readers.base import WINDOW, Options, Reader, check_axes, check_size, floats, package
 
 
 def _read(path: str, axes: int, options: Options) -> SourceImage:
+    check_axes("a signal", 1, axes)
     wfdb = package("wfdb", WFDB)
     folder = os.path.dirname(os.path.realpath(path))
     record = os.path.splitext(os.path.abspath(path))[0]
@@ -24,6 +25,8 @@ def _read(path: str, axes: int, options: Options) -> SourceImage:
         # the header may come from a stranger, and name any file
         if os.path.dirname(os.path.realpath(os.path.join(folder, name))) != folder:
             raise ValueError(f"its signals are in '{name}', which is in another folder")
+        if not os.path.isfile(os.path.join(folder, name)):
+            raise ValueError(f"its signals are in '{name}', which is not there")
     check_size((header.sig_len, header.n_sig))
     values = np.asarray(wfdb.rdrecord(record).p_signal)
     return replace(floats(values, axes), axes="t")

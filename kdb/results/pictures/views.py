@@ -211,8 +211,8 @@ def of_image(
 
 
 def _mark(heat_map: HeatMap, scores: NDArray[np.float32], neutral: float) -> tuple[Span, ...] | None:
-    """The patch of the strongest effect: a span along each axis; None where there is no score."""
-    if np.isnan(scores).all():
+    """The patch of the strongest effect: a span along each axis; None where there is none."""
+    if not np.fmax.reduce(np.abs(scores - neutral), axis=None, initial=0):
         return None
     start = heat_map.positions.reshape(-1, len(heat_map.axes))[strongest(scores, neutral)]
     return tuple(zip(start.tolist(), heat_map.patch, strict=True))
