@@ -234,3 +234,12 @@ def test_the_space_of_what_is_prepared_is_the_turned_source_s() -> None:
         Preprocessing((4, 6, 8), n_channels=1, orientation="LPS").prepare(SourceImage(image.pixels, floats=True)).notes
     )
     assert "does not say where it lies" in note
+
+
+def test_a_slice_or_a_frame_that_is_repeated_is_told() -> None:
+    volumes = Preprocessing((4, 6, 6), n_channels=1, mean=(0.0,), std=(1.0,))
+    slice_ = volumes.prepare(load_image(np.random.default_rng(0).random((1, 6, 6)), 3))
+    assert slice_.notes == ("it has one cell along z, which is repeated 4 times",)
+    clips = Preprocessing((4, 6, 6), mean=(0.0,), std=(1.0,), axes="tyx")
+    clip = clips.prepare(load_image(np.zeros((3, 6, 6, 3), np.uint8), 3))
+    assert clip.notes == ("it has 3 frames, which are repeated to make 4",)

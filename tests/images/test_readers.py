@@ -39,6 +39,13 @@ def test_npy_files_are_what_their_arrays_are(tmp_path: Path, size: tuple[int, ..
     assert found.origin is not None and found.origin.reader == "numpy" and found.name == str(tmp_path / "array.bin")
 
 
+def test_whole_numbers_below_zero_are_in_units_of_their_own(tmp_path: Path) -> None:
+    scan = np.random.default_rng(0).integers(-1000, 2000, (3, 4, 5), dtype=np.int16)
+    np.save(tmp_path / "scan.npy", scan)
+    image = load_image(tmp_path / "scan.npy", 3)
+    assert image.floats and np.array_equal(image.pixels[..., 0], scan)
+
+
 def test_npy_files_that_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "array.npy"
     np.save(path, np.array([{}], dtype=object), allow_pickle=True)
@@ -110,9 +117,10 @@ def test_a_last_axis_of_nifti_is_channels_and_others_are_refused(tmp_path: Path)
     nifti(path, normal(3, 3, 4, 5, 2, 2))
     with pytest.raises(ExecutionError, match="3 x 4 x 5 x 2 x 2 values, and the model takes three axes"):
         load_image(path, 3)
-    nifti(path, normal(3, 3, 4, 5, 2))
-    with pytest.raises(ExecutionError, match="3 x 4 x 5 x 2 values, and the model takes two axes"):
-        load_image(path)
+    for shape in ((3, 4, 5, 2), (3, 4, 3)):  # three slices are no colours
+        nifti(path, normal(3, *shape))
+        with pytest.raises(ExecutionError, match=r"it is a volume of 3 x 4 x \d, and the model takes two axes"):
+            load_image(path)
 
 
 def changed(position: int, form: str, value: object) -> Callable[[bytes], bytes]:
@@ -502,7 +510,14 @@ def test_a_wfdb_record(tmp_path: Path, leads: np.ndarray) -> None:
     wfdb.wrsamp("ecg", p_signal=leads, write_dir=str(tmp_path), **how)
     image = load_image(tmp_path / "ecg.hea", 1)
     assert image.floats and image.axes == "t" and np.abs(image.pixels - leads).max() < 1e-3
+    with pytest.raises(ExecutionError, match="it is a signal, and the model takes two axes"):
+        load_image(tmp_path / "ecg.hea")
     header = (tmp_path / "ecg.hea").read_text()
+    (tmp_path / "alone.hea").write_text(header)
+    os.rename(tmp_path / "ecg.dat", tmp_path / "elsewhere.dat")
+    with pytest.raises(ExecutionError, match=r"its signals are in 'ecg\.dat', which is not there"):
+        load_image(tmp_path / "alone.hea", 1)
+    os.rename(tmp_path / "elsewhere.dat", tmp_path / "ecg.dat")
     outside = tmp_path / "folder"
     outside.mkdir()
     (outside / "ecg.hea").write_text(header)
@@ -535,6 +550,12 @@ def test_an_edf_file(tmp_path: Path, leads: np.ndarray) -> None:
     edfio.Edf([*signals, slow]).write(tmp_path / "b.edf")
     with pytest.raises(ExecutionError, match="'C3' 250, 'C4' 250, 'resp' 100; choose some by signals"):
         load_image(tmp_path / "b.edf", 1)
-    (tmp_path / "c.edf").write_bytes((tmp_path / "a.edf").read_bytes()[:700])
-    with pytest.raises(ExecutionError, match="cannot read"):
+    (tmp_path / "c.edf").write_bytes((tmp_path / "a.edf").read_bytes()[:250])
+    with pytest.raises(ExecutionError, match="its header is damaged or truncated"):
         load_image(tmp_path / "c.edf", 1)
+    whole = (tmp_path / "a.edf").read_bytes()
+    (tmp_path / "c.edf").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ExecutionError, match=f"it is truncated: {len(whole) // 2} of {len(whole)} bytes"):
+        load_image(tmp_path / "c.edf", 1)
+    with pytest.raises(ExecutionError, match="it is a signal, and the model takes two axes"):
+        load_image(tmp_path / "a.edf")

@@ -178,3 +178,20 @@ def test_describe_says_how_a_volume_is_prepared() -> None:
     described = str(db.execute("DESCRIBE MODEL lung WITH patch(4)"))
     assert "input: 8 x 9 x 10 x 1 channel, resize crop (bilinear), turned to RAS, window (-300, 1400);" in described
     assert "patch 4 x 4 x 4 in the middle" in described
+
+
+def test_a_size_of_one_number_in_a_tuple_is_of_one_axis() -> None:
+    class OfImages(nn.Module):
+        """A signal as an image of its channels, as EEGNet takes it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Sequential(nn.Conv2d(1, 2, (1, 5)), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.net(x[:, None])
+
+    db = kdb.connect()
+    db.register_model("eeg", OfImages().eval(), input_size=(40,), n_channels=2)
+    hm = db.execute("OCCLUDE $x WITH patch(8) STRIDE 8 USING eeg", {"x": np.ones((40, 2), np.float32)})
+    assert hm.values.shape == (5,) and hm.axes == "t"

@@ -132,7 +132,7 @@ def test_what_may_differ_may_be_compared() -> None:
         ),
         (small(image=np.zeros((9, 10, 3), np.uint8)), r"image size 8 x 10 and 9 x 10"),
         (small(source_box=(0.0, 1.0, 8.0, 10.0)), "source box"),
-        (volume(), "axes yx and zyx; both models"),
+        (volume(), "axes 2 and 3; both maps"),
         (replace(small(), stride=(1, 1)), r"stride \(2, 2\) and \(1, 1\)"),
         (
             heat_map(np.zeros((1, 4)), lattice((4, 10), (4, 4), (2, 2)), grid=(8, 10), patch=(4, 4), stride=(2, 2)),
