@@ -139,6 +139,7 @@ class Occluder:
             allowed(np.concatenate([unmodified, numbers], axis=1)),
             settings["threads"],
             lambda: np.concatenate(occluded(others)),
+            self._planned.memory.checked,
         )
         checked = Checked(len(at), float(ratios.max()))
         if checked.failed:

@@ -196,13 +196,15 @@ def worst(
     most: Rows,
     threads: int,
     others: Callable[[], Array] | None = None,
+    at_once: int = AT_ONCE,
 ) -> Rows:
     """[n]: for each of the ``images`` [n, H, W, C] the worst difference of ``found`` [rows, n] over ``most`` [rows].
 
     ``rows`` makes the rows [rows, n] of logits [n, K].  Above :data:`DOUBT` the model in float64 decides, and twice
     the model's own error in float32 is allowed too; where it does not run in float64, or that does not suffice, also
     twice what it gives otherwise for one image at a time; and before the check fails, the largest such error over the
-    ``others``, images [m, H, W, C] of the same map, since a model that rounds coarsely may do so at some alone.
+    ``others``, images [m, H, W, C] of the same map, since a model that rounds coarsely may do so at some alone.  The
+    model takes so many images ``at_once``, and half as many in float64.
     """
 
     def logits(images: Array, size: int) -> Rows:
@@ -213,12 +215,12 @@ def worst(
         return rows(np.concatenate(given))
 
     def in_float64(images: Array) -> Rows | None:
-        exact = [reference.in_float64(part) for part in _parts(images, AT_ONCE)]
+        exact = [reference.in_float64(part) for part in _parts(images, max(at_once // 2, 1))]
         there = [part for part in exact if part is not None]
         return rows(np.concatenate(there)) if len(there) == len(exact) else None
 
     with all_threads(threads), reference.several():
-        own = logits(images, AT_ONCE)
+        own = logits(images, at_once)
         if (ratios := _over(found - own, most)).max() <= DOUBT:
             return ratios
         exact = in_float64(images)
@@ -229,7 +231,7 @@ def worst(
             noise = np.maximum(noise, _noise(logits(images, 1) - own))
         if others is not None and _over(found - truth, np.maximum(most, 2 * noise)).max() > 1:
             images = others()
-            own, exact = logits(images, AT_ONCE), in_float64(images)
+            own, exact = logits(images, at_once), in_float64(images)
             errors = [_noise(logits(images, 1) - own), *([] if exact is None else [_noise(own - exact)])]
             noise = np.maximum.reduce([noise, *errors])
     return _over(found - truth, np.maximum(most, 2 * noise))

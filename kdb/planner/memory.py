@@ -14,6 +14,8 @@ SCRATCH = 2
 them, and what it sums up.  By measurements of whole processes, as are the next two."""
 LIBRARIES = 20 << 20
 """Bytes that libraries and the allocator take for each worker, whatever it computes."""
+CHECK = 1 << 30
+"""Bytes that the model may take while it is compared with: fewer images at a time, down to one, if one takes much."""
 DERIVING = 6
 """Bytes that deriving a kernel's own layout of weights takes, relative to the layout: it is computed in float64."""
 
@@ -25,8 +27,8 @@ class Memory:
     ``result`` is the map; ``views`` are shared by all workers, and so are ``layouts``, what kernels derive of weights.
     ``worker`` are the arrays that each of the ``workers`` holds at a time, ``scratch`` what its kernels need beside
     them.  ``full`` is what one full inference takes, before there are workers, and ``check`` the comparison with the
-    model afterwards.  ``limit`` is the most that all may take, None for any: what is available (``is_auto``), or what
-    was set.
+    model afterwards, of ``checked`` images at a time.  ``limit`` is the most that all may take, None for any: what is
+    available (``is_auto``), or what was set.
     """
 
     views: int
@@ -36,6 +38,7 @@ class Memory:
     workers: int
     full: int
     check: int = 0
+    checked: int = 1
     result: int = 0
     limit: int | None = None
     is_auto: bool = True
@@ -69,7 +72,7 @@ def memory(
 ) -> Memory:
     """The memory of a plan whose result takes so many bytes, beside the most that it may take.
 
-    ``checked`` images are given to the model itself afterwards.
+    At most ``checked`` images at a time are given to the model itself afterwards.
     """
     logical = plan.logical
     workers = min(plan.threads, len(logical.groups))
@@ -77,6 +80,7 @@ def memory(
     views = sum(logical.network[name].shape.elements for name in plan.views) * ELEMENT
     derived = [step.work.derived for stage in plan.stages for step in stage.steps]
     alone = _full(plan)
+    checked = min(checked, max(CHECK // max(alone, 1), 1))
     return Memory(
         views=views,
         layouts=sum(derived) + DERIVING * workers * max(derived, default=0),
@@ -85,6 +89,7 @@ def memory(
         workers=workers,
         full=alone,
         check=checked * alone,
+        checked=max(checked, 1),
         result=result,
         limit=limit,
         is_auto=is_auto,

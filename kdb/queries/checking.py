@@ -87,8 +87,16 @@ class Evidence:
             found = np.stack([row[new] for row in rows]).astype(np.float64)
             found = np.concatenate([unmodified, found], axis=1) if first else found
             most = allowed(np.append(own, row) for own, row in zip(unmodified, rows, strict=True))
-            threads, others = settings["threads"], partial(self._others, settings["seed"])
-            ratios = worst(bound.traced.reference, scorer.rows, images, found, most, threads, others).tolist()
+            ratios = worst(
+                bound.traced.reference,
+                scorer.rows,
+                images,
+                found,
+                most,
+                settings["threads"],
+                partial(self._others, settings["seed"]),
+                self._rounds[0][1].memory.checked,
+            ).tolist()
             if first:
                 self._unmodified = ratios.pop(0)
                 self._engine.compared.note(key, self._unmodified)

@@ -15,7 +15,7 @@ from torch import nn
 
 import kdb
 from kdb.errors import BindError, DeviceError
-from tests.captum.test_axes import networks
+from tests.networks_by_axes import networks
 
 
 def logits_by_model(
