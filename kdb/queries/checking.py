@@ -95,7 +95,7 @@ class Evidence:
                 most,
                 settings["threads"],
                 partial(self._others, settings["seed"]),
-                self._rounds[0][1].memory.checked,
+                min((planned.memory.checked for _, planned in self._rounds), default=1),
             ).tolist()
             if first:
                 self._unmodified = ratios.pop(0)
