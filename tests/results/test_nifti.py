@@ -109,7 +109,7 @@ def test_a_difference_is_a_volume_too(tmp_path: Path) -> None:
 def test_other_maps_are_no_volumes(tmp_path: Path) -> None:
     signal = heat_map(np.zeros(3), np.arange(3)[:, None], grid=(8,), patch=(3,), stride=(1,))
     for hm in (small(), signal):
-        with pytest.raises(ExecutionError, match=r"three axes, and this map is of 8.* save it as \.npz"):
+        with pytest.raises(ExecutionError, match=r"three axes, and the input of this map is 8.* save it as \.npz"):
             hm.save(tmp_path / "map.nii.gz")
     assert list(tmp_path.iterdir()) == []
 
