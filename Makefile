@@ -24,7 +24,7 @@ test-volumes: $(VOLUMES)
 
 # Of what measures kdb, rather than of kdb.
 test-benchmarks: $(STAMP)
-	$(BIN)/python -m pytest -n $(WORKERS) tests/benchmarks
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not volumes' tests/benchmarks
 
 # What holds of whatever is drawn, and of the imports.
 quick: $(STAMP)

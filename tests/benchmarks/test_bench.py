@@ -44,8 +44,8 @@ class TestExperiment:
         described = Experiment(SMALL, stride, scattered, patch, precision)
         query = parse_one(described.text(SMALL, experiment.TOP))
         assert isinstance(query, syntax.Occlude)
-        assert ((query.patch.height, query.patch.width), query.precision) == (patch, precision)
-        assert query.stride == (None if scattered else (stride, stride))
+        assert (query.patch.extent, query.precision) == (patch, precision)
+        assert query.stride == (None if scattered else (stride,))
         assert isinstance(query.region, syntax.At) == bool(scattered)
         assert ("bf16" in described.what) == (precision == "bf16")
         assert described.count((40, 50)) == (
