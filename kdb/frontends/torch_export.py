@@ -160,7 +160,7 @@ def _decompositions() -> Any:
 def _refuse_chance(program: ExportedProgram) -> None:
     """Raise ModelError if the result depends on random numbers; two runs that agree do not show that it does not."""
     for node in _needed(program.graph):
-        if not isinstance(node.target, torch._ops.OpOverload) or not node.target.tags:
+        if not isinstance(node.target, torch._ops.OpOverload):
             continue
         if node.target.overloadpacket in _RECURRENT and not node.args[_TRAIN]:
             continue  # without dropout they draw nothing

@@ -29,7 +29,7 @@ from kdb.version import __version__
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Version of the file format and of the export; raise it when either changes."""
 
 

@@ -14,7 +14,7 @@ from kdb.geometry import Space
 
 Pixels = npt.NDArray[np.float32]
 
-LAYOUTS = ("L", "H, W", "D, H, W")
+SHAPES = ("L", "H, W", "D, H, W")
 """Shapes of arrays by their number of axes, without channels."""
 COUNTS = ("one axis", "two axes", "three axes")
 
@@ -83,7 +83,7 @@ def from_array(array: npt.NDArray[Any], axes: int) -> SourceImage:
         expected.append("uint8 (0 to 255), uint16 (0 to 65535) or floats")
         if array.dtype.kind in "iu":
             hints.append("as floats, by astype(np.float32), values are taken as they are")
-    layout = LAYOUTS[axes - 1]
+    layout = SHAPES[axes - 1]
     channels_first = axes == 2 and array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] > 4
     if array.ndim not in (axes, axes + 1) or channels_first:
         expected.append(f"[{layout}, C] or [{layout}]")

@@ -19,7 +19,7 @@ from PIL import Image
 
 from kdb.errors import BindError, ExecutionError, did_you_mean
 from kdb.geometry import AXES, Size, Space, spelled
-from kdb.images.image import LAYOUTS, Pixels, SourceImage, as_window, evenly
+from kdb.images.image import SHAPES, Pixels, SourceImage, as_window, evenly
 from kdb.images.orientation import as_orientation, oriented
 
 CHANNELS = ("RGB", "BGR")
@@ -123,9 +123,9 @@ class Preprocessing:
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         if self.axes is not None:
-            object.__setattr__(self, "axes", _as_axes(self.axes, len(self.input_size)))
-        if self.orientation is not None and len(self.input_size) != 3:
-            raise BindError(f"orientation is of three axes, and the model has {len(self.input_size)}")
+            object.__setattr__(self, "axes", _as_axes(self.axes, self.rank))
+        if self.orientation is not None and self.rank != 3:
+            raise BindError(f"orientation is of three axes, and the model has {self.rank}")
         if self.channels == "BGR" and self.n_channels not in (1, 3):
             raise BindError(f"channels = 'BGR' needs 3 channels, or 1 for grey; the model has {self.n_channels}")
         for what, numbers in (("std", self.std), ("scale", (self.scale_of(False),))):
@@ -151,12 +151,12 @@ class Preprocessing:
 
     @property
     def _of_luma(self) -> bool:
-        return self.n_channels == 1 and len(self.input_size) == 2
+        return self.n_channels == 1 and self.rank == 2
 
     @property
     def reading(self) -> Mapping[str, Any]:
         """What a model asks of readers, where the source itself has no such options."""
-        frames = {"frames": self.input_size[0]} if len(self.input_size) == 3 else {}
+        frames = {"frames": self.input_size[0]} if self.rank == 3 else {}
         return frames if self.window is None else {"window": self.window, **frames}
 
     def scale_of(self, floats: bool) -> float:
@@ -198,13 +198,12 @@ class Preprocessing:
     def _check(self, image: SourceImage) -> None:
         """Raise BindError for an image of other axes or channels than the model takes."""
         *size, channels = image.pixels.shape
-        rank, layout = len(self.input_size), LAYOUTS[len(self.input_size) - 1]
-        shape = layout if self.image_channels == 1 else f"{layout}, {self.image_channels}"
-        wanted = "RGB images" if rank == 2 and self.image_channels == 3 else f"arrays [{shape}]"
-        if len(size) != rank:
+        shape = SHAPES[self.rank - 1] + ("" if self.image_channels == 1 else f", {self.image_channels}")
+        wanted = "RGB images" if self.rank == 2 and self.image_channels == 3 else f"arrays [{shape}]"
+        if len(size) != self.rank:
             raise BindError(f"the model takes {wanted}; this image has {len(size)} axes and {channels} channels")
         if channels != self.image_channels:
-            turned = ", ".join(map(str, (*range(1, rank + 1), 0)))
+            turned = ", ".join(map(str, (*range(1, self.rank + 1), 0)))
             hint = f"; transpose it to channels last, by ({turned})" if size[0] == self.image_channels else ""
             raise BindError(f"the model takes {wanted}; this image has {channels} channels{hint}")
 

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from kdb.errors import BindError, Error, ExecutionError, looked_in
-from kdb.images.image import LAYOUTS, Origin, SourceImage, as_window, from_array
+from kdb.images.image import SHAPES, Origin, SourceImage, as_window, from_array
 from kdb.images.readers import reader_of, readers
 from kdb.images.readers.base import HEAD, Reader
 from kdb.images.readers.dicom import DICOM
@@ -78,7 +78,7 @@ def load_image(
             image = from_picture(source)
             named = filename if filename is None else str(filename)
             return replace(image, name=named, origin=Origin.of_array(image.pixels, "pixels", "pillow"))
-    expected = "[H, W, 3] or [H, W]" if axes == 2 else f"[{LAYOUTS[axes - 1]}, C] or [{LAYOUTS[axes - 1]}]"
+    expected = "[H, W, 3] or [H, W]" if axes == 2 else f"[{SHAPES[axes - 1]}, C] or [{SHAPES[axes - 1]}]"
     raise BindError(f"an image is a path, a PIL.Image or an array {expected}, not {type(source).__name__}")
 
 

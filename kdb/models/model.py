@@ -66,7 +66,7 @@ class Model:
         self.shared = True
         self.trace: tuple[str, Any] | None = None
         self._held: nn.Module | weakref.ref[nn.Module] = module
-        self.layout = LAYOUTS[self.axes][0] if layout is None else choice("layout", layout, LAYOUTS[self.axes])
+        self.layout = _layout(layout, preprocessing.rank)
         """Of the module's own input."""
         self._fingerprint: str | None = None
         self._digest: tuple[str, str] | None = None
@@ -103,11 +103,6 @@ class Model:
     def input_shape(self) -> tuple[int, ...]:
         """(C, *size) of the module's input."""
         return self.preprocessing.input_shape
-
-    @property
-    def axes(self) -> int:
-        """The number of axes of the module's input, batch and channels apart."""
-        return len(self.preprocessing.input_size)
 
     def fingerprint(self) -> str:
         """The :func:`kdb.models.fingerprint.fingerprint` of the module as it is now."""
@@ -180,6 +175,12 @@ class Model:
         for close in get_close_matches(folded, known, n=1):
             hint += f"; did you mean '{known[close]}'?"
         raise BindError(f"'{self.name}' has no class '{label}'{hint}")
+
+
+def _layout(layout: object, axes: int) -> str:
+    """The ``layout`` of an input of so many ``axes``, of None the usual one; raises BindError for another."""
+    known = LAYOUTS[axes]
+    return known[0] if layout is None else choice("layout", layout, known)
 
 
 def check_finite(module: nn.Module) -> None:

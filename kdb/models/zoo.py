@@ -36,7 +36,16 @@ from kdb.models.torchvision_compat import import_torchvision
 
 RESOLVE_OPTIONS = ("weights", "input", "input_size", "resize", "window")
 _PREPROCESSING_KEYWORDS = (
-    *("mean", "std", "scale", "channels", "n_channels", "resize", "transforms", "axes", "window", "orientation"),
+    "mean",
+    "std",
+    "scale",
+    "channels",
+    "n_channels",
+    "resize",
+    "transforms",
+    "axes",
+    "window",
+    "orientation",
 )
 MODEL_KEYWORDS = ("input", "input_size", *_PREPROCESSING_KEYWORDS, "layout", "activation", "labels")
 _REACH_SECONDS = 10.0

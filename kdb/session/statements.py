@@ -22,7 +22,6 @@ from kdb.planner.rendering import render
 from kdb.planner.rules import RULES
 from kdb.queries import checking, clauses, evaluation, planning, sources
 from kdb.queries.bind import ImageQuery
-from kdb.queries.clauses import by_axis
 from kdb.queries.sources import Found
 from kdb.results.files import files_of_several, filled_in
 from kdb.results.maps import HeatMap
@@ -240,7 +239,7 @@ class Statements:
         catalog = self._environment.catalog
         traced = catalog.traced(catalog.find(statement.model, call.arguments))
         size, patch = traced.network.source.shape.size, statement.patch or syntax.Patch()
-        extent = by_axis("patch", patch.extent, size)
+        extent = clauses.by_axis("patch", patch.extent, size)
         return describe(traced, extent if statement.patch else tuple(map(min, extent, size)))
 
     @_run.register

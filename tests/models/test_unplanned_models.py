@@ -10,6 +10,8 @@ from torch import Tensor, nn
 import kdb
 from benchmarks import photos
 from kdb.errors import ModelError
+from kdb.frontends.torch_export import trace
+from kdb.operators.sources import Opaque
 
 SIDE = 24
 
@@ -186,3 +188,35 @@ def test_a_scripted_part_is_named_with_what_to_do() -> None:
     image = np.zeros((32, 32, 3), np.uint8)
     with pytest.raises(kdb.ModelError, match=r"'scripted' is scripted .* put the module that it was compiled from in"):
         kdb.occlude(image, PartlyScripted(), patch=8)
+
+
+class OfSteps(nn.Module):
+    """A recurrent layer behind a convolution; ``train`` leaves its dropout on whatever the mode."""
+
+    def __init__(self, kind: type[nn.RNNBase], train: bool = False) -> None:
+        super().__init__()
+        self.convolution, self.train_ = nn.Conv1d(2, 4, 3, padding=1), train
+        self.steps = kind(4, 5, num_layers=2, batch_first=True, dropout=0.5 if train else 0)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.convolution(x).relu().transpose(1, 2)
+        if self.train_:
+            start = y.new_zeros(2, y.shape[0], 5)
+            made = torch.gru(y, start, self.steps._flat_weights, True, 2, 0.5, True, False, True)[0]
+        else:
+            made = self.steps(y)[0]
+        return self.head(made[:, -1])
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_a_recurrent_layer_is_one_layer_and_not_its_steps(kind: type[nn.RNNBase]) -> None:
+    network = trace(OfSteps(kind).eval(), (2, 40))
+    assert len(network) < 8
+    because = [node.operator.because for node in network if isinstance(node.operator, Opaque)]
+    assert len(because) == 1 and because[0].startswith("steps: ")
+
+
+def test_a_recurrent_layer_that_drops_is_refused() -> None:
+    with pytest.raises(ModelError, match="on chance"):
+        trace(OfSteps(nn.GRU, train=True).eval(), (2, 12))
