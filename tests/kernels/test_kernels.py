@@ -56,26 +56,32 @@ GROUPED = [(1, 3, 4), (1, 17, 5), (1, 1, 1), (5, 1, 1), (3, 1, 2), (2, 4, 3), (3
 """Groups, input channels and output channels of each; 17 is past the width at which ``taps`` copies windows out."""
 
 
-@settings(max_examples=100)
-@given(
-    slidings(),
-    st.sampled_from(GROUPED),
-    st.tuples(*[st.integers(0, 4)] * 4),
-    st.tuples(st.integers(1, 8), st.integers(1, 8)),
-    st.integers(1, 3),
-    st.booleans(),
-)
+@st.composite
+def convolutions(draw: st.DrawFn) -> tuple[Sliding, tuple[int, ...], tuple[int, ...]]:
+    """Windows in one to three axes, margins, and a size that they fit in; often of one tap along an axis."""
+    rank = draw(st.integers(1, 3))
+    each = st.tuples(st.sampled_from([1, 1, 2, 3, 4]), st.integers(1, 3), st.integers(1, 3))
+    kernel, stride, dilation = zip(*(draw(each) for _ in range(rank)), strict=True)
+    sliding = Sliding(kernel, stride if draw(st.booleans()) else (1,) * rank, dilation)
+    margins = draw(st.one_of(st.just((0,) * 2 * rank), st.tuples(*[st.integers(0, 4)] * 2 * rank)))
+    size = draw(st.tuples(*[st.integers(1, 8)] * rank))
+    for axis, window in enumerate(sliding.windows(margins)):
+        assume(size[axis] + window.before + window.after >= window.reach)
+    return sliding, margins, size
+
+
+@settings(max_examples=150)
+@given(convolutions(), st.sampled_from(GROUPED), st.integers(1, 3), st.booleans())
 def test_convolutions(
-    sliding: Sliding, grouped: tuple[int, int, int], margins: tuple[int, int, int, int], size: Ints, n: int, bias: bool
+    convolution: tuple[Sliding, tuple[int, ...], tuple[int, ...]], grouped: tuple[int, int, int], n: int, bias: bool
 ) -> None:
-    groups, inner, outer = grouped
-    top, left, bottom, right = margins
-    for axis, around in ((0, top + bottom), (1, left + right)):
-        assume(size[axis] + around >= (sliding.kernel[axis] - 1) * sliding.dilation[axis] + 1)
+    (sliding, margins, size), (groups, inner, outer) = convolution, grouped
+    rank = sliding.rank
     x, w = normal(0, n, *size, groups * inner), normal(1, groups * outer, inner, *sliding.kernel)
     b = normal(2, groups * outer) if bias else None
-    padded = F.pad(nchw(x), (left, right, top, bottom))
-    wanted = F.conv2d(
+    sides = [side for axis in reversed(range(rank)) for side in (margins[axis], margins[rank + axis])]
+    padded = F.pad(torch.from_numpy(x).double().movedim(-1, 1), sides)
+    wanted = getattr(F, f"conv{rank}d")(
         padded, torch.tensor(w).double(), None if b is None else torch.tensor(b).double(),
         sliding.stride, 0, sliding.dilation, groups,
     )  # fmt: skip
@@ -84,7 +90,7 @@ def test_convolutions(
     for backend in (K, NATIVE):
         for kernel in backend.kernels.convolution(sliding, groups):
             found = kernel.evaluate(backend, x, spec)
-            close(found, nhwc(wanted), 1e-4 if kernel is WINOGRAD else 1e-5)
+            close(found, wanted.movedim(1, -1).numpy(), 1e-4 if kernel is WINOGRAD else 1e-5)
     assert np.array_equal(x, before)
 
 

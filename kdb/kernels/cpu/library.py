@@ -7,20 +7,21 @@ and sums in float32.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from kdb.geometry import Size, Window
 from kdb.kernels.base import ConvolutionSpec, Sliding, Tail, Weight
 from kdb.kernels.cpu.boxed import padded
 
 FloatArray = npt.NDArray[np.float32]
 
 
-SUMMED = (2, 3)
-"""The numbers of axes in which there is a function for the sum over windows."""
+SUMMED = 2
+"""The number of axes in which its sum over windows is fast: in three, numpy's is twelve times as fast."""
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 """Torch's layouts with channels last, by a tensor's dimensions."""
 
@@ -38,7 +39,7 @@ def _laid_out(weight: torch.Tensor) -> torch.Tensor:
 
 
 def _weight(weight: FloatArray) -> torch.Tensor:
-    return _laid_out(torch.from_numpy(np.array(weight)))
+    return _laid_out(torch.from_numpy(weight))
 
 
 def _reduced(weight: FloatArray) -> torch.Tensor:
@@ -76,30 +77,65 @@ def _channels_last(y: torch.Tensor) -> FloatArray:
     return np.ascontiguousarray(y.movedim(1, -1).numpy())
 
 
+class _Windows(NamedTuple):
+    """Windows over a map of ``size``, as PyTorch takes them, with as much padding behind the map as ``before`` it."""
+
+    size: Size
+    kernel: Size
+    stride: Size
+    dilation: Size
+    before: Size
+
+    def planar(self) -> tuple[int, _Windows]:
+        """The same windows in two axes where they are such, and the number of maps that a map becomes.
+
+        A signal is one row. Of a volume, an axis along which windows have one tap, and move by one, is not theirs: the
+        first makes more maps, the second and the third are one. In two axes PyTorch is faster, and up to seven times
+        as fast at one tap, or at taps along the first axis alone.
+        """
+        along = list(zip(*self, strict=True))
+        alone = [taps == step == 1 and not around for _, taps, step, _, around in along]
+        maps = 1
+        if len(along) == 1:
+            along = [(1, 1, 1, 1, 0), *along]
+        elif len(along) == 3 and alone[0]:
+            maps, along = self.size[0], along[1:]
+        elif len(along) == 3 and alone[1] and alone[2]:
+            along = [along[0], (self.size[1] * self.size[2], 1, 1, 1, 0)]
+        return maps, _Windows(*zip(*along, strict=True))
+
+
 def convolve(x: FloatArray, spec: ConvolutionSpec, reduced: bool = False) -> FloatArray:
     """Convolution of x [n, h, w, in], with its bias: [n, h', w', out]; in bf16 where ``reduced``.
 
     Channels-last numpy arrays are torch's ``channels_last`` tensors as they lie.  Symmetric padding is left to the
     library, any other is laid around x first.
     """
-    weight, bias, sliding = spec.weight, spec.bias, spec.sliding
+    sliding = spec.sliding
     before, behind = spec.padding[: sliding.rank], spec.padding[sliding.rank :]
     if before != behind:
         x, before = padded(x, spec.padding), (0,) * sliding.rank
     # A single tap has no dilation; given one, oneDNN crashes the process on maps one cell wide at stride 2.
-    dilation = [1 if taps == 1 else gap for taps, gap in zip(sliding.kernel, sliding.dilation, strict=True)]
-    inputs = _channels_first(_own(x))
-    weights = weight.layout("torch", _weight) if not reduced else weight.layout("bf16", _reduced)
-    y = _function("conv", sliding)(
+    dilation = tuple(1 if taps == 1 else gap for taps, gap in zip(sliding.kernel, sliding.dilation, strict=True))
+    maps, windows = _Windows(x.shape[1:-1], sliding.kernel, sliding.stride, dilation, before).planar()
+    inputs = _channels_first(_own(x).reshape(len(x) * maps, *windows.size, x.shape[-1]))
+    derive = _reduced if reduced else _weight
+    weights = spec.weight.layout(
+        f"{'bf16' if reduced else 'torch'}/{len(windows.kernel)}",
+        lambda w: derive(np.array(w).reshape(*w.shape[:2], *windows.kernel)),
+    )
+    bias = None if spec.bias is None else spec.bias.layout("torch", lambda b: torch.from_numpy(np.array(b)))
+    y = getattr(torch.nn.functional, f"conv{len(windows.kernel)}d")(
         inputs.to(weights.dtype),
         weights,
-        None if bias is None else bias.layout("torch", lambda b: torch.from_numpy(np.array(b))).to(weights.dtype),
-        stride=sliding.stride,
-        padding=before,
-        dilation=dilation,
+        None if bias is None else bias.to(weights.dtype),
+        stride=windows.stride,
+        padding=windows.before,
+        dilation=windows.dilation,
         groups=spec.groups,
     )
-    return _channels_last(y.float())
+    lengths = map(Window.output_length, sliding.windows((*before, *before)), x.shape[1:-1])
+    return _channels_last(y.float()).reshape(len(x), *lengths, y.shape[1])
 
 
 def max_pool(x: FloatArray, sliding: Sliding) -> FloatArray:
@@ -109,8 +145,8 @@ def max_pool(x: FloatArray, sliding: Sliding) -> FloatArray:
 
 
 def sum_pool(x: FloatArray, sliding: Sliding) -> FloatArray:
-    """Sum over each window, without dilation, of x [n, h, w, C] -> [n, h', w', C], in two or three axes."""
-    pool = _function("avg_pool", sliding)
+    """Sum over each window, without dilation, of x [n, h, w, C] -> [n, h', w', C], in two axes."""
+    pool = torch.nn.functional.avg_pool2d
     return _channels_last(pool(_channels_first(_own(x)), sliding.kernel, sliding.stride, divisor_override=1))
 
 

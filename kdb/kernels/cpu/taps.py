@@ -99,7 +99,8 @@ def _multiply(x: FloatArray, by_tap: FloatArray, product: Product) -> FloatArray
     if inner == outer == 1:
         return x * by_tap[:, 0, 0]
     rows = x.reshape(-1, groups, inner).transpose(1, 0, 2)
-    return multiplied(rows, by_tap, product).transpose(1, 0, 2).reshape(*cells, groups * outer)
+    y = multiplied(rows, by_tap, product).transpose(1, 0, 2)
+    return np.ascontiguousarray(y).reshape(*cells, groups * outer)
 
 
 def convolve(x: FloatArray, spec: ConvolutionSpec, product: Product = np.matmul) -> FloatArray:
@@ -133,8 +134,8 @@ class Taps(CpuConvolution):
     }
 
     def applies(self, backend: CpuBackend, sliding: Sliding, groups: int) -> bool:
-        """Everywhere."""
-        return True
+        """Everywhere, but in three axes only without PyTorch's, which makes three times as many multiply-adds there."""
+        return backend.native or sliding.rank < 3
 
     def work(self, shape: ConvolutionShape, x: Size, outputs: Size) -> Work:
         """Products of the taps that meet a cell of the unpadded input; a call for each tap."""

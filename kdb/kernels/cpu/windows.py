@@ -46,7 +46,7 @@ class CpuWindows:
         return y
 
     def _sum(self, x: FloatArray, sliding: Sliding) -> FloatArray:
-        if not self._native and sliding.rank in library.SUMMED and max(sliding.dilation) == 1:
+        if not self._native and sliding.rank == library.SUMMED and max(sliding.dilation) == 1:
             return library.sum_pool(x, sliding)
         return taps.reduce_windows(np.add, x, sliding)
 
