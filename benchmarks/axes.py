@@ -10,6 +10,7 @@ import fnmatch
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -33,7 +34,7 @@ IN_PEAK = 64
 """Windows that kdb runs where its memory is measured, which does not depend on their number."""
 RIVALS = ("full", "captum", "monai")
 HEADERS = (
-    *("network", "input", "window / stride", "windows", "of these measured", "kdb s", "full inference s"),
+    *("network", "input", "window / stride", "windows", "of these measured", "trace s", "kdb s", "full inference s"),
     *("times", "from", "to", "times captum", "times MONAI", "fewer multiply-adds", "worst error"),
 )
 MEMORY_HEADERS = ("network", "planned", "kdb", "full inference", "captum", "MONAI")
@@ -41,8 +42,9 @@ DESCRIPTION = f"""\
 Whole maps with zeros for the fill, kdb and the others in turns in one process. Full inference is that of a careful
 user: batch-norms folded where PyTorch can, the fastest of several batches, all threads. captum's `Occlusion` and
 MONAI's `OcclusionSensitivity` are called as their documentation does it, with batches of that size. All three are timed
-at {SAMPLE} windows, and counted for all. Where a map takes too long, windows drawn at random stand for it. The worst
-error is that of the logits at these windows against the module in float64, over what Exact allows.
+at {SAMPLE} windows, and counted for all. Where a map takes too long, windows drawn at random stand for it. A model is
+traced once, before; what else kdb does once an image is in its time. The worst error is that of the logits at these
+windows against the module in float64, over what Exact allows.
 """
 MEMORY = """\
 Peak of the resident memory in MiB, each in a process of its own, and what the plan of the map said before.
@@ -55,6 +57,9 @@ def measured(name: str, rounds: int, threads: int) -> dict[str, Any]:
     case = Case(subject, threads)
     rivals = [rival for rival in RIVALS if rival == "full" or find_spec(rival) is not None]
     candidates: dict[str, Callable[[], object]] = {each: getattr(case, each) for each in ("kdb", *rivals)}
+    start = time.perf_counter()
+    assert case.traced, "a network"
+    traced = time.perf_counter() - start
     times = interleave(candidates, rounds=rounds, warmups=0 if subject.most else 1)
     occluder = case.kdb()
     return {
@@ -65,6 +70,7 @@ def measured(name: str, rounds: int, threads: int) -> dict[str, Any]:
         "measured": len(case.positions),
         "batch": case.batch,
         "least": subject.least,
+        "trace": traced,
         "seconds": {each: times[each].estimate.mean for each in candidates},
         "times": {each: _interval(times[each].seconds, times["kdb"].seconds) for each in rivals},
         "macs": occluder.work.naive_macs / occluder.work.executed_macs,
@@ -126,7 +132,7 @@ def _cells(row: Mapping[str, Any]) -> list[Any]:
     times, seconds = row["times"], row["seconds"]
     others = [times[each][0] if each in times else "-" for each in RIVALS[1:]]
     first = [row[key] for key in ("network", "input", "window", "windows", "measured")]
-    return [*first, seconds["kdb"], seconds["full"], *times["full"], *others, row["macs"], row["error"]]
+    return [*first, row["trace"], seconds["kdb"], seconds["full"], *times["full"], *others, row["macs"], row["error"]]
 
 
 def memory_table(rows: Sequence[Mapping[str, Any]]) -> str:
