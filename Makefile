@@ -10,7 +10,7 @@ VOLUMES = $(VENV)/volumes
 BIN = $(VENV)/bin
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-volumes test-benchmarks quick fuzz verify coverage robustness bench bench-approx bench-axes gpu-check figures index style wheel clean
+.PHONY: demo test test-volumes test-benchmarks quick fuzz verify coverage robustness bench bench-approx bench-axes bench-dense gpu-check figures index style wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -52,6 +52,9 @@ bench-approx: $(STAMP)
 
 bench-axes: $(VOLUMES)
 	$(BIN)/python -m benchmarks.axes
+
+bench-dense: $(STAMP)
+	$(BIN)/python -m benchmarks.dense
 
 # On a machine with a GPU, in whatever environment has torch for CUDA and CuPy: nothing is installed.
 gpu-check:

@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
+from operator import lt, sub
 from typing import NamedTuple
 
 import numpy as np
@@ -168,6 +169,14 @@ class Spans:
         """The spans moved by ``by`` cells."""
         return replace(self, start=self.start + by, stop=self.stop + by)
 
+    def scaled(self, by: int) -> Spans:
+        """The spans of a map each of whose cells has become ``by`` cells."""
+        return replace(self, start=self.start * by, stop=self.stop * by)
+
+    def within(self, start: int, length: int) -> Spans:
+        """What of the spans lies in ``[start, start + length)``, counted from ``start``."""
+        return replace(self, start=np.clip(self.start - start, 0, length), stop=np.clip(self.stop - start, 0, length))
+
     def cropped(self, length: int, centres: npt.NDArray[np.float64]) -> Spans:
         """The spans cropped to at most ``length`` cells around ``centres``, float64 [m], in cells.
 
@@ -248,6 +257,10 @@ class Footprint:
         """The footprint moved ``by`` so many cells along each axis."""
         return replace(self, spans=tuple(map(Spans.shifted, self.spans, by)))
 
+    def within(self, part: Part) -> Footprint:
+        """What of the footprint lies in ``part`` of the map, counted from where that begins."""
+        return replace(self, spans=tuple(map(Spans.within, self.spans, part.start, part.extent)))
+
     def union(self, *others: Footprint) -> Footprint:
         """For each position the bounding box over all footprints (equation 22 of the paper)."""
         union = self
@@ -286,10 +299,48 @@ class Footprint:
 
 
 class Part(NamedTuple):
-    """A box of ``extent`` at the same offset, ``start``, in every box of a batch."""
+    """A box of ``extent`` at the same offset, ``start``, in every box of a batch; or in a map."""
 
     start: tuple[int, ...]
     extent: Size
+
+    @classmethod
+    def whole(cls, size: Size) -> Part:
+        """All of a map of ``size``."""
+        return cls((0,) * len(size), size)
+
+    @classmethod
+    def between(cls, start: Sequence[int], stop: Sequence[int]) -> Part:
+        """From ``start`` to before ``stop``."""
+        return cls(tuple(start), tuple(after - first for first, after in zip(start, stop, strict=True)))
+
+    @property
+    def stop(self) -> tuple[int, ...]:
+        """The first cell behind it, along each axis."""
+        return tuple(start + n for start, n in zip(self.start, self.extent, strict=True))
+
+    def hull(self, other: Part) -> Part:
+        """The smallest part that has both."""
+        return Part.between(tuple(map(min, self.start, other.start)), tuple(map(max, self.stop, other.stop)))
+
+    def of(self, other: Part) -> Part:
+        """The same cells, counted from where ``other`` begins."""
+        return Part(tuple(map(sub, self.start, other.start)), self.extent)
+
+    def read_in(self, windows: Sequence[Window]) -> Part:
+        """The cells that ``windows``, one an axis, read for these outputs; it may extend into the padding."""
+        start = tuple(first * window.stride - window.before for first, window in zip(self.start, windows, strict=True))
+        extent = tuple((n - 1) * window.stride + window.reach for n, window in zip(self.extent, windows, strict=True))
+        return Part(start, extent)
+
+    def inside(self, size: Size) -> Part | None:
+        """What of it lies in a map of ``size``; None if nothing does."""
+        start, stop = tuple(max(first, 0) for first in self.start), tuple(map(min, self.stop, size))
+        return Part.between(start, stop) if all(map(lt, start, stop)) else None
+
+    def margins(self, inner: Part) -> Margins:
+        """Cells around ``inner``, up to the sides of this part."""
+        return *map(sub, inner.start, self.start), *map(sub, self.stop, inner.stop)
 
     @property
     def slices(self) -> tuple[slice, ...]:

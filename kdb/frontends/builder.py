@@ -155,9 +155,16 @@ class Builder:
         return replace(value.vector(self.emit(Flatten(), value.name)), channels=channels, dims=tuple(dims))
 
     def finish(self, value: Traced | str) -> None:
-        """Make ``value`` the output, with the map [n, 1, 1, K]; raises ModelError if it is not logits [N, K]."""
+        """Make ``value`` the output: [n, 1, 1, K] of logits [N, K], or the map of a dense output [N, K, H, W].
+
+        Raises ModelError if it is neither.
+        """
         if isinstance(value, Traced):
             try:
+                if len(value.dims) == len(value.usual) and any(value.dims[2:]):
+                    name = self.usual(value).name
+                    self._layers.sort(key=lambda layer: layer[0] == name)
+                    return
                 if len(value.dims) != 2:
                     value = value.viewed([2, int(np.prod([a.length for d in value.dims for a in d])) // 2])
                 name = self.aligned(self.flattened(value, 1)).name

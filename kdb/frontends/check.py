@@ -49,14 +49,30 @@ def along_batch(numbers: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
 
 
 def logits_of(module: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """The module's output for ``images`` [N, C, H, W]; raises ModelError if the module fails or that is not [N, K]."""
+    """The module's output for ``images`` [N, C, H, W]: logits [N, K], or maps of them [N, K, H', W'].
+
+    Raises ModelError if the module fails or gives anything else.
+    """
     out = _run(module, images)
+    wanted = "the model must return logits [N, K], or maps of them with as many axes as its input"
     if not isinstance(out, torch.Tensor):
-        what = f"it returns {type(out).__name__}, so wrap it in a module whose forward returns the logits alone"
-        raise ModelError(f"the model must return logits [N, K]; {what}")
-    if out.ndim < 2 or not out.numel() or out.shape[0] != images.shape[0] or out[0].numel() != out.shape[1]:
-        raise ModelError(f"the model must return logits [N, K]; it returns {list(out.shape)} for N = {len(images)}")
+        several = isinstance(out, dict | tuple | list)
+        how = "name the one that is meant, as in output = 'out'" if several else "wrap it in a module that does"
+        raise ModelError(f"{wanted}; {outputs(out)}: {how}")
+    vectors = out.ndim >= 2 and out.numel() and out[0].numel() == out.shape[1]
+    maps = out.ndim == images.ndim and out.numel()
+    if not (vectors or maps) or out.shape[0] != images.shape[0]:
+        raise ModelError(f"{wanted}; it returns {list(out.shape)} for N = {len(images)}")
     return out
+
+
+def outputs(given: Any) -> str:
+    """In words, what a module returns that is no tensor, and which of several the option ``output`` can pick."""
+    if isinstance(given, dict):
+        return f"it returns a dict with {printable(', '.join(map(repr, given)))}"
+    if isinstance(given, tuple | list):
+        return f"it returns {len(given)} outputs, counted from 0"
+    return f"it returns {type(given).__name__}"
 
 
 def check_independence(module: torch.nn.Module, images: torch.Tensor, logits: torch.Tensor) -> None:

@@ -56,7 +56,9 @@ class Comparison:
         Logits that are not finite cannot be compared, and are in no map either.
         """
         output = network.output.name
-        return bool(self._logits.isfinite().all()) and self._are_others(self._maps(network, {output})[output])
+        return bool(self._logits.isfinite().all()) and self._are_others(
+            self._maps(network, {output})[output].movedim(-1, 1)
+        )
 
     def culprit(self, network: Network, values: Mapping[str, Any]) -> str | None:
         """The first node of the exported graph whose value is not that of the layers that it was translated into.
@@ -161,8 +163,8 @@ class _Run(torch.fx.Interpreter):
         return logits
 
     def made_of_result(self) -> torch.Tensor:
-        """What the network makes of the value of the node that computes the logits: [N, 1, 1, K]."""
-        return torch.from_numpy(self._computed(self._network.output.name, self._result))
+        """What the network makes of the value of the node that computes the logits: [N, K, 1, 1], or maps."""
+        return torch.from_numpy(self._computed(self._network.output.name, self._result)).movedim(-1, 1)
 
     def run_node(self, node: torch.fx.Node) -> Any:
         """The node's value."""

@@ -146,12 +146,16 @@ def _decompositions() -> Any:
     """PyTorch's core decompositions, without those that lose what kdb has an operator for.
 
     Decomposed, dense layers on permuted maps become products of many matrices, some activations choices between two
-    branches, and recurrent layers some nodes a step.
+    branches, interpolation a gather of cells, and recurrent layers some nodes a step.
     """
     table: Any = default_decompositions()
     aten = torch.ops.aten
     for whole in (aten.linear, aten.celu, aten.softplus, aten.mish, aten._prelu_kernel):
         table.pop(whole.default)
+    for moved in (aten.pixel_shuffle.default, aten.upsample_linear1d.default):
+        table.pop(moved)
+    for interpolated in (aten.upsample_linear1d, aten.upsample_trilinear3d):
+        table.pop(interpolated.vec)
     for recurrent in _RECURRENT:
         table.pop(recurrent.input)
     return table

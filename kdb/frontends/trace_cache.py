@@ -29,7 +29,7 @@ from kdb.version import __version__
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 """Version of the file format and of the export; raise it when either changes."""
 
 

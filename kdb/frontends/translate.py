@@ -94,8 +94,10 @@ class _Translation:
         if result in self.opaque:
             tail, inputs = make_tail(self.opaque, self.values)
             shape = next(call.shape for call in self.graph.calls if call.name == result) or ()
-            vector = self.builder.shape("image").vector._replace(channels=math.prod(shape[1:]))
-            logits = Opaque(self.opaque[result], vector, tail)
+            made = self.builder.shape("image").vector._replace(channels=math.prod(shape[1:]))
+            if len(shape) == 2 + len(made.size):
+                made = Shape(shape[1], tuple(shape[2:]))
+            logits = Opaque(self.opaque[result], made, tail)
             self.builder.layer = ""
             self.builder.finish(self.builder.emit(logits, *inputs))
         elif isinstance(self.values[result], Traced):

@@ -296,6 +296,15 @@ class Windows(Protocol):
     def resample(self, x: Array, matrices: Sequence[Weight]) -> Array:
         """The product with a matrix [length', length] along each axis, for each channel."""
 
+    def resample_delta(self, delta: Delta, boxes: Boxes, matrices: Sequence[Weight]) -> Array:
+        """The same of a delta, over ``boxes`` of the output."""
+
+    def weighted(self, x: Array, weights: Weight) -> Array:
+        """The sum over each map [n, H, W, C] of x times ``weights`` [H, W, C] or [H, W, 1]: [n, 1, 1, C]."""
+
+    def weighted_delta(self, delta: Delta, weights: Weight) -> Array:
+        """The same of a delta, which lies inside the map."""
+
 
 class Maps(Protocol):
     """Whole maps cell by cell: pointwise functions, sums and products, selections."""
@@ -320,6 +329,9 @@ class Maps(Protocol):
 
     def pad(self, x: Array, margins: Margins, value: float) -> Array:
         """``value`` around x [n, h, w, C]; a negative margin crops."""
+
+    def interleave(self, x: Array, factors: Size) -> Array:
+        """Each cell as ``factors`` cells: x [n, h, w, f C], f their product, as [n, f' h, f'' w, C]."""
 
     def take_channels(self, x: Array, order: Sequence[int]) -> Array:
         """``x[..., order]``, copied."""

@@ -156,6 +156,54 @@ class At(Node):
 Region: TypeAlias = Box | Mask | At
 
 
+# ---- the region of a dense output that is scored
+
+
+@dataclass(frozen=True, slots=True)
+class OverPredicted(Node):
+    """Where the class wins on the unmodified image; each class has a region of its own."""
+
+    def __str__(self) -> str:
+        return "OVER PREDICTED"
+
+
+@dataclass(frozen=True, slots=True)
+class OverAll(Node):
+    """The whole output."""
+
+    def __str__(self) -> str:
+        return "OVER ALL"
+
+
+@dataclass(frozen=True, slots=True)
+class OverBox(Node):
+    """``OVER box(start.., extent..)``, in cells of the output."""
+
+    start: tuple[int, ...]
+    extent: tuple[int, ...]
+
+    @property
+    def numbers(self) -> str:
+        """As they are written."""
+        return f"box({_listed(self.start + self.extent)})"
+
+    def __str__(self) -> str:
+        return f"OVER {self.numbers}"
+
+
+@dataclass(frozen=True, slots=True)
+class OverMask(Node):
+    """``OVER mask($m)``, a bool array of the output's size."""
+
+    parameter: Parameter
+
+    def __str__(self) -> str:
+        return f"OVER mask({self.parameter})"
+
+
+Over: TypeAlias = OverPredicted | OverAll | OverBox | OverMask
+
+
 # ---- which classes
 
 

@@ -219,6 +219,9 @@ class _Build(Transformer[Token, list[tuple[int, syntax.Statement]]]):
             raise _Refusal(message, meta.start_pos, ["box(y, x, height, width)"])
         return syntax.Box(numbers[:axes], numbers[axes:])
 
+    def over_box(self, box: syntax.Box) -> syntax.OverBox:
+        return syntax.OverBox(box.start, box.extent)
+
     def named_fill(self, kind: Token) -> syntax.Fill:
         return syntax.Fill(kind.lower())
 
@@ -332,6 +335,9 @@ class _Build(Transformer[Token, list[tuple[int, syntax.Statement]]]):
     mask = syntax.Mask
     at = syntax.At
     predicted = syntax.Predicted
+    over_predicted = syntax.OverPredicted
+    over_all = syntax.OverAll
+    over_mask = syntax.OverMask
     class_of = syntax.ClassOf
     top_classes = syntax.TopClasses
     all_classes = syntax.AllClasses

@@ -29,6 +29,11 @@ from kdb.language.nodes import (
     Name,
     Node,
     Options,
+    Over,
+    OverAll,
+    OverBox,
+    OverMask,
+    OverPredicted,
     Parameter,
     Patch,
     Predicted,
@@ -74,6 +79,11 @@ __all__ = [
     "Node",
     "Occlude",
     "Options",
+    "Over",
+    "OverAll",
+    "OverBox",
+    "OverMask",
+    "OverPredicted",
     "Parameter",
     "Patch",
     "Predicted",
@@ -111,6 +121,7 @@ class Occlude(Node):
     stride: tuple[int, ...] | None = None
     classes: ClassSpec = _PREDICTED
     score: str = "probability"
+    over: Over | None = None
     region: Region | None = None
     exact: bool = False
     approximate: Approximate | None = None
@@ -130,6 +141,8 @@ class Occlude(Node):
             clauses.append((self.classes, f"FOR {self.classes}"))
         if self.score != "probability":
             clauses.append((None, f"SCORE {self.score}"))
+        if self.over is not None:
+            clauses.append((self.over, str(self.over)))
         if self.exact:
             clauses.append((None, "EXACT"))
         for node in (self.region, self.approximate, self.threshold, self.drill_down):

@@ -24,6 +24,7 @@ from kdb.frontends.trace_cache import trace
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models import zoo
+from kdb.models.dense import Head, HeadReference
 from kdb.models.identity import Parts, joined, labels_digest, unexplained
 from kdb.models.model import Model
 from kdb.models.reference import ModuleReference
@@ -52,11 +53,28 @@ class TracedModel:
     identity: str
     parts: Parts
     shortened: bool = False
+    head: Head | None = None
+    """Of a dense output, the region that is scored; without one the network gives what the module gives."""
 
     @property
-    def reference(self) -> ModuleReference:
+    def reference(self) -> ModuleReference | HeadReference:
         """The module itself, which gives what the network should give."""
-        return ModuleReference(self.model.module, self.shortened, self.model.shared)
+        model = ModuleReference(self.model.module, self.shortened, self.model.shared)
+        return model if self.head is None else HeadReference(model, self.head)
+
+    @property
+    def dense(self) -> bool:
+        """Whether the network gives maps, whose scores are those of a region."""
+        return self.network.output.shape.cells > 1
+
+    @property
+    def of_scores(self) -> str:
+        """The activation that makes probabilities of what the network gives: none where a head has done so."""
+        return self.activation if self.head is None else "none"
+
+    def scored(self, head: Head) -> TracedModel:
+        """The same with a ``head`` behind the network."""
+        return replace(self, network=head.behind(self.network), head=head)
 
 
 @dataclass(frozen=True)

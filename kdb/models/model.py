@@ -36,8 +36,10 @@ class Model:
     softmax, or sigmoid if K is 1.  ``weights_note`` is the origin of the weights ('IMAGENET1K_V1', 'random',
     'registered', ...).  ``recipe`` identifies the code that built the module, with versions and options, so that its
     trace can be cached; it is None for modules of the user.  ``layout`` is that of the module's own input, one of
-    ``LAYOUTS``.  ``remark`` is appended to the error if the module cannot be traced.  ``facts`` say in words whose each
-    part of the preprocessing is, and ``notes`` what is assumed of it: every heat map has these.
+    ``LAYOUTS``.  ``output`` is the key of the output that is meant, where the module gives a dict, a tuple or a list;
+    ``background`` the class of a dense output that is nobody's object, by index or label.  ``remark`` is appended to
+    the error if the module cannot be traced.  ``facts`` say in words whose each part of the preprocessing is, and
+    ``notes`` what is assumed of it: every heat map has these.
 
     ``shared`` says whether code outside kdb may hold the module, and change it between two queries; whoever built the
     module and never hands it out sets it to False.  ``trace`` belongs to the catalog.
@@ -53,6 +55,8 @@ class Model:
         weights_note: str = "registered",
         recipe: str | None = None,
         layout: object = None,
+        output: str | int | None = None,
+        background: str | int | None = None,
     ) -> None:
         self.name = name
         self.preprocessing = preprocessing
@@ -68,6 +72,7 @@ class Model:
         self._held: nn.Module | weakref.ref[nn.Module] = module
         self.layout = _layout(layout, preprocessing.rank)
         """Of the module's own input."""
+        self.output, self.background = output, background
         self._fingerprint: str | None = None
         self._digest: tuple[str, str] | None = None
 
@@ -79,7 +84,7 @@ class Model:
         """The module, adapted to [N, C, *size]; raises ModelError if it was let go and does not exist any more."""
         from kdb.models.layout import adapted
 
-        return adapted(self._bare, self.layout)
+        return adapted(self._bare, self.layout, self.output)
 
     @property
     def _bare(self) -> nn.Module:
@@ -94,8 +99,18 @@ class Model:
 
     def with_preprocessing(self, preprocessing: Preprocessing) -> Model:
         """A model of the same module, labels and activation with another preprocessing."""
-        note, recipe, layout = self.weights_note, self.recipe, self.layout
-        other = Model(self.name, self._bare, preprocessing, self.labels, self.activation, note, recipe, layout)
+        other = Model(
+            self.name,
+            self._bare,
+            preprocessing,
+            self.labels,
+            self.activation,
+            self.weights_note,
+            self.recipe,
+            self.layout,
+            self.output,
+            self.background,
+        )
         other.remark, other.shared, other.facts, other.notes = self.remark, self.shared, self.facts, self.notes
         return other
 

@@ -47,7 +47,10 @@ _PREPROCESSING_KEYWORDS = (
     "window",
     "orientation",
 )
-MODEL_KEYWORDS = ("input", "input_size", *_PREPROCESSING_KEYWORDS, "layout", "activation", "labels")
+MODEL_KEYWORDS = (
+    *("input", "input_size", *_PREPROCESSING_KEYWORDS),
+    *("layout", "output", "activation", "labels", "background"),
+)
 _REACH_SECONDS = 10.0
 
 
@@ -107,7 +110,7 @@ def recipe_of(name: str, options: Mapping[str, object]) -> str | None:
 
 
 def make_model(name: str, module: object, /, **keywords: object) -> Model:
-    """A model of any ``nn.Module`` that maps [N, C, *size] to logits [N, K], of one to three axes.
+    """A model of any ``nn.Module`` that maps [N, C, *size] to logits [N, K] or [N, K, *size'], of one to three axes.
 
     Keywords: ``input`` (alias ``input_size``; one number is for all axes), ``mean``, ``std``, ``resize`` ('bilinear',
     'stretch' or 'crop'), or ``transforms`` for all of these: those of torchvision's weights, or a Compose; by default
@@ -116,7 +119,9 @@ def make_model(name: str, module: object, /, **keywords: object) -> Model:
     'NHWC' or 'NTCHW'), ``channels`` ('RGB' or 'BGR'), ``n_channels`` (default that of the module's first convolution,
     of two axes up to 4), ``axes`` (a letter for each; by default as many as that convolution has), ``window`` and
     ``orientation`` as of :class:`~kdb.images.preprocessing.Preprocessing`, ``activation`` ('softmax', 'sigmoid' or
-    'none'), ``labels`` (a sequence, a dict of indices, or a file with one per line or JSON of either).
+    'none'), ``labels`` (a sequence, a dict of indices, or a file with one per line or JSON of either), ``output`` (of a
+    dict, tuple or list of outputs the one that is meant), ``background`` (of a dense output, the class that PREDICTED
+    and TOP leave out).
 
     The model's ``facts`` say whose each part of the preprocessing is, its ``notes`` what is assumed.
 
@@ -141,9 +146,21 @@ def make_model(name: str, module: object, /, **keywords: object) -> Model:
         None if labels is None else _labels(labels),
         None if activation is None else choice("activation", activation, ACTIVATIONS),
         layout=keywords.get("layout"),
+        output=_key("output", keywords.get("output")),
+        background=_key("background", keywords.get("background")),
     )
     model.facts, model.notes = described.facts, described.notes
     return model
+
+
+def _key(what: str, value: object) -> str | int | None:
+    """An option that is a text or a whole number; raises BindError for another."""
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise BindError(f"{what} is a text or a whole number, not {value!r}") from None
 
 
 def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import ClassVar, NamedTuple
 
-from kdb.geometry import Boxes, Footprint, Size
+from kdb.geometry import Boxes, Footprint, Part, Size
 from kdb.kernels.base import Array, Backend, Delta, Epilogue, Parameters
 from kdb.kernels.kernel import DELTA, FULL, Kernel
 from kdb.kernels.work import ELEMENT, Work
@@ -132,6 +132,20 @@ class Operator:
         """
         changed = [footprint for footprint in inputs if footprint is not None]
         return changed[0].union(*changed[1:]) if changed else None
+
+    def requires(self, part: Part, shapes: Sequence[Shape], shape: Shape) -> tuple[Part, ...] | None:
+        """The parts of the inputs that this part of the output reads; None if it can only be computed as a whole.
+
+        The inverse of :meth:`project`.  This default holds for operators that keep locations.
+        """
+        return (part,) * len(shapes)
+
+    def cropped(self, part: Part, given: Sequence[Part], shapes: Sequence[Shape]) -> Operator:
+        """The operator that gives this part of its output alone, of the ``given`` parts of its inputs.
+
+        These are what it :meth:`requires`; ``shapes`` are those of the whole inputs.
+        """
+        return self
 
     def enclosed(self, inputs: Sequence[Footprint | None]) -> Footprint | None:
         """Where the output reads ``inputs``' footprints alone, so that one value there gives one value here.

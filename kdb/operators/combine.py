@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from kdb.geometry import Boxes, Footprint, Size
+from kdb.geometry import Boxes, Footprint, Part, Size
 from kdb.kernels.base import Array, Backend, Parameters
 from kdb.kernels.kernel import Kernel
 from kdb.kernels.work import ELEMENT, Work
@@ -138,6 +138,17 @@ class Expand(Operator):
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
         """The whole map, unless only channels are repeated."""
         return inputs[0] if shapes[0].size == shape.size else whole_map(inputs, shape)
+
+    def requires(self, part: Part, shapes: Sequence[Shape], shape: Shape) -> tuple[Part, ...] | None:
+        """The part, but of an axis that is repeated the one cell that there is."""
+        repeated = [own < wanted for own, wanted in zip(shapes[0].size, shape.size, strict=True)]
+        start = (0 if all_ else first for all_, first in zip(repeated, part.start, strict=True))
+        extent = (1 if all_ else n for all_, n in zip(repeated, part.extent, strict=True))
+        return (Part(tuple(start), tuple(extent)),)
+
+    def cropped(self, part: Part, given: Sequence[Part], shapes: Sequence[Shape]) -> Operator:
+        """Up to the part's size."""
+        return Expand(Shape(self.shape.channels, part.extent))
 
     def evaluate(
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from kdb.geometry import Boxes, Footprint, Margins, Size, Window, spelled
+from kdb.geometry import Boxes, Footprint, Margins, Part, Size, Window, spelled
 from kdb.kernels.base import NO_MARGINS, Array, Backend, ConvolutionSpec, Parameters, Sliding
 from kdb.kernels.kernel import ConvolutionKernel, ConvolutionShape, Kernel
 from kdb.kernels.work import Work
@@ -68,6 +68,15 @@ class Convolution(Operator):
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
         """Every output whose window reads a change."""
         return None if inputs[0] is None else inputs[0].behind(self._windows, shape.size)
+
+    def requires(self, part: Part, shapes: Sequence[Shape], shape: Shape) -> tuple[Part, ...] | None:
+        """What the windows read."""
+        read = part.read_in(self._windows).inside(shapes[0].size)
+        return None if read is None else (read,)
+
+    def cropped(self, part: Part, given: Sequence[Part], shapes: Sequence[Shape]) -> Operator:
+        """With as much padding as the part's windows read."""
+        return replace(self, padding=part.read_in(self._windows).margins(given[0]))
 
     def enclosed(self, inputs: Sequence[Footprint | None]) -> Footprint | None:
         """Every output whose window lies in the input's footprint."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from kdb.geometry import Boxes, Footprint, Size
+from kdb.geometry import Boxes, Footprint, Part, Size
 from kdb.kernels.base import ROUNDED, Array, Backend, Epilogue, Instruction, Parameters, Program
 from kdb.kernels.kernel import DenseKernel, Kernel
 from kdb.kernels.work import ELEMENT, Work
@@ -163,6 +163,10 @@ class Flatten(Operator):
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
         """The one cell."""
         return whole_map(inputs, shape)
+
+    def requires(self, part: Part, shapes: Sequence[Shape], shape: Shape) -> tuple[Part, ...] | None:
+        """The whole map."""
+        return None
 
     def evaluate(
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
 from typing import ClassVar
 
 import numpy as np
 
-from kdb.geometry import Boxes, Footprint, Margins, Size
+from kdb.geometry import Boxes, Footprint, Margins, Part, Size
 from kdb.kernels.base import Array, Backend, Delta, Parameters, Sliding, Weight
 from kdb.kernels.kernel import FULL, Kernel
 from kdb.kernels.work import ELEMENT, Work
@@ -48,6 +48,18 @@ class _Pool(Operator):
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
         """Every output whose window reads a change."""
         return None if inputs[0] is None else inputs[0].behind(self.sliding.windows(self.padding), shape.size)
+
+    def requires(self, part: Part, shapes: Sequence[Shape], shape: Shape) -> tuple[Part, ...] | None:
+        """What the windows read."""
+        read = part.read_in(self.sliding.windows(self.padding)).inside(shapes[0].size)
+        return None if read is None else (read,)
+
+    def cropped(self, part: Part, given: Sequence[Part], shapes: Sequence[Shape]) -> Operator:
+        """With as much padding as the part's windows read; the last may hang over it, as those of the whole map do."""
+        windows, rank = self.sliding.windows(self.padding), len(self.kernel)
+        around = part.read_in(windows).margins(given[0])
+        behind = map(min, around[rank:], (max(window.after, 0) for window in windows))
+        return replace(self, padding=(*around[:rank], *behind), size=part.extent)
 
     def enclosed(self, inputs: Sequence[Footprint | None]) -> Footprint | None:
         """Every output whose window lies in the input's footprint."""
@@ -169,6 +181,10 @@ class GlobalMean(Operator):
         """The one cell there is."""
         return whole_map(inputs, shape)
 
+    def requires(self, part: Part, shapes: Sequence[Shape], shape: Shape) -> tuple[Part, ...] | None:
+        """The whole map."""
+        return None
+
     def evaluate(
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
@@ -207,6 +223,10 @@ class AdaptiveAveragePool(Operator):
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
         """The whole output, if anything changes."""
         return whole_map(inputs, shape)
+
+    def requires(self, part: Part, shapes: Sequence[Shape], shape: Shape) -> tuple[Part, ...] | None:
+        """The whole map."""
+        return None
 
     def evaluate(
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
@@ -253,6 +273,18 @@ class Pad(Operator):
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
         """The input's boxes, shifted by the margins."""
         return None if inputs[0] is None else inputs[0].shifted(self._before)
+
+    def requires(self, part: Part, shapes: Sequence[Shape], shape: Shape) -> tuple[Part, ...] | None:
+        """What of it is no margin."""
+        read = self._read(part).inside(shapes[0].size)
+        return None if read is None else (read,)
+
+    def cropped(self, part: Part, given: Sequence[Part], shapes: Sequence[Shape]) -> Operator:
+        """With the margins that the part has."""
+        return replace(self, padding=self._read(part).margins(given[0]))
+
+    def _read(self, part: Part) -> Part:
+        return part.of(Part(self._before, part.extent))
 
     def evaluate(
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool

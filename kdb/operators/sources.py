@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from kdb.geometry import Footprint, Size
+from kdb.geometry import Footprint, Part, Size
 from kdb.kernels.base import Array, Backend, Parameters, Tail
 from kdb.kernels.kernel import Kernel
 from kdb.kernels.work import ELEMENT, Work
@@ -30,6 +30,10 @@ class Source(Operator):
         """The image's."""
         return self.shape
 
+    def requires(self, part: Part, shapes: Sequence[Shape], shape: Shape) -> tuple[Part, ...] | None:
+        """Given as a whole."""
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Constant(Operator):
@@ -50,6 +54,10 @@ class Constant(Operator):
 
     def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
         """No footprint: it never changes."""
+        return None
+
+    def requires(self, part: Part, shapes: Sequence[Shape], shape: Shape) -> tuple[Part, ...] | None:
+        """Given as a whole."""
         return None
 
     def evaluate(
@@ -89,6 +97,10 @@ class Opaque(Operator):
         """The whole output, if anything changes."""
         return whole_map(inputs, shape)
 
+    def requires(self, part: Part, shapes: Sequence[Shape], shape: Shape) -> tuple[Part, ...] | None:
+        """The whole map."""
+        return None
+
     def kernels(self, k: Backend) -> tuple[Kernel, ...]:
         """No delta rule: full evaluation only."""
         return ()
@@ -108,8 +120,8 @@ class Opaque(Operator):
         raise NotImplementedError("an opaque layer has no delta rule")
 
     def macs(self, shapes: Sequence[Shape], shape: Shape, cells: int) -> int:
-        """Those of the framework: the logits are one cell."""
-        return self.multiply_adds * cells
+        """Those of the framework, of all cells."""
+        return self.multiply_adds * cells // shape.cells
 
     def delta_work(
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size

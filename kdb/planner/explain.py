@@ -11,8 +11,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from kdb.geometry import Size
+from kdb.operators.indexing import Crop
 from kdb.operators.network import Network
+from kdb.operators.regions import RegionMean
 from kdb.operators.sources import Opaque
 from kdb.planner.cost import CostProfile
 from kdb.planner.memory import Memory, memory
@@ -38,7 +42,7 @@ class RuleLine:
 class LayerLine:
     """One layer: its stage, the kernel that computes it, the mean box of its map that is computed, and the cost.
 
-    With an ``interior`` only a ring of the box is computed.
+    With an ``interior`` only a ring of the box is computed.  The ``map`` is what is read of the layer's ``whole``.
     """
 
     name: str
@@ -50,6 +54,7 @@ class LayerLine:
     interior: bool
     box: Size
     map: Size
+    whole: Size
     channels: int
     naive_macs: int
     planned_macs: int
@@ -83,8 +88,9 @@ class Explanation:
     both are empty otherwise.  ``frozen`` counts the gates that keep their values on the unmodified image.  From the
     layer ``cut`` on, layers are evaluated in full, and ``because`` says why; both are None if no layer is.  ``outside``
     describes the layers that kdb has no operator for.  ``check`` says how the map is compared with the model itself;
-    positions at which the inputs of the ``watched`` layers nearly cancel are evaluated in full.  ``notes`` say what was
-    assumed, or taken otherwise than written.
+    positions at which the inputs of the ``watched`` layers nearly cancel are evaluated in full.  ``region`` is the part
+    of a dense output that is scored, in words, and empty for others; ``unreached`` counts the positions that do not
+    reach it.  ``notes`` say what was assumed, or taken otherwise than written.
     """
 
     query: str
@@ -114,6 +120,8 @@ class Explanation:
     outside: tuple[str, ...]
     check: str
     watched: tuple[str, ...]
+    region: str
+    unreached: int
     notes: tuple[str, ...]
     rules: tuple[RuleLine, ...]
     stages: tuple[StageLine, ...]
@@ -132,8 +140,11 @@ def explain(
     wall: float | None = None,
     taken: Memory | None = None,
     notes: tuple[str, ...] = (),
+    network: Network | None = None,
 ) -> Explanation:
     """The explanation of ``plan``, which was made in ``context`` for the query ``text``.
+
+    ``network`` is the one that was planned for, before any rule; None for the plan's own.
 
     ``note`` describes the strategy of a sampled map, whose first round ``plan`` is; ``tuned`` says where a tuned
     threshold comes from, ``check`` how the map is checked.  ``measured`` are thread-seconds by layer, over all rounds,
@@ -141,14 +152,17 @@ def explain(
     the query's.
     """
     logical = plan.logical
+    before = logical.network if network is None else network
     n = len(logical.positions)
     queried = n if logical.duplicates is None else len(logical.duplicates)
     macs = plan.macs_by_layer
     lines = []
     for stage in plan.stages:
         for step in stage.steps:
-            node, shapes = step.node, logical.network.input_shapes(step.node)
-            naive = node.operator.macs(shapes, node.shape, node.shape.cells) * n
+            node = step.node
+            whole = before[node.name] if node.name in before.graph else node
+            shapes = (before if node.name in before.graph else logical.network).input_shapes(whole)
+            naive = whole.operator.macs(shapes, whole.shape, whole.shape.cells) * n
             lines.append(
                 LayerLine(
                     name=node.name,
@@ -160,6 +174,7 @@ def explain(
                     interior=step.interior,
                     box=step.extent,
                     map=node.shape.size,
+                    whole=whole.shape.size,
                     channels=node.shape.channels,
                     naive_macs=naive,
                     planned_macs=macs.get(node.name, 0),
@@ -184,7 +199,7 @@ def explain(
         naive_macs=plan.naive_macs,
         planned_macs=plan.planned_macs,
         memory=memory(plan) if taken is None else taken,
-        naive_seconds=_naive_seconds(logical.network, context, queried),
+        naive_seconds=_naive_seconds(before if _region(before) else logical.network, context, queried),
         estimated_seconds=plan.seconds,
         measured_seconds=wall,
         cut=logical.network.nodes[logical.cut].name if logical.cut < len(logical.network) else None,
@@ -196,6 +211,8 @@ def explain(
         outside=tuple(node.operator.because for node in logical.network if isinstance(node.operator, Opaque)),
         check=check,
         watched=tuple(step.node.name for stage in plan.stages for step in stage.steps if step.watched),
+        region=_region(before),
+        unreached=_unreached(logical),
         notes=notes,
         rules=tuple(
             RuleLine(a.rule.name, a.fired, a.reason, round(a.seconds * 1e3, 3), not a.rule.exact) for a in history
@@ -203,6 +220,24 @@ def explain(
         stages=tuple(_totals(stage, [line for line in lines if line.stage == stage.name], n) for stage in plan.stages),
         layers=tuple(lines),
     )
+
+
+def _region(network: Network) -> str:
+    """What of a dense output is scored, in words; empty for a network that gives vectors."""
+    score = next((node for node in network if isinstance(node.operator, RegionMean)), None)
+    if score is None:
+        return ""
+    crop = next((node for node in network if isinstance(node.operator, Crop)), None)
+    (read,) = network.input_shapes(score)
+    whole = read if crop is None else network.input_shapes(crop)[0]
+    return f"means over {_by(read.size)} of {_by(whole.size)} cells of the output"
+
+
+def _unreached(plan: LogicalPlan) -> int:
+    """How many of the positions asked for do not reach the output."""
+    footprint = plan.geometry.footprints[plan.network.output.name]
+    asked = np.arange(len(plan.positions)) if plan.duplicates is None else plan.duplicates
+    return 0 if footprint is None else int((footprint.areas == 0)[asked].sum())
 
 
 def _rates(profile: CostProfile) -> str:

@@ -44,6 +44,8 @@ class LogicalPlan:
     interior: frozenset[str] = frozenset()
     threshold: float = 1.0
     frozen: frozenset[str] = frozenset()
+    full_macs: int = 0
+    """Multiply-adds of one full inference, before any rule."""
     _geometries: list[Geometry] = field(default_factory=list, repr=False)
     """The last geometry computed, handed on from plan to plan: most rules leave it as it is."""
 
@@ -55,7 +57,8 @@ class LogicalPlan:
         n = len(positions)
         batches = tuple(np.arange(n)[:, None])
         groups = tuple((i,) for i in range(n))
-        return cls(network, positions, patch, 1, batches, groups, bounded=bounded, uniform=uniform)
+        macs = network.macs
+        return cls(network, positions, patch, 1, batches, groups, bounded=bounded, uniform=uniform, full_macs=macs)
 
     @property
     def geometry(self) -> Geometry:
@@ -186,7 +189,7 @@ class PhysicalPlan:
     def naive_macs(self) -> int:
         """Multiply-adds of full inference at every position asked for."""
         asked = self.logical.positions if self.logical.duplicates is None else self.logical.duplicates
-        return self.logical.network.macs * len(asked)
+        return self.logical.full_macs * len(asked)
 
     @cached_property
     def planned_macs(self) -> int:

@@ -62,11 +62,16 @@ def _summary(e: Explanation) -> list[str]:
         f", {_number(e.groups, 'group')}",
         f"time        {time}",
         f"arithmetic  {arithmetic}",
+        *([f"scored      {e.region}{_unreached(e)}"] if e.region else []),
         f"memory      {_memory(e.memory)}",
         f"device      {e.backend}, {_number(e.threads, 'thread')}",
         f"rates       {e.rates}",
         *([f"check       {e.check}"] if e.check else []),
     ]
+
+
+def _unreached(e: Explanation) -> str:
+    return f"; {_number(e.unreached, 'position does', 'positions do')} not reach it" if e.unreached else ""
 
 
 def _memory(m: Memory) -> str:
@@ -142,7 +147,8 @@ def _layers(e: Explanation) -> str:
         numbers = [line.planned_macs / 1e6, line.estimated_seconds * 1e3]
         numbers += [(line.measured_seconds or 0.0) * 1e3] if timed else []
         operator = _shortened(line.operator, OPERATOR_WIDTH)
-        rows.append((line.stage, line.name, operator, kernel, box, f"{whole}x{line.channels}", *map(_rounded, numbers)))
+        read = f"{whole}x{line.channels}" if line.map == line.whole else f"{whole} of {'x'.join(map(str, line.whole))}"
+        rows.append((line.stage, line.name, operator, kernel, box, read, *map(_rounded, numbers)))
     columns: tuple[str, ...] = ("stage", "layer", "operator", "kernel", "box", "of map", "Mmac", "est ms")
     columns += ("real ms",) if timed else ()
     text = str(Table(columns, tuple(rows)))

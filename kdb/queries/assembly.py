@@ -48,13 +48,14 @@ def heat_map(
     query, model, selection = bound.query, bound.traced.model, bound.selection
     several = scorer.has_axis
     labels = tuple(model.label_of(index) for index in scorer.classes)
-    baseline = tuple(float(value) for value in scorer.baseline)
+    baseline = tuple(float(value) for value in np.where(scorer.without, np.nan, scorer.baseline))
     kind: Any = scorer.kind
     score: Score = kind
 
     def on_grid(values: NDArray[np.floating]) -> NDArray[np.float32]:
         """[classes, n] of the selected positions -> [classes, *grid], without the first axis for one class."""
         laid = _on_grid(values, selection)
+        laid[scorer.without] = np.nan
         return laid if several else laid[0]
 
     evaluated = np.zeros(math.prod(selection.grid.shape[:-1]), bool)
@@ -149,7 +150,7 @@ def statistics(plan: PhysicalPlan, measured: Measured, positions: int, seconds: 
     """
     steps = [step for stage in plan.stages for step in stage.steps]
     return Stats(
-        naive_macs=plan.logical.network.macs * positions,
+        naive_macs=plan.logical.full_macs * positions,
         executed_macs=measured.macs,
         positions=positions,
         evaluated=measured.evaluated,

@@ -16,7 +16,7 @@ from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models.catalog import Catalog, TracedModel
 from kdb.planner.permissions import Permissions
-from kdb.queries import clauses
+from kdb.queries import clauses, over
 from kdb.queries.fill import Cover, check_fill, check_units, cover, far_off, is_uniform
 from kdb.queries.positions import Place, Selection, select
 from kdb.results import nifti
@@ -33,6 +33,7 @@ class BoundQuery:
 
     query       as written, but canonical for the model's axes, and THRESHOLD AUTO replaced by the tuned threshold
     retrace     traces the model as it is now, whatever is known of it
+    dense       of a dense output, the model without the head that ``traced`` has, which is of each image
     tuned       where a tuned threshold comes from, in words; empty for others
     seconds     the time that binding took, most of which is to load and trace the model
     """
@@ -42,6 +43,7 @@ class BoundQuery:
     traced: TracedModel
     selection: Selection
     retrace: Callable[[], TracedModel]
+    dense: TracedModel | None = None
     tuned: str = ""
     seconds: float = 0.0
 
@@ -70,14 +72,28 @@ class BoundQuery:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is assumed, or not as written, for every image: of the model, and of the positions."""
-        return _once(self.traced.model.notes, self.selection.notes)
+        return _once(self.traced.model.notes, self.selection.notes, self._of_each_image)
+
+    @property
+    def _of_each_image(self) -> tuple[str, ...]:
+        """That the region which is scored is not known yet."""
+        if self.dense is None or not isinstance(self.query.over, syntax.OverPredicted | None):
+            return ()
+        return ("OVER PREDICTED is of each image; planned over the whole output",)
 
     @property
     def permissions(self) -> Permissions:
         """What the query permits the planner."""
         threshold = None if self.query.threshold is None else self.query.threshold.tau
         approximate = self.query.approximate is not None
-        return Permissions(self.query.precision, threshold, device=self.query.device, approximate=approximate)
+        device = "cpu" if self.dense is not None else self.query.device  # ON gpu was refused
+        return Permissions(self.query.precision, threshold, device=device, approximate=approximate)
+
+    def by(self, traced: TracedModel) -> BoundQuery:
+        """This query by its model as it is ``traced``."""
+        if not traced.dense:
+            return replace(self, traced=traced)
+        return replace(self, traced=over.planned(self.query, traced, self.arguments), dense=traced)
 
     def with_threshold(self, tau: float) -> BoundQuery:
         """This query with another projective field threshold."""
@@ -100,7 +116,7 @@ class BoundQuery:
         if isinstance(region, syntax.Box | syntax.Mask) and region.in_source:
             place = Place(prepared.source_box[:axes], prepared.source_box[axes:], prepared.source_size)
             bound = replace(self, selection=select(self.query, self.size, self.arguments, place))
-        return ImageQuery(bound, prepared, name, origin)
+        return ImageQuery(bound, prepared, name, origin).over_its_region()
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +130,17 @@ class ImageQuery:
     prepared: Prepared
     name: str | None
     origin: Origin | None = None
+
+    def over_its_region(self) -> ImageQuery:
+        """The query that scores the region of a dense output which is that of the image; itself of any other model.
+
+        Raises BindError where a class that the query names has none.
+        """
+        if self.bound.dense is None:
+            return self
+        (outputs,) = self.bound.dense.reference.logits(self.input()[None])
+        scored = over.on_image(self.bound.query, self.bound.dense, outputs, self.bound.arguments)
+        return replace(self, bound=replace(self.bound, traced=scored))
 
     @cached_property
     def cover(self) -> Cover:
@@ -167,7 +194,10 @@ def bind(
         tau, origin = tuned(query, traced, arguments)
         query = replace(query, threshold=syntax.Threshold(tau))
     retrace = partial(catalog.retraced, model)
-    return BoundQuery(query, arguments, traced, selection, retrace, origin, time.perf_counter() - start)
+    over.check(query, traced, arguments)
+    dense = traced if traced.dense else None
+    traced = over.planned(query, traced, arguments) if traced.dense else traced
+    return BoundQuery(query, arguments, traced, selection, retrace, dense, origin, time.perf_counter() - start)
 
 
 def _once(*notes: tuple[str, ...]) -> tuple[str, ...]:

@@ -76,7 +76,9 @@ class Evidence:
         rows = self._rows or [np.full(len(self._doubts), np.nan)] * len(unmodified)
         places = bound.selection.positions
         cells = chosen(rows, self._doubts, count, settings["seed"], places, self._compared, self._ends())
-        key = (bound.traced.identity, _digest(self._image), scorer.classes, scorer.kind)
+        head = bound.traced.head
+        region = "" if head is None else _digest(head.weights) + str(head.part)
+        key = (bound.traced.identity, region, _digest(self._image), scorer.classes, scorer.kind)
         if self._unmodified is None and not bound.traced.model.shared:
             self._unmodified = self._engine.compared.get(key)
         new = np.array([cell for cell in cells.tolist() if cell not in self._compared], np.int64)

@@ -100,7 +100,7 @@ def _traced_anew(engine: Engine, query: ImageQuery, verdict: Verdict) -> ImageQu
     engine.views.clear()
     if traced.identity == bound.traced.identity:
         return None
-    return replace(query, bound=replace(bound, traced=traced))
+    return replace(query, bound=bound.by(traced)).over_its_region()
 
 
 def _evaluation(query: ImageQuery, rounds: Rounds, checked: Checked | None, complete: bool = True) -> Evaluation:

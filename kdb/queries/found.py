@@ -63,5 +63,5 @@ def refuse_infinite(logits: Array, positions: IntArray | None = None) -> None:
         return
     if positions is None:
         raise ExecutionError("the model's output for the unmodified image is not finite (NaN or infinity)")
-    y, x = positions[~finite][0]
-    raise ExecutionError(f"the output for the patch at ({y}, {x}) is not finite (NaN or infinity)")
+    where = ", ".join(map(str, positions[~finite][0].tolist()))
+    raise ExecutionError(f"the output for the patch at ({where}) is not finite (NaN or infinity)")

@@ -168,9 +168,7 @@ class Rounds:
         if self.scorer is None:
             bound = self._query.bound
             self._baseline = np.asarray(logits, np.float64).reshape(-1)
-            self.scorer = Scorer(
-                bound.query, bound.traced.model, bound.traced.activation, self._baseline, bound.arguments
-            )
+            self.scorer = Scorer(bound.query, bound.traced, self._baseline, bound.arguments)
         return self.scorer
 
     def _take(self, found: Found, planned: Planned, doubts: Array | None, by_model: bool) -> None:

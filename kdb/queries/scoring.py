@@ -11,6 +11,7 @@ from scipy import special
 from kdb.errors import BindError
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
+from kdb.models.catalog import TracedModel
 from kdb.models.model import Model
 
 Scores = npt.NDArray[np.float64]
@@ -19,16 +20,18 @@ Scores = npt.NDArray[np.float64]
 class Scorer:
     """Computes the scores of the classes that ``query`` names, in their order.
 
-    ``baseline`` float64 [K] are the logits of the unmodified image, ``activation`` ('softmax', 'sigmoid' or 'none')
-    turns logits into probabilities.  Raises BindError for a class that the model does not have.
+    ``baseline`` float64 [K] are the logits of the unmodified image by the ``traced`` model, which says how they become
+    probabilities.  Raises BindError for a class that the model does not have.
     """
 
-    def __init__(
-        self, query: syntax.Occlude, model: Model, activation: str, baseline: Scores, arguments: Arguments
-    ) -> None:
+    def __init__(self, query: syntax.Occlude, traced: TracedModel, baseline: Scores, arguments: Arguments) -> None:
         self.kind = query.score
-        self._activation = "none" if self.kind.startswith("logit") else activation
-        self.classes, self.has_axis = _classes(query.classes, model, baseline, arguments)
+        self._activation = "none" if self.kind.startswith("logit") else traced.of_scores
+        ranking = baseline if traced.head is None else traced.head.ranking
+        self.classes, self.has_axis = chosen_classes(query.classes, traced.model, ranking, arguments)
+        empty = np.zeros(1, bool) if traced.head is None else traced.head.empty
+        self.without = np.array([empty[index if len(empty) > 1 else 0] for index in self.classes])
+        """bool [classes]: those that have no cell of a dense output, and so no score: theirs mean nothing."""
         own = self.rows(baseline[None])
         sums = own[-1] if self.has_sums else None
         plain = [self._of(own[i], sums) for i in range(len(self.classes))]
@@ -77,10 +80,13 @@ def log_sums(logits: Scores) -> Scores:
     return np.asarray(special.logsumexp(logits, axis=1))
 
 
-def _classes(
+def chosen_classes(
     spec: syntax.ClassSpec, model: Model, baseline: Scores, arguments: Arguments
 ) -> tuple[tuple[int, ...], bool]:
-    """Indices of the query's classes, and whether the map has a class axis; ties in TOP go to the lower index."""
+    """Indices of the query's classes, and whether the map has a class axis; ties in TOP go to the lower index.
+
+    ``baseline`` [K] ranks the classes.
+    """
     count = len(baseline)
 
     def index(ref: int | str | syntax.Parameter) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     from kdb.geometry import Space
@@ -48,11 +49,17 @@ def _arrays(given: HeatMap) -> Iterator[str]:
     # Without an array as large as the scores, which may take most of the memory there is.
     if np.isinf([extreme.reduce(given.values, axis=None, initial=0) for extreme in (np.fmin, np.fmax)]).any():
         yield "it has scores that are infinite"
-    there = ~np.isnan(given.values.sum(axis=0, dtype=np.float64) if given.has_class_axis else given.values)
+    there = ~np.isnan(_scored(given).sum(axis=0, dtype=np.float64) if given.has_class_axis else given.values)
     if (given.evaluated & ~there).any():
         yield "it has no score at positions that were evaluated"
     if given.exact and (there & ~given.evaluated).any():
         yield "it is exact, and has scores that were not evaluated"
+
+
+def _scored(given: HeatMap) -> npt.NDArray[np.float32]:
+    """The values [classes, ..] of those classes that have scores: not those with no region of a dense output."""
+    without = np.isnan(given.baseline)
+    return given.values[~without] if np.any(without) and np.shape(without) == given.values.shape[:1] else given.values
 
 
 def _by_class(given: HeatMap) -> Iterator[str]:
@@ -61,8 +68,12 @@ def _by_class(given: HeatMap) -> Iterator[str]:
     for name in ("baseline", "class_index", "label"):
         if np.shape(getattr(given, name)) != classes:
             yield f"{name} must have the shape {classes} of the class axis: {getattr(given, name)!r}"
-    if not np.isfinite(given.baseline).all():
+    several = given.has_class_axis and np.shape(given.baseline) == classes and np.isfinite(given.baseline).any()
+    without = np.isnan(given.baseline) if several else np.zeros(np.shape(given.baseline), bool)
+    if not (np.isfinite(given.baseline) | without).all():
         yield f"baseline must be finite, not {given.baseline}"
+    if several and not np.isnan(given.values[without]).all():
+        yield "a class without a baseline has scores"
     if np.any(np.less(given.class_index, 0)):
         yield f"class_index must be from 0, not {given.class_index}"
 

@@ -66,11 +66,11 @@ class Binder:
         traced = self._catalog.traced(bound.traced.model)
         if traced.identity != bound.traced.identity:
             raise changed(bound)
-        return replace(bound, traced=traced, seconds=0.0)  # its model is traced once, not for each image
+        return replace(bound.by(traced), seconds=0.0)  # its model is traced once, not for each image
 
     def retraced(self, bound: BoundQuery) -> BoundQuery:
         """``bound`` by its model as it was last traced."""
-        return replace(bound, traced=self._catalog.traced(bound.traced.model))
+        return bound.by(self._catalog.traced(bound.traced.model))
 
     def _tuned(self, query: syntax.Occlude, traced: TracedModel, arguments: Arguments) -> Tuned:
         """The threshold that was tuned for such queries; raises BindError where none was."""

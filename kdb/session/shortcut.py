@@ -15,7 +15,7 @@ import numpy.typing as npt
 from torch import nn
 
 from kdb.errors import BindError, ClauseError, Error, did_you_mean
-from kdb.geometry import MOST_AXES
+from kdb.geometry import MOST_AXES, Size
 from kdb.images.preprocessing import choice
 from kdb.images.reading import array_of
 from kdb.language import syntax
@@ -32,6 +32,7 @@ from kdb.session.study import Study
 KEYWORDS = {
     "AT": "at",
     "FILL": "fill",
+    "OVER": "over",
     "FILL rgb": "fill = (r, g, b)",
     "FILL $patch": "an array [h, w, C]",
     "STRIDE": "stride",
@@ -52,6 +53,7 @@ def occlude(
     fill: object = "black",
     target: int | str | Sequence[int | str] | None = None,
     score: str = "probability",
+    over: object = None,
     at: object = None,
     within: object = None,
     ssim: float | None = None,
@@ -64,9 +66,11 @@ def occlude(
     ``model`` a name, or an ``nn.Module`` whose keywords, those of ``register_model``, follow; its ``input_size`` is the
     image's own where an array is given without.  ``patch`` and ``stride`` (4) are in cells, a number for each axis or
     one for all.  ``fill`` is black, gray, white, mean, a number, (r, g, b), or an array [*patch, C], of uint8 or for
-    images of floats of floats; ``target`` a class or a sequence of classes, left out the predicted one; ``at`` int [n,
-    axes] of first cells, (y, x) in an image, which excludes ``stride``; ``within`` a box (start.., extent..) or a bool
-    mask of the input's size.  With ``ssim`` the map is approximate, of that expected similarity to the exact one.
+    images of floats of floats; ``target`` a class or a sequence of classes, left out the predicted one; ``over`` the
+    region of a dense output that is scored, 'predicted', 'all', a box (start.., extent..) or a bool mask of the
+    output's size; ``at`` int [n, axes] of first cells, (y, x) in an image, which excludes ``stride``; ``within`` a box
+    or a bool mask of the input's size.  With ``ssim`` the map is approximate, of that expected similarity to the exact
+    one.
 
     Raises what :meth:`kdb.session.session.Session.execute` raises.
     """
@@ -75,7 +79,7 @@ def occlude(
     array = None if isinstance(model, str) or {"input", "input_size"} & {*options} else array_of(image)
     if array is not None:
         options |= _as_large_as(array, model, options)
-    values: dict[str, Any] = {"image": image, "model": model, "fill": fill, "at": at, "within": within}
+    values: dict[str, Any] = {"image": image, "model": model, "fill": fill, "over": over, "at": at, "within": within}
     values |= {f"option_{key}": value for key, value in options.items()}
     classes, class_values = _classes(target)
     query = syntax.Occlude(
@@ -85,6 +89,7 @@ def occlude(
         None if stride is None else _by_axis("stride", stride),
         classes,
         choice("score", score, get_args(Score)),
+        _over(over),
         _region(at, within),
         approximate=None if ssim is None else syntax.Approximate(_ssim(ssim)),
     )
@@ -133,17 +138,30 @@ def _region(at: object, within: Any) -> syntax.Region | None:
         return None
     if _axes(within) != 1:
         return syntax.Mask(_parameter("within"))
+    return syntax.Box(*_box("within", within))
+
+
+def _over(over: Any) -> syntax.Over | None:
+    if over is None:
+        return None
+    if isinstance(over, str):
+        return syntax.OverAll() if choice("over", over, ("predicted", "all")) == "all" else syntax.OverPredicted()
+    return syntax.OverBox(*_box("over", over)) if _axes(over) == 1 else syntax.OverMask(_parameter("over"))
+
+
+def _box(what: str, value: Any) -> tuple[Size, Size]:
+    """A start and an extent along each axis."""
     try:
-        box = [operator.index(number) for number in within]
+        box = [operator.index(number) for number in value]
     except TypeError:
         box = []
     axes, rest = divmod(len(box), 2)
     if rest or not 1 <= axes <= MOST_AXES or min(box) < 0:
         raise BindError(
-            f"within = {within!r}: a box is (y, x, height, width), or for other axes a start and an extent for each, "
+            f"{what} = {value!r}: a box is (y, x, height, width), or for other axes a start and an extent for each, "
             "whole numbers of cells, 0 or more"
         )
-    return syntax.Box(tuple(box[:axes]), tuple(box[axes:]))
+    return tuple(box[:axes]), tuple(box[axes:])
 
 
 def _axes(value: Any) -> int | None:

@@ -147,6 +147,7 @@ class Statements:
                 check,
                 taken=planned.memory,
                 notes=bound.notes,
+                network=planned.network,
             )
         else:
             found, several = self._binder.find_images(query, call.arguments)
@@ -168,6 +169,7 @@ class Statements:
                 run.heat_map.stats.seconds["execute"],
                 run.planned.memory,
                 run.heat_map.notes,
+                run.planned.network,
             )
         return PlanText(("plan",), tuple((line,) for line in render(explained, statement.format).split("\n")))
 

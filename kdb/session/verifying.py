@@ -114,7 +114,7 @@ class Own:
         bound = self._query.bound
         asked = replace(bound.query, classes=syntax.Classes(tuple(self._indices)))
         self._largest = float(np.abs(unmodified).max())
-        return Scorer(asked, bound.traced.model, bound.traced.activation, unmodified[0], bound.arguments)
+        return Scorer(asked, bound.traced, unmodified[0], bound.arguments)
 
     @property
     def baseline(self) -> Scores:
@@ -150,7 +150,7 @@ class Own:
         kind = self._query.bound.query.score
         scores = self.baseline[:, None] - scores if kind.endswith("drop") else scores
         most = allowed(scores)
-        if kind.startswith("logit") or self._query.bound.traced.activation == "none":
+        if kind.startswith("logit") or self._query.bound.traced.of_scores == "none":
             return most
         steepest = np.nanmax(scores * (1 - scores), axis=1)
         return np.asarray(np.maximum(most, 2 * FLAT * self._largest * steepest))

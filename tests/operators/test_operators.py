@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,11 @@ from kdb.kernels.kernel import DELTA, FULL, Kernel, Recompute
 from kdb.operators.base import Operator, Shape, Update, materialize
 from kdb.operators.combine import Add, Concatenate, Expand, Multiply
 from kdb.operators.convolution import Convolution
-from kdb.operators.indexing import SelectCells
+from kdb.operators.indexing import Crop, Interleave, SelectCells
 from kdb.operators.pointwise import Affine, Dense, Flatten, Pointwise, SelectChannels
 from kdb.operators.pooling import AdaptiveAveragePool, AveragePool, GlobalMean, MaxPool, Pad
+from kdb.operators.regions import RegionMean
+from kdb.operators.resampling import Interpolation, Resample
 from kdb.operators.sources import Constant, Opaque, Source
 
 pytestmark = pytest.mark.law
@@ -156,6 +159,35 @@ def selections(draw: Draw) -> Case:
 
 
 @st.composite
+def parts(draw: Draw, size: Size) -> Part:
+    """Of a map of ``size``."""
+    starts = tuple(draw(st.integers(0, length - 1)) for length in size)
+    return Part(starts, tuple(draw(st.integers(1, n - start)) for start, n in zip(starts, size, strict=True)))
+
+
+@st.composite
+def resolutions(draw: Draw) -> Case:
+    """What makes a map finer or coarser, and what reads a part of one."""
+    size = draw(sizes())
+    rank = len(size)
+    factors = draw(along(rank, 1, 3))
+    finer = tuple(map(mul, size, factors))
+    lengths = zip(size, draw(along(rank, 1, 12)), strict=True)
+    scales = st.sampled_from([None, 2.0])
+    aligned, scale = draw(st.booleans()), draw(scales)
+    linear = Resample(tuple(Interpolation.whole(length, outputs, aligned, scale) for length, outputs in lengths))
+    shape = Shape(2, size)
+    channels = draw(st.sampled_from([1, 2]))
+    choices = [
+        case(Crop(draw(parts(size))), shape),
+        case(Interleave(factors, draw(parts(finer))), Shape(2 * math.prod(factors), size)),
+        case(linear, shape),
+        case(RegionMean("w"), shape, w=(*size, channels)),
+    ]
+    return draw(st.sampled_from(choices))
+
+
+@st.composite
 def joins(draw: Draw) -> Case:
     shape = Shape(3, draw(sizes()))
     changed = draw(st.sampled_from([(True, True), (True, False), (False, True)]))
@@ -170,7 +202,7 @@ def joins(draw: Draw) -> Case:
     return draw(st.sampled_from(choices))
 
 
-cases = st.one_of(convolutions(), pools(), elementwise(), aggregates(), selections(), joins())
+cases = st.one_of(convolutions(), pools(), elementwise(), aggregates(), selections(), resolutions(), joins())
 
 
 @dataclass
@@ -306,6 +338,53 @@ def test_a_batch_equals_its_singletons(situation: Situation) -> None:
             close(single[0], values[i], np.abs(values[i]).max())
 
 
+@settings(max_examples=150)
+@given(situations, st.data())
+def test_a_part_of_the_output_is_computed_of_the_parts_that_it_requires(
+    situation: Situation, data: st.DataObject
+) -> None:
+    """Whatever lies outside of these is not read: it is not even there."""
+    operator, shapes, shape = situation.case.operator, situation.case.shapes, situation.case.shape
+    part = data.draw(parts(shape.size))
+    given = operator.requires(part, shapes, shape)
+    if given is None:
+        return
+    assert all(each.inside(own.size) == each for each, own in zip(given, shapes, strict=True))
+    cropped = operator.cropped(part, given, shapes)
+    inputs = [x[each.slices].copy() for x, each in zip(situation.maps, given, strict=True)]
+    own = [Shape(each.channels, part.extent) for each, part in zip(shapes, given, strict=True)]
+    assert cropped.output_shape(own) == Shape(shape.channels, part.extent)
+    for k in BACKENDS:
+        whole = situation.evaluate(k, [x.copy() for x in situation.maps])
+        kernel = cropped.evaluation_kernels(k)[0]
+        found = cropped.evaluate(k, situation.case.weights, [x.copy() for x in inputs], kernel, False)
+        close(found, whole[part.slices], np.abs(whole).max())
+
+
+@settings(max_examples=100)
+@given(situations, st.data())
+def test_what_is_required_is_no_more_than_what_is_read(situation: Situation, data: st.DataObject) -> None:
+    """A footprint of one cell outside of the required part does not reach the output's."""
+    operator, shapes, shape = situation.case.operator, situation.case.shapes, situation.case.shape
+    part = data.draw(parts(shape.size))
+    given = operator.requires(part, shapes, shape)
+    if given is None:
+        return
+    which = data.draw(st.integers(0, len(shapes) - 1))
+    for axis, length in enumerate(shapes[which].size):
+        starts, stops = given[which].start[axis], given[which].stop[axis]
+        for cell in {0, starts - 1, stops, length - 1} & ({*range(starts)} | {*range(stops, length)}):
+            at = [np.array([0])] * len(shape.size)
+            to = [np.array([n]) for n in shapes[which].size]
+            at[axis], to[axis] = np.array([cell]), np.array([cell + 1])
+            only = Footprint(tuple(map(Spans, at, to)))
+            inputs = [only if i == which else None for i in range(len(shapes))]
+            reached = operator.project(inputs, shapes, shape)
+            if isinstance(operator, SelectCells):  # a mirrored map: the hull of what reads a cell has others
+                continue
+            assert reached is not None and not reached.within(part).areas.any()
+
+
 def test_only_convolutions_are_divisible() -> None:
     """As the law below draws nothing else."""
 
@@ -321,10 +400,7 @@ def test_only_convolutions_are_divisible() -> None:
 def test_a_divisible_delta_rule_gives_any_part_of_the_boxes(situation: Situation, data: st.DataObject) -> None:
     members, size = np.arange(situation.n), situation.case.shape.size
     boxes = situation.footprint.boxes(members, size)
-    starts = tuple(data.draw(st.integers(0, length - 1)) for length in boxes.extent)
-    part = Part(
-        starts, tuple(data.draw(st.integers(1, n - start)) for start, n in zip(starts, boxes.extent, strict=True))
-    )
+    part = data.draw(parts(boxes.extent))
     for k, kernel in each_kernel(situation.case):
         whole, alone = situation.delta(k, kernel), situation.delta(k, kernel, part=part)
         close(alone.values, whole.values[part.slices], np.abs(situation.evaluate(k, situation.maps)).max())

@@ -15,10 +15,11 @@ from kdb.frontends.aten.shape import selected
 from kdb.frontends.aten.types import Ints, Translator, only_constants, refused
 from kdb.frontends.axes import Atom, Traced, Unsupported, length
 from kdb.frontends.builder import Builder, only_tensor
-from kdb.geometry import Margins, Size
+from kdb.geometry import Margins, Part, Size
 from kdb.kernels.base import Instruction
 from kdb.operators.convolution import Convolution
-from kdb.operators.pointwise import Affine, Dense, Pointwise
+from kdb.operators.indexing import Interleave
+from kdb.operators.pointwise import Affine, Dense, Pointwise, SelectChannels
 from kdb.operators.pooling import AdaptiveAveragePool, AveragePool, GlobalMean, MaxPool, Pad
 
 
@@ -48,14 +49,16 @@ def _convolution(
     groups: int,
 ) -> Traced:
     only_constants(weight, bias)
-    if transposed:
-        raise Unsupported("a transposed convolution")
     rank = len(x.axes)
     if weight.ndim == 3 and (rank > 1 or x.dims[-1] == x.channels != ()):  # of a vector, as a channel attention has it
         return _along_channels(b, shape, x, weight, bias, stride[0], padding[0], dilation[0])
     if weight.ndim != rank + 2:
         raise Unsupported(f"a {weight.ndim - 2}-dimensional convolution")
     x = b.usual(x)
+    if transposed:
+        if any(gap > 1 for gap in dilation):
+            raise Unsupported("a transposed convolution with dilation")
+        return _transposed(b, x, weight, bias, _each(stride, rank), _each(padding, rank), tuple(shape[2:]), groups)
     return b.map(
         Convolution(
             b.weight(weight, "weight"),
@@ -69,6 +72,64 @@ def _convolution(
         ),
         x.name,
     )
+
+
+def _transposed(
+    b: Builder,
+    x: Traced,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: Size,
+    padding: Size,
+    size: Size,
+    groups: int,
+) -> Traced:
+    """A transposed convolution as a convolution to ``stride`` times as many channels, which become cells.
+
+    Cell ``o`` of the output reads the cells ``(o + p - k) / s`` of the input by the taps k for which that is a whole
+    number: those with the phase ``(o + p) mod s``.  So the outputs of one phase are a convolution of ``ceil(K / s)``
+    taps.
+    """
+    inputs, outer, *kernel = weight.shape
+    given, rank = b.shape(x.name).size, len(stride)
+    phases = math.prod(stride)
+    taps = [-(-k // s) for k, s in zip(kernel, stride, strict=True)]
+    # [in, out / g, *K] -> [in, out / g, taps, phase, taps, phase, ..], with the taps in the order of the cells.
+    ends = [
+        end
+        for k, t, s in zip(reversed(kernel), reversed(taps), reversed(stride), strict=True)
+        for end in (0, t * s - k)
+    ]
+    split = torch.nn.functional.pad(weight, ends).reshape(
+        inputs, outer, *(n for pair in zip(taps, stride, strict=True) for n in pair)
+    )
+    split = split.flip([2 + 2 * axis for axis in range(rank)])
+    split = split.reshape(groups, inputs // groups, *split.shape[1:])
+    order = (0, *(4 + 2 * axis for axis in range(rank)), 2, 1, *(3 + 2 * axis for axis in range(rank)))
+    convolved = split.permute(order).reshape(phases * groups * outer, inputs // groups, *taps)
+    first = tuple(min(p // s, t - 1) for p, s, t in zip(padding, stride, taps, strict=True))
+    before = tuple(t - 1 - q for t, q in zip(taps, first, strict=True))
+    counts = ((n - 1 + p) // s + 1 - q for n, p, s, q in zip(size, padding, stride, first, strict=True))
+    after = tuple(max(c - n - a + t - 1, 0) for c, n, a, t in zip(counts, given, before, taps, strict=True))
+    shift = None if bias is None else bias.reshape(groups, 1, outer).expand(groups, phases, outer).reshape(-1)
+    name = b.emit(
+        Convolution(
+            b.weight(convolved, "weight"),
+            None if shift is None else b.weight(shift, "bias"),
+            len(convolved),
+            tuple(taps),
+            (1,) * rank,
+            (*before, *after),
+            (1,) * rank,
+            groups,
+        ),
+        x.name,
+    )
+    if groups > 1 and phases > 1:  # [g, phase, out / g] -> [phase, g, out / g]
+        places = np.arange(len(convolved)).reshape(groups, phases, outer).transpose(1, 0, 2)
+        name = b.emit(SelectChannels(tuple(places.reshape(-1).tolist())), name)
+    start = tuple(p - q * s for p, q, s in zip(padding, first, stride, strict=True))
+    return b.map(Interleave(stride, Part(start, size)), name)
 
 
 def _along_channels(

@@ -13,10 +13,12 @@ import torch
 from kdb.frontends.aten.types import Ints, Translator
 from kdb.frontends.axes import BATCH, Atom, Traced, Unsupported, length
 from kdb.frontends.builder import Builder, only_tensor
+from kdb.geometry import Part
 from kdb.operators.base import Shape
 from kdb.operators.combine import Concatenate, Expand
-from kdb.operators.indexing import SelectCells
+from kdb.operators.indexing import Interleave, SelectCells
 from kdb.operators.pointwise import SelectChannels
+from kdb.operators.resampling import Interpolation, Resample
 
 
 def _concatenate(b: Builder, shape: Ints, parts: Sequence[Any], dim: int = 0) -> Traced:
@@ -188,6 +190,37 @@ def _copied(b: Builder, x: Traced, upsample: Callable[[torch.Tensor], torch.Tens
     return b.map(SelectCells(tuple(tuple(cells.tolist()) for cells in along)), x.name)
 
 
+def _linear(rank: int) -> Translator:
+    """By the output's size, and the factors by which coordinates are scaled where they are not their quotient."""
+
+    def translate(b: Builder, shape: Ints, x: Traced, size: Ints, aligned: bool, *scales: float | None) -> Traced:
+        return _interpolated(b, shape, x, aligned, scales or (None,) * rank)
+
+    return translate
+
+
+def _linear_vec(b: Builder, shape: Ints, x: Traced, size: Ints | None, aligned: bool, factors: Any) -> Traced:
+    """By the output's size, or by ``factors``, one an axis."""
+    return _interpolated(b, shape, x, aligned, factors or (None,) * len(x.axes))
+
+
+def _interpolated(b: Builder, shape: Ints, x: Traced, aligned: bool, scales: Sequence[float | None]) -> Traced:
+    x = b.usual(x)
+    lengths = zip(b.shape(x.name).size, shape[2:], scales, strict=True)
+    along = (Interpolation.whole(given, made, aligned, scale) for given, made, scale in lengths)
+    return b.map(Resample(tuple(along)), x.name)
+
+
+def _pixel_shuffle(b: Builder, shape: Ints, x: Traced, factor: int) -> Traced:
+    """Of PyTorch's channels (c, i, j) those of one cell come to lie together."""
+    x = b.usual(x)
+    channels, size = b.shape(x.name)
+    factors = (factor,) * len(size)
+    places = np.arange(channels).reshape(-1, factor**2).T.reshape(-1)
+    name = b.emit(SelectChannels(tuple(places.tolist())), x.name)
+    return b.map(Interleave(factors, Part.whole(tuple(factor * n for n in size))), name)
+
+
 def _permute(b: Builder, shape: Ints, x: Traced, order: Ints) -> Traced:
     return x.with_dims([x.dims[axis] for axis in order])
 
@@ -252,6 +285,9 @@ def _to_copy(
     return x
 
 
+_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+"""PyTorch's names of linear interpolation, by the number of axes."""
+
 TRANSLATORS: dict[str, Translator] = {
     "cat": _concatenate,
     "split_with_sizes": _split,
@@ -264,6 +300,9 @@ TRANSLATORS: dict[str, Translator] = {
     "_unsafe_index.Tensor": _index,
     **{f"upsample_nearest{rank}d": _nearest(rank) for rank in (1, 2, 3)},
     **{f"upsample_nearest{rank}d.vec": _nearest_vec(rank) for rank in (1, 2, 3)},
+    **{f"upsample_{name}{rank}d": _linear(rank) for rank, name in _LINEAR.items()},
+    **{f"upsample_{name}{rank}d.vec": _linear_vec for rank, name in _LINEAR.items()},
+    "pixel_shuffle": _pixel_shuffle,
     "permute": _permute,
     "transpose.int": _transpose,
     "view": _view,

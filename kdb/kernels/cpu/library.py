@@ -160,6 +160,8 @@ def dense(x: FloatArray, weight: Weight, bias: Weight | None) -> FloatArray:
 
 
 def framework(tail: Tail, inputs: Sequence[FloatArray]) -> FloatArray:
-    """``tail`` of maps [n, H, W, C]: [n, 1, 1, K], with as many spatial axes as the first of the maps."""
-    y = tail([torch.from_numpy(np.ascontiguousarray(_own(x))) for x in inputs])
-    return np.ascontiguousarray(y.float().numpy()).reshape(len(y), *(1 for _ in inputs[0].shape[1:-1]), -1)
+    """``tail`` of maps [n, H, W, C]: maps [n, H', W', K], or logits [n, 1, 1, K] with as many axes as the first."""
+    y = tail([torch.from_numpy(np.ascontiguousarray(_own(x))) for x in inputs]).float()
+    if y.ndim == inputs[0].ndim:
+        return _channels_last(y)
+    return np.ascontiguousarray(y.numpy()).reshape(len(y), *(1 for _ in inputs[0].shape[1:-1]), -1)

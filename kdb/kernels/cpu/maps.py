@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import reduce
+from operator import mul
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +68,15 @@ class CpuMaps:
     def pad(self, x: FloatArray, margins: Margins, value: float) -> FloatArray:
         """``value`` around x [n, h, w, C]; a negative margin crops."""
         return boxed.pad(x, margins, value)
+
+    def interleave(self, x: FloatArray, factors: Size) -> FloatArray:
+        """Each cell as ``factors`` cells."""
+        n, *size, channels = x.shape
+        rank, inner = len(size), channels // math.prod(factors)
+        # [n, h, w, i, j, C] -> [n, h, i, w, j, C]
+        pairs = [axis for each in range(rank) for axis in (1 + each, 1 + rank + each)]
+        parts = x.reshape(n, *size, *factors, inner).transpose(0, *pairs, 1 + 2 * rank)
+        return np.ascontiguousarray(parts).reshape(n, *map(mul, size, factors), inner)
 
     def take_channels(self, x: FloatArray, order: Sequence[int]) -> FloatArray:
         """``x[..., order]``, copied."""

@@ -84,6 +84,26 @@ class CpuWindows:
             x = matrix.array @ x.reshape(outer, size[axis], inner)
         return x.reshape(n, *lengths, channels)
 
+    def resample_delta(self, delta: Delta, boxes: Boxes, matrices: Sequence[Weight]) -> FloatArray:
+        """By the part of each matrix that each position's boxes have."""
+        x, n, channels = delta.values, len(boxes), delta.values.shape[-1]
+        for axis, matrix in enumerate(matrices):
+            rows = boxes.origins[:, axis, None] + np.arange(boxes.extent[axis])
+            columns = delta.boxes.origins[:, axis, None] + np.arange(delta.boxes.extent[axis])
+            parts = matrix.array[rows[:, None, :, None], columns[:, None, None, :]]
+            outer, inner = math.prod(boxes.extent[:axis]), math.prod(delta.boxes.extent[axis + 1 :]) * channels
+            x = np.matmul(parts, x.reshape(n, outer, delta.boxes.extent[axis], inner))
+        resampled: FloatArray = x.reshape(n, *boxes.extent, channels)
+        return resampled
+
+    def weighted(self, x: FloatArray, weights: Weight) -> FloatArray:
+        """The sum of x times ``weights``."""
+        return self.mean(x * weights.array, 1)
+
+    def weighted_delta(self, delta: Delta, weights: Weight) -> FloatArray:
+        """The same of a delta."""
+        return self.mean(delta.values * boxed.gather(weights.array, delta.boxes), 1)
+
 
 def _margins(x: FloatArray, sliding: Sliding, padding: Margins, size: Size) -> Margins:
     """The margins around x that ``size`` windows need; at the far edges they differ from the padding as sizes round."""

@@ -10,6 +10,7 @@ from kdb.geometry import Boxes, IntArray, Margins, Size
 from kdb.kernels.base import Array, Delta, Instruction, Parameters, Program
 from kdb.kernels.gpu.device import blocks
 from kdb.kernels.gpu.launcher import Launcher, extent_of, packs_of, stored_as
+from kdb.kernels.gpu.on_host import OnHost
 from kdb.kernels.gpu.programs import OVER_CHANNELS, cut, runs
 
 
@@ -18,6 +19,7 @@ class GpuMaps:
 
     def __init__(self, launcher: Launcher) -> None:
         self._launcher, self._device = launcher, launcher.device
+        self._on_host = OnHost(launcher)
 
     def pointwise(self, x: Array, program: Program, parameters: Parameters, donate: bool) -> Array:
         """``f(x)``, by one launch, or one for each piece between functions over channels."""
@@ -119,3 +121,7 @@ class GpuMaps:
             columns=self._device.upload(columns.astype(np.int32)),
         )  # fmt: skip
         return out
+
+    def interleave(self, x: Array, factors: Size) -> Array:
+        """On the host."""
+        return self._on_host.of(lambda values: self._on_host.maps.interleave(values, factors), x)

@@ -11,6 +11,7 @@ from kdb.geometry import Boxes, Margins, Size
 from kdb.kernels.base import Array, Delta, Sliding, Weight
 from kdb.kernels.gpu.device import MOST_BLOCKS, spread
 from kdb.kernels.gpu.launcher import Launcher, extent_of, packs_of, stored_as, window_of
+from kdb.kernels.gpu.on_host import OnHost
 
 
 class GpuWindows:
@@ -18,6 +19,7 @@ class GpuWindows:
 
     def __init__(self, launcher: Launcher) -> None:
         self._launcher, self._device = launcher, launcher.device
+        self._on_host = OnHost(launcher)
 
     def max_pool(self, x: Array, sliding: Sliding, padding: Margins, size: Size) -> Array:
         """Maximum over each window."""
@@ -107,3 +109,15 @@ class GpuWindows:
                 outer=outer, count=count, length=length, inner=inner,
             )  # fmt: skip
         return out
+
+    def resample_delta(self, delta: Delta, boxes: Boxes, matrices: Sequence[Weight]) -> Array:
+        """On the host."""
+        return self._on_host.of_delta(lambda d: self._on_host.windows.resample_delta(d, boxes, matrices), delta)
+
+    def weighted(self, x: Array, weights: Weight) -> Array:
+        """On the host."""
+        return self._on_host.of(lambda values: self._on_host.windows.weighted(values, weights), x)
+
+    def weighted_delta(self, delta: Delta, weights: Weight) -> Array:
+        """On the host."""
+        return self._on_host.of_delta(lambda d: self._on_host.windows.weighted_delta(d, weights), delta)

@@ -16,7 +16,7 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     if len(distinct) == len(plan.positions):
         return "all positions are distinct"
     single = LogicalPlan.naive(plan.network, distinct, plan.patch, plan.bounded, plan.uniform)
-    return replace(single, duplicates=inverse.reshape(-1))
+    return replace(single, duplicates=inverse.reshape(-1), full_macs=plan.full_macs)
 
 
 RULE = Rule("share_duplicates", "a position asked for twice is evaluated once", apply)
