@@ -160,9 +160,8 @@ def explain(
     for stage in plan.stages:
         for step in stage.steps:
             node = step.node
-            whole = before[node.name] if node.name in before.graph else node
-            shapes = (before if node.name in before.graph else logical.network).input_shapes(whole)
-            naive = whole.operator.macs(shapes, whole.shape, whole.shape.cells) * n
+            whole = (before[node.name] if node.name in before.graph else node).shape
+            naive = node.operator.macs(logical.network.input_shapes(node), whole, whole.cells) * n
             lines.append(
                 LayerLine(
                     name=node.name,
@@ -174,7 +173,7 @@ def explain(
                     interior=step.interior,
                     box=step.extent,
                     map=node.shape.size,
-                    whole=whole.shape.size,
+                    whole=whole.size,
                     channels=node.shape.channels,
                     naive_macs=naive,
                     planned_macs=macs.get(node.name, 0),

@@ -408,7 +408,7 @@ OPAQUE: dict[str, tuple[nn.Module, str]] = {
     ),
     "group norm": (layered(nn.GroupNorm(2, 6)), "^1: .*statistics are those of the whole map"),
     "instance norm": (layered(nn.InstanceNorm2d(6)), "^1: .*statistics are those of the whole map"),
-    "transposed": (layered(nn.ConvTranspose2d(6, 2, 3)), "^1: convolution .a transposed"),
+    "transposed": (layered(nn.ConvTranspose2d(6, 2, 3, dilation=2)), "^1: convolution .a transposed"),
     "rounded": (behind(lambda x: torch.div(x, 0.1, rounding_mode="floor")), "a division with rounding"),
     "stacked": (behind(lambda x: torch.cat([x.unsqueeze(1), F.relu(x).unsqueeze(1)], 1)), "cat"),
     "joined along the rows": (behind(lambda x: torch.cat([x, F.relu(x)], 2)), "cat"),
@@ -452,9 +452,12 @@ class Branching(nn.Module):
 REFUSED: dict[str, tuple[nn.Module, str]] = {
     "a layer that fails": (layered(nn.Sequential(nn.ReLU(), nn.Conv2d(5, 2, 1))), r"layer '1\.1' fails"),
     "the model itself": (Made(lambda x: x @ torch.zeros(5, 5)), "the model fails on an input of shape"),
-    "a map": (nn.Conv2d(4, 6, 3), r"must return logits \[N, K\]; it returns \[2, 6, 7, 10\]"),
-    "a tuple": (Made(lambda x: (x.mean((2, 3)), x)), "logits .* it returns tuple"),  # type: ignore[arg-type,return-value]
-    "no outputs": (Made(lambda x: x.mean((2, 3))[:, :0]), r"must return logits \[N, K\]; it returns \[2, 0\]"),
+    "a map of one axis": (Made(lambda x: x.mean(3)), r"as many axes as its input; it returns \[2, 4, 9\]"),
+    "a tuple": (
+        Made(lambda x: (x.mean((2, 3)), x)),
+        "it returns 2 outputs, counted from 0: name the one that is meant",
+    ),  # type: ignore[arg-type,return-value]
+    "no outputs": (Made(lambda x: x.mean((2, 3))[:, :0]), r"must return logits \[N, K\].*; it returns \[2, 0\]"),
     "no batch": (Made(lambda x: x.mean((0, 2, 3))), "must return logits"),
     "control flow": (Branching(), "cannot be traced: its forward branches on the values of a tensor"),
 }

@@ -140,10 +140,17 @@ CASES: dict[str, Case] = {
     "convolution by the image": Case(
         lambda x: F.conv2d(ramp(x, 1, 1, 6, 8), x[:, :1, :3, :3])[0], "depend on the image"
     ),
-    "transposed": Case(lambda x, c: c(x), "a transposed convolution", [nn.ConvTranspose2d(4, 2, 3)]),
-    "transposed, one axis": Case(
-        lambda x, c: c(x.flatten(2)), "a transposed convolution", [nn.ConvTranspose1d(4, 2, 3)]
+    "transposed": Case(lambda x, c: c(x), layers=[nn.ConvTranspose2d(4, 6, (3, 2), (2, 3), (1, 0), (1, 2), 2)]),
+    "transposed, step by step": Case(lambda x, c: c(x), layers=[nn.ConvTranspose2d(4, 2, (4, 3), 1, (2, 0))]),
+    "transposed, dilated": Case(
+        lambda x, c: c(x), "a transposed convolution with dilation", [nn.ConvTranspose2d(4, 2, 3, dilation=2)]
     ),
+    "transposed, one axis": Case(lambda x, c: c(x.flatten(2)), "1-dimensional", [nn.ConvTranspose1d(4, 2, 3)]),
+    "interpolated": Case(lambda x: F.interpolate(x, scale_factor=2, mode="bilinear")),
+    "interpolated to a size": Case(lambda x: F.interpolate(x, (5, 17), mode="bilinear", align_corners=True)),
+    "interpolated by a fraction": Case(lambda x: F.interpolate(x, scale_factor=(1.7, 0.6), mode="bilinear")),
+    "interpolated by cubics": Case(lambda x: F.interpolate(x, scale_factor=2, mode="bicubic")),
+    "shuffled into cells": Case(lambda x: F.pixel_shuffle(x, 2)),
     "one axis": Case(lambda x, c: c(x.flatten(2)), "one-dimensional convolution", [nn.Conv1d(4, 2, 3)]),
     "along the channels": Case(lambda x, c: c(vector(x)[:, None]), layers=[nn.Conv1d(1, 1, 3, 2, 1)]),
     "three axes": Case(lambda x, c: c(x[:, None]), "3-dimensional", [nn.Conv3d(1, 2, 3)]),
@@ -254,7 +261,6 @@ CASES: dict[str, Case] = {
     ),
     "nearest, by another factor": Case(lambda x: aten.upsample_nearest2d(x, [9, 13], 1.65, 1.6)),
     "nearest, by factors": Case(lambda x: aten.upsample_nearest2d.vec(x, None, [1.6, 1.3])),
-    "bilinear": Case(lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"), "."),
     "permute": Case(lambda x: x.permute(0, -2, 3, 1) * 2 + x.transpose(1, 2).transpose(-1, -2)),
     "view": Case(lambda x: x.view(-1, 2, 2, 6, 8).transpose(1, 2).reshape(-1, 4, 6, 8)),
     "view of another dtype": Case(lambda x: x.view(torch.int32).to(x.dtype) * 1e-9, DTYPE, rounds=True),

@@ -174,11 +174,12 @@ def test_the_summary_compares_with_full_inference_at_each_position(db: Session) 
 
 
 class Decoded(nn.Module):
-    """A decoder, of which PyTorch evaluates all from the transposed convolution on."""
+    """A decoder, of which PyTorch evaluates all from the transposed convolution on, which is dilated."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.down, self.up, self.head = nn.Conv2d(3, 8, 3, 2, 1), nn.ConvTranspose2d(8, 8, 2, 2), nn.Conv2d(11, 16, 3)
+        self.down, self.head = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(11, 16, 3)
+        self.up = nn.ConvTranspose2d(8, 8, 2, 2, 1, 1, dilation=2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(torch.cat([x, self.up(self.down(x))], 1)).mean((2, 3))

@@ -50,7 +50,8 @@ def _convolution(
 ) -> Traced:
     only_constants(weight, bias)
     rank = len(x.axes)
-    if weight.ndim == 3 and (rank > 1 or x.dims[-1] == x.channels != ()):  # of a vector, as a channel attention has it
+    along_channels = weight.ndim == 3 and (rank > 1 or x.dims[-1] == x.channels != ())
+    if along_channels and not transposed:  # of a vector, as a channel attention has it
         return _along_channels(b, shape, x, weight, bias, stride[0], padding[0], dilation[0])
     if weight.ndim != rank + 2:
         raise Unsupported(f"a {weight.ndim - 2}-dimensional convolution")
