@@ -100,13 +100,19 @@ class Fill(Node):
 
 @dataclass(frozen=True, slots=True)
 class Patch(Node):
-    """The occluding patch; its ``extent`` has a number for each axis, or one for all."""
+    """The occluding patch; its ``extent`` has a number for each axis, or one for all.
+
+    It covers the ``channels`` of these numbers, from 0, in the image's order; None for all.
+    """
 
     extent: tuple[int, ...] = (16,)
     fill: Fill = Fill()
+    channels: tuple[int, ...] | None = None
 
     def __str__(self) -> str:
-        return f"patch({_listed(self.extent)})" + ("" if self.fill == Fill() else f" FILL {self.fill}")
+        fill = "" if self.fill == Fill() else f" FILL {self.fill}"
+        channels = "" if self.channels is None else f" CHANNELS ({_listed(self.channels)})"
+        return f"patch({_listed(self.extent)}){fill}{channels}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,10 +198,15 @@ class _Build(Transformer[Token, list[tuple[int, syntax.Statement]]]):
     ) -> syntax.CreateModel:
         return syntax.CreateModel(name, path, options or (), bool(or_replace))
 
-    def patch(self, extent: tuple[int, ...], fill: syntax.Fill | syntax.Parameter | None) -> syntax.Patch:
+    def patch(
+        self, extent: tuple[int, ...], fill: syntax.Fill | syntax.Parameter | None, channels: tuple[int, ...] | None
+    ) -> syntax.Patch:
         if isinstance(fill, syntax.Parameter):
             fill = syntax.Fill("parameter", parameter=fill)
-        return syntax.Patch(extent, fill or syntax.Fill())
+        return syntax.Patch(extent, fill or syntax.Fill(), channels)
+
+    def channels(self, *numbers: int) -> tuple[int, ...]:
+        return numbers
 
     @v_args(inline=True, meta=True)
     def by_axis(self, meta: Meta, *numbers: int) -> tuple[int, ...]:

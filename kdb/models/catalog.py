@@ -7,6 +7,7 @@ was made of it, as long as others hold it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ from typing import Any
 from weakref import WeakSet, finalize, ref
 
 import numpy as np
+import torch
 from torch import nn
 
 from kdb.errors import BindError, ModelError, UnknownName, did_you_mean
@@ -254,7 +256,7 @@ class Catalog:
     def _of_module(self, module: object, options: Mapping[str, Any]) -> Model:
         """The model of a module that a parameter holds: the same for the same module and options, while it lives."""
         module = zoo.unwrapped(module)
-        key = repr(sorted(options.items()))
+        key = _spelled(options)
         models = self._given.get(id(module), {})
         if key not in models:
             model = zoo.make_model(PARAMETER_MODEL, module, **options)
@@ -269,7 +271,7 @@ class Catalog:
         if name in self._created:
             self._add_own(name, self._created[name].load(self._root))
         registered = self._registered.get(name)
-        key = (registered or name, repr(sorted(options.items())))
+        key = (registered or name, _spelled(options))
         if registered is not None and not options:
             return registered
         if key not in self._resolved:
@@ -341,6 +343,20 @@ class Catalog:
         identity = joined(graph, weights, preprocessing, *rest)
         parts = Parts(joined(graph, *rest), weights, preprocessing, labels_digest(model.labels))
         return TracedModel(model, network, activation, identity, parts, activation == own)
+
+
+def _spelled(options: Mapping[str, Any]) -> str:
+    """Options as a text that is equal for equal ones alone: of tensors, whose own is cut, with a digest."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: plain(each) for name, each in value.items()}
+        if isinstance(value, torch.Tensor | np.ndarray):
+            array = np.asarray(value)
+            return array.dtype, array.shape, hashlib.sha256(array.tobytes()).hexdigest()
+        return value
+
+    return repr([(name, plain(value)) for name, value in sorted(options.items())])
 
 
 def _forget_module(catalog: ref[Catalog], key: int) -> None:

@@ -163,7 +163,8 @@ def _state_model(name: str, path: str, loaded: object, options: Mapping[str, Any
         keywords["input"] = size
     model = zoo.make_model(name, module, **keywords)
     model.check_labels(classes)
-    model.recipe, model.weights_note = zoo.recipe_of(arch, {"classes": classes, "input": size}), path
+    made = {"classes": classes, "input": size, "layout": model.layout, "output": model.output}
+    model.recipe, model.weights_note = None if model.fixed else zoo.recipe_of(arch, made), path
     return model
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from kdb.errors import BindError, ModelError
 from kdb.images.preprocessing import Preprocessing, choice
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 ACTIVATIONS = ("softmax", "sigmoid", "none")
@@ -37,7 +38,8 @@ class Model:
     'registered', ...).  ``recipe`` identifies the code that built the module, with versions and options, so that its
     trace can be cached; it is None for modules of the user.  ``layout`` is that of the module's own input, one of
     ``LAYOUTS``.  ``output`` is the key of the output that is meant, where the module gives a dict, a tuple or a list;
-    ``background`` the class of a dense output that is nobody's object, by index or label.  ``remark`` is appended to
+    ``background`` the class of a dense output that is nobody's object, by index or label.  ``fixed`` are the module's
+    inputs besides the image, by their names: the same for every image.  ``remark`` is appended to
     the error if the module cannot be traced.  ``facts`` say in words whose each part of the preprocessing is, and
     ``notes`` what is assumed of it: every heat map has these.
 
@@ -57,6 +59,7 @@ class Model:
         layout: object = None,
         output: str | int | None = None,
         background: str | int | None = None,
+        fixed: Mapping[str, torch.Tensor] | None = None,
     ) -> None:
         self.name = name
         self.preprocessing = preprocessing
@@ -72,7 +75,7 @@ class Model:
         self._held: nn.Module | weakref.ref[nn.Module] = module
         self.layout = _layout(layout, preprocessing.rank)
         """Of the module's own input."""
-        self.output, self.background = output, background
+        self.output, self.background, self.fixed = output, background, dict(fixed or {})
         self._fingerprint: str | None = None
         self._digest: tuple[str, str] | None = None
 
@@ -84,7 +87,7 @@ class Model:
         """The module, adapted to [N, C, *size]; raises ModelError if it was let go and does not exist any more."""
         from kdb.models.layout import adapted
 
-        return adapted(self._bare, self.layout, self.output)
+        return adapted(self._bare, self.layout, self.output, self.fixed)
 
     @property
     def _bare(self) -> nn.Module:
@@ -110,6 +113,7 @@ class Model:
             self.layout,
             self.output,
             self.background,
+            self.fixed,
         )
         other.remark, other.shared, other.facts, other.notes = self.remark, self.shared, self.facts, self.notes
         return other

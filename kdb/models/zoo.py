@@ -28,6 +28,7 @@ import torch
 from torch import nn
 
 from kdb.errors import BindError, ModelError, UnknownName, did_you_mean, looked_in, reason
+from kdb.frontends.check import first_line
 from kdb.geometry import Size, spelled
 from kdb.images.preprocessing import SIZES, Preprocessing, as_size, choice
 from kdb.models import carried, efficientnet_lite
@@ -49,7 +50,7 @@ _PREPROCESSING_KEYWORDS = (
 )
 MODEL_KEYWORDS = (
     *("input", "input_size", *_PREPROCESSING_KEYWORDS),
-    *("layout", "output", "activation", "labels", "background"),
+    *("layout", "output", "fixed", "activation", "labels", "background"),
 )
 _REACH_SECONDS = 10.0
 
@@ -121,7 +122,8 @@ def make_model(name: str, module: object, /, **keywords: object) -> Model:
     ``orientation`` as of :class:`~kdb.images.preprocessing.Preprocessing`, ``activation`` ('softmax', 'sigmoid' or
     'none'), ``labels`` (a sequence, a dict of indices, or a file with one per line or JSON of either), ``output`` (of a
     dict, tuple or list of outputs the one that is meant), ``background`` (of a dense output, the class that PREDICTED
-    and TOP leave out).
+    and TOP leave out), ``fixed`` (a dict of the module's inputs besides the image, by name: tensors, of one row each or
+    as they are).
 
     The model's ``facts`` say whose each part of the preprocessing is, its ``notes`` what is assumed.
 
@@ -148,6 +150,7 @@ def make_model(name: str, module: object, /, **keywords: object) -> Model:
         layout=keywords.get("layout"),
         output=_key("output", keywords.get("output")),
         background=_key("background", keywords.get("background")),
+        fixed=_fixed(keywords.get("fixed")),
     )
     model.facts, model.notes = described.facts, described.notes
     return model
@@ -161,6 +164,20 @@ def _key(what: str, value: object) -> str | int | None:
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise BindError(f"{what} is a text or a whole number, not {value!r}") from None
+
+
+def _fixed(value: object) -> Mapping[str, torch.Tensor]:
+    """Copies of the inputs besides the image; raises BindError for what is no dict of tensors or arrays by names."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) and name.isidentifier() for name in value):
+        raise BindError("fixed is a dict of tensors by the names of the module's inputs")
+    try:
+        return {name: torch.as_tensor(each).detach().clone() for name, each in value.items()}
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BindError(
+            f"fixed is a dict of tensors by the names of the module's inputs: {first_line(error)}"
+        ) from None
 
 
 def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from kdb.language.arguments import Arguments
 from kdb.models.catalog import Catalog, TracedModel
 from kdb.planner.permissions import Permissions
 from kdb.queries import clauses, over
-from kdb.queries.fill import Cover, check_fill, check_units, cover, far_off, is_uniform
+from kdb.queries.fill import Cover, check_channels, check_fill, check_units, cover, covered, far_off, is_uniform
 from kdb.queries.positions import Place, Selection, select
 from kdb.results import nifti
 from kdb.results.files import file_format
@@ -67,7 +67,7 @@ class BoundQuery:
     @property
     def uniform(self) -> bool:
         """Whether the patch is of one colour for every image."""
-        return is_uniform(self.query.patch.fill)
+        return is_uniform(self.query.patch.fill) and self.query.patch.channels is None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -162,7 +162,8 @@ class ImageQuery:
 
     def occlusion(self) -> Occlusion:
         """What is laid over the image, in the units of the network's input."""
-        return Replacement(self._normalised(self.cover.of_size(self.bound.patch)), self.cover.aligned)
+        channels = covered(self.bound.query.patch.channels, self.bound.traced.model.preprocessing)
+        return Replacement(self._normalised(self.cover.of_size(self.bound.patch)), self.cover.aligned, channels)
 
 
 def bind(
@@ -183,6 +184,7 @@ def bind(
     model = catalog.find(query.model, arguments)
     query = clauses.on_axes(query, model.input_shape[1:])
     selection = select(query, model.input_shape[1:], arguments)
+    check_channels(query.patch.channels, model.preprocessing)
     check_fill(query.patch.fill, query.patch.extent, model.preprocessing.image_channels, arguments)
     if query.into is not None and file_format(query.into) in nifti.FORMATS:
         nifti.check(model.input_shape[1:], lattice=not isinstance(query.region, syntax.At))

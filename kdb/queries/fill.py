@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from kdb.errors import ClauseError
 from kdb.geometry import Size
+from kdb.images.preprocessing import Preprocessing
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 
@@ -34,6 +35,25 @@ def check_fill(fill: syntax.Fill, patch: Size, channels: int, arguments: Argumen
         )
     if not np.isfinite(value).all():
         raise ClauseError("{FILL} takes an array without NaN and infinity")
+
+
+def check_channels(channels: tuple[int, ...] | None, preprocessing: Preprocessing) -> None:
+    """Raise BindError for channels that the image does not have, or that the model does not tell apart."""
+    if channels is None:
+        return
+    count = preprocessing.image_channels
+    if count != preprocessing.n_channels:
+        raise ClauseError("{CHANNELS} are of the model's input, which is one grey channel")
+    if max(channels) >= count or len(set(channels)) < len(channels):
+        raise ClauseError(f"{{CHANNELS}} takes different numbers from 0 to {count - 1}; got {list(channels)}")
+
+
+def covered(channels: tuple[int, ...] | None, preprocessing: Preprocessing) -> FloatArray | None:
+    """float32 [C], in the order of the model's input: 1 for the ``channels`` that are covered; None for all."""
+    if channels is None:
+        return None
+    ones = np.isin(np.arange(preprocessing.n_channels), channels).astype(np.float32)
+    return ones[::-1].copy() if preprocessing.channels == "BGR" else ones
 
 
 def check_units(fill: syntax.Fill, floats: bool, arguments: Arguments) -> None:

@@ -31,6 +31,7 @@ from kdb.session.study import Study
 
 KEYWORDS = {
     "AT": "at",
+    "CHANNELS": "channels",
     "FILL": "fill",
     "OVER": "over",
     "FILL rgb": "fill = (r, g, b)",
@@ -51,6 +52,7 @@ def occlude(
     stride: Sequence[int] | int | None = None,
     *,
     fill: object = "black",
+    channels: object = None,
     target: int | str | Sequence[int | str] | None = None,
     score: str = "probability",
     over: object = None,
@@ -66,15 +68,17 @@ def occlude(
     ``model`` a name, or an ``nn.Module`` whose keywords, those of ``register_model``, follow; its ``input_size`` is the
     image's own where an array is given without.  ``patch`` and ``stride`` (4) are in cells, a number for each axis or
     one for all.  ``fill`` is black, gray, white, mean, a number, (r, g, b), or an array [*patch, C], of uint8 or for
-    images of floats of floats; ``target`` a class or a sequence of classes, left out the predicted one; ``over`` the
-    region of a dense output that is scored, 'predicted', 'all', a box (start.., extent..) or a bool mask of the
-    output's size; ``at`` int [n, axes] of first cells, (y, x) in an image, which excludes ``stride``; ``within`` a box
-    or a bool mask of the input's size.  With ``ssim`` the map is approximate, of that expected similarity to the exact
-    one.
+    images of floats of floats; ``channels`` are the numbers of those that it covers, from 0, left out all.  ``target``
+    is a class or a sequence of classes, left out the predicted one; ``over`` the region of a dense output that is
+    scored, 'predicted', 'all', a box (start.., extent..) or a bool mask of the output's size.  ``at`` int [n, axes] are
+    first cells, (y, x) in an image, and exclude ``stride``; ``within`` is a box or a bool mask of the input's size.
+    With ``ssim`` the map is approximate, of that expected similarity to the exact one.
 
     Raises what :meth:`kdb.session.session.Session.execute` raises.
     """
     options = dict(model_options)
+    if isinstance(channels, str):  # a model's option has that name too
+        options["channels"], channels = channels, None
     _refuse_unknown(options, MODEL_KEYWORDS if not isinstance(model, str) else RESOLVE_OPTIONS)
     array = None if isinstance(model, str) or {"input", "input_size"} & {*options} else array_of(image)
     if array is not None:
@@ -85,7 +89,7 @@ def occlude(
     query = syntax.Occlude(
         _parameter("image"),
         syntax.ModelRef("", tuple((key, _parameter(f"option_{key}")) for key in options), _parameter("model")),
-        syntax.Patch(_by_axis("patch", patch), _fill(fill)),
+        syntax.Patch(_by_axis("patch", patch), _fill(fill), _channels(channels)),
         None if stride is None else _by_axis("stride", stride),
         classes,
         choice("score", score, get_args(Score)),
@@ -182,6 +186,18 @@ def _classes(target: Any) -> tuple[syntax.ClassSpec, dict[str, Any]]:
         raise BindError("target is an empty sequence; it takes at least one class")
     values = {f"class_{i}": each for i, each in enumerate(target)}
     return syntax.Classes(tuple(map(_parameter, values))), values
+
+
+def _channels(channels: Any) -> tuple[int, ...] | None:
+    if channels is None:
+        return None
+    try:
+        numbers = tuple(operator.index(number) for number in (channels if isinstance(channels, Sequence) else ()))
+    except TypeError:
+        numbers = ()
+    if not numbers or min(numbers) < 0:
+        raise BindError(f"channels is a sequence of whole numbers from 0, or 'RGB' or 'BGR'; got {channels!r}")
+    return numbers
 
 
 def _ssim(ssim: Any) -> float:
