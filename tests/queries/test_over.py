@@ -271,3 +271,27 @@ def test_what_is_outside_the_vocabulary_may_give_maps(picture: np.ndarray) -> No
     region[:, :3, :3] = True
     expected = means(outputs, region, "logit", "none")[1:, 0]
     np.testing.assert_allclose(heat_map.values.reshape(-1), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+def test_a_wrapper_that_slices_computes_what_it_reads() -> None:
+    from captum.attr import Occlusion
+
+    class Wrapper(nn.Module):
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.model(x)[:, :, 4:8, 20:26].mean((2, 3))
+
+    torch.manual_seed(0)
+    body = [nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 1)]
+    module = Wrapper(nn.Sequential(*body)).eval()
+    image = torch.randn(1, 1, 32, 40)
+    with torch.no_grad():
+        expected = Occlusion(module).attribute(image, (1, 4, 4), strides=(1, 4, 4), target=1)
+    ours = kdb.captum.Occlusion(module)
+    found = ours.attribute(image, (1, 4, 4), strides=(1, 4, 4), target=1)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    work = ours.report.work
+    assert ours.report.incremental and work is not None and work.naive_macs > 4 * work.executed_macs, ours.report

@@ -1,4 +1,4 @@
-"""Demand: a layer gives only what is read of it, where the score reads a region of a dense output.
+"""Demand: a layer gives only what is read of it, as where the score reads a region of a dense output.
 
 Demand goes backward, as deltas go forward: what a layer must give is the hull of what its readers require of it
 (:meth:`~kdb.operators.base.Operator.requires`).  The network is cropped to that, layer by layer, so that views, deltas
@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 
 from kdb.geometry import Part
-from kdb.operators.indexing import Crop
+from kdb.operators.indexing import Crop, SelectCells
 from kdb.operators.network import Network, Node
 from kdb.planner.plan import LogicalPlan
 from kdb.planner.rules.base import Context, Rule
@@ -24,8 +24,8 @@ WORTH = 0.9
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     """Crop every layer to what is read of it."""
     network = plan.network
-    if not any(isinstance(node.operator, Crop) for node in network):
-        return "the score reads all of the output"
+    if not any(isinstance(node.operator, Crop | SelectCells) for node in network):
+        return "no layer reads a part of another"
     parts = demanded(network)
     if all(part.extent == network[name].shape.size for name, part in parts.items()):
         return "all of every layer is read"
@@ -89,4 +89,4 @@ def _count(crops: Mapping[tuple[str, Part], str], source: str) -> int:
     return before + 1 if before else 0
 
 
-RULE = Rule("demand", "a layer gives only what is read of it, where a region is scored", apply, on_network=True)
+RULE = Rule("demand", "a layer gives only what is read of it, as where a region is scored", apply, on_network=True)
