@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.fx.experimental import optimization
 
 from benchmarks.axes_roster import Subject
-from benchmarks.oracle import SCALE_BOUND, exactness
+from benchmarks.oracle import worst_share
 from benchmarks.timing import Seconds
 from kdb.execution.engine import Engine, default_settings
 from kdb.execution.occluder import Occluder
@@ -143,8 +143,7 @@ class Case:
         with torch.no_grad():
             truth = torch.cat([double(each[None].double()) for each in images]).numpy()
             plain = torch.cat([self.module(each[None]) for each in images]).numpy()
-        compared = exactness(found, truth, plain)
-        return max(compared.scale_error / SCALE_BOUND, compared.range_use)
+        return worst_share(found, truth, plain)
 
 
 class _Enough(Exception):

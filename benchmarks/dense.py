@@ -26,7 +26,7 @@ from torch import Tensor, nn
 import kdb
 from benchmarks.dense_networks import UNet
 from benchmarks.memory import peak_bytes
-from benchmarks.oracle import SCALE_BOUND, exactness
+from benchmarks.oracle import worst_share
 from benchmarks.timing import Seconds, interleave, markdown_table, ratio, write_json, write_markdown
 from benchmarks.verify import DOCS
 from kdb.geometry import lattice
@@ -199,8 +199,7 @@ class Case:
         with torch.no_grad():
             truth = torch.cat([self.means(double, each[None].double()) for each in images]).numpy()
             plain = torch.cat([self.means(self.module, each[None]) for each in images]).numpy()
-        compared = exactness(found, truth, plain)
-        return max(compared.scale_error / SCALE_BOUND, compared.range_use)
+        return worst_share(found, truth, plain)
 
 
 class _Enough(Exception):

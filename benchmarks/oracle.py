@@ -17,6 +17,8 @@ SCALE_BOUND = 1e-4
 """Largest error of an exact map relative to the largest absolute logit of its class over the map."""
 RANGE_BOUND = 1e-3
 """Largest error of an exact map relative to its range; or twice the error of full inference in fp32, if larger."""
+FLAT_BOUND = 1e-5
+"""Of a map that the patch hardly changes, the largest error relative to the largest absolute logit of its class."""
 SIGNAL_BOUND = 1e-3
 """Smallest range of a map, relative to its largest logit, for which agreement is meaningful."""
 
@@ -151,3 +153,15 @@ def exactness(logits: ArrayLike, oracle: ArrayLike, reference32: ArrayLike) -> E
         range_use=float(_ratio(error, allowed).max()),
         signal=float(np.median(relative_range(truth))),
     )
+
+
+def worst_share(logits: ArrayLike, oracle: ArrayLike, reference32: ArrayLike) -> float:
+    """The largest error over what Exact allows, by class: see :func:`exactness`, but for maps that are nearly flat.
+
+    All are [n, K]; few of a map's positions may have a range that is much smaller than its own.
+    """
+    given, truth, plain = (np.asarray(each, dtype=np.float64) for each in (logits, oracle, reference32))
+    largest, extent = np.abs(truth).max(axis=0), np.ptp(truth, axis=0)
+    allowed = np.maximum(np.minimum(SCALE_BOUND * largest, RANGE_BOUND * extent), FLAT_BOUND * largest)
+    allowed = np.maximum(allowed, 2 * np.abs(plain - truth).max(axis=0))
+    return float(_ratio(np.abs(given - truth).max(axis=0), allowed).max())

@@ -23,6 +23,7 @@ from benchmarks.oracle import (
     occlude,
     oracle_logits,
     relative_range,
+    worst_share,
 )
 from kdb.execution.engine import Engine, default_settings
 from kdb.frontends.torch_export import trace
@@ -117,6 +118,13 @@ class TestOcclude:
 
 class TestExactness:
     TRUTH = np.array([[1.0, -4.0], [3.0, -2.0], [2.0, -3.0]])  # both classes range over 2, the largest are 3 and 4
+
+    def test_the_worst_share_of_a_few_positions_forgives_what_is_nearly_flat(self) -> None:
+        flat = 1 + 1e-6 * self.TRUTH / np.abs(self.TRUTH).max()
+        assert worst_share(flat + 9e-6, flat, flat) < 1 < worst_share(flat + 2e-5, flat, flat)
+        assert worst_share(self.TRUTH, self.TRUTH, self.TRUTH) == 0
+        off = self.TRUTH + 1e-4 * np.abs(self.TRUTH).max()
+        assert worst_share(off, self.TRUTH, self.TRUTH) >= 1 > worst_share(off, self.TRUTH, off)
 
     def test_the_truth_is_exact(self) -> None:
         verdict = exactness(self.TRUTH, self.TRUTH, self.TRUTH)
