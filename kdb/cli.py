@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import io
 import json
+import math
 import os
 import signal
 import sys
@@ -175,8 +176,8 @@ def summary(heat_map: HeatMap) -> str:
     from kdb.results.exports import strongest
     from kdb.results.wording import checked, compared
 
-    whole = "logit" if heat_map.score.startswith("logit") else "probability"
-    classes = strongest(heat_map)
+    whole = "probability" if heat_map.score == "drop" else heat_map.score.removesuffix("_drop")
+    classes = [each for each in strongest(heat_map) if not math.isnan(each.baseline)]  # others have no region
     likeliest = sorted(range(len(classes)), key=lambda i: -classes[i].baseline)[:SUMMARIZED]
     lines = [
         f"{printable(each.label)} ({each.index}): {whole} {each.baseline:.4g}; {heat_map.score} {each.score:.4g} "

@@ -182,6 +182,8 @@ class _Build(Transformer[Token, list[tuple[int, syntax.Statement]]]):
         fields = _fields(clauses)
         if "model" not in fields:
             raise _Refusal("USING is required: it names the model, as in USING resnet18", meta.end_pos, ["USING"])
+        if isinstance(fields.get("score"), tuple):
+            fields["score"], fields["to"] = fields["score"]
         return syntax.Occlude(source, **fields)
 
     def text(self, value: str, options: syntax.Options | None) -> syntax.Text:
@@ -244,6 +246,9 @@ class _Build(Transformer[Token, list[tuple[int, syntax.Statement]]]):
 
     def within(self, region: syntax.Box | syntax.Mask, in_source: bool | None) -> syntax.Region:
         return replace(region, in_source=bool(in_source))
+
+    def likeness(self, kind: str, to: syntax.Source) -> tuple[str, syntax.Source]:
+        return kind, to
 
     def class_list(self, *refs: int | str | syntax.Parameter) -> syntax.Classes:
         return syntax.Classes(refs)
@@ -347,7 +352,7 @@ class _Build(Transformer[Token, list[tuple[int, syntax.Statement]]]):
     top_classes = syntax.TopClasses
     all_classes = syntax.AllClasses
     threshold = syntax.Threshold
-    format = score = precision = device = _lower
+    format = score = cosine = precision = device = _lower
     exact = guaranteed = analyze = or_replace = in_source = _true
 
 

@@ -113,7 +113,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Occlude(Node):
-    """One ``OCCLUDE`` query.  A stride of None was not written; ``exact`` is True only where EXACT was."""
+    """One ``OCCLUDE`` query.  A stride of None was not written; ``exact`` is True only where EXACT was.
+
+    The scores cosine and cosine_drop are of the likeness ``to`` an image; others have none.
+    """
 
     source: Source
     model: ModelRef
@@ -121,6 +124,7 @@ class Occlude(Node):
     stride: tuple[int, ...] | None = None
     classes: ClassSpec = _PREDICTED
     score: str = "probability"
+    to: Source | None = None
     over: Over | None = None
     region: Region | None = None
     exact: bool = False
@@ -139,7 +143,9 @@ class Occlude(Node):
         clauses.append((self.model, f"USING {self.model}"))
         if self.classes != Predicted():
             clauses.append((self.classes, f"FOR {self.classes}"))
-        if self.score != "probability":
+        if self.to is not None:
+            clauses.append((self.to, f"SCORE {self.score} TO {self.to}"))
+        elif self.score != "probability":
             clauses.append((None, f"SCORE {self.score}"))
         if self.over is not None:
             clauses.append((self.over, str(self.over)))

@@ -29,7 +29,7 @@ from kdb.models import zoo
 from kdb.models.dense import Head, HeadReference
 from kdb.models.identity import Parts, joined, labels_digest, unexplained
 from kdb.models.model import Model
-from kdb.models.reference import ModuleReference
+from kdb.models.reference import Logits, ModuleReference
 from kdb.operators.network import Network
 from kdb.system.interrupts import deferred
 from kdb.system.paths import ANYWHERE, Root
@@ -57,6 +57,8 @@ class TracedModel:
     shortened: bool = False
     head: Head | None = None
     """Of a dense output, the region that is scored; without one the network gives what the module gives."""
+    direction: Logits | None = None
+    """float64 [K], of length one: that of another image's output, where scores are cosines with it."""
 
     @property
     def reference(self) -> ModuleReference | HeadReference:

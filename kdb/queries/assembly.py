@@ -47,7 +47,6 @@ def heat_map(
     bound, prepared = image_query.bound, image_query.prepared
     query, model, selection = bound.query, bound.traced.model, bound.selection
     several = scorer.has_axis
-    labels = tuple(model.label_of(index) for index in scorer.classes)
     baseline = tuple(float(value) for value in np.where(scorer.without, np.nan, scorer.baseline))
     kind: Any = scorer.kind
     score: Score = kind
@@ -67,7 +66,7 @@ def heat_map(
         positions=selection.grid,
         baseline=baseline if several else baseline[0],
         class_index=scorer.classes if several else scorer.classes[0],
-        label=labels if several else labels[0],
+        label=scorer.labels if several else scorer.labels[0],
         score=score,
         patch=bound.patch,
         stride=bound.stride,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain
 
+import numpy as np
+
+from kdb.errors import BindError, ClauseError
 from kdb.execution.occlusion import Occlusion, Replacement
 from kdb.geometry import Size
 from kdb.images.image import Origin, Pixels, SourceImage
@@ -34,6 +38,7 @@ class BoundQuery:
     query       as written, but canonical for the model's axes, and THRESHOLD AUTO replaced by the tuned threshold
     retrace     traces the model as it is now, whatever is known of it
     dense       of a dense output, the model without the head that ``traced`` has, which is of each image
+    to          reads the image that a cosine is with; None for other scores
     tuned       where a tuned threshold comes from, in words; empty for others
     seconds     the time that binding took, most of which is to load and trace the model
     """
@@ -44,6 +49,7 @@ class BoundQuery:
     selection: Selection
     retrace: Callable[[], TracedModel]
     dense: TracedModel | None = None
+    to: Callable[[], SourceImage] | None = None
     tuned: str = ""
     seconds: float = 0.0
 
@@ -116,7 +122,22 @@ class BoundQuery:
         if isinstance(region, syntax.Box | syntax.Mask) and region.in_source:
             place = Place(prepared.source_box[:axes], prepared.source_box[axes:], prepared.source_size)
             bound = replace(self, selection=select(self.query, self.size, self.arguments, place))
-        return ImageQuery(bound, prepared, name, origin).over_its_region()
+        return ImageQuery(bound._with_direction(), prepared, name, origin).over_its_region()
+
+    def _with_direction(self) -> BoundQuery:
+        """This query with the direction of the output of the image that cosines are with, if scores are such.
+
+        Raises BindError where that is zero.
+        """
+        if self.to is None or self.traced.direction is not None:
+            return self
+        preprocessing = self.traced.model.preprocessing
+        prepared = preprocessing.prepare(self.to())
+        (output,) = self.traced.reference.logits(preprocessing.normalise(prepared.pixels, prepared.floats)[None])
+        length = float(np.linalg.norm(output))
+        if not 0 < length < math.inf:
+            raise BindError(f"the output for {self.query.to} has the length {length:g}, so there is no cosine with it")
+        return replace(self, traced=replace(self.traced, direction=output / length))
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,10 +192,12 @@ def bind(
     arguments: Arguments,
     catalog: Catalog,
     tuned: Callable[[syntax.Occlude, TracedModel, Arguments], Tuned] | None = None,
+    to: Callable[[], SourceImage] | None = None,
 ) -> BoundQuery:
     """Look up and check all that the query names but its images; the model is traced.
 
-    ``tuned`` finds the threshold that THRESHOLD AUTO stands for, and is called for such queries alone.
+    ``tuned`` finds the threshold that THRESHOLD AUTO stands for, and is called for such queries alone; ``to`` reads the
+    image that a cosine is with.
 
     Raises BindError for clauses that contradict one another or do not fit the model, ExecutionError where INTO names a
     file that no map of it can be written to, and what finding and tracing the model raises.
@@ -199,7 +222,9 @@ def bind(
     over.check(query, traced, arguments)
     dense = traced if traced.dense else None
     traced = over.planned(query, traced, arguments) if traced.dense else traced
-    return BoundQuery(query, arguments, traced, selection, retrace, dense, origin, time.perf_counter() - start)
+    if query.to is not None and dense is not None:
+        raise ClauseError("{SCORE} cosine is for models that give vectors, and this one gives maps")
+    return BoundQuery(query, arguments, traced, selection, retrace, dense, to, origin, time.perf_counter() - start)
 
 
 def _once(*notes: tuple[str, ...]) -> tuple[str, ...]:

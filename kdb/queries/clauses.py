@@ -20,6 +20,9 @@ def check(query: syntax.Occlude) -> None:
     permitting = approximations(query)
     if query.exact and permitting:
         raise ClauseError("{EXACT} contradicts {other}, which is permission to approximate", other=permitting[0])
+    if query.to is not None and (query.over is not None or not isinstance(query.classes, syntax.Predicted)):
+        other = "FOR" if query.over is None else "OVER"
+        raise ClauseError("{SCORE} cosine is of the whole output, so it excludes {other}", other=other)
     if query.drill_down is not None and query.region is not None:
         raise ClauseError("{DRILL DOWN} chooses positions itself, so it cannot stand beside {WITHIN} or {AT}")
     if isinstance(query.region, syntax.At) and query.stride is not None:

@@ -28,7 +28,7 @@ class Found:
     def take(self, members: IntArray, logits: Array) -> None:
         """The sink of an execution; raises ExecutionError where logits are not finite."""
         refuse_infinite(logits, self._positions[members])
-        self.logits[:, members] = logits[:, self._scorer.classes].T
+        self.logits[:, members] = self._scorer.numbers(logits)
         if self.sums is not None:
             self.sums[members] = log_sums(np.asarray(logits, np.float64))
         self.evaluated[members] = True

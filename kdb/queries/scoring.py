@@ -26,12 +26,16 @@ class Scorer:
 
     def __init__(self, query: syntax.Occlude, traced: TracedModel, baseline: Scores, arguments: Arguments) -> None:
         self.kind = query.score
-        self._activation = "none" if self.kind.startswith("logit") else traced.of_scores
+        self._activation = "none" if self.kind.startswith(("logit", "cosine")) else traced.of_scores
+        self._direction = traced.direction
         ranking = baseline if traced.head is None else traced.head.ranking
         self.classes, self.has_axis = chosen_classes(query.classes, traced.model, ranking, arguments)
         empty = np.zeros(1, bool) if traced.head is None else traced.head.empty
         self.without = np.array([empty[index if len(empty) > 1 else 0] for index in self.classes])
         """bool [classes]: those that have no cell of a dense output, and so no score: theirs mean nothing."""
+        self.labels = tuple(map(traced.model.label_of, self.classes))
+        if self._direction is not None:
+            self.classes, self.labels = (0,), ("cosine",)
         own = self.rows(baseline[None])
         sums = own[-1] if self.has_sums else None
         plain = [self._of(own[i], sums) for i in range(len(self.classes))]
@@ -59,8 +63,16 @@ class Scorer:
 
         The classes' logits and, for probabilities by softmax, the logarithm of the sum of all classes' exponentials.
         """
-        rows = logits[:, self.classes].T
+        rows = self.numbers(logits)
         return np.concatenate([rows, log_sums(logits)[None]]) if self.has_sums else np.asarray(rows)
+
+    def numbers(self, logits: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        """Logits [n, K] -> [classes, n]: those of the classes, or one row of cosines."""
+        if self._direction is None:
+            return logits[:, self.classes].T
+        exact = np.asarray(logits, np.float64)
+        length = np.linalg.norm(exact, axis=1)
+        return np.asarray(exact @ self._direction / np.where(length > 0, length, 1))[None]
 
     def score(self, i: int, logits: npt.NDArray[np.floating], sums: Scores | None) -> Scores:
         """The scores [n] of the i-th class, of its ``logits`` [n] and the ``sums`` [n], if scores have any."""

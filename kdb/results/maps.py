@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Score = Literal["probability", "drop", "logit", "logit_drop"]
+Score = Literal["probability", "drop", "logit", "logit_drop", "cosine", "cosine_drop"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,8 @@ class HeatMap:
                     region and, in a partial map, where nothing was evaluated
     positions       int64 [*cells, axes]: the first cell of each patch; (y, x) of its top left corner
     baseline        the unmodified image's probability or logit; like class_index and label a tuple with a class axis
-    score           what a value is: probability, drop (baseline - probability), logit or logit_drop
+    score           what a value is: probability, drop (baseline - probability), logit or logit_drop; cosine
+                    (of the output with another image's) or cosine_drop
     patch, stride   a number of cells for each axis: (height, width) and (sy, sx); stride is None after AT
     image           the prepared image, at the model's input grid, before it is normalised: uint8 [*size, 3], RGB, where
                     all pixels are whole numbers of three channels, otherwise float32 [*size, C]: 0 to 255, or an

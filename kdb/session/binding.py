@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from kdb.errors import ExecutionError
+from kdb.errors import BindError, ExecutionError
+from kdb.images.image import SourceImage
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models.catalog import TracedModel
@@ -50,7 +51,17 @@ class Binder:
 
     def bind(self, query: syntax.Occlude, arguments: Arguments) -> BoundQuery:
         """The query with all but its images looked up and checked."""
-        return bind.bind(query, arguments, self._catalog, self._tuned)
+        return bind.bind(query, arguments, self._catalog, self._tuned, self._other(query, arguments))
+
+    def _other(self, query: syntax.Occlude, arguments: Arguments) -> Callable[[], SourceImage] | None:
+        """What reads the image that a cosine is with; raises BindError unless it is one."""
+        if query.to is None:
+            return None
+        found, several = self.find(query.to, query.model, arguments)
+        if several or len(found) != 1:
+            raise BindError(f"a cosine is with one image; {query.to} names {len(found)}")
+        _, load = found[0]
+        return lambda: load(self._catalog.find(query.model, arguments).preprocessing)
 
     def bind_on(self, query: syntax.Occlude, arguments: Arguments, found: Found) -> ImageQuery:
         """The query bound, on one image."""

@@ -34,6 +34,7 @@ KEYWORDS = {
     "CHANNELS": "channels",
     "FILL": "fill",
     "OVER": "over",
+    "SCORE": "score",
     "FILL rgb": "fill = (r, g, b)",
     "FILL $patch": "an array [h, w, C]",
     "STRIDE": "stride",
@@ -55,6 +56,7 @@ def occlude(
     channels: object = None,
     target: int | str | Sequence[int | str] | None = None,
     score: str = "probability",
+    to: object = None,
     over: object = None,
     at: object = None,
     within: object = None,
@@ -69,7 +71,8 @@ def occlude(
     image's own where an array is given without.  ``patch`` and ``stride`` (4) are in cells, a number for each axis or
     one for all.  ``fill`` is black, gray, white, mean, a number, (r, g, b), or an array [*patch, C], of uint8 or for
     images of floats of floats; ``channels`` are the numbers of those that it covers, from 0, left out all.  ``target``
-    is a class or a sequence of classes, left out the predicted one; ``over`` the region of a dense output that is
+    is a class or a sequence of classes, left out the predicted one; ``to`` the image that the scores cosine and
+    cosine_drop compare with; ``over`` the region of a dense output that is
     scored, 'predicted', 'all', a box (start.., extent..) or a bool mask of the output's size.  ``at`` int [n, axes] are
     first cells, (y, x) in an image, and exclude ``stride``; ``within`` is a box or a bool mask of the input's size.
     With ``ssim`` the map is approximate, of that expected similarity to the exact one.
@@ -83,7 +86,15 @@ def occlude(
     array = None if isinstance(model, str) or {"input", "input_size"} & {*options} else array_of(image)
     if array is not None:
         options |= _as_large_as(array, model, options)
-    values: dict[str, Any] = {"image": image, "model": model, "fill": fill, "over": over, "at": at, "within": within}
+    values: dict[str, Any] = {
+        "image": image,
+        "model": model,
+        "fill": fill,
+        "to": to,
+        "over": over,
+        "at": at,
+        "within": within,
+    }
     values |= {f"option_{key}": value for key, value in options.items()}
     classes, class_values = _classes(target)
     query = syntax.Occlude(
@@ -92,7 +103,7 @@ def occlude(
         syntax.Patch(_by_axis("patch", patch), _fill(fill), _channels(channels)),
         None if stride is None else _by_axis("stride", stride),
         classes,
-        choice("score", score, get_args(Score)),
+        *_score(score, to),
         _over(over),
         _region(at, within),
         approximate=None if ssim is None else syntax.Approximate(_ssim(ssim)),
@@ -143,6 +154,15 @@ def _region(at: object, within: Any) -> syntax.Region | None:
     if _axes(within) != 1:
         return syntax.Mask(_parameter("within"))
     return syntax.Box(*_box("within", within))
+
+
+def _score(score: Any, to: object) -> tuple[str, syntax.Parameter | None]:
+    kind = choice("score", score, get_args(Score))
+    if kind.startswith("cosine") == (to is None):
+        raise BindError(
+            "to is the image that score = 'cosine' or 'cosine_drop' compares with, and belongs to these alone"
+        )
+    return kind, None if to is None else _parameter("to")
 
 
 def _over(over: Any) -> syntax.Over | None:

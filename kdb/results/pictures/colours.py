@@ -24,16 +24,16 @@ RED: RGB = (0.86, 0.10, 0.12)
 BLUE: RGB = (0.12, 0.34, 0.86)
 """Between these three colours straight lines, on which each channel goes one way: a larger effect is never less red."""
 
-FLOORS: Mapping[str, float] = {"probability": 0.01, "logit": 0.1}
-"""The least half-width of a scale, by unit: one percentage point; or .1 nats, which change the odds by a tenth."""
+FLOORS: Mapping[str, float] = {"probability": 0.01, "logit": 0.1, "cosine": 0.01}
+"""The least half-width of a scale, by unit: one percentage point; .1 nats, which change the odds by a tenth; .01."""
 
 LEVELS = 1025
 """Colours of a scale; many, so that the neutral one is met to within a 256th wherever it lies."""
 
 
 def unit(score: str) -> str:
-    """What a score and its drop are measured in: 'probability', or 'logit' in nats."""
-    return score.removesuffix("_drop") if score.startswith("logit") else "probability"
+    """What a score and its drop are measured in: 'probability', 'logit' in nats, or 'cosine'."""
+    return "probability" if score == "drop" else score.removesuffix("_drop")
 
 
 @dataclass(frozen=True)

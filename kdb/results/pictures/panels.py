@@ -30,6 +30,8 @@ _MEANINGS = {
     "drop": "mean drop in probability when hidden",
     "logit": "mean logit when hidden",
     "logit_drop": "mean drop in logit when hidden",
+    "cosine": "mean cosine when hidden",
+    "cosine_drop": "mean drop in cosine when hidden",
 }
 
 
