@@ -145,6 +145,12 @@ class Case:
             plain = torch.cat([self.module(each[None]) for each in images]).numpy()
         return worst_share(found, truth, plain)
 
+    def rounding(self) -> float:
+        """How far the module in float32 is off the module in float64 for the image, relative to the largest logit."""
+        with torch.no_grad():
+            exact = copy.deepcopy(self.module).double()(self.image.double())[0]
+        return float((exact - self.output).abs().max() / exact.abs().max())
+
 
 class _Enough(Exception):
     """Raised within another's loop, to leave it."""

@@ -419,6 +419,40 @@ class Boxes:
         return *before, *after
 
 
+class Segments:
+    """The segments of a map, each of any shape: superpixels, organs, waves.
+
+    ``labels`` int64 [*size] says which segment a cell is of; 0 is none.  ``ids`` int64 [n] are the labels above 0 that
+    there are, in ascending order, ``places`` int64 [n, axes] a cell of each, by which it is known, and ``starts`` and
+    ``stops`` int64 [n, axes] the boxes around them.
+    """
+
+    def __init__(self, labels: IntArray) -> None:
+        self.labels = labels
+        cells = np.argwhere(labels > 0)
+        found = labels[tuple(cells.T)]
+        order = np.argsort(found, kind="stable")
+        cells, found = cells[order], found[order]
+        self.ids, first = np.unique(found, return_index=True)
+        self.places = cells[first]
+        self.starts = np.minimum.reduceat(cells, first, axis=0) if len(first) else cells
+        self.stops = 1 + (np.maximum.reduceat(cells, first, axis=0) if len(first) else cells)
+
+    def of(self, places: IntArray) -> IntArray:
+        """The labels [n] at ``places`` [n, axes]."""
+        labels: IntArray = self.labels[tuple(places.T)]
+        return labels
+
+    def footprint(self, places: IntArray) -> Footprint:
+        """The boxes around the segments that are known by these places."""
+        which = np.searchsorted(self.ids, self.of(places))
+        return Footprint(tuple(map(Spans, self.starts[which].T, self.stops[which].T)))
+
+
+Laid = Size | Segments
+"""What is laid over an image: a patch of that extent at each position, or at each place the segment that has it."""
+
+
 def lattice(size: int, patch: int, stride: int) -> IntArray:
     """The grid of positions along one axis, in pixels: ``0, s, 2s, ...`` while the patch lies inside the image.
 

@@ -25,7 +25,7 @@ from kdb.execution.occlusion import Occlusion
 from kdb.execution.settings import Settings, declared, most_threads
 from kdb.execution.verification import AT_ONCE, Compared, Reference, wanted
 from kdb.execution.views import MaterializedViews, ViewStore
-from kdb.geometry import IntArray, Size
+from kdb.geometry import IntArray, Laid
 from kdb.kernels.base import Array, Backend
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.gpu import device as gpu
@@ -148,7 +148,7 @@ class Engine:
         self,
         network: Network,
         positions: IntArray,
-        patch: Size,
+        patch: Laid,
         permissions: Permissions = EXACT,
         *,
         uniform: bool = False,
@@ -156,7 +156,8 @@ class Engine:
     ) -> Planned:
         """The physical plan; no pixel is looked at.  Recent plans are kept: the images of a glob share one.
 
-        ``positions`` int64 [n, axes] are the corners of the ``patch``, which may be clipped at the image's far edges.
+        ``positions`` int64 [n, axes] are the corners of the ``patch``, which may be clipped at the image's far edges,
+        or the places by which segments are known.
         With ``uniform`` the caller promises that the patch is of one colour; a plan that relies on it is wrong for
         any other.  Batches are as small as it takes for plan and ``result``, in bytes, to fit into memory.
 
@@ -190,7 +191,7 @@ class Engine:
         self,
         network: Network,
         positions: IntArray,
-        patch: Size,
+        patch: Laid,
         permissions: Permissions,
         uniform: bool,
         size: int | None = None,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdb.geometry import Boxes, IntArray, Size
+from kdb.geometry import Boxes, IntArray, Laid, Segments
 from kdb.kernels.base import Array, Backend, Delta
 from kdb.kernels.cpu import boxed
 
@@ -27,11 +27,12 @@ class Occlusion(ABC):
     def delta_on(self, backend: Backend, image: Array) -> SourceDelta:
         """The change that it makes of ``image`` [H, W, C], which lies on the backend's device."""
 
-    def applied(self, image: Array, positions: IntArray, patch: Size) -> Array:
+    def applied(self, image: Array, positions: IntArray, patch: Laid) -> Array:
         """Copies of ``image`` [H, W, C] on the host, with the ``patch`` at each of the ``positions`` int64 [n, axes].
 
         A patch that reaches beyond the image is cut off, as captum's windows are.
         """
+        assert not isinstance(patch, Segments), "an occlusion of its own covers those"
         copies = np.repeat(image[None], len(positions), axis=0)
         for each, position in zip(copies, positions, strict=True):
             part = tuple(map(slice, position, position + patch))
@@ -63,6 +64,43 @@ class Replacement(Occlusion):
         values = backend.memory.upload(self.values)
         channels = None if self.channels is None else backend.memory.upload(self.channels)
         return lambda updates, boxes: backend.deltas.occlude(image, updates, values, self.aligned, channels, boxes)
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentFill(Occlusion):
+    """``values`` float32 [H, W, C], those of an image as large, in the place of the image's own, in one segment each.
+
+    ``channels`` float32 [C] is 1 for the channels that are covered and 0 for the others; None covers all.
+    """
+
+    segments: Segments
+    values: Array
+    channels: Array | None = None
+
+    def over(self, under: Array, part: tuple[slice, ...]) -> Array:
+        """The values of the whole part, where the channel is covered."""
+        over = self.values[part]
+        return over if self.channels is None else np.where(self.channels > 0, over, under)
+
+    def delta_on(self, backend: Backend, image: Array) -> SourceDelta:
+        """``values - image`` in the segments, zero elsewhere in the boxes; computed on the host."""
+        whole = (slice(None),) * (self.values.ndim - 1)
+        on_host = backend.memory.download(image)
+        change = np.asarray(self.over(on_host, whole) - on_host, np.float32)
+        labels: Array = self.segments.labels[..., None]
+
+        def delta(updates: Boxes, boxes: Boxes) -> Array:
+            ids = self.segments.of(updates.origins).reshape(-1, *(1,) * self.values.ndim)
+            inside = boxed.gather(labels, boxes) == ids
+            return backend.memory.upload_delta(np.where(inside, boxed.gather(change, boxes), np.float32(0)))
+
+        return delta
+
+    def applied(self, image: Array, positions: IntArray, patch: Laid) -> Array:
+        """Copies of ``image`` [H, W, C] on the host, each with the segment of one of the ``positions`` covered."""
+        covered = self.over(image, (slice(None),) * (self.values.ndim - 1))
+        ids = self.segments.of(positions).reshape(-1, *(1,) * self.values.ndim)
+        return np.where(self.segments.labels[None, ..., None] == ids, covered[None], image[None])
 
 
 @dataclass(frozen=True, eq=False)

@@ -91,7 +91,7 @@ class DeltaStage:
         footprint = logical.geometry.footprints[source.name]
         assert footprint is not None
         boxes = footprint.boxes(batch, source.shape.size)
-        updates = Boxes(logical.positions[batch], logical.patch)
+        updates = logical.updates(batch)
         placed = self._placed(batch)
         self._backend.memory.announce(chain((boxes, updates), placed.values(), self._derived(placed)))
         values = self._source_delta(updates, boxes)

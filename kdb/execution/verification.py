@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 
 from kdb.errors import ExecutionError
 from kdb.execution.occlusion import Occlusion
-from kdb.geometry import IntArray, Size
+from kdb.geometry import IntArray, Laid
 from kdb.kernels.base import Array
 from kdb.system.threads import all_threads, checkpoint
 
@@ -259,7 +259,7 @@ def in_full(
     image: Array,
     occlusion: Occlusion,
     positions: IntArray,
-    patch: Size,
+    patch: Laid,
     batch: int,
     threads: int,
     sink: Callable[[IntArray, Array], None],

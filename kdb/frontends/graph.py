@@ -128,6 +128,13 @@ class Graph:
         ]
         constants = {name: _unpacked(*packed) for name, packed in record["constants"].items()}
         inputs = tuple(Input(*each) for each in record["inputs"])
+        texts = [each for i in inputs for each in (i.name, i.kind, i.source)]
+        texts += [each for call in calls for each in (call.name, call.target, call.layer, *call.reads)]
+        if not all(isinstance(each, str) for each in [*texts, record["result"]]):
+            raise TypeError("a name that is no text")
+        numbers = [each for call in calls for each in (call.number, *(call.shape or ())) if each is not None]
+        if not all(type(each) is int for each in numbers):
+            raise TypeError("a length that is no whole number")
         return cls(inputs, tuple(calls), record["result"], _value(record["dtype"]), constants)
 
 

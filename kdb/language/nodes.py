@@ -116,6 +116,24 @@ class Patch(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class Segments(Node):
+    """``WITH segments($labels) [IN SOURCE]``: each label above 0 of an int array is one update, of any shape.
+
+    The array has the input's size or, ``in_source``, that of the source image.
+    """
+
+    parameter: Parameter
+    fill: Fill = Fill()
+    channels: tuple[int, ...] | None = None
+    in_source: bool = False
+
+    def __str__(self) -> str:
+        fill = "" if self.fill == Fill() else f" FILL {self.fill}"
+        channels = "" if self.channels is None else f" CHANNELS ({_listed(self.channels)})"
+        return f"segments({self.parameter}){_in_source(self.in_source)}{fill}{channels}"
+
+
+@dataclass(frozen=True, slots=True)
 class Box(Node):
     """``WITHIN box(start.., extent..) [IN SOURCE]``: the lattice positions whose patch lies wholly in the box.
 

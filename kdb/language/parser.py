@@ -203,9 +203,16 @@ class _Build(Transformer[Token, list[tuple[int, syntax.Statement]]]):
     def patch(
         self, extent: tuple[int, ...], fill: syntax.Fill | syntax.Parameter | None, channels: tuple[int, ...] | None
     ) -> syntax.Patch:
-        if isinstance(fill, syntax.Parameter):
-            fill = syntax.Fill("parameter", parameter=fill)
-        return syntax.Patch(extent, fill or syntax.Fill(), channels)
+        return syntax.Patch(extent, _fill(fill), channels)
+
+    def segments(
+        self,
+        labels: syntax.Parameter,
+        in_source: bool | None,
+        fill: syntax.Fill | syntax.Parameter | None,
+        channels: tuple[int, ...] | None,
+    ) -> syntax.Segments:
+        return syntax.Segments(labels, _fill(fill), channels, bool(in_source))
 
     def channels(self, *numbers: int) -> tuple[int, ...]:
         return numbers
@@ -354,6 +361,12 @@ class _Build(Transformer[Token, list[tuple[int, syntax.Statement]]]):
     threshold = syntax.Threshold
     format = score = cosine = precision = device = _lower
     exact = guaranteed = analyze = or_replace = in_source = _true
+
+
+def _fill(fill: syntax.Fill | syntax.Parameter | None) -> syntax.Fill:
+    if isinstance(fill, syntax.Parameter):
+        return syntax.Fill("parameter", parameter=fill)
+    return fill or syntax.Fill()
 
 
 def _start(token: Token) -> int:

@@ -39,6 +39,7 @@ from kdb.language.nodes import (
     Predicted,
     Region,
     Scalar,
+    Segments,
     Source,
     Text,
     Threshold,
@@ -91,6 +92,7 @@ __all__ = [
     "ResetOption",
     "Scalar",
     "Script",
+    "Segments",
     "SetOption",
     "ShowCalibration",
     "ShowModels",
@@ -120,7 +122,7 @@ class Occlude(Node):
 
     source: Source
     model: ModelRef
-    patch: Patch = _PATCH
+    patch: Patch | Segments = _PATCH
     stride: tuple[int, ...] | None = None
     classes: ClassSpec = _PREDICTED
     score: str = "probability"

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from kdb.geometry import Boxes, Footprint, IntArray, Part, Size, Spans
+from kdb.geometry import Boxes, Footprint, IntArray, Laid, Part, Segments, Size, Spans
 from kdb.operators.network import Network, Node
 from kdb.operators.sources import Source
 
@@ -21,7 +21,7 @@ class Geometry:
         self,
         network: Network,
         positions: IntArray,
-        patch: Size,
+        patch: Laid,
         bounded: bool = False,
         threshold: float = 1.0,
         frozen: frozenset[str] = frozenset(),
@@ -167,8 +167,10 @@ def _extent(cells: float, lengths: Sequence[float], size: Size) -> Size:
     return tuple(extent)
 
 
-def _updates(positions: IntArray, patch: Size, image: Size, bounded: bool) -> Footprint:
-    """The patch at each position, clipped at the image's far edges."""
+def _updates(positions: IntArray, patch: Laid, image: Size, bounded: bool) -> Footprint:
+    """The patch at each position, clipped at the image's far edges; the boxes around segments."""
+    if isinstance(patch, Segments):
+        return replace(patch.footprint(positions), bounded=bounded)
     spans = []
     for at, length, whole in zip(positions.T, patch, image, strict=True):
         places, shared = np.unique(at, return_inverse=True)

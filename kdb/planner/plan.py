@@ -9,7 +9,7 @@ from itertools import chain
 
 import numpy as np
 
-from kdb.geometry import IntArray, Size
+from kdb.geometry import Boxes, IntArray, Laid, Segments, Size
 from kdb.kernels.base import Backend
 from kdb.kernels.kernel import Kernel
 from kdb.kernels.work import Work
@@ -20,6 +20,8 @@ from kdb.planner.footprints import Core, Geometry
 @dataclass(frozen=True, eq=False)
 class LogicalPlan:
     """What is to be computed: the last view of ``network`` for each update of its source.
+
+    An update is a ``patch`` at a position, or a segment at the place by which it is known.
 
     Nodes before ``cut`` are maintained incrementally by their delta rules, the others are evaluated in full; a plan
     begins as the naive one, with only the source before the cut.  ``batches`` partition the distinct positions,
@@ -32,7 +34,7 @@ class LogicalPlan:
 
     network: Network
     positions: IntArray
-    patch: Size
+    patch: Laid
     cut: int
     batches: tuple[IntArray, ...]
     groups: tuple[tuple[int, ...], ...]
@@ -51,7 +53,7 @@ class LogicalPlan:
 
     @classmethod
     def naive(
-        cls, network: Network, positions: IntArray, patch: Size, bounded: bool = False, uniform: bool = False
+        cls, network: Network, positions: IntArray, patch: Laid, bounded: bool = False, uniform: bool = False
     ) -> LogicalPlan:
         """Full inference, a position at a time."""
         n = len(positions)
@@ -70,6 +72,11 @@ class LogicalPlan:
                 return last
         self._geometries[:] = [Geometry(self.network, self.positions, *asked)]
         return self._geometries[0]
+
+    def updates(self, batch: IntArray) -> Boxes:
+        """The patches at the positions of a batch; of segments the places by which they are known."""
+        extent = (1,) * self.positions.shape[1] if isinstance(self.patch, Segments) else self.patch
+        return Boxes(self.positions[batch], extent)
 
     @property
     def mean_batch(self) -> int:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from kdb.execution.engine import Planned
 from kdb.execution.measured import Measured
 from kdb.execution.verification import Checked
+from kdb.geometry import Segments
 from kdb.planner import calibration
 from kdb.planner.plan import PhysicalPlan
 from kdb.queries.bind import ImageQuery
@@ -68,7 +69,9 @@ def heat_map(
         class_index=scorer.classes if several else scorer.classes[0],
         label=scorer.labels if several else scorer.labels[0],
         score=score,
-        patch=bound.patch,
+        patch=(1,) * len(bound.size) if isinstance(bound.patch, Segments) else bound.patch,
+        segments=None if selection.segments is None else selection.segments.ids,
+        labels=None if selection.segments is None else selection.segments.labels,
         stride=bound.stride,
         image=prepared.image,
         source=image_query.name,

@@ -12,8 +12,8 @@ from itertools import chain
 import numpy as np
 
 from kdb.errors import BindError, ClauseError
-from kdb.execution.occlusion import Occlusion, Replacement
-from kdb.geometry import Size
+from kdb.execution.occlusion import Occlusion, Replacement, SegmentFill
+from kdb.geometry import Laid, Segments, Size
 from kdb.images.image import Origin, Pixels, SourceImage
 from kdb.images.preprocessing import Prepared
 from kdb.language import syntax
@@ -54,9 +54,12 @@ class BoundQuery:
     seconds: float = 0.0
 
     @property
-    def patch(self) -> Size:
-        """The patch's extent in cells."""
-        return self.query.patch.extent
+    def patch(self) -> Laid:
+        """The patch's extent in cells, or the segments."""
+        if isinstance(self.query.patch, syntax.Patch):
+            return self.query.patch.extent
+        assert self.selection.segments is not None, "they were selected"
+        return self.selection.segments
 
     @property
     def size(self) -> Size:
@@ -66,14 +69,15 @@ class BoundQuery:
     @property
     def stride(self) -> Size | None:
         """Cells between neighbouring positions, along each axis; None after AT."""
-        if isinstance(self.query.region, syntax.At):
+        if isinstance(self.query.region, syntax.At) or isinstance(self.query.patch, syntax.Segments):
             return None
         return clauses.by_axis("STRIDE", self.query.stride or syntax.DEFAULT_STRIDE, self.size)
 
     @property
     def uniform(self) -> bool:
         """Whether the patch is of one colour for every image."""
-        return is_uniform(self.query.patch.fill) and self.query.patch.channels is None
+        patch = self.query.patch
+        return isinstance(patch, syntax.Patch) and is_uniform(patch.fill) and patch.channels is None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -119,7 +123,8 @@ class BoundQuery:
         Raises BindError where the region has none.
         """
         region, bound, axes = self.query.region, self, len(self.size)
-        if isinstance(region, syntax.Box | syntax.Mask) and region.in_source:
+        in_source = isinstance(region, syntax.Box | syntax.Mask) and region.in_source
+        if in_source or (isinstance(self.query.patch, syntax.Segments) and self.query.patch.in_source):
             place = Place(prepared.source_box[:axes], prepared.source_box[axes:], prepared.source_size)
             bound = replace(self, selection=select(self.query, self.size, self.arguments, place))
         return ImageQuery(bound._with_direction(), prepared, name, origin).over_its_region()
@@ -184,7 +189,10 @@ class ImageQuery:
     def occlusion(self) -> Occlusion:
         """What is laid over the image, in the units of the network's input."""
         channels = covered(self.bound.query.patch.channels, self.bound.traced.model.preprocessing)
-        return Replacement(self._normalised(self.cover.of_size(self.bound.patch)), self.cover.aligned, channels)
+        laid = self.bound.patch
+        if isinstance(laid, Segments):
+            return SegmentFill(laid, self._normalised(self.cover.of_size(self.bound.size)), channels)
+        return Replacement(self._normalised(self.cover.of_size(laid)), self.cover.aligned, channels)
 
 
 def bind(
@@ -208,7 +216,10 @@ def bind(
     query = clauses.on_axes(query, model.input_shape[1:])
     selection = select(query, model.input_shape[1:], arguments)
     check_channels(query.patch.channels, model.preprocessing)
-    check_fill(query.patch.fill, query.patch.extent, model.preprocessing.image_channels, arguments)
+    covers, whose = model.input_shape[1:], "the input's"
+    if isinstance(query.patch, syntax.Patch):
+        covers, whose = query.patch.extent, "the patch's"
+    check_fill(query.patch.fill, covers, model.preprocessing.image_channels, arguments, whose)
     if query.into is not None and file_format(query.into) in nifti.FORMATS:
         nifti.check(model.input_shape[1:], lattice=not isinstance(query.region, syntax.At))
     checkpoint()

@@ -23,6 +23,8 @@ def check(query: syntax.Occlude) -> None:
     if query.to is not None and (query.over is not None or not isinstance(query.classes, syntax.Predicted)):
         other = "FOR" if query.over is None else "OVER"
         raise ClauseError("{SCORE} cosine is of the whole output, so it excludes {other}", other=other)
+    if isinstance(query.patch, syntax.Segments):
+        _check_segments(query)
     if query.drill_down is not None and query.region is not None:
         raise ClauseError("{DRILL DOWN} chooses positions itself, so it cannot stand beside {WITHIN} or {AT}")
     if isinstance(query.region, syntax.At) and query.stride is not None:
@@ -33,6 +35,19 @@ def check(query: syntax.Occlude) -> None:
                 "{DRILL DOWN} chooses what is evaluated, and so does {other}: give one of them", other=other
             )
     _check_ranges(query)
+
+
+def _check_segments(query: syntax.Occlude) -> None:
+    """Raise ClauseError where a clause is of a patch that moves."""
+    given = {
+        "STRIDE": query.stride is not None,
+        "AT": isinstance(query.region, syntax.At),
+        "DRILL DOWN": query.drill_down is not None,
+        "THRESHOLD AUTO": query.threshold is not None and query.threshold.auto,
+    }
+    for other, there in given.items():
+        if there:
+            raise ClauseError("{segments} are where they are, so they exclude {other}", other=other)
 
 
 def approximations(query: syntax.Occlude) -> list[str]:
@@ -53,7 +68,9 @@ def on_axes(query: syntax.Occlude, size: Size) -> syntax.Occlude:
 
     Raises ClauseError for a patch, stride or box of other axes, and for GUARANTEED where no guarantee was measured.
     """
-    patch = replace(query.patch, extent=by_axis("patch", query.patch.extent, size))
+    patch = query.patch
+    if isinstance(patch, syntax.Patch):
+        patch = replace(patch, extent=by_axis("patch", patch.extent, size))
     stride = None if query.stride is None else by_axis("STRIDE", query.stride, size)
     if stride is not None and len(set(stride)) == 1:
         stride = stride[:1]
@@ -85,7 +102,7 @@ def by_axis(clause: str, numbers: tuple[int, ...], size: Size) -> Size:
 
 
 def _check_ranges(query: syntax.Occlude) -> None:
-    sizes = [("patch", size) for size in query.patch.extent]
+    sizes = [("patch", size) for size in query.patch.extent] if isinstance(query.patch, syntax.Patch) else []
     sizes += [("STRIDE", step) for step in query.stride or ()]
     if isinstance(query.classes, syntax.TopClasses):
         sizes.append(("TOP", query.classes.k))

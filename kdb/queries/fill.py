@@ -19,8 +19,11 @@ FloatArray = npt.NDArray[np.float32]
 GRAYS = {"black": 0.0, "gray": 128.0, "white": 255.0}
 
 
-def check_fill(fill: syntax.Fill, patch: Size, channels: int, arguments: Arguments) -> None:
-    """Raise BindError for a fill that does not have the patch's size or the image's number of ``channels``."""
+def check_fill(fill: syntax.Fill, patch: Size, channels: int, arguments: Arguments, whose: str = "the patch's") -> None:
+    """Raise BindError for a fill that does not have the patch's size or the image's number of ``channels``.
+
+    ``whose`` says in words whose size that is.
+    """
     if fill.kind == "rgb" and channels != 3:
         raise ClauseError(f"{{FILL rgb}} needs three channels, and the model takes {channels}; give {{FILL $patch}}")
     if fill.parameter is None:
@@ -29,8 +32,9 @@ def check_fill(fill: syntax.Fill, patch: Size, channels: int, arguments: Argumen
     known = value.dtype == np.uint8 or value.dtype.kind == "f"
     if not known or value.shape not in (tuple(patch), (*patch, channels)):
         raise ClauseError(
-            "{FILL} takes a uint8 array {shape}, the patch's size (for images of floats one of floats); got {given}",
+            "{FILL} takes a uint8 array {shape}, {whose} size (for images of floats one of floats); got {given}",
             shape=[*patch, channels],
+            whose=whose,
             given=f"{value.dtype} {list(value.shape)}",
         )
     if not np.isfinite(value).all():

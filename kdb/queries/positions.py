@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from kdb.errors import BindError, ClauseError
 from kdb.execution.engine import POSITION_BYTES
-from kdb.geometry import IntArray, Size, cells, lattice, spelled
+from kdb.geometry import IntArray, Segments, Size, cells, lattice, spelled
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.queries.clauses import by_axis
@@ -30,12 +30,13 @@ class Selection:
     ``grid`` int64 [*cells, axes] holds the first cell of every patch of the whole lattice; with AT, [n, axes] holds the
     given positions.
     ``cells`` int64 [n] are the flat indices of the positions in the grid that the query evaluates.  ``notes`` say what
-    was taken otherwise than it is written.
+    was taken otherwise than it is written.  Of ``segments`` the grid [n, axes] has the places by which they are known.
     """
 
     grid: IntArray
     cells: IntArray
     notes: tuple[str, ...] = ()
+    segments: Segments | None = None
 
     @property
     def positions(self) -> IntArray:
@@ -60,6 +61,8 @@ def select(query: syntax.Occlude, size: Size, arguments: Arguments, place: Place
     Raises BindError for a patch larger than the input, positions outside it, a mask of another size, an empty region;
     ExecutionError where there is no memory for so many positions.
     """
+    if isinstance(query.patch, syntax.Segments):
+        return _segments(query.patch, query.region, size, arguments, place)
     patch = query.patch.extent
     if any(map(gt, patch, size)):
         raise BindError(f"a patch of {spelled(patch)} is larger than the input of {spelled(size)} {cells(len(size))}")
@@ -89,6 +92,57 @@ def select(query: syntax.Occlude, size: Size, arguments: Arguments, place: Place
             where = f"with its centre {cells(len(size))[:-1]} in the mask of {{WITHIN}}"
         raise ClauseError(f"no position of the {spelled(patch)} patch at {{STRIDE}} {_of_axes(steps)} lies {where}")
     return Selection(grid, np.flatnonzero(inside), notes)
+
+
+def _segments(
+    asked: syntax.Segments, region: syntax.Region | None, size: Size, arguments: Arguments, place: Place | None
+) -> Selection:
+    """The segments, those of them that lie wholly in the region; of the source image without a place, as its grid."""
+    labels = arguments.array(asked.parameter)
+    own = place.size if asked.in_source and place is not None else size
+    fits = labels.shape == tuple(own) or (asked.in_source and place is None and labels.ndim == len(size))
+    if labels.dtype.kind not in "iu" or not fits or (labels.astype(np.int64) < 0).any():
+        raise ClauseError(
+            "{segments} takes an int array {size}, the {of}, of labels from 0; got {given}",
+            size=list(own),
+            of="source image's size" if asked.in_source else "model's input",
+            given=f"{labels.dtype} {list(labels.shape)}",
+        )
+    labels = labels.astype(np.int64)
+    if asked.in_source:
+        where = place or Place((0.0,) * len(size), tuple(map(float, labels.shape)), labels.shape)
+        labels = _on_grid(labels, where, size)
+    segments = Segments(labels)
+    if not len(segments.ids):
+        raise ClauseError("{segments} has no label above 0 on the model's input")
+    notes: tuple[str, ...] = ()
+    inside = np.ones(len(segments.ids), bool)
+    of_source = region is not None and not isinstance(region, syntax.At) and region.in_source
+    if of_source and place is None:
+        notes = (f"{region} is of each image; planned for all segments",)
+    elif isinstance(region, syntax.Box | syntax.Mask):
+        within = place if of_source else Place((0.0,) * len(size), tuple(map(float, size)), size)
+        assert within is not None
+        cells = np.argwhere(labels > 0)
+        there = _inside(region, (1,) * len(size), cells, size, within, arguments)
+        outside = np.unique(labels[tuple(cells[~there].T)])
+        inside = ~np.isin(segments.ids, outside)
+        if not inside.any():
+            raise ClauseError("no segment lies wholly in the region of {WITHIN}")
+    return Selection(segments.places, np.flatnonzero(inside), notes, segments)
+
+
+def _on_grid(labels: IntArray, place: Place, size: Size) -> IntArray:
+    """The labels [*size] of the cells of the grid: those of the source's cells in which their centres lie; else 0."""
+    grid = labels
+    for axis, (start, extent, length, count) in enumerate(
+        zip(place.start, place.extent, place.size, size, strict=True)
+    ):
+        cells = np.floor((np.arange(count) + 0.5) * (extent / count) + start).astype(np.int64)
+        grid = np.take(grid, np.clip(cells, 0, length - 1), axis=axis)
+        outside = (cells < 0) | (cells >= length)
+        grid = np.where(outside.reshape(-1, *(1,) * (len(size) - axis - 1)), 0, grid)
+    return grid
 
 
 def _inside(

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from kdb.results.maps import HeatMap
 
 
-def columns(axes: str) -> tuple[str, ...]:
-    """What the cells of a map of ``axes`` are listed by, each with its score."""
-    return ("image", "class_index", "label", *axes, "score")
+def columns(axes: str, segments: bool = False) -> tuple[str, ...]:
+    """What the cells of a map of ``axes``, or its ``segments``, are listed by, each with its score."""
+    return ("image", "class_index", "label", *(("segment",) if segments else ()), *axes, "score")
 
 
 def import_optional(name: str) -> Any:
@@ -34,14 +34,17 @@ def data_frame(heat_map: HeatMap) -> Any:
     values, class_index, label = heat_map.by_class()
     positions = heat_map.positions.reshape(-1, len(heat_map.axes))
     which, cell = np.nonzero(~np.isnan(values))
+    segments = heat_map.segments
     listed = (
         [heat_map.source] * len(cell),
         np.asarray(class_index, dtype=np.int64)[which],
         np.asarray(label, dtype=object)[which],
+        *([] if segments is None else [segments[cell]]),
         *positions[cell].T,
         values[which, cell],
     )
-    return import_optional("pandas").DataFrame(dict(zip(columns(heat_map.axes), listed, strict=True)))
+    names = columns(heat_map.axes, segments is not None)
+    return import_optional("pandas").DataFrame(dict(zip(names, listed, strict=True)))
 
 
 def data_array(heat_map: HeatMap) -> Any:
@@ -61,6 +64,8 @@ def data_array(heat_map: HeatMap) -> Any:
             name: np.moveaxis(heat_map.positions[..., i], i, 0).reshape(cells[i], -1)[:, 0]
             for i, name in enumerate(heat_map.axes)
         }
+    if heat_map.segments is not None:
+        places["segment"] = ("position", heat_map.segments)
     coords = {
         "class": list(class_index),
         "label": ("class", list(label)),

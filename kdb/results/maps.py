@@ -74,6 +74,9 @@ class HeatMap:
     score           what a value is: probability, drop (baseline - probability), logit or logit_drop; cosine
                     (of the output with another image's) or cosine_drop
     patch, stride   a number of cells for each axis: (height, width) and (sy, sx); stride is None after AT
+    segments        int64 [n]: the labels of the segments that were hidden, in ascending order, each a value; then the
+                    positions are a cell of each and the patch is of one cell.  None for maps of patches
+    labels          int64 [*size]: which segment a cell is of, 0 for none; None for maps of patches
     image           the prepared image, at the model's input grid, before it is normalised: uint8 [*size, 3], RGB, where
                     all pixels are whole numbers of three channels, otherwise float32 [*size, C]: 0 to 255, or an
                     image of floats in units of its own
@@ -129,6 +132,8 @@ class HeatMap:
     notes: tuple[str, ...] = ()
     axes: str = ""
     space: Space | None = None
+    segments: NDArray[np.int64] | None = None
+    labels: NDArray[np.int64] | None = None
     stats: Stats
 
     def __post_init__(self) -> None:
@@ -176,8 +181,12 @@ class HeatMap:
     def upsample(self) -> NDArray[np.float32]:
         """float32 [*size], or [classes, *size]: the mean score of the patches that cover each cell, NaN if none does.
 
-        A position that the query lists twice counts twice.
+        A position that the query lists twice counts twice.  Of segments the score of a cell's own.
         """
+        if self.segments is not None and self.labels is not None:
+            own = np.searchsorted(self.segments, self.labels).clip(max=len(self.segments) - 1)
+            painted = np.where(self.labels > 0, self.by_class()[0][:, own], np.float32(np.nan))
+            return painted if self.has_class_axis else painted[0]
         positions = self.positions.reshape(-1, len(self.size))
         maps = [_mean_over_patches(scores, positions, self.patch, self.size) for scores in self.by_class()[0]]
         return np.stack(maps) if self.has_class_axis else maps[0]

@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FORMAT = 5
+FORMAT = 6
 """The newest version of the files that this kdb writes and reads: the least in which a map's fields are known."""
 
-_SINCE = {"checked": 3, "fill": 4, "provenance": 4, "notes": 4, "axes": 5, "space": 5}
+_SINCE = {"checked": 3, "fill": 4, "provenance": 4, "notes": 4, "axes": 5, "space": 5, "segments": 6, "labels": 6}
 """The fields that are written where there is something, and are younger than the format that all maps need."""
 _ALL, _FLOATS = 2, 4
 """The formats that all maps need, and those whose image is of floats."""
 
-_ARRAYS = ("values", "positions", "image", "evaluated", "error", "fill")
+_ARRAYS = ("values", "positions", "image", "evaluated", "error", "fill", "segments", "labels")
 _TEXTS = (
     *("label", "score", "axes", "source", "query", "model", "model_identity", "version"),
     *("stats", "provenance", "notes"),
@@ -44,7 +44,7 @@ _SHAPES = {"checked": (2,), "space": (4, 4), "turns": (3, 2)}
 
 _KINDS = {
     "b": ("exact", "complete", "evaluated"),
-    "iu": ("format", "positions", "class_index", "patch", "stride", "source_size", "turns"),
+    "iu": ("format", "positions", "class_index", "patch", "stride", "source_size", "turns", "segments", "labels"),
     "U": _TEXTS,
 }
 """The kinds of numpy's dtypes that some keys are of; the others are of numbers."""

@@ -18,7 +18,7 @@ def check(heat_map: HeatMap, scores: tuple[str, ...]) -> None:
 
     ``scores`` are the kinds of score that there are.
     """
-    for each in (_arrays, _by_class, _places, _facts):
+    for each in (_arrays, _by_class, _places, _segments, _facts):
         for text in each(heat_map):
             raise ValueError(text)
     if heat_map.score not in scores:
@@ -102,6 +102,22 @@ def _places(given: HeatMap) -> Iterator[str]:
             yield f"fill must be float32 of one colour, the patch or the image, not {given.fill.shape}"
         if not np.isfinite(given.fill).all():
             yield "the fill has values that are NaN or infinite"
+
+
+def _segments(given: HeatMap) -> Iterator[str]:
+    """The labels of the segments, one for each value, and where each is."""
+    segments, labels = given.segments, given.labels
+    if segments is None and labels is None:
+        return
+    if segments is None or labels is None or segments.dtype != np.int64 or labels.dtype != np.int64:
+        yield "segments and labels must be int64, and both there"
+        return
+    if segments.shape != given.positions.shape[:-1] or given.stride is not None or set(given.patch) != {1}:
+        yield f"segments {segments.shape} at positions {given.positions.shape}"
+    elif labels.shape != given.size or not np.array_equal(np.unique(labels[labels > 0]), segments):
+        yield "segments must be the labels above 0, in ascending order, of cells of the image"
+    elif (labels[tuple(given.positions.T)] != segments).any():
+        yield "the positions must be cells of the segments"
 
 
 def _of_space(space: Space, axes: int) -> Iterator[str]:

@@ -40,8 +40,8 @@ def strategy_of(
     """The strategy for evaluating ``query`` on ``cells`` positions.
 
     All cells are evaluated in one round where sampling does not apply: for a query that permits no approximation (but
-    see ``anytime``), for positions that do not fill a grid (WITHIN, AT), and for grids with an axis shorter than SSIM's
-    window.  An axis of one cell is none: along it there is nothing to interpolate or to compare.
+    see ``anytime``), for positions that do not fill a grid (WITHIN, AT, segments), and for grids with an axis shorter
+    than SSIM's window.  An axis of one cell is none: along it there is nothing to interpolate or to compare.
 
     Args:
         query: its approximation clauses choose the strategy; they have been checked.
@@ -58,7 +58,7 @@ def strategy_of(
     fully_exact = query.approximate is not None and query.threshold is None and query.precision == "fp32"
     everything = Everything(cells, fully_exact)
     sides = tuple(length for length in shape if length > 1)
-    if query.region is not None or min(sides, default=1) < WINDOW:
+    if query.region is not None or isinstance(query.patch, syntax.Segments) or min(sides, default=1) < WINDOW:
         return everything
     important = 1 if query.score.endswith("drop") else -1
     if query.drill_down is not None:

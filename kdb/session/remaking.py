@@ -92,7 +92,7 @@ def _as_saved(
 ) -> tuple[syntax.Occlude, Arguments]:
     """The ``query`` of a saved map and what its parameters are; raises BindError where one cannot be known.
 
-    Positions, classes, masks and fills that are not given are those of the map.
+    Positions, classes, masks, segments and fills that are not given are those of the map.
     """
     path = statement.path
 
@@ -121,6 +121,9 @@ def _as_saved(
             f"the model of the map in '{path}' was the parameter {query.model}; "
             f"{_remedy(query.model, arguments)}, or write VERIFY {syntax.quote(path)} USING and the model"
         )
+    if isinstance(query.patch, syntax.Segments) and saved.labels is not None and not known(query.patch.parameter):
+        labels = of_the_map("labels of the map", saved.labels)
+        query = replace(query, patch=replace(query.patch, parameter=labels, in_source=False))
     if not known(query.patch):
         raise BindError(
             f"the map in '{path}' was made with {query.patch}, which its file does not keep; "

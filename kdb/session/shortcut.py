@@ -39,6 +39,7 @@ KEYWORDS = {
     "FILL $patch": "an array [h, w, C]",
     "STRIDE": "stride",
     "TO SSIM": "ssim",
+    "segments": "segments",
     "WITHIN": "within",
 }
 """What error messages call a clause here."""
@@ -54,6 +55,7 @@ def occlude(
     *,
     fill: object = "black",
     channels: object = None,
+    segments: object = None,
     target: int | str | Sequence[int | str] | None = None,
     score: str = "probability",
     to: object = None,
@@ -70,7 +72,8 @@ def occlude(
     ``model`` a name, or an ``nn.Module`` whose keywords, those of ``register_model``, follow; its ``input_size`` is the
     image's own where an array is given without.  ``patch`` and ``stride`` (4) are in cells, a number for each axis or
     one for all.  ``fill`` is black, gray, white, mean, a number, (r, g, b), or an array [*patch, C], of uint8 or for
-    images of floats of floats; ``channels`` are the numbers of those that it covers, from 0, left out all.  ``target``
+    images of floats of floats; ``channels`` are the numbers of those that it covers, from 0, left out all.
+    ``segments``, an int array of the input's size, hides each label above 0 in place of a patch.  ``target``
     is a class or a sequence of classes, left out the predicted one; ``to`` the image that the scores cosine and
     cosine_drop compare with; ``over`` the region of a dense output that is
     scored, 'predicted', 'all', a box (start.., extent..) or a bool mask of the output's size.  ``at`` int [n, axes] are
@@ -90,6 +93,7 @@ def occlude(
         "image": image,
         "model": model,
         "fill": fill,
+        "segments": segments,
         "to": to,
         "over": over,
         "at": at,
@@ -100,7 +104,7 @@ def occlude(
     query = syntax.Occlude(
         _parameter("image"),
         syntax.ModelRef("", tuple((key, _parameter(f"option_{key}")) for key in options), _parameter("model")),
-        syntax.Patch(_by_axis("patch", patch), _fill(fill), _channels(channels)),
+        _laid(patch, segments, fill, channels),
         None if stride is None else _by_axis("stride", stride),
         classes,
         *_score(score, to),
@@ -206,6 +210,13 @@ def _classes(target: Any) -> tuple[syntax.ClassSpec, dict[str, Any]]:
         raise BindError("target is an empty sequence; it takes at least one class")
     values = {f"class_{i}": each for i, each in enumerate(target)}
     return syntax.Classes(tuple(map(_parameter, values))), values
+
+
+def _laid(patch: Any, segments: object, fill: object, channels: Any) -> syntax.Patch | syntax.Segments:
+    """What is laid over the image: a patch, or segments in its place."""
+    if segments is not None:
+        return syntax.Segments(_parameter("segments"), _fill(fill), _channels(channels))
+    return syntax.Patch(_by_axis("patch", patch), _fill(fill), _channels(channels))
 
 
 def _channels(channels: Any) -> tuple[int, ...] | None:

@@ -146,6 +146,7 @@ def subject(query: syntax.Occlude, traced: TracedModel, arguments: Arguments) ->
     if query.patch.fill.parameter is not None:  # known by what it holds, not by what it is called
         pixels = np.ascontiguousarray(arguments[query.patch.fill.parameter])
         fill = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+    assert isinstance(query.patch, syntax.Patch), "segments have no THRESHOLD AUTO"
     patch = by_axis("patch", query.patch.extent, size)
     stride = by_axis("STRIDE", query.stride or syntax.DEFAULT_STRIDE, size)
     return Subject(traced.identity, patch, stride, fill, query.score)
@@ -153,6 +154,7 @@ def subject(query: syntax.Occlude, traced: TracedModel, arguments: Arguments) ->
 
 def untuned(query: syntax.Occlude) -> BindError:
     """The error for THRESHOLD AUTO without a tuning."""
+    assert isinstance(query.patch, syntax.Patch), "segments have no THRESHOLD AUTO"
     statement = syntax.Tune(query.model, syntax.Text("images/*.png"), query.patch, query.stride, query.score)
     return BindError(
         f"THRESHOLD AUTO: '{query.model}' is not tuned for this patch, stride, fill and score; first run "
