@@ -9,8 +9,10 @@ import argparse
 import copy
 import fnmatch
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -47,8 +49,8 @@ DESCRIPTION = f"""\
 Whole maps of the mean logit of all classes over a region of the output, with zeros for the fill: kdb by a query, with
 its check, and full inference in turns in one process. Full inference is the fastest of several batches with all
 threads; captum's `Occlusion` has a wrapper that returns the region's means. Both are timed at {SAMPLE} positions, and
-counted for all. A model is traced once, before. The worst error is that of the means at these positions against the
-module in float64, over what Exact allows. Weights are random.
+counted for all. A model is traced once, before; kdb's rates are those that `CALIBRATE` measures. The worst error is
+that of the means at these positions against the module in float64, over what Exact allows. Weights are random.
 """
 MEMORY = """\
 Peak of the resident memory in MiB, each in a process of its own, and what the plan of the map said before.
@@ -102,7 +104,7 @@ SUBJECTS: Mapping[str, Subject] = {
 class Case:
     """A subject with random weights and an image of noise, ready to be measured."""
 
-    def __init__(self, subject: Subject, threads: int, batch: int | None = None) -> None:
+    def __init__(self, subject: Subject, threads: int, batch: int | None = None, *, calibrated: bool = False) -> None:
         self.subject, self._batch = subject, batch
         with torch.random.fork_rng():
             torch.manual_seed(0)
@@ -113,6 +115,8 @@ class Case:
         self.positions = np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1).reshape(-1, axes)
         self.sample = np.linspace(0, len(self.positions) - 1, min(SAMPLE, len(self.positions))).astype(int)
         self.db = kdb.connect()
+        if calibrated:
+            self.db.execute(f"SET threads = {threads}; CALIBRATE")
         self.db.execute(f"SET threads = {threads}")
         self.db.execute("SET view_budget = 0")
         self.db.register_model(
@@ -220,10 +224,10 @@ class _Counting:
         return output
 
 
-def measured(name: str, rounds: int, threads: int) -> dict[str, Any]:
+def measured(name: str, rounds: int, threads: int, calibrated: bool) -> dict[str, Any]:
     """What a map takes by kdb and by the others, and how exact kdb is."""
     subject = SUBJECTS[name]
-    case = Case(subject, threads)
+    case = Case(subject, threads, calibrated=calibrated)
     start = time.perf_counter()
     plan = json.loads(case.db.explain(case.query, {"image": case.image}, format="json"))
     traced = time.perf_counter() - start
@@ -291,9 +295,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="(%(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="of all (%(default)s)")
     parser.add_argument("--out", type=Path, default=DOCS, help="folder of dense.md and dense.json (docs/benchmarks)")
+    parser.add_argument("--uncalibrated", action="store_true", help="plans by the default rates")
     parser.add_argument("--peak", choices=("kdb", *RIVALS), help=argparse.SUPPRESS)
     parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:  # what is measured here is not the user's
+        os.environ["KDB_CACHE"] = folder
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     torch.set_num_threads(options.threads)
     if options.peak:
         getattr(Case(SUBJECTS[options.only], options.threads, options.batch), options.peak)()
@@ -301,7 +312,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     exact = True
     for name in fnmatch.filter(SUBJECTS, options.only):
-        row = measured(name, options.rounds, options.threads)
+        row = measured(name, options.rounds, options.threads, not options.uncalibrated)
         exact = exact and row["error"] <= 1
         print(*_cells(row), sep="  ", flush=True)
         write(options.out, [row])

@@ -87,7 +87,7 @@ class BoundQuery:
     @property
     def _of_each_image(self) -> tuple[str, ...]:
         """That the region which is scored is not known yet."""
-        if self.dense is None or not isinstance(self.query.over, syntax.OverPredicted | None):
+        if self.dense is None or not over.is_where_it_wins(self.query.over):
             return ()
         return ("OVER PREDICTED is of each image; planned over the whole output",)
 
@@ -162,7 +162,7 @@ class ImageQuery:
 
         Raises BindError where a class that the query names has none.
         """
-        if self.bound.dense is None:
+        if self.bound.dense is None or not over.is_of_each_image(self.bound.query):
             return self
         (outputs,) = self.bound.dense.reference.logits(self.input()[None])
         scored = over.on_image(self.bound.query, self.bound.dense, outputs, self.bound.arguments)

@@ -32,6 +32,16 @@ def check(query: syntax.Occlude, traced: TracedModel, arguments: Arguments) -> N
     _fixed(query.over, traced.network.output.shape.size, arguments)
 
 
+def is_where_it_wins(over: syntax.Over | None) -> bool:
+    """Whether the region is where each class wins on the unmodified image."""
+    return over is None or isinstance(over, syntax.OverPredicted)
+
+
+def is_of_each_image(query: syntax.Occlude) -> bool:
+    """Whether the unmodified image decides the region or the classes."""
+    return is_where_it_wins(query.over) or isinstance(query.classes, syntax.Predicted | syntax.TopClasses)
+
+
 def planned(query: syntax.Occlude, traced: TracedModel, arguments: Arguments) -> TracedModel:
     """The model with a head over the query's region, or where that is of each image over the whole output."""
     shape = traced.network.output.shape

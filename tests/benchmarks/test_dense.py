@@ -32,7 +32,7 @@ def test_it_measures_and_keeps_the_other_rows(
 ) -> None:
     monkeypatch.setattr(dense, "SUBJECTS", SUBJECTS)
     monkeypatch.setattr(dense, "peak", lambda *given: 2**20)
-    arguments = ["--rounds", "2", "--threads", "1", "--out", str(tmp_path)]
+    arguments = ["--rounds", "2", "--threads", "1", "--uncalibrated", "--out", str(tmp_path)]
     assert dense.main([*arguments, "--only", "small"]) == 0
     assert dense.main([*arguments, "--only", "volume"]) == 0
     found = {row["network"]: row for row in json.loads((tmp_path / "dense.json").read_text())["results"]}
