@@ -92,7 +92,8 @@ def main(count: int = 256, epochs: int = 12) -> tuple[kdb.HeatMap, kdb.HeatMap]:
     with torch.no_grad():
         found = net(torch.from_numpy(pictures).movedim(-1, 1)).argmax(1).numpy() == 1
     lesions, others = structures == 2, structures == 3
-    print(f"{found[lesions].mean():.0%} of the lesions' pixels are marked, {found[others].mean():.0%} of the other spots'")
+    print(f"{found[lesions].mean():.0%} of the lesions' pixels are marked")
+    print(f"{found[others].mean():.0%} of those of the spots beside an organ are")
 
     db = kdb.connect()
     db.register_model(
