@@ -17,7 +17,7 @@ SIDE = 64
 SPOT = 3
 """Radius of a spot, in pixels."""
 LABELS = ("background", "lesion")
-STRUCTURES = {1: "organ", 2: "lesion", 3: "spot beside the organ", 4: "a corner"}
+STRUCTURES = {1: "the organ", 2: "the lesion", 3: "the spot beside the organ", 4: "a corner"}
 
 
 def images(count: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -106,7 +106,7 @@ def main(count: int = 256, epochs: int = 12) -> tuple[kdb.HeatMap, kdb.HeatMap]:
     assert isinstance(by_structure, kdb.HeatMap) and isinstance(by_patch, kdb.HeatMap), "of one image"
     assert by_structure.segments is not None, "they were asked for"
     for label, drop in zip(by_structure.segments.tolist(), by_structure.values.tolist(), strict=True):
-        print(f"without the {STRUCTURES[label]}: {drop:+.2f} of {by_structure.baseline:.2f}")
+        print(f"without {STRUCTURES[label]} the lesion loses {drop:.2f} of {by_structure.baseline:.2f}")
     figure = kdb.plot([by_structure, by_patch])
     figure.savefig("lesion.png", dpi=100)
     print("wrote lesion.png")

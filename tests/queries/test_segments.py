@@ -132,6 +132,9 @@ def test_a_map_of_segments_is_kept_drawn_listed_and_made_again(db: kdb.Session, 
     assert heat_map.values.shape == (3,) and heat_map.segments.tolist() == [1, 2, 5]
     heat_map.save(tmp_path / "map.npz")
     heat_map.save(tmp_path / "map.png")
+    with Image.open(tmp_path / "map.png") as picture:
+        said = {key: picture.info[key] for key in ("Patch", "Stride", "Fill")}
+    assert said == {"Patch": "3 segments", "Stride": "none", "Fill": "black"}
     loaded = kdb.HeatMap.load(tmp_path / "map.npz")
     assert np.array_equal(loaded.labels, LABELS) and np.array_equal(loaded.upsample(), heat_map.upsample(), True)
     frame = heat_map.to_dataframe()

@@ -35,7 +35,9 @@ EXIF_LENGTH = 800
 """Characters of a fact in EXIF, all of which has 64 KiB; an escaped one may take twelve bytes."""
 
 _STRING = re.compile("'(?:[^']|'')*'")
-_FILL = re.compile(r"\bWITH patch\([^)]*\) FILL (-?[\d.]+(?:e[+-]?\d+)?|\w+(?:\([^)]*\))?|\$\w+|\?)")
+_LAID = r"\bWITH (?:patch|segments)\([^)]*\)(?: IN SOURCE)?"
+_FILL = re.compile(_LAID + r" FILL (-?[\d.]+(?:e[+-]?\d+)?|\w+(?:\([^)]*\))?|\$\w+|\?)")
+_CHANNELS = re.compile(_LAID + r".*? CHANNELS \(([\d, ]+)\)")
 
 
 def facts(heat_map: HeatMap) -> dict[str, str]:
@@ -51,13 +53,20 @@ def facts(heat_map: HeatMap) -> dict[str, str]:
         "Model identity": heat_map.model_identity,
         "Score": heat_map.score,
         "Unmodified": "; ".join(f"{baseline:.6g}" for baseline in baselines),
-        "Patch": spelled(heat_map.patch),
-        "Stride": "none (AT positions)" if heat_map.stride is None else _size(heat_map.stride),
+        **_laid(heat_map),
         "Fill": _fill(heat_map.query),
         "Exact": str(heat_map.exact).lower(),
         "Complete": str(heat_map.complete).lower(),
     }
     return {key: printable(value) for key, value in text.items()}
+
+
+def _laid(heat_map: HeatMap) -> dict[str, str]:
+    """What was laid over the image, and where."""
+    if heat_map.segments is not None:
+        return {"Patch": f"{len(heat_map.segments)} segments", "Stride": "none"}
+    stride = "none (AT positions)" if heat_map.stride is None else _size(heat_map.stride)
+    return {"Patch": spelled(heat_map.patch), "Stride": stride}
 
 
 def of_both(first: Facts, second: Facts) -> dict[str, str]:
@@ -123,5 +132,6 @@ def _size(stride: Size) -> str:
 
 def _fill(query: str) -> str:
     """The fill of a query's canonical text, which leaves out the default."""
-    found = _FILL.search(_STRING.sub("''", query))
-    return found[1] if found else "black"
+    plain = _STRING.sub("''", query)
+    found, channels = _FILL.search(plain), _CHANNELS.search(plain)
+    return (found[1] if found else "black") + (f" in channels {channels[1]}" if channels else "")
