@@ -50,25 +50,29 @@ class LoadedOnnx:
     classes: int | None = None
 
 
-def load(path: str | Path, layout: str | None = None, *, as_is: bool = False) -> LoadedOnnx:
+def load(
+    path: str | Path, layout: str | None = None, *, as_is: bool = False, output: str | int | None = None
+) -> LoadedOnnx:
     """The model in the ONNX file at ``path``.
 
     ``layout`` is that of the file's input, as in 'NHWC'; by default it is inferred from the input's shape.  With
-    ``as_is`` a final activation stays part of the module, whose outputs are then the file's.
+    ``as_is`` a final activation stays part of the module, whose outputs are then the file's.  Of several outputs the
+    module gives that of this name or number, by default the first.
 
     Raises ModelError for a file that is damaged, has other inputs than one image, or uses what kdb does not support,
     and BindError for another layout.
     """
     path = Path(path)
     try:
-        graph, activation = file.read(path), None
+        graph, activation = file.read(path, output), None
         classes = _classes(graph)
         if not as_is:
             graph, activation = without_activation(graph)
         layouts = LAYOUTS[len(graph.image_shape) - 2]
         place = (_layout(graph) if layout is None else choice("layout", layout, layouts)).index("C")
         n_channels = _channels(graph, place)
-        module = OnnxModule(plan(graph), place, path.read_bytes() + (b"as is" if as_is else b""))
+        how = (b"as is" if as_is else b"") + (b"" if output is None else graph.result.encode())
+        module = OnnxModule(plan(graph), place, path.read_bytes() + how)
     except ModelError as error:
         raise ModelError(f"'{path}': {error}") from error.__cause__
     sides = [n for axis, n in enumerate(graph.image_shape) if axis not in (0, place)]
@@ -80,12 +84,12 @@ def load(path: str | Path, layout: str | None = None, *, as_is: bool = False) ->
 def onnx_model(name: str, path: str | Path, **keywords: Any) -> Model:
     """The model in an ONNX file, with the keywords of :func:`kdb.models.zoo.make_model`.
 
-    ``input``, ``n_channels``, ``activation`` and ``layout`` default to those of the file; with the activation 'none'
-    the outputs are the file's.  Raises what :func:`load` and ``make_model`` raise.
+    ``input``, ``n_channels``, ``activation`` and ``layout`` default to those of the file, ``output`` to its first; with
+    the activation 'none' the outputs are the file's.  Raises what :func:`load` and ``make_model`` raise.
     """
     asked = keywords.get("activation")
     as_is = asked is not None and choice("activation", asked, ACTIVATIONS) == "none"
-    loaded = load(path, keywords.pop("layout", None), as_is=as_is)
+    loaded = load(path, keywords.pop("layout", None), as_is=as_is, output=keywords.pop("output", None))
     keywords.setdefault("n_channels", loaded.n_channels)
     if loaded.activation is not None:
         keywords.setdefault("activation", loaded.activation)

@@ -85,8 +85,9 @@ def _input(wanted: Preprocessing) -> str:
 
 
 def _output(traced: TracedModel) -> str:
-    model, classes = traced.model, traced.network.output.shape.channels
-    text = f"{classes} {'class' if classes == 1 else 'classes'}, {traced.activation}"
+    model, shape = traced.model, traced.network.output.shape
+    maps = f"maps of {spelled(shape.size)}, " if traced.dense else ""
+    text = f"{maps}{shape.channels} {'class' if shape.channels == 1 else 'classes'}, {traced.activation}"
     if model.labels is None:
         return f"{text}, no labels"
     shown = ", ".join(f"'{label}'" for label in model.labels[:FEW])

@@ -166,6 +166,12 @@ def test_explain_reads_no_image_and_says_what_that_means(street: kdb.Session) ->
     assert "scored      means over 12x16 of 12x16 cells of the output" in plan
 
 
+def test_describe_says_that_it_gives_maps(street: kdb.Session) -> None:
+    assert "output: maps of 12 x 16, 3 classes, softmax: 'road', 'car', 'sky'" in str(
+        street.execute("DESCRIBE MODEL street")
+    )
+
+
 def test_the_shortcut_takes_regions(picture: np.ndarray) -> None:
     torch.manual_seed(0)
     module = Street().eval()

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kdb.errors import ModelError
+from kdb.errors import ModelError, printable
 from kdb.geometry import MOST_AXES
 from kdb.models.onnx.budget import check_nodes
 from kdb.models.onnx.graph import Array, Graph, Names, Node
@@ -44,19 +44,19 @@ _ATTRIBUTES_NOW_INPUTS: dict[str, dict[str, int]] = {
 """Attributes of older opsets that are inputs in newer ones, and the position of each."""
 
 
-def read(path: Path) -> Graph:
-    """The graph of the file at ``path``.
+def read(path: Path, output: str | int | None = None) -> Graph:
+    """The graph of the file at ``path``, as far as its ``output`` of that name or number needs it; the first for None.
 
     Raises ModelError if onnx is not installed; if the file is missing, damaged or not an ONNX model; if it refers to
     weights outside its folder; if its input is not a single image; and for what kdb does not support: opsets below 7,
-    control flow, random numbers, and operators of unknown domains.
+    control flow, random numbers, and operators of unknown domains, and for an output that there is not.
     """
     try:
         onnx = import_module("onnx")
     except ImportError as error:
         raise ModelError("an ONNX file needs onnx; pip install 'kdb-occlusion[onnx]'") from error
     try:
-        return _graph(_model(onnx, path), onnx)
+        return _graph(_model(onnx, path), onnx, output)
     except ModelError:
         raise
     except OSError as error:
@@ -126,7 +126,7 @@ def _check(onnx: Any, model: Any) -> None:
         kind.ClearField("shape")
 
 
-def _graph(model: Any, onnx: Any) -> Graph:
+def _graph(model: Any, onnx: Any, output: str | int | None) -> Graph:
     opset = next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), 0)
     if opset not in OPSETS:
         raise ModelError(
@@ -147,14 +147,15 @@ def _graph(model: Any, onnx: Any) -> Graph:
     if len(inputs) != 1:
         names = ", ".join(f"'{value.name}'" for value in inputs) or "none"
         raise ModelError(f"kdb explains models with one input, the image; it has {names}")
-    if not model.graph.output:
+    if not (outputs := [value.name for value in model.graph.output]):
         raise ModelError("it has no output")
+    numbered = dict(enumerate(outputs)) | {name: name for name in outputs}
+    if (result := numbered.get(0 if output is None else output)) is None:
+        raise ModelError(f"it has no output {output!r}; it has {printable(', '.join(map(repr, outputs)))}")
     known = (*model.graph.value_info, *model.graph.input, *model.graph.output)
     shapes = {value.name: shape for value in known if (shape := _shape(value)) is not None}
     said = {each.key: each.value for each in model.metadata_props if each.key.casefold().startswith("image.")}
-    return Graph(
-        tuple(nodes), constants, inputs[0].name, _image_shape(onnx, inputs[0]), model.graph.output[0].name, shapes, said
-    ).needed()
+    return Graph(tuple(nodes), constants, inputs[0].name, _image_shape(onnx, inputs[0]), result, shapes, said).needed()
 
 
 def _image_shape(onnx: Any, value: Any) -> tuple[int | None, ...]:

@@ -1,4 +1,5 @@
-"""Resize in all its modes: along one axis after another, by a matrix [out, in] that follows ONNX's definition."""
+"""Resize in all its modes: by PyTorch where that has the same, else along one axis after another, by a matrix [out, in]
+that follows ONNX's definition."""
 
 from __future__ import annotations
 
@@ -26,6 +27,8 @@ def _resize(
     axes = [axis % x.ndim for axis in node.get("axes", range(x.ndim))]
     factors, region = floats(scales), floats(roi)
     wanted = ints(sizes)
+    if (interpolated := _interpolated(node, x, _axes(node, x, axes, factors, wanted, region))) is not None:
+        return interpolated
     for axis, n, m, scale, (start, end) in _axes(node, x, axes, factors, wanted, region):
         bounded([m, n + 2 * _reach(node, scale) + 1], node, _MOST_WEIGHTS)
         at = _coordinates(node, n, m, scale, start, end)
@@ -39,6 +42,31 @@ def _resize(
             mask = torch.from_numpy(outside).reshape([m if a == axis else 1 for a in range(x.ndim)])
             x = torch.where(mask, node.get("extrapolation_value", 0.0), x)
     return x
+
+
+_LINEAR = {3: "linear", 4: "bilinear", 5: "trilinear"}
+"""PyTorch's names of linear interpolation, by a tensor's dimensions."""
+_CORNERS = {"half_pixel": False, "pytorch_half_pixel": False, "align_corners": True}
+"""The grids that PyTorch knows, and whether corners coincide in them."""
+
+
+def _interpolated(
+    node: Node, x: Tensor, along: list[tuple[int, int, int, float, tuple[float, float]]]
+) -> Tensor | None:
+    """What PyTorch's own interpolation gives, which kdb computes incrementally; None where it is another one."""
+    grid = node.get("coordinate_transformation_mode", "half_pixel")
+    if node.get("mode") != "linear" or grid not in _CORNERS or x.ndim not in _LINEAR or not along:
+        return None
+    if grid == "pytorch_half_pixel" and any(m == 1 for _, _, m, _, _ in along):  # which ONNX takes from the first cell
+        return None
+    if node.get("antialias", 0) or node.get("exclude_outside", 0) or min(axis for axis, *_ in along) < 2:
+        return None
+    if not _CORNERS[grid] and any(abs(m - scale * n) > 1e-6 * m for _, n, m, scale, _ in along):
+        return None
+    size = list(x.shape[2:])
+    for axis, _, m, _, _ in along:
+        size[axis - 2] = m
+    return F.interpolate(x, size, mode=_LINEAR[x.ndim], align_corners=_CORNERS[grid])
 
 
 def _axes(
