@@ -150,10 +150,8 @@ def _decompositions() -> Any:
     """
     table: Any = default_decompositions()
     aten = torch.ops.aten
-    for whole in (aten.linear, aten.celu, aten.softplus, aten.mish, aten._prelu_kernel):
+    for whole in (aten.linear, aten.celu, aten.softplus, aten.mish, aten._prelu_kernel, aten.pixel_shuffle):
         table.pop(whole.default)
-    for moved in (aten.pixel_shuffle.default, aten.upsample_linear1d.default):
-        table.pop(moved)
     for interpolated in (aten.upsample_linear1d, aten.upsample_trilinear3d):
         table.pop(interpolated.vec)
     for recurrent in _RECURRENT:

@@ -198,6 +198,13 @@ def wider_than_any(data: bytes, key: str) -> bytes:
     return trace_cache._digest(key, text) + b"\n" + text
 
 
+def layer_without_a_name(data: bytes, key: str) -> bytes:
+    record = json.loads(data.partition(b"\n")[2])
+    record["calls"][0][-1] = True
+    text = json.dumps(record).encode()
+    return trace_cache._digest(key, text) + b"\n" + text
+
+
 def no_graph(data: bytes, key: str) -> bytes:
     return trace_cache._digest(key, b"[]") + b"\n[]"
 
@@ -215,6 +222,7 @@ def of_another_key(data: bytes, key: str) -> bytes:
         unknown_weight,
         name_without_bytes,
         wider_than_any,
+        layer_without_a_name,
         no_graph,
         of_another_key,
         lambda *_: b"",

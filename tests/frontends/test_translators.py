@@ -261,6 +261,15 @@ CASES: dict[str, Case] = {
     ),
     "nearest, by another factor": Case(lambda x: aten.upsample_nearest2d(x, [9, 13], 1.65, 1.6)),
     "nearest, by factors": Case(lambda x: aten.upsample_nearest2d.vec(x, None, [1.6, 1.3])),
+    "linear, by size": Case(
+        lambda x: (
+            F.interpolate(x, (9, 5), mode="bilinear") + F.interpolate(x, (9, 5), mode="bilinear", align_corners=True)
+        )
+    ),
+    "linear, by factors": Case(lambda x: F.interpolate(x, scale_factor=(1.6, 1.3), mode="bilinear")),
+    "linear, by factors that are worked out again": Case(
+        lambda x: F.interpolate(x, scale_factor=1.65, mode="bilinear", recompute_scale_factor=True)
+    ),
     "permute": Case(lambda x: x.permute(0, -2, 3, 1) * 2 + x.transpose(1, 2).transpose(-1, -2)),
     "view": Case(lambda x: x.view(-1, 2, 2, 6, 8).transpose(1, 2).reshape(-1, 4, 6, 8)),
     "view of another dtype": Case(lambda x: x.view(torch.int32).to(x.dtype) * 1e-9, DTYPE, rounds=True),
@@ -311,6 +320,10 @@ CASES: dict[str, Case] = {
     "a signal, nearest": Case(
         lambda x: aten.upsample_nearest1d(x, [31]) + aten.upsample_nearest1d.vec(x, None, [1.3]), shape=SIGNAL
     ),
+    "a signal, linear": Case(
+        lambda x: F.interpolate(x, 31, mode="linear", align_corners=True) + F.interpolate(x, None, 1.3, "linear"),
+        shape=SIGNAL,
+    ),
     "a signal, padded and cut": Case(lambda x: F.pad(x, (2, -1), value=0.5)[:, 1:, 3::2], shape=SIGNAL),
     "a signal, folded": Case(lambda x: x.reshape(-1, 4, 12, 2).transpose(2, 3).reshape(-1, 8, 12), shape=SIGNAL),
     "a signal by one of two axes": Case(lambda x, c: c(x[:, None]), ".", [nn.Conv2d(1, 2, 3)], shape=SIGNAL),
@@ -325,6 +338,13 @@ CASES: dict[str, Case] = {
     "a volume's even maximum": Case(lambda x: F.adaptive_max_pool3d(x, (3, 1, 4)), shape=VOLUME),
     "a volume, nearest": Case(
         lambda x: aten.upsample_nearest3d(x, [9, 7, 8]) + aten.upsample_nearest3d.vec(x, None, [1.5, 1.4, 1.0]),
+        shape=VOLUME,
+    ),
+    "a volume, linear": Case(
+        lambda x: (
+            F.interpolate(x, (9, 7, 8), mode="trilinear", align_corners=True)
+            + F.interpolate(x, None, (1.5, 1.4, 1.0), "trilinear")
+        ),
         shape=VOLUME,
     ),
     "a volume, padded and cut": Case(lambda x: F.pad(x, (1, 0, -1, 2, 0, 1))[:, :, 1:, :, ::3], shape=VOLUME),

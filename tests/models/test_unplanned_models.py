@@ -127,7 +127,7 @@ def test_any_model_is_exact(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("model", "said"),
-    [(Constant, "does not depend on its input"), (Twofold, "returns tuple"), (FixedBatch, "size of the batch")],
+    [(Constant, "does not depend on its input"), (Twofold, "returns 2 outputs"), (FixedBatch, "size of the batch")],
 )
 def test_what_cannot_be_explained_is_refused(model: type[nn.Module], said: str) -> None:
     with pytest.raises(ModelError, match=said):

@@ -364,11 +364,19 @@ def volume(**facts: Any) -> HeatMap:
     return heat_map(values, lattice(*shapes.values()), **shapes, **facts)
 
 
+def of_segments() -> HeatMap:
+    labels = np.repeat([[1, 0, 2, 7]], 3, axis=0)
+    facts: dict[str, Any] = {"segments": np.array([1, 2, 7]), "labels": labels, "patch": (1, 1), "stride": None}
+    return heat_map(np.array([0.5, 0.25, 0.125]), np.array([[0, 0], [0, 2], [0, 3]]), grid=(3, 4), **facts)
+
+
 def test_every_key_of_the_npz_is_in_the_documentation() -> None:
     page = (Path(__file__).parents[2] / "docs" / "heatmap-files.md").read_text(encoding="utf-8")
-    with np.load(io.BytesIO(saved(volume(**EVERYTHING | IN_SPACE))), allow_pickle=False) as file:
-        assert [key for key in file.files if f"| `{key}` |" not in page] == []
-        assert int(file["format"]) == FORMAT
+    whole, segmented = saved(volume(**EVERYTHING | IN_SPACE)), saved(of_segments())
+    for written, newest in ((whole, 5), (segmented, FORMAT)):
+        with np.load(io.BytesIO(written), allow_pickle=False) as file:
+            assert [key for key in file.files if f"| `{key}` |" not in page] == []
+            assert int(file["format"]) == newest
     assert f"Format {FORMAT}" in page
 
 

@@ -190,24 +190,12 @@ def _copied(b: Builder, x: Traced, upsample: Callable[[torch.Tensor], torch.Tens
     return b.map(SelectCells(tuple(tuple(cells.tolist()) for cells in along)), x.name)
 
 
-def _linear(rank: int) -> Translator:
-    """By the output's size, and the factors by which coordinates are scaled where they are not their quotient."""
-
-    def translate(b: Builder, shape: Ints, x: Traced, size: Ints, aligned: bool, *scales: float | None) -> Traced:
-        return _interpolated(b, shape, x, aligned, scales or (None,) * rank)
-
-    return translate
-
-
-def _linear_vec(b: Builder, shape: Ints, x: Traced, size: Ints | None, aligned: bool, factors: Any) -> Traced:
-    """By the output's size, or by ``factors``, one an axis."""
-    return _interpolated(b, shape, x, aligned, factors or (None,) * len(x.axes))
-
-
-def _interpolated(b: Builder, shape: Ints, x: Traced, aligned: bool, scales: Sequence[float | None]) -> Traced:
+def _linear(b: Builder, shape: Ints, x: Traced, size: Ints | None, aligned: bool, factors: Any) -> Traced:
+    """By the output's ``size``, or by ``factors``, one an axis."""
     x = b.usual(x)
-    lengths = zip(b.shape(x.name).size, shape[2:], scales, strict=True)
-    along = (Interpolation.whole(given, made, aligned, scale) for given, made, scale in lengths)
+    given = b.shape(x.name).size
+    lengths = zip(given, shape[2:], factors or (None,) * len(given), strict=True)
+    along = (Interpolation.whole(long, made, aligned, factor) for long, made, factor in lengths)
     return b.map(Resample(tuple(along)), x.name)
 
 
@@ -285,9 +273,6 @@ def _to_copy(
     return x
 
 
-_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
-"""PyTorch's names of linear interpolation, by the number of axes."""
-
 TRANSLATORS: dict[str, Translator] = {
     "cat": _concatenate,
     "split_with_sizes": _split,
@@ -300,8 +285,7 @@ TRANSLATORS: dict[str, Translator] = {
     "_unsafe_index.Tensor": _index,
     **{f"upsample_nearest{rank}d": _nearest(rank) for rank in (1, 2, 3)},
     **{f"upsample_nearest{rank}d.vec": _nearest_vec(rank) for rank in (1, 2, 3)},
-    **{f"upsample_{name}{rank}d": _linear(rank) for rank, name in _LINEAR.items()},
-    **{f"upsample_{name}{rank}d.vec": _linear_vec for rank, name in _LINEAR.items()},
+    **{f"upsample_{name}d.vec": _linear for name in ("linear1", "bilinear2", "trilinear3")},
     "pixel_shuffle": _pixel_shuffle,
     "permute": _permute,
     "transpose.int": _transpose,
