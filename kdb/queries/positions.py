@@ -106,7 +106,7 @@ def _segments(
             "{segments} takes an int array {size}, the {of}, of labels from 0; got {given}",
             size=list(own),
             of="source image's size" if asked.in_source else "model's input",
-            given=f"{labels.dtype} {list(labels.shape)}",
+            given=f"{labels.dtype} {list(labels.shape)}" + (f" from {labels.min()}" if fits and labels.size else ""),
         )
     labels = labels.astype(np.int64)
     if asked.in_source:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kdb.errors import ExecutionError
 from kdb.geometry import spelled
-from kdb.results import frames, nifti
+from kdb.results import frames, nifti, wording
 from kdb.results.files import FilePath, file_format, write_result
 from kdb.results.pictures import captions, figure
 from kdb.results.pictures.colours import FLOORS, unit
@@ -244,7 +244,7 @@ def _check_aligned(first: HeatMap, second: HeatMap) -> None:
     advice = {
         "axes": "both maps must be of as many axes",
         "score": "compute both with the same SCORE",
-        "patch": "compute both with the same WITH patch(..)",
+        "patch": "compute both with the same WITH",
         "class": "name the classes in both queries, as in FOR CLASS 281",
         "image size": "both models must take images of the same size",
         "source box": "both models must resize and crop images in the same way, and the images be of one size",
@@ -253,7 +253,7 @@ def _check_aligned(first: HeatMap, second: HeatMap) -> None:
     told = {
         "axes": (len(first.axes), len(second.axes)),
         "score": (first.score, second.score),
-        "patch": (first.patch, second.patch),
+        "patch": (wording.hidden(first), wording.hidden(second)),
         "class": (first.class_index, second.class_index),
         "image size": (spelled(first.size), spelled(second.size)),
         "source box": (_rounded(first.source_box), _rounded(second.source_box)),
@@ -262,7 +262,11 @@ def _check_aligned(first: HeatMap, second: HeatMap) -> None:
     for name, (here, there) in told.items():
         if here != there:
             raise ExecutionError(f"these heat maps cannot be compared: {name} {here} and {there}; {advice[name]}")
-    if not np.array_equal(first.positions, second.positions):
+    if not first.is_aligned_with(second):
+        if first.segments is not None:
+            raise ExecutionError(
+                "these heat maps cannot be compared: their segments differ; compute both with the same"
+            )
         a, b = ("x".join(map(str, each.positions.shape[:-1])) for each in (first, second))
         raise ExecutionError(
             f"these heat maps cannot be compared: their positions differ ({a} and {b}); compute both with the same "

@@ -178,6 +178,11 @@ class HeatMap:
         """A copy of ``values`` with NaN replaced; ``filled(0)`` is the map that the KRYPTON paper draws."""
         return np.where(np.isnan(self.values), np.float32(value), self.values)
 
+    def is_aligned_with(self, other: HeatMap) -> bool:
+        """Whether each value of both maps hides the same cells, if their patches are the same."""
+        one, two = ((each.positions, each.segments, each.labels) for each in (self, other))
+        return all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(one, two, strict=True))
+
     def upsample(self) -> NDArray[np.float32]:
         """float32 [*size], or [classes, *size]: the mean score of the patches that cover each cell, NaN if none does.
 

@@ -1,8 +1,14 @@
-"""Numbers as the messages and reports of kdb write them."""
+"""Numbers, and what a map hides, as the messages and reports of kdb write them."""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+from kdb.geometry import spelled
+
+if TYPE_CHECKING:
+    from kdb.results.maps import HeatMap
 
 
 def times(ratio: float) -> str:
@@ -48,3 +54,11 @@ def size(nbytes: int) -> str:
 def seconds(number: float) -> str:
     """A duration: 0.012 s, 4.2 s, 103 s."""
     return f"{number:.2g} s" if number < 9.95 else f"{number:,.0f} s"
+
+
+def hidden(heat_map: HeatMap) -> str:
+    """What each value of a map hides: 16 x 16, 7 segments."""
+    if heat_map.segments is None:
+        return spelled(heat_map.patch)
+    number = len(heat_map.segments)
+    return f"{number} segment{'' if number == 1 else 's'}"

@@ -18,6 +18,7 @@ from kdb.language.parser import parse_one
 from kdb.queries import evaluation
 from kdb.queries.bind import BoundQuery, ImageQuery
 from kdb.queries.sources import Found
+from kdb.results import wording
 from kdb.results.maps import HeatMap
 from kdb.session import origins
 from kdb.session.binding import Binder
@@ -48,7 +49,7 @@ def of_file(environment: Environment, statement: syntax.VerifyFile, call: Call) 
         *origins.rows(saved, made, found, FILL not in arguments.named),
         ("class", *map(_classes, (saved, made)), origins.same_classes(saved, made)),
         ("score", saved.score, made.score, _same(saved, made, "score")),
-        ("patch", *(origins.extent(each.patch) for each in (saved, made)), _same(saved, made, "patch")),
+        ("patch", *map(wording.hidden, (saved, made)), wording.hidden(saved) == wording.hidden(made)),
         ("stride", *(origins.extent(each.stride) for each in (saved, made)), _same(saved, made, "stride")),
         ("positions", *map(_count, (saved, made)), _same_positions(saved, made)),
         *_values(saved, made, again),
@@ -256,7 +257,7 @@ def _same_positions(saved: HeatMap, made: HeatMap) -> bool | None:
 
     None where others were evaluated, as a sampled map may do.
     """
-    if not np.array_equal(saved.positions, made.positions):
+    if not saved.is_aligned_with(made):
         return False
     before, now = _there(saved), _there(made)
     if not np.array_equal(before, now if saved.complete else now & before):

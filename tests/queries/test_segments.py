@@ -148,6 +148,26 @@ def test_a_map_of_segments_is_kept_drawn_listed_and_made_again(db: kdb.Session, 
     assert plan.startswith(Q) and "positions   3 in" in plan
 
 
+def test_maps_of_different_segments_are_not_taken_for_the_same(db: kdb.Session, tmp_path: Path) -> None:
+    other = LABELS.copy()
+    other[LABELS == 5] = 0
+    other[-1, -1] = 5
+    first_cell = np.argwhere(LABELS == 5)[0]
+    other[tuple(first_cell)] = 5
+    one, two = (db.execute(Q, {"x": IMAGE, "s": labels}) for labels in (LABELS, other))
+    assert np.array_equal(one.positions, two.positions) and (one - one).values.shape == (3,)
+    with pytest.raises(kdb.ExecutionError, match="their segments differ"):
+        one - two
+    at = db.execute(
+        "OCCLUDE $x WITH patch(1, 1) USING net AT $p FOR CLASS 1 SCORE logit", {"x": IMAGE, "p": one.positions}
+    )
+    with pytest.raises(kdb.ExecutionError, match="patch 3 segments and 1 x 1"):
+        one - at
+    one.save(tmp_path / "map.npz")
+    rows = {row[0]: row[1:] for row in db.execute(f"VERIFY '{tmp_path / 'map.npz'}'", {"x": IMAGE, "s": other}).rows}
+    assert rows["patch"] == ("3 segments", "3 segments", True) and rows["positions"][-1] is False
+
+
 def test_segments_of_the_source_image(db: kdb.Session, tmp_path: Path) -> None:
     """Of an image twice as large: each cell of the grid has the label under its centre."""
     big = np.kron(LABELS, np.ones((2, 2), np.int64))

@@ -19,6 +19,7 @@ import numpy as np
 
 from kdb.errors import printable
 from kdb.geometry import Size, spelled
+from kdb.results import wording
 
 if TYPE_CHECKING:
     from kdb.results.maps import HeatMap
@@ -63,10 +64,9 @@ def facts(heat_map: HeatMap) -> dict[str, str]:
 
 def _laid(heat_map: HeatMap) -> dict[str, str]:
     """What was laid over the image, and where."""
-    if heat_map.segments is not None:
-        return {"Patch": f"{len(heat_map.segments)} segments", "Stride": "none"}
-    stride = "none (AT positions)" if heat_map.stride is None else _size(heat_map.stride)
-    return {"Patch": spelled(heat_map.patch), "Stride": stride}
+    without = "none" if heat_map.segments is not None else "none (AT positions)"
+    stride = without if heat_map.stride is None else _size(heat_map.stride)
+    return {"Patch": wording.hidden(heat_map), "Stride": stride}
 
 
 def of_both(first: Facts, second: Facts) -> dict[str, str]:
