@@ -145,6 +145,13 @@ _CLAUSES = {
 }
 
 
+_BEHIND_A_PATCH = {
+    "FILL": "FILL stands once, right behind a patch, as in WITH patch(16, 16) FILL mean",
+    "CHANNELS": "CHANNELS stands once, behind a patch and its FILL, as in WITH patch(16, 16) FILL mean CHANNELS (0, 2)",
+}
+"""Where the parts of WITH stand, for those who write them as clauses."""
+
+
 def _fields(clauses: Iterable[Tree[Any]]) -> dict[str, Any]:
     """The fields that the clauses set, each ``clause_FIELD`` with its value as the only child."""
     chosen: dict[str, Any] = {}
@@ -445,8 +452,8 @@ def _syntax_refusal(text: str, error: UnexpectedInput, models: Names) -> _Refusa
         return _not_a_name(run[0], run.start(), models() if of_a_model else ())
     token = error.token if isinstance(error, UnexpectedToken) else Token("", text[offset])
     found = run[0] if run and run.start() == offset else token
-    if found.upper() == "FILL" and "STRIDE" in accepted:  # a clause may begin here, and FILL begins none
-        return _Refusal("FILL stands once, right behind a patch, as in WITH patch(16, 16) FILL mean", offset, expected)
+    if found.upper() in _BEHIND_A_PATCH and "STRIDE" in accepted:  # a clause may begin here, and these begin none
+        return _Refusal(_BEHIND_A_PATCH[found.upper()], offset, expected)
     known = {word.upper(): word for word in set(keywords()).intersection(expected)}
     word = found[:40].upper()
     close = [name for name in sorted(known) if len(word) >= _PREFIX and name.startswith(word)]

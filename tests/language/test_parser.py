@@ -409,6 +409,8 @@ ERRORS = [  # text, line, column, parts of the message
     ("SET a = b c", 1, 11, ["did not expect c", "expected ';', the end of the query"]),
     ("RESET threads, kernels", 1, 14, ["did not expect ,"]),
     ("OCCLUDE x FILL mean USING m", 1, 11, ["FILL stands once"]),
+    ("OCCLUDE x WITH patch(2, 2) STRIDE 4 CHANNELS (1) USING m", 1, 37, ["CHANNELS stands once, behind a patch"]),
+    ("OCCLUDE x WITH patch(2, 2) CHANNELS (1) FILL mean USING m", 1, 41, ["FILL stands once"]),
     ("OCCLUDE x USING m WITH patch(2, 2) STRIDE 4 FILL mean", 1, 45, ["FILL stands once"]),
     ("OCCLUDE x USING m WITH patch(2, 2) FILL FILL mean", 1, 41, ["did not expect FILL", "black, gray"]),
     ("SET a/b = 1", 1, 5, ["a/b is not the name of a setting"]),
