@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
-from operator import lt, sub
+from operator import add, lt, sub
 from typing import NamedTuple
 
 import numpy as np
@@ -322,6 +322,10 @@ class Part(NamedTuple):
     def hull(self, other: Part) -> Part:
         """The smallest part that has both."""
         return Part.between(tuple(map(min, self.start, other.start)), tuple(map(max, self.stop, other.stop)))
+
+    def shifted(self, by: Sequence[int]) -> Part:
+        """The part moved ``by`` so many cells along each axis."""
+        return Part(tuple(map(add, self.start, by)), self.extent)
 
     def of(self, other: Part) -> Part:
         """The same cells, counted from where ``other`` begins."""

@@ -110,9 +110,7 @@ class Patch(Node):
     channels: tuple[int, ...] | None = None
 
     def __str__(self) -> str:
-        fill = "" if self.fill == Fill() else f" FILL {self.fill}"
-        channels = "" if self.channels is None else f" CHANNELS ({_listed(self.channels)})"
-        return f"patch({_listed(self.extent)}){fill}{channels}"
+        return f"patch({_listed(self.extent)}){_covering(self.fill, self.channels)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +126,7 @@ class Segments(Node):
     in_source: bool = False
 
     def __str__(self) -> str:
-        fill = "" if self.fill == Fill() else f" FILL {self.fill}"
-        channels = "" if self.channels is None else f" CHANNELS ({_listed(self.channels)})"
-        return f"segments({self.parameter}){_in_source(self.in_source)}{fill}{channels}"
+        return f"segments({self.parameter}){_in_source(self.in_source)}{_covering(self.fill, self.channels)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,6 +377,12 @@ def stride_text(stride: tuple[int, ...]) -> str:
 
 def _in_source(in_source: bool) -> str:
     return " IN SOURCE" if in_source else ""
+
+
+def _covering(fill: Fill, channels: tuple[int, ...] | None) -> str:
+    """The clauses behind a patch or segments that are not the defaults."""
+    filled = "" if fill == Fill() else f" FILL {fill}"
+    return filled + ("" if channels is None else f" CHANNELS ({_listed(channels)})")
 
 
 def _listed(numbers: tuple[int, ...]) -> str:

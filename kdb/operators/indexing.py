@@ -122,7 +122,7 @@ class Crop(Operator):
 
     def requires(self, part: Part, shapes: Sequence[Shape], shape: Shape) -> tuple[Part, ...] | None:
         """The part of the part."""
-        return (part.of(Part(tuple(-first for first in self.part.start), part.extent)),)
+        return (part.shifted(self.part.start),)
 
     def cropped(self, part: Part, given: Sequence[Part], shapes: Sequence[Shape]) -> Operator:
         """All of what is given."""
@@ -132,9 +132,7 @@ class Crop(Operator):
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
         """The part, copied."""
-        size: Size = tuple(inputs[0].shape[1:-1])
-        around = Part.whole(size).margins(self.part)
-        return k.maps.pad(inputs[0], tuple(-cells for cells in around), 0.0)
+        return k.maps.pad(inputs[0], self.part.margins(Part.whole(tuple(inputs[0].shape[1:-1]))), 0.0)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """The delta, elsewhere; what lies outside the part is dropped."""
@@ -175,7 +173,7 @@ class Interleave(Operator):
 
     def requires(self, part: Part, shapes: Sequence[Shape], shape: Shape) -> tuple[Part, ...] | None:
         """The cells that these come from."""
-        made = part.of(Part(tuple(-first for first in self.part.start), part.extent))
+        made = part.shifted(self.part.start)
         start = tuple(map(floordiv, made.start, self.factors))
         return (
             Part.between(
@@ -185,7 +183,7 @@ class Interleave(Operator):
 
     def cropped(self, part: Part, given: Sequence[Part], shapes: Sequence[Shape]) -> Operator:
         """The part of what the given cells become."""
-        made = part.of(Part(tuple(-first for first in self.part.start), part.extent))
+        made = part.shifted(self.part.start)
         return Interleave(self.factors, made.of(Part(self._whole(given[0].start), part.extent)))
 
     def evaluate(
@@ -193,8 +191,8 @@ class Interleave(Operator):
     ) -> Array:
         """The finer map, and the part of it."""
         finer = k.maps.interleave(inputs[0], self.factors)
-        around = Part.whole(tuple(finer.shape[1:-1])).margins(self.part)
-        return k.maps.pad(finer, tuple(-cells for cells in around), 0.0) if any(around) else finer
+        around = self.part.margins(Part.whole(tuple(finer.shape[1:-1])))
+        return k.maps.pad(finer, around, 0.0) if any(around) else finer
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """The same of the delta, since it only moves values."""

@@ -19,6 +19,7 @@ from kdb.images.preprocessing import Prepared
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models.catalog import Catalog, TracedModel
+from kdb.models.reference import Logits
 from kdb.planner.permissions import Permissions
 from kdb.queries import clauses, over
 from kdb.queries.fill import Cover, check_channels, check_fill, check_units, cover, covered, far_off, is_uniform
@@ -127,22 +128,25 @@ class BoundQuery:
         if in_source or (isinstance(self.query.patch, syntax.Segments) and self.query.patch.in_source):
             place = Place(prepared.source_box[:axes], prepared.source_box[axes:], prepared.source_size)
             bound = replace(self, selection=select(self.query, self.size, self.arguments, place))
-        return ImageQuery(bound._with_direction(), prepared, name, origin).over_its_region()
+        if self._direction is not None:
+            bound = replace(bound, traced=replace(self.traced, direction=self._direction))
+        return ImageQuery(bound, prepared, name, origin)._over_its_region()
 
-    def _with_direction(self) -> BoundQuery:
-        """This query with the direction of the output of the image that cosines are with, if scores are such.
+    @cached_property
+    def _direction(self) -> Logits | None:
+        """That of the output for the image that cosines are with, the same for all images; None for other scores.
 
         Raises BindError where that is zero.
         """
-        if self.to is None or self.traced.direction is not None:
-            return self
+        if self.to is None:
+            return None
         preprocessing = self.traced.model.preprocessing
         prepared = preprocessing.prepare(self.to())
         (output,) = self.traced.reference.logits(preprocessing.normalise(prepared.pixels, prepared.floats)[None])
         length = float(np.linalg.norm(output))
         if not 0 < length < math.inf:
             raise BindError(f"the output for {self.query.to} has the length {length:g}, so there is no cosine with it")
-        return replace(self, traced=replace(self.traced, direction=output / length))
+        return np.asarray(output / length)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +161,11 @@ class ImageQuery:
     name: str | None
     origin: Origin | None = None
 
-    def over_its_region(self) -> ImageQuery:
+    def by(self, traced: TracedModel) -> ImageQuery:
+        """This query by its model as it is ``traced``: what that decides of the image is found again."""
+        return self.bound.by(traced).on_prepared(self.prepared, self.name, self.origin)
+
+    def _over_its_region(self) -> ImageQuery:
         """The query that scores the region of a dense output which is that of the image; itself of any other model.
 
         Raises BindError where a class that the query names has none.

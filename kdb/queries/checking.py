@@ -13,6 +13,7 @@ from kdb.execution.engine import Engine, Planned
 from kdb.execution.verification import OTHERS, Checked, Row, Rows, allowed, chosen, wanted, worst
 from kdb.geometry import IntArray
 from kdb.kernels.base import Array
+from kdb.models.catalog import TracedModel
 from kdb.queries.bind import BoundQuery, ImageQuery
 from kdb.queries.scoring import Scorer
 
@@ -76,9 +77,7 @@ class Evidence:
         rows = self._rows or [np.full(len(self._doubts), np.nan)] * len(unmodified)
         places = bound.selection.positions
         cells = chosen(rows, self._doubts, count, settings["seed"], places, self._compared, self._ends())
-        head = bound.traced.head
-        region = "" if head is None else _digest(head.weights) + str(head.part)
-        key = (bound.traced.identity, region, _digest(self._image), scorer.classes, scorer.kind)
+        key = (bound.traced.identity, _scored(bound.traced), _digest(self._image), scorer.classes, scorer.kind)
         if self._unmodified is None and not bound.traced.model.shared:
             self._unmodified = self._engine.compared.get(key)
         new = np.array([cell for cell in cells.tolist() if cell not in self._compared], np.int64)
@@ -136,6 +135,14 @@ class Evidence:
                     position = int(found[0] if duplicates is None else duplicates[found[0]])
                 return self._engine.to_blame(planned, reference, self._image, occlusion, position)
         return None
+
+
+def _scored(traced: TracedModel) -> tuple[str, ...]:
+    """What besides the classes decides what is made of the outputs: a region, or another image's output."""
+    head, direction = traced.head, traced.direction
+    if head is not None:
+        return _digest(head.weights), str(head.part)
+    return () if direction is None else (_digest(direction),)
 
 
 def _digest(image: Array) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from kdb.errors import STOPS, stopped
 from kdb.execution.engine import Engine, Planned, Progress
@@ -100,7 +100,7 @@ def _traced_anew(engine: Engine, query: ImageQuery, verdict: Verdict) -> ImageQu
     engine.views.clear()
     if traced.identity == bound.traced.identity:
         return None
-    return replace(query, bound=bound.by(traced)).over_its_region()
+    return query.by(traced)
 
 
 def _evaluation(query: ImageQuery, rounds: Rounds, checked: Checked | None, complete: bool = True) -> Evaluation:

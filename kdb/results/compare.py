@@ -264,9 +264,7 @@ def _check_aligned(first: HeatMap, second: HeatMap) -> None:
             raise ExecutionError(f"these heat maps cannot be compared: {name} {here} and {there}; {advice[name]}")
     if not first.is_aligned_with(second):
         if first.segments is not None:
-            raise ExecutionError(
-                "these heat maps cannot be compared: their segments differ; compute both with the same"
-            )
+            raise ExecutionError("these heat maps cannot be compared: their segments differ; give both the same labels")
         a, b = ("x".join(map(str, each.positions.shape[:-1])) for each in (first, second))
         raise ExecutionError(
             f"these heat maps cannot be compared: their positions differ ({a} and {b}); compute both with the same "

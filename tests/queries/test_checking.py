@@ -338,6 +338,18 @@ def test_a_fault_is_caught_named_and_the_map_is_right(name: str, monkeypatch: py
     assert after.checked is not None and after.checked[1] < 1
 
 
+def test_traced_anew_a_cosine_is_still_with_the_other_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    query = QUERY.partition(" FOR ")[0].partition(" SCORE ")[0] + " SCORE cosine TO $j"
+    module, parameters = network(), {"i": IMAGE, "j": IMAGE[::-1].copy()}
+    right = heat_map(session(module), query, **parameters)
+    db = traced(module)
+    _evaluated(Convolution, _one_channel)(monkeypatch)
+    hm = heat_map(db, query, **parameters)
+    assert hm.label == right.label == "cosine" and hm.checked is not None and hm.checked[1] < 1
+    assert "its translation gives other values" in db.explain(query, parameters)
+    np.testing.assert_allclose(hm.values, right.values, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("query", [QUERY, FEW], ids=["map", "small map"])
 def test_a_model_that_differs_from_its_trace_is_traced_anew(query: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if it had been changed; the new trace leaves to PyTorch what the fault is in."""
