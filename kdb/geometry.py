@@ -392,6 +392,10 @@ class Boxes:
         """Whether each box covers the whole map of ``size``."""
         return self.extent == size
 
+    def shifted(self, by: Sequence[int]) -> Boxes:
+        """The boxes moved ``by`` so many cells along each axis."""
+        return Boxes(self.origins + np.array(by), self.extent)
+
     def part(self, part: Part) -> Boxes:
         """The boxes of ``part`` in each box."""
         return Boxes(self.origins + np.array(part.start), part.extent)

@@ -321,6 +321,9 @@ class Maps(Protocol):
     def concatenate(self, parts: Sequence[Array]) -> Array:
         """Stack along the channels."""
 
+    def join(self, parts: Sequence[Array], axis: int) -> Array:
+        """One behind another along an axis of the map, from 0."""
+
     def expand(self, x: Array, extent: Size, channels: int) -> Array:
         """x [n, h, w, C] repeated along axes of length 1, read-only."""
 

@@ -133,17 +133,19 @@ class Operator:
         changed = [footprint for footprint in inputs if footprint is not None]
         return changed[0].union(*changed[1:]) if changed else None
 
-    def requires(self, part: Part, shapes: Sequence[Shape], shape: Shape) -> tuple[Part, ...] | None:
+    def requires(self, part: Part, shapes: Sequence[Shape], shape: Shape) -> tuple[Part | None, ...] | None:
         """The parts of the inputs that this part of the output reads; None if it can only be computed as a whole.
 
-        The inverse of :meth:`project`.  This default holds for operators that keep locations.
+        The inverse of :meth:`project`; None for an input of which nothing is read.  This default holds for operators
+        that keep locations.
         """
         return (part,) * len(shapes)
 
     def cropped(self, part: Part, given: Sequence[Part], shapes: Sequence[Shape]) -> Operator:
         """The operator that gives this part of its output alone, of the ``given`` parts of its inputs.
 
-        These are what it :meth:`requires`; ``shapes`` are those of the whole inputs.
+        These are what it :meth:`requires`, without the inputs of which it reads nothing; ``shapes`` are those of all
+        whole inputs.
         """
         return self
 

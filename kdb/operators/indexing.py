@@ -95,6 +95,7 @@ class Crop(Operator):
     """The ``part`` of a map that is read."""
 
     label: ClassVar[str] = "crop"
+    aliases: ClassVar[bool] = True
 
     part: Part
 
@@ -131,14 +132,14 @@ class Crop(Operator):
     def evaluate(
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
-        """The part, copied."""
+        """The part, copied unless it is all."""
         return k.maps.pad(inputs[0], self.part.margins(Part.whole(tuple(inputs[0].shape[1:-1]))), 0.0)
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """The delta, elsewhere; what lies outside the part is dropped."""
         (d,) = update.inputs
         assert d is not None
-        shifted = Delta(Boxes(d.boxes.origins - np.array(self.part.start), d.boxes.extent), d.values)
+        shifted = Delta(d.boxes.shifted([-first for first in self.part.start]), d.values)
         return d.own() if shifted.fills(update.boxes) else k.deltas.embed(shifted, update.boxes)
 
 

@@ -31,6 +31,7 @@ from kdb.operators.pointwise import Affine, Dense, Flatten, Pointwise, SelectCha
 from kdb.operators.pooling import AdaptiveAveragePool, AveragePool, GlobalMean, MaxPool, Pad
 from kdb.operators.regions import RegionMean
 from kdb.operators.resampling import Interpolation, Resample
+from kdb.operators.sequences import Join, Ravel
 from kdb.operators.sources import Constant, Opaque, Source
 
 pytestmark = pytest.mark.law
@@ -182,6 +183,7 @@ def resolutions(draw: Draw) -> Case:
         case(Crop(draw(parts(size))), shape),
         case(Interleave(factors, draw(parts(finer))), Shape(2 * math.prod(factors), size)),
         case(linear, shape),
+        case(Ravel(draw(parts((math.prod(size), *(1 for _ in size[1:]))))), shape),
         case(RegionMean("w"), shape, w=(*size, channels)),
     ]
     return draw(st.sampled_from(choices))
@@ -192,12 +194,16 @@ def joins(draw: Draw) -> Case:
     shape = Shape(3, draw(sizes()))
     changed = draw(st.sampled_from([(True, True), (True, False), (False, True)]))
     channels, *part = (draw(st.sampled_from([1, n])) for n in shape.dimensions)
+    axis = draw(st.integers(0, len(shape.size) - 1))
+    longer = Shape(3, tuple(n + 2 * (i == axis) for i, n in enumerate(shape.size)))
     choices = [
         case(Add(), shape, shape, changed=changed),
         case(Multiply(), shape, shape, changed=changed),
         case(Concatenate(), shape, Shape(2, shape.size), changed=changed),
         case(Concatenate(), shape, shape, shape, changed=(*changed, False)),
         case(Expand(shape), Shape(channels, tuple(part))),
+        case(Join(axis), shape, longer, changed=changed),
+        case(Join(axis), shape, longer, shape, changed=(*changed, True)),
     ]
     return draw(st.sampled_from(choices))
 
@@ -349,10 +355,11 @@ def test_a_part_of_the_output_is_computed_of_the_parts_that_it_requires(
     given = operator.requires(part, shapes, shape)
     if given is None:
         return
-    assert all(each.inside(own.size) == each for each, own in zip(given, shapes, strict=True))
-    cropped = operator.cropped(part, given, shapes)
-    inputs = [x[each.slices].copy() for x, each in zip(situation.maps, given, strict=True)]
-    own = [Shape(each.channels, part.extent) for each, part in zip(shapes, given, strict=True)]
+    read = [(each, own, x) for each, own, x in zip(given, shapes, situation.maps, strict=True) if each is not None]
+    assert all(each.inside(own.size) == each for each, own, _ in read)
+    cropped = operator.cropped(part, [each for each, _, _ in read], shapes)
+    inputs = [x[each.slices].copy() for each, _, x in read]
+    own = [Shape(whole.channels, each.extent) for each, whole, _ in read]
     assert cropped.output_shape(own) == Shape(shape.channels, part.extent)
     for k in BACKENDS:
         whole = situation.evaluate(k, [x.copy() for x in situation.maps])
@@ -371,8 +378,9 @@ def test_what_is_required_is_no_more_than_what_is_read(situation: Situation, dat
     if given is None:
         return
     which = data.draw(st.integers(0, len(shapes) - 1))
+    required = given[which]
     for axis, length in enumerate(shapes[which].size):
-        starts, stops = given[which].start[axis], given[which].stop[axis]
+        starts, stops = (0, 0) if required is None else (required.start[axis], required.stop[axis])
         for cell in {0, starts - 1, stops, length - 1} & ({*range(starts)} | {*range(stops, length)}):
             at = [np.array([0])] * len(shape.size)
             to = [np.array([n]) for n in shapes[which].size]
@@ -380,7 +388,7 @@ def test_what_is_required_is_no_more_than_what_is_read(situation: Situation, dat
             only = Footprint(tuple(map(Spans, at, to)))
             inputs = [only if i == which else None for i in range(len(shapes))]
             reached = operator.project(inputs, shapes, shape)
-            if isinstance(operator, SelectCells):  # a mirrored map: the hull of what reads a cell has others
+            if isinstance(operator, SelectCells | Ravel):  # the hull of what reads a cell has others
                 continue
             assert reached is not None and not reached.within(part).areas.any()
 

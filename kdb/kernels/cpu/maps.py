@@ -57,6 +57,10 @@ class CpuMaps:
         """Stack along the channels."""
         return np.concatenate(parts, axis=-1)
 
+    def join(self, parts: Sequence[FloatArray], axis: int) -> FloatArray:
+        """One behind another along an axis of the map."""
+        return np.concatenate(parts, axis=1 + axis)
+
     def expand(self, x: FloatArray, extent: Size, channels: int) -> FloatArray:
         """x repeated along axes of length 1, as a read-only view."""
         return np.broadcast_to(x, (len(x), *extent, channels))
@@ -76,7 +80,7 @@ class CpuMaps:
         # [n, h, w, i, j, C] -> [n, h, i, w, j, C]
         pairs = [axis for each in range(rank) for axis in (1 + each, 1 + rank + each)]
         parts = x.reshape(n, *size, *factors, inner).transpose(0, *pairs, 1 + 2 * rank)
-        return np.ascontiguousarray(parts).reshape(n, *map(mul, size, factors), inner)
+        return parts.copy().reshape(n, *map(mul, size, factors), inner)
 
     def take_channels(self, x: FloatArray, order: Sequence[int]) -> FloatArray:
         """``x[..., order]``, copied."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 
@@ -73,6 +74,18 @@ class GpuMaps:
             )
             first += part.shape[-1]
         return out
+
+    def join(self, parts: Sequence[Array], axis: int) -> Array:
+        """The sum of the parts, each with zeros where the others are."""
+        behind, before = sum(part.shape[1 + axis] for part in parts), 0
+        padded = []
+        for part in parts:
+            behind -= part.shape[1 + axis]
+            margins = [0] * 4
+            margins[axis], margins[2 + axis] = before, behind
+            padded.append(self.pad(part, tuple(margins), 0.0))
+            before += part.shape[1 + axis]
+        return reduce(lambda x, y: self.add(x, y, True), padded)
 
     def expand(self, x: Array, extent: Size, channels: int, n: int | None = None) -> Array:
         """x repeated along axes of length 1, copied; to ``n`` positions where it has one."""

@@ -27,18 +27,24 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     if not any(isinstance(node.operator, Crop | SelectCells) for node in network):
         return "no layer reads a part of another"
     parts = demanded(network)
-    if all(part.extent == network[name].shape.size for name, part in parts.items()):
+    if all(name in parts and parts[name].extent == shape.size for name, shape in ((n.name, n.shape) for n in network)):
         return "all of every layer is read"
     return plan.with_network(_cropped(network, parts))
 
 
 def demanded(network: Network) -> Mapping[str, Part]:
-    """The part of each layer's map that is read, by name: the hull of its readers'; all, if it can't be cropped."""
+    """The part of each layer's map that is read, by name: the hull of its readers'; all, if it can't be cropped.
+
+    Layers of which nothing is read are left out.
+    """
     parts = {network.output.name: Part.whole(network.output.shape.size)}
     for node in reversed(network.nodes):
+        if node.name not in parts:
+            continue
         part = parts[node.name] = _worthwhile(network, node, parts[node.name])
         for source, read in zip(node.inputs, _requires(network, node, part), strict=True):
-            parts[source] = parts[source].hull(read) if source in parts else read
+            if read is not None:
+                parts[source] = parts[source].hull(read) if source in parts else read
     return parts
 
 
@@ -50,8 +56,8 @@ def _worthwhile(network: Network, node: Node, part: Part) -> Part:
     return whole if node.operator.requires(part, network.input_shapes(node), node.shape) is None else part
 
 
-def _requires(network: Network, node: Node, part: Part) -> tuple[Part, ...]:
-    """The parts of its inputs that a layer reads for ``part`` of its own map."""
+def _requires(network: Network, node: Node, part: Part) -> tuple[Part | None, ...]:
+    """The parts of its inputs that a layer reads for ``part`` of its own map; None for nothing."""
     shapes = network.input_shapes(node)
     found = node.operator.requires(part, shapes, node.shape)
     return tuple(Part.whole(shape.size) for shape in shapes) if found is None else found
@@ -72,14 +78,17 @@ def _cropped(network: Network, parts: Mapping[str, Part]) -> Network:
         return crops[source, read]
 
     for node in network:
+        if node.name not in parts:
+            continue
         part, shapes = parts[node.name], network.input_shapes(node)
         reads = node.operator.requires(part, shapes, node.shape)
         if reads is None:
             whole = (Part.whole(shape.size) for shape in shapes)
             layers.append((node.name, node.operator, tuple(map(given, node.inputs, whole))))
         else:
-            inputs = tuple(map(given, node.inputs, reads))
-            layers.append((node.name, node.operator.cropped(part, reads, shapes), inputs))
+            read = [(source, each) for source, each in zip(node.inputs, reads, strict=True) if each is not None]
+            inputs = tuple(given(source, each) for source, each in read)
+            layers.append((node.name, node.operator.cropped(part, [each for _, each in read], shapes), inputs))
     return Network.build(layers, network.parameters)
 
 
