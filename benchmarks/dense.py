@@ -27,11 +27,13 @@ from torch import Tensor, nn
 
 import kdb
 from benchmarks.dense_networks import UNet
+from benchmarks.detector_networks import Yolo
 from benchmarks.memory import peak_bytes
 from benchmarks.oracle import worst_share
 from benchmarks.timing import Seconds, interleave, markdown_table, ratio, write_json, write_markdown
 from benchmarks.verify import DOCS
 from kdb.geometry import lattice
+from kdb.models.detection import BOX, IOU, detections
 from kdb.models.torchvision_compat import import_torchvision
 from kdb.results.maps import HeatMap
 from kdb.system.allocation import retained
@@ -50,7 +52,8 @@ Whole maps of the mean logit of all classes over a region of the output, with ze
 its check, and full inference in turns in one process. Full inference is the fastest of several batches with all
 threads; captum's `Occlusion` has a wrapper that returns the region's means. Both are timed at {SAMPLE} positions, and
 counted for all. A model is traced once, before; kdb's rates are those that `CALIBRATE` measures. The worst error is
-that of the means at these positions against the module in float64, over what Exact allows. Weights are random.
+that of the means at these positions against the module in float64, over what Exact allows. Of a detector the
+score is that of one box, the best of a level. Weights are random.
 """
 MEMORY = """\
 Peak of the resident memory in MiB, each in a process of its own, and what the plan of the map said before.
@@ -73,6 +76,15 @@ class Subject:
     box: tuple[int, ...] | None
     least: float
     output: str | None = None
+    level: int | None = None
+    """Of a detector the stride of the level whose best box is scored; None for maps of classes."""
+
+    @property
+    def scored(self) -> str:
+        """In words."""
+        if self.level is not None:
+            return f"a box of stride {self.level}"
+        return "all" if self.box is None else "x".join(map(str, self.box))
 
 
 def _fcn() -> nn.Module:
@@ -91,6 +103,17 @@ def _unet_3d() -> nn.Module:
     return UNet(3, 1, 3, (16, 32, 64, 128))
 
 
+def _yolo() -> nn.Module:
+    """With statistics of noise in its batch norms, so that boxes and scores vary."""
+    module = Yolo()
+    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None
+    with torch.no_grad():
+        module.train()(torch.randn(4, 3, 128, 128))
+    return module
+
+
 SUBJECTS: Mapping[str, Subject] = {
     "unet": Subject(_unet, (3, 256, 256), 16, 16, (48, 48), 10),
     "unet_bilinear": Subject(lambda: _unet(True), (3, 256, 256), 16, 16, (48, 48), 10),
@@ -98,6 +121,7 @@ SUBJECTS: Mapping[str, Subject] = {
     "unet_3d": Subject(_unet_3d, (1, 96, 96, 96), 16, 8, (24, 24, 24), 8),
     "unet_whole": Subject(_unet, (3, 256, 256), 16, 16, None, 2),
     "fcn_resnet50_whole": Subject(_fcn, (3, 520, 520), 32, 32, None, 2, "out"),
+    **{f"yolo_{level}": Subject(_yolo, (3, 640, 640), 16, 16, None, 8, level=level) for level in (8, 16, 32)},
 }
 
 
@@ -120,17 +144,33 @@ class Case:
         self.db.execute(f"SET threads = {threads}")
         self.db.execute("SET view_budget = 0")
         self.db.register_model(
-            "dense", self.module, input_size=subject.shape[1:], n_channels=subject.shape[0], output=subject.output
+            "dense",
+            self.module,
+            input_size=subject.shape[1:],
+            n_channels=subject.shape[0],
+            output=subject.output,
+            head=None if subject.level is None else "yolo",
         )
 
     @property
     def query(self) -> str:
         """The map's."""
+        before = f"OCCLUDE $image WITH patch({self.subject.patch}) FILL 0 STRIDE {self.subject.stride} USING dense FOR"
+        if self.subject.level is not None:
+            return f"{before} DETECTION {self.box[0]}"
         over = "ALL" if self.subject.box is None else f"box({', '.join(map(str, (*self._start, *self.subject.box)))})"
-        return (
-            f"OCCLUDE $image WITH patch({self.subject.patch}) FILL 0 STRIDE {self.subject.stride} USING dense "
-            f"FOR ALL CLASSES SCORE logit OVER {over}"
-        )
+        return f"{before} ALL CLASSES SCORE logit OVER {over}"
+
+    @cached_property
+    def box(self) -> tuple[int, int, int]:
+        """Of a detector the number of the box that is scored, from 1, its class and its anchor."""
+        image = torch.from_numpy(self.image).movedim(-1, 0)[None]
+        with torch.inference_mode():
+            found = detections(self.module(image)[0].double().numpy(), IOU)
+        counts = [(self.subject.shape[1] // level) * (self.subject.shape[2] // level) for level in (8, 16, 32)]
+        levels = np.repeat((8, 16, 32), counts)[found.anchors]
+        first = int(np.argmax(levels == self.subject.level))
+        return first + 1, int(found.classes[first]), int(found.anchors[first])
 
     @property
     def _start(self) -> tuple[int, ...]:
@@ -151,8 +191,11 @@ class Case:
         return found
 
     def means(self, module: nn.Module, images: Tensor) -> Tensor:
-        """[n, K]: the region's."""
+        """[n, K]: the region's; of a detector [n, 1], the score of the box."""
         given = module(images)
+        if self.subject.level is not None:
+            _, index, anchor = self.box
+            return given[:, BOX + index, anchor, None]  # type: ignore[no-any-return]
         maps: Tensor = given if self.subject.output is None else given[self.subject.output]
         return maps[(slice(None), slice(None), *self.region)].flatten(2).mean(2)
 
@@ -196,8 +239,8 @@ class Case:
 
     def error(self, heat_map: HeatMap) -> float:
         """The worst error at the sample and of the image itself, over what Exact allows."""
-        values = heat_map.values.reshape(len(heat_map.values), -1).T
-        found = np.concatenate([values[self.sample], np.array(heat_map.baseline, np.float32)[None]])
+        values = heat_map.by_class()[0].T
+        found = np.concatenate([values[self.sample], np.array(heat_map.baseline, np.float32).reshape(1, -1)])
         images = torch.cat([self.occluded(self.sample), torch.from_numpy(self.image).movedim(-1, 0)[None]])
         double = copy.deepcopy(self.module).double()
         with torch.no_grad():
@@ -239,7 +282,7 @@ def measured(name: str, rounds: int, threads: int, calibrated: bool) -> dict[str
         "network": name,
         "input": "x".join(map(str, subject.shape)),
         "patch": f"{subject.patch} / {subject.stride}",
-        "scored": "all" if subject.box is None else "x".join(map(str, subject.box)),
+        "scored": subject.scored,
         "positions": len(case.positions),
         "least": subject.least,
         "trace": traced,

@@ -13,13 +13,14 @@ import torch
 
 from kdb.errors import ModelError
 from kdb.frontends.axes import Atom, Dim, Traced, Unsupported, length
-from kdb.geometry import IntArray
+from kdb.geometry import AXES, IntArray, Part
 from kdb.kernels.base import Instruction, Operand, Origin
 from kdb.operators.base import Operator, Shape
 from kdb.operators.combine import Concatenate
 from kdb.operators.indexing import SelectCells
 from kdb.operators.network import Network, ParameterStore
 from kdb.operators.pointwise import Flatten, Pointwise, SelectChannels
+from kdb.operators.sequences import Ravel
 from kdb.operators.sources import Constant, Source
 
 MOST_FOLDED = 16
@@ -154,6 +155,22 @@ class Builder:
         dims[dim] = tuple(renamed.get(atom, atom) for atom in atoms)
         return replace(value.vector(self.emit(Flatten(), value.name)), channels=channels, dims=tuple(dims))
 
+    def raveled(self, value: Traced, dim: int) -> Traced:
+        """``value`` with its cells, which are its dimension ``dim``, along the map's first axis, by a Ravel if need be.
+
+        Raises Unsupported for a dimension of other things.
+        """
+        cells = value.dims[dim]
+        if cells != value.spatial:
+            raise Unsupported("a reshape that merges some of the axes")
+        if all(axis is None for axis in value.axes[1:]):
+            return value
+        size = self.shape(value.name).size
+        row = Part.whole((math.prod(size), *(1 for _ in size[1:])))
+        axis = Atom(AXES[len(size)][0], math.prod(size))
+        made = replace(value, name=self.emit(Ravel(row), value.name), axes=(axis, *(None for _ in size[1:])))
+        return made.with_dims([(axis,) if place == dim else own for place, own in enumerate(value.dims)])
+
     def finish(self, value: Traced | str) -> None:
         """Make ``value`` the output: [n, 1, 1, K] of logits [N, K], or the map of a dense output [N, K, H, W].
 
@@ -162,6 +179,7 @@ class Builder:
         if isinstance(value, Traced):
             try:
                 if len(value.dims) == len(value.usual) and any(value.dims[2:]):
+                    value = self.raveled(value, 2) if len(value.dims[2]) > 1 else value
                     name = self.usual(value).name
                     self._layers.sort(key=lambda layer: layer[0] == name)
                     return

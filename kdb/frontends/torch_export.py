@@ -23,6 +23,7 @@ from kdb.frontends.check import along_batch, check_independence, examples, first
 from kdb.frontends.comparison import Comparison
 from kdb.frontends.fallback import make_tail, result_of, value_of
 from kdb.frontends.graph import Call, Graph, Input, Ref
+from kdb.frontends.narrowing import narrow
 from kdb.frontends.size import require_room
 from kdb.frontends.translate import translated
 from kdb.frontends.untouched import untouched
@@ -102,6 +103,7 @@ def _export(module: torch.nn.Module, example: torch.Tensor) -> ExportedProgram:
         with _alone, _silent(), torch.no_grad():
             program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},), strict=False)
             decomposed: ExportedProgram = program.run_decompositions(_decompositions())
+            narrow(decomposed.graph)
             return decomposed
     except Exception as error:
         frames = re.findall(r"[Nn]n_module_stack.*?'([\w.]+)'", str(error))

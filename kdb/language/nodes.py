@@ -273,7 +273,18 @@ class AllClasses(Node):
         return "ALL CLASSES"
 
 
-ClassSpec: TypeAlias = Predicted | ClassOf | Classes | TopClasses | AllClasses
+@dataclass(frozen=True, slots=True)
+class Detection(Node):
+    """The ``number``-th box that a detector finds in the unmodified image, from 1, or of those of one class."""
+
+    number: int
+    ref: int | str | Parameter | None = None
+
+    def __str__(self) -> str:
+        return f"DETECTION {self.number}" + ("" if self.ref is None else f" CLASS {value_text(self.ref)}")
+
+
+ClassSpec: TypeAlias = Predicted | ClassOf | Classes | TopClasses | AllClasses | Detection
 
 
 # ---- permissions to approximate

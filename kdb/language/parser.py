@@ -365,6 +365,7 @@ class _Build(Transformer[Token, list[tuple[int, syntax.Statement]]]):
     class_of = syntax.ClassOf
     top_classes = syntax.TopClasses
     all_classes = syntax.AllClasses
+    detection = syntax.Detection
     threshold = syntax.Threshold
     format = score = cosine = precision = device = _lower
     exact = guaranteed = analyze = or_replace = in_source = _true

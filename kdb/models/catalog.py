@@ -336,7 +336,8 @@ class Catalog:
         classes = network.output.shape.channels
         model.check_labels(classes)
         logits, own = without_activation(network)
-        activation = model.activation or own or ("sigmoid" if classes == 1 else "softmax")
+        usual = "none" if model.head is not None else "sigmoid" if classes == 1 else "softmax"
+        activation = model.activation or own or usual
         if activation == own:
             network = logits
         graph, weights, preprocessing = network.digest, model.weights_digest(), model.preprocessing.digest()

@@ -164,6 +164,7 @@ def _state_model(name: str, path: str, loaded: object, options: Mapping[str, Any
     model = zoo.make_model(name, module, **keywords)
     model.check_labels(classes)
     made = {"classes": classes, "input": size, "layout": model.layout, "output": model.output}
+    made |= {} if model.head is None else {"head": model.head}
     model.recipe, model.weights_note = None if model.fixed else zoo.recipe_of(arch, made), path
     return model
 

@@ -39,9 +39,11 @@ class Model:
     trace can be cached; it is None for modules of the user.  ``layout`` is that of the module's own input, one of
     ``LAYOUTS``.  ``output`` is the key of the output that is meant, where the module gives a dict, a tuple or a list;
     ``background`` the class of a dense output that is nobody's object, by index or label.  ``fixed`` are the module's
-    inputs besides the image, by their names: the same for every image.  ``remark`` is appended to
-    the error if the module cannot be traced.  ``facts`` say in words whose each part of the preprocessing is, and
-    ``notes`` what is assumed of it: every heat map has these.
+    inputs besides the image, by their names: the same for every image.  ``head``, one of
+    :data:`kdb.models.detection.HEADS`, says that the module is a detector, which then gives the scores of its anchors;
+    boxes of a class that overlap by more than ``iou`` are suppressed.  ``remark`` is appended to the error where the
+    module cannot be traced.  ``facts`` say in words whose each part of the preprocessing is, and ``notes`` what is
+    assumed of it: every heat map has these.
 
     ``shared`` says whether code outside kdb may hold the module, and change it between two queries; whoever built the
     module and never hands it out sets it to False.  ``trace`` belongs to the catalog.
@@ -60,6 +62,8 @@ class Model:
         output: str | int | None = None,
         background: str | int | None = None,
         fixed: Mapping[str, torch.Tensor] | None = None,
+        head: str | None = None,
+        iou: float | None = None,
     ) -> None:
         self.name = name
         self.preprocessing = preprocessing
@@ -76,6 +80,7 @@ class Model:
         self.layout = _layout(layout, preprocessing.rank)
         """Of the module's own input."""
         self.output, self.background, self.fixed = output, background, dict(fixed or {})
+        self.head, self.iou = head, iou
         self._fingerprint: str | None = None
         self._digest: tuple[str, str] | None = None
 
@@ -84,10 +89,22 @@ class Model:
 
     @property
     def module(self) -> nn.Module:
-        """The module, adapted to [N, C, *size]; raises ModelError if it was let go and does not exist any more."""
+        """The module, adapted to [N, C, *size] and of a detector to the scores of its anchors [N, K, A, 1].
+
+        Raises ModelError if it was let go and does not exist any more.
+        """
+        from kdb.models.detection import ClassScores
+
+        return self.whole if self.head is None else ClassScores(self.whole)
+
+    @property
+    def whole(self) -> nn.Module:
+        """The module, adapted to [N, C, *size]: of a detector with boxes and scores, [N, 4 + K, A]."""
+        from kdb.models.detection import HEADS
         from kdb.models.layout import adapted
 
-        return adapted(self._bare, self.layout, self.output, self.fixed)
+        module = adapted(self._bare, self.layout, self.output, self.fixed)
+        return module if self.head is None else HEADS[self.head](module)
 
     @property
     def _bare(self) -> nn.Module:
@@ -114,6 +131,8 @@ class Model:
             self.output,
             self.background,
             self.fixed,
+            self.head,
+            self.iou,
         )
         other.remark, other.shared, other.facts, other.notes = self.remark, self.shared, self.facts, self.notes
         return other

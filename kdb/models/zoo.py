@@ -32,6 +32,7 @@ from kdb.frontends.check import first_line
 from kdb.geometry import Size, spelled
 from kdb.images.preprocessing import SIZES, Preprocessing, as_size, choice
 from kdb.models import carried, efficientnet_lite
+from kdb.models.detection import HEADS, IOU, refused
 from kdb.models.model import ACTIVATIONS, Model, check_finite
 from kdb.models.torchvision_compat import import_torchvision
 
@@ -50,7 +51,7 @@ _PREPROCESSING_KEYWORDS = (
 )
 MODEL_KEYWORDS = (
     *("input", "input_size", *_PREPROCESSING_KEYWORDS),
-    *("layout", "output", "fixed", "activation", "labels", "background"),
+    *("layout", "output", "fixed", "activation", "labels", "background", "head", "iou"),
 )
 _REACH_SECONDS = 10.0
 
@@ -123,7 +124,8 @@ def make_model(name: str, module: object, /, **keywords: object) -> Model:
     'none'), ``labels`` (a sequence, a dict of indices, or a file with one per line or JSON of either), ``output`` (of a
     dict, tuple or list of outputs the one that is meant), ``background`` (of a dense output, the class that PREDICTED
     and TOP leave out), ``fixed`` (a dict of the module's inputs besides the image, by name: tensors, of one row each or
-    as they are).
+    as they are), ``head`` (of a detector, 'yolo' or 'retinanet': :mod:`kdb.models.detection`) and ``iou`` (of boxes of
+    a class that overlap more, one is suppressed; 0.7).
 
     The model's ``facts`` say whose each part of the preprocessing is, its ``notes`` what is assumed.
 
@@ -151,8 +153,10 @@ def make_model(name: str, module: object, /, **keywords: object) -> Model:
         output=_key("output", keywords.get("output")),
         background=_key("background", keywords.get("background")),
         fixed=_fixed(keywords.get("fixed")),
+        head=_head(keywords, module, described.preprocessing.rank),
+        iou=_iou(keywords),
     )
-    model.facts, model.notes = described.facts, described.notes
+    model.facts, model.notes, model.remark = described.facts, described.notes, refused(module)
     return model
 
 
@@ -164,6 +168,29 @@ def _key(what: str, value: object) -> str | int | None:
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise BindError(f"{what} is a text or a whole number, not {value!r}") from None
+
+
+def _head(keywords: Mapping[str, object], module: nn.Module, axes: int) -> str | None:
+    """The option ``head``; raises BindError for another, for a module that it is not of, and where it has no use."""
+    if keywords.get("head") is None:
+        if "iou" in keywords:
+            raise BindError("iou is of detectors: give their head too, as head = 'yolo'")
+        return None
+    head = choice("head", keywords["head"], tuple(HEADS))
+    if axes != 2:
+        raise BindError(f"head = '{head}' is of images of two axes; the input has {axes}")
+    if "background" in keywords:
+        raise BindError("background is of segmentations, and head of detectors: give one of them")
+    HEADS[head](module)
+    return head
+
+
+def _iou(keywords: Mapping[str, object]) -> float:
+    """The option ``iou``; raises BindError for what is no share."""
+    iou = keywords.get("iou", IOU)
+    if isinstance(iou, bool) or not isinstance(iou, int | float) or not 0 < iou <= 1:
+        raise BindError(f"iou is a number above 0, at most 1, not {iou!r}")
+    return float(iou)
 
 
 def _fixed(value: object) -> Mapping[str, torch.Tensor]:

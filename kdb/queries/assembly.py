@@ -20,6 +20,7 @@ from kdb.execution.engine import Planned
 from kdb.execution.measured import Measured
 from kdb.execution.verification import Checked
 from kdb.geometry import Segments
+from kdb.models.detection import Detections
 from kdb.planner import calibration
 from kdb.planner.plan import PhysicalPlan
 from kdb.queries.bind import ImageQuery
@@ -73,6 +74,7 @@ def heat_map(
         segments=None if selection.segments is None else selection.segments.ids,
         labels=None if selection.segments is None else selection.segments.labels,
         stride=bound.stride,
+        **_boxes(image_query.detections),
         image=prepared.image,
         source=image_query.name,
         source_box=prepared.source_box,
@@ -94,6 +96,18 @@ def heat_map(
         notes=image_query.notes,
         stats=stats,
     )
+
+
+def _boxes(found: Detections | None) -> dict[str, Any]:
+    """A map's fields of a detector's boxes."""
+    if found is None:
+        return {}
+    return {
+        "boxes": found.boxes,
+        "box_scores": found.scores,
+        "box_classes": found.classes,
+        "detection": found.chosen + 1,
+    }
 
 
 def _provenance(image_query: ImageQuery, planned: Planned) -> Provenance:

@@ -11,7 +11,7 @@ from itertools import chain
 
 import numpy as np
 
-from kdb.errors import BindError, ClauseError
+from kdb.errors import BindError
 from kdb.execution.occlusion import Occlusion, Replacement, SegmentFill
 from kdb.geometry import Laid, Segments, Size
 from kdb.images.image import Origin, Pixels, SourceImage
@@ -19,9 +19,11 @@ from kdb.images.preprocessing import Prepared
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models.catalog import Catalog, TracedModel
+from kdb.models.detection import Detections
 from kdb.models.reference import Logits
 from kdb.planner.permissions import Permissions
-from kdb.queries import clauses, over
+from kdb.queries import clauses
+from kdb.queries.dense import Reading, reading
 from kdb.queries.fill import Cover, check_channels, check_fill, check_units, cover, covered, far_off, is_uniform
 from kdb.queries.positions import Place, Selection, select
 from kdb.results import nifti
@@ -38,7 +40,7 @@ class BoundQuery:
 
     query       as written, but canonical for the model's axes, and THRESHOLD AUTO replaced by the tuned threshold
     retrace     traces the model as it is now, whatever is known of it
-    dense       of a dense output, the model without the head that ``traced`` has, which is of each image
+    reading     of a dense output, what is scored: the head that ``traced`` has is of each image; None for vectors
     to          reads the image that a cosine is with; None for other scores
     tuned       where a tuned threshold comes from, in words; empty for others
     seconds     the time that binding took, most of which is to load and trace the model
@@ -49,7 +51,7 @@ class BoundQuery:
     traced: TracedModel
     selection: Selection
     retrace: Callable[[], TracedModel]
-    dense: TracedModel | None = None
+    reading: Reading | None = None
     to: Callable[[], SourceImage] | None = None
     tuned: str = ""
     seconds: float = 0.0
@@ -83,28 +85,21 @@ class BoundQuery:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is assumed, or not as written, for every image: of the model, and of the positions."""
-        return _once(self.traced.model.notes, self.selection.notes, self._of_each_image)
-
-    @property
-    def _of_each_image(self) -> tuple[str, ...]:
-        """That the region which is scored is not known yet."""
-        if self.dense is None or not over.is_where_it_wins(self.query.over):
-            return ()
-        return ("OVER PREDICTED is of each image; planned over the whole output",)
+        unknown = (self.reading.unknown,) if self.reading is not None and self.reading.unknown else ()
+        return _once(self.traced.model.notes, self.selection.notes, unknown)
 
     @property
     def permissions(self) -> Permissions:
         """What the query permits the planner."""
         threshold = None if self.query.threshold is None else self.query.threshold.tau
         approximate = self.query.approximate is not None
-        device = "cpu" if self.dense is not None else self.query.device  # ON gpu was refused
+        device = "cpu" if self.reading is not None else self.query.device  # ON gpu was refused
         return Permissions(self.query.precision, threshold, device=device, approximate=approximate)
 
     def by(self, traced: TracedModel) -> BoundQuery:
         """This query by its model as it is ``traced``."""
-        if not traced.dense:
-            return replace(self, traced=traced)
-        return replace(self, traced=over.planned(self.query, traced, self.arguments), dense=traced)
+        read = reading(self.query, traced, self.arguments)
+        return replace(self, traced=traced if read is None else read.planned(), reading=read)
 
     def with_threshold(self, tau: float) -> BoundQuery:
         """This query with another projective field threshold."""
@@ -153,28 +148,29 @@ class BoundQuery:
 class ImageQuery:
     """A bound query on one image, ``prepared`` for the model and called ``name``: all that evaluation needs.
 
-    ``origin`` is what the image was read from; None for the copy in the file of a map.
+    ``origin`` is what the image was read from; None for the copy in the file of a map.  ``detections`` are a detector's
+    boxes on it.
     """
 
     bound: BoundQuery
     prepared: Prepared
     name: str | None
     origin: Origin | None = None
+    detections: Detections | None = None
 
     def by(self, traced: TracedModel) -> ImageQuery:
         """This query by its model as it is ``traced``: what that decides of the image is found again."""
         return self.bound.by(traced).on_prepared(self.prepared, self.name, self.origin)
 
     def _over_its_region(self) -> ImageQuery:
-        """The query that scores the region of a dense output which is that of the image; itself of any other model.
+        """The query that scores what it reads of a dense output on this image; itself of any other model.
 
-        Raises BindError where a class that the query names has none.
+        Raises BindError where there is nothing on it that the query names.
         """
-        if self.bound.dense is None or not over.is_of_each_image(self.bound.query):
+        if self.bound.reading is None:
             return self
-        (outputs,) = self.bound.dense.reference.logits(self.input()[None])
-        scored = over.on_image(self.bound.query, self.bound.dense, outputs, self.bound.arguments)
-        return replace(self, bound=replace(self.bound, traced=scored))
+        scored, found = self.bound.reading.on_image(self.input())
+        return replace(self, bound=replace(self.bound, traced=scored), detections=found)
 
     @cached_property
     def cover(self) -> Cover:
@@ -238,12 +234,10 @@ def bind(
         tau, origin = tuned(query, traced, arguments)
         query = replace(query, threshold=syntax.Threshold(tau))
     retrace = partial(catalog.retraced, model)
-    over.check(query, traced, arguments)
-    dense = traced if traced.dense else None
-    traced = over.planned(query, traced, arguments) if traced.dense else traced
-    if query.to is not None and dense is not None:
-        raise ClauseError("{SCORE} cosine is for models that give vectors, and this one gives maps")
-    return BoundQuery(query, arguments, traced, selection, retrace, dense, to, origin, time.perf_counter() - start)
+    read = reading(query, traced, arguments)
+    if read is not None:
+        query, traced = read.query, read.planned()
+    return BoundQuery(query, arguments, traced, selection, retrace, read, to, origin, time.perf_counter() - start)
 
 
 def _once(*notes: tuple[str, ...]) -> tuple[str, ...]:

@@ -23,6 +23,8 @@ def check(query: syntax.Occlude) -> None:
     if query.to is not None and (query.over is not None or not isinstance(query.classes, syntax.Predicted)):
         other = "FOR" if query.over is None else "OVER"
         raise ClauseError("{SCORE} cosine is of the whole output, so it excludes {other}", other=other)
+    if isinstance(query.classes, syntax.Detection) and query.over is not None:
+        raise ClauseError("{DETECTION} is of one box, so it excludes {OVER}")
     if isinstance(query.patch, syntax.Segments):
         _check_segments(query)
     if query.drill_down is not None and query.region is not None:
@@ -104,6 +106,8 @@ def by_axis(clause: str, numbers: tuple[int, ...], size: Size) -> Size:
 def _check_ranges(query: syntax.Occlude) -> None:
     sizes = [("patch", size) for size in query.patch.extent] if isinstance(query.patch, syntax.Patch) else []
     sizes += [("STRIDE", step) for step in query.stride or ()]
+    if isinstance(query.classes, syntax.Detection):
+        sizes.append(("DETECTION", query.classes.number))
     if isinstance(query.classes, syntax.TopClasses):
         sizes.append(("TOP", query.classes.k))
     if query.drill_down is not None and query.drill_down.coarse_stride is not None:

@@ -2,76 +2,76 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kdb.errors import BindError, ClauseError
+from kdb.errors import ClauseError
 from kdb.geometry import Size, spelled
+from kdb.kernels.base import Array
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models.catalog import TracedModel
 from kdb.models.dense import Head
+from kdb.models.detection import Detections
 from kdb.models.model import Model
 from kdb.queries.scoring import chosen_classes
 
 Region = npt.NDArray[np.bool_]
 
 
-def check(query: syntax.Occlude, traced: TracedModel, arguments: Arguments) -> None:
-    """Raise BindError for OVER where the model gives vectors, and for a region that is not one of its output."""
-    if not traced.dense:
-        if query.over is not None:
-            raise ClauseError(
-                f"{{OVER}} is for models that give maps; '{traced.model.name}' gives a number for each class"
-            )
-        return
-    if query.device == "gpu":
-        raise BindError("dense outputs are scored on the processor alone; leave ON gpu out")
-    _fixed(query.over, traced.network.output.shape.size, arguments)
+@dataclass(frozen=True, eq=False)
+class OfRegion:
+    """The mean over a region; see :class:`kdb.queries.dense.Reading`.
 
-
-def is_where_it_wins(over: syntax.Over | None) -> bool:
-    """Whether the region is where each class wins on the unmodified image."""
-    return over is None or isinstance(over, syntax.OverPredicted)
-
-
-def is_of_each_image(query: syntax.Occlude) -> bool:
-    """Whether the unmodified image decides the region or the classes."""
-    return is_where_it_wins(query.over) or isinstance(query.classes, syntax.Predicted | syntax.TopClasses)
-
-
-def planned(query: syntax.Occlude, traced: TracedModel, arguments: Arguments) -> TracedModel:
-    """The model with a head over the query's region, or where that is of each image over the whole output."""
-    shape = traced.network.output.shape
-    region = _fixed(query.over, shape.size, arguments)
-    everywhere = np.ones((*shape.size, 1), bool)
-    ranking = np.zeros(shape.channels)
-    return traced.scored(Head.over(everywhere if region is None else region, _cellwise(query, traced), ranking))
-
-
-def on_image(
-    query: syntax.Occlude, traced: TracedModel, outputs: npt.NDArray[Any], arguments: Arguments
-) -> TracedModel:
-    """The model with a head over the query's region, given its ``outputs`` [K cells] for the unmodified image.
-
-    Raises BindError where a class that the query names wins nowhere, and its region is where it wins.
+    ``region`` bool [*size, 1] is the same for all images and classes; None for where each class wins.
     """
-    shape = traced.network.output.shape
-    maps = np.moveaxis(outputs.reshape(shape.channels, *shape.size), 0, -1)
-    wins = _wins(maps, traced.activation)
-    ranking = wins.reshape(-1, shape.channels).sum(axis=0).astype(np.float64)
-    if traced.model.background is not None:
-        ranking[traced.model.resolve_class(traced.model.background, shape.channels)] = -1
-    region = _fixed(query.over, shape.size, arguments)
-    if region is None:
-        classes, _ = chosen_classes(query.classes, traced.model, ranking, arguments)
-        region = np.zeros_like(wins)
-        region[..., list(classes)] = wins[..., list(classes)]
-        if not isinstance(query.classes, syntax.AllClasses):
-            _refuse_empty(query.classes, traced.model, classes, region)
-    return traced.scored(Head.over(region, _cellwise(query, traced), ranking))
+
+    query: syntax.Occlude
+    traced: TracedModel
+    arguments: Arguments
+    region: Region | None
+
+    @classmethod
+    def of(cls, query: syntax.Occlude, traced: TracedModel, arguments: Arguments) -> OfRegion:
+        """Raises BindError for a region that is not one of the output."""
+        return cls(query, traced, arguments, _fixed(query.over, traced.network.output.shape.size, arguments))
+
+    @property
+    def unknown(self) -> str:
+        """That the region is where a class wins."""
+        return "OVER PREDICTED is of each image; planned over the whole output" if self.region is None else ""
+
+    def planned(self) -> TracedModel:
+        """The whole output is read where the region is not known."""
+        shape = self.traced.network.output.shape
+        region = np.ones((*shape.size, 1), bool) if self.region is None else self.region
+        return self._scored(region, np.zeros(shape.channels))
+
+    def on_image(self, image: Array) -> tuple[TracedModel, Detections | None]:
+        """Raises BindError where a class that the query names wins nowhere, and its region is where it wins."""
+        if self.region is not None and not isinstance(self.query.classes, syntax.Predicted | syntax.TopClasses):
+            return self.planned(), None
+        shape, model = self.traced.network.output.shape, self.traced.model
+        (outputs,) = self.traced.reference.logits(image[None])
+        maps = np.moveaxis(outputs.reshape(shape.channels, *shape.size), 0, -1)
+        wins = _wins(maps, self.traced.activation)
+        ranking = wins.reshape(-1, shape.channels).sum(axis=0).astype(np.float64)
+        if model.background is not None:
+            ranking[model.resolve_class(model.background, shape.channels)] = -1
+        region = self.region
+        if region is None:
+            classes, _ = chosen_classes(self.query.classes, model, ranking, self.arguments)
+            region = np.zeros_like(wins)
+            region[..., list(classes)] = wins[..., list(classes)]
+            if not isinstance(self.query.classes, syntax.AllClasses):
+                _refuse_empty(self.query.classes, model, classes, region)
+        return self._scored(region, ranking), None
+
+    def _scored(self, region: Region, ranking: npt.NDArray[np.float64]) -> TracedModel:
+        return self.traced.scored(Head.over(region, cellwise(self.query, self.traced), ranking))
 
 
 def _refuse_empty(spec: syntax.ClassSpec, model: Model, classes: tuple[int, ...], region: Region) -> None:
@@ -90,7 +90,7 @@ def _wins(maps: npt.NDArray[Any], activation: str) -> Region:
     return np.asarray(maps.argmax(axis=-1)[..., None] == np.arange(maps.shape[-1]))
 
 
-def _cellwise(query: syntax.Occlude, traced: TracedModel) -> str:
+def cellwise(query: syntax.Occlude, traced: TracedModel) -> str:
     """The activation that is taken cell by cell."""
     return "none" if query.score.startswith("logit") else traced.activation
 

@@ -110,6 +110,7 @@ def chosen_classes(
         return tuple(index(ref) for ref in spec.refs), True
     if isinstance(spec, syntax.AllClasses):
         return tuple(range(count)), True
+    # Of a detection the ranking has the one class of its box.
     best: Sequence[int] = np.argsort(-baseline, kind="stable").tolist()
     if isinstance(spec, syntax.TopClasses):
         if spec.k > count:

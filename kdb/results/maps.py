@@ -77,6 +77,10 @@ class HeatMap:
     segments        int64 [n]: the labels of the segments that were hidden, in ascending order, each a value; then the
                     positions are a cell of each and the patch is of one cell.  None for maps of patches
     labels          int64 [*size]: which segment a cell is of, 0 for none; None for maps of patches
+    boxes           float32 [n, 4]: a detector's boxes on the unmodified image, by descending score, as (y, x, height,
+                    width) in cells of the grid; box_scores float32 [n] and box_classes int64 [n] are theirs.  Those of
+                    a score of .25 or more, and all before the one explained; None for other models
+    detection       the number of the box that the scores are of, from 1, among ``boxes``; None for other models
     image           the prepared image, at the model's input grid, before it is normalised: uint8 [*size, 3], RGB, where
                     all pixels are whole numbers of three channels, otherwise float32 [*size, C]: 0 to 255, or an
                     image of floats in units of its own
@@ -134,6 +138,10 @@ class HeatMap:
     space: Space | None = None
     segments: NDArray[np.int64] | None = None
     labels: NDArray[np.int64] | None = None
+    boxes: NDArray[np.float32] | None = None
+    box_scores: NDArray[np.float32] | None = None
+    box_classes: NDArray[np.int64] | None = None
+    detection: int | None = None
     stats: Stats
 
     def __post_init__(self) -> None:

@@ -18,7 +18,7 @@ def check(heat_map: HeatMap, scores: tuple[str, ...]) -> None:
 
     ``scores`` are the kinds of score that there are.
     """
-    for each in (_arrays, _by_class, _places, _segments, _facts):
+    for each in (_arrays, _by_class, _places, _segments, _detections, _facts):
         for text in each(heat_map):
             raise ValueError(text)
     if heat_map.score not in scores:
@@ -118,6 +118,23 @@ def _segments(given: HeatMap) -> Iterator[str]:
         yield "segments must be the labels above 0, in ascending order, of cells of the image"
     elif (labels[tuple(given.positions.T)] != segments).any():
         yield "the positions must be cells of the segments"
+
+
+def _detections(given: HeatMap) -> Iterator[str]:
+    """The boxes of a detector, what belongs to each, and the one that is explained."""
+    boxes, scores, classes, number = given.boxes, given.box_scores, given.box_classes, given.detection
+    if boxes is None and scores is None and classes is None and number is None:
+        return
+    if boxes is None or scores is None or classes is None or number is None:
+        yield "boxes, box_scores, box_classes and detection must all be there"
+        return
+    types = boxes.dtype == np.float32 and scores.dtype == np.float32 and classes.dtype == np.int64
+    if not types or boxes.shape != (len(scores), 4) or scores.ndim != 1 or classes.shape != scores.shape:
+        yield f"boxes {boxes.dtype}{boxes.shape}, box_scores {scores.dtype}{scores.shape}, box_classes {classes.shape}"
+    elif not (np.isfinite(boxes).all() and np.isfinite(scores).all()) or (np.diff(scores) > 0).any():
+        yield "boxes must be finite, by descending score"
+    elif not 1 <= number <= len(boxes) or given.class_index != classes[number - 1]:
+        yield f"detection must be the number of a box of class {given.class_index}, from 1, not {number}"
 
 
 def _of_space(space: Space, axes: int) -> Iterator[str]:

@@ -48,6 +48,7 @@ def of_file(environment: Environment, statement: syntax.VerifyFile, call: Call) 
         *([("parameters", None, f"not used: {', '.join(unused)}", None)] if unused else []),
         *origins.rows(saved, made, found, FILL not in arguments.named),
         ("class", *map(_classes, (saved, made)), origins.same_classes(saved, made)),
+        *_detection(saved, made),
         ("score", saved.score, made.score, _same(saved, made, "score")),
         ("patch", *map(wording.hidden, (saved, made)), wording.hidden(saved) == wording.hidden(made)),
         ("stride", *(origins.extent(each.stride) for each in (saved, made)), _same(saved, made, "stride")),
@@ -116,7 +117,7 @@ def _as_saved(
         query = replace(query, patch=replace(query.patch, fill=given))
     if not known(query.classes):
         index = saved.class_index
-        query = replace(query, classes=syntax.Classes(index) if isinstance(index, tuple) else syntax.ClassOf(index))
+        query = replace(query, classes=_of_indices(query.classes, index))
     if statement.model is None and not known(query.model):
         raise BindError(
             f"the model of the map in '{path}' was the parameter {query.model}; "
@@ -131,6 +132,13 @@ def _as_saved(
             f"{_remedy(query.patch, arguments)}"
         )
     return replace(query, model=statement.model or query.model), arguments
+
+
+def _of_indices(classes: syntax.ClassSpec, index: int | tuple[int, ...]) -> syntax.ClassSpec:
+    """The ``classes`` of a query by their indices in the map."""
+    if isinstance(index, tuple):
+        return syntax.Classes(index)
+    return replace(classes, ref=index) if isinstance(classes, syntax.Detection) else syntax.ClassOf(index)
 
 
 def _mask(saved: HeatMap) -> npt.NDArray[np.bool_]:
@@ -245,6 +253,27 @@ def _classes(heat_map: HeatMap) -> str:
     _, indices, labels = heat_map.by_class()
     names = [f"{label} ({index})" for label, index in zip(labels, indices, strict=True)]
     return ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} more"
+
+
+def _detection(saved: HeatMap, made: HeatMap) -> list[Row]:
+    """The row of the box that is explained, which is the same up to a hundredth of a cell; none of other models."""
+
+    def box(heat_map: HeatMap) -> npt.NDArray[np.float32] | None:
+        number, boxes = heat_map.detection, heat_map.boxes
+        return None if number is None or boxes is None else boxes[number - 1]
+
+    def told(heat_map: HeatMap) -> str:
+        own = box(heat_map)
+        if own is None:
+            return "none"
+        y, x, height, width = own.tolist()
+        return f"{heat_map.detection}: {height:.1f} x {width:.1f} at ({y:.1f}, {x:.1f})"
+
+    one, two = box(saved), box(made)
+    if one is None and two is None:
+        return []
+    same = one is not None and two is not None and bool(np.allclose(one, two, rtol=0, atol=0.01))
+    return [("detection", told(saved), told(made), same)]
 
 
 def _there(heat_map: HeatMap) -> npt.NDArray[np.bool_]:

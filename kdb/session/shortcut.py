@@ -7,7 +7,7 @@ import math
 import operator
 import re
 from collections.abc import Mapping, Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, get_args
 
 import numpy as np
@@ -57,6 +57,7 @@ def occlude(
     channels: object = None,
     segments: object = None,
     target: int | str | Sequence[int | str] | None = None,
+    detection: int | None = None,
     score: str = "probability",
     to: object = None,
     over: object = None,
@@ -74,10 +75,11 @@ def occlude(
     one for all.  ``fill`` is black, gray, white, mean, a number, (r, g, b), or an array [*patch, C], of uint8 or for
     images of floats of floats; ``channels`` are the numbers of those that it covers, from 0, left out all.
     ``segments``, an int array of the input's size, hides each label above 0 in place of a patch.  ``target``
-    is a class or a sequence of classes, left out the predicted one; ``to`` the image that the scores cosine and
-    cosine_drop compare with; ``over`` the region of a dense output that is
-    scored, 'predicted', 'all', a box (start.., extent..) or a bool mask of the output's size.  ``at`` int [n, axes] are
-    first cells, (y, x) in an image, and exclude ``stride``; ``within`` is a box or a bool mask of the input's size.
+    is a class or a sequence of classes, left out the predicted one; ``detection`` the number of a detector's box, from
+    1, where there is a ``target`` among those of that class; ``to`` the image that the scores cosine and cosine_drop
+    compare with; ``over`` the region of a dense output that is scored, 'predicted', 'all', a box (start.., extent..) or
+    a bool mask of the output's size.  ``at`` int [n, axes] are first cells, (y, x) in an image, and exclude ``stride``;
+    ``within`` is a box or a bool mask of the input's size.
     With ``ssim`` the map is approximate, of that expected similarity to the exact one.
 
     Raises what :meth:`kdb.session.session.Session.execute` raises.
@@ -100,7 +102,7 @@ def occlude(
         "within": within,
     }
     values |= {f"option_{key}": value for key, value in options.items()}
-    classes, class_values = _classes(target)
+    classes, class_values = _classes(target, detection)
     query = syntax.Occlude(
         _parameter("image"),
         syntax.ModelRef("", tuple((key, _parameter(f"option_{key}")) for key in options), _parameter("model")),
@@ -200,8 +202,14 @@ def _axes(value: Any) -> int | None:
         return None
 
 
-def _classes(target: Any) -> tuple[syntax.ClassSpec, dict[str, Any]]:
-    """The classes that ``target`` names, by parameters, and the values of these."""
+def _classes(target: Any, detection: Any) -> tuple[syntax.ClassSpec, dict[str, Any]]:
+    """The classes that ``target`` names, or the box of one, by parameters, and the values of these."""
+    if detection is not None:
+        if isinstance(detection, bool) or not isinstance(detection, Integral):
+            raise BindError(f"detection is the number of a box, from 1; got {detection!r}")
+        if target is None:
+            return syntax.Detection(int(detection)), {}
+        return syntax.Detection(int(detection), _parameter("class")), {"class": target}
     if target is None:
         return syntax.Predicted(), {}
     if not isinstance(target, Sequence) or isinstance(target, str):

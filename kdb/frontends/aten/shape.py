@@ -13,19 +13,25 @@ import torch
 from kdb.frontends.aten.types import Ints, Translator
 from kdb.frontends.axes import BATCH, Atom, Traced, Unsupported, length
 from kdb.frontends.builder import Builder, only_tensor
-from kdb.geometry import Part
+from kdb.geometry import AXES, Part
 from kdb.operators.base import Shape
 from kdb.operators.combine import Concatenate, Expand
 from kdb.operators.indexing import Interleave, SelectCells
 from kdb.operators.pointwise import SelectChannels
 from kdb.operators.resampling import Interpolation, Resample
+from kdb.operators.sequences import Join
 
 
 def _concatenate(b: Builder, shape: Ints, parts: Sequence[Any], dim: int = 0) -> Traced:
     only_tensor(parts)
+    dim %= len(parts[0].dims)
+    if dim == 2 and len(parts[0].dims) == 3 < len(parts[0].usual):  # [N, C, cells]
+        return _joined(b, [b.raveled(part, dim) for part in parts], dim, 0)
+    along = {part.axes.index(axis) for part in parts for axis in part.spatial if part.dims[dim] == (axis,)}
+    if len(along) == 1:
+        return _joined(b, parts, dim, along.pop())
     aligned = [b.aligned(b.flattened(part, dim)) for part in parts]
     first = aligned[0]
-    dim %= len(first.dims)
     for part in aligned:
         others = [role for axis, role in enumerate(part.roles) if axis != dim]
         # A dimension of length one may be a new axis that stacking added; then the other axes differ.
@@ -35,6 +41,20 @@ def _concatenate(b: Builder, shape: Ints, parts: Sequence[Any], dim: int = 0) ->
     channels = (Atom("c", b.shape(name).channels),)
     dims = tuple(channels if axis == dim else d for axis, d in enumerate(first.dims))
     return replace(first, name=name, channels=channels, dims=dims)
+
+
+def _joined(b: Builder, parts: Sequence[Traced], dim: int, number: int) -> Traced:
+    """The parts one behind another along a dimension that is the map's axis of that number."""
+    parts = [b.aligned(part) for part in parts]
+    first, role = parts[0], AXES[len(parts[0].axes)][number]
+    layouts = {tuple(role if axis == dim else own for axis, own in enumerate(part.roles)) for part in parts}
+    if len(layouts) > 1 or any(part.roles[dim] not in (role, "-") for part in parts):
+        raise Unsupported("a concatenation of unlike layouts")
+    name = b.emit(Join(number), *(part.name for part in parts))
+    axis = Atom(role, b.shape(name).size[number])
+    axes = tuple(axis if place == number else own for place, own in enumerate(first.axes))
+    dims = tuple((axis,) if place == dim else own for place, own in enumerate(first.dims))
+    return replace(first, name=name, axes=axes, dims=dims)
 
 
 def selected(b: Builder, x: Traced, dim: int, indices: Sequence[int]) -> Traced:

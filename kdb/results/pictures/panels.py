@@ -72,6 +72,7 @@ def of_map(heat_map: HeatMap, origin: str = "") -> list[Panel]:
     panels = []
     for i, baseline in enumerate(np.ravel(heat_map.baseline).tolist()):
         said = f"{heat_map.score}, {'from ' if is_drop else ''}{baseline:.4g} unmodified"
+        said = said if heat_map.detection is None else f"detection {heat_map.detection}, {said}"
         neutral = 0.0 if is_drop or not np.isfinite(baseline) else baseline
         panels.append(
             Panel(

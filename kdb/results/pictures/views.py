@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 SLIVER_INCHES = 0.3
 """The least side of a view; an image that is narrower is stretched to it."""
+BOXES = 20
+"""Most boxes of a detector that are shown."""
 FRAMES = 5
 """Most frames that are shown of a video."""
 CHANNELS = 12
@@ -41,6 +43,14 @@ _ENDS = ("LR", "PA", "IS")
 """The patient's sides at the low and the high end of each axis of the world: left, right, back, front, foot, head."""
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """A detector's box: where it begins and how large it is, (y, x, height, width) in cells, and its score."""
+
+    place: tuple[float, float, float, float]
+    text: str
+
+
 @dataclass(frozen=True, eq=False)
 class Flat:
     """A map over a picture.
@@ -48,7 +58,8 @@ class Flat:
     ``grey`` [rows, columns] from 0 to 1 is the picture; ``values`` float32 of the same shape the map, NaN where it has
     none.  ``names`` are those of the vertical and the horizontal axis, empty where another view has its numbers, and
     ``spacing`` the sides of a cell.  ``turned`` axes have their first cell at the bottom, or at the right; ``ends`` are
-    what lies at the top and at the left.  ``mark`` is the patch of the strongest effect, where it is seen.
+    what lies at the top and at the left.  ``mark`` is the patch of the strongest effect, where it is seen.  ``boxes``
+    are those of a detector, the one that is explained first.
     """
 
     grey: NDArray[np.float32]
@@ -60,6 +71,7 @@ class Flat:
     turned: tuple[bool, bool] = (False, False)
     ends: tuple[str, str] = ("", "")
     mark: tuple[Span, Span] | None = None
+    boxes: Sequence[Labelled] = ()
 
     ground = 0.5
     """What lies under the map's colours, as the colour bar shows them: neither dark nor light."""
@@ -92,6 +104,8 @@ class Flat:
         if self.mark is not None:
             (top, rows), (left, columns) = self.mark
             _frame(ax, left, top, columns, rows)
+        for box in reversed(self.boxes):
+            _draw_box(ax, box, explained=box is self.boxes[0])
         return overlay
 
     def locate(self, ax: Any, height: float, width: float) -> None:
@@ -203,11 +217,28 @@ def of_image(
         trace = Trace(signal[:, :CHANNELS], values, names, signal.shape[1], None if mark is None else mark[0])
         return Views([trace], trace)
     if len(names) == 2:
-        flat = Flat(grey, values, (names[0], names[1]))
+        flat = Flat(grey, values, (names[0], names[1]), boxes=_boxes(heat_map))
         return Views([flat], flat)
     if names[0] == "t":
         return _frames(heat_map, grey, values, mark)
     return _slices(heat_map, grey, values, mark, neutral)
+
+
+def _boxes(heat_map: HeatMap) -> list[Labelled]:
+    """A detector's boxes with their numbers and scores, the one that is explained first; none of other models.
+
+    Others are shown where their score is at least half of its.
+    """
+    if heat_map.boxes is None or heat_map.box_scores is None or heat_map.detection is None:
+        return []
+    own = heat_map.detection - 1
+    least = heat_map.box_scores[own] / 2
+    others = [i for i in range(min(len(heat_map.boxes), BOXES)) if i != own and heat_map.box_scores[i] >= least]
+    return [
+        Labelled((float(y), float(x), float(height), float(width)), f"{i + 1}: {heat_map.box_scores[i]:.2f}")
+        for i in (own, *others)
+        for y, x, height, width in (heat_map.boxes[i],)
+    ]
 
 
 def _mark(heat_map: HeatMap, scores: NDArray[np.float32], neutral: float) -> tuple[Span, ...] | None:
@@ -327,6 +358,25 @@ def _frame(ax: Any, left: float, top: float, width: float, height: float) -> Non
     from matplotlib.patches import Rectangle
 
     ax.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor="black", linewidth=1.1, zorder=3))
+
+
+def _draw_box(ax: Any, box: Labelled, explained: bool) -> None:
+    """The outline of a detector's box, and its number and score inside its upper left corner."""
+    from matplotlib.patches import Rectangle
+
+    (bottom, top), (left, right) = sorted(ax.get_ylim()), sorted(ax.get_xlim())
+    y, x, height, width = box.place
+    y0, x0 = max(y, bottom), max(x, left)
+    y1, x1 = min(y + height, top), min(x + width, right)
+    if y1 <= y0 or x1 <= x0:
+        return
+    line: dict[str, Any] = {"linewidth": 1.8} if explained else {"linewidth": 0.7, "linestyle": (0, (4, 3))}
+    ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="white", zorder=4, **line, **_outlined()))
+    size = SMALL if explained else TINY
+    ax.annotate(
+        box.text, (x0, y0), (2, -2), textcoords="offset points", ha="left", va="top", size=size, color="white",
+        zorder=5, **_outlined(),
+    )  # fmt: skip
 
 
 def _outlined() -> dict[str, Any]:
