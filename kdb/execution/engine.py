@@ -20,6 +20,7 @@ import numpy as np
 from kdb.errors import DeviceError, ExecutionError
 from kdb.execution.bisection import to_blame
 from kdb.execution.cancellation import MOST
+from kdb.execution.changes import Changes
 from kdb.execution.executor import Executor, Outcome, Sink
 from kdb.execution.occlusion import Occlusion
 from kdb.execution.settings import Settings, declared, most_threads
@@ -301,8 +302,11 @@ class Engine:
         sink: Sink,
         progress: Progress | None = None,
         analyze: bool = False,
+        changes: Changes | None = None,
     ) -> Outcome:
-        """Hand the logits of every position to ``sink``; raises what it raises, ExecutionError and Interrupted.
+        """Hand the logits of every position to ``sink``, and to ``changes`` what changes of the layers observed.
+
+        Raises what these raise, ExecutionError and Interrupted.
 
         Positions at which a delta nearly cancels its view are evaluated in full.  With ``analyze`` every layer waits
         for the device, so that its own time is measured; this costs time.
@@ -310,12 +314,12 @@ class Engine:
         plan = planned.physical
         total = len(plan.logical.positions)
         on_finished = None if progress is None else lambda done: progress(done, total)
-        outcome = Executor(plan.threads).run(plan, views, occlusion, sink, on_finished, analyze)
+        outcome = Executor(plan.threads).run(plan, views, occlusion, sink, on_finished, analyze, changes)
         cancelled = np.flatnonzero(outcome.doubts > MOST)
         if len(cancelled):
             rest = self._plan(_naive_part(plan.logical, cancelled), planned.context, ("incremental",)).physical
             found = Executor(rest.threads).run(
-                rest, views, occlusion, lambda members, logits: sink(cancelled[members], logits)
+                rest, views, occlusion, lambda members, logits: sink(cancelled[members], logits), changes=changes
             )
             outcome.measured.add(replace(found.measured, evaluated=0, cancelled=len(cancelled)))
             outcome.doubts[cancelled] = 0

@@ -18,6 +18,7 @@ import numpy as np
 
 from kdb.errors import Error, ExecutionError, Interrupted
 from kdb.execution.cancellation import MOST, Doubts
+from kdb.execution.changes import Changes
 from kdb.execution.measured import Measured
 from kdb.execution.occlusion import Occlusion
 from kdb.execution.pipeline import GroupResult, Pipeline
@@ -58,16 +59,18 @@ class Executor:
         sink: Sink,
         progress: Callable[[int], None] | None = None,
         analyze: bool = False,
+        changes: Changes | None = None,
     ) -> Outcome:
         """Evaluate every group and hand its results to ``sink``, but for positions that are doubted too much.
 
+        ``changes`` are told of what observed layers read, but for the same positions.
         ``progress`` is called with the number of positions finished, in the calling thread.  With ``analyze`` every
         layer waits for the device, so that its own time is measured.
 
         Raises Interrupted on Ctrl-C, Timeout and whatever ``progress`` raises, once the workers have stopped between
         two batches, and ExecutionError for whatever goes wrong in one of them.
         """
-        execution = plan.backend.threads.call(lambda: _Execution(plan, views, occlusion, sink, analyze))
+        execution = plan.backend.threads.call(lambda: _Execution(plan, views, occlusion, sink, analyze, changes))
         groups: queue.SimpleQueue[tuple[int, ...]] = queue.SimpleQueue()
         for group in plan.logical.groups:
             groups.put(group)
@@ -110,7 +113,13 @@ class _Execution:
     """What the workers of one execution share: the pipeline, the sink, and whether to stop."""
 
     def __init__(
-        self, plan: PhysicalPlan, views: MaterializedViews, occlusion: Occlusion, sink: Sink, analyze: bool
+        self,
+        plan: PhysicalPlan,
+        views: MaterializedViews,
+        occlusion: Occlusion,
+        sink: Sink,
+        analyze: bool,
+        changes: Changes | None,
     ) -> None:
         self.stop = threading.Event()
         self.ended = threading.Semaphore(0)
@@ -120,7 +129,7 @@ class _Execution:
         self.finished = 0
         self._backend, self._sink, self._lock = plan.backend, sink, threading.Lock()
         with plan.backend.running():
-            self._pipeline = Pipeline(plan, views, occlusion, self.stop.is_set, analyze)
+            self._pipeline = Pipeline(plan, views, occlusion, self.stop.is_set, analyze, changes)
 
     def work(self, groups: queue.SimpleQueue[tuple[int, ...]], threads: int) -> None:
         """A worker's life: groups off the queue until there are none, on ``threads`` threads."""

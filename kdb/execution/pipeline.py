@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kdb.execution.cancellation import Doubts
+from kdb.execution.changes import Changes
 from kdb.execution.measured import Measured
 from kdb.execution.occlusion import Occlusion
 from kdb.execution.stages import DeltaStage, FullStage, Gathered
@@ -38,7 +39,7 @@ class Pipeline:
     """The stages of ``plan`` over the views of one image and under one occlusion; workers share it.
 
     ``stopped`` is asked between two batches; with ``analyze`` every layer waits for the device, so that its own time
-    is measured.
+    is measured.  ``changes`` are told of what observed layers read.
     """
 
     def __init__(
@@ -48,11 +49,12 @@ class Pipeline:
         occlusion: Occlusion,
         stopped: Callable[[], bool] = lambda: False,
         analyze: bool = False,
+        changes: Changes | None = None,
     ) -> None:
         first, *rest = plan.stages
         self._plan, self._stopped = plan, stopped
-        self._deltas = DeltaStage(first, plan, views, occlusion, analyze)
-        self._full = [FullStage(stage, plan, views, stopped, analyze) for stage in rest]
+        self._deltas = DeltaStage(first, plan, views, occlusion, analyze, changes=changes)
+        self._full = [FullStage(stage, plan, views, stopped, analyze, changes) for stage in rest]
         self._output = plan.logical.network.output
         self._baseline = plan.backend.memory.download(views[self._output.name]).reshape(-1)
 

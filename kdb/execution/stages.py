@@ -13,7 +13,8 @@ from itertools import chain
 import numpy as np
 
 from kdb.errors import Interrupted
-from kdb.execution.cancellation import Doubts, doubts
+from kdb.execution.cancellation import MOST, Doubts, doubts
+from kdb.execution.changes import Changes
 from kdb.execution.measured import Measured, timed
 from kdb.execution.occlusion import Occlusion, Replacement
 from kdb.execution.views import MaterializedViews
@@ -57,6 +58,7 @@ class DeltaStage:
     """The layers before the cut: a batch of patches to maps of the layers that cross the cut.
 
     ``note`` is called with each layer, the batch's positions and their maps [n, H, W, C]: to find out what is wrong.
+    ``changes`` are told of what observed layers read.
     """
 
     def __init__(
@@ -67,8 +69,9 @@ class DeltaStage:
         occlusion: Occlusion,
         analyze: bool,
         note: Callable[[str, IntArray, Array], None] | None = None,
+        changes: Changes | None = None,
     ) -> None:
-        self._note = note
+        self._note, self._changes = note, changes
         self._stage, self._plan, self._views, self._analyze = stage, plan, views, analyze
         self._backend, self._network = plan.backend, plan.logical.network
         self._source_delta = occlusion.delta_on(plan.backend, views[self._network.source.name])
@@ -115,6 +118,10 @@ class DeltaStage:
             with timed(measured.layers, step.node.name):
                 if step.watched:
                     np.maximum(doubtful, self._doubts(step.node, deltas), out=doubtful)
+                if self._changes is not None and step.node.operator.observed:
+                    delta = deltas[step.node.inputs[0]]
+                    downloaded = Delta(delta.boxes, self._backend.memory.download(delta.values))
+                    self._changes.take(downloaded, doubtful <= MOST)
                 deltas[step.node.name] = self._apply(step, deltas, batch, placed[step.node.name], measured)
                 if self._analyze:
                     self._backend.synchronize()
@@ -213,7 +220,7 @@ class DeltaStage:
 class FullStage:
     """Layers after the cut: maps to maps, each layer evaluated on all of its cells.
 
-    ``stopped`` tells whether to give up between two parts.
+    ``stopped`` tells whether to give up between two parts.  ``changes`` are told of what observed layers read.
     """
 
     def __init__(
@@ -223,7 +230,9 @@ class FullStage:
         views: MaterializedViews,
         stopped: Callable[[], bool],
         analyze: bool,
+        changes: Changes | None = None,
     ) -> None:
+        self._changes = changes
         self._stage, self._views, self._stopped, self._analyze = stage, views, stopped, analyze
         self._backend, self._network = plan.backend, plan.logical.network
 
@@ -254,6 +263,8 @@ class FullStage:
                     views = [self._views[name] for name in node.inputs]
                     found = doubts(self._backend, self._network, node, views, inputs)
                     np.maximum(doubtful, found, out=doubtful)
+                if self._changes is not None and node.operator.observed:
+                    self._changes.take(self._changed(node, inputs[0]), doubtful <= MOST)
                 maps[node.name] = node.operator.evaluate(
                     self._backend, self._network.parameters, inputs, step.kernel, step.donate[0]
                 )
@@ -264,6 +275,12 @@ class FullStage:
                 cells = node.shape.cells * count
                 measured.macs += node.operator.macs(self._network.input_shapes(node), node.shape, cells)
         return {name: maps[name] for name in self._stage.keeps}
+
+    def _changed(self, node: Node, given: Array) -> Delta:
+        """What changes of the only input of a layer, all over its map."""
+        view = self._backend.memory.download(self._views[node.inputs[0]])
+        values = self._backend.memory.download(given) - view
+        return Delta(Boxes.whole(len(values), view.shape[:-1]), values)
 
     def _map(self, maps: Mapping[str, Array], name: str, count: int) -> Array:
         """A layer's maps [count, H, W, C]; where no position changes the layer, its view repeated."""

@@ -63,8 +63,12 @@ class TracedModel:
     @property
     def reference(self) -> ModuleReference | HeadReference:
         """The module itself, which gives what the network should give."""
-        model = ModuleReference(self.model.module, self.shortened, self.model.shared)
-        return model if self.head is None else HeadReference(model, self.head)
+        return self.whole if self.head is None else HeadReference(self.whole, self.head)
+
+    @property
+    def whole(self) -> ModuleReference:
+        """The same without a head: all of a dense output."""
+        return ModuleReference(self.model.module, self.shortened, self.model.shared)
 
     @property
     def dense(self) -> bool:

@@ -21,7 +21,7 @@ from kdb.operators.base import Operator
 from kdb.operators.indexing import Crop
 from kdb.operators.network import Network
 from kdb.operators.pointwise import Pointwise
-from kdb.operators.regions import RegionMean
+from kdb.operators.regions import ObservedMean, RegionMean
 
 REGION, CELLWISE, MEAN = "over.region", "over.activation", "over.mean"
 """The names of the layers that a head adds; those of the model's own are paths of modules, which have no such part."""
@@ -34,6 +34,7 @@ class Head:
     ``weights`` float32 [*part, K], or [*part, 1] for all classes alike, are those of the ``part``'s cells in the mean:
     of each class they sum to one, or are all zero.  ``activation`` ('softmax', 'sigmoid' or 'none') is taken cell by
     cell before the mean.  ``ranking`` float64 [K] is larger for the class that is predicted rather.
+    ``observed`` says that somebody asks which cells change.
     """
 
     size: Size
@@ -41,9 +42,16 @@ class Head:
     weights: npt.NDArray[np.float32]
     activation: str
     ranking: npt.NDArray[np.float64]
+    observed: bool = False
 
     @classmethod
-    def over(cls, regions: npt.NDArray[np.bool_], activation: str, ranking: npt.NDArray[np.float64]) -> Head:
+    def over(
+        cls,
+        regions: npt.NDArray[np.bool_],
+        activation: str,
+        ranking: npt.NDArray[np.float64],
+        observed: bool = False,
+    ) -> Head:
         """The head of means over ``regions`` [*size, K], or [*size, 1] for one that all classes share."""
         size = regions.shape[:-1]
         anywhere = regions.any(axis=-1)
@@ -51,7 +59,7 @@ class Head:
         part = Part.between(cells.min(axis=0).tolist(), (cells.max(axis=0) + 1).tolist())
         inside = regions[tuple(map(slice, part.start, part.stop))].astype(np.float32)
         counts = np.maximum(inside.sum(axis=tuple(range(inside.ndim - 1)), dtype=np.float64), 1)
-        return cls(size, part, np.ascontiguousarray(inside / counts, np.float32), activation, ranking)
+        return cls(size, part, np.ascontiguousarray(inside / counts, np.float32), activation, ranking, observed)
 
     @property
     def empty(self) -> npt.NDArray[np.bool_]:
@@ -69,20 +77,24 @@ class Head:
         if self.activation != "none":
             layers.append((CELLWISE, Pointwise((Instruction(self.activation, (0,)),)), (last,)))
             last = CELLWISE
-        layers.append((MEAN, RegionMean(MEAN), (last,)))
+        layers.append((MEAN, ObservedMean(MEAN) if self.observed else RegionMean(MEAN), (last,)))
         return Network.build(layers, network.parameters.extended({MEAN: self.weights}))
 
     def mean(self, outputs: Logits) -> Logits:
         """Outputs [n, K cells] -> the means [n, K]."""
-        axes = len(self.size)
+        maps = self.cells(outputs)
+        weighted = maps * np.moveaxis(self.weights.astype(np.float64), -1, 0)
+        return np.asarray(weighted.sum(axis=tuple(range(2, maps.ndim))))
+
+    def cells(self, outputs: Logits) -> Logits:
+        """Outputs [n, K cells] -> what the means are of, [n, K, *part]."""
         maps = outputs.reshape(len(outputs), -1, *self.size)
         maps = maps[:, :, *map(slice, self.part.start, self.part.stop)]
         if self.activation == "softmax":
             maps = np.asarray(special.softmax(maps, axis=1))
         elif self.activation == "sigmoid":
             maps = np.asarray(special.expit(maps))
-        weighted = maps * np.moveaxis(self.weights.astype(np.float64), -1, 0)
-        return np.asarray(weighted.sum(axis=tuple(range(2, 2 + axes))))
+        return maps
 
 
 class HeadReference:

@@ -97,6 +97,8 @@ class Operator:
     """Whether there is a delta rule; without one, this layer and all after it are evaluated in full."""
     gathers: ClassVar[bool] = False
     """Whether an output reads cells from all over the map, as a mean does."""
+    observed: ClassVar[bool] = False
+    """Whether what changes of the only input is told to whoever runs the plan, beside the output."""
     broadcasts: ClassVar[bool] = False
     """Whether the output may repeat one cell of the input all over a map."""
 

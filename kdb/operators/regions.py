@@ -64,3 +64,10 @@ class RegionMean(Operator):
     ) -> Work:
         """The weights gathered, a product and a sum over the delta."""
         return Work("elementwise", 0, 5 * ELEMENT * shape.channels * math.prod(extents[0] or shapes[0].size))
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedMean(RegionMean):
+    """The same where somebody asks which cells of the map change."""
+
+    observed: ClassVar[bool] = True

@@ -25,6 +25,7 @@ def lower(plan: LogicalPlan, context: Context) -> PhysicalPlan:
     watch = watched(network) if plan.cut > 1 else frozenset()
     watch = frozenset(name for name in watch if extents[name] is not None)
     views |= {source for name in watch for source in network[name].inputs}
+    views |= {source for node in network if node.operator.observed for source in node.inputs}
     names = ("deltas", "full", "head")
     bounds = (1, plan.cut, max(head, plan.cut), len(network))
     stages = []

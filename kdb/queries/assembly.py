@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kdb.execution.changes import Changes
 from kdb.execution.engine import Planned
 from kdb.execution.measured import Measured
 from kdb.execution.verification import Checked
@@ -41,10 +42,11 @@ def heat_map(
     stats: Stats,
     complete: bool,
     checked: Checked | None,
+    changes: Changes | None = None,
 ) -> HeatMap:
     """The heat map of an ``estimate``; ``complete`` unless an interruption left some of it out.
 
-    ``planned`` is its first round.
+    ``planned`` is its first round; ``changes`` are those of a dense output.
     """
     bound, prepared = image_query.bound, image_query.prepared
     query, model, selection = bound.query, bound.traced.model, bound.selection
@@ -75,6 +77,7 @@ def heat_map(
         labels=None if selection.segments is None else selection.segments.labels,
         stride=bound.stride,
         **_boxes(image_query.detections),
+        **_changes(changes, several),
         image=prepared.image,
         source=image_query.name,
         source_box=prepared.source_box,
@@ -96,6 +99,14 @@ def heat_map(
         notes=image_query.notes,
         stats=stats,
     )
+
+
+def _changes(changes: Changes | None, several: bool) -> dict[str, Any]:
+    """A map's fields of which cells of a dense output change."""
+    if changes is None:
+        return {}
+    mean, most = changes.mean, changes.most
+    return {"changed_mean": mean if several else mean[0], "changed_max": most if several else most[0]}
 
 
 def _boxes(found: Detections | None) -> dict[str, Any]:

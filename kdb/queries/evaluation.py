@@ -110,5 +110,6 @@ def _evaluation(query: ImageQuery, rounds: Rounds, checked: Checked | None, comp
     estimate = rounds.estimate()
     seconds = {**rounds.seconds, "total": rounds.elapsed}
     stats = statistics(planned.physical, rounds.measured, len(query.bound.selection.cells), seconds)
-    found = heat_map(query, scorer, estimate, planned, stats, complete, checked)
+    changes = rounds.changes if complete else None
+    found = heat_map(query, scorer, estimate, planned, stats, complete, checked, changes)
     return Evaluation(found, planned, rounds.measured, strategy.note)

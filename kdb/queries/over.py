@@ -17,6 +17,7 @@ from kdb.models.catalog import TracedModel
 from kdb.models.dense import Head
 from kdb.models.detection import Detections
 from kdb.models.model import Model
+from kdb.queries.clauses import approximations
 from kdb.queries.scoring import chosen_classes
 
 Region = npt.NDArray[np.bool_]
@@ -55,7 +56,7 @@ class OfRegion:
         if self.region is not None and not isinstance(self.query.classes, syntax.Predicted | syntax.TopClasses):
             return self.planned(), None
         shape, model = self.traced.network.output.shape, self.traced.model
-        (outputs,) = self.traced.reference.logits(image[None])
+        (outputs,) = self.traced.whole.logits(image[None])
         maps = np.moveaxis(outputs.reshape(shape.channels, *shape.size), 0, -1)
         wins = _wins(maps, self.traced.activation)
         ranking = wins.reshape(-1, shape.channels).sum(axis=0).astype(np.float64)
@@ -71,7 +72,8 @@ class OfRegion:
         return self._scored(region, ranking), None
 
     def _scored(self, region: Region, ranking: npt.NDArray[np.float64]) -> TracedModel:
-        return self.traced.scored(Head.over(region, cellwise(self.query, self.traced), ranking))
+        observed = isinstance(self.query.over, syntax.OverAll) and not approximations(self.query)
+        return self.traced.scored(Head.over(region, cellwise(self.query, self.traced), ranking, observed))
 
 
 def _refuse_empty(spec: syntax.ClassSpec, model: Model, classes: tuple[int, ...], region: Region) -> None:

@@ -19,6 +19,8 @@ LOW_FIDELITY = 0.8
 """The projective field threshold of low fidelity: on photographs it leaves an SSIM of .975 to .995."""
 SAMPLED_BYTES = 56
 """Of each score of a sampled map: values, errors and what they are estimated from are in float64."""
+CHANGE_BYTES = 16
+"""Of each cell of a dense output whose changes are kept: their sum in float64, their largest and their mean."""
 JUDGED = 128
 """Positions by whose plans it is judged whether low fidelity is worth it."""
 
@@ -62,8 +64,11 @@ def result_bytes(bound: BoundQuery) -> int:
     elif isinstance(classes, syntax.Classes):
         count = len(classes.refs)
     sampled = {"APPROXIMATE", "BUDGET", "DRILL DOWN"} & {*clauses.approximations(bound.query)}
+    head = bound.traced.head
+    changes = 0 if head is None or not head.observed else CHANGE_BYTES * math.prod(head.size)
     cells, laid = len(selection.cells), math.prod(selection.grid.shape[:-1])
-    return count * ((SAMPLED_BYTES if sampled else ELEMENT) * cells + (0 if cells == laid else ELEMENT * laid))
+    scores = (SAMPLED_BYTES if sampled else ELEMENT) * cells + (0 if cells == laid else ELEMENT * laid)
+    return count * (scores + changes)
 
 
 def low_fidelity(permissions: Permissions) -> Permissions:

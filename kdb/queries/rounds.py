@@ -13,6 +13,7 @@ from collections import defaultdict
 import numpy as np
 
 from kdb.errors import STOPS, VerificationWarning
+from kdb.execution.changes import Changes
 from kdb.execution.engine import Engine, Planned, Progress
 from kdb.execution.measured import Measured
 from kdb.execution.verification import CheckFailed, in_full
@@ -21,6 +22,7 @@ from kdb.kernels.base import Array
 from kdb.queries.bind import ImageQuery
 from kdb.queries.checking import Evidence, Verdict
 from kdb.queries.found import Found, refuse_infinite
+from kdb.queries.observing import ObservedReference
 from kdb.queries.planning import plan_round, strategy_for
 from kdb.queries.scoring import Scorer
 from kdb.sampling.strategy import Estimate, Everything, Strategy
@@ -35,6 +37,7 @@ class Rounds:
     planned     the plan of the first round; None before it
     scorer      turns logits into scores; None before the first round
     strategy    holds the scores; None before the first round
+    changes     which cells of a dense output change; None where nobody asks, or an anytime map samples
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Rounds:
         self.planned: Planned | None = None
         self.scorer: Scorer | None = None
         self.strategy: Strategy | None = None
+        self.changes: Changes | None = None
 
     @property
     def elapsed(self) -> float:
@@ -122,7 +126,9 @@ class Rounds:
         start, doubts = time.perf_counter(), np.zeros(len(logical.positions), np.float32)
         try:
             occlusion = self._query.occlusion()
-            outcome = self._engine.execute(planned, views, occlusion, found.take, self._report, self._analyze)
+            outcome = self._engine.execute(
+                planned, views, occlusion, found.take, self._report, self._analyze, self.changes
+            )
             self.measured.add(outcome.measured)
             doubts = outcome.doubts
         except STOPS as stopped:
@@ -138,8 +144,10 @@ class Rounds:
         reference, threads = bound.traced.reference, self._engine.settings["threads"]
         with all_threads(threads):
             baseline = reference.logits(self._image[None])
-        refuse_infinite(baseline)
-        scorer = self._scorer(baseline)
+            refuse_infinite(baseline)
+            scorer = self._scorer(baseline)
+            if self.changes is not None and bound.traced.head is not None:
+                reference = ObservedReference(bound.traced.whole, bound.traced.head, self._image, self.changes)
         self.seconds["materialize"] += time.perf_counter() - start
         found, stop = Found(scorer, logical.positions), None
         start = time.perf_counter()
@@ -169,10 +177,15 @@ class Rounds:
             bound = self._query.bound
             self._baseline = np.asarray(logits, np.float64).reshape(-1)
             self.scorer = Scorer(bound.query, bound.traced, self._baseline, bound.arguments)
+            head = bound.traced.head
+            if head is not None and head.observed and not self._anytime:
+                self.changes = Changes(head.size, self.scorer.classes)
         return self.scorer
 
     def _take(self, found: Found, planned: Planned, doubts: Array | None, by_model: bool) -> None:
         """Note what was found of the round's cells, and unless ``doubts`` is None leave it to be checked."""
+        if self.changes is not None:
+            self.changes.count += int(found.evaluated.sum())
         duplicates = planned.physical.logical.duplicates
         found = found if duplicates is None else found.at(duplicates)
         self._pending = self._cells, found

@@ -80,6 +80,9 @@ class HeatMap:
     boxes           float32 [n, 4]: a detector's boxes on the unmodified image, by descending score, as (y, x, height,
                     width) in cells of the grid; box_scores float32 [n] and box_classes int64 [n] are theirs.  Those of
                     a score of .25 or more, and all before the one explained; None for other models
+    changed_mean    float32 [*output], like values with a class axis: after OVER ALL the mean |change| of each cell of a
+                    dense output, over all positions; in the score's unit.  changed_max has the largest.  None for
+                    others, and where the query permits an approximation
     detection       the number of the box that the scores are of, from 1, among ``boxes``; None for other models
     image           the prepared image, at the model's input grid, before it is normalised: uint8 [*size, 3], RGB, where
                     all pixels are whole numbers of three channels, otherwise float32 [*size, C]: 0 to 255, or an
@@ -142,6 +145,8 @@ class HeatMap:
     box_scores: NDArray[np.float32] | None = None
     box_classes: NDArray[np.int64] | None = None
     detection: int | None = None
+    changed_mean: NDArray[np.float32] | None = None
+    changed_max: NDArray[np.float32] | None = None
     stats: Stats
 
     def __post_init__(self) -> None:

@@ -18,7 +18,7 @@ def check(heat_map: HeatMap, scores: tuple[str, ...]) -> None:
 
     ``scores`` are the kinds of score that there are.
     """
-    for each in (_arrays, _by_class, _places, _segments, _detections, _facts):
+    for each in (_arrays, _by_class, _places, _segments, _detections, _changes, _facts):
         for text in each(heat_map):
             raise ValueError(text)
     if heat_map.score not in scores:
@@ -135,6 +135,22 @@ def _detections(given: HeatMap) -> Iterator[str]:
         yield "boxes must be finite, by descending score"
     elif not 1 <= number <= len(boxes) or given.class_index != classes[number - 1]:
         yield f"detection must be the number of a box of class {given.class_index}, from 1, not {number}"
+
+
+def _changes(given: HeatMap) -> Iterator[str]:
+    """Which cells of a dense output change."""
+    mean, most = given.changed_mean, given.changed_max
+    if mean is None and most is None:
+        return
+    if mean is None or most is None or mean.dtype != np.float32 or most.dtype != np.float32:
+        yield "changed_mean and changed_max must be float32, and both there"
+        return
+    classes = given.values.shape[:1] if given.has_class_axis else ()
+    axes = len(given.patch)
+    if mean.shape != most.shape or mean.ndim != len(classes) + axes or mean.shape[: len(classes)] != classes:
+        yield f"changed_mean {mean.shape} and changed_max {most.shape} must be maps of {axes} axes, one for each class"
+    elif not (np.isfinite(most).all() and (mean >= 0).all() and (mean <= most * np.float32(1 + 1e-5)).all()):
+        yield "changed_mean must be from 0 to changed_max, which is finite"
 
 
 def _of_space(space: Space, axes: int) -> Iterator[str]:

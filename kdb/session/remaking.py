@@ -54,6 +54,7 @@ def of_file(environment: Environment, statement: syntax.VerifyFile, call: Call) 
         ("stride", *(origins.extent(each.stride) for each in (saved, made)), _same(saved, made, "stride")),
         ("positions", *map(_count, (saved, made)), _same_positions(saved, made)),
         *_values(saved, made, again),
+        *_changes(saved, made),
         ("exact", saved.exact, made.exact, _same(saved, made, "exact")),
         *([] if saved.complete else [("complete", saved.complete, made.complete, None)]),
         ("checked", *(_check(each.checked) for each in (saved, made)), None),
@@ -274,6 +275,17 @@ def _detection(saved: HeatMap, made: HeatMap) -> list[Row]:
         return []
     same = one is not None and two is not None and bool(np.allclose(one, two, rtol=0, atol=0.01))
     return [("detection", told(saved), told(made), same)]
+
+
+def _changes(saved: HeatMap, made: HeatMap) -> Iterator[Row]:
+    """The rows of which cells of a dense output change; equal up to rounding, a ten thousandth of the largest."""
+    for name in ("changed_mean", "changed_max"):
+        one, two = getattr(saved, name), getattr(made, name)
+        if one is None and two is None:
+            continue
+        told = ["none" if each is None else f"at most {each.max():.4g}" for each in (one, two)]
+        same = one is not None and two is not None and one.shape == two.shape
+        yield name, *told, same and bool(np.abs(one - two).max() <= 1e-4 * max(one.max(), 1e-6))
 
 
 def _there(heat_map: HeatMap) -> npt.NDArray[np.bool_]:
