@@ -370,10 +370,21 @@ def of_segments() -> HeatMap:
     return heat_map(np.array([0.5, 0.25, 0.125]), np.array([[0, 0], [0, 2], [0, 3]]), grid=(3, 4), **facts)
 
 
+def of_boxes() -> HeatMap:
+    boxes = np.array([[0, 0, 2, 3], [1, 1, 2, 2]], np.float32)
+    scores, classes = np.array([0.9, 0.4], np.float32), np.array([0, 0])
+    facts: dict[str, Any] = {"boxes": boxes, "box_scores": scores, "box_classes": classes, "detection": 2}
+    return small(class_index=0, **facts)
+
+
+def of_changes() -> HeatMap:
+    return small(changed_mean=np.zeros((5, 6), np.float32), changed_max=np.ones((5, 6), np.float32))
+
+
 def test_every_key_of_the_npz_is_in_the_documentation() -> None:
     page = (Path(__file__).parents[2] / "docs" / "heatmap-files.md").read_text(encoding="utf-8")
     whole, segmented = saved(volume(**EVERYTHING | IN_SPACE)), saved(of_segments())
-    for written, newest in ((whole, 5), (segmented, FORMAT)):
+    for written, newest in ((whole, 5), (segmented, 6), (saved(of_boxes()), FORMAT), (saved(of_changes()), FORMAT)):
         with np.load(io.BytesIO(written), allow_pickle=False) as file:
             assert [key for key in file.files if f"| `{key}` |" not in page] == []
             assert int(file["format"]) == newest
