@@ -23,7 +23,9 @@ class Preset:
     without: frozenset[str] = frozenset()
 
 
-_AFTER_THE_PAPER = frozenset({"cut_over", "constant_interior", "rebatch", "null_deltas", "share_duplicates"})
+_AFTER_THE_PAPER = frozenset(
+    {"coarse_first", "distribute", "cut_over", "constant_interior", "rebatch", "null_deltas", "share_duplicates"}
+)
 
 PRESETS: Mapping[str, Preset] = {
     "kdb": Preset(),

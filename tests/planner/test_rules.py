@@ -18,9 +18,11 @@ from kdb.kernels.cpu.backend import CpuBackend
 from kdb.operators.base import Operator, Shape
 from kdb.operators.combine import Add, Concatenate, Expand, Multiply
 from kdb.operators.convolution import Convolution
+from kdb.operators.indexing import SelectCells
 from kdb.operators.network import Network, Node, ParameterStore
 from kdb.operators.pointwise import Affine, Dense, Flatten, Pointwise
 from kdb.operators.pooling import GlobalMean, MaxPool, Pad
+from kdb.operators.resampling import Interpolation, Resample
 from kdb.operators.sources import Opaque, Source
 from kdb.planner.cost import CostModel, CostProfile
 from kdb.planner.lower import lower
@@ -32,8 +34,10 @@ from kdb.planner.rules import (
     RULES,
     Context,
     Rule,
+    coarse_first,
     constant_interior,
     cut_over,
+    distribute,
     fold_batch_norm,
     fold_padding,
     freeze_context,
@@ -230,6 +234,45 @@ def test_share_prefixes() -> None:
     )
 
 
+FINER = SelectCells((tuple(i // 2 for i in range(48)),) * 2)
+LINEAR = Resample((Interpolation.whole(24, 48, False, None),) * 2)
+ONE_TAP = Convolution("p", "b", 4, (1, 1))
+
+
+@pytest.mark.parametrize("finer", [FINER, LINEAR], ids=["nearest", "linear"])
+def test_coarse_first(finer: Operator) -> None:
+    before = network(*chain(("up", finer), ("mix", ONE_TAP), ("relu", RELU)))
+    after = fired(coarse_first.RULE, plan(before)).network
+    assert layers(after)[1:] == [
+        ("mix.coarse", "convolution", ("image",)),
+        ("mix", finer.label, ("mix.coarse",)),
+        ("relu", "pointwise", ("mix",)),
+    ]
+    equal(before, after)
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        [("up", FINER), ("conv", CONV)],
+        [("down", SelectCells((tuple(range(0, 24, 2)),) * 2)), ("mix", ONE_TAP)],
+        [("up", FINER), ("mix", replace(ONE_TAP, padding=(1, 1, 1, 1)))],
+        [("up", FINER), ("mix", replace(ONE_TAP, stride=(2, 2)))],
+        [("mix", ONE_TAP), ("up", FINER)],
+    ],
+    ids=["taps", "coarser", "padding", "stride", "before"],
+)
+def test_what_does_not_commute_stays(behind: list[tuple[str, Operator]]) -> None:
+    reason = "no convolution of one tap follows a map that was made finer"
+    assert coarse_first.apply(plan(network(*chain(*behind))), CONTEXT) == reason
+
+
+def test_a_finer_map_that_others_read_stays() -> None:
+    up, mix = ("up", FINER, ("image",)), ("mix", ONE_TAP, ("up",))
+    before = network(up, mix, ("add", Add(), ("mix", "up")))
+    assert isinstance(coarse_first.apply(plan(before), CONTEXT), str)
+
+
 def test_what_others_read_is_not_merged() -> None:
     reason = "no pointwise layers to merge"
     read_twice = network(
@@ -250,6 +293,72 @@ def test_what_others_read_is_not_merged() -> None:
 
 
 # --- rules on plans ----------------------------------------------------------------------------------------------
+
+
+def skipping(*, wide: bool = True) -> Network:
+    """A stack of the image, of whose cells few change, and of what a window of eleven cells makes of it."""
+    draw = np.random.default_rng(0)
+    window = 11 if wide else 1
+    arrays = {
+        "k": draw.normal(size=(4, 4, window, window)).astype(np.float32),
+        "s": draw.normal(size=(32, 8, 3, 3)).astype(np.float32),
+        "z": draw.normal(size=32).astype(np.float32),
+    }
+    spread = Convolution("k", None, 4, (window,) * 2, padding=(window // 2,) * 4)
+    stacked = Convolution("s", "z", 32, (3, 3), padding=(1, 1, 1, 1))
+    layers: list[Layer] = [
+        ("image", Source(Shape(4, (24, 24))), ()),
+        ("low", spread, ("image",)),
+        ("stack", Concatenate(), ("image", "low")),
+        ("mix", stacked, ("stack",)),
+        ("relu", RELU, ("mix",)),
+    ]
+    return Network.build(layers, ParameterStore().extended(arrays))
+
+
+def test_distribute() -> None:
+    before = plan(skipping(), patch=2)
+    after = fired(distribute.RULE, before)
+    assert layers(after.network)[2:] == [
+        ("mix.term#1", "convolution", ("image",)),
+        ("mix.term#2", "convolution", ("low",)),
+        ("mix", "add", ("mix.term#1", "mix.term#2")),
+        ("relu", "pointwise", ("mix",)),
+    ]
+    assert [after.network[f"mix.term#{i}"].operator.bias for i in (1, 2)] == ["z", None]
+    equal(before.network, after.network)
+    again = fired(distribute.RULE, plan(before.network, stride=4, patch=2))
+    assert again.network is after.network  # so that views are those of one network
+
+
+def test_a_stack_of_like_boxes_is_not_distributed() -> None:
+    reason = "the boxes of what is stacked are too much alike"
+    assert distribute.apply(plan(skipping(wide=False), patch=2), CONTEXT) == reason
+    assert distribute.apply(plan(network(*chain(("conv", CONV)))), CONTEXT) == "no convolution reads a concatenation"
+
+
+@given(st.integers(0, 10**6), st.integers(2, 4))
+def test_a_sum_of_terms_is_the_convolution_of_the_stack(seed: int, count: int) -> None:
+    """Of any number of inputs and channels, whatever the boxes."""
+    draw = np.random.default_rng(seed)
+    channels = draw.integers(1, 4, count).tolist()
+    arrays = {f"p{i}": draw.normal(size=(n, 4, 1, 1)).astype(np.float32) for i, n in enumerate(channels)}
+    arrays["s"] = draw.normal(size=(3, sum(channels), 3, 3)).astype(np.float32)
+    parts: list[Layer] = [(f"c{i}", Convolution(f"p{i}", None, n, (1, 1)), ("image",)) for i, n in enumerate(channels)]
+    net = Network.build(
+        [
+            ("image", Source(Shape(4, (24, 24))), ()),
+            *parts,
+            ("stack", Concatenate(), tuple(name for name, _, _ in parts)),
+            ("mix", Convolution("s", None, 3, (3, 3), padding=(1, 0, 1, 2)), ("stack",)),
+        ],
+        ParameterStore().extended(arrays),
+    )
+    found = distribute._sum(net, net["mix"])
+    assert found is not None
+    split = distribute._with(net, [found])
+    assert "stack" not in {node.name for node in split} and split.output.name == "mix"
+    equal(net, split)
 
 
 def test_share_duplicates() -> None:
