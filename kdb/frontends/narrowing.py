@@ -16,7 +16,7 @@ from kdb.frontends.aten.shape import EVERYTHING
 from kdb.frontends.fallback import result_of
 
 aten = torch.ops.aten
-_ELEMENTWISE = (aten.sigmoid.default, aten.relu.default, aten.clone.default, aten.neg.default, aten.exp.default)
+_ELEMENTWISE = tuple(getattr(aten, name).default for name in ("sigmoid", "relu", "silu", "tanh", "exp", "neg", "clone"))
 _RESHAPES = (aten.view.default, aten._unsafe_view.default)
 _AXES_ADDED = (aten.unsqueeze.default,)
 
@@ -32,7 +32,7 @@ class Cut(NamedTuple):
 def narrow(graph: fx.Graph) -> None:
     """Where the result is a slice, take it as early as can be; values are the same."""
     node = result_of(graph)
-    while node.target in _AXES_ADDED or _takes_all(node):
+    while node.target in (*_AXES_ADDED, *_ELEMENTWISE) or _takes_all(node):
         node = node.all_input_nodes[0]
     cut = _cut(node)
     if cut is None:
@@ -78,6 +78,8 @@ def _part(graph: fx.Graph, node: fx.Node, cut: Cut) -> fx.Node:
     if node.target is aten.permute.default:
         moved = cut._replace(dim=given[1][cut.dim])
         return _call(graph, node, node.target, _part(graph, given[0], moved), given[1])
+    if node.target is aten.slice.Tensor and given[1] % len(_shape(node)) != cut.dim:
+        return _call(graph, node, node.target, _part(graph, given[0], cut), *given[1:])
     source, own = _piece(node) or (node, None)
     if own is not None and own.dim == cut.dim:
         return _part(graph, source, Cut(cut.dim, own.start + cut.start, own.start + cut.stop))

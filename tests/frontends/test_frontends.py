@@ -411,7 +411,6 @@ OPAQUE: dict[str, tuple[nn.Module, str]] = {
     "transposed": (layered(nn.ConvTranspose2d(6, 2, 3, dilation=2)), "^1: convolution .a transposed"),
     "rounded": (behind(lambda x: torch.div(x, 0.1, rounding_mode="floor")), "a division with rounding"),
     "stacked": (behind(lambda x: torch.cat([x.unsqueeze(1), F.relu(x).unsqueeze(1)], 1)), "cat"),
-    "joined along the rows": (behind(lambda x: torch.cat([x, F.relu(x)], 2)), "cat"),
     "by strides": (behind(lambda x: x.as_strided((x.shape[0], 6, 7, 10), (420, 70, 1, 7))), "as_strided"),
     "transposed batch": (behind(lambda x: x.flatten(1).t().cumsum(0).t()), "cumsum"),
     "several crossings": (behind(lambda x: x.mean((2, 3)).cumsum(1) + x.permute(0, 2, 3, 1).mean((1, 2))), "cumsum"),

@@ -227,7 +227,14 @@ CASES: dict[str, Case] = {
     # --- shape
     "cat": Case(lambda x: torch.cat([x, x * 2, x[:, 1:3]], 1)),
     "cat, from the end": Case(lambda x: torch.cat([x, x.tanh()], -3)),
-    "cat along a row": Case(lambda x: torch.cat([x, x.tanh()], 3), "cat"),
+    "cat along a row": Case(lambda x: torch.cat([x, x.tanh()], 3)),
+    "cat along a column": Case(lambda x: torch.cat([x[:, :, 1:3], x.tanh(), x[:, :, :1]], -2)),
+    "cat of cells": Case(
+        lambda x: torch.cat([x.flatten(2), x[:, :, :2].flatten(2), x[:, :, :1, :1].flatten(2)], 2)[..., None]
+    ),
+    "cat of permuted cells": Case(lambda x: torch.cat([x.flatten(2).mT, x.tanh().flatten(2).mT], 1).mT[..., None]),
+    "cells in another order": Case(lambda x: torch.cat([x.mT.flatten(2), x.flatten(2)], 2)[..., None], "cat"),
+    "cat of a stack of maps": Case(lambda x: torch.cat([x[:, None], x[:, None].tanh()], 1).flatten(1, 2), "cat"),
     "cat with a constant": Case(
         lambda x: torch.cat([x, x * 0 + 1, ramp(x, 1, 4, 6, 8).expand_as(x)], 1)[:, :8], "expand|cat"
     ),

@@ -25,7 +25,8 @@ from kdb.operators.sequences import Join
 def _concatenate(b: Builder, shape: Ints, parts: Sequence[Any], dim: int = 0) -> Traced:
     only_tensor(parts)
     dim %= len(parts[0].dims)
-    if dim == 2 and len(parts[0].dims) == 3 < len(parts[0].usual):  # [N, C, cells]
+    cells = any(part.spatial and part.dims[dim] == part.spatial for part in parts) or dim == 2
+    if cells and len(parts[0].dims) == 3 < len(parts[0].usual):  # [N, C, cells] or [N, cells, C]
         return _joined(b, [b.raveled(part, dim) for part in parts], dim, 0)
     along = {part.axes.index(axis) for part in parts for axis in part.spatial if part.dims[dim] == (axis,)}
     if len(along) == 1:
