@@ -172,7 +172,7 @@ class Engine:
         size = max(len(batch) for batch in planned.physical.logical.batches)
         compared = min((wanted(self.settings["verify"], len(positions)) or 0) + 1, AT_ONCE)
         while True:
-            taken = memory(planned.physical, result, most, limit is None, compared)
+            taken = memory(planned.physical, result, most, limit is None, compared, network)
             if taken.fits or most is None or not planned.physical.backend.traits.computes_on_host:
                 return replace(planned, memory=taken)
             if size == 1:
