@@ -23,6 +23,8 @@ class DeviceTraits:
     """Groups that a worker leaves to the device while it begins another one."""
     batch_sizes: tuple[int, ...]
     """The sizes of delta batches that the planner chooses from, in ascending order."""
+    usual_batch: int | None
+    """The one that is taken unless another is expected to be clearly faster; None for the fastest."""
     most_positions: int | None
     """The largest batch that kernels can take; None for any."""
     buffer_bytes: int

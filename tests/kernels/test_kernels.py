@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from kdb.geometry import Boxes
 from kdb.kernels.base import NO_MARGINS, ROUNDED, ConvolutionSpec, Delta, Epilogue, Instruction, Sliding, Weight
-from kdb.kernels.cpu import boxed
+from kdb.kernels.cpu import boxed, library
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.cpu.dense import DENSE
 from kdb.kernels.cpu.direct import DIRECT
@@ -384,3 +384,21 @@ def test_what_the_library_gets_wrong_is_kept_from_it(
         wanted = F.conv2d(F.pad(nchw(x), (1, 1, 1, 1)), torch.tensor(w).double(), None, stride, 0, dilation)
         spec = ConvolutionSpec(Weight(w), None, Sliding(kernel, stride, dilation), 1, (1, 1, 1, 1))
         close(DIRECT.evaluate(K, x, spec), nhwc(wanted))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 17), st.sampled_from([(40, 31), (7, 7), (1, 97), (12, 64, 5), (211,)]))
+def test_a_convolution_of_one_tap_is_the_product_however_cells_are_grouped(
+    seed: int, n: int, size: tuple[int, ...]
+) -> None:
+    """Few large maps are seen as more of one row; numbers of cells without divisors are as well."""
+    draw = np.random.default_rng(seed)
+    x = draw.normal(size=(n, *size, 48)).astype(np.float32)
+    weight = draw.normal(size=(96, 48, *(1 for _ in size))).astype(np.float32)
+    bias = draw.normal(size=96).astype(np.float32)
+    before = x.copy()
+    spec = ConvolutionSpec(Weight(weight), Weight(bias), Sliding((1,) * len(size)), 1, (0,) * (2 * len(size)))
+    found = library.convolve(x, spec)
+    expected = x.astype(np.float64) @ weight.reshape(96, 48).T.astype(np.float64) + bias
+    assert found.shape == expected.shape and np.array_equal(x, before)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())

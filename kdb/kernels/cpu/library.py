@@ -6,6 +6,7 @@ and sums in float32.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -105,12 +106,31 @@ class _Windows(NamedTuple):
         return maps, _Windows(*zip(*along, strict=True))
 
 
+ONEDNN_BATCH, ONEDNN_WORK = 16, 1 << 22
+"""From so many maps on, PyTorch gives convolutions of one tap to oneDNN even in a worker's single thread; fewer become
+a product by MKL, which takes twice as long on other makers' processors.  And multiply-adds from which that matters."""
+
+
+def _regrouped(x: FloatArray, spec: ConvolutionSpec) -> FloatArray:
+    """x [n, h, w, C] as at least so many maps of one row, where each cell is alone and there are fewer; else x."""
+    sliding = spec.sliding
+    alone = set(sliding.kernel + sliding.stride) == {1} and not any(spec.padding) and spec.groups == 1
+    cells = math.prod(x.shape[:-1])
+    if not alone or len(x) >= ONEDNN_BATCH or cells * spec.weight.array.size < ONEDNN_WORK:
+        return x
+    maps = next((maps for maps in range(ONEDNN_BATCH, cells // 4) if cells % maps == 0), None)
+    return x if maps is None else x.reshape(maps, *(1 for _ in x.shape[2:-1]), cells // maps, x.shape[-1])
+
+
 def convolve(x: FloatArray, spec: ConvolutionSpec, reduced: bool = False) -> FloatArray:
     """Convolution of x [n, h, w, in], with its bias: [n, h', w', out]; in bf16 where ``reduced``.
 
     Channels-last numpy arrays are torch's ``channels_last`` tensors as they lie.  Symmetric padding is left to the
     library, any other is laid around x first.
     """
+    regrouped = _regrouped(x, spec)
+    if regrouped is not x:
+        return convolve(regrouped, spec, reduced).reshape(*x.shape[:-1], -1)
     sliding = spec.sliding
     before, behind = spec.padding[: sliding.rank], spec.padding[sliding.rank :]
     if before != behind:

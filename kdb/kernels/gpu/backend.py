@@ -54,6 +54,7 @@ TRAITS = DeviceTraits(
     workers=1,
     groups_in_flight=1,
     batch_sizes=(64, 128, 256, 512),
+    usual_batch=None,
     most_positions=MOST_POSITIONS,
     buffer_bytes=512 << 20,
     buffer_positions=1024,  # the one worker wants few, large batches

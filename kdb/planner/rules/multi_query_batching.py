@@ -12,6 +12,9 @@ from kdb.planner.partition import partition, work_by_axis
 from kdb.planner.plan import LogicalPlan
 from kdb.planner.rules.base import Context, Rule
 
+CLEARLY = 0.9
+"""Of the seconds of the usual size, what another may take at most to be taken."""
+
 
 def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     """Partition the positions into batches of nearly equal size and similar work, the same number for each worker."""
@@ -28,13 +31,13 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
 
 
 def _batch_size(plan: LogicalPlan, context: Context) -> int:
-    """The device's size at which all batches together are expected to take least: launches against longer extents.
+    """The device's size at which all batches together are expected to take least: calls against longer extents.
 
-    Sizes whose largest delta fills half of a worker's buffer do not count, since several deltas are alive at a time.
+    Sizes whose largest delta fills half of a worker's buffer do not count, since several deltas are alive at a time;
+    nor do others than the usual one, if there is one, that are not clearly faster.
     """
-    sizes = context.costs.backend.traits.batch_sizes
-    if len(sizes) == 1:
-        return sizes[0]
+    traits = context.costs.backend.traits
+    sizes, usual = traits.batch_sizes, traits.usual_batch
     n, network = len(plan.positions), plan.network
     work, members = work_by_axis(plan), np.arange(n)
 
@@ -49,7 +52,9 @@ def _batch_size(plan: LogicalPlan, context: Context) -> int:
         choices = (context.costs.delta(network, node, extents, each) for node in network.nodes[1 : plan.cut])
         return len(batched.batches) * sum(choice.seconds for choice in choices if choice is not None)
 
-    return min(sizes, key=seconds)
+    times = {size: seconds(size) for size in sizes}
+    best = min(sizes, key=lambda size: times[size])
+    return best if usual is None or times[best] < CLEARLY * times[usual] else usual
 
 
 RULE = Rule(
