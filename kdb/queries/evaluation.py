@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from kdb.errors import STOPS, stopped
@@ -55,11 +55,11 @@ def stream(
     rounds = Rounds(engine, query, on_progress, anytime, analyze)
     last = not rounds.propose()
     while not last:
-        with _partial_if_stopped(query, rounds):
+        with _partial_if_stopped(engine, query, rounds):
             rounds.evaluate()
         last, verdict = not rounds.propose(), None
         if last or anytime:
-            with _partial_if_stopped(query, rounds):
+            with _partial_if_stopped(engine, query, rounds):
                 verdict = rounds.check()
                 if verdict is not None and verdict.checked.failed:
                     again = None if traced_anew else _traced_anew(engine, query, verdict)
@@ -74,10 +74,14 @@ def stream(
 
 
 @contextmanager
-def _partial_if_stopped(query: ImageQuery, rounds: Rounds) -> Iterator[None]:
-    """Around the work on a map: what stops it, such as Ctrl-C, is raised with what has been found."""
+def _partial_if_stopped(engine: Engine, query: ImageQuery, rounds: Rounds) -> Iterator[None]:
+    """Around the work on a map: what stops it, such as Ctrl-C, is raised with what has been found.
+
+    Where memory is limited no freed memory is retained: pieces of it that nothing fits into would be beyond the limit.
+    """
+    limited = engine.settings["memory_limit"] is not None
     try:
-        with retained(), quiet():
+        with nullcontext() if limited else retained(), quiet():
             yield
     except STOPS as stop:
         if rounds.planned is None or rounds.scorer is None:
