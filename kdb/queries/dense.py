@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from kdb.errors import BindError, ClauseError
+from kdb.errors import ClauseError, DeviceError
 from kdb.kernels.base import Array
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
@@ -42,7 +42,8 @@ class Reading(Protocol):
 def reading(query: syntax.Occlude, traced: TracedModel, arguments: Arguments) -> Reading | None:
     """What the query reads of a dense output; None for models that give a number for each class.
 
-    Raises BindError for clauses that are not for the model, or a region that is not one of its output.
+    Raises BindError for clauses that are not for the model, or a region that is not one of its output, and DeviceError
+    for ON gpu.
     """
     detector = traced.model.head is not None
     if isinstance(query.classes, syntax.Detection) and not detector:
@@ -57,7 +58,7 @@ def reading(query: syntax.Occlude, traced: TracedModel, arguments: Arguments) ->
             )
         return None
     if query.device == "gpu":
-        raise BindError("dense outputs are scored on the processor alone; leave ON gpu out")
+        raise DeviceError("dense outputs are scored on the processor alone; leave ON gpu out")
     if query.to is not None:
         raise ClauseError("{SCORE} cosine is for models that give vectors, and this one gives maps")
     return OfBox.of(query, traced, arguments) if detector else OfRegion.of(query, traced, arguments)

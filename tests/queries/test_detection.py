@@ -270,7 +270,6 @@ class Proposing(nn.Module):
         ("FOR CLASS 'cat'", "is a detector, whose scores are of boxes: FOR DETECTION k"),
         ("FOR DETECTION 1 SCORE cosine TO $x", "SCORE cosine is of the whole output, so it excludes FOR"),
         ("SCORE cosine TO $x", "SCORE cosine is for models that give vectors"),
-        ("ON gpu", "dense outputs are scored on the processor alone"),
     ],
 )
 def test_clauses_that_are_refused(detector: kdb.Session, clause: str, message: str) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import kdb
-from kdb.errors import BindError, ModelError
+from kdb.errors import BindError, DeviceError, ModelError
 from tests.networks_dense import dense
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -196,13 +196,18 @@ def test_the_shortcut_takes_regions(picture: np.ndarray) -> None:
         ("OVER box(1, 2)", "the box of OVER takes 4 numbers, a start and an extent for each axis of the output"),
         ("OVER box(12, 0, 3, 3)", "OVER box(12, 0, 3, 3) has no cell of the output of 12 x 16"),
         ("OVER mask($m)", "the mask of OVER is a bool array [12, 16], the output's size, that is true somewhere"),
-        ("ON gpu", "dense outputs are scored on the processor alone"),
     ],
 )
 def test_bad_regions_say_what_is_wrong(street: kdb.Session, picture: np.ndarray, clause: str, message: str) -> None:
     with pytest.raises(BindError) as raised:
         street.execute(f"{Q} {clause}", {"x": picture, "m": np.zeros((12, 16), bool)})
     assert message in str(raised.value)
+
+
+def test_a_gpu_is_refused(street: kdb.Session, picture: np.ndarray) -> None:
+    with pytest.raises(DeviceError, match="dense outputs are scored on the processor alone"):
+        street.execute(f"{Q} ON gpu", {"x": picture})
+    assert street.execute(f"{Q} ON auto", {"x": picture}).provenance.device == "cpu"
 
 
 def test_over_is_for_maps(picture: np.ndarray) -> None:
