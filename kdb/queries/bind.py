@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import chain
 
@@ -55,6 +55,8 @@ class BoundQuery:
     to: Callable[[], SourceImage] | None = None
     tuned: str = ""
     seconds: float = 0.0
+    _directions: dict[str, Logits] = field(default_factory=dict, repr=False)
+    """By the model's identity, that of the image that a cosine is with: read once for all images of a query."""
 
     @property
     def patch(self) -> Laid:
@@ -127,7 +129,7 @@ class BoundQuery:
             bound = replace(bound, traced=replace(self.traced, direction=self._direction))
         return ImageQuery(bound, prepared, name, origin)._over_its_region()
 
-    @cached_property
+    @property
     def _direction(self) -> Logits | None:
         """That of the output for the image that cosines are with, the same for all images; None for other scores.
 
@@ -135,8 +137,14 @@ class BoundQuery:
         """
         if self.to is None:
             return None
+        if self.traced.identity not in self._directions:
+            self._directions[self.traced.identity] = self._read(self.to)
+        return self._directions[self.traced.identity]
+
+    def _read(self, to: Callable[[], SourceImage]) -> Logits:
+        """The direction of the output for an image."""
         preprocessing = self.traced.model.preprocessing
-        prepared = preprocessing.prepare(self.to())
+        prepared = preprocessing.prepare(to())
         (output,) = self.traced.reference.logits(preprocessing.normalise(prepared.pixels, prepared.floats)[None])
         length = float(np.linalg.norm(output))
         if not 0 < length < math.inf:

@@ -14,6 +14,7 @@ from torch import nn
 
 import kdb
 from kdb.errors import BindError, ParseError
+from kdb.models.reference import ModuleReference
 
 RNG = np.random.default_rng(0)
 ONE, OTHER = (RNG.integers(0, 256, (24, 24, 3), np.uint8) for _ in range(2))
@@ -124,3 +125,19 @@ def test_an_output_without_length_has_no_cosine() -> None:
 def test_a_dense_output_has_no_cosine() -> None:
     with pytest.raises(BindError, match="score cosine is for models that give vectors"):
         kdb.occlude(ONE, nn.Conv2d(3, 2, 3).eval(), score="cosine", to=OTHER, mean=0, std=1)
+
+
+def test_the_other_image_is_run_once_for_all_images(db: kdb.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    logits = ModuleReference.logits
+
+    def counted(reference: ModuleReference, images: np.ndarray) -> np.ndarray:
+        given.append(len(images))
+        return logits(reference, images)
+
+    monkeypatch.setattr(ModuleReference, "logits", counted)
+    db.execute("SET verify = off")
+    text = "OCCLUDE $images WITH patch(8) STRIDE 8 USING face SCORE cosine TO $b"
+    maps = list(db.execute(text, {"images": [ONE, OTHER, ONE], "b": OTHER}))
+    assert given == [1] and maps[1].baseline == pytest.approx(1)
+    assert np.array_equal(maps[0].values, maps[2].values)
