@@ -229,6 +229,8 @@ def _region(network: Network) -> str:
     crop = next((node for node in network if isinstance(node.operator, Crop)), None)
     (read,) = network.input_shapes(score)
     whole = read if crop is None else network.input_shapes(crop)[0]
+    if read.cells == 1:
+        return f"one cell of {_by(whole.size)} of the output"
     return f"means over {_by(read.size)} of {_by(whole.size)} cells of the output"
 
 

@@ -360,3 +360,10 @@ def test_channels_and_segments_go_with_detections() -> None:
         outputs = copy.deepcopy(module).double()(images).numpy()
     _, index, anchor = left_one_by_one(outputs[0], 0.7)[0]
     np.testing.assert_allclose(heat_map.values, outputs[1:, 4 + index, anchor], rtol=0, atol=5e-5)
+
+
+def test_explain_tells_what_is_read(detector: kdb.Session) -> None:
+    text = "OCCLUDE $x WITH patch(16) STRIDE 16 USING net FOR DETECTION 1"
+    plan = detector.explain(text, {"x": picture(0)})
+    assert "the box of DETECTION is of each image; planned over all anchors" in plan
+    assert "one cell of 126x1 of the output" in detector.explain(text, {"x": picture(0)}, analyze=True)
