@@ -96,10 +96,11 @@ class Occluder:
 
         Returns how far each may not be trusted, for :meth:`check`.
         """
-        outcome = self._engine.execute(self._planned, viewed.views, occlusion, sink, on_progress)
-        self._executed += outcome.measured.macs
-        self._finished += len(self._planned.physical.logical.positions)
         duplicates = self._planned.physical.logical.duplicates
+        each = sink if duplicates is None else _spread(sink, duplicates)
+        outcome = self._engine.execute(self._planned, viewed.views, occlusion, each, on_progress)
+        self._executed += outcome.measured.macs
+        self._finished += len(self._positions)
         return outcome.doubts if duplicates is None else outcome.doubts[duplicates]
 
     def check(
@@ -124,7 +125,8 @@ class Occluder:
         places = np.tile(self._positions, (len(occlusions), 1))
         below = np.arange(len(occlusions)) * (int(self._positions[:, 0].max(initial=0)) + 1)
         places[:, 0] += np.repeat(below, n)
-        ends = [int(batch[at]) for batch in self._planned.physical.logical.batches for at in (0, -1)]
+        logical = self._planned.physical.logical
+        ends = [int(batch[at]) for batch in logical.batches for at in (0, -1)] if logical.duplicates is None else []
         at = chosen(numbers, doubts.reshape(-1), count, settings["seed"], places, ends=ends)
 
         def occluded(which: IntArray) -> list[Array]:
@@ -154,3 +156,18 @@ class Occluder:
             duplicates = self._planned.physical.logical.duplicates
             position = position if duplicates is None else int(duplicates[position])
         return self._engine.to_blame(self._planned, self._reference, viewed.image, occlusions[which], position)
+
+
+def _spread(sink: Sink, duplicates: IntArray) -> Sink:
+    """A sink of the positions that are evaluated, which hands ``sink`` all that were asked for.
+
+    ``duplicates`` [n] says of each of these which one stands for it.
+    """
+    asked = np.argsort(duplicates, kind="stable")
+    bounds = np.searchsorted(duplicates[asked], np.arange(int(duplicates.max(initial=-1)) + 2))
+
+    def take(members: IntArray, logits: Array) -> None:
+        which = [asked[bounds[member] : bounds[member + 1]] for member in members.tolist()]
+        sink(np.concatenate(which), np.repeat(logits, list(map(len, which)), axis=0))
+
+    return take

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import re
 import subprocess
 import sys
@@ -514,3 +515,31 @@ def test_it_is_found_by_name_and_loads_neither_torch_nor_captum_before_it_must()
     code += "; assert 'captum' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
     assert kdb.captum.Occlusion is Occlusion
+
+
+class OneCell(nn.Module):
+    """One number of a dense output, which most windows do not reach."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 5, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)[:, 3, 20, 9][:, None]
+
+
+@pytest.mark.parametrize("window", [4, 8], ids=["checked", "too few to be checked"])
+def test_windows_that_do_not_reach_what_is_scored_change_nothing(window: int) -> None:
+    """Each has the value of its own place: those that are not evaluated, too."""
+    torch.manual_seed(0)
+    model, x = OneCell().eval(), torch.randn(2, 3, 32, 40)
+    occlusion = Occlusion(model)
+    shapes = {"sliding_window_shapes": (3, window, window), "strides": (3, window, window)}
+    found = occlusion.attribute(x, target=0, **shapes)
+    assert occlusion.report.incremental
+    with torch.no_grad():
+        for y, left in itertools.product(range(0, 32, window), range(0, 40, window)):
+            hidden = x.clone()
+            hidden[:, :, y : y + window, left : left + window] = 0
+            expected = (model(x) - model(hidden))[:, 0]
+            torch.testing.assert_close(found[:, 0, y, left].float(), expected, rtol=1e-4, atol=1e-5)
