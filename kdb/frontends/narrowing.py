@@ -30,16 +30,32 @@ class Cut(NamedTuple):
 
 
 def narrow(graph: fx.Graph) -> None:
-    """Where the result is a slice, take it as early as can be; values are the same."""
+    """Where the result is a slice, or one index of a dimension, take it as early as can be; values are the same."""
     node = result_of(graph)
-    while node.target in (*_AXES_ADDED, *_ELEMENTWISE) or _takes_all(node):
-        node = node.all_input_nodes[0]
+    while node.target in (*_AXES_ADDED, *_ELEMENTWISE) or _takes_all(node) or _index(node) is not None:
+        if (one := _index(node)) is not None:
+            with graph.inserting_before(node):
+                part = _part(graph, node.all_input_nodes[0], one)
+                node.replace_all_uses_with(_call(graph, node, node.target, part, one.dim, 0))
+            node = part
+        else:
+            node = node.all_input_nodes[0]
     cut = _cut(node)
-    if cut is None:
-        return
-    with graph.inserting_before(node):
-        node.replace_all_uses_with(_part(graph, node.all_input_nodes[0], cut))
+    if cut is not None:
+        with graph.inserting_before(node):
+            node.replace_all_uses_with(_part(graph, node.all_input_nodes[0], cut))
     graph.eliminate_dead_code()
+
+
+def _index(node: fx.Node) -> Cut | None:
+    """The one index that a selection takes; None for other nodes, and for one of the batch."""
+    if node.target is not aten.select.int:
+        return None
+    given: tuple[Any, ...] = node.args
+    dim, length = given[1] % len(_shape(given[0])), _shape(given[0])[given[1]]
+    if dim == 0 or not isinstance(length, int) or not isinstance(given[2], int):
+        return None
+    return Cut(dim, given[2] % length, given[2] % length + 1)
 
 
 def _takes_all(node: fx.Node) -> bool:
@@ -80,6 +96,9 @@ def _part(graph: fx.Graph, node: fx.Node, cut: Cut) -> fx.Node:
         return _call(graph, node, node.target, _part(graph, given[0], moved), given[1])
     if node.target is aten.slice.Tensor and given[1] % len(_shape(node)) != cut.dim:
         return _call(graph, node, node.target, _part(graph, given[0], cut), *given[1:])
+    if node.target is aten.select.int:
+        before = cut._replace(dim=cut.dim + (cut.dim >= given[1] % len(_shape(given[0]))))
+        return _call(graph, node, node.target, _part(graph, given[0], before), *given[1:])
     source, own = _piece(node) or (node, None)
     if own is not None and own.dim == cut.dim:
         return _part(graph, source, Cut(cut.dim, own.start + cut.start, own.start + cut.stop))

@@ -89,8 +89,16 @@ class ClassScores(nn.Module):
         """The scores for x, float32 [N, C, H, W]; raises ModelError for an output that is not [N, 4 + K, A]."""
         given: Any = self.detector(x)
         if not isinstance(given, Tensor) or given.ndim != 3 or given.shape[1] <= BOX or given.shape[2] < 2:
-            shape = f"it is {list(given.shape)}" if isinstance(given, Tensor) else told(given)
-            raise ModelError(f"the output of a detector is [N, 4 + K, A], boxes and K scores at A anchors; {shape}")
+            tensor = isinstance(given, Tensor)
+            shape = f"it is {list(given.shape)}" if tensor else f"{told(given)}: name the one that is meant by output"
+            raise ModelError(
+                f"the output of a detector is [N, 4 + K, A], boxes and K scores at A anchors, at least two; {shape}"
+            )
+        if given.shape[1] > given.shape[2]:
+            raise ModelError(
+                f"the output of a detector is [N, 4 + K, A], and {list(given.shape)} has fewer anchors than rows: "
+                "it looks transposed; give x.transpose(1, 2)"
+            )
         return given[:, BOX:].unsqueeze(-1)
 
 
@@ -151,7 +159,10 @@ def _retinanet(module: nn.Module) -> nn.Module:
     head = getattr(module, "head", None)
     if why := refused(module):
         raise BindError(f"head = 'retinanet' is not for {type(module).__name__}: {why}")
-    if not all(hasattr(module, part) for part in parts) or not hasattr(head, "regression_head"):
+    own = hasattr(getattr(head, "classification_head", None), "cls_logits")
+    own = own and hasattr(getattr(head, "regression_head", None), "bbox_reg")
+    own = own and hasattr(getattr(module, "box_coder", None), "weights")  # SSD and FCOS have others
+    if not all(hasattr(module, part) for part in parts) or not own:
         raise BindError(f"head = 'retinanet' is of torchvision's RetinaNet, not of {type(module).__name__}")
     return RetinaNet(module)
 

@@ -106,7 +106,8 @@ def _segments(
             "{segments} takes an int array {size}, the {of}, of labels from 0; got {given}",
             size=list(own),
             of="source image's size" if asked.in_source else "model's input",
-            given=f"{labels.dtype} {list(labels.shape)}" + (f" from {labels.min()}" if fits and labels.size else ""),
+            given=f"{labels.dtype} {list(labels.shape)}"
+            + (f" from {labels.min()}" if fits and labels.size and labels.dtype.kind in "iuf" else ""),
         )
     labels = labels.astype(np.int64)
     if asked.in_source:

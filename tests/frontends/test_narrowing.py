@@ -47,6 +47,12 @@ ENDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "levels": lambda a, b: torch.cat(
         [torch.cat([strange(b), a], 1).flatten(2), torch.cat([strange(b), a.tanh()], 1)[:, :, ::2].flatten(2)], 2
     )[:, 5:].unsqueeze(-1),
+    "one channel": lambda a, b: torch.cat([strange(b), a], 1)[:, 6][:, None],
+    "one cell": lambda a, b: torch.cat([strange(b), a], 1).flatten(2)[:, 5:, 17],
+    "one channel of one cell": lambda a, b: torch.cat(
+        [torch.cat([strange(b), a], 1).flatten(2), torch.cat([strange(b), a.tanh()], 1)[:, :, ::2].flatten(2)], 2
+    )[:, 7, 50][:, None],
+    "the last channel": lambda a, b: torch.cat([strange(b), a], 1)[:, -1][:, None],
     "split": lambda a, b: torch.cat([strange(b), a], 1).split((5, 4), 1)[1][:, :],
     "permuted": lambda a, b: torch.cat([strange(b), a], 1).permute(0, 2, 3, 1)[..., 5:].permute(0, 3, 1, 2),
 }

@@ -67,6 +67,8 @@ def selected(b: Builder, x: Traced, dim: int, indices: Sequence[int]) -> Traced:
         raise Unsupported("a selection of images of the batch")
     if tuple(indices) == tuple(range(length(x.dims[dim]))):
         return x
+    if len(x.dims[dim]) > 1 and x.dims[dim] == x.spatial:  # cells in a row
+        x = b.raveled(x, dim)
     if x.dims[dim] in [(axis,) for axis in x.spatial]:
         return _selected_cells(b, x, dim, indices)
     index = x.channel_index(x.dims[dim])[list(indices)]
