@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from kdb.errors import BindError, ClauseError
+from kdb.errors import ClauseError, ExecutionError
 from kdb.kernels.base import Array
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
@@ -81,13 +81,13 @@ class OfBox:
     def _found(self, image: Array) -> Detections:
         """All boxes after suppression, by the model itself.
 
-        Raises BindError where a number of the output is not finite.
+        Raises ExecutionError where a number of the output is not finite.
         """
         model = self.traced.model
         (given,) = ModuleReference(model.whole, shared=model.shared).logits(image[None])
         outputs = given.reshape(self.traced.network.output.shape.channels + BOX, -1)
         if not np.isfinite(outputs).all():
-            raise BindError("the detector's output for this image is not finite (NaN or infinity)")
+            raise ExecutionError("the detector's output for the unmodified image is not finite (NaN or infinity)")
         assert model.iou is not None, "detectors have one"
         return detections(np.concatenate([outputs[:BOX], self._scores(outputs[BOX:])]), model.iou)
 

@@ -367,3 +367,18 @@ def test_explain_tells_what_is_read(detector: kdb.Session) -> None:
     plan = detector.explain(text, {"x": picture(0)})
     assert "the box of DETECTION is of each image; planned over all anchors" in plan
     assert "one cell of 126x1 of the output" in detector.explain(text, {"x": picture(0)}, analyze=True)
+
+
+class Undefined(nn.Module):
+    """Gives numbers for noise, and none for a black image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = x.mean((1, 2, 3))
+        return (mean * 0 / mean).reshape(-1, 1, 1) + x.flatten(2)[:, :1, :50].expand(-1, 7, -1)
+
+
+def test_an_output_that_is_not_finite_is_told() -> None:
+    db = kdb.connect()
+    db.register_model("net", Undefined(), input_size=SIZE, mean=0, std=1, n_channels=3, head="yolo")
+    with pytest.raises(ExecutionError, match="output for the unmodified image is not finite"):
+        db.execute("OCCLUDE $x USING net", {"x": np.zeros((*SIZE, 3), np.uint8)})
