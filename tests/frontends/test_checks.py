@@ -67,7 +67,10 @@ CHANCE: dict[str, tuple[nn.Module, str]] = {
     "noise": (applied(noisy), r"layer 'body\.1\.0' draws random numbers \(rand"),
     "noise outside of layers": (Applied(lambda x: noisy(x).mean((2, 3))), "the model draws"),
     "a random permutation": (Applied(lambda x: x.mean((2, 3))[:, torch.randperm(3)]), "the model draws"),
-    "noise of numpy's": (applied(lambda x: x + float(np.random.rand())), r"layer 'body\.1\.0' differs from run to run"),
+    "noise of numpy's": (
+        applied(lambda x: x + torch.from_numpy(np.random.rand(*x.shape[1:])).to(x.dtype)),
+        r"layer 'body\.1\.0' differs from run to run",
+    ),
 }
 
 
