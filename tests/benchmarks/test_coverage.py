@@ -40,7 +40,8 @@ def test_a_plain_network_is_incremental_and_exact() -> None:
     traced = Catalog().traced(zoo.make_model("same", module, input_size=(SIDE, SIDE)))
     assert coverage.multiply_adds(module, SIDE) == traced.network.macs
     bound = speedups(traced, Engine(default_settings()), 16)["all"]["centre"]
-    assert found.reach.bound == pytest.approx(bound)
+    # By other numbers of positions, for which a sum of convolutions may or may not be worth it.
+    assert found.reach.bound == pytest.approx(bound, rel=0.02)
 
 
 def test_a_network_with_gates_is_incremental_up_to_the_first() -> None:
