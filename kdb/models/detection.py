@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -154,15 +155,25 @@ def refused(module: nn.Module) -> str:
     return PROPOSED if hasattr(module, "rpn") and hasattr(module, "roi_heads") else ""
 
 
+_PARTS = (
+    *("backbone", "anchor_generator.cell_anchors", "box_coder.weights"),
+    *("head.classification_head.cls_logits", "head.regression_head.bbox_reg"),
+)
+"""What RetinaNet has; SSD and FCOS, which are built likewise, lack one or another."""
+
+
+def _has(module: nn.Module, path: str) -> bool:
+    try:
+        attrgetter(path)(module)
+    except AttributeError:
+        return False
+    return True
+
+
 def _retinanet(module: nn.Module) -> nn.Module:
-    parts = ("backbone", "head", "anchor_generator", "box_coder")
-    head = getattr(module, "head", None)
     if why := refused(module):
         raise BindError(f"head = 'retinanet' is not for {type(module).__name__}: {why}")
-    own = hasattr(getattr(head, "classification_head", None), "cls_logits")
-    own = own and hasattr(getattr(head, "regression_head", None), "bbox_reg")
-    own = own and hasattr(getattr(module, "box_coder", None), "weights")  # SSD and FCOS have others
-    if not all(hasattr(module, part) for part in parts) or not own:
+    if not all(_has(module, path) for path in _PARTS):
         raise BindError(f"head = 'retinanet' is of torchvision's RetinaNet, not of {type(module).__name__}")
     return RetinaNet(module)
 

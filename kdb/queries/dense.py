@@ -22,10 +22,6 @@ class Reading(Protocol):
         """The query, which says what is read."""
 
     @property
-    def traced(self) -> TracedModel:
-        """The model, without a head."""
-
-    @property
     def unknown(self) -> str:
         """In words, what only an image tells; empty where it is the same for all."""
 

@@ -28,9 +28,9 @@ class OfBox:
 
     query: syntax.Occlude
     traced: TracedModel
-    asked: syntax.Detection
+    number: int
     wanted: int | None
-    """The class that the box is counted within; None for all."""
+    """The box's number, from 1, and the class that it is counted within; None for all."""
 
     @classmethod
     def of(cls, query: syntax.Occlude, traced: TracedModel, arguments: Arguments) -> OfBox:
@@ -49,7 +49,7 @@ class OfBox:
         if asked.ref is not None:
             ref = arguments[asked.ref] if isinstance(asked.ref, syntax.Parameter) else asked.ref
             wanted = traced.model.resolve_class(ref, traced.network.output.shape.channels)
-        return cls(replace(query, classes=asked), traced, asked, wanted)
+        return cls(replace(query, classes=asked), traced, asked.number, wanted)
 
     unknown = "the box of DETECTION is of each image; planned over all anchors"
 
@@ -62,11 +62,11 @@ class OfBox:
         """The box's anchor alone is read."""
         shape, found = self.traced.network.output.shape, self._found(image)
         members = np.arange(len(found)) if self.wanted is None else np.flatnonzero(found.classes == self.wanted)
-        if len(members) < self.asked.number:
+        if len(members) < self.number:
             of_class = "" if self.wanted is None else f" of '{self.traced.model.label_of(self.wanted)}'"
             boxes = "one box" if len(members) == 1 else f"{len(members) or 'no'} boxes"
-            raise ClauseError(f"{{DETECTION}} {self.asked.number}: the detector finds {boxes}{of_class} in this image")
-        chosen = int(members[self.asked.number - 1])
+            raise ClauseError(f"{{DETECTION}} {self.number}: the detector finds {boxes}{of_class} in this image")
+        chosen = int(members[self.number - 1])
         region = np.zeros((*shape.size, 1), bool)
         region.reshape(-1)[found.anchors[chosen]] = True
         ranking = np.zeros(shape.channels)

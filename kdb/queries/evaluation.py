@@ -77,7 +77,7 @@ def stream(
 def _partial_if_stopped(engine: Engine, query: ImageQuery, rounds: Rounds) -> Iterator[None]:
     """Around the work on a map: what stops it, such as Ctrl-C, is raised with what has been found.
 
-    Where memory is limited no freed memory is retained: pieces of it that nothing fits into would be beyond the limit.
+    Where memory is limited no freed memory is retained: gaps that no later array fits into would go beyond the limit.
     """
     limited = engine.settings["memory_limit"] is not None
     try:

@@ -27,8 +27,10 @@ T = TypeVar("T")
 FORMAT = 7
 """The newest version of the files that this kdb writes and reads: the least in which a map's fields are known."""
 
-_SINCE = {"checked": 3, "fill": 4, "provenance": 4, "notes": 4, "axes": 5, "space": 5, "segments": 6, "labels": 6}
-_SINCE |= {"boxes": 7, "box_scores": 7, "box_classes": 7, "detection": 7, "changed_mean": 7, "changed_max": 7}
+_SINCE = {
+    **{"checked": 3, "fill": 4, "provenance": 4, "notes": 4, "axes": 5, "space": 5, "segments": 6, "labels": 6},
+    **{"boxes": 7, "box_scores": 7, "box_classes": 7, "detection": 7, "changed_mean": 7, "changed_max": 7},
+}
 """The fields that are written where there is something, and are younger than the format that all maps need."""
 _ALL, _FLOATS = 2, 4
 """The formats that all maps need, and those whose image is of floats."""

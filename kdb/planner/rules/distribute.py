@@ -28,6 +28,8 @@ WORTH = 0.75
 """Of the seconds of stack and convolution, what the sum may take at most: estimates are no better."""
 MOST = 4
 """Terms of a sum, at most."""
+BATCH = 32
+"""Positions at a time that costs are compared for."""
 _made: WeakKeyDictionary[Network, dict[frozenset[str], Network]] = WeakKeyDictionary()
 """What was made of each network, so that plans for other positions share its views and its weights."""
 
@@ -80,14 +82,14 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     sums = [sum_ for node in network if (sum_ := _sum(network, node)) is not None]
     if not sums:
         return "no convolution reads a concatenation"
-    before, after = plan.extents(), plan.with_network(_with(network, sums)).extents()
     split = _with(network, sums)
-    n = max(len(plan.positions), 1)
+    before, after = plan.extents(), plan.with_network(split).extents()
+    n = min(len(plan.positions), BATCH)
 
     def seconds(network: Network, names: Iterable[str], extents: Mapping[str, Size | None]) -> float:
         """Of the layers that change."""
         there = (network[name] for name in names if extents[name] is not None)
-        choices = [context.costs.delta(network, node, extents, min(n, BATCH)) for node in there]
+        choices = [context.costs.delta(network, node, extents, n) for node in there]
         return sum(float("inf") if choice is None else choice.seconds for choice in choices)
 
     worth = []
@@ -100,15 +102,7 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
             worth.append(sum_)
     if not worth:
         return "the boxes of what is stacked are too much alike"
-    made = _made.setdefault(network, {})
-    key = frozenset(sum_.node.name for sum_ in worth)
-    if key not in made:
-        made[key] = _with(network, worth)
-    return plan.with_network(made[key])
-
-
-BATCH = 32
-"""Positions at a time, as costs are compared for."""
+    return plan.with_network(_with(network, worth))
 
 
 def _sum(network: Network, node: Node) -> _Sum | None:
@@ -126,7 +120,15 @@ def _sum(network: Network, node: Node) -> _Sum | None:
 
 
 def _with(network: Network, sums: Sequence[_Sum]) -> Network:
-    """The network with these sums; stacks that nothing reads any more vanish."""
+    """The network with these sums, the same one each time; stacks that nothing reads any more vanish."""
+    made = _made.setdefault(network, {})
+    key = frozenset(sum_.node.name for sum_ in sums)
+    if key not in made:
+        made[key] = _built(network, sums)
+    return made[key]
+
+
+def _built(network: Network, sums: Sequence[_Sum]) -> Network:
     of = {sum_.node.name: sum_ for sum_ in sums}
     layers: list[Layer] = []
     for node in network:

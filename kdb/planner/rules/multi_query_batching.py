@@ -39,6 +39,8 @@ def _batch_size(plan: LogicalPlan, context: Context) -> int:
     traits = context.costs.backend.traits
     sizes, usual = traits.batch_sizes, traits.usual_batch
     n, network = len(plan.positions), plan.network
+    if usual is not None and n <= sizes[0]:
+        return usual
     work, members = work_by_axis(plan), np.arange(n)
 
     def seconds(size: int) -> float:
