@@ -383,3 +383,20 @@ def test_an_output_that_is_not_finite_is_told() -> None:
     db.register_model("net", Undefined(), input_size=SIZE, mean=0, std=1, n_channels=3, head="yolo")
     with pytest.raises(ExecutionError, match="output for the unmodified image is not finite"):
         db.execute("OCCLUDE $x USING net", {"x": np.zeros((*SIZE, 3), np.uint8)})
+
+
+class OtherHead(nn.Module):
+    """Built as torchvision's SSD is: with the parts of a RetinaNet, which have other parts themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone, self.anchor_generator, self.box_coder, self.head = (nn.Conv2d(3, 4, 3) for _ in range(4))
+        self.head.classification_head = self.head.regression_head = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.backbone(x).flatten(2)
+
+
+def test_a_detector_of_like_parts_is_not_taken_for_a_retinanet() -> None:
+    with pytest.raises(BindError, match="head = 'retinanet' is of torchvision's RetinaNet, not of OtherHead"):
+        kdb.connect().register_model("net", OtherHead(), input_size=SIZE, mean=0, std=1, head="retinanet")

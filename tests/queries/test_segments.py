@@ -212,6 +212,7 @@ def test_the_shortcut_takes_segments() -> None:
             "segments takes an int array [24, 32], the model's input, of labels from 0; got int64 [4, 32]",
         ),
         ("", LABELS / 2, "segments takes an int array [24, 32]"),
+        ("", LABELS.astype(str), "segments takes an int array [24, 32]"),
         ("", LABELS - 1, "segments takes an int array [24, 32]"),
         ("", LABELS * 0, "segments has no label above 0"),
         ("WITHIN box(0, 0, 4, 4)", LABELS, "no segment lies wholly in the region of WITHIN"),
