@@ -52,6 +52,20 @@ class Text(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class Manifest(Node):
+    """``MANIFEST 'images.parquet'``: a table with a column of paths.
+
+    The options ``path``, ``id`` and ``truth`` name columns; others are of the images' reader.
+    """
+
+    value: str
+    options: Options = ()
+
+    def __str__(self) -> str:
+        return f"MANIFEST {quote(self.value)}{options_text(self.options)}"
+
+
+@dataclass(frozen=True, slots=True)
 class Name(Node):
     """A bare identifier: a bound parameter's name or a registered image."""
 
@@ -61,7 +75,7 @@ class Name(Node):
         return self.text
 
 
-Source: TypeAlias = Text | Parameter | Name
+Source: TypeAlias = Text | Manifest | Parameter | Name
 Scalar: TypeAlias = bool | int | float | str | Parameter
 Value: TypeAlias = Scalar | tuple[Scalar, ...]
 Options: TypeAlias = tuple[tuple[str, Value], ...]
@@ -331,6 +345,63 @@ class DrillDown(Node):
         return f"DRILL DOWN {number_text(self.ratio)} {second}"
 
 
+# ---- runs over data sets
+
+
+@dataclass(frozen=True, slots=True)
+class Local(Node):
+    """In this process, one image after another."""
+
+    def __str__(self) -> str:
+        return "local"
+
+
+@dataclass(frozen=True, slots=True)
+class Processes(Node):
+    """In so many processes of this machine."""
+
+    count: int | Parameter
+
+    def __str__(self) -> str:
+        return f"processes({self.count})"
+
+
+@dataclass(frozen=True, slots=True)
+class Shard(Node):
+    """In this process, the ``part``-th of ``parts``, from 1: others are computed elsewhere."""
+
+    part: int | Parameter
+    parts: int | Parameter
+
+    def __str__(self) -> str:
+        return f"shard({self.part}, {self.parts})"
+
+
+@dataclass(frozen=True, slots=True)
+class Ray(Node):
+    """By actors on a cluster of Ray."""
+
+    options: Options = ()
+
+    def __str__(self) -> str:
+        return "ray" + options_text(self.options).lstrip()
+
+
+Via: TypeAlias = Local | Processes | Shard | Ray
+
+
+@dataclass(frozen=True, slots=True)
+class RunInto(Node):
+    """``INTO RUN 'folder' [(format = ..)] [VIA ..]``: the folder that a run keeps its maps and journals in."""
+
+    folder: str
+    options: Options = ()
+    via: Via | None = None
+
+    def __str__(self) -> str:
+        return f"INTO RUN {quote(self.folder)}{options_text(self.options)}{via_text(self.via)}"
+
+
 # ---- parameters and text
 
 
@@ -384,6 +455,11 @@ def number_text(value: float) -> str:
 def stride_text(stride: tuple[int, ...]) -> str:
     """``STRIDE n`` for one number, else ``STRIDE (y, x)``."""
     return f"STRIDE {stride[0]}" if len(stride) == 1 else f"STRIDE ({_listed(stride)})"
+
+
+def via_text(via: Via | None) -> str:
+    """`` VIA ..``; empty for None, which is local."""
+    return "" if via is None else f" VIA {via}"
 
 
 def _in_source(in_source: bool) -> str:

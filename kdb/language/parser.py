@@ -29,6 +29,9 @@ from kdb.language import syntax
 Names = Callable[[], Iterable[str]]
 """Names to be suggested, asked for only when one is."""
 
+_MANIFEST = "MANIFEST"
+"""A name where no string stands behind it, and so no keyword of the grammar's."""
+
 _FIRST = 3
 """Words that a statement is told by."""
 
@@ -77,7 +80,7 @@ def parse_one(text: str, models: Names = tuple) -> syntax.Statement:
 def keywords() -> tuple[str, ...]:
     """Every keyword, spelled as in the documentation, in alphabetical order."""
     spelled = (str(terminal.pattern.value) for terminal in _lark().terminals if terminal.pattern.type == "str")
-    return tuple(sorted((word for word in spelled if word[0].isalpha()), key=str.lower))
+    return tuple(sorted((word for word in (*spelled, _MANIFEST) if word[0].isalpha()), key=str.lower))
 
 
 # ---- the grammar
@@ -141,6 +144,7 @@ _CLAUSES = {
     "model": "USING",
     "patch": "WITH",
     "region": "WITHIN or AT",
+    "run": "INTO",
     "ssim": "TO SSIM",
 }
 
@@ -195,6 +199,21 @@ class _Build(Transformer[Token, list[tuple[int, syntax.Statement]]]):
 
     def text(self, value: str, options: syntax.Options | None) -> syntax.Text:
         return syntax.Text(value, options or ())
+
+    @v_args(inline=True, meta=True)
+    def manifest(self, meta: Meta, word: str, path: str, options: syntax.Options | None) -> syntax.Manifest:
+        if word.upper() != _MANIFEST:
+            close = get_close_matches(word.upper(), [_MANIFEST], n=1, cutoff=0.7)
+            wanted = [_MANIFEST, "a name", "a parameter ($name or ?)", "a quoted string"]
+            refused = f"did not expect a string behind {_shown(word)}"
+            raise _Refusal(refused, meta.start_pos, wanted, close[0] if close else None)
+        return syntax.Manifest(path, options or ())
+
+    def run(self, folder: str, options: syntax.Options | None, via: syntax.Via | None) -> syntax.RunInto:
+        return syntax.RunInto(folder, options or (), via)
+
+    def ray(self, options: syntax.Options | None) -> syntax.Ray:
+        return syntax.Ray(options or ())
 
     def explain(self, analyze: bool | None, format: str | None, occlude: syntax.Occlude) -> syntax.Explain:
         return syntax.Explain(occlude, bool(analyze), format or "text")
@@ -346,6 +365,11 @@ class _Build(Transformer[Token, list[tuple[int, syntax.Statement]]]):
 
     verify_query = syntax.VerifyQuery
     verify_file = syntax.VerifyFile
+    resume_run = syntax.ResumeRun
+    show_run = syntax.ShowRun
+    local = syntax.Local
+    processes = syntax.Processes
+    shard = syntax.Shard
     drop_model = syntax.DropModel
     describe_model = syntax.DescribeModel
     set_option = syntax.SetOption

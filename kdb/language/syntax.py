@@ -25,6 +25,8 @@ from kdb.language.nodes import (
     Detection,
     DrillDown,
     Fill,
+    Local,
+    Manifest,
     Mask,
     ModelRef,
     Name,
@@ -38,14 +40,19 @@ from kdb.language.nodes import (
     Parameter,
     Patch,
     Predicted,
+    Processes,
+    Ray,
     Region,
+    RunInto,
     Scalar,
     Segments,
+    Shard,
     Source,
     Text,
     Threshold,
     TopClasses,
     Value,
+    Via,
     first_placeholder,
     model_name_text,
     number_text,
@@ -55,6 +62,7 @@ from kdb.language.nodes import (
     stride_text,
     to_ssim_text,
     value_text,
+    via_text,
 )
 
 _PATCH, _PREDICTED = Patch(), Predicted()
@@ -76,6 +84,8 @@ __all__ = [
     "DropModel",
     "Explain",
     "Fill",
+    "Local",
+    "Manifest",
     "Mask",
     "ModelRef",
     "Name",
@@ -90,15 +100,21 @@ __all__ = [
     "Parameter",
     "Patch",
     "Predicted",
+    "Processes",
+    "Ray",
     "Region",
     "ResetOption",
+    "ResumeRun",
+    "RunInto",
     "Scalar",
     "Script",
     "Segments",
     "SetOption",
+    "Shard",
     "ShowCalibration",
     "ShowModels",
     "ShowRules",
+    "ShowRun",
     "ShowSettings",
     "Source",
     "Statement",
@@ -109,6 +125,7 @@ __all__ = [
     "Value",
     "VerifyFile",
     "VerifyQuery",
+    "Via",
     "parameters",
     "quote",
     "stride_text",
@@ -139,6 +156,7 @@ class Occlude(Node):
     precision: str = "fp32"
     device: str = "auto"
     into: str | None = None
+    run: RunInto | None = None
 
     def __str__(self) -> str:
         clauses: list[tuple[Node | None, str]] = [(self.patch, f"WITH {self.patch}")]
@@ -166,9 +184,32 @@ class Occlude(Node):
             clauses.append((None, f"ON {self.device}"))
         if self.into is not None:
             clauses.append((None, f"INTO {quote(self.into)}"))
+        if self.run is not None:
+            clauses.append((self.run, str(self.run)))
         # A `?` is known by its place in the text, so the clauses that hold one keep the order they were written in.
         clauses.sort(key=lambda clause: first_placeholder(clause[0]))
         return " ".join([f"OCCLUDE {self.source}", *(text for _, text in clauses)])
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRun(Node):
+    """``RESUME RUN 'folder' [VIA ..]``: what is left of a run, or failed."""
+
+    folder: str
+    via: Via | None = None
+
+    def __str__(self) -> str:
+        return f"RESUME RUN {quote(self.folder)}{via_text(self.via)}"
+
+
+@dataclass(frozen=True, slots=True)
+class ShowRun(Node):
+    """``SHOW RUN 'folder'``: how far a run is, also while it goes on elsewhere."""
+
+    folder: str
+
+    def __str__(self) -> str:
+        return f"SHOW RUN {quote(self.folder)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +365,7 @@ Statement: TypeAlias = (
     | VerifyQuery
     | VerifyFile
     | Tune
+    | ResumeRun
     | CreateModel
     | DropModel
     | DescribeModel
@@ -333,6 +375,7 @@ Statement: TypeAlias = (
     | ShowSettings
     | ShowRules
     | ShowCalibration
+    | ShowRun
     | Calibrate
 )
 Script: TypeAlias = tuple[Statement, ...]

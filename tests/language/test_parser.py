@@ -30,6 +30,8 @@ from kdb.language.syntax import (
     DropModel,
     Explain,
     Fill,
+    Local,
+    Manifest,
     Mask,
     ModelRef,
     Name,
@@ -37,11 +39,17 @@ from kdb.language.syntax import (
     Parameter,
     Patch,
     Predicted,
+    Processes,
+    Ray,
     ResetOption,
+    ResumeRun,
+    RunInto,
     SetOption,
+    Shard,
     ShowCalibration,
     ShowModels,
     ShowRules,
+    ShowRun,
     ShowSettings,
     Text,
     Threshold,
@@ -69,7 +77,9 @@ options = st.lists(st.tuples(settings_names, values), max_size=3, unique_by=lamb
 models = st.one_of(
     st.builds(ModelRef, model_names, options), st.builds(ModelRef, st.just(""), options, parameter=params)
 )
-sources = st.one_of(st.builds(Text, texts, options), st.builds(Name, names), params)
+sources = st.one_of(
+    st.builds(Text, texts, options), st.builds(Manifest, texts, options), st.builds(Name, names), params
+)
 fills = st.one_of(
     st.builds(Fill, st.sampled_from(["black", "gray", "white", "mean"])),
     st.builds(Fill, st.just("rgb"), st.tuples(numbers, numbers, numbers)),
@@ -99,9 +109,21 @@ thresholds = st.builds(Threshold, numbers) | st.builds(Threshold, auto=st.just(T
 drill_downs = st.builds(DrillDown, numbers, numbers) | st.builds(DrillDown, numbers, st.none(), pixels)
 
 
+counts = pixels | params
+vias = st.one_of(
+    st.none(),
+    st.just(Local()),
+    st.builds(Processes, counts),
+    st.builds(Shard, counts, counts),
+    st.builds(Ray, options),
+)
+runs = st.builds(RunInto, texts, options, vias)
+
+
 @st.composite
 def occludes(draw: st.DrawFn) -> Occlude:
     exact = draw(st.booleans())
+    into = draw(st.none() | texts)
     return Occlude(
         source=draw(sources),
         model=draw(models),
@@ -117,7 +139,8 @@ def occludes(draw: st.DrawFn) -> Occlude:
         budget_seconds=draw(st.none() | numbers),
         precision=draw(st.sampled_from(["fp32", "tf32", "bf16"])),
         device=draw(st.sampled_from(["auto", "cpu", "gpu"])),
-        into=draw(st.none() | texts),
+        into=into,
+        run=draw(st.none() | runs) if into is None else None,
     )
 
 
@@ -127,6 +150,8 @@ statements = st.one_of(
     st.builds(VerifyQuery, occludes()),
     st.builds(VerifyFile, texts, st.none() | models),
     st.builds(Tune, models, sources, patches, strides, scores, ssims),
+    st.builds(ResumeRun, texts, vias),
+    st.builds(ShowRun, texts),
     st.builds(CreateModel, model_names, texts, options, st.booleans()),
     st.builds(DropModel, model_names),
     st.builds(DescribeModel, models),
@@ -176,7 +201,7 @@ CLAUSES = {
     "BUDGET": ["BUDGET 2.5 SECONDS"],
     "PRECISION": ["PRECISION bf16"],
     "ON": ["ON gpu"],
-    "INTO": ["INTO 'it''s.png'"],
+    "INTO": ["INTO 'it''s.png'", "INTO RUN 'a run' (format = 'nii.gz') VIA ray(workers = 2, cpus = 1)"],
 }
 
 
@@ -281,6 +306,19 @@ EXAMPLES = {
     ),
     "EXPLAIN OCCLUDE x USING m": Explain(PLAIN),
     "EXPLAIN ANALYZE (FORMAT json) OCCLUDE x USING m": Explain(PLAIN, True, "json"),
+    "OCCLUDE manifest 'a.parquet' (path = 'file', truth = 'class') USING m INTO RUN 'r' VIA shard($i, 16)": Occlude(
+        Manifest("a.parquet", (("path", "file"), ("truth", "class"))),
+        M,
+        run=RunInto("r", via=Shard(Parameter(name="i"), 16)),
+    ),
+    "OCCLUDE MANIFEST USING m INTO RUN 'r' VIA processes(2)": Occlude(
+        Name("MANIFEST"), M, run=RunInto("r", via=Processes(2))
+    ),
+    "OCCLUDE '*.png' USING m INTO RUN 'r' VIA ray(address = 'auto', gpus = 0.5)": Occlude(
+        Text("*.png"), M, run=RunInto("r", via=Ray((("address", "auto"), ("gpus", 0.5))))
+    ),
+    "RESUME RUN 'it''s' VIA local": ResumeRun("it's", Local()),
+    "SHOW RUN 'r'": ShowRun("r"),
     "VERIFY OCCLUDE x USING m": VerifyQuery(PLAIN),
     "VERIFY 'it''s.npz'": VerifyFile("it's.npz"),
     "VERIFY 'map.npz' USING m (input = ?)": VerifyFile("map.npz", ModelRef("m", (("input", Parameter(index=0)),))),
@@ -348,6 +386,13 @@ def test_the_packaged_grammar_comes_before_the_repository_s(tmp_path: Any, monke
 # ---- errors
 
 
+@pytest.mark.parametrize(("word", "hint"), [("manfest", "did you mean MANIFEST?"), ("x", "")])
+def test_a_string_behind_another_word_than_manifest_is_refused(word: str, hint: str) -> None:
+    with pytest.raises(ParseError, match=f"did not expect a string behind '{word}'") as caught:
+        parse(f"OCCLUDE {word} 'a.csv' USING m")
+    assert hint in str(caught.value)
+
+
 @pytest.mark.parametrize("text", [None, 3, b"SHOW RULES", ["SHOW RULES"]])
 def test_what_is_no_text_is_refused(text: Any) -> None:
     with pytest.raises(ParseError, match="a query is a text, not"):
@@ -368,7 +413,7 @@ ERRORS = [  # text, line, column, parts of the message
     ("VERIFY map.npz", 1, 8, ["expected a quoted string, OCCLUDE", "did you mean 'map.npz'?"]),
     ("VERIFY 'map.npz' STRIDE 2", 1, 18, ["did not expect STRIDE", "expected USING"]),
     ("VERIFY OCCLUDE x", 1, 17, ["USING is required"]),
-    ("SHOW MODEL", 1, 6, ["expected MODELS, SETTINGS, RULES", "did you mean MODELS?"]),
+    ("SHOW MODEL", 1, 6, ["expected RUN, MODELS, SETTINGS, RULES", "did you mean MODELS?"]),
     ("OCCLUDE x", 1, 10, ["USING is required", "expected USING"]),
     ("SHOW RULES;\nEXPLAIN OCCLUDE x STRIDE 4 ; SHOW RULES", 2, 27, ["USING is required"]),
     ("OCCLUDE", 1, 8, ["ends too early", "expected a name, a parameter ($name or ?), a quoted string"]),
