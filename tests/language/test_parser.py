@@ -201,7 +201,7 @@ CLAUSES = {
     "BUDGET": ["BUDGET 2.5 SECONDS"],
     "PRECISION": ["PRECISION bf16"],
     "ON": ["ON gpu"],
-    "INTO": ["INTO 'it''s.png'", "INTO RUN 'a run' (format = 'nii.gz') VIA ray(workers = 2, cpus = 1)"],
+    "INTO": ["INTO 'it''s.png'", "INTO RUN 'a run' (maps = 2) VIA ray(workers = 2, cpus = 1)"],
 }
 
 
@@ -388,7 +388,7 @@ def test_the_packaged_grammar_comes_before_the_repository_s(tmp_path: Any, monke
 
 @pytest.mark.parametrize(("word", "hint"), [("manfest", "did you mean MANIFEST?"), ("x", "")])
 def test_a_string_behind_another_word_than_manifest_is_refused(word: str, hint: str) -> None:
-    with pytest.raises(ParseError, match=f"did not expect a string behind '{word}'") as caught:
+    with pytest.raises(ParseError, match=f"did not expect a string behind {word}") as caught:
         parse(f"OCCLUDE {word} 'a.csv' USING m")
     assert hint in str(caught.value)
 
