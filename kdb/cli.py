@@ -41,6 +41,7 @@ from kdb.version import __version__
 
 if TYPE_CHECKING:
     from kdb.results.maps import HeatMap
+    from kdb.runs.watch import Progress as RunProgress
     from kdb.session.session import Result, Session
 
 PROMPT, MORE = "kdb> ", "...> "
@@ -87,6 +88,9 @@ class Client:
         self.parameters, self.form = parameters, form
         self.bar = ProgressBar("positions", err) if err.isatty() else None
         session.progress = self.bar
+        if err.isatty():
+            self.images = ProgressBar("images", err)
+            session.run_progress = self._show_run
 
     def run(self, text: str) -> int:
         """Run a script, print each result as soon as it is there, and return the exit status."""
@@ -119,17 +123,25 @@ class Client:
         self._close_bar()
         print(f"warning: {message}", file=self.err)
 
+    def _show_run(self, now: RunProgress) -> None:
+        self.images(now.done + now.failed, now.total, f"{now.failed} failed" if now.failed else "")
+
     def _close_bar(self) -> None:
         if self.bar is not None:
             self.bar.close()
+            self.images.close()
 
     def show(self, result: Result) -> int:
         """Print a result, and return the exit status: 1 if one of several images failed."""
         from kdb.results import exports
         from kdb.results.maps import HeatMap
         from kdb.results.several import HeatMaps
+        from kdb.runs.run import Run
 
         status = 0
+        if isinstance(result, Run):
+            progress, result = result.progress, result.summary()
+            status = 1 if progress.failed else 0
         if self.form != "text":
             text = exports.as_json(result) if self.form == "json" else exports.as_csv(result)
             self._close_bar()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,6 +185,14 @@ class Settings:
     def reset_all(self) -> None:
         """Every one back to its default."""
         self._values = {name: setting.default for name, setting in self._settings.items()}
+
+    def changed(self) -> dict[str, Any]:
+        """The values that are not the defaults, by name: numbers, texts, truth values and None, for :meth:`take`."""
+        return {name: value for name, value in self._values.items() if value != self._settings[name].default}
+
+    def take(self, values: Mapping[str, Any]) -> None:
+        """Take over what :meth:`changed` gave of another session; settings that this version does not have are left."""
+        self._values.update({name: value for name, value in values.items() if name in self._settings})
 
     def _parsed(self, name: str, value: Any) -> tuple[Setting, Any]:
         setting = self._find(name)

@@ -39,6 +39,20 @@ class Arguments:
         both._placed = self._placed
         return both
 
+    def placed_as(self, placed: Sequence[Any]) -> Arguments:
+        """The same named values, and these for the ``?``."""
+        both = Arguments(self.named)
+        both._placed = placed
+        return both
+
+    def replacing(self, values: Mapping[syntax.Parameter, Any]) -> Arguments:
+        """The same with other values for some parameters."""
+        named = {each.name: value for each, value in values.items() if each.name is not None}
+        placed = {each.index: value for each, value in values.items() if each.index is not None}
+        both = Arguments({**self.named, **named})
+        both._placed = [placed.get(place, value) for place, value in enumerate(self._placed)]
+        return both
+
     def __getitem__(self, parameter: syntax.Parameter) -> Any:
         """The value of a parameter; raises BindError where none was given."""
         if parameter.name is not None:

@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from weakref import WeakSet, finalize, ref
 
@@ -156,6 +157,7 @@ class Catalog:
         self.on_forgotten, self._root = on_forgotten, root
         self._registered: dict[str, Model] = {}
         self._created: dict[str, CreatedModel] = {}
+        self._files: dict[str, Callable[[], CreatedModel]] = {}
         self._resolved: dict[tuple[Hashable, str], Model] = {}
         self._given: dict[int, dict[str, Model]] = {}
         self._traced: WeakSet[Model] = WeakSet()
@@ -176,6 +178,7 @@ class Catalog:
         replaced = self._registered.get(name)
         self._registered[name] = model
         self._created.pop(name, None)
+        self._files.pop(name, None)
         if replaced is not None:
             self._unregistered(replaced)
         for each in (*model.facts, *model.notes):
@@ -212,7 +215,9 @@ class Catalog:
 
         model = files.load_model(name, path, options)
         keep(model)
-        return self._add_own(name, model)
+        self._add_own(name, model)
+        self._files[name] = partial(CreatedModel.of, model, path, options)
+        return model
 
     def load_exported(self, name: str, path: str | os.PathLike[str], options: Mapping[str, Any]) -> Model:
         """Give the model in an exported program a name; loading it can run code that the file holds."""
@@ -230,8 +235,19 @@ class Catalog:
         """Forget a registered model; raises BindError where there is none of that name."""
         self.check_registered(name)
         self._created.pop(name, None)
+        self._files.pop(name, None)
         if (model := self._registered.pop(name, None)) is not None:
             self._unregistered(model)
+
+    def created(self, name: str) -> CreatedModel | None:
+        """The file that the model of that name was made from by CREATE MODEL; None for any other."""
+        if name in self._created:
+            return self._created[name]
+        return self._files[name]() if name in self._files else None
+
+    def is_registered(self, name: str) -> bool:
+        """Whether a module of this process has that name, which no other process finds by it."""
+        return name in self._registered and name not in self._files
 
     def names(self) -> list[str]:
         """Every name that finds a model here; timm's are too many to list."""
@@ -275,7 +291,9 @@ class Catalog:
 
     def _named(self, name: str, options: Mapping[str, Any]) -> Model:
         if name in self._created:
-            self._add_own(name, self._created[name].load(self._root))
+            created = self._created[name]
+            self._add_own(name, created.load(self._root))
+            self._files[name] = lambda: created
         registered = self._registered.get(name)
         key = (registered or name, _spelled(options))
         if registered is not None and not options:

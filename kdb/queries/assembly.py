@@ -141,7 +141,7 @@ def _provenance(image_query: ImageQuery, planned: Planned) -> Provenance:
         source_of=None if origin is None else origin.of,
         source_sha256=None if origin is None else origin.sha256,
         parts=asdict(traced.parts),
-        versions={**_versions(), **{name: _version(name) for name in sorted(packages)}},
+        versions={**versions(), **{name: _version(name) for name in sorted(packages)}},
         processor=calibration.processor(),
         device=plan.backend.name,
         threads=plan.threads,
@@ -153,7 +153,8 @@ def _provenance(image_query: ImageQuery, planned: Planned) -> Provenance:
     )
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of kdb, and of what every map depends on."""
     return {
         "kdb": __version__,
         "python": platform.python_version(),

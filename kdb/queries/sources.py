@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from kdb.errors import BindError, ExecutionError, did_you_mean, reason
@@ -14,6 +16,7 @@ from kdb.images.preprocessing import Preprocessing
 from kdb.images.readers.series import Series, in_folder, is_dicom, with_series
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
+from kdb.queries import manifests
 from kdb.results.files import check_template, file_format, files_of_several, filled_in
 from kdb.system.files import followed, mode_kept
 from kdb.system.paths import ANYWHERE, Root
@@ -44,9 +47,12 @@ def find(
     Raises BindError for a name that is neither a parameter's nor registered, for an empty list, and for a file outside
     the ``root``.
     """
-    finder = _Finder(axes, root)
+    finder = _Finder(axes, root, of_reader(source, arguments))
+    if isinstance(source, syntax.Manifest):
+        listed = _of_manifest(source, arguments, root)
+        return [finder.one(each, None) for each in listed.shown(root)], True
     if isinstance(source, syntax.Text):
-        return replace(finder, options=_plain(source.options, arguments)).of_value(source.value, None)
+        return finder.of_value(source.value, None)
     if isinstance(source, syntax.Parameter):
         return finder.of_value(arguments[source], source.name)
     if source.text in arguments.named:
@@ -66,12 +72,94 @@ def of_saved(
     source: syntax.Source, arguments: Arguments, path: str, axes: Callable[[], int], root: Root = ANYWHERE
 ) -> Found:
     """The image at ``path``, read with the options that it had in the query whose ``source`` it is of."""
-    options = _plain(source.options, arguments) if isinstance(source, syntax.Text) else None
-    return _Finder(axes, root, options).one(path, None)
+    return _Finder(axes, root, of_reader(source, arguments)).one(path, None)
+
+
+def of_reader(source: syntax.Source, arguments: Arguments) -> dict[str, Any] | None:
+    """The options of a source that its files' reader takes; None without files or options."""
+    if isinstance(source, syntax.Manifest):
+        options = _plain(source.options, arguments)
+        return {key: value for key, value in options.items() if key not in manifests.COLUMNS} or None
+    return _plain(source.options, arguments) if isinstance(source, syntax.Text) else None
 
 
 def _plain(options: syntax.Options, arguments: Arguments) -> dict[str, Any]:
     return {key: arguments.plain(value) for key, value in options}
+
+
+# ---- lists of files
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Images by their files, none of them read.
+
+    paths    of each, absolute: of its file, or what its series is called
+    base     the folder that they are named relative to, absolute
+    series   of images that are several files, these by the image's place in the list
+    ids      names, where the source gives them
+    truths   true classes, where the source gives them
+    """
+
+    paths: Sequence[str]
+    base: str
+    series: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    ids: Sequence[str] | None = None
+    truths: Sequence[manifests.Truth] | None = None
+
+    def shown(self, root: Root) -> list[str]:
+        """The paths as one would write them."""
+        return [root.shown(path) for path in self.paths]
+
+
+def listed(source: syntax.Source, arguments: Arguments, axes: Callable[[], int], root: Root = ANYWHERE) -> Listed:
+    """The files that ``source`` names: of a manifest, a glob, a list of paths, or one path.
+
+    Raises BindError for images that are no files, and what :func:`find` raises.
+    """
+    if isinstance(source, syntax.Manifest):
+        return _of_manifest(source, arguments, root)
+    value: Any = source.value if isinstance(source, syntax.Text) else None
+    if isinstance(source, syntax.Parameter):
+        value = arguments[source]
+    elif isinstance(source, syntax.Name):
+        if source.text not in arguments.named:
+            raise BindError(f"a run takes images by their paths, and '{source}' is none: a path needs quotes")
+        value = arguments.named[source.text]
+    finder = _Finder(axes, root)
+    if isinstance(value, str) and (matches := images.expand_sources(root.pattern(value))) is not None:
+        fixed = Path(value).parts
+        fixed = fixed[: next(i for i, part in enumerate(fixed) if glob.has_magic(part))]
+        return _with_series(finder.in_series(matches), root, root.path(os.path.join("", *fixed) or os.curdir))
+    each = list(value) if isinstance(value, list | tuple) else [value]
+    if not each:
+        raise BindError("the list of images is empty")
+    if odd := next((one for one in each if not isinstance(one, str | os.PathLike)), None):
+        raise BindError(f"a run takes images by their paths, not {type(odd).__name__}: write them to files first")
+    found: list[str | Series] = []
+    for one in each:
+        found += finder.in_folder(one) or [os.fspath(one)]
+    folders = {os.path.dirname(os.path.abspath(root.path(one))) for one in each}
+    return _with_series(found, root, os.path.commonpath(folders))
+
+
+def _with_series(found: Sequence[str | Series], root: Root, base: str) -> Listed:
+    names = [each.name if isinstance(each, Series) else each for each in found]
+    paths = [os.path.abspath(root.path(name)) for name in names]
+    series = {
+        i: tuple(os.path.abspath(root.path(file)) for file in each.files)
+        for i, each in enumerate(found)
+        if isinstance(each, Series)
+    }
+    return Listed(paths, os.path.abspath(base), series)
+
+
+def _of_manifest(source: syntax.Manifest, arguments: Arguments, root: Root) -> Listed:
+    path = root.path(source.value)
+    found = manifests.read(path, _plain(source.options, arguments))
+    base = os.path.dirname(os.path.abspath(path))
+    paths = [os.path.abspath(root.path(os.path.join(base, each))) for each in found.paths]
+    return Listed(paths, base, ids=found.ids, truths=found.truths)
 
 
 @dataclass(frozen=True)
@@ -85,23 +173,23 @@ class _Finder:
     def of_value(self, value: Any, name: str | None) -> tuple[list[Found], bool]:
         """One image, called by its path or ``name``; several for a glob, a list, or a folder of several series."""
         if isinstance(value, str) and (matches := images.expand_sources(self.root.pattern(value))) is not None:
-            return [self._one(each, None) for each in self._in_series(matches)], True
+            return [self._one(each, None) for each in self.in_series(matches)], True
         if isinstance(value, list | tuple):
             if not value:
                 raise BindError("the list of images is empty")
             return [self.one(each, None) for each in value], True
-        if len(series := self._in_folder(value)) > 1:
+        if len(series := self.in_folder(value)) > 1:
             return [self._one(each, None) for each in series], True
         return [self.one(value, name)], False
 
-    def _in_series(self, matches: Sequence[str]) -> list[str | Series]:
+    def in_series(self, matches: Sequence[str]) -> list[str | Series]:
         """What a glob matches, as one would write it; for a model of three axes series in place of their slices."""
         paths = [self.root.path(self.root.shown(match)) for match in matches]
         if any(map(is_dicom, paths)) and self.axes() == 3:
             return [each if isinstance(each, Series) else self.root.shown(each) for each in with_series(paths)]
         return [self.root.shown(match) for match in matches]
 
-    def _in_folder(self, value: Any) -> list[Series]:
+    def in_folder(self, value: Any) -> list[Series]:
         """For a model of three axes the series of slices in a folder, whose files are under the root too."""
         if not isinstance(value, str | os.PathLike):
             return []
@@ -111,7 +199,7 @@ class _Finder:
 
     def one(self, value: Any, name: str | None) -> Found:
         """The image that ``value`` is, or is the path of: of a file, or of a folder with one series."""
-        series = self._in_folder(value)
+        series = self.in_folder(value)
         if len(series) == 1:
             return one(os.fspath(value), series[0], self.options)
         return self._one(value, name)

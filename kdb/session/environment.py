@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -14,6 +14,7 @@ from kdb.models.catalog import Catalog
 from kdb.planner import calibration
 from kdb.planner.cost import CostProfile
 from kdb.queries.sources import Load
+from kdb.runs.watch import Progress as RunProgress
 from kdb.session.study import Study
 from kdb.system import memory
 from kdb.system.allowance import Allowance
@@ -43,6 +44,8 @@ class Environment:
 
     def __init__(self, study: Study, on_progress: Progress | None = None, root: Root = ANYWHERE) -> None:
         self.study, self.on_progress, self.root = study, on_progress, root
+        self.on_run: Callable[[RunProgress], None] | None = None
+        """Called with the progress of a run, in place of ``on_progress``."""
         self.settings = default_settings()
         self.engine = Engine(self.settings, self.profile)
         self.catalog = Catalog(self.engine.forget, root)

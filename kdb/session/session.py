@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,6 +21,8 @@ from kdb.language.parser import Placed, parse_one, parse_script
 from kdb.planner.rendering import FORMATS
 from kdb.queries import sources
 from kdb.results.maps import HeatMap
+from kdb.runs.run import Run
+from kdb.runs.watch import Progress as RunProgress
 from kdb.session.environment import Environment
 from kdb.session.statements import Result, Statements
 from kdb.session.study import Study
@@ -70,6 +72,15 @@ class Session:
     def progress(self, on_progress: Progress | None) -> None:
         self._environment.on_progress = on_progress
 
+    @property
+    def run_progress(self) -> Callable[[RunProgress], None] | None:
+        """What is called with the progress of a run after each image, in place of ``progress``."""
+        return self._environment.on_run
+
+    @run_progress.setter
+    def run_progress(self, on_run: Callable[[RunProgress], None] | None) -> None:
+        self._environment.on_run = on_run
+
     def execute(self, text: str, parameters: Parameters = None, *, progress: Progress | None = None) -> Result:
         """Run a script and return its last statement's result.
 
@@ -106,6 +117,19 @@ class Session:
             if among:
                 error.args = (f"{error} ({placed})", *error.args[1:])
             raise
+
+    def submit(self, text: str, parameters: Parameters = None) -> Run:
+        """Begin, or go on with, the run of ``OCCLUDE .. INTO RUN`` or ``RESUME RUN``, and return it at once.
+
+        The work is done in the background; :meth:`Run.wait` waits for it.  The session is free for other statements.
+        Raises ParseError, BindError, ModelError or ExecutionError for what can be told before the first image.
+        """
+        statement = parse_one(text, self._catalog.names)
+        if not isinstance(statement, syntax.Occlude | syntax.ResumeRun):
+            raise BindError("only OCCLUDE .. INTO RUN and RESUME RUN can be submitted")
+        if isinstance(statement, syntax.Occlude) and statement.run is None:
+            raise BindError("a query is submitted as a run: write INTO RUN and a folder, or execute it")
+        return self._statements.runs.submit(statement, Arguments(parameters, (statement,)))
 
     def stream(self, text: str, parameters: Parameters = None) -> Iterator[HeatMap]:
         """Heat maps of an OCCLUDE query of one image, each better than the one before; the last is the query's result.

@@ -27,15 +27,17 @@ from kdb.results.files import files_of_several, filled_in
 from kdb.results.maps import HeatMap
 from kdb.results.several import HeatMaps
 from kdb.results.tables import Headed, PlanText, Table
+from kdb.runs.run import Run
 from kdb.sampling.choose import DEFAULT_SSIM
 from kdb.session import remaking, tuning, verifying
 from kdb.session.binding import Binder, changed
 from kdb.session.describe import describe
 from kdb.session.environment import Call, Environment
+from kdb.session.running import Running
 from kdb.system import memory
 from kdb.system.threads import checkpoint
 
-Result = HeatMap | HeatMaps | Table
+Result = HeatMap | HeatMaps | Run | Table
 
 
 class Statements:
@@ -43,9 +45,12 @@ class Statements:
 
     def __init__(self, environment: Environment) -> None:
         self._environment, self._binder = environment, Binder(environment)
+        self.runs = Running(environment)
 
     def run(self, statement: syntax.Statement, arguments: Arguments, progress: Progress | None = None) -> Result:
         """The result of one statement; ``progress`` is called while it computes maps, in place of the session's."""
+        if isinstance(statement, syntax.ResumeRun) or (isinstance(statement, syntax.Occlude) and statement.run):
+            return self.runs.execute(statement, arguments, progress)  # takes turns image by image
         call = self._environment.call(arguments, progress)
         with self._environment.turn(call):
             return self._run(statement, call)
@@ -103,6 +108,7 @@ class Statements:
         The session is free for other statements between two of them.
         """
         environment = self._environment
+        _check_no_run(query, "a stream is of one image")
         call = environment.call(arguments)
         with environment.turn(call):
             found = self._binder.find_images(query, arguments)[0]
@@ -134,7 +140,8 @@ class Statements:
     def _explain(self, statement: syntax.Explain, call: Call) -> Result:
         query, engine = statement.query, self._environment.engine
         if not statement.analyze:
-            bound = self._binder.bind(query, call.arguments)
+            bound = self._binder.bind(replace(query, run=None), call.arguments)
+            into = () if query.run is None else self.runs.explained(query, call.arguments)
             planned, note = planning.first_round(engine, bound)
             check = checking.planned(engine, bound, planned)
             explained = explain(
@@ -146,10 +153,11 @@ class Statements:
                 bound.tuned,
                 check,
                 taken=planned.memory,
-                notes=bound.notes,
+                notes=(*bound.notes, *into),
                 network=planned.network,
             )
         else:
+            _check_no_run(query, "EXPLAIN ANALYZE runs one image")
             found, several = self._binder.find_images(query, call.arguments)
             if several and len(found) != 1:
                 raise BindError(f"EXPLAIN ANALYZE runs one image; {len(found)} are given")
@@ -176,6 +184,7 @@ class Statements:
     @_run.register
     def _verify_query(self, statement: syntax.VerifyQuery, call: Call) -> Result:
         query = statement.query
+        _check_no_run(query, "VERIFY runs one image")
         found, several = self._binder.find_images(query, call.arguments)
         if several and len(found) != 1:
             raise BindError(f"VERIFY runs one image; {len(found)} are given")
@@ -194,6 +203,10 @@ class Statements:
     @_run.register
     def _verify_file(self, statement: syntax.VerifyFile, call: Call) -> Result:
         return remaking.of_file(self._environment, statement, call)
+
+    @_run.register
+    def _show_run(self, statement: syntax.ShowRun, call: Call) -> Result:
+        return self.runs.show(statement)
 
     @_run.register
     def _tune(self, statement: syntax.Tune, call: Call) -> Result:
@@ -328,6 +341,11 @@ def _telling(query: syntax.Occlude) -> Iterator[None]:
         if query.into is None:
             raise
         raise type(stop)(f"{stop}; nothing is written to '{query.into}'", stop.partial) from stop
+
+
+def _check_no_run(query: syntax.Occlude, why: str) -> None:
+    if query.run is not None:
+        raise BindError(f"{why}, so it excludes INTO RUN")
 
 
 def _partial(cancelled: Cancel) -> HeatMap:

@@ -98,10 +98,10 @@ def _filled(path: Path, write: Callable[[IO[bytes]], object], private: bool) -> 
     finally:
         with contextlib.suppress(OSError):  # renamed, or never made; on another error that one is told
             temporary.unlink()
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Bring the folder's names to the disk, where the system can: not Windows, nor some network file systems."""
     if os.name != "posix":
         return

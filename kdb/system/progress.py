@@ -23,14 +23,16 @@ class ProgressBar:
         self._delay = DELAY if delay is None else delay
         self._bar: Any = None
 
-    def __call__(self, done: int, total: int) -> None:
-        """Show that ``done`` of ``total`` units are done."""
+    def __call__(self, done: int, total: int, remark: str = "") -> None:
+        """Show that ``done`` of ``total`` units are done, and a ``remark`` behind them."""
         if self._bar is not None and (self._bar.total != total or self._bar.n > done):
             self.close()
         if self._bar is None:
             if done == total:
                 return
             self._bar = self._new(total)
+        if remark:
+            self._bar.set_postfix_str(remark, refresh=False)
         self._bar.update(done - self._bar.n)
         if done == total:
             self.close()

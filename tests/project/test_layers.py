@@ -23,6 +23,7 @@ FACE = ("__init__", "__main__", "cli")
 FLOORS: tuple[tuple[str, ...], ...] = (
     FACE,
     ("session", "captum", "monai"),
+    ("runs",),
     ("queries", "adapters"),
     ("execution", "models"),
     ("planner", "frontends"),

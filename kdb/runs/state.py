@@ -1,0 +1,114 @@
+"""How far a run is, as its journals and the maps that are there say."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kdb.runs import journal
+
+NONE, FAILED, DONE = range(3)
+"""What an image's best row says."""
+
+DEATHS = 3
+"""Workers that an image kills before it is put into quarantine."""
+
+RECENT = 1000
+"""Starts that the present rate is measured over."""
+
+
+@dataclass
+class State:
+    """Of each image of a run, by its number.
+
+    status      int8 [n]: DONE, FAILED or NONE.  Once an image is done it is
+    starts      int32 [n]: how often work on it began
+    cut_off     int32 [n]: starts that nothing ended: of workers that were killed, or are at work
+    """
+
+    count: int
+    journals: list[Path] = field(default_factory=list)
+    status: npt.NDArray[np.int8] = None  # type: ignore[assignment]  # empty
+    starts: npt.NDArray[np.int32] = None  # type: ignore[assignment]
+    cut_off: npt.NDArray[np.int32] = None  # type: ignore[assignment]
+    # Where the row is that counts: which journal, and the bytes in it.
+    _journal: npt.NDArray[np.int32] = None  # type: ignore[assignment]
+    _offset: npt.NDArray[np.int64] = None  # type: ignore[assignment]
+    _length: npt.NDArray[np.int32] = None  # type: ignore[assignment]
+    _starts_at: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+
+    def __post_init__(self) -> None:
+        self.status = np.zeros(self.count, np.int8)
+        self.starts, self.cut_off = np.zeros(self.count, np.int32), np.zeros(self.count, np.int32)
+        self._journal, self._length = np.zeros(self.count, np.int32), np.zeros(self.count, np.int32)
+        self._offset = np.zeros(self.count, np.int64)
+
+    @classmethod
+    def of(cls, folder: Path, count: int) -> State:
+        """Of a run of so many images, whose journals are in ``folder``."""
+        state = cls(count)
+        paths = sorted(folder.glob(f"*{journal.SUFFIX}"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+        for path in paths:
+            state._take(path)
+        return state
+
+    def _take(self, path: Path) -> None:
+        self.journals.append(path)
+        for offset, length, event in journal.lines(path):
+            row = event.get("row")
+            number = event.get("start", event.get("stopped", row.get("number") if isinstance(row, dict) else None))
+            if not isinstance(number, int) or not 0 <= number < self.count:
+                continue  # of no version of kdb
+            if isinstance(row, dict):
+                self._row(number, row, offset, length)
+                self.cut_off[number] -= int(event.get("ends", 1))
+            elif "start" in event:
+                self.starts[number] += 1
+                self.cut_off[number] += 1
+                self._starts_at.append(float(event.get("at", 0)))
+            else:
+                self.cut_off[number] -= 1
+
+    def _row(self, number: int, row: dict[str, Any], offset: int, length: int) -> None:
+        status = DONE if row.get("status") == "done" else FAILED
+        if status >= self.status[number]:
+            self.status[number] = status
+            self._journal[number], self._offset[number] = len(self.journals) - 1, offset
+            self._length[number] = length
+
+    def without(self, missing: npt.NDArray[np.int64]) -> None:
+        """Take images whose maps are missing for such as were never done."""
+        self.status[missing] = NONE
+
+    def rate(self) -> float | None:
+        """Images a second of late, by when work on them began; None where there are too few."""
+        times = sorted(self._starts_at)
+        return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else None
+
+    def done(self) -> npt.NDArray[np.int64]:
+        """The numbers of the images that are done."""
+        return np.flatnonzero(self.status == DONE)
+
+    def pending(self) -> npt.NDArray[np.int64]:
+        """The numbers of those that are not: first those that no worker was killed at."""
+        left = np.flatnonzero(self.status != DONE)
+        return left[np.lexsort((left, self.status[left], np.maximum(self.cut_off[left], 0)))]
+
+    def rows(self, numbers: npt.NDArray[np.int64]) -> dict[int, dict[str, Any]]:
+        """The rows of those images that have one, in memory."""
+        found: dict[int, dict[str, Any]] = {}
+        there = numbers[self.status[numbers] != NONE]
+        for which in np.unique(self._journal[there]):
+            of_it = there[self._journal[there] == which]
+            with open(self.journals[which], "rb") as file:
+                for number in of_it.tolist():
+                    file.seek(int(self._offset[number]))
+                    event = journal.event_of(file.read(int(self._length[number])))
+                    if event is not None:
+                        found[number] = event["row"]
+        return found
