@@ -134,8 +134,9 @@ def listed(source: syntax.Source, arguments: Arguments, axes: Callable[[], int],
     each = list(value) if isinstance(value, list | tuple) else [value]
     if not each:
         raise BindError("the list of images is empty")
-    if odd := next((one for one in each if not isinstance(one, str | os.PathLike)), None):
-        raise BindError(f"a run takes images by their paths, not {type(odd).__name__}: write them to files first")
+    odd = {type(one).__name__ for one in each if not isinstance(one, str | os.PathLike)}
+    if odd:
+        raise BindError(f"a run takes images by their paths, not {', '.join(sorted(odd))}: write them to files first")
     found: list[str | Series] = []
     for one in each:
         found += finder.in_folder(one) or [os.fspath(one)]

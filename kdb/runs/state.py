@@ -26,7 +26,7 @@ RECENT = 1000
 class State:
     """Of each image of a run, by its number.
 
-    status      int8 [n]: DONE, FAILED or NONE.  Once an image is done it is
+    status      int8 [n]: DONE, FAILED or NONE
     starts      int32 [n]: how often work on it began
     cut_off     int32 [n]: starts that nothing ended: of workers that were killed, or are at work
     """
@@ -36,17 +36,15 @@ class State:
     status: npt.NDArray[np.int8] = None  # type: ignore[assignment]  # empty
     starts: npt.NDArray[np.int32] = None  # type: ignore[assignment]
     cut_off: npt.NDArray[np.int32] = None  # type: ignore[assignment]
-    # Where the row is that counts: which journal, and the bytes in it.
-    _journal: npt.NDArray[np.int32] = None  # type: ignore[assignment]
-    _offset: npt.NDArray[np.int64] = None  # type: ignore[assignment]
-    _length: npt.NDArray[np.int32] = None  # type: ignore[assignment]
+    # Where the last row of each kind is: which journal, and the bytes in it; -1 for none.
+    _failed: npt.NDArray[np.int64] = None  # type: ignore[assignment]
+    _done: npt.NDArray[np.int64] = None  # type: ignore[assignment]
     _starts_at: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
 
     def __post_init__(self) -> None:
         self.status = np.zeros(self.count, np.int8)
         self.starts, self.cut_off = np.zeros(self.count, np.int32), np.zeros(self.count, np.int32)
-        self._journal, self._length = np.zeros(self.count, np.int32), np.zeros(self.count, np.int32)
-        self._offset = np.zeros(self.count, np.int64)
+        self._failed, self._done = (np.full((self.count, 3), -1, np.int64) for _ in range(2))
 
     @classmethod
     def of(cls, folder: Path, count: int) -> State:
@@ -75,15 +73,17 @@ class State:
                 self.cut_off[number] -= 1
 
     def _row(self, number: int, row: dict[str, Any], offset: int, length: int) -> None:
-        status = DONE if row.get("status") == "done" else FAILED
-        if status >= self.status[number]:
-            self.status[number] = status
-            self._journal[number], self._offset[number] = len(self.journals) - 1, offset
-            self._length[number] = length
+        """A row in the journal taken last: a failure counts until the image is done, or where its map is gone."""
+        place = len(self.journals) - 1, offset, length
+        if row.get("status") == "done":
+            self._done[number], self._failed[number], self.status[number] = place, -1, DONE
+        else:
+            self._failed[number] = place
+            self.status[number] = max(self.status[number], FAILED)
 
     def without(self, missing: npt.NDArray[np.int64]) -> None:
         """Take images whose maps are missing for such as were never done."""
-        self.status[missing] = NONE
+        self.status[missing] = np.where(self._failed[missing, 0] < 0, NONE, FAILED)
 
     def rate(self) -> float | None:
         """Images a second of late, by when work on them began; None where there are too few."""
@@ -103,12 +103,13 @@ class State:
         """The rows of those images that have one, in memory."""
         found: dict[int, dict[str, Any]] = {}
         there = numbers[self.status[numbers] != NONE]
-        for which in np.unique(self._journal[there]):
-            of_it = there[self._journal[there] == which]
+        places = np.where((self.status[there] == DONE)[:, None], self._done[there], self._failed[there])
+        for which in np.unique(places[:, 0]):
+            of_it = places[:, 0] == which
             with open(self.journals[which], "rb") as file:
-                for number in of_it.tolist():
-                    file.seek(int(self._offset[number]))
-                    event = journal.event_of(file.read(int(self._length[number])))
+                for number, (_, offset, length) in zip(there[of_it].tolist(), places[of_it].tolist(), strict=True):
+                    file.seek(offset)
+                    event = journal.event_of(file.read(length))
                     if event is not None:
                         found[number] = event["row"]
         return found

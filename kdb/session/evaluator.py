@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from kdb.errors import ModelError
+from kdb.errors import ExecutionError, ModelError
 from kdb.execution.engine import Progress
 from kdb.images.readers.series import Series
 from kdb.language import syntax
@@ -51,14 +51,19 @@ class Evaluator:
         self._options = sources.of_reader(query.source, arguments)
         self._bound: BoundQuery | None = None
 
+    def prepare(self) -> None:
+        """Load and trace the model, and see that it is the run's, before the first image; raises what that raises."""
+        if not self._per_image.any:
+            with self._environment.turn():
+                self._check(self._of(None))
+
     def __call__(self, item: Item) -> HeatMap:
         """The map; raises ModelError where the model is not the run's any more, and any Error of the image."""
         environment = self._environment
         call = environment.call(self._arguments, self._on_progress)
         with environment.turn(call), environment.engine.views.passing():
             bound = self._of(item)
-            if bound.traced.identity != self._identity:
-                raise self._other(bound)
+            self._check(bound)
             path = environment.root.path(item.path)
             value = path if item.files is None else Series(path, tuple(map(environment.root.path, item.files)))
             _, load = sources.one(item.path, value, self._options)
@@ -68,13 +73,21 @@ class Evaluator:
                 raise self._other(bound)
             return heat_map
 
-    def _of(self, item: Item) -> BoundQuery:
-        if self._per_image.any:
+    def _of(self, item: Item | None) -> BoundQuery:
+        if item is not None and self._per_image.any:
             return self._binder.bind(self._query, self._per_image.of(item.id))
-        self._bound = (
-            self._binder.bind(self._query, self._arguments) if self._bound is None else self._binder.again(self._bound)
-        )
+        if self._bound is None:
+            self._bound = self._binder.bind(self._query, self._arguments)
+        else:
+            try:
+                self._bound = self._binder.again(self._bound)
+            except ExecutionError as error:  # no other image would fare better
+                raise ModelError(str(error)) from error
         return self._bound
+
+    def _check(self, bound: BoundQuery) -> None:
+        if bound.traced.identity != self._identity:
+            raise self._other(bound)
 
     def _other(self, bound: BoundQuery) -> ModelError:
         return ModelError(
@@ -103,4 +116,6 @@ def opened(folder: RunFolder, settings: Mapping[str, Any], root: str | None) -> 
     if facts["model"]["created"] is not None:
         environment.catalog.defer(CreatedModel(**facts["model"]["created"]))
     arguments = parameters.restored(facts["parameters"]["plain"], folder.arrays())
-    return Evaluator(environment, query_of(facts), arguments, facts["model"]["identity"])
+    evaluator = Evaluator(environment, query_of(facts), arguments, facts["model"]["identity"])
+    evaluator.prepare()
+    return evaluator

@@ -41,9 +41,10 @@ from kdb.runs.images import Images
 from kdb.runs.journal import Journal
 from kdb.runs.parameters import PerImage
 from kdb.runs.run import Run
+from kdb.runs.starts import ray
 from kdb.runs.starts.opening import Opening
 from kdb.runs.starts.processes import Processes
-from kdb.runs.state import NONE
+from kdb.runs.state import DEATHS, NONE
 from kdb.runs.summary import summary
 from kdb.runs.watch import Watch
 from kdb.runs.worker import Worker
@@ -237,8 +238,8 @@ class Running:
                     numbers = state.pending()
                     numbers = numbers[numbers % of == part - 1]
                     watch.begin(count - len(numbers))
-                    work = Work(folder, numbers, state, watch)
-                    self._drive(work, via, query, arguments, name)
+                    work = Work(folder, numbers, state, watch, _deaths(via, asked.arguments))
+                    self._drive(work, asked, query, arguments, name)
                     if not watch.cancelled:
                         self._finish(folder)
             except BaseException as error:
@@ -248,13 +249,16 @@ class Running:
 
         return run, drive
 
-    def _drive(self, work: Work, via: syntax.Via, query: syntax.Occlude, arguments: Arguments, name: str) -> None:
-        folder, watch = work.folder, work.watch
+    def _drive(self, work: Work, asked: Asked, query: syntax.Occlude, arguments: Arguments, name: str) -> None:
+        folder, watch, via = work.folder, work.watch, asked.via
         journal = Journal(folder.journals, f"{name}-driver")
         try:
             if isinstance(via, syntax.Processes):
-                count = _number(via.count, arguments, "processes")
+                count = _number(via.count, asked.arguments, "processes")
                 by_crew(work, Processes(count, self._opening(folder, count)), journal)
+                return
+            if isinstance(via, syntax.Ray):
+                by_crew(work, ray.Actors(_ray(via, asked.arguments), self._opening(folder, 1)), journal)
                 return
 
             def stop(done: int, total: int) -> None:
@@ -363,6 +367,18 @@ def _check_via(via: syntax.Via, arguments: Arguments) -> None:
         _number(via.count, arguments, "processes")
     if isinstance(via, syntax.Shard):
         _shard(via, arguments)
+    if isinstance(via, syntax.Ray):
+        _ray(via, arguments)
+        import_optional("ray")
+
+
+def _ray(via: syntax.Ray, arguments: Arguments) -> ray.Wanted:
+    return ray.Wanted.of({key: arguments.plain(value) for key, value in via.options})
+
+
+def _deaths(via: syntax.Via, arguments: Arguments) -> int:
+    """How many workers an image kills before it is put into quarantine."""
+    return _ray(via, arguments).retries + 1 if isinstance(via, syntax.Ray) else DEATHS
 
 
 def _threads_each(threads: int, workers: int) -> int:
