@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from kdb.results.maps import HeatMap
     from kdb.results.several import HeatMaps, plot
     from kdb.results.tables import Table
+    from kdb.runs.run import Run
     from kdb.session.session import Session, connect
     from kdb.session.shortcut import occlude
 
@@ -45,6 +46,7 @@ __all__ = [
     "Interrupted",
     "ModelError",
     "ParseError",
+    "Run",
     "Session",
     "Table",
     "Timeout",
@@ -63,6 +65,7 @@ _HOMES = {  # the module of each name that is imported when first used
     "HeatMap": "kdb.results.maps",
     "HeatMaps": "kdb.results.several",
     "plot": "kdb.results.several",
+    "Run": "kdb.runs.run",
     "Session": "kdb.session.session",
     "connect": "kdb.session.session",
     "occlude": "kdb.session.shortcut",

@@ -31,11 +31,17 @@ def data_frame(heat_map: HeatMap) -> Any:
 
     ``image`` is the heat map's source; those of the axes (int64) are the patch's first cell, ``score`` is float32.
     """
+    names = columns(heat_map.axes, heat_map.segments is not None)
+    return import_optional("pandas").DataFrame(dict(zip(names, cells(heat_map), strict=True)))
+
+
+def cells(heat_map: HeatMap) -> tuple[Any, ...]:
+    """What each cell that has a score is listed by, class by class: a column for each of :func:`columns`."""
     values, class_index, label = heat_map.by_class()
     positions = heat_map.positions.reshape(-1, len(heat_map.axes))
     which, cell = np.nonzero(~np.isnan(values))
     segments = heat_map.segments
-    listed = (
+    return (
         [heat_map.source] * len(cell),
         np.asarray(class_index, dtype=np.int64)[which],
         np.asarray(label, dtype=object)[which],
@@ -43,8 +49,6 @@ def data_frame(heat_map: HeatMap) -> Any:
         *positions[cell].T,
         values[which, cell],
     )
-    names = columns(heat_map.axes, segments is not None)
-    return import_optional("pandas").DataFrame(dict(zip(names, listed, strict=True)))
 
 
 def data_array(heat_map: HeatMap) -> Any:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from kdb.errors import ExecutionError
 from kdb.geometry import AXES, Size, Space
-from kdb.results import frames, nifti, npz, soundness
+from kdb.results import arrow, frames, nifti, npz, soundness
 from kdb.results.compare import Comparison, Difference, compared
 from kdb.results.files import FilePath, check_apart, file_format, write_result
 from kdb.results.pictures import captions, figure, pages
@@ -239,6 +239,12 @@ class HeatMap:
         docs/pictures.md explains the colours.  pyplot is not used.  Raises ``ExecutionError`` for other arguments.
         """
         return figure.of_map(self, Style(range, colors, caption), ax)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The cells that have a score, as :meth:`to_dataframe` lists them, for other libraries."""
+        reader = arrow.of_maps([self], self.axes, self.segments is not None)
+        stream: object = reader.__arrow_c_stream__(requested_schema)
+        return stream
 
     def save(
         self,

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 from weakref import WeakValueDictionary
@@ -15,7 +16,7 @@ import numpy as np
 
 from kdb.errors import STOPS, Cancel, Error, ExecutionError, Interrupted, OmissionWarning, Timeout, behind_of
 from kdb.geometry import AXES
-from kdb.results import frames
+from kdb.results import arrow, frames
 from kdb.results.files import FilePath, check_apart, file_format, files_of_several
 from kdb.results.maps import HeatMap
 from kdb.results.pictures import figure, pages, panels
@@ -187,6 +188,15 @@ class HeatMaps(Sequence[HeatMap]):
         pandas = frames.import_optional("pandas")
         each = [heat_map.to_dataframe() for _, heat_map in self._succeeded()]
         return pandas.concat(each, ignore_index=True) if each else pandas.DataFrame(columns=frames.columns(AXES[2]))
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The cells of all heat maps, as :meth:`to_dataframe` lists them, for other libraries; computed one by one."""
+        maps = (each for _, each in self._succeeded())
+        first = next(maps, None)
+        axes, segments = (AXES[2], False) if first is None else (first.axes, first.segments is not None)
+        every = chain([] if first is None else [first], maps)
+        stream: object = arrow.of_maps(every, axes, segments).__arrow_c_stream__(requested_schema)
+        return stream
 
     def _repr_html_(self) -> str:
         return pages.of_maps(self.sources, {**self._held, **self._errors}, self._computed)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, overload
 
 from kdb.errors import ExecutionError, printable
+from kdb.results import arrow
 
 Row = tuple[Any, ...]
 
@@ -44,6 +45,11 @@ class Table(Sequence[Row]):
     def __getitem__(self, index: slice) -> tuple[Row, ...]: ...
     def __getitem__(self, index: int | slice) -> Row | tuple[Row, ...]:
         return self.rows[index]
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The table for other libraries; a column of several kinds of values is one of texts there."""
+        stream: object = arrow.of_table(self.columns, self.rows).__arrow_c_stream__(requested_schema)
+        return stream
 
     def __str__(self) -> str:
         cells = [[_text(cell) for cell in row] for row in (self.columns, *self.rows)]

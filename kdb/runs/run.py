@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
-from kdb.errors import Error, ExecutionError, printable
+from kdb.errors import Error, ExecutionError, OmissionWarning, did_you_mean, printable
+from kdb.results.compare import Difference
 from kdb.results.frames import import_optional
 from kdb.results.maps import HeatMap
 from kdb.results.several import HeatMaps
 from kdb.results.tables import Headed
+from kdb.runs import averages
+from kdb.runs.averages import Means
 from kdb.runs.folder import RunFolder
 from kdb.runs.state import DONE, FAILED
 from kdb.runs.summary import summary
@@ -103,19 +107,67 @@ class Run:
             raise ExecutionError(f"the run in '{self.folder}' has no map of '{id}'")
         return HeatMap.load(self._folder.path / files[id])
 
+    # ---- averages
+
+    def mean(self, by: str | None = None) -> HeatMap | Means:
+        """The mean of all maps; or one for each value of a column of the table, as ``by='truth'``.
+
+        Raises ExecutionError where the maps are not of the same positions, and for a column that is none or a list.
+        """
+        table = self._done()
+        files, groups = table.column("map").to_pylist(), _groups(table, by)
+        found = averages.means([(group, self._reading(file)) for group, file in zip(groups, files, strict=True)])
+        return found[None] if by is None else found
+
+    def difference(self, other: Run, by: str | None = None) -> Difference | dict[Any, Difference]:
+        """The mean of this run's maps minus that of another's, over the images that both have maps of.
+
+        Images are matched by their names.  Those whose maps explain different classes are left out, with an
+        OmissionWarning.  ``by`` as of :meth:`mean`, by this run's table.  Raises ExecutionError where no image is left.
+        """
+        mine, theirs = self._done(), other._done()
+        of_other = {
+            name: (each, file)
+            for name, each, file in zip(
+                *(theirs.column(each).to_pylist() for each in ("id", "class_index", "map")), strict=True
+            )
+        }
+        pairs, differing = [], 0
+        columns = (mine.column(each).to_pylist() for each in ("id", "class_index", "map"))
+        for name, classes, file, group in zip(*columns, _groups(mine, by), strict=True):
+            if name not in of_other:
+                continue
+            their_classes, their_file = of_other[name]
+            if classes != their_classes:
+                differing += 1
+                continue
+            pairs.append((group, self._reading(file), other._reading(their_file)))
+        if not pairs:
+            why = (
+                "their maps explain different classes; FOR CLASS makes them comparable" if differing else "by its name"
+            )
+            raise ExecutionError(f"no image of '{self.folder}' can be compared with one of '{other.folder}': {why}")
+        if differing:
+            text = f"{differing} of {differing + len(pairs)} images are left out, whose maps explain different classes"
+            warnings.warn(text, OmissionWarning, stacklevel=2)
+        found = averages.differences(pairs)
+        return found[None] if by is None else found
+
+    def _reading(self, file: str) -> Callable[[], HeatMap]:
+        return lambda: HeatMap.load(self._folder.path / file)
+
     def _done(self) -> Any:
         if "npz" not in self._folder.formats:
             kept = ", ".join(self._folder.formats)
-            raise ExecutionError(
-                f"the run in '{self.folder}' keeps its maps as {kept}, which kdb does not read; .npz it does"
-            )
+            raise ExecutionError(f"the run in '{self.folder}' keeps its maps as {kept}, which kdb does not read")
         compute = import_optional("pyarrow.compute")
         table = self.table()
         return table.filter(compute.equal(table.column("status"), "done"))
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """The table for other libraries: pandas, Polars and DuckDB take a run as it is."""
-        return self.table().__arrow_c_stream__(requested_schema)
+        stream: object = self.table().__arrow_c_stream__(requested_schema)
+        return stream
 
     def __len__(self) -> int:
         return len(self._folder.images)
@@ -125,3 +177,15 @@ class Run:
             return f"<Run in {printable(self.folder)!r}: {self.progress}>"
         except Error as error:
             return f"<Run in {printable(self.folder)!r}: {error}>"
+
+
+def _groups(table: Any, by: str | None) -> list[Any]:
+    """What each row has in the column ``by``; None for all without one."""
+    if by is None:
+        return [None] * int(table.num_rows)
+    if by not in table.column_names:
+        raise ExecutionError(f"a run's table has no column '{by}'{did_you_mean(by, table.column_names)}")
+    found: list[Any] = table.column(by).to_pylist()
+    if any(isinstance(each, list) for each in found):
+        raise ExecutionError(f"the column '{by}' has a list for each image, since the query is of several classes")
+    return found

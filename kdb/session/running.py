@@ -99,6 +99,12 @@ class Running:
         threading.Thread(target=_quietly(drive), name="kdb run", daemon=True).start()
         return run
 
+    def opened(self, path: str) -> Run:
+        """The run in a folder; raises BindError where there is none."""
+        folder = self._folder(path)
+        _ = folder.facts
+        return Run(folder, lambda: self.submit(syntax.ResumeRun(str(folder)), Arguments()))
+
     def show(self, statement: syntax.ShowRun) -> Headed:
         """How far a run is; see :func:`kdb.runs.summary.summary`."""
         return summary(self._folder(statement.folder))

@@ -131,6 +131,13 @@ class Session:
             raise BindError("a query is submitted as a run: write INTO RUN and a folder, or execute it")
         return self._statements.runs.submit(statement, Arguments(parameters, (statement,)))
 
+    def open_run(self, folder: str | os.PathLike[str]) -> Run:
+        """The run in a folder, as it is: to look at, while others work on it or after.
+
+        Raises BindError where there is none.
+        """
+        return self._statements.runs.opened(os.fspath(folder))
+
     def stream(self, text: str, parameters: Parameters = None) -> Iterator[HeatMap]:
         """Heat maps of an OCCLUDE query of one image, each better than the one before; the last is the query's result.
 
