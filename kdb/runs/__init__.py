@@ -1,0 +1,1 @@
+"""Runs over data sets: what is made of their tables and maps."""
