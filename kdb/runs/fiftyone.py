@@ -13,7 +13,6 @@ the colour is full: at the same effect in both, be it the image's largest or the
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import os
@@ -28,9 +27,9 @@ from numpy.typing import NDArray
 
 from kdb.errors import ExecutionError, reason
 from kdb.results.files import FilePath, write_result
-from kdb.results.pictures import colours, figure, panels
+from kdb.results.pictures import colours
 from kdb.results.pictures.colours import FLOORS, unit
-from kdb.results.pictures.style import Style
+from kdb.runs import thumbnails
 from kdb.runs.columns import FAILED, Columns, alone, columns
 from kdb.version import __version__
 
@@ -144,6 +143,7 @@ def _prepare(folder: Path) -> None:
 
 def drop_of(heat_map: HeatMap) -> NDArray[np.float64]:
     """float64 [*size]: by how much hiding a cell lowers the score of the first class; 0 where there is no value."""
+    heat_map = thumbnails.of_first_class(heat_map)
     values = heat_map.upsample().astype(np.float64)
     values = values[0] if heat_map.has_class_axis else values
     if not heat_map.score.endswith("drop"):
@@ -180,15 +180,8 @@ class _Files:
 
     def media(self, heat_map: HeatMap) -> str:
         """Write what the model sees, or for other than two axes kdb's figure; its path in the folder."""
-        from PIL import Image
-
         path = f"data/{self.name}.png"
-        if len(heat_map.axes) == 2:
-            self._write(path, heat_map.picture)
-        else:
-            encoded = figure.encoded(figure.draw(panels.of_map(heat_map)[:1], Style("each", caption=False)))
-            with Image.open(io.BytesIO(encoded)) as opened:
-                self._write(path, np.asarray(opened.convert("RGB")))
+        self._write(path, heat_map.picture if len(heat_map.axes) == 2 else np.asarray(thumbnails.drawn(heat_map)))
         return path
 
     def heat_map(self, field: str, effect: NDArray[np.float64], widest: float, key: str) -> dict[str, Any] | None:

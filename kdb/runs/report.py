@@ -4,8 +4,8 @@ The page asks nothing of any server: its policy forbids that, and pictures are i
 beside this file; what it is filled with is escaped here.  Maps are read one at a time, and written as they come.
 
 A map over a picture is two images, the photograph and the map in colours that are transparent where there is none; the
-page superimposes them as pictures of maps do.  Of what is no picture, such as a volume, there is the figure that kdb
-draws of it.
+page superimposes them as pictures of maps do.  A card shows of a volume its strongest slice, and enlarged the figure
+that kdb draws of it; of a signal both are that.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ from numpy.typing import NDArray
 from kdb.errors import ExecutionError, printable
 from kdb.results import wording
 from kdb.results.files import FilePath, check_apart, write_result
-from kdb.results.pictures import colours, figure, panels
-from kdb.results.pictures.colours import FLOORS, unit
-from kdb.results.pictures.style import OPACITY, Style
+from kdb.results.pictures import colours
+from kdb.results.pictures.colours import unit
+from kdb.results.pictures.style import OPACITY
+from kdb.runs import thumbnails
 from kdb.runs.columns import Columns, alone, columns
 from kdb.version import __version__
 
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
     from kdb.results.maps import HeatMap
 
 MOST = 500
-"""Cards of a page, by default: with all of them it has some eight megabytes."""
-SIDE, DRAWN_SIDE = 288, 720
+"""Cards of a page, by default: with all of them it has some six megabytes."""
+SIDE, DRAWN_SIDE = 288, 960
 """The longest side, in pixels, of the picture of a card, and of one that kdb draws with all its axes."""
 QUALITY = 62
 """Of the photographs, by WebP's measure."""
@@ -451,65 +452,29 @@ def _gauge(score: str, baseline: float, changed: float) -> str:
 
 
 def _picture(heat_map: HeatMap, widest: float) -> str:
-    """A map over its picture, or what kdb draws of other images, as the content of a card.
+    """A map over its picture, as the content of a card; with kdb's own figure where that shows more.
 
     ``widest`` is half the width of the scale that all images share.
     """
+    heat_map = thumbnails.of_first_class(heat_map)
+    drawn = ""
     if len(heat_map.axes) != 2 or heat_map.boxes is not None:
-        return f'<span class="picture"><img alt="" src="{_drawn(heat_map)}"></span>'
-    photo, painted, half = superimposed(heat_map)
-    share = min(half / widest, 1.0)
+        figure = thumbnails.drawn(heat_map)
+        figure.thumbnail((DRAWN_SIDE, DRAWN_SIDE))
+        drawn = _photo(figure)
+    if (found := thumbnails.superimposed(heat_map, SIDE)) is None:
+        return f'<span class="picture"><img class="drawn" alt="" src="{drawn}"></span>'
+    photo, painted, half = found
     return (
-        '<span class="picture over-photo">'
-        f'<img class="photo" alt="" src="{_of_photo(photo)}">'
-        f'<span class="map" data-share="{share:.4f}"><img alt="" src="{_of_map(painted)}"></span></span>'
+        f'<span class="picture over-photo"><img class="photo" alt="" src="{_photo(photo)}">'
+        f'<span class="map" data-share="{min(half / widest, 1.0):.4f}"><img alt="" src="{_painted(painted)}"></span>'
+        + (f'<img class="drawn" alt="" src="{drawn}" hidden>' if drawn else "")
+        + "</span>"
     )
 
 
-def superimposed(heat_map: HeatMap) -> tuple[Image, Image, float]:
-    """The picture of a map of two axes, the map in its colours, of the same size, and half the width of its scale.
-
-    The picture is RGB, at most ``SIDE`` pixels long.  The map has a palette, of which colour 0 is transparent; the
-    colours 1 to 255 are those of kdb's pictures, from ``half`` below the neutral value to ``half`` above it.  With a
-    class axis it is of the first class.
-    """
-    from PIL import Image
-
-    values = heat_map.upsample()
-    values = values[0] if heat_map.has_class_axis else values
-    baseline = float(np.ravel(heat_map.baseline)[0])
-    neutral = 0.0 if heat_map.score.endswith("drop") or not math.isfinite(baseline) else baseline
-    half = max(colours.spread(values, neutral), FLOORS[unit(heat_map.score)])
-    height, width = heat_map.size
-    scale = min(SIDE / max(height, width), 1.0)
-    rows, across = max(round(height * scale), 1), max(round(width * scale), 1)
-    photo = Image.fromarray(heat_map.picture).resize((across, rows), Image.Resampling.LANCZOS)
-    seen = values[np.ix_(_middles(rows, height), _middles(across, width))].astype(np.float64)
-    levels = np.rint(np.nan_to_num(127 * (seen - neutral) / half)).clip(-127, 127) + 128
-    painted = Image.fromarray(np.where(np.isnan(seen), 0, levels).astype(np.uint8), "L").convert("P")
-    steps = neutral + half * np.arange(-127, 128) / 127
-    palette = colours.coloured(steps, colours.effect(heat_map.score, neutral, half))
-    painted.putpalette([0, 0, 0, *palette.ravel().tolist()])
-    return photo, painted, half
-
-
-def _middles(count: int, of: int) -> NDArray[np.int64]:
-    """The cells in the middle of each of ``count`` equal parts ``of`` some cells."""
-    return ((np.arange(count) + 0.5) * of / count).astype(np.int64)
-
-
-def _drawn(heat_map: HeatMap) -> str:
-    """The figure of the first class, as an image in the page."""
-    from PIL import Image
-
-    encoded = figure.encoded(figure.draw(panels.of_map(heat_map)[:1], Style("each", caption=False)))
-    with Image.open(io.BytesIO(encoded)) as opened:
-        picture = opened.convert("RGB")
-    picture.thumbnail((DRAWN_SIDE, DRAWN_SIDE), Image.Resampling.LANCZOS)
-    return _of_photo(picture)
-
-
-def _of_photo(picture: Image) -> str:
+def _photo(picture: Image) -> str:
+    """A picture inside the page: as WebP, or as JPEG where Pillow is without that."""
     from PIL import features
 
     kind, options = ("webp", {"method": 6}) if features.check("webp") else ("jpeg", {"optimize": True})
@@ -518,7 +483,8 @@ def _of_photo(picture: Image) -> str:
     return _uri(file, kind)
 
 
-def _of_map(picture: Image) -> str:
+def _painted(picture: Image) -> str:
+    """A map in its colours inside the page."""
     file = io.BytesIO()
     picture.save(file, "png", optimize=True, transparency=0)
     return _uri(file, "png")

@@ -69,7 +69,9 @@ class Run:
         )
         torch.nn.init.normal_(net[-1].weight, std=0.15)
         self.db = kdb.connect()
-        self.db.register_model("mine", net.eval(), input_size=(32, 32), resize="crop", labels=[f"class {i}" for i in range(4)])
+        self.db.register_model(
+            "mine", net.eval(), input_size=(32, 32), resize="crop", labels=[f"class {i}" for i in range(4)]
+        )
         rng = np.random.default_rng(1)
         self.rows = []
         for i, (height, width) in enumerate(SIZES):

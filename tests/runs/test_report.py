@@ -17,10 +17,12 @@ from PIL import Image
 
 import kdb
 from kdb.errors import ExecutionError
+from kdb.geometry import Space
 from kdb.results.maps import HeatMap
-from kdb.results.pictures import colours
+from kdb.results.pictures import colours, panels
 from kdb.results.pictures.colours import FLOORS
-from kdb.runs import columns, report
+from kdb.results.pictures.views import Flat
+from kdb.runs import columns, report, thumbnails
 from tests.results.test_heatmap import heat_map, several, volume
 from tests.runs.tables import FACTS, Run, row_of, table
 
@@ -110,6 +112,12 @@ def page_of(
     return Page(path)
 
 
+def superimposed(hm: HeatMap) -> tuple[Image.Image, Image.Image, float]:
+    found = thumbnails.superimposed(hm, report.SIDE)
+    assert found is not None
+    return found
+
+
 def decoded(uri: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(uri.split(",", 1)[1])))
 
@@ -165,7 +173,7 @@ def test_the_map_of_a_card_has_the_colours_of_pictures(run: Run, tmp_path: Path)
 
 def test_where_a_map_has_no_values_it_is_transparent() -> None:
     hm = heat_map([0.2, np.nan], [[0, 0], [0, 4]], grid=(4, 12), patch=(4, 4))
-    _, painted, half = report.superimposed(hm)
+    _, painted, half = superimposed(hm)
     found = np.asarray(painted)
     assert (painted.width, painted.height) == (12, 4)
     assert (found[:, :4] == 1).all() and (found[:, 4:] == 0).all()
@@ -185,7 +193,7 @@ def test_large_pictures_are_made_small_and_keep_their_shape() -> None:
         stride=(500, 500),
         image=np.zeros((500, 1000, 3), np.uint8),
     )
-    photo, painted, _ = report.superimposed(hm)
+    photo, painted, _ = superimposed(hm)
     assert photo.size == painted.size == (report.SIDE, report.SIDE // 2)
     found = np.asarray(painted)
     assert (found[:, : report.SIDE // 2] == 128 - round(127 * 0.3 / 0.4)).all()
@@ -244,6 +252,8 @@ def test_texts_of_strangers_are_only_read(run: Run, tmp_path: Path, text: str) -
     )
     page = page_of(tmp_path, rows, run.read, {**FACTS, "model": text, "query": text, text: text})
     assert len(page.root.all("script")) == 1 and len(page.cards) == 2
+    assert all(card.parent is page.root.one("ul", id="cards") for card in page.cards)
+    assert page.root.one("h1").text == kdb.errors.printable(text)
     for element in page.root.all():
         assert not [key for key in element.attributes if key.startswith("on")]
         if element.tag == "img":
@@ -297,15 +307,32 @@ def test_classes_volumes_and_signals_have_cards(tmp_path: Path) -> None:
     page = page_of(tmp_path, rows, maps.__getitem__)
     first = page.card("classes")
     assert first.data("label") == "a" and float(first.data("baseline")) == 0.9
-    _, painted, _ = report.superimposed(maps["classes"])
+    _, painted, _ = superimposed(maps["classes"])
     assert np.array_equal(
         np.asarray(decoded(first.all("img")[1].attributes["src"] or "").convert("RGB")), painted.convert("RGB")
     )
     assert {"b", "c"} <= {each.text for each in first.one("dl").all("dt")}
     for name in ("volume", "signal"):
-        (drawn,) = page.card(name).all("img")
+        drawn = page.card(name).one("img", of="drawn")
         picture = decoded(drawn.attributes["src"] or "")
         assert max(picture.size) <= report.DRAWN_SIDE and len(np.unique(np.asarray(picture))) > 50
+        assert ("hidden" in drawn.attributes) == (name == "volume"), "a volume has a slice besides"
+        assert len(page.card(name).all("img")) == (3 if name == "volume" else 1)
+    assert thumbnails.superimposed(maps["signal"], 100) is None
+
+
+def test_the_slice_of_a_volume_is_the_strongest_as_pictures_turn_it() -> None:
+    """Cells 1, 2 and 1 mm long: kdb's first slice is of the axes from foot to head and from left to right."""
+    hm = volume(space=Space(np.diag([1.0, 2.0, 1.0, 1.0])))
+    photo, painted, half = superimposed(hm)
+    flat = panels.of_map(hm)[0].views.alone
+    assert isinstance(flat, Flat) and any(flat.turned)
+    rows, across = flat.values.shape
+    assert photo.size == painted.size == (across * flat.spacing[1], rows * flat.spacing[0])
+    values = flat.values[:: -1 if flat.turned[0] else 1, :: -1 if flat.turned[1] else 1]
+    values = values.repeat(int(flat.spacing[0]), axis=0).repeat(int(flat.spacing[1]), axis=1)
+    levels = np.rint(127 * (values.astype(float) - 0.5) / half) + 128
+    assert np.array_equal(np.asarray(painted), np.where(np.isnan(values), 0, levels))
 
 
 def test_a_class_that_was_asked_for_is_not_judged(run: Run, tmp_path: Path) -> None:
