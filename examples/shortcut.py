@@ -91,8 +91,8 @@ def main(folder: Path, count: int = 500) -> tuple[kdb.Run, kdb.Run]:
     for name, marked in (("honest", False), ("shortcut", True)):
         db.register_model(name, train(marked), **options)
         run = db.execute(
-            f"OCCLUDE MANIFEST '{manifest}' WITH patch(5, 5) FILL gray STRIDE 2 USING {name} FOR CLASS 'cross' "
-            f"SCORE logit INTO RUN '{folder / name}'"
+            f"OCCLUDE MANIFEST '{manifest}' WITH patch(5, 5) FILL rgb(90, 90, 90) STRIDE 2 USING {name} "
+            f"FOR CLASS 'cross' SCORE logit INTO RUN '{folder / name}'"
         )
         assert isinstance(run, kdb.Run)
         means = run.mean(by="truth")

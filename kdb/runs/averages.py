@@ -49,8 +49,8 @@ class Means(Mapping[Any, HeatMap]):
         return f"<Means of {len(self)} groups: {', '.join(map(str, self))}>"
 
 
-def means(maps: Maps) -> Means:
-    """The mean map of each group, groups in the order of their names.
+def means(maps: Maps, by: str | None = None) -> Means:
+    """The mean map of each group, groups in the order of their names; ``by`` says what they are grouped by.
 
     Raises ExecutionError where maps of a group are not of the same positions, patch, score and grid, or where there is
     none at all.
@@ -61,13 +61,15 @@ def means(maps: Maps) -> Means:
     if not groups:
         raise ExecutionError("the run has no maps to average")
     ordered = sorted(groups, key=lambda group: (group is None, isinstance(group, str), group))
-    return Means({group: groups[group].heat_map(group) for group in ordered})
+    return Means({group: groups[group].heat_map("" if by is None else f" | {by} {group}") for group in ordered})
 
 
-def differences(pairs: Sequence[tuple[Any, Callable[[], HeatMap], Callable[[], HeatMap]]]) -> dict[Any, Difference]:
+def differences(
+    pairs: Sequence[tuple[Any, Callable[[], HeatMap], Callable[[], HeatMap]]], by: str | None = None
+) -> dict[Any, Difference]:
     """The difference of the mean maps of each group, over (group, one map, the other map of the same image)."""
-    ones = means([(group, one) for group, one, _ in pairs])
-    others = means([(group, other) for group, _, other in pairs])
+    ones = means([(group, one) for group, one, _ in pairs], by)
+    others = means([(group, other) for group, _, other in pairs], by)
     return {group: Difference(ones[group], others[group]) for group in ones}
 
 
@@ -104,8 +106,8 @@ class _Mean:
         self._complete &= heat_map.complete
         self._count += 1
 
-    def heat_map(self, group: Any) -> HeatMap:
-        """The mean so far, called by its group."""
+    def heat_map(self, remark: str) -> HeatMap:
+        """The mean so far; its classes' labels are followed by the ``remark``."""
         first, several = self._first, len(self._classes) > 1
         assert first is not None, "there is no group without a map"
         (index, label), _ = self._classes.most_common(1)[0]
@@ -114,8 +116,6 @@ class _Mean:
             baseline = self._baselines / np.where(self._based, self._based, np.nan)
         image = self._image / self._count
         whole = first.image.dtype == np.uint8
-        counted = f"mean of {self._count} map{'s' if self._count != 1 else ''}"
-        name = counted if group is None else f"{group}: {counted}"
         note = (f"the maps are of {len(self._classes)} classes, most of them of {label}",) if several else ()
         there = _of_cells(self._there > 0, first)
         return HeatMap(
@@ -123,12 +123,12 @@ class _Mean:
             positions=first.positions,
             baseline=tuple(baseline.tolist()) if first.has_class_axis else float(baseline),
             class_index=index,
-            label=tuple(f"{name}, {each}" for each in label) if first.has_class_axis else name,
+            label=tuple(each + remark for each in label) if first.has_class_axis else label + remark,
             score=first.score,
             patch=first.patch,
             stride=first.stride,
             image=np.rint(image).astype(np.uint8) if whole else image.astype(np.float32),
-            source=None,
+            source=f"{self._count:,} image{'s' if self._count != 1 else ''}",
             source_box=(*(0.0 for _ in first.size), *map(float, first.size)),
             source_size=first.size,
             query=first.query,

@@ -1,7 +1,7 @@
 """Journals: what each worker of a run did, a line of JSON for each event, on the disk before anything builds on it.
 
     {"start": 17, "at": 1764500000.0}                             work on image 17 begins
-    {"row": {"number": 17, "status": "done", ...}, "ends": 1}     its row; a failed one names the error
+    {"row": {"number": 17, "status": "done", ...}, "ends": 1, "at": ..}     its row; a failed one names the error
     {"stopped": 17}                                               work was given up, and is nobody's fault
 
 A start that none of the others ends was cut off: its worker was killed.  A worker's journal is its own, so that nobody
@@ -39,7 +39,7 @@ class Journal:
 
     def row(self, row: dict[str, Any], ends: int = 1) -> None:
         """An image's row, which ends so many starts; on the disk when this returns."""
-        self._write({"row": row, "ends": ends})
+        self._write({"row": row, "ends": ends, "at": time.time()})
         assert self._descriptor is not None
         os.fsync(self._descriptor)
 

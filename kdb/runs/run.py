@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from kdb.errors import Error, ExecutionError, OmissionWarning, did_you_mean, printable
+from kdb.errors import BindError, Error, ExecutionError, OmissionWarning, did_you_mean, printable
 from kdb.results.compare import Difference
+from kdb.results.files import FilePath
 from kdb.results.frames import import_optional
 from kdb.results.maps import HeatMap
 from kdb.results.several import HeatMaps
 from kdb.results.tables import Headed
-from kdb.runs import averages
+from kdb.runs import averages, fiftyone, report
 from kdb.runs.averages import Means
 from kdb.runs.folder import RunFolder
 from kdb.runs.state import DONE, FAILED
@@ -96,8 +100,8 @@ class Run:
         """
         table = self._done()
         paths = table.column("path").to_pylist()
-        files = [self._folder.path / file for file in table.column("map").to_pylist()]
-        return HeatMaps(paths, lambda i: HeatMap.load(files[i]))
+        files = table.column("map").to_pylist()
+        return HeatMaps(paths, lambda i: self._load(files[i]))
 
     def map(self, id: str) -> HeatMap:
         """The heat map of the image of that name; raises ExecutionError where it has none."""
@@ -116,7 +120,7 @@ class Run:
         """
         table = self._done()
         files, groups = table.column("map").to_pylist(), _groups(table, by)
-        found = averages.means([(group, self._reading(file)) for group, file in zip(groups, files, strict=True)])
+        found = averages.means([(group, self._reading(file)) for group, file in zip(groups, files, strict=True)], by)
         return found[None] if by is None else found
 
     def difference(self, other: Run, by: str | None = None) -> Difference | dict[Any, Difference]:
@@ -150,16 +154,52 @@ class Run:
         if differing:
             text = f"{differing} of {differing + len(pairs)} images are left out, whose maps explain different classes"
             warnings.warn(text, OmissionWarning, stacklevel=2)
-        found = averages.differences(pairs)
+        found = averages.differences(pairs, by)
         return found[None] if by is None else found
 
-    def _reading(self, file: str) -> Callable[[], HeatMap]:
-        return lambda: HeatMap.load(self._folder.path / file)
+    # ---- for people
 
-    def _done(self) -> Any:
+    def report(self, path: FilePath, *, most: int = report.MOST) -> Path:
+        """Write one HTML page with counts, failures and a gallery of at most so many images, and return its path.
+
+        It needs no other file and no network.  Raises ExecutionError where it cannot be written.
+        """
+        self._check_readable()
+        return report.write(path, self.table(), self._load, self._facts(), most=most)
+
+    def export(self, kind: str, folder: FilePath, **options: Any) -> Path:
+        """Write the run's images and maps for another tool; ``kind`` is 'fiftyone', FiftyOne's data set on disk.
+
+        Options: ``shared=True`` for one scale of all heat maps.  Raises BindError for another kind, ExecutionError
+        where the folder cannot be written.
+        """
+        if kind != "fiftyone":
+            raise BindError(f"a run is exported to 'fiftyone', not {kind!r}{did_you_mean(str(kind), ['fiftyone'])}")
+        self._check_readable()
+        return fiftyone.export(folder, self.table(), self._load, self._facts(), **options)
+
+    def _reading(self, file: str) -> Callable[[], HeatMap]:
+        return partial(self._load, file)
+
+    def _load(self, file: str) -> HeatMap:
+        """The heat map of a row whose map is ``file``, which may be of a format that is not read."""
+        return HeatMap.load(self._folder.path / f"{file.removesuffix(self._folder.formats[0])}npz")
+
+    def _facts(self) -> dict[str, str]:
+        """What a page says of the run as a whole."""
+        facts, state = self._folder.facts, self._folder.state()
+        told = {"query": facts["query"], "model": facts["model"]["name"], "score": facts["score"]}
+        for name, moment in zip(("started", "finished"), state.between() or (), strict=False):
+            told[name] = datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
+        return {**told, "folder": self.folder, "kdb": facts["versions"]["kdb"]}
+
+    def _check_readable(self) -> None:
         if "npz" not in self._folder.formats:
             kept = ", ".join(self._folder.formats)
             raise ExecutionError(f"the run in '{self.folder}' keeps its maps as {kept}, which kdb does not read")
+
+    def _done(self) -> Any:
+        self._check_readable()
         compute = import_optional("pyarrow.compute")
         table = self.table()
         return table.filter(compute.equal(table.column("status"), "done"))

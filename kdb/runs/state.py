@@ -39,6 +39,8 @@ class State:
     # Where the last row of each kind is: which journal, and the bytes in it; -1 for none.
     _failed: npt.NDArray[np.int64] = None  # type: ignore[assignment]
     _done: npt.NDArray[np.int64] = None  # type: ignore[assignment]
+    _first: float = float("inf")
+    _last: float = float("-inf")
     _starts_at: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
 
     def __post_init__(self) -> None:
@@ -62,6 +64,9 @@ class State:
             number = event.get("start", event.get("stopped", row.get("number") if isinstance(row, dict) else None))
             if not isinstance(number, int) or not 0 <= number < self.count:
                 continue  # of no version of kdb
+            at = event.get("at")
+            if isinstance(at, int | float):
+                self._first, self._last = min(self._first, at), max(self._last, at)
             if isinstance(row, dict):
                 self._row(number, row, offset, length)
                 self.cut_off[number] -= int(event.get("ends", 1))
@@ -84,6 +89,10 @@ class State:
     def without(self, missing: npt.NDArray[np.int64]) -> None:
         """Take images whose maps are missing for such as were never done."""
         self.status[missing] = np.where(self._failed[missing, 0] < 0, NONE, FAILED)
+
+    def between(self) -> tuple[float, float] | None:
+        """When the first image began and the last ended, in seconds since 1970; None before the first."""
+        return (self._first, self._last) if self._last >= self._first else None
 
     def rate(self) -> float | None:
         """Images a second of late, by when work on them began; None where there are too few."""

@@ -169,6 +169,7 @@ class Running:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),
             "query": str(located),
+            "score": query.score,
             "device": device,
             "threshold": None if bound.query.threshold is None else bound.query.threshold.tau,
             "class_axis": isinstance(query.classes, syntax.Classes | syntax.TopClasses | syntax.AllClasses),
