@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import io
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from PIL import Image
 from kdb.errors import Error, ExecutionError, printable
 from kdb.geometry import Size, spelled
 from kdb.results import dicom_source
-from kdb.results.dicom_source import INSTEAD, Plane
+from kdb.results.dicom_source import INSTEAD, Plane, quiet
 from kdb.results.format import Format, Saving, Write
 from kdb.results.frames import import_optional
 from kdb.results.on_source import as_in_the_file, on_source
@@ -30,7 +29,6 @@ from kdb.results.pictures import captions, figure
 from kdb.results.pictures.captions import Facts
 from kdb.results.pictures.colours import FLOORS, spread, unit
 from kdb.results.pictures.style import Style
-from kdb.system.locks import WARNINGS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -397,8 +395,7 @@ def _text(given: str, most: int, text: bool = False) -> str:
 def _made(what: str) -> Iterator[None]:
     """Turn what highdicom and pydicom raise into ExecutionError, and suppress their warnings."""
     try:
-        with WARNINGS, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             yield
     except Error:
         raise
@@ -409,8 +406,7 @@ def _made(what: str) -> Iterator[None]:
 
 
 def _write(made: Any, file: IO[bytes]) -> None:
-    with WARNINGS, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         made.save_as(file, enforce_file_format=True)
 
 

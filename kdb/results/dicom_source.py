@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ import numpy as np
 from kdb.errors import ExecutionError
 from kdb.geometry import spelled
 from kdb.results.frames import import_optional
+from kdb.system.locks import WARNINGS
 
 if TYPE_CHECKING:
     from kdb.results.maps import HeatMap
@@ -70,7 +73,19 @@ def planes(heat_map: HeatMap) -> list[Plane]:
 
     Raises ExecutionError where the source is no DICOM file, is not at hand, has changed, or lacks what refers to it.
     """
-    files = [_header(path) for path in _found(heat_map)]
+    with quiet():
+        return _planes(heat_map, [_header(path) for path in _found(heat_map)])
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Suppress what pydicom and highdicom warn of: oddities of a file that was read before."""
+    with WARNINGS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _planes(heat_map: HeatMap, files: Sequence[Any]) -> list[Plane]:
     for name in NEEDED:
         if any(not each.get(name) for each in files):
             raise ExecutionError(
