@@ -388,7 +388,10 @@ def _put(item: Any, plane: Plane) -> None:
 def _text(given: str, most: int, text: bool = False) -> str:
     """A text as the value of an element of at most so many characters; one of ``text`` may have backslashes."""
     shown = printable(given)
-    return (shown if text else shown.replace("\\", "/"))[:most].strip()
+    shown = (shown if text else shown.replace("\\", "/")).strip()[:most]
+    if len(shown) == most and len(shown.encode()) % 2:  # values are padded to even bytes, which some count as well
+        shown = shown[:-1]
+    return shown.strip()
 
 
 @contextmanager

@@ -193,6 +193,7 @@ def test_the_picture_has_the_pixels_of_a_png(db: kdb.Session, caption: bool) -> 
     assert made.BurnedInAnnotation == ("YES" if caption else "NO") and made.ConversionType == "WSD"
 
 
+@pytest.mark.usefixtures("strictly")
 def test_texts_in_any_characters(db: kdb.Session) -> None:
     """A label that the source's characters do not have; the patient's name stays what it is."""
     path = example("J2K_pixelrep_mismatch.dcm")
@@ -207,9 +208,8 @@ def test_texts_in_any_characters(db: kdb.Session) -> None:
         made = opened(hm.save(name))
         assert made.SpecificCharacterSet == "ISO_IR 192" and made.PatientName == source.PatientName
         assert made.PatientName.ideographic == "山田^太郎"
-        assert (
-            made.SeriesDescription.startswith("kdb occlusion: 虎猫 / é (0); xxx") and len(made.SeriesDescription) == 64
-        )
+        assert made.SeriesDescription.startswith("kdb occlusion: 虎猫 / é (0); xxx")
+        assert len(made.SeriesDescription) == 63, "64 would have an odd number of bytes"
         assert "\u202e" not in made.DerivationDescription
     labels = [each.RealWorldValueMappingSequence[0].LUTLabel for each in made.PerFrameFunctionalGroupsSequence]
     assert labels == ["0 虎猫 / é", "1 " + 14 * "x", "2 /u202e"]
