@@ -7,20 +7,25 @@ MINUTES = 5
 VENV = .venv
 STAMP = $(VENV)/installed
 VOLUMES = $(VENV)/volumes
+RUNS = $(VENV)/runs
 BIN = $(VENV)/bin
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-volumes test-benchmarks quick fuzz verify coverage robustness bench bench-approx bench-axes bench-dense gpu-check figures index style wheel clean
+.PHONY: demo test test-volumes test-runs test-benchmarks quick fuzz verify coverage robustness chaos bench bench-runs bench-approx bench-axes bench-dense gpu-check figures index style wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
 
 test: style
-	$(BIN)/python -m pytest -n $(WORKERS) -m 'not volumes' --ignore tests/benchmarks
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not volumes and not runs' --ignore tests/benchmarks
 
 # What reads volumes, video and signals, or stands beside MONAI.
 test-volumes: $(VOLUMES)
 	$(BIN)/python -m pytest -n $(WORKERS) -m volumes
+
+# Runs over data sets, their results for other tools, DICOM files.
+test-runs: $(RUNS)
+	$(BIN)/python -m pytest -n $(WORKERS) -m runs
 
 # Of what measures kdb, rather than of kdb.
 test-benchmarks: $(STAMP)
@@ -44,6 +49,10 @@ coverage: $(STAMP)
 robustness: $(STAMP)
 	$(BIN)/python -m benchmarks.robustness
 
+# Kills workers and drivers of runs, fills a disk, takes a node of a cluster away: nothing may be lost.
+chaos: $(RUNS)
+	$(BIN)/python -m benchmarks.chaos
+
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.bench
 
@@ -55,6 +64,9 @@ bench-axes: $(VOLUMES)
 
 bench-dense: $(STAMP)
 	$(BIN)/python -m benchmarks.dense
+
+bench-runs: $(RUNS)
+	$(BIN)/python -m benchmarks.runs
 
 # On a machine with a GPU, in whatever environment has torch for CUDA and CuPy: nothing is installed.
 gpu-check:
@@ -87,3 +99,7 @@ $(STAMP): pyproject.toml constraints.txt
 $(VOLUMES): $(STAMP)
 	$(PIP) --no-build-isolation --editable '.[volumes]'
 	touch $(VOLUMES)
+
+$(RUNS): $(STAMP)
+	$(PIP) --no-build-isolation --editable '.[data-sets]'
+	touch $(RUNS)

@@ -28,12 +28,13 @@ class Origin:
 
     ``of`` is 'file': the file's bytes; 'files': the SHA-256 of each of several, in their order, a line each; 'array':
     the array's dtype and shape, as in ``uint8 (64, 96, 3);``, and its bytes; 'pixels': the same of the float32 pixels
-    that a ``PIL.Image`` gave.
+    that a ``PIL.Image`` gave.  ``files`` are the absolute paths of the files, in their order.
     """
 
     of: str
     sha256: str
     reader: str = ""
+    files: tuple[str, ...] = ()
 
     @classmethod
     def of_array(cls, array: npt.NDArray[Any], of: str = "array", reader: str = "") -> Origin:

@@ -32,10 +32,7 @@ from kdb.images.readers.base import HEAD, Reader
 from kdb.images.readers.dicom import DICOM
 from kdb.images.readers.pictures import FORMATS, PICTURES, from_picture
 from kdb.images.readers.series import Series, in_folder, read_series
-from kdb.system.locks import ProcessLock
-
-# warnings.catch_warnings swaps a list that the whole process shares: two threads must not interleave
-_WARNINGS = ProcessLock()
+from kdb.system.locks import WARNINGS
 
 
 def load_image(
@@ -121,7 +118,7 @@ def _reading(what: str, where: str = "") -> Iterator[None]:
     For damaged files decoders raise OSError, SyntaxError, struct.error, KeyError and more, hence the broad catch.
     """
     try:
-        with _WARNINGS, warnings.catch_warnings():
+        with WARNINGS, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
@@ -158,7 +155,7 @@ def _from_file(path: str, axes: int, options: Mapping[str, Any], wanted: Mapping
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # decoders find the bytes in the system's cache
     reader = reader_of(path, head)
     image = _with_options(reader, options, wanted, lambda chosen: reader.read(path, axes, chosen), path)
-    return replace(image, origin=Origin("file", sha256, reader.package))
+    return replace(image, origin=Origin("file", sha256, reader.package, (os.path.abspath(path),)))
 
 
 def _series_at(path: str, axes: int) -> Series | None:

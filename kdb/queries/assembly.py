@@ -80,6 +80,7 @@ def heat_map(
         **_changes(changes, several),
         image=prepared.image,
         source=image_query.name,
+        source_files=() if image_query.origin is None else image_query.origin.files,
         source_box=prepared.source_box,
         source_size=prepared.source_size,
         axes=prepared.axes,

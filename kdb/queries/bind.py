@@ -26,8 +26,7 @@ from kdb.queries import clauses
 from kdb.queries.dense import Reading, reading
 from kdb.queries.fill import Cover, check_channels, check_fill, check_units, cover, covered, far_off, is_uniform
 from kdb.queries.positions import Place, Selection, select
-from kdb.results import nifti
-from kdb.results.files import file_format
+from kdb.results.files import format_of
 from kdb.system.threads import checkpoint
 
 Tuned = tuple[float, str]
@@ -110,8 +109,11 @@ class BoundQuery:
     def on(self, image: SourceImage, name: str | None = None) -> ImageQuery:
         """This query on one image, called ``name``; the image is brought onto the model's grid.
 
-        Raises BindError where it has other channels than the model takes, or the fill is not in its units.
+        Raises BindError where it has other channels than the model takes, or the fill is not in its units, and
+        ExecutionError where INTO names a file that no map of such an image can be written to.
         """
+        if self.query.into is not None:
+            format_of(self.query.into).check_source("" if image.origin is None else image.origin.reader)
         check_units(self.query.patch.fill, image.floats, self.arguments)
         return self.on_prepared(self.traced.model.preprocessing.prepare(image), name, image.origin)
 
@@ -232,8 +234,8 @@ def bind(
     if isinstance(query.patch, syntax.Patch):
         covers, whose = query.patch.extent, "the patch's"
     check_fill(query.patch.fill, covers, model.preprocessing.image_channels, arguments, whose)
-    if query.into is not None and file_format(query.into) in nifti.FORMATS:
-        nifti.check(model.input_shape[1:], lattice=not isinstance(query.region, syntax.At))
+    if query.into is not None:
+        format_of(query.into).check(model.input_shape[1:], not isinstance(query.region, syntax.At))
     checkpoint()
     traced, origin = catalog.traced(model), ""
     checkpoint()

@@ -17,7 +17,7 @@ from kdb.images.readers.series import Series, in_folder, is_dicom, with_series
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.queries import manifests
-from kdb.results.files import check_template, file_format, files_of_several, filled_in
+from kdb.results.files import check_template, file_format, files_of_several, filled_in, overwrites
 from kdb.system.files import followed, mode_kept
 from kdb.system.paths import ANYWHERE, Root
 
@@ -257,8 +257,7 @@ def check_apart(path: str, found: Sequence[Found], several: bool, root: Root = A
     if several:
         files_of_several(path, names(found))
     read = {name: root.path(name) for name, _ in found if name is not None}
-    files = [file for file in read.values() if os.path.exists(file)]
-    for name in (name for name, file in read.items() if file in files):
+    for name in read:
         target = root.path(filled_in(path, name))
-        if os.path.exists(target) and any(os.path.samefile(target, other) for other in files):
+        if os.path.exists(target) and any(overwrites(target, file) for file in read.values()):
             raise BindError(f"INTO '{path}' would overwrite the image '{target}' of the query")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -13,8 +12,9 @@ from numpy.typing import NDArray
 
 from kdb.errors import ExecutionError
 from kdb.geometry import spelled
-from kdb.results import frames, nifti, wording
-from kdb.results.files import FilePath, file_format, write_result
+from kdb.results import frames, wording
+from kdb.results.files import FilePath, check_apart, file_format, format_of, write_result
+from kdb.results.format import Saving
 from kdb.results.pictures import captions, figure
 from kdb.results.pictures.colours import FLOORS, unit
 from kdb.results.pictures.style import Colors, Range, Style
@@ -54,7 +54,7 @@ class Difference:
 
     def upsample(self) -> NDArray[np.float32]:
         """float32 [*size], or [classes, *size]: the mean difference of the patches that cover each cell."""
-        return _with(self.first, self.values).upsample()
+        return self.as_map().upsample()
 
     def facts(self) -> dict[str, str]:
         """What a picture's metadata says: of what differs between the maps, 'this minus that'."""
@@ -83,19 +83,23 @@ class Difference:
         caption: bool = True,
         upsample: bool = False,
     ) -> Path:
-        """Write a picture (png, jpg, jpeg, pdf, svg), the data (npz) or a volume (nii, nii.gz), and return the path.
+        """Write a picture (png, jpg, jpeg, pdf, svg), the data (npz), a volume (nii, nii.gz) or a DICOM file (dcm,
+        pm.dcm), and return the path.
 
-        An npz file has the arrays that docs/pictures.md lists; a volume is that of ``HeatMap.save``.  Raises
-        ``ExecutionError`` as that does.
+        An npz file has the arrays that docs/pictures.md lists; volumes and DICOM files are those of ``HeatMap.save``,
+        and lie on the first map's source.  Raises ``ExecutionError`` as that does.
         """
-        extension, style = file_format(path), Style(range, colors, caption)
-        if extension == "npz":
-            return write_result(path, self._write_npz)
-        if extension in nifti.FORMATS:
-            return write_result(path, partial(nifti.write, _with(self.first, self.values), extension, upsample))
-        return write_result(path, partial(figure.write, self.plot(**vars(style)), self.facts(), extension))
+        saving = Saving(file_format(path), Style(range, colors, caption), upsample)
+        for each in (self.first, self.second):
+            check_apart(path, [each.source, *each.source_files])
+        return write_result(path, format_of(path).of_difference(self, saving))
 
-    def _write_npz(self, file: IO[bytes]) -> None:
+    def as_map(self) -> HeatMap:
+        """The first map with the differences in place of its scores."""
+        return _with(self.first, self.values)
+
+    def write_npz(self, file: IO[bytes]) -> None:
+        """Write the arrays that docs/pictures.md lists."""
         first, second = self.first, self.second
         np.savez_compressed(
             file,

@@ -10,29 +10,37 @@ from pathlib import Path
 from typing import IO
 
 from kdb.errors import ExecutionError, reason
+from kdb.results.format import Format
+from kdb.results.formats import EXTENSIONS
 from kdb.system.files import write_atomically
 
 FilePath = str | os.PathLike[str]
 
+_UID = re.compile(r"[0-9.]+")
+
 STEM = "{stem}"
 """The placeholder, in the name of an output file, for the source's file name without folder and extension."""
 
-FILE_FORMATS = ("npz", "png", "jpg", "jpeg", "pdf", "svg", "nii", "nii.gz")
-
 
 def file_format(path: FilePath) -> str:
-    """The format that ``path``'s extension names, one of ``FILE_FORMATS``; ``ExecutionError`` for any other."""
+    """The format that ``path``'s extension names, one of ``EXTENSIONS``; ``ExecutionError`` for any other."""
     extension = "".join(_suffixes(path)).lower().removeprefix(".")
-    if extension not in FILE_FORMATS:
-        supported = ", ".join(f".{name}" for name in FILE_FORMATS)
+    if extension not in EXTENSIONS:
+        supported = ", ".join(f".{name}" for name in EXTENSIONS)
         raise ExecutionError(f"cannot save a heat map as {os.fspath(path)!r}: the extension must be one of {supported}")
     return extension
 
 
+def format_of(path: FilePath) -> Format:
+    """The format that ``path``'s extension names; ``ExecutionError`` for any other."""
+    return EXTENSIONS[file_format(path)]
+
+
 def _suffixes(path: FilePath) -> list[str]:
-    """The extension of a path, of a compressed file with the one before: .nii and .gz."""
+    """The extension of a path, of a compressed file with the one before, as .nii and .gz, and so of .pm and .dcm."""
     suffixes = Path(path).suffixes
-    return suffixes[-2:] if suffixes and suffixes[-1].lower() == ".gz" else suffixes[-1:]
+    two = "".join(suffixes[-2:]).lower()
+    return suffixes[-2:] if two.endswith(".gz") or two.removeprefix(".") in EXTENSIONS else suffixes[-1:]
 
 
 def check_template(template: str) -> None:
@@ -48,7 +56,8 @@ def check_template(template: str) -> None:
 def filled_in(template: str, source: str) -> str:
     """``template`` with its placeholder replaced: the file for the heat map of ``source``."""
     name = Path(source).name
-    return template.replace(STEM, name.removesuffix("".join(_suffixes(source))))
+    extension = "" if _UID.fullmatch(name) else "".join(_suffixes(source))  # a series may be called by its UID
+    return template.replace(STEM, name.removesuffix(extension))
 
 
 def files_of_several(template: str, sources: Sequence[str]) -> list[str]:
@@ -69,11 +78,37 @@ def files_of_several(template: str, sources: Sequence[str]) -> list[str]:
 def check_apart(path: FilePath, sources: Iterable[str | None]) -> None:
     """Raise ``ExecutionError`` if ``path`` is the file of one of the ``sources``, which writing would destroy."""
     for source in sources:
-        with contextlib.suppress(OSError, ValueError):  # a source that is no file
-            if source is not None and os.path.samefile(path, source):
-                raise ExecutionError(
-                    f"saving to {os.fspath(path)!r} would overwrite the image {source!r}; choose another name"
-                )
+        if source is not None and overwrites(path, source):
+            raise ExecutionError(
+                f"saving to {os.fspath(path)!r} would overwrite the image {source!r}; choose another name"
+            )
+
+
+def overwrites(path: FilePath, source: str) -> bool:
+    """Whether ``path`` is the file of a source, or a DICOM file in the folder of one: a slice of its series.
+
+    A series is called by its folder, or by its UID in that; see :mod:`kdb.images.readers.series`.
+    """
+    with contextlib.suppress(OSError, ValueError):  # a source that is no file, or nothing at the path
+        if os.path.isdir(source):
+            folder = source
+        elif os.path.exists(source):
+            return os.path.samefile(path, source)
+        elif _UID.fullmatch(os.path.basename(source)):
+            folder = os.path.dirname(source)
+        else:
+            return False
+        inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+        return inside and os.path.isfile(path) and _is_dicom(path)
+    return False
+
+
+def _is_dicom(path: FilePath) -> bool:
+    """Whether a file is DICOM, by its name or its first bytes."""
+    if os.fspath(path).lower().endswith((".dcm", ".dicom")):
+        return True
+    with open(path, "rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def write_result(path: FilePath, write: Callable[[IO[bytes]], object]) -> Path:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -19,9 +18,10 @@ from numpy.typing import NDArray
 
 from kdb.errors import ExecutionError
 from kdb.geometry import AXES, Size, Space
-from kdb.results import arrow, frames, nifti, npz, soundness
+from kdb.results import arrow, frames, npz, soundness
 from kdb.results.compare import Comparison, Difference, compared
-from kdb.results.files import FilePath, check_apart, file_format, write_result
+from kdb.results.files import FilePath, check_apart, file_format, format_of, write_result
+from kdb.results.format import Saving
 from kdb.results.pictures import captions, figure, pages
 from kdb.results.pictures.style import Colors, Range, Style
 from kdb.results.provenance import Provenance
@@ -90,6 +90,8 @@ class HeatMap:
     fill            what covered the image, in the same units: float32 [1, .., C] of one colour, [*patch, C] of a patch
                     of its own cells, [*size, C] of an image that shows through; None in maps of earlier versions
     source          the image's path or the name of its parameter
+    source_files    the absolute paths of the files that the image was read from, of a series in the order of its
+                    slices; empty for other images, and in maps from files
     source_box      the first cells, then the extents, of what the grid shows of the source image: (y, x, height,
                     width), in its own cells; its size is source_size
     axes            the axes' names, a letter each; by default 't', 'yx' or 'zyx'
@@ -139,6 +141,7 @@ class HeatMap:
     notes: tuple[str, ...] = ()
     axes: str = ""
     space: Space | None = None
+    source_files: tuple[str, ...] = ()
     segments: NDArray[np.int64] | None = None
     labels: NDArray[np.int64] | None = None
     boxes: NDArray[np.float32] | None = None
@@ -255,22 +258,21 @@ class HeatMap:
         caption: bool = True,
         upsample: bool = False,
     ) -> Path:
-        """Write a picture (png, jpg, jpeg, pdf, svg), the data (npz) or a volume (nii, nii.gz), and return the path.
+        """Write a picture (png, jpg, jpeg, pdf, svg), the data (npz), a volume (nii, nii.gz) or a DICOM file (dcm,
+        pm.dcm), and return the path.
 
         ``range``, ``colors`` and ``caption`` are those of :meth:`plot`; the data do not depend on them.  A volume lies
         on its source in viewers of NIfTI files, with a voxel for each position; ``upsample`` gives it the voxels of the
-        source.  The file is written atomically.  Raises ``ExecutionError`` for an unknown extension, for the file of
-        the source itself, for a volume of a map of other than three axes or, unless ``upsample``, after AT, and if
-        writing fails.
+        source.  Of maps of DICOM files ``.dcm`` is the picture and ``.pm.dcm`` the scores, float32 on the pixels of the
+        source, both in the source's study (docs/dicom-out.md).  The file is written atomically.
+
+        Raises ``ExecutionError`` for an unknown extension, for a file of the source itself, for a volume of a map of
+        other than three axes or, unless ``upsample``, after AT, for a DICOM file of a map whose source is none, is not
+        at hand or has changed, and if writing fails.
         """
-        extension, style = file_format(path), Style(range, colors, caption)
-        check_apart(path, [self.source])
-        if extension == "npz":
-            return write_result(path, partial(npz.write, self))
-        if extension in nifti.FORMATS:
-            return write_result(path, partial(nifti.write, self, extension, upsample))
-        picture = figure.of_map(self, style)
-        return write_result(path, partial(figure.write, picture, captions.facts(self), extension))
+        saving = Saving(file_format(path), Style(range, colors, caption), upsample)
+        check_apart(path, [self.source, *self.source_files])
+        return write_result(path, format_of(path).of_map(self, saving))
 
     @classmethod
     def load(cls, path: FilePath) -> HeatMap:

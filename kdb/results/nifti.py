@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import gzip
+from functools import partial
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kdb.errors import ExecutionError
 from kdb.geometry import Size, Space, spelled
+from kdb.results.format import Format, Saving, Write
 from kdb.results.frames import import_optional
+from kdb.results.on_source import as_in_the_file, on_source
 
 if TYPE_CHECKING:
+    from kdb.results.compare import Difference
     from kdb.results.maps import HeatMap
-
-FORMATS = ("nii", "nii.gz")
 
 
 def write(heat_map: HeatMap, extension: str, upsample: bool, file: IO[bytes]) -> None:
@@ -28,7 +29,10 @@ def write(heat_map: HeatMap, extension: str, upsample: bool, file: IO[bytes]) ->
     Raises what :func:`check` raises, but not for positions that are no lattice where ``upsample``.
     """
     check(heat_map.size, lattice=upsample or heat_map.stride is not None)
-    values, space = _on_source(heat_map) if upsample else (heat_map.values, lattice(heat_map))
+    if upsample:
+        values, space = as_in_the_file(on_source(heat_map), _source(heat_map))
+    else:
+        values, space = heat_map.values, lattice(heat_map)
     if heat_map.has_class_axis:
         values = np.moveaxis(values, 0, -1)
     image = import_optional("nibabel").Nifti1Image(np.ascontiguousarray(values), space.affine)
@@ -71,28 +75,12 @@ def _source(heat_map: HeatMap) -> Space:
     return Space(np.eye(4)) if heat_map.space is None else heat_map.space
 
 
-def _on_source(heat_map: HeatMap) -> tuple[NDArray[np.float32], Space]:
-    """The map on the voxels of its source as the file has them, [*classes, i, j, k], and where these lie."""
-    start, extent = np.reshape(heat_map.source_box, (2, 3))
-    values = heat_map.upsample()
-    for axis, length in enumerate(heat_map.source_size):
-        # The cell of the grid that the centre of each voxel lies in.
-        cells = np.floor((np.arange(length) + 0.5 - start[axis]) * heat_map.size[axis] / extent[axis]).astype(np.int64)
-        inside = (cells >= 0) & (cells < heat_map.size[axis])
-        at = values.ndim - 3 + axis
-        values = values.take(np.where(inside, cells, 0), axis=at)
-        values[(..., ~inside, *(slice(None),) * (2 - axis))] = np.nan
-    return _as_in_the_file(values, _source(heat_map))
+def _of_map(heat_map: HeatMap, saving: Saving) -> Write:
+    return partial(write, heat_map, saving.extension, saving.upsample)
 
 
-def _as_in_the_file(values: NDArray[np.float32], space: Space) -> tuple[NDArray[np.float32], Space]:
-    """An array [.., *cells] with its last three axes in the file's order and direction, and the space of these."""
-    leading = values.ndim - 3
-    turn = np.eye(4)
-    for axis, (of_file, backwards) in enumerate(space.turns):
-        # From indices in the file to those in the array.
-        turn[axis] = np.eye(4)[of_file] * (-1 if backwards else 1)
-        turn[axis, 3] = values.shape[leading + axis] - 1 if backwards else 0
-    values = np.flip(values, tuple(leading + axis for axis, (_, backwards) in enumerate(space.turns) if backwards))
-    order = np.argsort([of_file for of_file, _ in space.turns])
-    return values.transpose(*range(leading), *(leading + order)), Space(space.affine @ turn)
+def _of_difference(difference: Difference, saving: Saving) -> Write:
+    return _of_map(difference.as_map(), saving)
+
+
+VOLUMES = Format(("nii", "nii.gz"), _of_map, _of_difference, check)

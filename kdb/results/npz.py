@@ -9,17 +9,20 @@ import sys
 import zipfile
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from kdb.errors import ExecutionError
 from kdb.geometry import AXES, Space
-from kdb.results.files import FilePath
+from kdb.results.format import Format, Saving, Write
 from kdb.results.provenance import Provenance
 from kdb.system.limits import MAP_BYTES, MAP_NUMBERS
 
 if TYPE_CHECKING:
+    from kdb.results.compare import Difference
+    from kdb.results.files import FilePath
     from kdb.results.maps import HeatMap
 
 T = TypeVar("T")
@@ -47,6 +50,8 @@ _BY_CLASS = ("baseline", "class_index", "label")
 _LISTS = ("patch", "stride", "source_box", "source_size", "notes")
 _SHAPES = {"checked": (2,), "space": (4, 4), "turns": (3, 2)}
 """Of the keys that are neither arrays, by class nor lists; the others are single numbers and texts."""
+_OF_THIS_MACHINE = ("source_files",)
+"""Fields that files do not have: they say nothing elsewhere."""
 
 _KINDS = {
     "b": ("exact", "complete", "evaluated"),
@@ -65,7 +70,8 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 
 def write(heat_map: HeatMap, file: IO[bytes]) -> None:
     """Write all fields: arrays as they are, ``stats`` and ``provenance`` as JSON, others as numbers or texts."""
-    facts = {field.name: getattr(heat_map, field.name) for field in fields(heat_map)}
+    kept = [field.name for field in fields(heat_map) if field.name not in _OF_THIS_MACHINE]
+    facts = {name: getattr(heat_map, name) for name in kept}
     stats = {field.name: getattr(heat_map.stats, field.name) for field in fields(heat_map.stats)}
     facts["stats"] = json.dumps({name: dict(v) if isinstance(v, Mapping) else v for name, v in stats.items()})
     facts["provenance"] = None if heat_map.provenance is None else heat_map.provenance.to_json()
@@ -185,8 +191,19 @@ def _check_kind(key: str, array: Any, alike: bool = True) -> None:
 
 def _check_names(kind: type[Any], given: Mapping[str, Any]) -> None:
     """Raise _NoMap unless ``given`` names the fields of ``kind``, all those without a default among them."""
-    known = fields(kind)
+    known = [each for each in fields(kind) if each.name not in _OF_THIS_MACHINE]
     if missing := [each.name for each in known if each.default is MISSING and each.name not in given]:
         raise _NoMap(f"it has no '{missing[0]}'")
     if others := sorted(given.keys() - {each.name for each in known}):
         raise _NoMap(f"it has '{others[0]}', which no heat map has")
+
+
+def _of_map(heat_map: HeatMap, saving: Saving) -> Write:
+    return partial(write, heat_map)
+
+
+def _of_difference(difference: Difference, saving: Saving) -> Write:
+    return difference.write_npz
+
+
+DATA = Format(("npz",), _of_map, _of_difference)

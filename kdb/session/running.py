@@ -30,8 +30,7 @@ from kdb.models.catalog import CreatedModel
 from kdb.queries import clauses, sources
 from kdb.queries.assembly import versions
 from kdb.queries.bind import BoundQuery
-from kdb.results import nifti
-from kdb.results.files import FILE_FORMATS
+from kdb.results.formats import EXTENSIONS
 from kdb.results.frames import import_optional
 from kdb.results.tables import Headed
 from kdb.runs import parameters
@@ -161,8 +160,7 @@ class Running:
         per_image = PerImage(query, arguments, axes, root)
         bound = self._binder.bind(replace(query, device=device), per_image.of(images[0].id))
         for each in formats:
-            if each in nifti.FORMATS:
-                nifti.check(bound.size, lattice=not isinstance(query.region, syntax.At))
+            EXTENSIONS[each].check(bound.size, not isinstance(query.region, syntax.At))
         located = _located(query, bound, root.folder is None)
         kept = parameters.kept(*parameters.numbered(located, arguments))
         facts = {
@@ -343,9 +341,9 @@ def _formats(into: syntax.RunInto, arguments: Arguments) -> tuple[str, ...]:
             raise BindError(f"INTO RUN has no option '{key}'{did_you_mean(key, ['format'])}; it has format")
     given = options.get("format", STORED)
     formats = tuple(given) if isinstance(given, tuple | list) else (given,)
-    known = ", ".join(FILE_FORMATS)
+    known = ", ".join(EXTENSIONS)
     for each in formats:
-        if each not in FILE_FORMATS:
+        if each not in EXTENSIONS:
             raise BindError(f"format = {each!r} is none that a map is saved in; there are {known}")
     if not formats or len(set(formats)) != len(formats):
         raise BindError(f"format takes one or several of {known}")

@@ -39,6 +39,9 @@ class ProcessLock:
 
 _locks: WeakSet[ProcessLock] = WeakSet()
 
+WARNINGS = ProcessLock()
+"""Held in ``warnings.catch_warnings``, which swaps a list of the whole process: two threads must not interleave."""
+
 
 def _renew() -> None:
     for lock in list(_locks):

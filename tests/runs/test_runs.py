@@ -20,6 +20,7 @@ from kdb.session.session import Session
 from tests.runs.conftest import WITH, connected, network, picture
 
 pytest.importorskip("pyarrow")
+pytestmark = pytest.mark.runs
 
 QUERY = f"OCCLUDE 'scans/**/*.png' {WITH} INTO RUN 'r'"
 IDENTITY = ["id", "path", "sha256", "status", "error_kind", "error", "attempts", "node", "device", "seconds"]

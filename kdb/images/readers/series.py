@@ -114,7 +114,8 @@ def read_series(series: Series, options: Options) -> SourceImage:
     notes = (
         () if space is not None else ("its slices do not say where they lie: they are in the order of their numbers",)
     )
-    origin = Origin("files", hashlib.sha256("\n".join(digests).encode()).hexdigest(), DICOM.package)
+    files = tuple(os.path.abspath(series.files[i]) for i in order)
+    origin = Origin("files", hashlib.sha256("\n".join(digests).encode()).hexdigest(), DICOM.package, files)
     return replace(of_floats(values[..., None]), axes="zyx", space=space, notes=notes, origin=origin)
 
 

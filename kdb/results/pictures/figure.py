@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from kdb.errors import ExecutionError
+from kdb.results.format import Format, Saving, Write
 from kdb.results.pictures import captions, panels
 from kdb.results.pictures.captions import Facts
 from kdb.results.pictures.colours import Scale
@@ -345,3 +346,14 @@ def encoded(figure: Figure, facts: Facts | None = None) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png", metadata=dict(facts or {}))
     return file.getvalue()
+
+
+def _saved_map(heat_map: HeatMap, saving: Saving) -> Write:
+    return partial(write, of_map(heat_map, saving.style), captions.facts(heat_map), saving.extension)
+
+
+def _saved_difference(difference: Difference, saving: Saving) -> Write:
+    return partial(write, of_difference(difference, saving.style), difference.facts(), saving.extension)
+
+
+PICTURES = Format(("png", "jpg", "jpeg", "pdf", "svg"), _saved_map, _saved_difference)
