@@ -127,19 +127,20 @@ def listed(source: syntax.Source, arguments: Arguments, axes: Callable[[], int],
             raise BindError(f"a run takes images by their paths, and '{source}' is none: a path needs quotes")
         value = arguments.named[source.text]
     finder = _Finder(axes, root)
+    found: Sequence[str | Series]
     if isinstance(value, str) and (matches := images.expand_sources(root.pattern(value))) is not None:
         fixed = Path(value).parts
         fixed = fixed[: next(i for i, part in enumerate(fixed) if glob.has_magic(part))]
-        return _with_series(finder.in_series(matches), root, root.path(os.path.join("", *fixed) or os.curdir))
+        # No file of a model that takes no series is opened: there may be a million.
+        found = finder.in_series(matches) if axes() == 3 else [root.shown(match) for match in matches]
+        return _with_series(found, root, root.path(os.path.join("", *fixed) or os.curdir))
     each = list(value) if isinstance(value, list | tuple) else [value]
     if not each:
         raise BindError("the list of images is empty")
     odd = {type(one).__name__ for one in each if not isinstance(one, str | os.PathLike)}
     if odd:
         raise BindError(f"a run takes images by their paths, not {', '.join(sorted(odd))}: write them to files first")
-    found: list[str | Series] = []
-    for one in each:
-        found += finder.in_folder(one) or [os.fspath(one)]
+    found = [part for one in each for part in finder.in_folder(one) or [os.fspath(one)]]
     folders = {os.path.dirname(os.path.abspath(root.path(one))) for one in each}
     return _with_series(found, root, os.path.commonpath(folders))
 
