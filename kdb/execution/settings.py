@@ -114,6 +114,19 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def default_threads() -> int:
+    """Worker threads where none are SET: those of the environment's KDB_THREADS, else one for each core.
+
+    Raises BindError where KDB_THREADS is no number of threads.
+    """
+    given = os.environ.get("KDB_THREADS", "").strip()
+    if not given:
+        return cores()
+    if not given.isdecimal() or not 1 <= int(given) <= most_threads():
+        raise BindError(f"KDB_THREADS = {given!r} in the environment is no whole number from 1 to {most_threads()}")
+    return int(given)
+
+
 def most_threads() -> int:
     """The most worker threads: far more than help, and not so many that a process breaks down."""
     return max(64, 4 * cores())
@@ -122,7 +135,9 @@ def most_threads() -> int:
 def declared(rules: Sequence[tuple[str, str]], presets: Sequence[str]) -> tuple[Setting, ...]:
     """All settings; ``rules`` are the planner's, (name, summary), each with a switch ``rule.NAME``."""
     return (
-        Setting("threads", cores(), _whole(1, most=most_threads()), "worker threads, each on one core", _crowded),
+        Setting(
+            "threads", default_threads(), _whole(1, most=most_threads()), "worker threads, each on one core", _crowded
+        ),
         Setting("preset", "kdb", _one_of(presets), "plans of kdb's own, or those of the KRYPTON paper"),
         Setting(
             "kernels", "auto", _one_of(kernels()), "convolutions: by cost; kdb's own alone (native); or one kernel"

@@ -185,7 +185,7 @@ def _devices() -> Iterator[Row]:
 def _caches() -> Iterator[Row]:
     import torch
 
-    from kdb.execution.settings import cores
+    from kdb.execution.settings import default_threads
     from kdb.planner import calibration
 
     folder = cache.folder()
@@ -193,10 +193,10 @@ def _caches() -> Iterator[Row]:
     files = [each for each in cache.traces().glob("*.json") if each.is_file()] if cache.traces().is_dir() else []
     total = sum(each.stat().st_size for each in files)
     yield "traces", f"{len(files)} in {size(total)}, of {size(cache.TRACES)} at most", OK
-    machine = calibration.machine(cores())
+    machine = calibration.machine(default_threads())
     profile = calibration.kept(machine)
     if profile is not None:
-        yield "calibration", f"of {profile.measured or 'an unknown day'}, for {cores()} threads", OK
+        yield "calibration", f"of {profile.measured or 'an unknown day'}, for {default_threads()} threads", OK
     elif cache.read(folder / f"profile-{machine}.json") is not None:
         yield "calibration", "damaged or outdated; CALIBRATE makes it anew", WARNING
     else:

@@ -225,6 +225,17 @@ class TestValues:
 
 
 class TestSettings:
+    def test_the_environment_says_how_many_threads(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("KDB_THREADS", "3")
+        session = kdb.connect()
+        assert session.settings["threads"] == 3
+        session.execute("SET threads = 1; RESET threads")
+        assert session.settings["threads"] == 3
+        for odd in ("0", "two", "-1", "100000"):
+            monkeypatch.setenv("KDB_THREADS", odd)
+            with pytest.raises(BindError, match="KDB_THREADS"):
+                kdb.connect()
+
     @pytest.mark.parametrize("rule", [rule.name for rule in RULES])
     def test_each_rule_on_and_off_gives_the_same_answer(self, db: Session, rule: str) -> None:
         query = "OCCLUDE cat WITH patch(7, 5) STRIDE 3 USING small SCORE logit"
