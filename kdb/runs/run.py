@@ -109,7 +109,7 @@ class Run:
         files = dict(zip(table.column("id").to_pylist(), table.column("map").to_pylist(), strict=True))
         if id not in files:
             raise ExecutionError(f"the run in '{self.folder}' has no map of '{id}'")
-        return HeatMap.load(self._folder.path / files[id])
+        return self._load(files[id])
 
     # ---- averages
 
