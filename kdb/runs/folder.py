@@ -165,6 +165,19 @@ class RunFolder:
                     (folders.append if entry.is_dir() else found.add)(f"{folder}{entry.name}" + "/" * entry.is_dir())
         return found
 
+    def looked_at(self) -> State:
+        """The state now; the table of results is written, where the folder may be written to."""
+        state = self.state()
+        if os.access(self.path, os.W_OK):
+            self.write_results(state)
+        return state
+
+    def table(self) -> Any:
+        """The table of results as it is now, a pyarrow ``Table``; it is written too, as by :meth:`looked_at`."""
+        state, class_axis = self.looked_at(), bool(self.facts["class_axis"])
+        found = rows.batches(self.images, state, class_axis)
+        return import_optional("pyarrow").Table.from_batches(found, rows.schema(self.images, class_axis))
+
     def write_results(self, state: State | None = None) -> State:
         """Write the table of results, and return the state that it is of."""
         state = self.state() if state is None else state
@@ -226,8 +239,10 @@ class RunFolder:
         try:
             with FileLock(path, timeout=0):
                 return True
-        except (Timeout, OSError):
+        except Timeout:
             return False
+        except OSError:  # of somebody else, who lets us look
+            return True
 
     def _hold(self, held: contextlib.ExitStack, name: str, what: str) -> contextlib.ExitStack:
         try:

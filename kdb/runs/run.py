@@ -84,8 +84,7 @@ class Run:
 
         It is what results.parquet holds, which is written anew.
         """
-        self._folder.write_results()
-        return import_optional("pyarrow.parquet").read_table(self._folder.results)
+        return self._folder.table()
 
     def failures(self) -> Any:
         """The rows of the images that failed."""

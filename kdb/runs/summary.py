@@ -20,7 +20,7 @@ def summary(folder: RunFolder) -> Headed:
     ``running`` and ``images_per_hour`` are of a run that some process works on now.
     """
     facts = folder.facts
-    state = folder.write_results()
+    state = folder.looked_at()
     counts = {status: int((state.status == status).sum()) for status in (NONE, FAILED, DONE)}
     driven = folder.is_driven()
     rate = state.rate() if driven else None
