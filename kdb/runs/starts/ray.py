@@ -7,6 +7,7 @@ dies, is decided by :mod:`kdb.runs.driving`, as for processes: Ray's own pools w
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -93,14 +94,7 @@ class Actors:
     def __init__(self, wanted: Wanted, opening: Opening) -> None:
         self._ray = ray = import_optional("ray")
         if not ray.is_initialized():
-            try:
-                ray.init(address=wanted.address or "auto", log_to_driver=False, logging_level="ERROR")
-            except (ConnectionError, RuntimeError, ValueError) as error:
-                if wanted.address is not None:
-                    raise ExecutionError(
-                        f"there is no cluster of Ray at '{wanted.address}': {reason(error)}"
-                    ) from error
-                ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+            _connect(ray, wanted.address)
         self.size = wanted.workers or self._room(wanted)
         settings = {**opening.settings, "threads": wanted.cpus}
         self._opening = replace(opening, settings=settings).plain()
@@ -191,3 +185,25 @@ class Actors:
         for call in [call for call, (worker, _) in self._pending.items() if worker == number]:
             del self._pending[call]
         return Event(number, "died", text=f"an actor ended: {how}")
+
+
+def _connect(ray: Any, address: str | None) -> None:
+    """Connect to the cluster at an address; without one to that of this machine, or else a new one.
+
+    Raises ExecutionError where there is none at the address.
+    """
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    try:
+        _check_listening(address)
+        ray.init(address=address or "auto", **quiet)
+    except Exception as error:  # Ray's own are of many kinds
+        if address is not None:
+            raise ExecutionError(f"there is no cluster of Ray at '{address}': {reason(error)}") from error
+        ray.init(include_dashboard=False, **quiet)
+
+
+def _check_listening(address: str | None) -> None:
+    """Raise OSError where nobody listens at HOST:PORT: Ray itself would try for minutes."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10).close()
