@@ -460,7 +460,7 @@ def test_under_a_root_nothing_lies_elsewhere(tmp_path: Path, model_file: Path, d
 def test_explain_says_who_works(db: Session) -> None:
     plan = db.explain(f"{QUERY} VIA processes(2)")
     assert "INTO RUN 'r' VIA processes(2)" in plan
-    assert "a run into 'r': maps/{id}.npz; by 2 processes" in plan
+    assert "a run into 'r': maps/{id}.npz; by 2 processes of 1 thread each" in plan
     assert not Path("r").exists()
     assert "part 2 of 4" in db.explain(f"{QUERY} VIA shard(2, 4)")
 

@@ -16,7 +16,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import kdb
 from kdb import errors
 from kdb.errors import Error, ExecutionError
 from kdb.runs.driving import Event
@@ -34,7 +33,7 @@ class Processes:
         self.size = size
         self._opening = opening
         # The kdb of this process, however it was found, and no module that lies about in the current folder.
-        found = os.pathsep.join(filter(None, [str(Path(kdb.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+        found = os.pathsep.join(filter(None, [str(Path(errors.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
         self._environment = {**os.environ, "PYTHONPATH": found, **(environment or {})}
         self._events: queue.SimpleQueue[tuple[int, dict[str, Any] | None]] = queue.SimpleQueue()
         self._processes: dict[int, subprocess.Popen[str]] = {}

@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -96,8 +96,7 @@ class Actors:
         if not ray.is_initialized():
             _connect(ray, wanted.address)
         self.size = wanted.workers or self._room(wanted)
-        settings = {**opening.settings, "threads": wanted.cpus}
-        self._opening = replace(opening, settings=settings).plain()
+        self._opening = opening.plain()
         self._class = ray.remote(
             num_cpus=wanted.cpus,
             num_gpus=wanted.gpus,
