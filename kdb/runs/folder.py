@@ -19,6 +19,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,6 +36,8 @@ from kdb.system.files import write_atomically
 
 VERSION = 1
 """Of the folder's layout; run.json has it."""
+GROUP = 16
+"""Batches of rows in a group of results.parquet."""
 WHOLE = "whole"
 """The lock of who drives all of a run; others are of shards."""
 
@@ -147,12 +150,13 @@ class RunFolder:
         return state
 
     def _map_files(self, numbers: npt.NDArray[np.int64]) -> Iterator[tuple[int, str]]:
-        wanted, first, extension = set(numbers.tolist()), 0, self.formats[0]
+        wanted, number, extension = np.zeros(len(self.images), np.bool_), 0, self.formats[0]
+        wanted[numbers] = True
         for part in self.images.batches():
-            for number, (name, _, _) in enumerate(part, first):
-                if number in wanted:
+            for name, _, _ in part:
+                if wanted[number]:
                     yield number, naming.file_of(name, extension)
-            first += len(part)
+                number += 1
 
     def _files(self) -> set[str]:
         """The paths of all files under the folder of maps, relative to it."""
@@ -181,14 +185,15 @@ class RunFolder:
     def write_results(self, state: State | None = None) -> State:
         """Write the table of results, and return the state that it is of."""
         state = self.state() if state is None else state
-        parquet = import_optional("pyarrow.parquet")
+        pyarrow, parquet = import_optional("pyarrow"), import_optional("pyarrow.parquet")
         class_axis = bool(self.facts["class_axis"])
         columns = rows.schema(self.images, class_axis)
 
         def write(file: IO[bytes]) -> None:
             with parquet.ParquetWriter(file, columns) as writer:
-                for batch in rows.batches(self.images, state, class_axis):
-                    writer.write_batch(batch)
+                batches = rows.batches(self.images, state, class_axis)
+                while group := list(islice(batches, GROUP)):
+                    writer.write_table(pyarrow.Table.from_batches(group))
 
         with self._told():
             write_atomically(self.results, write)

@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kdb.errors import ExecutionError, reason
 from kdb.queries.manifests import Truth
 from kdb.queries.sources import Listed
@@ -19,7 +21,7 @@ from kdb.system.files import write_atomically
 
 MISSING = -1
 """The size of a file that is not there."""
-BATCH = 1 << 16
+BATCH = 1 << 12
 """Images of the list that are taken into memory at once."""
 
 
@@ -60,17 +62,18 @@ class Images:
         """
         pyarrow = import_optional("pyarrow")
         names = naming.ids(listed)
-        states = [_state(path, listed.series.get(i)) for i, path in enumerate(listed.paths)]
+        of_files = (_state(path, listed.series.get(i)) for i, path in enumerate(listed.paths))
+        states = np.fromiter(of_files, np.dtype((np.int64, 2)), len(names))
         truths = listed.truths
         whole = truths is not None and any(isinstance(each, int) for each in truths)
         kind = pyarrow.int64() if whole else pyarrow.string()
         columns = {
             "id": pyarrow.array(names, pyarrow.string()),
-            "path": pyarrow.array([_utf8(path) for path in listed.paths], pyarrow.string()),
+            "path": pyarrow.array(map(_utf8, listed.paths), pyarrow.string()),
             "truth": pyarrow.nulls(len(names), kind) if truths is None else pyarrow.array(truths, kind),
-            "size": pyarrow.array([size for size, _ in states], pyarrow.int64()),
-            "changed_ns": pyarrow.array([changed for _, changed in states], pyarrow.int64()),
-            "files": pyarrow.array([listed.series.get(i) for i in range(len(names))], pyarrow.list_(pyarrow.string())),
+            "size": pyarrow.array(states[:, 0]),
+            "changed_ns": pyarrow.array(states[:, 1]),
+            "files": pyarrow.array(map(listed.series.get, range(len(names))), pyarrow.list_(pyarrow.string())),
         }
         return cls(pyarrow.table(columns))
 
@@ -90,7 +93,7 @@ class Images:
 
         def into(file: Any) -> None:
             with pyarrow.ipc.new_file(file, self._table.schema) as writer:
-                writer.write_table(self._table, max_chunksize=BATCH)
+                writer.write_table(self._table, max_chunksize=1 << 16)
 
         write_atomically(path, into)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+
+import numpy as np
 
 from kdb.errors import BindError
 from kdb.queries.sources import Listed
@@ -55,23 +57,27 @@ def _encoded(text: str) -> str:
 
 
 def _check(names: Sequence[str], paths: Sequence[str]) -> None:
-    seen: dict[str, int] = {}
-    for i, name in enumerate(names):
+    folders: set[str] = set()
+
+    def checked(name: str) -> int:
         file = file_of(name, "")
         if any(len(os.fsencode(part)) > LONGEST for part in file.split("/")):
             raise BindError(f"the name of an image is too long for a file: {name[:60]}...; name it by an id")
-        other = seen.setdefault(file, i)
+        folders.add(file.rpartition("/")[0])
+        return hash(file)
+
+    # Eight bytes a name: a million names in a set would take more than all else.
+    hashes = np.fromiter(map(checked, names), np.int64, len(names))
+    order = np.argsort(hashes, kind="stable")
+    twice = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
+    seen: dict[str, int] = {}
+    for i in sorted({*order[twice].tolist(), *order[twice + 1].tolist()}):
+        other = seen.setdefault(file_of(names[i], ""), i)
         if other != i:
             raise BindError(
-                f"two images of the run are called '{name}': '{paths[other]}' and '{paths[i]}'; "
+                f"two images of the run are called '{names[i]}': '{paths[other]}' and '{paths[i]}'; "
                 "MANIFEST names images by its option id"
             )
-    _check_folders(seen, names)
-
-
-def _check_folders(files: Iterable[str], names: Sequence[str]) -> None:
-    """Raise BindError where one image's map would be a file and another's a folder of the same path."""
-    folders = {file.rpartition("/")[0] for file in files if "/" in file}
     clash = next((name for name in names if file_of(name, "npz") in folders), None)
     if clash is not None:
         raise BindError(f"the map of the image '{clash}' would be a file where another image's name has a folder")
