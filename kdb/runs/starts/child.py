@@ -10,6 +10,8 @@ import json
 import os
 import sys
 import threading
+import time
+from contextlib import suppress
 from typing import Any
 
 from kdb.errors import Error
@@ -28,16 +30,17 @@ def main() -> None:
     lock = threading.Lock()
 
     def say(**message: Any) -> None:
-        with lock:
+        with lock, suppress(OSError):  # nobody listens any more: the input ends, too
             out.write(json.dumps(message) + "\n")
             out.flush()
 
-    def beat(silent: threading.Event) -> None:
-        while not silent.wait(BEAT):
+    def beat() -> None:
+        while True:
+            time.sleep(BEAT)
             say(kind="alive")
 
     given = _Given()
-    threading.Thread(target=beat, args=(threading.Event(),), daemon=True).start()
+    threading.Thread(target=beat, daemon=True).start()
     try:
         first = given.next()
         given.worker = worker = Opening(**first).worker()
