@@ -13,6 +13,10 @@ from benchmarks.robustness.parts import PARTS
 from benchmarks.timing import markdown_table, write_json, write_markdown
 from benchmarks.verify import DOCS
 
+RUNS = """\
+Runs that are killed a hundred times, lose a node or fill a disk have a command of their own, `make chaos`, and a page,
+[chaos.md](chaos.md)."""
+
 
 def main(arguments: Sequence[str] | None = None, parts: Sequence[Part] = PARTS, cache: Path = CACHE) -> int:
     """The command; returns 0 if nothing is wrong, else 1."""
@@ -89,6 +93,7 @@ def write(folder: Path, parts: Sequence[Part], found: Mapping[str, Sequence[Row]
     ]
     tables = {"Summary": markdown_table(["part", "cases", "found", "failures"], lines)}
     tables |= {part.title: part.report(found[part.name]) for part in parts}
+    tables["Runs over data sets"] = RUNS
     write_markdown(folder / "robustness.md", "Robustness", tables)
     results: dict[str, Any] = {
         part.name: {
