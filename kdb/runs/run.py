@@ -16,9 +16,10 @@ from kdb.results.frames import import_optional
 from kdb.results.maps import HeatMap
 from kdb.results.several import HeatMaps
 from kdb.results.tables import Headed
-from kdb.runs import averages, fiftyone, report
+from kdb.runs import averages
 from kdb.runs.averages import Means
 from kdb.runs.folder import RunFolder
+from kdb.runs.gallery import fiftyone, report
 from kdb.runs.state import DONE, FAILED
 from kdb.runs.summary import summary
 from kdb.runs.watch import Progress, Watch

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 with kdb.connect("study.kdb") as db:
     assert_type(db, kdb.Session)
     found = db.execute("OCCLUDE $img USING resnet18", {"img": "cat.png"})
-    assert_type(found, kdb.HeatMap | kdb.HeatMaps | kdb.Table)
+    assert_type(found, kdb.HeatMap | kdb.HeatMaps | kdb.Run | kdb.Table)
     assert isinstance(found, kdb.HeatMap)
     assert_type(found.values, NDArray[np.float32])
     assert_type(found.label, str | tuple[str, ...])

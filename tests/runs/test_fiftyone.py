@@ -13,8 +13,8 @@ from PIL import Image
 
 from kdb.errors import ExecutionError
 from kdb.results.maps import HeatMap
-from kdb.runs import columns, fiftyone
-from kdb.runs.fiftyone import NEGATIVE, POSITIVE
+from kdb.runs.gallery import columns, fiftyone
+from kdb.runs.gallery.fiftyone import NEGATIVE, POSITIVE
 from tests.results.test_heatmap import heat_map, several, small, volume
 from tests.runs.tables import FACTS, SIZES, Run, row_of, table
 

@@ -22,7 +22,7 @@ from kdb.results.maps import HeatMap
 from kdb.results.pictures import colours, panels
 from kdb.results.pictures.colours import FLOORS
 from kdb.results.pictures.views import Flat
-from kdb.runs import columns, report, thumbnails
+from kdb.runs.gallery import columns, report, thumbnails
 from tests.results.test_heatmap import heat_map, several, volume
 from tests.runs.tables import FACTS, Run, row_of, table
 

@@ -33,8 +33,8 @@ from kdb.results.files import FilePath, check_apart, write_result
 from kdb.results.pictures import colours
 from kdb.results.pictures.colours import unit
 from kdb.results.pictures.style import OPACITY
-from kdb.runs import thumbnails
-from kdb.runs.columns import Columns, alone, columns
+from kdb.runs.gallery import thumbnails
+from kdb.runs.gallery.columns import Columns, alone, columns
 from kdb.version import __version__
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def write(
 ) -> Path:
     """Write the page of a run and return its path.
 
-    rows   the run's table, a row an image; :data:`kdb.runs.columns.NEEDED` are the columns that are needed, and all
-           others that there are say more of an image
+    rows   the run's table, a row an image; :data:`kdb.runs.gallery.columns.NEEDED` are the columns that are needed, and
+           all others that there are say more of an image
     read   gives the heat map of what is in a row's ``map``; where it raises ``ExecutionError``, the card says so
     facts  ``query``, ``model`` and ``score``; ``started`` and ``finished``, times by ISO 8601, give the throughput; any
            others stand at the foot of the page
@@ -149,7 +149,7 @@ def _write(
         "red": _rgb(colours.RED),
         "blue": _rgb(colours.BLUE),
     }
-    template = (resources.files("kdb.runs") / "report.html").read_text(encoding="utf-8")
+    template = (resources.files("kdb.runs.gallery") / "report.html").read_text(encoding="utf-8")
     page = _PLACE.sub(lambda place: texts.get(place[1], place[0]), template)
     page = page.replace("{{policy}}", _policy(page), 1)
     before, after = page.split("{{cards}}", 1)

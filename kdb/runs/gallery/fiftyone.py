@@ -29,8 +29,8 @@ from kdb.errors import ExecutionError, reason
 from kdb.results.files import FilePath, write_result
 from kdb.results.pictures import colours
 from kdb.results.pictures.colours import FLOORS, unit
-from kdb.runs import thumbnails
-from kdb.runs.columns import FAILED, Columns, alone, columns
+from kdb.runs.gallery import thumbnails
+from kdb.runs.gallery.columns import FAILED, Columns, alone, columns
 from kdb.version import __version__
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def export(
 ) -> Path:
     """Write the data set of a run into ``folder``, which is made where it is not there, and return its path.
 
-    rows    the run's table, a row an image; :data:`kdb.runs.columns.NEEDED` are the columns that are needed
+    rows    the run's table, a row an image; :data:`kdb.runs.gallery.columns.NEEDED` are the columns that are needed
     read    gives the heat map of what is in a row's ``map``; where it raises ``ExecutionError``, the sample has the tag
             ``unreadable`` and no heat map
     facts   ``query``, ``model`` and ``score``; all are in the data set's ``info``

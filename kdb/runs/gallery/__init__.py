@@ -1,0 +1,1 @@
+"""What people look at: a page of a run, and a run in FiftyOne."""
