@@ -454,6 +454,27 @@ def test_under_a_root_nothing_lies_elsewhere(tmp_path: Path, model_file: Path, d
             rooted.execute(query)
 
 
+def test_a_run_of_dicom_files_writes_dicom_files(db: Session) -> None:
+    pytest.importorskip("highdicom")
+    pydicom = pytest.importorskip("pydicom")
+    from pydicom.data import get_testdata_file
+
+    Path("ct").mkdir()
+    for name in ("CT_small.dcm", "MR_small.dcm"):
+        Path("ct", name).write_bytes(Path(get_testdata_file(name)).read_bytes())
+    run = executed(db, f"OCCLUDE 'ct/*.dcm' {WITH} INTO RUN 'r' (format = ('npz', 'dcm', 'pm.dcm'))")
+    assert run.progress.done == 2, run.failures().to_pylist()
+    for name in ("CT_small.dcm", "MR_small.dcm"):
+        source = pydicom.dcmread(f"ct/{name}")
+        kinds = {"dcm": "Secondary Capture Image Storage", "pm.dcm": "Parametric Map Storage"}
+        for extension, kind in kinds.items():
+            written = pydicom.dcmread(f"r/maps/{name}.{extension}")
+            assert written.SOPClassUID.name == kind
+            assert written.StudyInstanceUID == source.StudyInstanceUID
+            assert written.SeriesInstanceUID != source.SeriesInstanceUID
+    assert run.map("CT_small.dcm").size == (16, 16)
+
+
 # ---- EXPLAIN
 
 
