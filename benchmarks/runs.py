@@ -120,7 +120,7 @@ def small_model(folder: Path, side: int = 32) -> str:
 CASES: dict[str, tuple[Callable[[Path, int], list[str]], int, str]] = {
     "EfficientNet-lite0, 224 x 224, stride 16": (
         photographs,
-        24,
+        12,
         "OCCLUDE {} WITH patch(16, 16) STRIDE 16 USING efficientnet_lite0",
     ),
     "small network, 32 x 32, stride 2": (noise, 200, "OCCLUDE {} WITH patch(8, 8) STRIDE 2 USING small"),

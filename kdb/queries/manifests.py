@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kdb.errors import BindError, ExecutionError, did_you_mean, looked_in, reason
+from kdb.images.readers import readers
 from kdb.results.frames import import_optional
 
 COLUMNS = ("path", "id", "truth")
 """The options that name columns; others are of the images' reader."""
 
 Truth = str | int | None
+
+_INDEX = re.compile("0|[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True)
@@ -33,13 +38,24 @@ def read(path: str, options: Mapping[str, Any]) -> Manifest:
     and for a row without a path or a name; ExecutionError for a file that cannot be read.
     """
     table = _table(path)
+    twice = [name for name, count in Counter(table.column_names).items() if count > 1]
+    if twice:
+        raise BindError(f"the manifest '{path}' has the column '{twice[0]}' more than once")
+    known = (*COLUMNS, *(option for reader in readers() for option in reader.options))
+    for key in options:
+        if key not in known:
+            raise BindError(
+                f"MANIFEST has no option '{key}'{did_you_mean(key, known)}; it has {', '.join(COLUMNS)}, "
+                "and others are of the images' reader"
+            )
     wanted = {key: options[key] for key in COLUMNS if key in options}
     for key, name in wanted.items():
         if not isinstance(name, str) or name not in table.column_names:
             hint = did_you_mean(str(name), table.column_names)
             raise BindError(f"the manifest '{path}' has no column '{name}' for {key}{hint or _listed(table)}")
     if "path" not in wanted and "path" not in table.column_names:
-        raise BindError(f"the manifest '{path}' has no column 'path'{_listed(table)}; name it as in (path = 'file')")
+        hint = did_you_mean("path", table.column_names) or _listed(table)
+        raise BindError(f"the manifest '{path}' has no column 'path'{hint}; name it as in (path = 'file')")
     if "truth" not in wanted and "truth" in table.column_names:
         wanted["truth"] = "truth"
     paths = _texts(table, wanted.get("path", "path"), path)
@@ -64,11 +80,19 @@ def _table(path: str) -> Any:
         raise ExecutionError(f"cannot read '{path}': no such file{looked_in(path)}")
     try:
         if suffix == ".csv":
-            csv = import_optional("pyarrow.csv")
-            return csv.read_csv(path)
+            return _csv(path)
         return import_optional("pyarrow.parquet").read_table(path)
     except (OSError, ValueError) as error:  # pyarrow's own are ValueErrors
         raise ExecutionError(f"cannot read the manifest '{path}': {reason(error)}") from error
+
+
+def _csv(path: str) -> Any:
+    """The table in a CSV file, all texts: what looks like a number may be somebody's name, as 007."""
+    pyarrow, csv = import_optional("pyarrow"), import_optional("pyarrow.csv")
+    with csv.open_csv(path) as reader:
+        names = reader.schema.names
+    options = csv.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.string()), strings_can_be_null=True)
+    return csv.read_csv(path, convert_options=options)
 
 
 def _column(table: Any, name: str) -> Any:
@@ -108,5 +132,7 @@ def _truths(table: Any, name: str, path: str) -> list[Truth]:
             return [None if each is None else int(each) for each in found]
     elif types.is_integer(column.type) or types.is_string(column.type) or types.is_large_string(column.type):
         truths: list[Truth] = column.to_pylist()
-        return truths
+        # Whole numbers of a file of texts are indices of classes, unless they are written otherwise, as 001.
+        indices = all(each is None or (isinstance(each, str) and _INDEX.fullmatch(each)) for each in truths)
+        return [None if each is None else int(each) for each in truths] if indices else truths
     raise BindError(f"the column '{name}' of the manifest '{path}' is of {column.type}; true classes are texts or ints")

@@ -140,6 +140,9 @@ def listed(source: syntax.Source, arguments: Arguments, axes: Callable[[], int],
     odd = {type(one).__name__ for one in each if not isinstance(one, str | os.PathLike)}
     if odd:
         raise BindError(f"a run takes images by their paths, not {', '.join(sorted(odd))}: write them to files first")
+    for one in each:
+        if axes() != 3 and os.path.isdir(root.path(one)):
+            raise BindError(f"'{os.fspath(one)}' is a folder; its files are matched by '{os.path.join(one, '*')}'")
     found = [part for one in each for part in finder.in_folder(one) or [os.fspath(one)]]
     folders = {os.path.dirname(os.path.abspath(root.path(one))) for one in each}
     return _with_series(found, root, os.path.commonpath(folders))

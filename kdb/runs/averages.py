@@ -102,6 +102,11 @@ class _Mean:
         self._image += heat_map.image
         self._evaluated &= heat_map.evaluated | ~_of_cells(there, heat_map)
         self._classes[heat_map.class_index, heat_map.label] += 1
+        if heat_map.has_class_axis and len(self._classes) > 1:
+            raise ExecutionError(
+                "the maps are of other classes for each image, as of TOP k, and have no mean by class; CLASSES (..) "
+                "and ALL CLASSES name the same for all"
+            )
         self._exact &= heat_map.exact
         self._complete &= heat_map.complete
         self._count += 1
@@ -116,7 +121,9 @@ class _Mean:
             baseline = self._baselines / np.where(self._based, self._based, np.nan)
         image = self._image / self._count
         whole = first.image.dtype == np.uint8
-        note = (f"the maps are of {len(self._classes)} classes, most of them of {label}",) if several else ()
+        if several:
+            label = f"{len(self._classes)} classes, most often {label}"
+        note = (f"the maps are of {len(self._classes)} classes: those that the query chose for each image",)
         there = _of_cells(self._there > 0, first)
         return HeatMap(
             values=values,
@@ -138,7 +145,7 @@ class _Mean:
             exact=self._exact,
             complete=self._complete,
             evaluated=self._evaluated & there,
-            notes=note,
+            notes=note if several else (),
             axes=first.axes,
             segments=first.segments,
             labels=first.labels,

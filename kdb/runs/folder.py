@@ -172,7 +172,7 @@ class RunFolder:
     def looked_at(self) -> State:
         """The state now; the table of results is written, where the folder may be written to."""
         state = self.state()
-        if os.access(self.path, os.W_OK):
+        with contextlib.suppress(ExecutionError):  # of somebody else, or the disk is full: it can be looked at
             self.write_results(state)
         return state
 
@@ -224,6 +224,9 @@ class RunFolder:
                     self._hold(contextlib.ExitStack(), other, f"its {other.replace('-', ' ')}").close()
                 yield
                 return
+            for other in self._parts():  # of another number: its images are shared out otherwise
+                if other.rpartition("-of-")[2] != part.rpartition("-of-")[2]:
+                    self._hold(contextlib.ExitStack(), other, f"its {other.replace('-', ' ')}").close()
             own = contextlib.ExitStack()
             self._hold(own, part, f"its {part.replace('-', ' ')}")
         with own:
@@ -256,6 +259,8 @@ class RunFolder:
             raise ExecutionError(
                 f"another process works on the run in '{self}', on {what}; SHOW RUN '{self}' says how far it is"
             ) from None
+        except OSError as error:
+            raise ExecutionError(f"cannot use the run's folder '{self}': {reason(error)}") from error
         return held
 
     @contextmanager

@@ -73,6 +73,8 @@ def _check(names: Sequence[str], paths: Sequence[str]) -> None:
     seen: dict[str, int] = {}
     for i in sorted({*order[twice].tolist(), *order[twice + 1].tolist()}):
         other = seen.setdefault(file_of(names[i], ""), i)
+        if other != i and paths[other] == paths[i]:
+            raise BindError(f"the run has '{paths[i]}' twice, as its images {other + 1} and {i + 1}")
         if other != i:
             raise BindError(
                 f"two images of the run are called '{names[i]}': '{paths[other]}' and '{paths[i]}'; "

@@ -128,6 +128,8 @@ class PerImage:
         found = {}
         for each, path in self._paths.items():
             array = self._read(path.replace(PER_IMAGE, item_id), each)
+            if array.dtype.kind == "f" and np.isnan(array).any():
+                raise ExecutionError(f"'{path.replace(PER_IMAGE, item_id)}', which {each} is of the image, has NaN")
             found[each] = array != 0 if each in self._masks and array.dtype != bool else array
         return self._arguments.replacing(found)
 

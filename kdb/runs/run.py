@@ -123,12 +123,13 @@ class Run:
         found = averages.means([(group, self._reading(file)) for group, file in zip(groups, files, strict=True)], by)
         return found[None] if by is None else found
 
-    def difference(self, other: Run, by: str | None = None) -> Difference | dict[Any, Difference]:
-        """The mean of this run's maps minus that of another's, over the images that both have maps of.
+    def difference(self, other: Run | FilePath, by: str | None = None) -> Difference | dict[Any, Difference]:
+        """The mean of this run's maps minus that of another's, or of that in a folder, over the images of both.
 
         Images are matched by their names.  Those whose maps explain different classes are left out, with an
         OmissionWarning.  ``by`` as of :meth:`mean`, by this run's table.  Raises ExecutionError where no image is left.
         """
+        other = other if isinstance(other, Run) else Run(RunFolder(other), self._again)
         mine, theirs = self._done(), other._done()
         of_other = {
             name: (each, file)
@@ -183,7 +184,11 @@ class Run:
 
     def _load(self, file: str) -> HeatMap:
         """The heat map of a row whose map is ``file``, which may be of a format that is not read."""
-        return HeatMap.load(self._folder.path / f"{file.removesuffix(self._folder.formats[0])}npz")
+        path = self._folder.path / f"{file.removesuffix(self._folder.formats[0])}npz"
+        try:
+            return HeatMap.load(path)
+        except ExecutionError as error:
+            raise ExecutionError(f"{error}; once it is deleted, RESUME RUN '{self.folder}' makes it again") from error
 
     def _facts(self) -> dict[str, str]:
         """What a page says of the run as a whole."""

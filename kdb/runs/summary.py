@@ -17,13 +17,13 @@ KINDS = 10
 def summary(folder: RunFolder) -> Headed:
     """The run's query and its failures by kind in lines, its counts in a row; the table of results is written.
 
-    ``running`` and ``images_per_hour`` are of a run that some process works on now.
+    ``running`` is of a run that some process works on now; ``images_per_hour`` is the rate of its last images.
     """
     facts = folder.facts
     state = folder.looked_at()
     counts = {status: int((state.status == status).sum()) for status in (NONE, FAILED, DONE)}
     driven = folder.is_driven()
-    rate = state.rate() if driven else None
+    rate = state.rate()
     rows = state.rows(np.flatnonzero(state.status == FAILED))
     kinds = Counter(str(row.get("error_kind")) for row in rows.values())
     lines = [str(facts["query"]), f"made {facts['created']} by kdb {facts['versions']['kdb']}; {folder.results}"]

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from kdb.errors import STOPS, Cancel, ExecutionError, ModelError, Timeout, behind_of, reason
+from kdb.errors import STOPS, Cancel, DeviceError, ExecutionError, ModelError, Timeout, behind_of, reason
 from kdb.results.maps import HeatMap
 from kdb.runs import rows
 from kdb.runs.folder import RunFolder
@@ -19,7 +19,7 @@ from kdb.runs.images import Item
 from kdb.runs.journal import Journal
 
 Evaluate = Callable[[Item], HeatMap]
-"""Makes the map of an image.  Raises an Error: of a ModelError no other image would fare better."""
+"""Makes the map of an image.  Raises an Error: of a ModelError or DeviceError no other image would fare better."""
 
 CHANGED = "Changed"
 """The error_kind of an image whose file is another than when the run was made."""
@@ -38,7 +38,7 @@ class Worker:
         """Make and save the map of an image, and return its row, which is in the journal then.
 
         An image that has changed fails, unless ``accept_changed``.  Whatever is wrong with the image is in the row.
-        Raises Interrupted or Cancel where the work is stopped, ModelError where the model is to blame, and
+        Raises Interrupted or Cancel where the work is stopped, ModelError and DeviceError where these are to blame, and
         ExecutionError where the folder cannot be written to: then no other image would fare better.
         """
         begun = time.perf_counter()
@@ -51,7 +51,7 @@ class Worker:
                 row = rows.failed(item, error, time.perf_counter() - begun, self._node, kind=CHANGED)
             else:
                 row = self._row(item, begun)
-        except (KeyboardInterrupt, Cancel, ModelError, Unwritable):
+        except (KeyboardInterrupt, Cancel, ModelError, DeviceError, Unwritable):
             self.given_up(item.number)
             raise
         with _writing(self._folder):
@@ -63,7 +63,7 @@ class Worker:
             heat_map = self._evaluate(item)
             file = self._save(heat_map, item)
             return rows.done(item, heat_map, time.perf_counter() - begun, self._node, file)
-        except (ModelError, Unwritable):
+        except (ModelError, DeviceError, Unwritable):
             raise
         except Exception as error:  # also what kdb did not foresee: the other images have no part in it
             if isinstance(error, STOPS) and not isinstance(error, Timeout):

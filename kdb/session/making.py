@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from kdb.errors import BindError, ExecutionError, did_you_mean
+import numpy as np
+
+from kdb.errors import BindError, Error, ExecutionError, did_you_mean
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.queries import clauses, sources
 from kdb.queries.assembly import versions
 from kdb.queries.bind import BoundQuery
+from kdb.queries.scoring import chosen_classes
 from kdb.results.formats import EXTENSIONS
 from kdb.runs import parameters
 from kdb.runs.folder import RunFolder
@@ -21,6 +25,9 @@ from kdb.runs.images import Images
 from kdb.runs.parameters import PerImage
 from kdb.session.binding import Binder
 from kdb.session.environment import Environment
+
+TRIED = 10
+"""Images whose own parameters the query is tried with before the run is made."""
 
 STORED = "npz"
 """The format of maps where none is asked for."""
@@ -32,8 +39,15 @@ class Maker:
     def __init__(self, environment: Environment) -> None:
         self._environment, self._binder = environment, Binder(environment)
 
-    def make(self, query: syntax.Occlude, into: syntax.RunInto, folder: RunFolder, arguments: Arguments) -> None:
-        """Make the run, or see that the one that is there is the same.
+    def make(
+        self,
+        query: syntax.Occlude,
+        into: syntax.RunInto,
+        folder: RunFolder,
+        arguments: Arguments,
+        elsewhere: bool,
+    ) -> None:
+        """Make the run, or see that the one that is there is the same; its workers are ``elsewhere`` or not.
 
         Raises BindError for another one, and for whatever is wrong with the query.
         """
@@ -46,9 +60,14 @@ class Maker:
             folder.check_new()
         images = Images.of(sources.listed(query.source, arguments, lambda: axes, root))
         per_image = PerImage(query, arguments, axes, root)
-        bound = self._binder.bind(replace(query, device=device), per_image.of(images[0].id))
+        bound = self._bound(replace(query, device=device), per_image, images)
+        if query.to is None and not isinstance(query.classes, syntax.Detection):
+            traced = bound.traced  # a class that it does not have would fail every image
+            chosen_classes(query.classes, traced.model, np.zeros(traced.network.output.shape.channels), arguments)
         for each in formats:
             EXTENSIONS[each].check(bound.size, not isinstance(query.region, syntax.At))
+        model = self._model(query.model, bound, arguments)
+        check_reachable(model, elsewhere)
         located = _located(query, bound, root.folder is None)
         kept = parameters.kept(*parameters.numbered(located, arguments))
         facts = {
@@ -62,7 +81,7 @@ class Maker:
             "formats": list(formats),
             "images": {"count": len(images), "sha256": images.digest, **self._manifest(query.source)},
             "parameters": {"plain": dict(kept.plain), "modules": list(kept.modules), "sha256": kept.digests()},
-            "model": self._model(query.model, bound, arguments),
+            "model": model,
             "settings": self._environment.settings.changed(),
         }
         with folder.making():
@@ -70,6 +89,17 @@ class Maker:
                 _check_same(folder, facts)
             else:
                 folder.create(facts, images, dict(kept.arrays))
+
+    def _bound(self, query: syntax.Occlude, per_image: PerImage, images: Images) -> BoundQuery:
+        """The query bound; with parameters of each image to the first that has them, of a few."""
+        first: Error | None = None
+        for number in range(min(TRIED, len(images)) if per_image.any else 1):
+            try:
+                return self._binder.bind(query, per_image.of(images[number].id))
+            except (BindError, ExecutionError) as error:
+                first = first or error
+        assert first is not None
+        raise first
 
     def _model(self, ref: syntax.ModelRef, bound: BoundQuery, arguments: Arguments) -> dict[str, Any]:
         """What run.json says of the model: whence another process has it, and what it must be."""
@@ -89,7 +119,7 @@ class Maker:
         if not isinstance(source, syntax.Manifest):
             return {"manifest": None}
         path = os.path.abspath(self._environment.root.path(source.value))
-        return {"manifest": {"path": path, "sha256": _sha256(path)}}
+        return {"manifest": {"path": path, "sha256": sha256_of(path)}}
 
     def check_manifest(self, folder: RunFolder) -> None:
         """Raise BindError where the manifest of a run is another than when the run was made."""
@@ -97,11 +127,20 @@ class Maker:
         if manifest is None:
             return
         path = self._environment.root.path(manifest["path"])
-        if os.path.isfile(path) and _sha256(path) != manifest["sha256"]:
+        if os.path.isfile(path) and sha256_of(path) != manifest["sha256"]:
             raise BindError(
                 f"the manifest '{manifest['path']}' has changed since the run in '{folder}' was made; a run is of one "
                 "list of images: put the old manifest back, or make another run"
             )
+
+
+def check_reachable(model: Mapping[str, Any], elsewhere: bool) -> None:
+    """Raise BindError where workers ``elsewhere`` cannot have the model that run.json names."""
+    if model["of_session"] and elsewhere:
+        raise BindError(
+            f"the model '{model['name']}' lives in this session, and workers elsewhere cannot have it: save it to a "
+            "file and name that by CREATE MODEL, or compute VIA local"
+        )
 
 
 def formats_of(into: syntax.RunInto, arguments: Arguments) -> tuple[str, ...]:
@@ -142,20 +181,21 @@ def _check_same(folder: RunFolder, asked: dict[str, Any]) -> None:
     differences = {
         "query": (there["query"], asked["query"]),
         "format": (there["formats"], asked["formats"]),
-        "parameters": (there["parameters"]["sha256"], asked["parameters"]["sha256"]),
+        "set of parameters": (there["parameters"]["sha256"], asked["parameters"]["sha256"]),
         "model": (there["model"]["identity"], asked["model"]["identity"]),
         "list of images": (there["images"]["sha256"], asked["images"]["sha256"]),
     }
     differing = [name for name, (before, now) in differences.items() if before != now]
     if differing:
-        told = f": {there['query']}" if differing == ["query"] else ""
+        told = f": {there['query']}" if "query" in differing else ""
         raise BindError(
             f"'{folder}' has another run, of another {' and another '.join(differing)}{told}; "
             f"RESUME RUN '{folder}' goes on with that, and a new run takes a folder of its own"
         )
 
 
-def _sha256(path: str) -> str:
+def sha256_of(path: str) -> str:
+    """The SHA-256, in hexadecimal, of a file; raises ExecutionError where it cannot be read."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ from kdb.runs.watch import Watch
 from kdb.runs.worker import Worker
 from kdb.session.environment import Environment
 from kdb.session.evaluator import OPENED, Evaluator, query_of
-from kdb.session.making import Maker, formats_of
+from kdb.session.making import Maker, check_reachable, formats_of, sha256_of
 from kdb.session.starting import Start, start
 from kdb.system.interrupts import interruptible
 
@@ -95,6 +96,8 @@ class Running:
 
     def _folder(self, path: str) -> RunFolder:
         import_optional("pyarrow")
+        if not path:
+            raise BindError("a run's folder has a name; '' is none")
         return RunFolder(self._environment.root.path(path))
 
     def _start(self, via: syntax.Via | None, arguments: Arguments) -> Start:
@@ -111,7 +114,7 @@ class Running:
         folder, via = self._folder(statement.run.folder), statement.run.via
         asked = Asked(folder, via, self._start(via, arguments), arguments)
         with self._environment.turn():
-            self._maker.make(statement, statement.run, folder, arguments)
+            self._maker.make(statement, statement.run, folder, arguments, asked.start.crew is not None)
         return asked
 
     # ---- driving
@@ -119,12 +122,7 @@ class Running:
     def _begin(self, asked: Asked, progress: Progress | None) -> tuple[Run, Callable[[], None]]:
         """The run, and what does the work; all that can be refused has been refused then."""
         folder, start = asked.folder, asked.start
-        if folder.facts["model"]["of_session"] and start.crew is not None:
-            model = folder.facts["model"]["name"]
-            raise BindError(
-                f"the model '{model}' lives in this session, and workers elsewhere cannot have it: save it to a file "
-                "and name that by CREATE MODEL, or compute VIA local"
-            )
+        check_reachable(folder.facts["model"], start.crew is not None)
         query = query_of(folder.facts)
         with self._environment.turn():
             arguments = self._arguments(folder, query, asked.arguments)
@@ -195,6 +193,11 @@ class Running:
                 )
         arguments = parameters.restored(facts["parameters"]["plain"], folder.arrays(), given)
         catalog, created = self._environment.catalog, facts["model"]["created"]
+        if created is not None and not self._is_same_file(created):
+            raise BindError(
+                f"the file '{created['path']}' of the model '{created['name']}' is gone, or another than when the run "
+                f"in '{folder}' was made: put it back, or make another run"
+            )
         try:
             model = catalog.find(query.model, arguments)
         except UnknownName as error:
@@ -210,6 +213,10 @@ class Running:
                 "weights or preprocessing are others"
             )
         return arguments
+
+    def _is_same_file(self, created: Mapping[str, Any]) -> bool:
+        path = self._environment.root.path(created["path"])
+        return os.path.isfile(path) and sha256_of(path) == created["sha256"]
 
     def _telling(self, progress: Progress | None) -> Callable[[Any], None] | None:
         on_run, on_progress = self._environment.on_run, progress or self._environment.on_progress

@@ -85,7 +85,8 @@ class Session:
         """Run a script and return its last statement's result.
 
         OCCLUDE gives a :class:`HeatMap`, or :class:`HeatMaps` for a glob or a list of images, and INTO RUN a
-        :class:`Run`, as RESUME RUN does; all else a :class:`Table`.  ``parameters`` is a dict for ``$name`` and bare names, a sequence for ``?``.
+        :class:`Run`, as RESUME RUN does; all else a :class:`Table`.  ``parameters`` is a dict for ``$name`` and bare
+        names, a sequence for ``?``.
 
         ``progress`` is called with (positions finished, positions in all) in the calling thread, of this script alone.
         If it raises :class:`kdb.Cancel`, the query stops between two batches and the result is the partial heat map,

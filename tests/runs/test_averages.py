@@ -73,6 +73,7 @@ def test_a_difference_is_of_the_images_that_both_have(db: Session) -> None:
     two = done(db, f"OCCLUDE {manifest(4)} {WITH} FOR CLASS 1 INTO RUN 'two'")
     difference = one.difference(two)
     assert isinstance(difference, Difference)
+    assert np.array_equal(one.difference("two").values, difference.values)  # type: ignore[union-attr]
     expected = np.mean([one.map(row["id"]).values - two.map(row["id"]).values for row in two.table().to_pylist()], 0)
     np.testing.assert_allclose(difference.values, expected, atol=1e-6)
     by = one.difference(two, by="truth")
@@ -90,14 +91,17 @@ def test_maps_of_other_classes_are_left_out_of_a_difference(db: Session) -> None
         difference = one.difference(two)
     assert isinstance(difference, Difference) and not difference.values.any()
     mean = one.mean()
-    assert isinstance(mean, HeatMap) and "classes" in mean.notes[0]
+    assert isinstance(mean, HeatMap) and mean.label == "2 classes, most often class 1"
     three = done(db, f"OCCLUDE 'scans/**/*.png' {WITH} FOR CLASS 0 INTO RUN 'three'")
     with pytest.raises(ExecutionError, match="FOR CLASS makes them comparable"):
         two.difference(three)
 
 
 def test_what_has_no_mean_is_told(db: Session) -> None:
+    Image.new("RGB", (16, 16), (0, 0, 255)).save("scans/b/x0.png")
     run = done(db, f"OCCLUDE 'scans/**/*.png' {WITH} FOR TOP 2 INTO RUN 'r'")
+    with pytest.raises(ExecutionError, match="other classes for each image"):
+        run.mean()
     with pytest.raises(ExecutionError, match="did you mean 'truth'"):
         run.mean(by="truht")
     with pytest.raises(ExecutionError, match="has a list for each image"):

@@ -15,6 +15,7 @@ import torch
 import kdb
 from kdb.errors import BindError, ExecutionError, Interrupted, ParseError
 from kdb.results.maps import HeatMap
+from kdb.runs.folder import RunFolder
 from kdb.runs.run import Run
 from kdb.session.session import Session
 from tests.runs.conftest import WITH, connected, network, picture
@@ -139,12 +140,21 @@ def test_a_manifest_names_images_and_their_truth(db: Session, kind: str, tmp_pat
     assert np.array_equal(maps[1].values, run.map("p2/scan").values)  # type: ignore[index, union-attr]
 
 
+def test_texts_of_a_csv_file_stay_as_they_are(db: Session) -> None:
+    Path("m.csv").write_text("path,id,truth\nscans/a/x0.png,007,001\nscans/b/x0.png,2024-01-01,1\n")
+    run = executed(db, f"OCCLUDE MANIFEST 'm.csv' (id = 'id') {WITH} INTO RUN 'r'")
+    assert [(row["id"], row["truth"]) for row in rows(run)] == [("007", "001"), ("2024-01-01", "1")]
+    Path("n.csv").write_text("path,truth\nscans/a/x0.png,2\nscans/b/x0.png,\n")
+    run = executed(db, f"OCCLUDE MANIFEST 'n.csv' {WITH} INTO RUN 'n'")
+    assert [row["truth"] for row in rows(run)] == [2, None]
+
+
 def test_what_is_wrong_with_a_manifest_is_told(db: Session) -> None:
     Path("m.csv").write_text("file,n\nscans/a/x0.png,1\n,2\n")
     for source, message in {
         "MANIFEST 'm.csv'": "has no column 'path'; it has file, n",
         "MANIFEST 'm.csv' (path = 'flie')": "did you mean 'file'",
-        "MANIFEST 'm.csv' (path = 'n')": "texts are expected",
+        "MANIFEST 'm.csv' (pth = 'file')": "did you mean 'path'",
         "MANIFEST 'm.csv' (path = 'file')": "no 'file' in row 2",
         "MANIFEST 'm.txt'": ".parquet or a .csv",
     }.items():
@@ -154,7 +164,10 @@ def test_what_is_wrong_with_a_manifest_is_told(db: Session) -> None:
         db.execute(f"OCCLUDE MANIFEST 'missing.parquet' {WITH} INTO RUN 'r'")
     assert not Path("r").exists()
     Path("m.csv").write_text("path\nscans/a/x0.png\n./scans/a/x0.png\n")
-    with pytest.raises(BindError, match=r"two images of the run are called 'scans/a/x0\.png'"):
+    with pytest.raises(BindError, match=r"has '.*/scans/a/x0\.png' twice, as its images 1 and 2"):
+        db.execute(f"OCCLUDE MANIFEST 'm.csv' {WITH} INTO RUN 'r'")
+    Path("m.csv").write_text("path,path\na,b\n")
+    with pytest.raises(BindError, match="more than once"):
         db.execute(f"OCCLUDE MANIFEST 'm.csv' {WITH} INTO RUN 'r'")
 
 
@@ -234,7 +247,7 @@ def test_another_query_into_the_same_folder_is_refused(db: Session) -> None:
     assert starts() == 6
     for other, named, differs in [
         (query.replace("STRIDE 4", "STRIDE 2"), {"f": fill}, "query"),
-        (query, {"f": fill + 1}, "parameters"),
+        (query, {"f": fill + 1}, "set of parameters"),
         (query.replace("scans/**", "scans/a"), {"f": fill}, "query and another list of images"),
     ]:
         with pytest.raises(BindError, match=f"another run, of another {differs}"):
@@ -270,6 +283,7 @@ def test_a_module_of_the_session_is_for_this_process_alone(db: Session) -> None:
     query = "OCCLUDE 'scans/a/*.png' WITH patch(4, 4) USING $net (input_size = (16, 16)) INTO RUN 'r'"
     with pytest.raises(BindError, match="lives in this session"):
         db.execute(f"{query} VIA processes(2)", {"net": module})
+    assert not Path("r").exists()
     run = executed(db, query, {"net": module})
     assert run.progress.done == 3
     Path("r/maps/x0.png.npz").unlink()
@@ -310,6 +324,45 @@ def test_parameters_of_each_image(db: Session) -> None:
     for name, mask in masks.items():
         alone = db.execute(query.replace("scans/**/*.png", f"scans/{name}"), {"m": mask})
         assert np.array_equal(run.map(name).values, alone.values, equal_nan=True)  # type: ignore[union-attr]
+
+
+def test_shards_of_another_number_wait_for_each_other(db: Session) -> None:
+    folder = RunFolder("r")
+    executed(db, f"{QUERY} VIA shard(1, 2)")
+    with folder.driven("shard-2-of-2"):
+        with pytest.raises(ExecutionError, match=r"works on the run in .*shard 2 of 2"):
+            db.execute(f"{QUERY} VIA shard(1, 3)")
+        assert executed(db, f"{QUERY} VIA shard(1, 2)").progress.done == 3
+    assert executed(db, f"{QUERY} VIA shard(2, 3)").progress.done == 2
+
+
+def test_a_device_that_fails_stops_the_run(db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: Any, **__: Any) -> Any:
+        raise kdb.DeviceError("the GPU fell off the bus")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kdb.queries.evaluation.run", failing)
+        with pytest.raises(kdb.DeviceError, match="fell off"):
+            db.execute(QUERY)
+    assert executed(db, "RESUME RUN 'r'").progress.done == 6
+
+
+def test_a_model_s_file_that_has_changed_is_told(db: Session, model_file: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.onnx"
+    own.write_bytes(model_file.read_bytes())
+    db.execute(f"CREATE OR REPLACE MODEL net FROM '{own}' (mean = 0, std = 1)")
+    executed(db, QUERY)
+    for change in (lambda: own.write_bytes(b"other"), own.unlink):
+        change()
+        with pytest.raises(BindError, match="put it back, or make another run"):
+            kdb.connect().execute("RESUME RUN 'r'")
+
+
+def test_a_damaged_map_says_what_to_do(db: Session) -> None:
+    run = executed(db, QUERY)
+    Path("r/maps/a/x0.png.npz").write_bytes(b"junk")
+    with pytest.raises(ExecutionError, match="once it is deleted, RESUME RUN"):
+        run.map("a/x0.png")
 
 
 # ---- looking and stopping
@@ -392,6 +445,10 @@ def test_the_timeout_is_of_each_image(db: Session) -> None:
     [
         ("OCCLUDE $a {} INTO RUN 'r'", "takes images by their paths, not ndarray"),
         ("OCCLUDE x {} INTO RUN 'r'", "a path needs quotes"),
+        ("OCCLUDE 'scans/a' {} INTO RUN 'r'", "is a folder; its files are matched by"),
+        ("OCCLUDE 'scans/a/*.png' {} FOR CLASS 77 INTO RUN 'r'", "class 77 is out of range"),
+        ("OCCLUDE 'scans/a/*.png' {} FOR TOP 4 INTO RUN 'r'", "TOP 4 of 3 classes"),
+        ("OCCLUDE 'scans/a/*.png' {} INTO RUN ''", "has a name"),
         ("OCCLUDE 'scans/a/*.png' {} INTO RUN 'scans'", "no run; a run has one of its own"),
         ("OCCLUDE 'scans/a/*.png' {} INTO RUN 'scans/a/x0.png'", "is a file; a run is a folder"),
         ("OCCLUDE 'scans/a/*.png' {} INTO RUN 'r' (format = 'bmp')", "none that a map is saved in"),

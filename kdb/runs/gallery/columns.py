@@ -48,6 +48,7 @@ class Columns:
     changed     float64 [n]: what is left of ``baseline`` behind the patch that changes it most
     seconds     float64 [n]
     checked     float64 [n]: the worst difference from the model itself over what exactness allows
+    names       labels by the index of their class, as a text; of the classes that some image is explained for
 
     Numbers that are not there are NaN.
     """
@@ -65,6 +66,11 @@ class Columns:
     changed: NDArray[np.float64]
     seconds: NDArray[np.float64]
     checked: NDArray[np.float64]
+    names: Mapping[str, str]
+
+    def named(self, truth: str | int) -> str:
+        """The label of a true class; as it was given where the run's rows do not tell it."""
+        return self.names.get(str(truth).strip(), str(truth))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -117,6 +123,7 @@ def columns(rows: Table, facts: Mapping[str, str]) -> Columns:
         changed=_changed(score, baseline, low, high),
         seconds=_numbers(rows.column("seconds").to_pylist()),
         checked=_numbers(rows.column("checked_error").to_pylist()),
+        names={str(index): label for index, label in zip(indices, labels, strict=True) if label is not None},
     )
 
 

@@ -285,7 +285,7 @@ def _classes(row: Mapping[str, Any], i: int, run: Columns, key: str) -> dict[str
     if truth is not None:
         # FiftyOne compares labels: a truth that was given as a number is called as the prediction is.
         agrees = run.judged[i] and not run.wrong[i] and run.labels[i] is not None
-        named = run.labels[i] if agrees else truth
+        named = run.labels[i] if agrees else run.named(truth)
         found["ground_truth"] = {**_label("Classification", f"{key}\ntruth"), "label": _text(str(named))}
     return found
 
