@@ -37,7 +37,9 @@ class Work:
     state: State
     watch: Watch
     deaths: int = DEATHS
-    _killed: dict[int, int] = field(default_factory=dict)
+    _killed: dict[int, int] = field(init=False)
+    _queue: deque[int] = field(init=False)
+    _repaired: set[int] = field(init=False)
 
     def __post_init__(self) -> None:
         self._killed = {int(n): int(self.state.cut_off[n]) for n in self.numbers if self.state.cut_off[n] > 0}
@@ -72,10 +74,6 @@ class Work:
             self._quarantine(item, journal)
         else:
             self._queue.append(item.number)
-
-    def put_back(self, item: Item) -> None:
-        """Its worker died before it began."""
-        self._queue.appendleft(item.number)
 
     def _quarantine(self, item: Item, journal: Journal) -> None:
         count = self._killed.pop(item.number)

@@ -38,6 +38,8 @@ VERSION = 1
 """Of the folder's layout; run.json has it."""
 GROUP = 16
 """Batches of rows in a group of results.parquet."""
+PATIENCE = 3.0
+"""Seconds that a lock is waited for: others look at it for a moment, to begin their part or to see who works."""
 WHOLE = "whole"
 """The lock of who drives all of a run; others are of shards."""
 
@@ -84,7 +86,7 @@ class RunFolder:
 
     def create(self, facts: Mapping[str, Any], images: Images, arrays: dict[str, Any]) -> None:
         """Write what the run is; run.json last, so that there is a run once all is there."""
-        with self._told():
+        with self.told():
             self.maps.mkdir(parents=True, exist_ok=True)
             self.journals.mkdir(exist_ok=True)
             images.write(self.path / "images.arrow")
@@ -124,7 +126,7 @@ class RunFolder:
         path = self.path / "parameters.npz"
         if not path.is_file():
             return {}
-        with self._told(), np.load(path, allow_pickle=False) as found:
+        with self.told(), np.load(path, allow_pickle=False) as found:
             return {name: found[name] for name in found.files}
 
     @property
@@ -141,7 +143,7 @@ class RunFolder:
     def state(self) -> State:
         """How far it is; a row counts only where its map is there."""
         images = self.images
-        with self._told():
+        with self.told():
             state = State.of(self.journals, len(images))
             done = state.done()
             if len(done):
@@ -195,7 +197,7 @@ class RunFolder:
                 while group := list(islice(batches, GROUP)):
                     writer.write_table(pyarrow.Table.from_batches(group))
 
-        with self._told():
+        with self.told():
             write_atomically(self.results, write)
         return state
 
@@ -204,7 +206,7 @@ class RunFolder:
     @contextmanager
     def making(self) -> Iterator[None]:
         """Around looking whether there is a run and making it: one process at a time, others wait."""
-        with self._told():
+        with self.told():
             (self.path / "locks").mkdir(parents=True, exist_ok=True)
         with FileLock(self.path / "locks" / "making", timeout=600):
             yield
@@ -215,7 +217,7 @@ class RunFolder:
 
         Raises ExecutionError where another process works on that, or on all.
         """
-        with self._told():
+        with self.told():
             (self.path / "locks").mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as held:
             self._hold(held, WHOLE, "all of it")
@@ -254,7 +256,7 @@ class RunFolder:
 
     def _hold(self, held: contextlib.ExitStack, name: str, what: str) -> contextlib.ExitStack:
         try:
-            held.enter_context(FileLock(self.path / "locks" / name, timeout=0))
+            held.enter_context(FileLock(self.path / "locks" / name, timeout=PATIENCE))
         except Timeout:
             raise ExecutionError(
                 f"another process works on the run in '{self}', on {what}; SHOW RUN '{self}' says how far it is"
@@ -264,7 +266,8 @@ class RunFolder:
         return held
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def told(self) -> Iterator[None]:
+        """Around use of the folder: what the system refuses is an ExecutionError that names it."""
         try:
             yield
         except OSError as error:

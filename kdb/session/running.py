@@ -132,7 +132,7 @@ class Running:
 
         def drive() -> None:
             try:
-                with folder.driven(start.name):
+                with folder.driven(start.name), folder.told():
                     state = folder.state()
                     numbers = state.pending()
                     numbers = numbers[numbers % start.parts == start.part - 1]
