@@ -11,13 +11,17 @@ RUNS = $(VENV)/runs
 BIN = $(VENV)/bin
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-volumes test-runs test-benchmarks quick fuzz verify coverage robustness chaos bench bench-runs bench-approx bench-axes bench-dense gpu-check figures index style wheel clean
+.PHONY: demo test test-dense test-volumes test-runs test-benchmarks quick fuzz verify coverage robustness chaos bench bench-runs bench-approx bench-axes bench-dense gpu-check figures index style wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
 
 test: style
-	$(BIN)/python -m pytest -n $(WORKERS) -m 'not volumes and not runs' --ignore tests/benchmarks
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not dense and not volumes and not runs' --ignore tests/benchmarks
+
+# Segmentations and detectors, whose networks take long.
+test-dense: $(STAMP)
+	$(BIN)/python -m pytest -n $(WORKERS) -m dense
 
 # What reads volumes, video and signals, or stands beside MONAI.
 test-volumes: $(VOLUMES)

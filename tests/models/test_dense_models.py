@@ -15,6 +15,8 @@ import kdb
 from benchmarks.dense_networks import UNet
 from kdb.models.torchvision_compat import import_torchvision
 
+pytestmark = pytest.mark.dense
+
 Size = tuple[int, ...]
 
 
@@ -44,9 +46,9 @@ def of_torchvision(name: str) -> Callable[[], nn.Module]:
 
 
 SEGMENTATIONS: dict[str, tuple[Callable[[], nn.Module], int, Size, str | None]] = {
-    "fcn_resnet50": (of_torchvision("fcn_resnet50"), 3, (96, 112), "out"),
-    "deeplabv3_resnet50": (of_torchvision("deeplabv3_resnet50"), 3, (96, 112), "out"),
-    "lraspp": (of_torchvision("lraspp_mobilenet_v3_large"), 3, (96, 112), "out"),
+    "fcn_resnet50": (of_torchvision("fcn_resnet50"), 3, (80, 96), "out"),
+    "deeplabv3_resnet50": (of_torchvision("deeplabv3_resnet50"), 3, (80, 96), "out"),
+    "lraspp": (of_torchvision("lraspp_mobilenet_v3_large"), 3, (80, 96), "out"),
     "unet, transposed": (lambda: UNet(2, 3, 4, (8, 16, 32, 64)), 3, (64, 80), None),
     "unet, bilinear": (lambda: UNet(2, 3, 4, (8, 16, 32, 64), interpolated=True), 3, (64, 80), None),
     "unet of volumes": (lambda: UNet(3, 1, 3, (4, 8, 16)), 1, (24, 24, 32), None),

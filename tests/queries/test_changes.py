@@ -21,6 +21,8 @@ from kdb.operators.regions import ObservedMean, RegionMean
 from tests.networks_dense import dense
 from tests.queries.test_over import outputs_of
 
+pytestmark = pytest.mark.dense
+
 
 def expected_of(outputs: Tensor, score: str, activation: str) -> tuple[np.ndarray, np.ndarray]:
     """Mean and maximum [K, *size'] of |change|; the first of the ``outputs`` is of the unmodified image."""

@@ -16,6 +16,8 @@ import kdb
 from kdb.errors import BindError, DeviceError, ModelError
 from tests.networks_dense import dense
 
+pytestmark = pytest.mark.dense
+
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
