@@ -383,7 +383,10 @@ def test_show_run_counts_and_tells_failures(db: Session) -> None:
     assert "1 failed with ExecutionError" in str(shown)
 
 
-def test_a_submitted_run_goes_on_beside_other_statements_and_can_be_cancelled(db: Session) -> None:
+def test_a_submitted_run_goes_on_beside_other_statements_and_can_be_cancelled(
+    db: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdb.runs.folder.PATIENCE", 0)
     for i in range(60):
         picture(f"many/{i:02}.png", i)
     run = db.submit(f"OCCLUDE 'many/*.png' {WITH} INTO RUN 'r'")
