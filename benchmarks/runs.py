@@ -120,7 +120,7 @@ def small_model(folder: Path, side: int = 32) -> str:
 CASES: dict[str, tuple[Callable[[Path, int], list[str]], int, str]] = {
     "EfficientNet-lite0, 224 x 224, stride 16": (
         photographs,
-        12,
+        24,
         "OCCLUDE {} WITH patch(16, 16) STRIDE 16 USING efficientnet_lite0",
     ),
     "small network, 32 x 32, stride 2": (noise, 200, "OCCLUDE {} WITH patch(8, 8) STRIDE 2 USING small"),
@@ -306,7 +306,7 @@ def driver(where: str, count: int) -> None:
     by_crew(Work(folder, state.pending(), state, watch), Simulated(folder), journal)
     driven = time.perf_counter()
     assert watch.progress.done == count
-    written = folder.write_results()
+    written = folder.looked_at()
     assert len(written.done()) == count and rows.schema(folder.images, False) is not None
     ended = time.perf_counter()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

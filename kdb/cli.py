@@ -88,9 +88,8 @@ class Client:
         self.parameters, self.form = parameters, form
         self.bar = ProgressBar("positions", err) if err.isatty() else None
         session.progress = self.bar
-        if err.isatty():
-            self.images = ProgressBar("images", err)
-            session.run_progress = self._show_run
+        self.images = ProgressBar("images", err) if err.isatty() else None
+        session.run_progress = None if self.images is None else self._show_run
 
     def run(self, text: str) -> int:
         """Run a script, print each result as soon as it is there, and return the exit status."""
@@ -124,12 +123,13 @@ class Client:
         print(f"warning: {message}", file=self.err)
 
     def _show_run(self, now: RunProgress) -> None:
+        assert self.images is not None, "there is a terminal"
         self.images(now.done + now.failed, now.total, f"{now.failed} failed" if now.failed else "")
 
     def _close_bar(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-            self.images.close()
+        for bar in (self.bar, self.images):
+            if bar is not None:
+                bar.close()
 
     def show(self, result: Result) -> int:
         """Print a result, and return the exit status: 1 if one of several images failed."""

@@ -8,6 +8,7 @@
     |-- ModelError              a model cannot be found, loaded or traced
     |-- DeviceError             ON gpu without a usable GPU, or the GPU fails
     |-- ExecutionError          a bound query failed while it ran (unreadable image, NaN, unwritable file, no memory)
+    |   |-- Unwritable          a file cannot be written: the disk is full, its folder read-only
     |   `-- Timeout             it took longer than SET statement_timeout allows; carries the partial heat map
     |-- Interrupted             Ctrl-C; also a KeyboardInterrupt; carries the partial heat map
     `-- Cancel                  raised by a progress callback to stop its query; carries the partial heat map
@@ -152,6 +153,10 @@ class DeviceError(Error):
 
 class ExecutionError(Error):
     """A query that passed all checks failed while it ran, as for an unreadable image or a NaN in the output."""
+
+
+class Unwritable(ExecutionError):
+    """The system refuses to write a file, as on a disk that is full."""
 
 
 class Timeout(ExecutionError):

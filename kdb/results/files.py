@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO
 
-from kdb.errors import ExecutionError, reason
+from kdb.errors import ExecutionError, Unwritable, reason
 from kdb.results.format import Format
 from kdb.results.formats import EXTENSIONS
 from kdb.system.files import write_atomically
@@ -122,5 +122,6 @@ def write_result(path: FilePath, write: Callable[[IO[bytes]], object]) -> Path:
     try:
         write_atomically(path, write)
     except (OSError, ValueError) as error:
-        raise ExecutionError(f"cannot write {str(path)!r}: {reason(error)}") from error
+        kind = Unwritable if isinstance(error, OSError) else ExecutionError
+        raise kind(f"cannot write {str(path)!r}: {reason(error)}") from error
     return path

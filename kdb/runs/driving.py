@@ -61,7 +61,7 @@ class Work:
         """
         while self._queue:
             number = self._queue.popleft()
-            item = self.folder.item(number)
+            item = self.folder.images[number]
             if self._killed.get(number, 0) < self.deaths:
                 return item, number in self._repaired
             self._quarantine(item, journal)

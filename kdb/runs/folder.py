@@ -30,7 +30,7 @@ from filelock import FileLock, Timeout
 from kdb.errors import BindError, ExecutionError, reason
 from kdb.results.frames import import_optional
 from kdb.runs import naming, rows
-from kdb.runs.images import Images, Item
+from kdb.runs.images import Images
 from kdb.runs.state import State
 from kdb.system.files import write_atomically
 
@@ -168,7 +168,10 @@ class RunFolder:
             folder = folders.pop()
             with os.scandir(self.maps / folder) as entries:
                 for entry in entries:
-                    (folders.append if entry.is_dir() else found.add)(f"{folder}{entry.name}" + "/" * entry.is_dir())
+                    if entry.is_dir():
+                        folders.append(f"{folder}{entry.name}/")
+                    else:
+                        found.add(f"{folder}{entry.name}")
         return found
 
     def looked_at(self) -> State:
@@ -184,9 +187,8 @@ class RunFolder:
         found = rows.batches(self.images, state, class_axis)
         return import_optional("pyarrow").Table.from_batches(found, rows.schema(self.images, class_axis))
 
-    def write_results(self, state: State | None = None) -> State:
-        """Write the table of results, and return the state that it is of."""
-        state = self.state() if state is None else state
+    def write_results(self, state: State) -> None:
+        """Write the table of results as of a state."""
         pyarrow, parquet = import_optional("pyarrow"), import_optional("pyarrow.parquet")
         class_axis = bool(self.facts["class_axis"])
         columns = rows.schema(self.images, class_axis)
@@ -199,7 +201,6 @@ class RunFolder:
 
         with self.told():
             write_atomically(self.results, write)
-        return state
 
     # ---- who works on it
 
@@ -219,19 +220,17 @@ class RunFolder:
         """
         with self.told():
             (self.path / "locks").mkdir(parents=True, exist_ok=True)
-        with contextlib.ExitStack() as held:
-            self._hold(held, WHOLE, "all of it")
-            if part == WHOLE:
+        with contextlib.ExitStack() as own:
+            with contextlib.ExitStack() as held:
+                self._hold(held, WHOLE)
                 for other in self._parts():
-                    self._hold(contextlib.ExitStack(), other, f"its {other.replace('-', ' ')}").close()
-                yield
-                return
-            for other in self._parts():  # of another number: its images are shared out otherwise
-                if other.rpartition("-of-")[2] != part.rpartition("-of-")[2]:
-                    self._hold(contextlib.ExitStack(), other, f"its {other.replace('-', ' ')}").close()
-            own = contextlib.ExitStack()
-            self._hold(own, part, f"its {part.replace('-', ' ')}")
-        with own:
+                    if part == WHOLE or other.rpartition("-of-")[2] != part.rpartition("-of-")[2]:
+                        with contextlib.ExitStack() as looking:  # images are shared out otherwise among other parts
+                            self._hold(looking, other)
+                if part != WHOLE:
+                    self._hold(own, part)
+                else:
+                    own.enter_context(held.pop_all())
             yield
 
     def is_driven(self) -> bool:
@@ -254,16 +253,17 @@ class RunFolder:
         except OSError:  # of somebody else, who lets us look
             return True
 
-    def _hold(self, held: contextlib.ExitStack, name: str, what: str) -> contextlib.ExitStack:
+    def _hold(self, held: contextlib.ExitStack, name: str) -> None:
+        """Hold a lock; raises ExecutionError where another process does."""
         try:
             held.enter_context(FileLock(self.path / "locks" / name, timeout=PATIENCE))
         except Timeout:
+            what = "all of it" if name == WHOLE else f"its {name.replace('-', ' ')}"
             raise ExecutionError(
                 f"another process works on the run in '{self}', on {what}; SHOW RUN '{self}' says how far it is"
             ) from None
         except OSError as error:
             raise ExecutionError(f"cannot use the run's folder '{self}': {reason(error)}") from error
-        return held
 
     @contextmanager
     def told(self) -> Iterator[None]:
@@ -272,7 +272,3 @@ class RunFolder:
             yield
         except OSError as error:
             raise ExecutionError(f"cannot use the run's folder '{self}': {reason(error)}") from error
-
-    def item(self, number: int) -> Item:
-        """An image of the list."""
-        return self.images[number]

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from kdb.errors import STOPS, Cancel, DeviceError, ExecutionError, ModelError, Timeout, behind_of, reason
+from kdb.errors import STOPS, Cancel, DeviceError, ExecutionError, ModelError, Timeout, Unwritable, reason
 from kdb.results.maps import HeatMap
 from kdb.runs import rows
 from kdb.runs.folder import RunFolder
@@ -76,15 +76,11 @@ class Worker:
         for extension in reversed(self._folder.formats):
             file = self._folder.map_file(item.id, extension)
             path = self._folder.path / file
-            try:
+            with _writing(self._folder):
                 if path.parent not in self._made:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     self._made.add(path.parent)
                 heat_map.save(path)
-            except (ExecutionError, OSError) as error:
-                if any(isinstance(each, OSError) for each in behind_of(error)):
-                    raise Unwritable(_unwritable(self._folder, error)) from error
-                raise
         return file
 
     def given_up(self, number: int) -> None:
@@ -97,24 +93,16 @@ class Worker:
         self._journal.close()
 
 
-class Unwritable(ExecutionError):
-    """The run's folder cannot be written to."""
-
-
 @contextmanager
 def _writing(folder: RunFolder) -> Iterator[None]:
-    """Around writing a journal: what the system refuses is told as an Unwritable."""
+    """Around writing to the run's folder: what the system refuses is told with how to go on."""
     try:
         yield
-    except OSError as error:
-        raise Unwritable(_unwritable(folder, error)) from error
-
-
-def _unwritable(folder: RunFolder, error: BaseException) -> str:
-    return (
-        f"cannot write to the run's folder '{folder}': {reason(error)}; what is done is kept, and RESUME RUN "
-        f"'{folder}' goes on"
-    )
+    except (OSError, Unwritable) as error:
+        raise Unwritable(
+            f"cannot write to the run's folder '{folder}': {reason(error)}; what is done is kept, and RESUME RUN "
+            f"'{folder}' goes on"
+        ) from error
 
 
 def _sha256(item: Item) -> str | None:

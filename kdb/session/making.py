@@ -90,6 +90,15 @@ class Maker:
             else:
                 folder.create(facts, images, dict(kept.arrays))
 
+    def bound(self, query: syntax.Occlude, arguments: Arguments) -> BoundQuery:
+        """The query of a run bound without making one, for EXPLAIN; raises what :meth:`make` raises for it."""
+        catalog, root = self._environment.catalog, self._environment.root
+        axes = catalog.find(query.model, arguments).preprocessing.rank
+        per_image = PerImage(query, arguments, axes, root)
+        if not per_image.any:
+            return self._binder.bind(query, arguments)
+        return self._bound(query, per_image, Images.of(sources.listed(query.source, arguments, lambda: axes, root)))
+
     def _bound(self, query: syntax.Occlude, per_image: PerImage, images: Images) -> BoundQuery:
         """The query bound; with parameters of each image to the first that has them, of a few."""
         first: Error | None = None

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kdb.errors import BindError, Cancel, Error, Interrupted, UnknownName
@@ -14,6 +14,7 @@ from kdb.execution.engine import Progress
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models.catalog import CreatedModel
+from kdb.queries.bind import BoundQuery
 from kdb.results.frames import import_optional
 from kdb.results.tables import Headed
 from kdb.runs import parameters
@@ -68,7 +69,7 @@ class Running:
         except Interrupted as stop:
             how = f"{stop}; {run.progress}; RESUME RUN '{asked.folder}' goes on"
             raise Interrupted(how) from stop
-        return run.wait()
+        return run
 
     def submit(self, statement: syntax.Occlude | syntax.ResumeRun, arguments: Arguments) -> Run:
         """Do the same in a thread of its own, and return the run at once."""
@@ -85,6 +86,10 @@ class Running:
     def show(self, statement: syntax.ShowRun) -> Headed:
         """How far a run is; see :func:`kdb.runs.summary.summary`."""
         return summary(self._folder(statement.folder))
+
+    def bound(self, query: syntax.Occlude, arguments: Arguments) -> BoundQuery:
+        """The query of a run bound, for EXPLAIN."""
+        return self._maker.bound(replace(query, run=None), arguments)
 
     def explained(self, query: syntax.Occlude, arguments: Arguments) -> tuple[str, ...]:
         """What EXPLAIN says of a run: who does the work, and what it leaves."""

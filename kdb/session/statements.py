@@ -140,7 +140,8 @@ class Statements:
     def _explain(self, statement: syntax.Explain, call: Call) -> Result:
         query, engine = statement.query, self._environment.engine
         if not statement.analyze:
-            bound = self._binder.bind(replace(query, run=None), call.arguments)
+            bind = self._binder.bind if query.run is None else self.runs.bound
+            bound = bind(query, call.arguments)
             into = () if query.run is None else self.runs.explained(query, call.arguments)
             planned, note = planning.first_round(engine, bound)
             check = checking.planned(engine, bound, planned)

@@ -317,6 +317,7 @@ def test_parameters_of_each_image(db: Session) -> None:
         masks[name] = rng.random((16, 16)) < 0.3
         np.save(f"masks/{name}.npy", masks[name])
     query = f"OCCLUDE 'scans/**/*.png' {WITH} WITHIN mask($m)"
+    assert "a run into 'r'" in db.explain(f"{query} INTO RUN 'r'", {"m": "masks/{id}.npy"})
     run = executed(db, f"{query} INTO RUN 'r'", {"m": "masks/{id}.npy"})
     assert run.progress.failed == 3
     assert {row["id"] for row in run.failures().to_pylist()} == {"b/x0.png", "b/x1.png", "b/x2.png"}
@@ -485,7 +486,7 @@ def test_a_folder_that_cannot_be_written_stops_the_run_and_not_the_images(
     db: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(self: HeatMap, path: object, **_: object) -> Path:
-        raise ExecutionError(f"cannot write {path}") from OSError(28, "No space left on device")
+        raise kdb.errors.Unwritable(f"cannot write {path}") from OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(HeatMap, "save", full)

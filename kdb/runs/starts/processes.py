@@ -29,12 +29,12 @@ SILENCE = 120.0
 class Processes:
     """So many workers, each a process that :mod:`kdb.runs.starts.child` runs in."""
 
-    def __init__(self, size: int, opening: Opening, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, size: int, opening: Opening) -> None:
         self.size = size
         self._opening = opening
         # The kdb of this process, however it was found, and no module that lies about in the current folder.
         found = os.pathsep.join(filter(None, [str(Path(errors.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
-        self._environment = {**os.environ, "PYTHONPATH": found, **(environment or {})}
+        self._environment = {**os.environ, "PYTHONPATH": found}
         self._events: queue.SimpleQueue[tuple[int, dict[str, Any] | None]] = queue.SimpleQueue()
         self._processes: dict[int, subprocess.Popen[str]] = {}
         self._heard: dict[int, float] = {}

@@ -77,7 +77,7 @@ class Actor:
         self._opening = opening
 
     def open(self) -> None:
-        """Open the run; an error that no other worker could do without is told as (kind, text)."""
+        """Open the run; raises what keeps every worker from it."""
         self._worker = Opening(**self._opening).worker()
 
     def work(self, item: Item, accept_changed: bool) -> dict[str, Any]:
