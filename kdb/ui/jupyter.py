@@ -31,9 +31,9 @@ class Widget(anywidget.AnyWidget):
     def __init__(self, text: str, parameters: Mapping[str, Any], session: Session | None) -> None:
         super().__init__()
         _close_those_left()
-        self._own = connect() if session is None else None
-        self._page: Page | None = Page(session or self._own, self._post, text=text, parameters=parameters)
-        self._shown = self._page
+        self._session, self._is_own = session or connect(), session is None
+        self._shown = Page(self._session, self._post, text=text, parameters=parameters)
+        self._page: Page | None = self._shown
         self.on_msg(self._receive)
         _open.add(self)
 
@@ -53,8 +53,8 @@ class Widget(anywidget.AnyWidget):
         if page is not None:
             page.close()
             _open.discard(self)
-            if self._own is not None:
-                self._own.close()
+            if self._is_own:
+                self._session.close()
         super().close()
 
     def _post(self, content: Content, buffers: list[Buffer]) -> None:

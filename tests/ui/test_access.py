@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import re
 import socket
 import struct
@@ -25,6 +26,11 @@ from kdb.ui.server.frames import decoded, encoded
 from tests.ui.serving import Served, serving
 
 OWN = [(b"host", b"127.0.0.1:8765"), (b"origin", b"http://127.0.0.1:8765")]
+
+
+def shown(token: str) -> bytes:
+    """What the page sends to show a token."""
+    return json.dumps({"token": token}).encode()
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -148,7 +154,7 @@ def test_the_server_listens_to_this_machine_alone() -> None:
 def static(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ui") / "static"
     folder.mkdir()
-    for name in ("index.html", "page.js", "kdb.js", "kdb.css", "other.txt"):
+    for name in ("index.html", "page.js", "page.css", "kdb.js", "kdb.css", "icon.svg", "other.txt"):
         (folder / name).write_text(f"the file {name}")
     (folder.parent / "secret.py").write_text("secret")
     return folder
@@ -168,7 +174,9 @@ class TestFiles:
         [
             ("/", "index.html", "text/html"),
             ("/static/page.js", "page.js", "text/javascript"),
+            ("/static/kdb.js", "kdb.js", "text/javascript"),
             ("/static/kdb.css", "kdb.css", "text/css"),
+            ("/static/icon.svg", "icon.svg", "image/svg+xml"),
         ],
     )
     def test_the_page_is_for_everyone_as_it_has_no_secrets(
@@ -176,7 +184,7 @@ class TestFiles:
     ) -> None:
         status, headers, body = served.asked("GET", path)
         assert (status, body.decode()) == (200, f"the file {name}")
-        assert headers["content-type"] == f"{kind}; charset=utf-8"
+        assert headers["content-type"].removesuffix("; charset=utf-8") == kind
         assert served.asked("HEAD", path)[::2] == (200, b"")
 
     @pytest.mark.parametrize(
@@ -237,7 +245,7 @@ class TestHostsAndTokens:
     def test_another_name_of_this_machine_is_refused(self, served: Served, host: str, method: str, path: str) -> None:
         headers = {"Host": host.format(port=served.port), "Origin": served.own["Origin"]}
         status, answered, body = served.asked(
-            method, path, headers, served.access.token.encode() if method == "POST" else b""
+            method, path, headers, shown(served.access.token) if method == "POST" else b""
         )
         assert status == 403 and b"the file" not in body and "set-cookie" not in answered
         assert "content-security-policy" in answered
@@ -248,11 +256,12 @@ class TestHostsAndTokens:
 
     def test_the_token_is_changed_for_a_cookie(self, served: Served) -> None:
         for token in (served.access.token, served.access.ticket()):
-            status, headers, body = served.asked("POST", "/session", served.own, token.encode())
+            status, headers, body = served.asked("POST", "/session", served.own, shown(token))
             assert (status, body) == (204, b"") and headers["set-cookie"].startswith(f"kdb-{served.port}=")
             assert served.access.token not in headers["set-cookie"]
 
-    @pytest.mark.parametrize("body", [b"", b"wrong", b"\xff\xfe", b"\0" * 43])
+    @pytest.mark.parametrize("body", [b"", b"wrong", b"\xff\xfe", b"[" * 200, b"[]", b"{}", b'"token"', b'{"token": ""}', b'{"token": [1]}',
+                                      b'{"token": "wrong"}', b'{"token": "\\ud800"}', b"1" * 200])  # fmt: skip
     def test_a_wrong_token_is_refused(self, served: Served, body: bytes) -> None:
         status, headers, _ = served.asked("POST", "/session", served.own, body)
         assert status == 403 and "set-cookie" not in headers
@@ -268,14 +277,14 @@ class TestHostsAndTokens:
     def test_a_token_from_another_page_is_refused(self, served: Served, origin: str | None) -> None:
         given = None if origin is None else origin.format(host=served.own["Host"])
         headers = {**served.own, "Origin": given}
-        status, answered, _ = served.asked("POST", "/session", headers, served.access.token.encode())
+        status, answered, _ = served.asked("POST", "/session", headers, shown(served.access.token))
         assert status == 403 and "set-cookie" not in answered
 
     def test_localhost_is_a_name_too(self, served: Served) -> None:
         name = f"localhost:{served.port}"
         headers = {"Host": name, "Origin": f"http://{name}"}
         assert served.asked("GET", "/", headers)[0] == 200
-        assert served.asked("POST", "/session", headers, served.access.token.encode())[0] == 204
+        assert served.asked("POST", "/session", headers, shown(served.access.token))[0] == 204
 
 
 @pytest.mark.ui
@@ -412,7 +421,7 @@ def test_nothing_is_logged_that_would_open_the_page(
 ) -> None:
     pytest.importorskip("uvicorn")
     with caplog.at_level(0), serving(static) as served:
-        served.asked("POST", "/session", served.own, served.access.token.encode())
+        served.asked("POST", "/session", served.own, shown(served.access.token))
         served.asked("GET", f"/?token={served.access.token}")
         assert TestSocket().opened(served).status == 101
         cookie = served.cookie.partition("=")[2]

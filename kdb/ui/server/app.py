@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,13 +20,19 @@ from kdb.ui.server import frames
 from kdb.ui.server.access import RESPONSE_HEADERS, SOCKET, Access
 from kdb.ui.server.outbox import Full, Outbox
 
-FILES = {"page.js": "text/javascript", "kdb.css": "text/css"}
+FILES = {
+    "page.js": "text/javascript",
+    "page.css": "text/css",
+    "kdb.js": "text/javascript",
+    "kdb.css": "text/css",
+    "icon.svg": "image/svg+xml",
+}
 """What the page consists of, beside index.html."""
 
 PAGES = 32
 """Most pages that are open at once; each has a thread."""
 TOKEN = 256
-"""Most bytes of a token."""
+"""Most bytes of a request that shows a token."""
 
 MALFORMED, BUSY = 1007, 1013
 """Why a socket is closed: a message is no frame; there are too many pages, or one does not read what it is sent."""
@@ -63,15 +70,13 @@ def application(access: Access, open_page: Open, static: Path) -> ASGIApp:
         return Response(files[name], media_type=FILES[name])
 
     async def session(request: Request) -> Response:
-        """The token, which is all of the body, for a cookie."""
-        token = b""
+        """A token, as ``{"token": ..}``, for a cookie."""
+        body = b""
         async for chunk in request.stream():
-            token += chunk
-            if len(token) > TOKEN:
+            body += chunk
+            if len(body) > TOKEN:
                 return PlainTextResponse("Content Too Large", 413)
-        cookie = None
-        if access.origin_is_own(request.headers.raw):
-            cookie = access.exchanged(token.decode("utf-8", "replace"))
+        cookie = access.exchanged(_token(body)) if access.origin_is_own(request.headers.raw) else None
         if cookie is None:
             return PlainTextResponse("Forbidden", 403)
         return Response(status_code=204, headers={"set-cookie": cookie})
@@ -86,6 +91,13 @@ def application(access: Access, open_page: Open, static: Path) -> ASGIApp:
     )
     app.router.redirect_slashes = False
     return Guarded(app, access)
+
+
+def _token(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["token"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""
 
 
 class Guarded:
