@@ -60,7 +60,7 @@ export function options(select: HTMLSelectElement, wanted: readonly { value: str
   }
   const value = select.value;
   select.replaceChildren(...wanted.map((each) => h("option", { value: each.value }, each.text)));
-  select.value = value;
+  if (wanted.some((each) => each.value === value)) select.value = value;
 }
 
 const SVG = "http://www.w3.org/2000/svg";

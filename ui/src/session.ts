@@ -2,10 +2,10 @@ import { Client } from "./client";
 import { Mirror } from "./mirror";
 import { changedSince, type Permalink } from "./permalink";
 import type { Place } from "./place";
-import type { AnyModel, Change, Event, HeatMap, Picture, Refusal, Slot } from "./protocol";
+import type { AnyModel, Change, Event, HeatMap, Refusal, Slot } from "./protocol";
 import { corrected, runsByItself } from "./query";
 import type { Comparing, Look, StageApi, Tool } from "./stage/contract";
-import { beginning, IDLE, type Message, type Run, type State, type With } from "./state";
+import { beginning, IDLE, type Message, type Run, type State } from "./state";
 import { Store } from "./store";
 
 type FormEvent = Extract<Event, { kind: "form" }>;
@@ -26,9 +26,8 @@ export class Session {
   #client: Client;
   #mirror: Mirror;
   #stage: StageApi | null = null;
-  #pictures = new Map<string, With<Picture>>();
   #labels = new Map<string, string[]>();
-  /** The key of the picture that the form was last of, and those that the stage knows. */
+  /** The key of the picture that the form was last of. */
   #picture: string | null = null;
   #newest = new Map<Purpose, number>();
   #variant: number | null = null;
@@ -128,7 +127,7 @@ export class Session {
     this.store.set({ error, errorText: event.text, notes, ...(form === null ? {} : { form }) });
     if (form !== null) {
       this.store.set({ labels: form.labels === null ? [] : (this.#labels.get(form.labels) ?? []) });
-      this.#showPicture();
+      this.#follow(form.picture);
       this.#stage?.showForm(form);
     }
     this.#plan();
@@ -142,16 +141,14 @@ export class Session {
     }
   }
 
-  /** Shows the picture of the form, if it is there and not yet shown; maps of another one go. */
-  #showPicture(): void {
-    const key = this.#state.form?.picture ?? null;
-    const picture = key === null ? undefined : this.#pictures.get(key);
-    if (key === null || key === this.#picture || picture === undefined) return;
-    this.#picture = key;
+  /** Maps of another image than the form's go when that becomes another. */
+  #follow(picture: string | null): void {
+    if (picture === null || picture === this.#picture) return;
+    this.#picture = picture;
     for (const slot of ["a", "b"] as const) {
-      if (this.#state[slot] !== null && this.#state[slot]!.content.picture !== key) this.#clear(slot);
+      const shown = this.#state[slot];
+      if (shown !== null && shown.content.picture !== picture) this.#clear(slot);
     }
-    this.#stage?.showPicture(picture.content, picture.buffers);
   }
 
   #clear(slot: Slot): void {
@@ -206,11 +203,6 @@ export class Session {
       this.#ran(map.id, { maps: run.maps + 1, slot: map.slot, done: map.done, total: map.total, seconds: map.seconds });
     }
     if (map.id !== null && map.id !== this.#drawn) return;
-    const picture = this.#pictures.get(map.picture);
-    if (picture !== undefined && map.picture !== this.#picture) {
-      this.#picture = map.picture;
-      this.#stage?.showPicture(picture.content, picture.buffers);
-    }
     const before = this.#state[map.slot];
     if (before !== null && before.content.map !== map.map && this.#state.probeSlot === map.slot) this.#forgetProbe();
     this.#stage?.showMap(map, buffers);
@@ -397,10 +389,7 @@ export class Session {
       this.#labels.set(key, labels);
       if (this.#state.form?.labels === key) this.store.set({ labels });
     });
-    client.on("picture", (picture, buffers) => {
-      this.#pictures.set(picture.key, { content: picture, buffers });
-      this.#showPicture();
-    });
+    client.on("picture", (picture, buffers) => this.#stage?.showPicture(picture, buffers));
 
     client.on("started", ({ id, slot }) => this.#ran(id, { slot, done: 0, total: 0, seconds: 0, left: null }));
     client.on("progress", ({ id, slot, done, total, seconds, left }) =>

@@ -35,7 +35,7 @@ function options(select, wanted) {
   }
   const value = select.value;
   select.replaceChildren(...wanted.map((each) => h("option", { value: each.value }, each.text)));
-  select.value = value;
+  if (wanted.some((each) => each.value === value)) select.value = value;
 }
 var SVG = "http://www.w3.org/2000/svg";
 var PATHS = {
@@ -102,12 +102,12 @@ function takesDrops(element, session) {
 }
 
 // src/parts/field.ts
-function field(label, control, ...more) {
+function field(label2, control, ...more) {
   control.id ||= unique("field");
-  return h("div", { class: "kdb-field" }, h("label", { for: control.id, class: "kdb-label" }, label), control, ...more);
+  return h("div", { class: "kdb-field" }, h("label", { for: control.id, class: "kdb-label" }, label2), control, ...more);
 }
-function choice(label, control, title) {
-  return h("label", { class: "kdb-choice", title }, control, h("span", {}, label));
+function choice(label2, control, title) {
+  return h("label", { class: "kdb-choice", title }, control, h("span", {}, label2));
 }
 function group(legend, testid, ...children) {
   return h("fieldset", { class: "kdb-group", "data-testid": testid }, h("legend", { class: "kdb-legend" }, legend), ...children);
@@ -138,8 +138,8 @@ function disclosure(title, testid, body, toggled) {
   element.addEventListener("toggle", () => toggled?.(element.open));
   return { element, aside };
 }
-function scrolled(label, table2) {
-  return h("div", { class: "kdb-scroll", role: "region", "aria-label": label, tabindex: 0 }, table2);
+function scrolled(label2, table2) {
+  return h("div", { class: "kdb-scroll", role: "region", "aria-label": label2, tabindex: 0 }, table2);
 }
 function table(columns, rows2, numeric = /* @__PURE__ */ new Set()) {
   const align = (at) => numeric.has(at) ? "kdb-number" : null;
@@ -345,10 +345,10 @@ var KINDS = [
 ];
 function labelled(labels) {
   const seen = /* @__PURE__ */ new Map();
-  for (const label of labels) seen.set(label, (seen.get(label) ?? 0) + 1);
-  return labels.map((label, index) => ({
-    value: seen.get(label) === 1 && label !== "" ? label : String(index),
-    text: label === "" ? String(index) : label,
+  for (const label2 of labels) seen.set(label2, (seen.get(label2) ?? 0) + 1);
+  return labels.map((label2, index) => ({
+    value: seen.get(label2) === 1 && label2 !== "" ? label2 : String(index),
+    text: label2 === "" ? String(index) : label2,
     hint: String(index)
   }));
 }
@@ -364,7 +364,7 @@ var classes = (session) => {
     "data-testid": "class-several"
   });
   let choices = [];
-  const box = combobox({
+  const box2 = combobox({
     label: "Labels",
     testid: "class-label",
     free: true,
@@ -373,10 +373,10 @@ var classes = (session) => {
     // A number that was typed is that of a class, in the text too.
     chosen: (value) => session.change({ control: "classes", value: { kind: "class", value: /^\d+$/.test(value) ? Number(value) : value } })
   });
-  set(box.input, "aria-label", "Label or number of the class");
+  set(box2.input, "aria-label", "Label or number of the class");
   const change = (value) => session.change({ control: "classes", value });
   const parts = {
-    class: box.element,
+    class: box2.element,
     top: count2,
     detection: count2,
     several
@@ -397,7 +397,7 @@ var classes = (session) => {
     else if (chosen === "class" && known.length > 0) change({ kind: "class", value: known[0].index });
     else if (chosen === "several" && known.length > 0) {
       change({ kind: "several", value: known.map(({ index }) => index).join(", ") });
-    } else (chosen === "class" ? box.input : several).focus();
+    } else (chosen === "class" ? box2.input : several).focus();
   });
   count2.addEventListener("change", () => {
     if (count2.checkValidity() && count2.value !== "") {
@@ -417,10 +417,10 @@ var classes = (session) => {
     choices = labelled(labels);
     if (form?.classes.kind !== "class") return;
     const { value } = form.classes;
-    box.set(typeof value === "number" ? labels[value] ?? String(value) : value ?? "");
+    box2.set(typeof value === "number" ? labels[value] ?? String(value) : value ?? "");
   });
   reveal();
-  return group("Class", "classes", kind, box.element, count2, several);
+  return group("Class", "classes", kind, box2.element, count2, several);
 };
 var score = (session) => {
   const select = h("select", { class: "kdb-input", "data-testid": "score" });
@@ -636,7 +636,7 @@ var fill2 = (session) => {
 
 // src/controls/model.ts
 var model = (session) => {
-  const box = combobox({
+  const box2 = combobox({
     label: "Models",
     testid: "model",
     free: true,
@@ -648,8 +648,8 @@ var model = (session) => {
     })),
     chosen: (value) => session.change({ control: "model", value })
   });
-  session.store.watch(["form"], ({ form }) => box.set(form?.model ?? ""));
-  return h("div", { class: "kdb-field" }, h("label", { for: box.input.id, class: "kdb-label" }, "Model"), box.element);
+  session.store.watch(["form"], ({ form }) => box2.set(form?.model ?? ""));
+  return h("div", { class: "kdb-field" }, h("label", { for: box2.input.id, class: "kdb-label" }, "Model"), box2.element);
 };
 
 // src/format.ts
@@ -785,30 +785,30 @@ function sizes(session, of) {
   function row(axis, name) {
     const suffix = name === "" ? "" : `-${name}`;
     const slider = h("input", { type: "range", class: "kdb-range", min: 1, step: 1, "data-testid": of.control + suffix });
-    const number2 = h("input", { type: "number", class: "kdb-input kdb-small", min: 1, step: 1, "data-testid": `${of.control}-number${suffix}` });
+    const number3 = h("input", { type: "number", class: "kdb-input kdb-small", min: 1, step: 1, "data-testid": `${of.control}-number${suffix}` });
     const said = name === "" ? of.noun : `${of.noun} along ${name}`;
     set(slider, "aria-label", said);
-    set(number2, "aria-label", `${said}, as a number`);
-    const made = {
-      element: h("div", { class: "kdb-size" }, h("span", { class: "kdb-axis", "aria-hidden": "true" }, name), slider, number2),
+    set(number3, "aria-label", `${said}, as a number`);
+    const made2 = {
+      element: h("div", { class: "kdb-size" }, h("span", { class: "kdb-axis", "aria-hidden": "true" }, name), slider, number3),
       slider,
-      number: number2,
+      number: number3,
       typing: false
     };
     slider.addEventListener("input", () => {
-      fill(number2, slider.value);
+      fill(number3, slider.value);
       send(axis, Number(slider.value), true);
     });
     slider.addEventListener("change", () => send(axis, Number(slider.value), false));
-    number2.addEventListener("input", () => made.typing = true);
-    number2.addEventListener("change", () => {
-      made.typing = false;
-      if (number2.value === "" || !number2.checkValidity()) return lay();
-      if (Number(number2.value) > Number(slider.max)) slider.max = number2.value;
-      slider.value = number2.value;
-      send(axis, Number(number2.value), false);
+    number3.addEventListener("input", () => made2.typing = true);
+    number3.addEventListener("change", () => {
+      made2.typing = false;
+      if (number3.value === "" || !number3.checkValidity()) return lay();
+      if (Number(number3.value) > Number(slider.max)) slider.max = number3.value;
+      slider.value = number3.value;
+      send(axis, Number(number3.value), false);
     });
-    return made;
+    return made2;
   }
   function lay() {
     const { form } = session.store.state;
@@ -917,15 +917,17 @@ var source = (session) => {
 var CONTROLS = [source, model, classes, score, over, patch, stride, fill2, region, effort, others];
 var controls = (session) => {
   const heading = h("h3", { class: "kdb-heading" }, "Query");
+  const behind = h("p", { class: "kdb-note kdb-behind" }, "The text has an error: this is how it was last understood.");
   const inner = h(
     "div",
     { class: "kdb-controls-inner", tabindex: -1 },
     heading,
+    behind,
     ...CONTROLS.map((control) => control(session))
   );
   const element = h("section", { class: "kdb-controls", "aria-label": "Controls", "data-testid": "controls" }, inner);
   session.store.watch(["error", "form", "settled"], ({ error, settled }) => {
-    set(inner, "data-behind", error !== null);
+    show(behind, error !== null);
     set(element, "data-settled", String(settled));
   });
   return element;
@@ -1085,7 +1087,7 @@ var editor = (session) => {
 function unpack(packed, buffers) {
   const buffer = buffers[packed.buffer];
   if (buffer === void 0) throw new RangeError(`a message has no buffer ${packed.buffer}`);
-  const length = packed.shape.reduce((product, extent2) => product * extent2, 1);
+  const length = packed.shape.reduce((product2, extent2) => product2 * extent2, 1);
   switch (packed.dtype) {
     case "uint8":
       return new Uint8Array(buffer, 0, length);
@@ -1097,10 +1099,10 @@ function unpack(packed, buffers) {
 }
 
 // src/parts/paint.ts
-function paint(canvas, packed, buffers, at = []) {
+function paint(canvas2, packed, buffers, at = []) {
   const values = unpack(packed, buffers);
   const { shape } = packed;
-  if (values instanceof Float32Array) return traces(canvas, values, shape[0], shape[1] ?? 1);
+  if (values instanceof Float32Array) return traces(canvas2, values, shape[0], shape[1] ?? 1);
   const colours = shape.length === 3 && shape[2] === 3 && at.length !== 3 ? 3 : 1;
   const [height, width] = colours === 3 ? shape : shape.slice(-2);
   const slice = shape.length === 3 && colours === 1 ? Math.min(Math.max(at[0] ?? 0, 0), shape[0] - 1) : 0;
@@ -1112,18 +1114,18 @@ function paint(canvas, packed, buffers, at = []) {
     }
     image.data[4 * pixel + 3] = 255;
   }
-  canvas.width = width;
-  canvas.height = height;
-  canvas.getContext("2d").putImageData(image, 0, 0);
+  canvas2.width = width;
+  canvas2.height = height;
+  canvas2.getContext("2d").putImageData(image, 0, 0);
 }
 var WIDE = 480;
 var HIGH = 48;
-function traces(canvas, values, length, channels) {
+function traces(canvas2, values, length, channels) {
   const most = Math.min(channels, 12);
-  canvas.width = WIDE;
-  canvas.height = HIGH * most;
-  const context = canvas.getContext("2d");
-  context.strokeStyle = getComputedStyle(canvas).color;
+  canvas2.width = WIDE;
+  canvas2.height = HIGH * most;
+  const context = canvas2.getContext("2d");
+  context.strokeStyle = getComputedStyle(canvas2).color;
   for (let channel = 0; channel < most; channel++) {
     let least = Infinity;
     let largest = -Infinity;
@@ -1176,11 +1178,11 @@ var gallery = (session) => {
   const query = h("code", { class: "kdb-lines" });
   const use = button("Use this query", () => session.replace(query.textContent ?? ""), { testid: "gallery-query", quiet: true });
   const stands = h("p", { class: "kdb-note", role: "status" });
-  const label = h("select", { class: "kdb-input", "data-testid": "gallery-label" });
-  const chosen = () => label.value === ALL ? null : label.value;
+  const label2 = h("select", { class: "kdb-input", "data-testid": "gallery-label" });
+  const chosen = () => label2.value === ALL ? null : label2.value;
   const list = h("ul", { class: "kdb-cards" });
   const more = button("More", () => session.moreOfRun(chosen()), { testid: "gallery-more" });
-  const filter = field("Label", label);
+  const filter = field("Label", label2);
   filter.classList.add("kdb-beside");
   const element = h(
     "section",
@@ -1188,7 +1190,7 @@ var gallery = (session) => {
     h("div", { class: "kdb-row kdb-summary" }, title, h("span", { class: "kdb-gap" }), close),
     h("div", { class: "kdb-panel-body kdb-stack" }, h("div", { class: "kdb-row" }, query, use), h("div", { class: "kdb-row" }, stands, filter), list, more)
   );
-  label.addEventListener("change", () => {
+  label2.addEventListener("change", () => {
     const folder2 = store.state.gallery[0]?.content.folder;
     if (folder2 !== void 0) session.openRun(folder2, chosen());
   });
@@ -1212,9 +1214,9 @@ var gallery = (session) => {
     say(title, `Run ${last.folder}`);
     say(query, last.query);
     say(stands, `${count(last.done)} of ${count(last.total)} images done${last.failed > 0 ? `, ${count(last.failed)} failed` : ""}`);
-    const kept = label.value;
-    options(label, [{ value: ALL, text: "All labels" }, ...last.labels.map((value) => ({ value, text: value }))]);
-    fill(label, kept);
+    const kept = label2.value;
+    options(label2, [{ value: ALL, text: "All labels" }, ...last.labels.map((value) => ({ value, text: value }))]);
+    fill(label2, kept);
     show(filter, last.labels.length > 0);
     if (pages === 0) list.replaceChildren();
     for (const { content, buffers } of shown.slice(pages)) {
@@ -1353,8 +1355,8 @@ function rules({ rules: rules2 }) {
     ) : null
   );
 }
-function stages({ stages: stages2 }) {
-  const rows2 = stages2.map(({ name, layers: layers2, planned_macs, naive_macs, seconds: expected }) => [
+function stages({ stages: stages3 }) {
+  const rows2 = stages3.map(({ name, layers: layers2, planned_macs, naive_macs, seconds: expected }) => [
     name,
     count(layers2),
     magnitude(planned_macs),
@@ -1369,9 +1371,9 @@ function stages({ stages: stages2 }) {
   );
 }
 function layers({ layers: layers2 }) {
-  const made = h("details", { class: "kdb-fold", "data-testid": "plan-layers" }, h("summary", {}, `${count(layers2.length)} layers`));
-  made.addEventListener("toggle", () => {
-    if (!made.open || made.childElementCount > 1) return;
+  const made2 = h("details", { class: "kdb-fold", "data-testid": "plan-layers" }, h("summary", {}, `${count(layers2.length)} layers`));
+  made2.addEventListener("toggle", () => {
+    if (!made2.open || made2.childElementCount > 1) return;
     const rows2 = layers2.map((layer) => [
       layer.name,
       layer.operator,
@@ -1383,9 +1385,9 @@ function layers({ layers: layers2 }) {
       seconds(layer.seconds)
     ]);
     const columns = ["Layer", "Operator", "Kernel", "Box", "Channels", "Multiply-adds", "Full", "Expected"];
-    made.append(scrolled("Layers of the plan", table(columns, rows2, /* @__PURE__ */ new Set([4, 5, 6, 7]))));
+    made2.append(scrolled("Layers of the plan", table(columns, rows2, /* @__PURE__ */ new Set([4, 5, 6, 7]))));
   });
-  return made;
+  return made2;
 }
 var plan = (session) => {
   const empty = h("p", { class: "kdb-note" });
@@ -1397,8 +1399,10 @@ var plan = (session) => {
   let laid = null;
   session.store.watch(["plan", "planError", "planWaits", "planOpen", "text"], ({ plan: plan2, planError, planWaits, planOpen, text }) => {
     set(element, "data-waits", String(planWaits));
-    set(body, "data-behind", plan2 !== null && (planWaits || plan2.text !== text));
-    say(aside, planWaits ? "planning…" : plan2 !== null && planOpen ? `${seconds(plan2.expected_seconds)} expected` : "");
+    const behind = plan2 !== null && plan2.text !== text;
+    set(element, "data-behind", behind);
+    const stands = plan2 === null ? "" : behind ? "of the query before" : `${seconds(plan2.expected_seconds)} expected`;
+    say(aside, planWaits ? "planning…" : planOpen ? stands : "");
     say(empty, planWaits ? "The first plan for a model takes as long as its trace." : "Write a query to see what kdb would do for it.");
     show(empty, plan2 === null && planError === null);
     say(error, planError?.message ?? "");
@@ -1420,15 +1424,15 @@ var plan = (session) => {
 };
 
 // src/panels/probe.ts
-function checkInWords({ kdb, model: model2, difference, ratio }) {
-  const both = `kdb says ${number(kdb, 6)}, the model itself ${number(model2, 6)}; they differ by ${number(Math.abs(difference), 2)}.`;
+function checkInWords({ kdb, model: model2, difference: difference2, ratio }) {
+  const both = `kdb says ${number(kdb, 6)}, the model itself ${number(model2, 6)}; they differ by ${number(Math.abs(difference2), 2)}.`;
   if (ratio === null) return both;
   const share = `${number(100 * ratio, 2)} % of what Exact allows`;
   return ratio <= 1 ? `${both} That is ${share}: kdb is right here.` : `${both} That is ${share}: more than it may be.`;
 }
 var probe = (session) => {
   const empty = h("p", { class: "kdb-note" }, "Click a place of the map to see the image with the patch laid on it, and what the model makes of that.");
-  const canvas = h("canvas", { class: "kdb-probe-image", role: "img" });
+  const canvas2 = h("canvas", { class: "kdb-probe-image", role: "img" });
   const row = (name) => {
     const text = h("dd", {});
     return { element: h("div", {}, h("dt", {}, name), text), text };
@@ -1440,23 +1444,23 @@ var probe = (session) => {
   const content = h(
     "div",
     { class: "kdb-probe" },
-    canvas,
+    canvas2,
     h("div", { class: "kdb-stack" }, values, check, h("p", { class: "kdb-note" }, "Runs the model itself on this image, by full inference."), verdict)
   );
   const { element, aside } = disclosure("Probe", "probe", h("div", { class: "kdb-panel-body" }, empty, content));
-  session.store.watch(["probe", "probeWaits"], ({ probe: probe2, probeWaits, probeSlot, a, b }) => {
+  session.store.watch(["probe", "probeWaits"], ({ probe: probe3, probeWaits, probeSlot, a, b }) => {
     set(element, "data-waits", String(probeWaits));
     say(aside, probeWaits ? "probing…" : "");
-    show(empty, probe2 === null);
-    show(content, probe2 !== null);
+    show(empty, probe3 === null);
+    show(content, probe3 !== null);
     if (probeWaits) element.open = true;
-    if (probe2 === null) return;
-    const { content: found, buffers } = probe2;
+    if (probe3 === null) return;
+    const { content: found, buffers } = probe3;
     const map = (probeSlot === "a" ? a : b)?.content;
     const middle = found.position.map((first, axis) => first + Math.floor((map?.patch[axis] ?? 0) / 2));
-    paint(canvas, found.occluded, buffers, middle);
+    paint(canvas2, found.occluded, buffers, middle);
     const at = coordinates(found.position, map?.axes ?? null);
-    set(canvas, "aria-label", `The image with the patch at ${at}`);
+    set(canvas2, "aria-label", `The image with the patch at ${at}`);
     say(parts.at.text, at);
     say(parts.score.text, number(found.score, 5));
     say(parts.baseline.text, number(found.baseline, 5));
@@ -1536,7 +1540,7 @@ var reading = (session) => {
     const text = h("dd", {});
     return { element: h("div", {}, h("dt", {}, name), text), text };
   };
-  const parts = { score: value("Score"), change: value("Change"), error: value("Error"), how: value("Value"), at: value("At") };
+  const parts = { score: value("Score"), change: value("Change"), difference: value("Difference, A − B"), error: value("Error"), how: value("Value"), at: value("At") };
   const hint = h("p", { class: "kdb-note" });
   const list = h("dl", { class: "kdb-values" }, ...Object.values(parts).map(({ element }) => element));
   session.store.watch(["reading", "a", "b"], ({ reading: reading2, a, b }) => {
@@ -1549,11 +1553,31 @@ var reading = (session) => {
     const map = (reading2.slot === "a" ? a : b)?.content;
     say(parts.score.text, number(reading2.score, 4));
     say(parts.change.text, Number.isNaN(reading2.change) ? "unknown" : signed(reading2.change));
+    parts.difference.element.hidden = reading2.difference == null;
+    say(parts.difference.text, reading2.difference == null ? "" : signed(reading2.difference));
     say(parts.error.text, reading2.error === null || reading2.measured ? "none" : `± ${number(reading2.error, 2)}`);
     say(parts.how.text, Number.isNaN(reading2.score) ? "not computed" : reading2.measured ? "measured" : "estimated");
     say(parts.at.text, coordinates(reading2.position, map?.axes ?? null));
   });
-  return h("div", { class: "kdb-reading", "data-testid": "reading" }, list, hint);
+  return h("div", { class: "kdb-reading", "data-testid": "reading" }, list, hint, probed(session));
+};
+var probed = (session) => {
+  const text = h("span", {});
+  const more = button("Details", () => {
+    const panel = session.store.state.probe === null ? null : element.closest(".kdb")?.querySelector("[data-testid=probe]");
+    panel?.scrollIntoView({ block: "center" });
+    panel?.querySelector("summary")?.focus({ preventScroll: true });
+  }, { testid: "probed-details", quiet: true });
+  const element = h("p", { class: "kdb-row", "data-testid": "probed" }, text, more);
+  session.store.watch(["probe", "probeWaits", "a", "b", "probeSlot"], ({ probe: probe3, probeWaits, probeSlot, a, b }) => {
+    show(element, probe3 !== null || probeWaits);
+    show(more, probe3 !== null && !probeWaits);
+    if (probe3 === null || probeWaits) return say(text, "Probing…");
+    const { position, score: score2, baseline, milliseconds: took } = probe3.content;
+    const at = coordinates(position, (probeSlot === "a" ? a : b)?.content.axes ?? null);
+    say(text, `Patch at ${at}: ${number(score2, 4)}, ${signed(score2 - baseline)} from the unmodified image, in ${milliseconds(took)}`);
+  });
+  return element;
 };
 
 // src/panels/result.ts
@@ -1602,7 +1626,7 @@ function slotPanel(session, slot) {
     say(title, `${letter}${current?.label ?? ""}`);
     say(caption, [`${map.score.replaceAll("_", " ")} ${number(current?.baseline ?? NaN, 4)} unmodified`, map.model].join(", "));
     show(several, map.classes.length > 1);
-    options(which, map.classes.map(({ label, baseline }, at) => ({ value: String(at), text: `${label} (${number(baseline)})` })));
+    options(which, map.classes.map(({ label: label2, baseline }, at) => ({ value: String(at), text: `${label2} (${number(baseline)})` })));
     fill(which, String(shown.shown));
     say(quality, qualityInWords(map));
     set(quality, "data-exact", String(map.exact));
@@ -1626,6 +1650,7 @@ var rows = (session) => {
   const element = h("div", { "data-testid": "table" });
   session.store.watch(["table"], ({ table: given }) => {
     element.replaceChildren();
+    show(element, given !== null);
     if (given === null) return;
     const numeric = new Set(given.columns.keys());
     for (const row of given.rows) row.forEach((cell, at) => typeof cell !== "number" && cell !== null && numeric.delete(at));
@@ -2015,9 +2040,8 @@ var Session = class {
   #client;
   #mirror;
   #stage = null;
-  #pictures = /* @__PURE__ */ new Map();
   #labels = /* @__PURE__ */ new Map();
-  /** The key of the picture that the form was last of, and those that the stage knows. */
+  /** The key of the picture that the form was last of. */
   #picture = null;
   #newest = /* @__PURE__ */ new Map();
   #variant = null;
@@ -2105,7 +2129,7 @@ var Session = class {
     this.store.set({ error, errorText: event.text, notes: notes2, ...form === null ? {} : { form } });
     if (form !== null) {
       this.store.set({ labels: form.labels === null ? [] : this.#labels.get(form.labels) ?? [] });
-      this.#showPicture();
+      this.#follow(form.picture);
       this.#stage?.showForm(form);
     }
     this.#plan();
@@ -2118,16 +2142,14 @@ var Session = class {
       this.run();
     }
   }
-  /** Shows the picture of the form, if it is there and not yet shown; maps of another one go. */
-  #showPicture() {
-    const key = this.#state.form?.picture ?? null;
-    const picture = key === null ? void 0 : this.#pictures.get(key);
-    if (key === null || key === this.#picture || picture === void 0) return;
-    this.#picture = key;
+  /** Maps of another image than the form's go when that becomes another. */
+  #follow(picture) {
+    if (picture === null || picture === this.#picture) return;
+    this.#picture = picture;
     for (const slot of ["a", "b"]) {
-      if (this.#state[slot] !== null && this.#state[slot].content.picture !== key) this.#clear(slot);
+      const shown = this.#state[slot];
+      if (shown !== null && shown.content.picture !== picture) this.#clear(slot);
     }
-    this.#stage?.showPicture(picture.content, picture.buffers);
   }
   #clear(slot) {
     this.#stage?.clear(slot);
@@ -2174,11 +2196,6 @@ var Session = class {
       this.#ran(map.id, { maps: run.maps + 1, slot: map.slot, done: map.done, total: map.total, seconds: map.seconds });
     }
     if (map.id !== null && map.id !== this.#drawn) return;
-    const picture = this.#pictures.get(map.picture);
-    if (picture !== void 0 && map.picture !== this.#picture) {
-      this.#picture = map.picture;
-      this.#stage?.showPicture(picture.content, picture.buffers);
-    }
     const before = this.#state[map.slot];
     if (before !== null && before.content.map !== map.map && this.#state.probeSlot === map.slot) this.#forgetProbe();
     this.#stage?.showMap(map, buffers);
@@ -2222,9 +2239,9 @@ var Session = class {
     this.#ask("probe", this.#client.send({ kind: "probe", map: shown.content.map, position }));
   }
   check() {
-    const { probe: probe2 } = this.#state;
-    if (probe2 === null) return;
-    const { map, position } = probe2.content;
+    const { probe: probe3 } = this.#state;
+    if (probe3 === null) return;
+    const { map, position } = probe3.content;
     this.store.set({ checkWaits: true });
     this.#ask("check", this.#client.send({ kind: "check", map, position }));
   }
@@ -2262,17 +2279,17 @@ var Session = class {
   endBrowsing() {
     this.store.set({ browsing: false });
   }
-  openRun(folder, label = null) {
+  openRun(folder, label2 = null) {
     this.store.set({ browsing: false, gallery: [], galleryWaits: true });
-    this.#ask("gallery", this.#client.send({ kind: "gallery", folder, offset: 0, label }));
+    this.#ask("gallery", this.#client.send({ kind: "gallery", folder, offset: 0, label: label2 }));
   }
-  moreOfRun(label) {
+  moreOfRun(label2) {
     const { gallery: gallery2 } = this.#state;
     const last = gallery2.at(-1);
     if (last === void 0 || this.#state.galleryWaits) return;
     const offset2 = last.content.offset + last.content.cards.length;
     this.store.set({ galleryWaits: true });
-    this.#ask("gallery", this.#client.send({ kind: "gallery", folder: last.content.folder, offset: offset2, label }));
+    this.#ask("gallery", this.#client.send({ kind: "gallery", folder: last.content.folder, offset: offset2, label: label2 }));
   }
   closeRun() {
     this.#newest.delete("gallery");
@@ -2333,10 +2350,7 @@ var Session = class {
       this.#labels.set(key, labels);
       if (this.#state.form?.labels === key) this.store.set({ labels });
     });
-    client.on("picture", (picture, buffers) => {
-      this.#pictures.set(picture.key, { content: picture, buffers });
-      this.#showPicture();
-    });
+    client.on("picture", (picture, buffers) => this.#stage?.showPicture(picture, buffers));
     client.on("started", ({ id, slot }) => this.#ran(id, { slot, done: 0, total: 0, seconds: 0, left: null }));
     client.on(
       "progress",
@@ -2356,8 +2370,8 @@ var Session = class {
     client.on("plan", ({ id, kind: _, ...plan2 }) => {
       if (this.#answers("plan", id)) this.store.set({ plan: plan2, planError: null, planWaits: false });
     });
-    client.on("probe", (probe2, buffers) => {
-      if (this.#answers("probe", probe2.id)) this.store.set({ probe: { content: probe2, buffers }, probeWaits: false });
+    client.on("probe", (probe3, buffers) => {
+      if (this.#answers("probe", probe3.id)) this.store.set({ probe: { content: probe3, buffers }, probeWaits: false });
     });
     client.on("checked", (checked) => {
       if (this.#answers("check", checked.id)) this.store.set({ checked, checkWaits: false });
@@ -2433,73 +2447,2616 @@ function download(name, blob) {
   setTimeout(() => URL.revokeObjectURL(address), 6e4);
 }
 
-// src/stage/stage.ts
-var createStage = (events) => {
-  const element = document.createElement("div");
-  element.className = "kdb-stage";
-  const canvas = document.createElement("canvas");
-  canvas.style.cssText = "width:100%;height:100%;object-fit:contain";
-  element.append(canvas);
-  let map = null, size = [1, 1], pic = null;
-  const at = (e) => {
-    const r = canvas.getBoundingClientRect();
-    return [Math.floor((e.clientY - r.top) / r.height * size[0]), Math.floor((e.clientX - r.left) / r.width * size[1])];
-  };
-  canvas.addEventListener("mousemove", (e) => events.onHover({ slot: "a", position: at(e), score: 0.4321, change: -0.2, error: null, measured: true }));
-  canvas.addEventListener("mouseleave", () => events.onHover(null));
-  canvas.addEventListener("click", (e) => events.onProbe("a", at(e)));
-  const draw = () => {
-    if (!pic) return;
-    size = pic.p.size;
-    canvas.height = size[0];
-    canvas.width = size[1];
-    const v = unpack(pic.p.image, pic.b);
-    const im = new ImageData(size[1], size[0]);
-    const heat = map ? unpack(map.m.heat, map.b) : null;
-    for (let i = 0; i < size[0] * size[1]; i++) {
-      for (let c = 0; c < 3; c++) im.data[4 * i + c] = v[3 * i + c];
-      if (heat && !Number.isNaN(heat[i])) {
-        const t = (heat[i] - map.m.neutral) / map.m.half;
-        im.data[4 * i] = im.data[4 * i] * 0.5 + 127 - 120 * t;
-        im.data[4 * i + 2] = im.data[4 * i + 2] * 0.5 + 127 + 120 * t;
-      }
-      im.data[4 * i + 3] = 255;
-    }
-    canvas.getContext("2d").putImageData(im, 0, 0);
-  };
+// src/stage/arrays.ts
+var TYPES = { uint8: Uint8Array, int32: Int32Array, float32: Float32Array };
+function product(numbers) {
+  return numbers.reduce((sum, each) => sum * each, 1);
+}
+function unpack2(dtype, packed, buffers) {
+  const buffer = buffers[packed.buffer];
+  if (packed.dtype !== dtype) throw new TypeError(`an array of ${packed.dtype}, not of ${dtype}`);
+  if (buffer === void 0) throw new RangeError(`there is no buffer ${packed.buffer}`);
+  return new TYPES[dtype](buffer, 0, product(packed.shape));
+}
+function sliceOf(size, down, right, at) {
+  const strides = size.map((_, axis) => product(size.slice(axis + 1)));
+  let first = 0;
+  for (const [axis, stride2] of strides.entries())
+    if (axis !== down && axis !== right) first += stride2 * clamp(Math.floor(at[axis]), 0, size[axis] - 1);
   return {
-    element,
-    showPicture(p, b) {
-      pic = { p, b };
-      map = null;
-      draw();
+    first,
+    down: down === null ? 0 : strides[down],
+    right: strides[right],
+    rows: down === null ? 1 : size[down],
+    columns: size[right]
+  };
+}
+function clamp(value, lowest, highest) {
+  return Math.max(lowest, Math.min(highest, value));
+}
+function sameNumbers(one, two) {
+  if (one === null || two === null) return one === two;
+  return one.length === two.length && one.every((each, i) => each === two[i]);
+}
+
+// src/stage/viewport.ts
+var ZOOMS = { least: 1, most: 48 };
+function toPixel(span, cell) {
+  return span.start + cell * span.scale;
+}
+function toCell(span, pixel) {
+  return (pixel - span.start) / span.scale;
+}
+function placed(from, length, cells, scale, centre) {
+  const spare = length - cells * scale;
+  const start2 = spare >= 0 ? spare / 2 : clamp(length / 2 - centre * scale, spare, 0);
+  return { start: from + start2, scale };
+}
+function centreAfterZoom(span, from, length, pixel, factor) {
+  const cell = toCell(span, pixel);
+  return cell - (pixel - (from + length / 2)) / (span.scale * factor);
+}
+function centreAfterPan(span, from, length, pixels) {
+  return toCell(span, from + length / 2 - pixels);
+}
+
+// src/stage/drawing.ts
+function rectOf(x, y, width, height) {
+  return { x, y, width, height };
+}
+function snapped(at) {
+  return Math.round(at - 0.5) + 0.5;
+}
+function onPlane(plane, box2) {
+  const axes = box2.length / 2;
+  const [top, height] = plane.down === null ? [0, 1] : [box2[plane.down], box2[axes + plane.down]];
+  const x = toPixel(plane.columns, box2[plane.right]);
+  const y = toPixel(plane.rows, top);
+  return rectOf(x, y, box2[axes + plane.right] * plane.columns.scale, height * plane.rows.scale);
+}
+function meets(pane, plane, box2) {
+  const axes = pane.picture.size.length;
+  if (axes < 3) return true;
+  return pane.at.every((at, axis) => {
+    const cell = Math.floor(at);
+    const inside = cell >= Math.floor(box2[axis]) && cell < box2[axis] + box2[axes + axis];
+    return axis === plane.down || axis === plane.right || inside;
+  });
+}
+function clipped(pen, { frame }) {
+  pen.save();
+  pen.beginPath();
+  pen.rect(frame.x, frame.y, frame.width, frame.height);
+  pen.clip();
+}
+function drawCells(pen, cells, { picture }, plane, smooth) {
+  const rows2 = plane.down === null ? 1 : picture.size[plane.down];
+  pen.imageSmoothingEnabled = smooth;
+  pen.imageSmoothingQuality = "high";
+  pen.drawImage(
+    cells,
+    plane.columns.start,
+    plane.rows.start,
+    picture.size[plane.right] * plane.columns.scale,
+    rows2 * plane.rows.scale
+  );
+}
+function haloed(pen, colour, halo, width, strength = 0.7) {
+  const alpha = pen.globalAlpha;
+  pen.lineJoin = "round";
+  pen.strokeStyle = halo;
+  pen.globalAlpha = alpha * strength;
+  pen.lineWidth = width + 2;
+  pen.stroke();
+  pen.strokeStyle = colour;
+  pen.globalAlpha = alpha;
+  pen.lineWidth = width;
+  pen.stroke();
+}
+function tracedRect(pen, rect) {
+  const x = snapped(rect.x);
+  const y = snapped(rect.y);
+  pen.rect(x, y, snapped(rect.x + rect.width) - x, snapped(rect.y + rect.height) - y);
+}
+function tracedLines(pen, plane, lines) {
+  for (let i = 0; i < lines.length; i += 4) {
+    pen.moveTo(snapped(toPixel(plane.columns, lines[i + 1])), snapped(toPixel(plane.rows, lines[i])));
+    pen.lineTo(snapped(toPixel(plane.columns, lines[i + 3])), snapped(toPixel(plane.rows, lines[i + 2])));
+  }
+}
+function tracedCorners(pen, rect) {
+  const left = snapped(rect.x);
+  const top = snapped(rect.y);
+  const right = snapped(rect.x + rect.width);
+  const bottom = snapped(rect.y + rect.height);
+  const arm = Math.max(3, Math.min(10, (right - left) / 3, (bottom - top) / 3));
+  for (const [x, y, h2, v] of [
+    [left, top, 1, 1],
+    [right, top, -1, 1],
+    [right, bottom, -1, -1],
+    [left, bottom, 1, -1]
+  ]) {
+    pen.moveTo(x + h2 * arm, y);
+    pen.lineTo(x, y);
+    pen.lineTo(x, y + v * arm);
+  }
+}
+function label(pen, theme, text, x, y) {
+  pen.font = theme.font(11);
+  pen.textBaseline = "middle";
+  pen.textAlign = "left";
+  const width = Math.ceil(pen.measureText(text).width) + 10;
+  pen.globalAlpha = 0.82;
+  pen.fillStyle = theme.bg;
+  pen.beginPath();
+  pen.roundRect(x, y, width, 18, 4);
+  pen.fill();
+  pen.globalAlpha = 1;
+  pen.fillStyle = theme.fg;
+  pen.fillText(text, x + 5, y + 9.5);
+}
+function texture(kind, ratio) {
+  const side = Math.round((kind === "dots" ? 5 : 8) * ratio);
+  const tile = document.createElement("canvas");
+  tile.width = tile.height = side;
+  const pen = tile.getContext("2d");
+  if (kind === "dots") {
+    const dot = Math.max(1, Math.round(ratio));
+    pen.fillStyle = "rgba(255, 255, 255, 0.7)";
+    pen.fillRect(dot, dot, dot, dot);
+    pen.fillStyle = "rgba(0, 0, 0, 0.75)";
+    pen.fillRect(0, 0, dot, dot);
+    return tile;
+  }
+  for (const [colour, shift] of [
+    ["rgba(0, 0, 0, 0.45)", 0],
+    ["rgba(255, 255, 255, 0.7)", ratio]
+  ]) {
+    pen.strokeStyle = colour;
+    pen.lineWidth = ratio;
+    pen.beginPath();
+    for (const at of [-side, 0, side]) {
+      pen.moveTo(at + shift - side, side * 2);
+      pen.lineTo(at + shift + side * 2, -side);
+    }
+    pen.stroke();
+  }
+  return tile;
+}
+
+// src/stage/memo.ts
+var Memo = class {
+  kept = /* @__PURE__ */ new Map();
+  get(name, key, make) {
+    const found = this.kept.get(name);
+    if (found !== void 0 && found.key === key) return found.value;
+    const value = make();
+    this.kept.set(name, { key, value });
+    return value;
+  }
+};
+
+// src/stage/outline.ts
+function outline(inside, slice) {
+  const { first, down, right, rows: rows2, columns } = slice;
+  const at = (r, c) => r >= 0 && c >= 0 && r < rows2 && c < columns && inside(first + r * down + c * right);
+  const lines = [];
+  for (let r = 0; r <= rows2; r++) {
+    let begun = -1;
+    for (let c = 0; c <= columns; c++) {
+      const edge = c < columns && at(r - 1, c) !== at(r, c);
+      if (edge && begun < 0) begun = c;
+      if (!edge && begun >= 0) {
+        lines.push(r, begun, r, c);
+        begun = -1;
+      }
+    }
+  }
+  for (let c = 0; c <= columns; c++) {
+    let begun = -1;
+    for (let r = 0; r <= rows2; r++) {
+      const edge = r < rows2 && at(r, c - 1) !== at(r, c);
+      if (edge && begun < 0) begun = r;
+      if (!edge && begun >= 0) {
+        lines.push(begun, c, r, c);
+        begun = -1;
+      }
+    }
+  }
+  return lines;
+}
+
+// src/stage/front.ts
+var Front = class {
+  constructor(canvas2) {
+    this.canvas = canvas2;
+    this.pen = canvas2.getContext("2d");
+  }
+  canvas;
+  pen;
+  memo = new Memo();
+  draw(panes, theme, tool, pointed, marked2, ratio) {
+    const { pen } = this;
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    pen.clearRect(0, 0, this.canvas.width, this.canvas.height);
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    for (const pane of panes) {
+      const { patch: patch2, cross } = pointed(pane);
+      const mark = marked2(pane);
+      for (const plane of pane.planes) {
+        clipped(pen, plane);
+        if (mark) this.outlined(pane, plane, mark, tracedCorners, theme.accent, 2);
+        if (patch2) this.outlined(pane, plane, patch2, tracedRect, "#fff", 1.5);
+        if (cross) this.cross(plane, cross);
+        tool.draw(pen, pane, plane, theme);
+        pen.restore();
+      }
+    }
+  }
+  outlined(pane, plane, patch2, shape, colour, width) {
+    if (!meets(pane, plane, patch2)) return;
+    const { pen } = this;
+    pen.beginPath();
+    if (pane.map?.labels) tracedLines(pen, plane, this.segment(pane, pane.map, pane.map.labels, plane, patch2));
+    else shape(pen, onPlane(plane, patch2));
+    haloed(pen, colour, colour === "#fff" ? "#000" : "#fff", width, 0.6);
+  }
+  /** The edge of the segment that a cell is of. */
+  segment(pane, map, labels, plane, patch2) {
+    const { size } = map;
+    const index = size.reduce((sum, length, k) => sum * length + patch2[k], 0);
+    const own = labels[index];
+    const slice = sliceOf(size, plane.down, plane.right, pane.at);
+    const name = `${pane.slot} ${plane.down} ${plane.right} ${own}`;
+    return this.memo.get(name, `${map.map} ${slice.first}`, () => outline((i) => labels[i] === own, slice));
+  }
+  cross(plane, cell) {
+    const x = Math.round(toPixel(plane.columns, cell[plane.right])) + 0.5;
+    const { pen } = this;
+    pen.beginPath();
+    if (plane.down === null) {
+      pen.moveTo(x, plane.frame.y);
+      pen.lineTo(x, plane.frame.y + plane.frame.height);
+    } else {
+      const y = Math.round(toPixel(plane.rows, cell[plane.down])) + 0.5;
+      pen.moveTo(x - 5, y);
+      pen.lineTo(x + 5, y);
+      pen.moveTo(x, y - 5);
+      pen.lineTo(x, y + 5);
+    }
+    haloed(pen, "#fff", "#000", 1, 0.6);
+  }
+};
+
+// src/stage/palette.ts
+var EFFECT = { neutral: [0.865, 0.865, 0.865], lowers: [0.86, 0.1, 0.12], raises: [0.12, 0.34, 0.86] };
+var SAFE = { neutral: [0.62, 0.62, 0.62], lowers: [1, 0.8, 0.14], raises: [0.13, 0.2, 0.58] };
+var COOLWARM = evenly(
+  "3a4cc0 4d67d7 6182ea 779af6 8daffd a3c1fe b8cff8 ccd8ed dddcdb ecd2c4 f4c3ab f7b092 f39879 ea7d61 dc5e4b c93b37 b30326"
+);
+var JET = [
+  [0, [0, 0, 0.5]],
+  [0.11, [0, 0, 1]],
+  [0.125, [0, 0, 1]],
+  [0.34, [0, 0.86, 1]],
+  [0.35, [0, 0.9, 0.968]],
+  [0.375, [0.081, 1, 0.887]],
+  [0.64, [0.935, 1, 0.032]],
+  [0.65, [0.968, 0.963, 0]],
+  [0.66, [1, 0.926, 0]],
+  [0.89, [1, 0.074, 0]],
+  [0.91, [0.909, 0, 0]],
+  [1, [0.5, 0, 0]]
+];
+var FLOORS = { probability: 0.01, logit: 0.1, cosine: 0.01 };
+var LEVELS = 1025;
+function isDrop(score2) {
+  return score2.endsWith("drop");
+}
+function unitOf(score2) {
+  const unit = score2.replace(/_?drop$/, "") || "probability";
+  return unit in FLOORS ? unit : "probability";
+}
+function scaleOf(palette, values) {
+  return palette === "krypton" ? krypton(values) : effect(palette === "safe" ? SAFE : EFFECT, values);
+}
+function scaleOfDifference(palette, score2, half) {
+  const arms = palette === "safe" ? SAFE : EFFECT;
+  return palette === "krypton" ? symmetric(score2, 0, half) : diverging(arms, score2, 0, half, -half, half);
+}
+function effect(arms, { score: score2, neutral, half, lowest, highest }) {
+  half = Math.max(half, 1e-6 * Math.abs(neutral));
+  const bounded = score2 === "probability" && lowest >= -1e-6 && highest <= 1 + 1e-6;
+  const low = bounded ? Math.min(0, neutral) : -Infinity;
+  const high = bounded ? Math.max(1, neutral) : Infinity;
+  return diverging(arms, score2, neutral, half, Math.max(neutral - half, low), Math.min(neutral + half, high));
+}
+function diverging(arms, score2, neutral, half, lowest, highest) {
+  const [low, high] = isDrop(score2) ? [arms.raises, arms.lowers] : [arms.lowers, arms.raises];
+  const stops = [[(neutral - lowest) / (highest - lowest), arms.neutral]];
+  if (lowest < neutral) stops.unshift([0, mixed(arms.neutral, low, (neutral - lowest) / half)]);
+  if (highest > neutral) stops.push([1, mixed(arms.neutral, high, (highest - neutral) / half)]);
+  return { lowest, highest, stops };
+}
+function krypton({ score: score2, neutral, lowest, highest }) {
+  if (score2 === "probability" && neutral > 0 && neutral <= 1 + 1e-6)
+    return { lowest: 0.75 * neutral, highest: Math.min(1, 1.25 * neutral), stops: reversed(JET) };
+  return symmetric(score2, neutral, Math.max(highest - neutral, neutral - lowest) || 1);
+}
+function symmetric(score2, neutral, half) {
+  const stops = isDrop(score2) ? COOLWARM : reversed(COOLWARM);
+  return { lowest: neutral - half, highest: neutral + half, stops };
+}
+function together(one, two) {
+  const half = Math.max(one.half, two.half);
+  const reach = (values, other) => ({
+    ...values,
+    half,
+    lowest: Math.min(values.lowest, other.lowest - other.neutral + values.neutral),
+    highest: Math.max(values.highest, other.highest - other.neutral + values.neutral)
+  });
+  return one.score === "probability" ? [{ ...one, half }, { ...two, half }] : [reach(one, two), reach(two, one)];
+}
+function colourAt(stops, fraction) {
+  let i = 1;
+  while (i < stops.length - 1 && stops[i][0] < fraction) i++;
+  const [from, one] = stops[i - 1];
+  const [to, two] = stops[i];
+  return mixed(one, two, to > from ? (fraction - from) / (to - from) : 1);
+}
+function coloursOf(scale, neutral, hidden2) {
+  const colours = new Uint32Array(LEVELS);
+  for (let i = 0; i < LEVELS; i++) {
+    const fraction = i / (LEVELS - 1);
+    const value = scale.lowest + fraction * (scale.highest - scale.lowest);
+    if (Math.abs(value - neutral) < hidden2) continue;
+    const [red, green, blue] = colourAt(scale.stops, fraction).map((each) => Math.floor(each * 255));
+    colours[i] = (255 << 24 | blue << 16 | green << 8 | red) >>> 0;
+  }
+  return colours;
+}
+function levelOf(value, lowest, highest) {
+  const level = Math.floor((value - lowest) / (highest - lowest) * LEVELS);
+  return level < 0 ? 0 : level >= LEVELS ? LEVELS - 1 : level;
+}
+function mixed(one, two, share) {
+  const at = Math.max(0, Math.min(1, share));
+  return [0, 1, 2].map((k) => one[k] + at * (two[k] - one[k]));
+}
+function reversed(stops) {
+  return stops.map(([fraction, colour]) => [1 - fraction, colour]).reverse();
+}
+function evenly(hexes) {
+  const colours = hexes.split(" ");
+  const colour = (hex) => [0, 2, 4].map((k) => (parseInt(hex.slice(k, k + 2), 16) + 0.5) / 255);
+  return colours.map((hex, i) => [i / (colours.length - 1), colour(hex)]);
+}
+
+// src/stage/layers.ts
+var OPAQUE = 4278190080;
+function fillImage(pixels, image, channels, slice, grey) {
+  const { first, down, right, rows: rows2, columns } = slice;
+  let to = 0;
+  for (let r = 0; r < rows2; r++) {
+    let from = (first + r * down) * channels;
+    for (let c = 0; c < columns; c++, from += right * channels) {
+      if (channels < 3) {
+        pixels[to++] = (OPAQUE | image[from] * 65793) >>> 0;
+      } else if (grey) {
+        const light = image[from] * 77 + image[from + 1] * 150 + image[from + 2] * 29 >> 8;
+        pixels[to++] = (OPAQUE | light * 65793) >>> 0;
+      } else {
+        pixels[to++] = (OPAQUE | image[from + 2] << 16 | image[from + 1] << 8 | image[from]) >>> 0;
+      }
+    }
+  }
+}
+function fillHeat(pixels, heat, slice) {
+  const { first, down, right, rows: rows2, columns } = slice;
+  const { values, lowest, highest, colours } = heat;
+  let to = 0;
+  for (let r = 0; r < rows2; r++) {
+    let from = first + r * down;
+    for (let c = 0; c < columns; c++, from += right) {
+      const value = values[from];
+      pixels[to++] = value === value ? colours[levelOf(value, lowest, highest)] : 0;
+    }
+  }
+}
+function fillMask(pixels, inside, slice) {
+  const { first, down, right, rows: rows2, columns } = slice;
+  let to = 0;
+  for (let r = 0; r < rows2; r++)
+    for (let c = 0; c < columns; c++) pixels[to++] = inside(first + r * down + c * right) ? OPAQUE : 0;
+}
+
+// src/stage/rasters.ts
+var Rasters = class {
+  kept = /* @__PURE__ */ new Map();
+  /** The canvas called `name`, filled anew where it was filled for another `key`. */
+  canvas(name, key, rows2, columns, fill3) {
+    let raster = this.kept.get(name);
+    if (raster === void 0 || raster.canvas.width !== columns || raster.canvas.height !== rows2) {
+      raster = blank(rows2, columns);
+      this.kept.set(name, raster);
+    }
+    if (raster.key !== key) {
+      fill3(raster.pixels);
+      raster.pen.putImageData(raster.image, 0, 0);
+      raster.key = key;
+    }
+    return raster.canvas;
+  }
+};
+function blank(rows2, columns) {
+  const canvas2 = document.createElement("canvas");
+  canvas2.width = columns;
+  canvas2.height = rows2;
+  const pen = canvas2.getContext("2d");
+  const image = pen.createImageData(columns, rows2);
+  return { canvas: canvas2, pen, image, pixels: new Uint32Array(image.data.buffer), key: "" };
+}
+
+// src/stage/source.ts
+function toSource(grid, cell) {
+  const axes = grid.size.length;
+  return cell.map((at, k) => grid.box[k] + at * grid.box[axes + k] / grid.size[k]);
+}
+function fromSource(grid, place) {
+  const axes = grid.size.length;
+  return place.map((at, k) => (at - grid.box[k]) * grid.size[k] / grid.box[axes + k]);
+}
+function sameGrid(one, two) {
+  return one.size.length === two.size.length && one.size.every((each, k) => each === two.size[k]) && one.box.every((each, k) => each === two.box[k]);
+}
+function convert(cell, from, to) {
+  return sameGrid(from, to) ? [...cell] : fromSource(to, toSource(from, cell));
+}
+function convertBox(box2, from, to) {
+  const axes = from.size.length;
+  const start2 = box2.slice(0, axes);
+  const first = convert(start2, from, to);
+  const end = convert(start2.map((at, k) => at + box2[axes + k]), from, to);
+  return [...first, ...end.map((at, k) => at - first[k])];
+}
+
+// src/stage/views/slices.ts
+var GAP = 6;
+var LEAST_SHARE = 0.3;
+var TABLES = [
+  [[1, 2, 0, 0], [1, 0, 0, 1], [0, 2, 1, 0]],
+  [[1, 2, 0, 0], [1, 0, 0, 1], [0, 2, 0, 2]],
+  [[1, 2, 0, 0], [1, 0, 1, 0], [0, 2, 2, 0]]
+];
+function lengthsOf(size) {
+  const least = Math.max(...size) * LEAST_SHARE;
+  return size.map((cells) => Math.max(cells, least));
+}
+var slices = {
+  kind: "slices",
+  lay(picture, area, camera) {
+    const lengths = lengthsOf(picture.size);
+    const scales = TABLES.map((table2) => scaleOf2(table2, lengths, area));
+    const best = Math.max(...scales);
+    const chosen = scales[0] * 1.2 >= best ? 0 : scales.indexOf(best);
+    return planesOf(TABLES[chosen], lengths, scales[chosen], picture, area, camera);
+  },
+  ground({ pen, rasters, under, grid }, pane, plane) {
+    const { key, size, image, channels } = pane.picture;
+    const slice = sliceOf(size, plane.down, plane.right, pane.at);
+    const through = across(plane);
+    const canvas2 = rasters.canvas(
+      `slice ${pane.slot} ${through}`,
+      `${key} ${Math.floor(pane.at[through])} ${under}`,
+      slice.rows,
+      slice.columns,
+      (pixels) => fillImage(pixels, image, channels, slice, under)
+    );
+    drawCells(pen, canvas2, pane, plane, !grid);
+  },
+  notes({ pen, theme }, pane, plane) {
+    const { frame } = plane;
+    const axes = pane.picture.axes;
+    const through = across(plane);
+    const x = snapped(toPixel(plane.columns, Math.floor(pane.at[plane.right]) + 0.5));
+    const y = snapped(toPixel(plane.rows, Math.floor(pane.at[plane.down]) + 0.5));
+    pen.save();
+    pen.beginPath();
+    pen.rect(frame.x, frame.y, frame.width, frame.height);
+    pen.clip();
+    pen.beginPath();
+    pen.moveTo(x, frame.y);
+    pen.lineTo(x, frame.y + frame.height);
+    pen.moveTo(frame.x, y);
+    pen.lineTo(frame.x + frame.width, y);
+    pen.strokeStyle = theme.accent;
+    pen.globalAlpha = 0.75;
+    pen.lineWidth = 1;
+    pen.stroke();
+    pen.restore();
+    label(pen, theme, `${axes[through]} ${Math.floor(pane.at[through])}`, frame.x + 6, frame.y + 6);
+  }
+};
+function across(plane) {
+  return [0, 1, 2].find((axis) => axis !== plane.down && axis !== plane.right);
+}
+function extents(table2, lengths) {
+  const heights = [];
+  const widths = [];
+  for (const [down, right, row, column] of table2) {
+    heights[row] = Math.max(heights[row] ?? 0, lengths[down]);
+    widths[column] = Math.max(widths[column] ?? 0, lengths[right]);
+  }
+  return { heights, widths };
+}
+function scaleOf2(table2, lengths, area) {
+  const { heights, widths } = extents(table2, lengths);
+  const fit = (room, parts) => Math.max(1, room - GAP * (parts.length - 1)) / parts.reduce((sum, each) => sum + each, 0);
+  return Math.min(fit(area.height, heights), fit(area.width, widths));
+}
+function planesOf(table2, lengths, scale, picture, area, camera) {
+  const { heights, widths } = extents(table2, lengths);
+  const total = (parts) => parts.reduce((sum, each) => sum + each * scale, GAP * (parts.length - 1));
+  const begin = (parts, index) => parts.slice(0, index).reduce((sum, each) => sum + each * scale + GAP, 0);
+  const left = area.x + (area.width - total(widths)) / 2;
+  const top = area.y + (area.height - total(heights)) / 2;
+  const centre = camera.centre ? fromSource(picture, camera.centre) : picture.size.map((cells) => cells / 2);
+  return table2.map(([down, right, row, column]) => {
+    const frame = rectOf(
+      left + begin(widths, column),
+      top + begin(heights, row),
+      lengths[right] * scale,
+      lengths[down] * scale
+    );
+    const span = (axis, from, length) => placed(from, length, picture.size[axis], length / picture.size[axis] * camera.zoom, centre[axis]);
+    return {
+      frame,
+      down,
+      right,
+      rows: span(down, frame.y, frame.height),
+      columns: span(right, frame.x, frame.width)
+    };
+  });
+}
+
+// src/stage/views/flat.ts
+var flat = {
+  kind: "flat",
+  lay(picture, area, camera, grid) {
+    const [rows2, columns] = picture.size;
+    const squeezed = picture.fine !== null && !grid;
+    const height = squeezed ? picture.box[2] / rows2 : 1;
+    const width = squeezed ? picture.box[3] / columns : 1;
+    const scale = Math.min(area.height / (rows2 * height), area.width / (columns * width)) * camera.zoom;
+    const centre = camera.centre ? fromSource(picture, camera.centre) : [rows2 / 2, columns / 2];
+    return [
+      {
+        frame: area,
+        down: 0,
+        right: 1,
+        rows: placed(area.y, area.height, rows2, scale * height, centre[0]),
+        columns: placed(area.x, area.width, columns, scale * width, centre[1])
+      }
+    ];
+  },
+  ground({ pen, rasters, under, grid }, pane, plane) {
+    const { key, size, image, channels, fine } = pane.picture;
+    const shown = fine !== null && !grid ? fine : { image, rows: size[0], columns: size[1] };
+    const slice = sliceOf([shown.rows, shown.columns], 0, 1, [0, 0]);
+    const name = `picture ${pane.slot} ${shown === fine ? "fine" : "grid"} ${under ? "grey" : "colours"}`;
+    const canvas2 = rasters.canvas(
+      name,
+      key,
+      shown.rows,
+      shown.columns,
+      (pixels) => fillImage(pixels, shown.image, shown === fine ? 3 : channels, slice, under)
+    );
+    drawCells(pen, canvas2, pane, plane, !grid);
+  },
+  notes() {
+  }
+};
+
+// src/stage/views/trace.ts
+var CHANNELS = 12;
+var LEFT = 30;
+var BELOW = 22;
+var trace = {
+  kind: "trace",
+  lay(picture, area, camera) {
+    const [samples] = picture.size;
+    const frame = {
+      x: area.x + LEFT,
+      y: area.y,
+      width: Math.max(1, area.width - LEFT - 8),
+      height: Math.max(1, area.height - BELOW)
+    };
+    const centre = camera.centre ? fromSource(picture, camera.centre)[0] : samples / 2;
+    const scale = frame.width / samples * camera.zoom;
+    return [
+      {
+        frame,
+        down: null,
+        right: 0,
+        rows: { start: frame.y, scale: frame.height },
+        columns: placed(frame.x, frame.width, samples, scale, centre)
+      }
+    ];
+  },
+  ground({ pen, theme }, _pane, { frame }) {
+    pen.fillStyle = theme.panel;
+    pen.fillRect(frame.x, frame.y, frame.width, frame.height);
+  },
+  notes({ pen, theme }, pane, plane) {
+    const { frame, columns } = plane;
+    const lanes = Math.min(pane.picture.channels, CHANNELS);
+    const height = frame.height / lanes;
+    pen.save();
+    pen.beginPath();
+    pen.rect(frame.x, frame.y, frame.width, frame.height);
+    pen.clip();
+    for (let lane = 0; lane < lanes; lane++) {
+      pen.beginPath();
+      follow(pen, pane, plane, lane, frame.y + lane * height, height);
+      haloed(pen, theme.fg, theme.bg, 1.25, 0.65);
+    }
+    pen.restore();
+    pen.strokeStyle = theme.line;
+    pen.lineWidth = 1;
+    pen.strokeRect(snapped(frame.x), snapped(frame.y), Math.round(frame.width), Math.round(frame.height));
+    pen.fillStyle = theme.muted;
+    pen.font = theme.font(11);
+    pen.textBaseline = "middle";
+    pen.textAlign = "right";
+    for (let lane = 0; lane < lanes; lane++)
+      pen.fillText(String(lane + 1), frame.x - 8, frame.y + (lane + 0.5) * height);
+    pen.textBaseline = "top";
+    pen.textAlign = "center";
+    for (const cell of ticks(toCell(columns, frame.x), toCell(columns, frame.x + frame.width), frame.width / 90)) {
+      const x = toPixel(columns, cell);
+      pen.beginPath();
+      pen.moveTo(snapped(x), frame.y + frame.height);
+      pen.lineTo(snapped(x), frame.y + frame.height + 4);
+      pen.stroke();
+      if (x < frame.x + frame.width - 12) pen.fillText(String(cell), x, frame.y + frame.height + 7);
+    }
+  }
+};
+function ticks(low, high, count2) {
+  const rough = Math.max((high - low) / Math.max(count2, 1), 1e-9);
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = Math.max(1, [1, 2, 5, 10].map((each) => each * power).find((each) => each >= rough));
+  const result2 = [];
+  for (let at = Math.ceil(low / step) * step; at <= high; at += step) result2.push(at);
+  return result2;
+}
+function range(picture, channel) {
+  let low = Infinity;
+  let high = -Infinity;
+  for (let i = channel; i < picture.image.length; i += picture.channels) {
+    const value = picture.image[i];
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  return [low, high];
+}
+function follow(pen, { picture }, { frame, columns }, channel, top, height) {
+  const [low, high] = range(picture, channel);
+  const room = height * 0.84;
+  const scale = high > low ? room / (high - low) : 0;
+  const base = top + (height + room) / 2;
+  const at = (sample) => base - (picture.image[sample * picture.channels + channel] - low) * scale;
+  const first = Math.max(0, Math.floor(toCell(columns, frame.x)) - 1);
+  const end = Math.min(picture.size[0], Math.ceil(toCell(columns, frame.x + frame.width)) + 1);
+  if (columns.scale >= 0.5) {
+    for (let i = first; i < end; i++) pen.lineTo(toPixel(columns, i + 0.5), at(i));
+    return;
+  }
+  const each = Math.ceil(1 / columns.scale);
+  for (let i = first; i < end; i += each) {
+    let least = Infinity;
+    let largest = -Infinity;
+    for (let k = i; k < Math.min(i + each, end); k++) {
+      const y = at(k);
+      if (y < least) least = y;
+      if (y > largest) largest = y;
+    }
+    const x = toPixel(columns, i + each / 2);
+    pen.lineTo(x, least);
+    pen.lineTo(x, largest);
+  }
+}
+
+// src/stage/views/table.ts
+var VIEWS = { 1: trace, 2: flat, 3: slices };
+function viewOf(size) {
+  const view = VIEWS[size.length];
+  if (view === void 0) throw new RangeError(`there is no view of ${size.length} axes`);
+  return view;
+}
+
+// src/stage/ground.ts
+var BOXES = 20;
+var Ground = class {
+  constructor(canvas2) {
+    this.canvas = canvas2;
+    this.pen = canvas2.getContext("2d");
+  }
+  canvas;
+  pen;
+  scratch = document.createElement("canvas");
+  rasters = new Rasters();
+  memo = new Memo();
+  ratio = 1;
+  draw(panes, look, theme, regions, ratio) {
+    const { pen } = this;
+    this.ratio = ratio;
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    pen.clearRect(0, 0, this.canvas.width, this.canvas.height);
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    for (const pane of panes) {
+      const view = viewOf(pane.picture.size);
+      const brush = {
+        pen,
+        rasters: this.rasters,
+        theme,
+        under: pane.heat !== null && look.heat,
+        grid: look.grid
+      };
+      for (const plane of pane.planes) {
+        clipped(pen, plane);
+        view.ground(brush, pane, plane);
+        if (look.heat) this.heat(pane, plane, look);
+        if (look.region) this.regions(pane, plane, theme, regions);
+        pen.restore();
+        view.notes(brush, pane, plane);
+      }
+    }
+  }
+  heat(pane, plane, look) {
+    const { heat, map, picture } = pane;
+    if (heat === null || map === null) return;
+    const slice = sliceOf(picture.size, plane.down, plane.right, pane.at);
+    const where = this.where(pane, plane);
+    const cells = this.rasters.canvas(
+      `heat ${where.name}`,
+      `${heat.key} ${where.key}`,
+      slice.rows,
+      slice.columns,
+      (to) => fillHeat(to, heat, slice)
+    );
+    this.pen.globalAlpha = look.opacity;
+    drawCells(this.pen, cells, pane, plane, !look.grid);
+    this.pen.globalAlpha = 1;
+    const { estimates } = map;
+    if (look.estimates && estimates !== null) {
+      const layer = { name: "estimates", key: String(map.version), inside: (i) => estimates[i] === 1 };
+      this.filled(pane, plane, layer, slice, this.texture("dots"));
+    }
+  }
+  regions(pane, plane, theme, regions) {
+    const { pen } = this;
+    const { map, picture } = pane;
+    const slice = sliceOf(picture.size, plane.down, plane.right, pane.at);
+    const scored = map?.scored;
+    if (map && scored) {
+      const layer = { name: "scored", key: String(map.version), inside: (i) => scored[i] === 1 };
+      this.filled(pane, plane, layer, slice, this.texture("hatch"));
+      this.outlined(pane, plane, layer, slice);
+      haloed(pen, "#fff", "#000", 1.25, 0.6);
+    }
+    const mask = regions.mask(pane);
+    if (mask) {
+      const layer = { name: "mask", key: String(mask.version), inside: (i) => mask.cells[i] === 1 };
+      pen.globalAlpha = 0.28;
+      this.filled(pane, plane, layer, slice, theme.accent);
+      pen.globalAlpha = 1;
+      this.outlined(pane, plane, layer, slice);
+      haloed(pen, theme.accent, "#fff", 1.5);
+    }
+    const box2 = regions.box(pane);
+    if (box2 && meets(pane, plane, box2)) {
+      pen.beginPath();
+      tracedRect(pen, onPlane(plane, box2));
+      haloed(pen, theme.accent, "#fff", 1.5);
+    }
+    if (map?.boxes && plane.down !== null) this.boxes(map.boxes, plane, theme);
+  }
+  /** A detector's boxes with their numbers, which a query names them by. */
+  boxes(boxes, plane, theme) {
+    const { pen } = this;
+    const shown = Math.min(BOXES, boxes.length / 4);
+    const rects = Array.from({ length: shown }, (_, i) => onPlane(plane, Array.from(boxes.subarray(4 * i, 4 * i + 4))));
+    for (const rect of rects) {
+      pen.beginPath();
+      tracedRect(pen, rect);
+      haloed(pen, "#fff", "#000", 1.25, 0.55);
+    }
+    for (const [i, rect] of rects.entries()) label(pen, theme, String(i + 1), rect.x + 3, rect.y + 3);
+  }
+  /** Fills a layer's cells with a colour or a texture, whose grain is that of the screen rather than of the cells. */
+  filled(pane, plane, layer, slice, fill3) {
+    const where = this.where(pane, plane);
+    const name = `${layer.name} ${where.name}`;
+    const key = `${layer.key} ${where.key}`;
+    const cells = this.rasters.canvas(name, key, slice.rows, slice.columns, (to) => fillMask(to, layer.inside, slice));
+    const { scratch, canvas: canvas2, ratio } = this;
+    if (scratch.width !== canvas2.width) scratch.width = canvas2.width;
+    if (scratch.height !== canvas2.height) scratch.height = canvas2.height;
+    const pen = scratch.getContext("2d");
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    pen.globalCompositeOperation = "source-over";
+    pen.clearRect(0, 0, scratch.width, scratch.height);
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    drawCells(pen, cells, pane, plane, false);
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    pen.globalCompositeOperation = "source-in";
+    pen.fillStyle = typeof fill3 === "string" ? fill3 : pen.createPattern(fill3, "repeat");
+    pen.fillRect(0, 0, scratch.width, scratch.height);
+    this.pen.save();
+    this.pen.setTransform(1, 0, 0, 1, 0, 0);
+    this.pen.drawImage(scratch, 0, 0);
+    this.pen.restore();
+  }
+  outlined(pane, plane, layer, slice) {
+    const where = this.where(pane, plane);
+    const lines = this.memo.get(
+      `${layer.name} ${where.name}`,
+      `${layer.key} ${where.key}`,
+      () => outline(layer.inside, slice)
+    );
+    this.pen.beginPath();
+    tracedLines(this.pen, plane, lines);
+  }
+  texture(kind) {
+    return this.memo.get(kind, String(this.ratio), () => texture(kind, this.ratio));
+  }
+  /** Which plane this is, and which of all the slices that it can show. */
+  where(pane, plane) {
+    const name = `${pane.slot} ${plane.down} ${plane.right}`;
+    const slices2 = pane.picture.size.length === 3;
+    return { name, key: `${pane.picture.key} ${slices2 ? Math.floor(pane.at[across(plane)]) : ""}` };
+  }
+};
+
+// src/stage/keyboard.ts
+var KEYS = "Arrow keys move from position to position, with Shift five at a time; Page Up and Page Down along the third axis. Enter probes a position, paints, or begins and ends a box; Escape cancels. Plus and minus zoom, 0 shows all. Square brackets change the size of the brush.";
+var MOVES = {
+  ArrowRight: ["right", 1],
+  ArrowLeft: ["right", -1],
+  ArrowDown: ["down", 1],
+  ArrowUp: ["down", -1],
+  PageDown: ["through", 1],
+  PageUp: ["through", -1]
+};
+var ZOOMS2 = { "+": 1.25, "=": 1.25, "-": 0.8, "0": "fit" };
+function listenToKeys(element, listener, signal) {
+  const on = (name, handle) => element.addEventListener(
+    name,
+    (event) => {
+      if (event.target !== element || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (!handle(event)) return;
+      event.preventDefault();
+      event.stopPropagation();
     },
-    showMap(m, b) {
-      map = { m, b };
-      draw();
+    { signal }
+  );
+  on("keydown", (event) => {
+    const move = MOVES[event.key];
+    if (move !== void 0) {
+      listener.move(move[0], move[1] * (event.shiftKey ? 5 : 1));
+      return true;
+    }
+    const zoom = ZOOMS2[event.key];
+    if (zoom !== void 0) {
+      listener.zoom(zoom);
+      return true;
+    }
+    if (event.key === " ") {
+      listener.space(true);
+      return true;
+    }
+    return event.key === "Escape" ? listener.cancel() : listener.key(event);
+  });
+  on("keyup", (event) => {
+    if (event.key !== " ") return false;
+    listener.space(false);
+    return true;
+  });
+  element.addEventListener("blur", () => listener.space(false), { signal });
+}
+
+// src/stage/wording.ts
+var TITLES = {
+  probability: "probability",
+  drop: "drop of the probability",
+  logit: "logit (nats)",
+  logit_drop: "drop of the logit (nats)",
+  cosine: "cosine similarity",
+  cosine_drop: "drop of the cosine similarity"
+};
+function titleOf(score2) {
+  return TITLES[score2] ?? score2;
+}
+function quantityOf(score2) {
+  return titleOf(unitOf(score2));
+}
+function number2(value, step) {
+  if (!Number.isFinite(value)) return "unknown";
+  const decimals = Math.max(0, Math.min(8, 1 - Math.floor(Math.log10(step || 1))));
+  const text = value.toFixed(decimals);
+  return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
+}
+function signed2(value, step) {
+  const text = number2(value, step);
+  return value > 0 && /[1-9]/.test(text) ? `+${text}` : text;
+}
+function placeOf(axes, position) {
+  return position.map((at, k) => `${axes[k] ?? `axis ${k + 1}`} ${at}`).join(", ");
+}
+function sizeOf(size) {
+  return size.join(" × ");
+}
+function meaningOf(score2) {
+  const [lowers, raises] = ["hiding it lowers the score", "hiding it raises the score"];
+  return isDrop(score2) ? { low: raises, high: lowers } : { low: lowers, high: raises };
+}
+
+// src/stage/legend.ts
+var Legends = class {
+  element = made("div", "kdb-stage-legends");
+  bars = [];
+  shown = [];
+  show(legends) {
+    if (legends === this.shown) return;
+    this.shown = legends;
+    this.element.hidden = legends.length === 0;
+    while (this.bars.length > legends.length) this.bars.pop().element.remove();
+    for (const [i, legend] of legends.entries()) {
+      if (this.bars[i] === void 0) {
+        this.bars[i] = new Bar();
+        this.element.append(this.bars[i].element);
+      }
+      this.bars[i].show(legend);
+    }
+  }
+  /** A mark at what is under the cursor: a value for each legend. */
+  point(values) {
+    for (const [i, bar] of this.bars.entries()) bar.point(values[i] ?? null);
+  }
+};
+var Bar = class {
+  element = made("div", "kdb-stage-legend");
+  title = made("div", "kdb-stage-legend-title");
+  canvas = document.createElement("canvas");
+  neutralLine = made("span", "kdb-stage-legend-line");
+  pointer = made("span", "kdb-stage-legend-pointer");
+  lowest = made("span", "kdb-stage-legend-end");
+  neutral = made("span", "kdb-stage-legend-neutral");
+  highest = made("span", "kdb-stage-legend-end");
+  low = made("span", "kdb-stage-legend-word");
+  high = made("span", "kdb-stage-legend-word");
+  legend = null;
+  constructor() {
+    this.element.setAttribute("role", "img");
+    this.canvas.className = "kdb-stage-legend-colours";
+    this.canvas.width = LEVELS;
+    this.canvas.height = 1;
+    this.pointer.hidden = true;
+    const bar = made("div", "kdb-stage-legend-bar");
+    bar.append(this.canvas, this.neutralLine, this.pointer);
+    const numbers = made("div", "kdb-stage-legend-numbers");
+    numbers.append(this.lowest, this.neutral, this.highest);
+    const words = made("div", "kdb-stage-legend-words");
+    words.append(this.low, this.high);
+    this.element.append(this.title, bar, numbers, words);
+  }
+  show(legend) {
+    this.legend = legend;
+    const pen = this.canvas.getContext("2d");
+    const image = pen.createImageData(LEVELS, 1);
+    new Uint32Array(image.data.buffer).set(legend.colours);
+    pen.putImageData(image, 0, 0);
+    const { lowest, highest, neutral } = legend;
+    const write = legend.changes ? signed2 : number2;
+    const step = (highest - lowest) / 10;
+    const low = (legend.below ? "≤ " : "") + write(lowest, step);
+    const high = (legend.above ? "≥ " : "") + write(highest, step);
+    const middle = write(neutral, step);
+    const at = (neutral - lowest) / (highest - lowest);
+    this.title.textContent = legend.title + (legend.estimates ? " · dotted where estimated" : "");
+    this.lowest.textContent = low;
+    this.highest.textContent = high;
+    this.neutral.textContent = `${middle} ${legend.neutralName}`;
+    this.neutralLine.style.left = percent(at);
+    this.neutral.style.left = percent(Math.max(0.3, Math.min(0.7, at)));
+    this.lowest.hidden = at < 0.02;
+    this.highest.hidden = at > 0.98;
+    this.low.textContent = at < 0.02 ? "" : legend.low;
+    this.high.textContent = at > 0.98 ? "" : legend.high;
+    Object.assign(this.element.dataset, { low: String(lowest), high: String(highest), neutral: String(neutral) });
+    this.element.setAttribute(
+      "aria-label",
+      `Colours: ${legend.title}, from ${low} (${legend.low}) to ${high} (${legend.high}); ${middle} is ${legend.neutralName}.` + (legend.estimates ? " Dotted cells are estimated." : "")
+    );
+  }
+  point(value) {
+    const { legend } = this;
+    const hidden2 = legend === null || value === null || Number.isNaN(value);
+    if (hidden2 !== this.pointer.hidden) this.pointer.hidden = hidden2;
+    if (!hidden2) this.pointer.style.left = percent(levelOf(value, legend.lowest, legend.highest) / (LEVELS - 1));
+  }
+};
+function made(tag, name) {
+  const element = document.createElement(tag);
+  element.className = name;
+  return element;
+}
+function percent(share) {
+  return `${(100 * share).toFixed(2)}%`;
+}
+
+// src/stage/places.ts
+var Lattice = class {
+  constructor(starts, patch2) {
+    this.starts = starts;
+    this.patch = patch2;
+    this.count = product(starts.map((each) => each.length));
+  }
+  starts;
+  patch;
+  count;
+  nearest(cell) {
+    return this.index(this.starts.map((starts, k) => nearestOf(starts, cell[k] - this.patch[k] / 2)));
+  }
+  start(index) {
+    return this.places(index).map((place, k) => this.starts[k][place]);
+  }
+  centre(index) {
+    return this.start(index).map((at, k) => at + this.patch[k] / 2);
+  }
+  step(index, axis, by) {
+    const places = this.places(index);
+    places[axis] = Math.max(0, Math.min(this.starts[axis].length - 1, places[axis] + by));
+    return this.index(places);
+  }
+  places(index) {
+    const places = [];
+    for (const starts of [...this.starts].reverse()) {
+      places.unshift(index % starts.length);
+      index = Math.floor(index / starts.length);
+    }
+    return places;
+  }
+  index(places) {
+    return places.reduce((index, place, k) => index * this.starts[k].length + place, 0);
+  }
+};
+var Scattered = class {
+  constructor(positions, patch2) {
+    this.positions = positions;
+    this.patch = patch2;
+    this.axes = patch2.length;
+    this.count = positions.length / this.axes;
+  }
+  positions;
+  patch;
+  count;
+  axes;
+  nearest(cell) {
+    return this.least((index) => {
+      let distance = 0;
+      for (let k = 0; k < this.axes; k++) distance += this.away(index, k, cell[k]) ** 2;
+      return distance;
+    });
+  }
+  start(index) {
+    return Array.from(this.positions.subarray(index * this.axes, (index + 1) * this.axes));
+  }
+  centre(index) {
+    return this.start(index).map((at, k) => at + this.patch[k] / 2);
+  }
+  /** What lies ahead counts by its distance, and twice as much by how far it is to the side. */
+  step(index, axis, by) {
+    for (let left = Math.abs(by); left > 0; left--) {
+      const from = this.centre(index);
+      const next = this.least((other) => {
+        const ahead = this.away(other, axis, from[axis]) * Math.sign(by);
+        if (ahead <= 0) return Infinity;
+        let distance = ahead;
+        for (let k = 0; k < this.axes; k++) if (k !== axis) distance += 2 * Math.abs(this.away(other, k, from[k]));
+        return distance;
+      });
+      if (next < 0) break;
+      index = next;
+    }
+    return index;
+  }
+  away(index, axis, from) {
+    return this.positions[index * this.axes + axis] + this.patch[axis] / 2 - from;
+  }
+  least(distance) {
+    let best = -1;
+    let least = Infinity;
+    for (let i = 0; i < this.count; i++) {
+      const here = distance(i);
+      if (here < least) [best, least] = [i, here];
+    }
+    return best;
+  }
+};
+var Segments = class extends Scattered {
+  constructor(positions, labels, size) {
+    super(positions, size.map(() => 1));
+    this.labels = labels;
+    this.size = size;
+    for (let i = 0; i < this.count; i++) this.indexOf.set(this.label(this.start(i)), i);
+  }
+  labels;
+  size;
+  indexOf = /* @__PURE__ */ new Map();
+  nearest(cell) {
+    return this.indexOf.get(this.label(cell)) ?? -1;
+  }
+  label(cell) {
+    const inside = cell.every((at, k) => at >= 0 && at < this.size[k]);
+    return inside ? this.labels[cell.reduce((index, at, k) => index * this.size[k] + Math.floor(at), 0)] : 0;
+  }
+};
+function placesOf(positions, patch2, size, labels) {
+  if (labels !== null) return new Segments(positions, labels, size);
+  const axes = patch2.length;
+  const starts = patch2.map((_, k) => {
+    const found = /* @__PURE__ */ new Set();
+    for (let i = k; i < positions.length; i += axes) found.add(positions[i]);
+    return [...found].sort((a, b) => a - b);
+  });
+  const lattice = new Lattice(starts, patch2);
+  return lattice.count * axes === positions.length && isInOrder(positions, starts) ? lattice : new Scattered(positions, patch2);
+}
+function latticeOf(size, patch2, stride2) {
+  return new Lattice(
+    size.map(
+      (length, k) => Array.from({ length: Math.max(1, Math.floor((length - patch2[k]) / stride2[k]) + 1) }, (_, i) => i * stride2[k])
+    ),
+    patch2
+  );
+}
+function isInOrder(positions, starts) {
+  const axes = starts.length;
+  const lengths = starts.map((each) => each.length);
+  let stride2 = positions.length / axes;
+  for (let k = 0; k < axes; k++) {
+    stride2 /= lengths[k];
+    for (let i = 0; i < positions.length / axes; i++)
+      if (positions[i * axes + k] !== starts[k][Math.floor(i / stride2) % lengths[k]]) return false;
+  }
+  return true;
+}
+function nearestOf(ascending, value) {
+  let low = 0;
+  let high = ascending.length - 1;
+  while (low < high) {
+    const middle = low + high >> 1;
+    if (ascending[middle] < value) low = middle + 1;
+    else high = middle;
+  }
+  return low > 0 && value - ascending[low - 1] <= ascending[low] - value ? low - 1 : low;
+}
+
+// src/stage/maps.ts
+var versions = 0;
+function mapData(message2, buffers) {
+  const { size, patch: patch2, score: score2, classes: classes2, shown } = message2;
+  const values = unpack2("float32", message2.values, buffers);
+  const positions = unpack2("int32", message2.positions, buffers);
+  const evaluated = unpack2("uint8", message2.evaluated, buffers);
+  const heat = unpack2("float32", message2.heat, buffers);
+  const labels = message2.labels && unpack2("int32", message2.labels, buffers);
+  const places = placesOf(positions, patch2, size, labels);
+  return {
+    map: message2.map,
+    version: ++versions,
+    picture: message2.picture,
+    model: message2.model,
+    label: classes2[shown]?.label ?? "",
+    score: score2,
+    axes: message2.axes,
+    size,
+    patch: patch2,
+    baseline: classes2[shown]?.baseline ?? message2.neutral,
+    places,
+    values,
+    evaluated,
+    error: message2.error && unpack2("float32", message2.error, buffers),
+    heat,
+    labels,
+    scored: message2.scored && unpack2("uint8", message2.scored, buffers),
+    boxes: message2.boxes && unpack2("float32", message2.boxes, buffers),
+    estimates: estimatesOf(places, labels, values, evaluated, message2.stride ?? patch2, patch2, size),
+    classes: classes2,
+    scale: { score: score2, neutral: message2.neutral, half: message2.half, ...endsOf(heat, message2.neutral) }
+  };
+}
+function withLayer(map, layer, buffers) {
+  const heat = unpack2("float32", layer.heat, buffers);
+  return {
+    ...map,
+    version: ++versions,
+    label: map.classes[layer.shown]?.label ?? "",
+    baseline: map.classes[layer.shown]?.baseline ?? layer.neutral,
+    values: unpack2("float32", layer.values, buffers),
+    heat,
+    scored: layer.scored && unpack2("uint8", layer.scored, buffers),
+    scale: { ...map.scale, neutral: layer.neutral, ...endsOf(heat, layer.neutral) }
+  };
+}
+function strongest(map) {
+  const sign = map.score.endsWith("drop") ? 1 : -1;
+  let best = -1;
+  let most = -Infinity;
+  for (let i = 0; i < map.values.length; i++) {
+    const effect2 = sign * (map.values[i] - map.scale.neutral);
+    if (effect2 > most) [best, most] = [i, effect2];
+  }
+  return best;
+}
+function endsOf(values, neutral) {
+  let lowest = neutral;
+  let highest = neutral;
+  for (const value of values) {
+    if (value < lowest) lowest = value;
+    if (value > highest) highest = value;
+  }
+  return { lowest, highest };
+}
+function estimatesOf(places, labels, values, evaluated, stride2, patch2, size) {
+  const isEstimate = (i) => evaluated[i] === 0 && !Number.isNaN(values[i]);
+  let any = false;
+  for (let i = 0; i < places.count && !any; i++) any = isEstimate(i);
+  if (!any) return null;
+  const result2 = new Uint8Array(product(size));
+  if (labels !== null && places instanceof Segments) {
+    const estimated = /* @__PURE__ */ new Set();
+    const cell = (start2) => start2.reduce((index, at, k) => index * size[k] + at, 0);
+    for (let i = 0; i < places.count; i++) if (isEstimate(i)) estimated.add(labels[cell(places.start(i))]);
+    for (let i = 0; i < result2.length; i++) result2[i] = estimated.has(labels[i]) ? 1 : 0;
+    return result2;
+  }
+  const missing = 3 - size.length;
+  const lengths = [1, 1, 1].map((one, k) => k < missing ? one : size[k - missing]);
+  for (let i = 0; i < places.count; i++) {
+    if (!isEstimate(i)) continue;
+    const start2 = places.start(i);
+    const first = [0, 0, 0];
+    const end = [1, 1, 1];
+    for (let k = missing; k < 3; k++) {
+      const axis = k - missing;
+      const from = Math.floor(start2[axis] + (patch2[axis] - stride2[axis]) / 2);
+      first[k] = Math.max(0, from);
+      end[k] = Math.min(lengths[k], from + stride2[axis]);
+    }
+    for (let z = first[0]; z < end[0]; z++)
+      for (let y = first[1]; y < end[1]; y++) {
+        const row = (z * lengths[1] + y) * lengths[2];
+        result2.fill(1, row + first[2], row + Math.max(first[2], end[2]));
+      }
+  }
+  return result2;
+}
+
+// src/stage/pictures.ts
+function pictureData(picture, buffers) {
+  const { key, axes, size, image, fine, source_box: box2 } = picture;
+  return {
+    key,
+    axes,
+    size,
+    box: box2,
+    image: image.dtype === "float32" ? unpack2("float32", image, buffers) : unpack2("uint8", image, buffers),
+    channels: image.shape.length > size.length ? image.shape[size.length] : 1,
+    fine: fine && { image: unpack2("uint8", fine, buffers), rows: fine.shape[0], columns: fine.shape[1] }
+  };
+}
+
+// src/stage/pointer.ts
+function listen(element, listener, signal) {
+  const touches = /* @__PURE__ */ new Map();
+  let pressed = null;
+  let scrolled2 = 0;
+  const place = (event) => {
+    const bounds = element.getBoundingClientRect();
+    return { x: event.clientX - bounds.left, y: event.clientY - bounds.top };
+  };
+  const on = (name, handle, passive = true) => element.addEventListener(name, handle, { signal, passive });
+  function pinch(event) {
+    const [one, two] = [...touches.values()];
+    const before = { x: (one.x + two.x) / 2, y: (one.y + two.y) / 2, apart: Math.hypot(one.x - two.x, one.y - two.y) };
+    Object.assign(touches.get(event.pointerId), place(event));
+    const spot = listener.spotAt((one.x + two.x) / 2, (one.y + two.y) / 2);
+    if (spot === null) return;
+    listener.pan(spot, spot.x - before.x, spot.y - before.y);
+    if (before.apart > 0) listener.zoomAt(spot, Math.hypot(one.x - two.x, one.y - two.y) / before.apart);
+  }
+  on(
+    "pointerdown",
+    (event) => {
+      const { x, y } = place(event);
+      if (event.pointerType === "touch") touches.set(event.pointerId, { x, y });
+      if (touches.size > 1) {
+        if (pressed) listener.cancel();
+        pressed = null;
+        return;
+      }
+      const spot = listener.spotAt(x, y);
+      if (spot === null || event.button > 2) return;
+      event.preventDefault();
+      element.setPointerCapture(event.pointerId);
+      pressed = spot;
+      listener.hover(spot);
+      const wipes = event.button === 2 || event.altKey;
+      listener.press(spot, { pans: event.button === 1, wipes, anew: event.shiftKey });
     },
-    showLayer() {
+    false
+  );
+  on("pointermove", (event) => {
+    if (touches.size > 1 && touches.has(event.pointerId)) return pinch(event);
+    const { x, y } = place(event);
+    if (touches.has(event.pointerId)) touches.set(event.pointerId, { x, y });
+    if (pressed) {
+      const spot = listener.spotOn(pressed, x, y);
+      listener.hover(spot);
+      listener.drag(spot);
+    } else {
+      listener.hover(listener.spotAt(x, y));
+    }
+  });
+  on("pointerup", (event) => {
+    touches.delete(event.pointerId);
+    if (pressed === null) return;
+    const { x, y } = place(event);
+    const spot = listener.spotOn(pressed, x, y);
+    pressed = null;
+    listener.release(spot);
+    listener.hover(listener.spotAt(x, y));
+  });
+  on("pointercancel", (event) => {
+    touches.delete(event.pointerId);
+    if (pressed) listener.cancel();
+    pressed = null;
+  });
+  on("pointerleave", () => {
+    if (pressed === null) listener.hover(null);
+  });
+  on("contextmenu", (event) => event.preventDefault(), false);
+  on(
+    "wheel",
+    (event) => {
+      const { x, y } = place(event);
+      const spot = listener.spotAt(x, y);
+      if (spot === null) return;
+      if (event.ctrlKey || event.metaKey) {
+        event.preventDefault();
+        listener.zoomAt(spot, Math.exp(-event.deltaY * (event.deltaMode === 0 ? 0.01 : 0.05)));
+        return;
+      }
+      scrolled2 += event.deltaMode === 0 ? event.deltaY / 40 : event.deltaY;
+      const steps = Math.trunc(scrolled2);
+      if (steps === 0 ? spot.pane.planes.length > 1 : listener.scroll(spot, Math.sign(steps))) event.preventDefault();
+      if (steps !== 0) scrolled2 = 0;
     },
-    clear() {
-      map = null;
-      draw();
+    false
+  );
+}
+
+// src/stage/reading.ts
+function readingAt(slot, map, cell) {
+  const index = map.places.nearest(cell);
+  if (index < 0) return null;
+  const score2 = map.values[index];
+  const error = map.error?.[index] ?? null;
+  return {
+    slot,
+    position: map.places.start(index),
+    score: score2,
+    change: isDrop(map.score) ? score2 : score2 - map.baseline,
+    error: error !== null && Number.isFinite(error) ? error : null,
+    measured: map.evaluated[index] === 1,
+    difference: null
+  };
+}
+function spoken(reading2, map) {
+  const step = map.scale.half / 10;
+  const place = placeOf(map.axes, reading2.position);
+  if (Number.isNaN(reading2.score)) return `${place}: not known`;
+  const name = map.score.replace("_", " ");
+  const parts = [`${place}: ${name} ${number2(reading2.score, step)}`];
+  if (!isDrop(map.score)) parts.push(`change ${signed2(reading2.change, step)}`);
+  if (reading2.difference !== null) parts.push(`difference ${signed2(reading2.difference, step)}`);
+  if (!reading2.measured) parts.push("estimate");
+  return parts.join(", ");
+}
+
+// src/stage/say.ts
+var PAUSE = 180;
+var Speaker = class {
+  constructor(say2) {
+    this.say = say2;
+  }
+  say;
+  waiting = null;
+  timer = null;
+  /** Says it at once if nothing was said of late; else the last of what comes meanwhile, after a pause. */
+  speak(text) {
+    this.waiting = text;
+    if (this.timer === null) this.next();
+  }
+  stop() {
+    if (this.timer !== null) clearTimeout(this.timer);
+    this.timer = this.waiting = null;
+  }
+  next() {
+    this.timer = null;
+    if (this.waiting === null) return;
+    this.say(this.waiting);
+    this.waiting = null;
+    this.timer = setTimeout(() => this.next(), PAUSE);
+  }
+};
+
+// src/stage/difference.ts
+function cellsUnder(to, from, axis) {
+  const cells = new Int32Array(to.size[axis]);
+  const place = to.size.map(() => 0);
+  const length = from.size[axis];
+  for (let i = 0; i < cells.length; i++) {
+    place[axis] = i + 0.5;
+    const cell = Math.floor(fromSource(from, toSource(to, place))[axis]);
+    cells[i] = cell >= 0 && cell < length ? cell : -1;
+  }
+  return cells;
+}
+function difference(first, grid, second, other) {
+  const result2 = new Float32Array(product(grid.size));
+  if (sameGrid(grid, other)) {
+    for (let i2 = 0; i2 < result2.length; i2++) result2[i2] = first[i2] - second[i2];
+    return result2;
+  }
+  const missing = 3 - grid.size.length;
+  const lengths = [1, 1, 1].map((one, k) => k < missing ? one : other.size[k - missing]);
+  const tables = [0, 1, 2].map((k) => k < missing ? new Int32Array(1) : cellsUnder(grid, other, k - missing));
+  const [planes, rows2, columns] = tables;
+  let i = 0;
+  for (const plane of planes)
+    for (const row of rows2) {
+      const from = (plane * lengths[1] + row) * lengths[2];
+      const inside = plane >= 0 && row >= 0;
+      for (let c = 0; c < columns.length; c++, i++)
+        result2[i] = inside && columns[c] >= 0 ? first[i] - second[from + columns[c]] : NaN;
+    }
+  return result2;
+}
+
+// src/stage/scales.ts
+function coloured(a, b, comparing, look) {
+  if (comparing === "difference" && a !== null && b !== null) return ofDifference(a, b, look);
+  const other = comparing === "side" ? b : null;
+  if (a === null || other === null) {
+    const one2 = a ?? other;
+    if (one2 === null) return { a: null, b: null, legends: [], refused: null };
+    const { heat, legend: legend2 } = ofOne(one2.map, one2.map.scale, look);
+    return { a: a && heat, b: a === null ? heat : null, legends: [legend2], refused: null };
+  }
+  if (a.map.score !== other.map.score) {
+    const [one2, two2] = [ofOne(a.map, a.map.scale, look), ofOne(other.map, other.map.scale, look)];
+    one2.legend.title = `a: ${one2.legend.title}`;
+    two2.legend.title = `b: ${two2.legend.title}`;
+    return { a: one2.heat, b: two2.heat, legends: [one2.legend, two2.legend], refused: null };
+  }
+  const [first, second] = together(a.map.scale, other.map.scale);
+  const [one, two] = [ofOne(a.map, first, look), ofOne(other.map, second, look)];
+  const estimates = one.legend.estimates || two.legend.estimates;
+  const legend = { ...shared(a.map.score, first, second, one.legend, two.legend, look), estimates };
+  return { a: one.heat, b: two.heat, legends: [legend], refused: null };
+}
+function ofOne(map, values, look) {
+  const scale = scaleOf(look.palette, values);
+  const colours = coloursOf(scale, values.neutral, hidden(scale, values.neutral, look));
+  const { lowest, highest } = scale;
+  const key = [map.version, look.palette, look.threshold, lowest, highest].join(" ");
+  return {
+    heat: { values: map.heat, key, lowest, highest, colours },
+    legend: {
+      title: titleOf(map.score),
+      colours,
+      lowest,
+      highest,
+      neutral: values.neutral,
+      neutralName: isDrop(map.score) ? "no effect" : "unmodified",
+      changes: false,
+      below: values.lowest < lowest - 1e-5 * (highest - lowest),
+      above: values.highest > highest + 1e-5 * (highest - lowest),
+      ...meaningOf(map.score),
+      estimates: look.estimates && map.estimates !== null
+    }
+  };
+}
+function shared(score2, first, second, one, two, look) {
+  const ends = { below: one.below || two.below, above: one.above || two.above };
+  if (first.neutral === second.neutral) return { ...one, ...ends };
+  const lowest = Math.min(one.lowest - first.neutral, two.lowest - second.neutral);
+  const highest = Math.max(one.highest - first.neutral, two.highest - second.neutral);
+  if (look.palette === "krypton" && score2 === "probability") return { ...one, ...ends, title: `a: ${one.title}` };
+  const name = isDrop(score2) ? "drop" : "change";
+  const scale = scaleOf(look.palette, { score: isDrop(score2) ? score2 : "logit", neutral: 0, half: first.half, lowest, highest });
+  return {
+    ...one,
+    ...ends,
+    title: `${name} of the ${quantityOf(score2)}`,
+    colours: coloursOf(scale, 0, hidden(scale, 0, look)),
+    lowest: scale.lowest,
+    highest: scale.highest,
+    neutral: 0,
+    changes: true
+  };
+}
+function ofDifference(a, b, look) {
+  const score2 = a.map.score;
+  if (score2 !== b.map.score || a.map.size.length !== b.map.size.length) {
+    const why = score2 === b.map.score ? "The maps are of images with other axes." : `The maps are of other scores: ${titleOf(score2)}, and ${titleOf(b.map.score)}.`;
+    return { a: null, b: null, legends: [], refused: why };
+  }
+  const values = differences.of(a, b);
+  let half = FLOORS[unitOf(score2)];
+  for (const value of values) if (Math.abs(value) > half) half = Math.abs(value);
+  const scale = scaleOfDifference(look.palette, score2, half);
+  const colours = coloursOf(scale, 0, hidden(scale, 0, look));
+  const { lowest, highest } = scale;
+  const key = [a.map.version, b.map.version, look.palette, look.threshold].join(" ");
+  const [stronger, weaker] = ["a has the stronger effect", "b has the stronger effect"];
+  return {
+    a: { values, key, lowest, highest, colours },
+    b: null,
+    legends: [
+      {
+        title: `difference of ${titleOf(score2)}, a − b`,
+        colours,
+        lowest,
+        highest,
+        neutral: 0,
+        neutralName: "no difference",
+        changes: true,
+        below: false,
+        above: false,
+        low: isDrop(score2) ? weaker : stronger,
+        high: isDrop(score2) ? stronger : weaker,
+        estimates: look.estimates && a.map.estimates !== null
+      }
+    ],
+    refused: null
+  };
+}
+var differences = {
+  versions: "",
+  values: new Float32Array(),
+  of(a, b) {
+    const versions2 = `${a.map.version} ${b.map.version}`;
+    if (versions2 !== this.versions) {
+      this.values = difference(a.map.heat, a.picture, b.map.heat, b.picture);
+      this.versions = versions2;
+    }
+    return this.values;
+  }
+};
+function hidden(scale, neutral, look) {
+  return look.threshold * Math.max(scale.highest - neutral, neutral - scale.lowest);
+}
+
+// src/stage/scene.ts
+var GAP2 = 16;
+var CAPTION = 26;
+function shownIn(content, slot) {
+  const { pictures, chosen, maps } = content;
+  const map = maps[slot];
+  const key = slot === "b" && map !== null ? map.picture : chosen;
+  return {
+    picture: key === null ? null : pictures.get(key) ?? null,
+    map: map !== null && map.picture === key && pictures.has(key) ? map : null
+  };
+}
+function colouredOf(content) {
+  const of = (slot) => {
+    const { picture, map } = shownIn(content, slot);
+    return picture && map && { picture, map };
+  };
+  return coloured(of("a"), of("b"), content.comparing, content.look);
+}
+function panesOf(content, heats, area, camera, at) {
+  const { comparing, look } = content;
+  const slots = comparing === "side" ? ["a", "b"] : ["a"];
+  const own = shownIn(content, "a");
+  const areas = halves(area, slots.length, own.picture);
+  return slots.flatMap((slot, i) => {
+    const { picture, map } = shownIn(content, slot);
+    if (picture === null) return [];
+    const related = own.picture !== null && own.picture.size.length === picture.size.length;
+    const here = related ? convert(at, own.picture, picture) : picture.size.map((length) => length / 2);
+    const inner = comparing === "off" ? areas[i] : below(areas[i]);
+    const linked = related ? camera : { zoom: 1, centre: null };
+    return [
+      {
+        slot,
+        area: areas[i],
+        picture,
+        map,
+        heat: heats[slot],
+        at: here.map((cell, k) => clamp(cell, 0, picture.size[k] - 1)),
+        planes: viewOf(picture.size).lay(picture, inner, linked, look.grid),
+        title: titleOf2(content, slot, map, heats)
+      }
+    ];
+  });
+}
+function titleOf2(content, slot, map, heats) {
+  const name = (each) => each.label ? `${each.model}, ${each.label}` : each.model;
+  if (content.comparing === "side") return map ? `${slot}: ${name(map)}` : `${slot}: no map yet`;
+  if (content.comparing === "off") return "";
+  const { a, b } = content.maps;
+  return heats.refused ?? (a && b ? `${name(a)} − ${name(b)}` : "A difference needs two maps.");
+}
+function below(area) {
+  return { ...area, y: area.y + CAPTION, height: Math.max(1, area.height - CAPTION) };
+}
+function halves(area, count2, picture) {
+  if (count2 === 1) return [area];
+  const width = (area.width - GAP2) / 2;
+  const height = (area.height - GAP2) / 2;
+  const isSignal = picture?.size.length === 1;
+  const beside = Math.min(width, area.height - CAPTION);
+  const stacked = Math.min(area.width, height - CAPTION);
+  if (isSignal || stacked > beside)
+    return [0, 1].map((i) => ({ ...area, y: area.y + i * (height + GAP2), height: Math.max(1, height) }));
+  return [0, 1].map((i) => ({ ...area, x: area.x + i * (width + GAP2), width: Math.max(1, width) }));
+}
+
+// src/stage/sliders.ts
+var Sliders = class {
+  constructor(moved) {
+    this.moved = moved;
+    this.element.className = "kdb-stage-sliders";
+    this.element.hidden = true;
+  }
+  moved;
+  element = document.createElement("div");
+  rows = [];
+  made = "";
+  /** `at` are the cells that the slices go through; no axes take the sliders away. */
+  show(axes, size, at) {
+    const wanted = `${axes} ${size.join(" ")}`;
+    if (this.made !== wanted) {
+      this.made = wanted;
+      this.rows = size.map((length, axis) => this.row(axes[axis] ?? `axis ${axis + 1}`, length, axis));
+      this.element.hidden = size.length === 0;
+    }
+    for (const [axis, { input, number: number3 }] of this.rows.entries()) {
+      const cell = String(Math.floor(at[axis]));
+      if (input.value !== cell) input.value = cell;
+      number3.textContent = `${cell} / ${size[axis] - 1}`;
+    }
+  }
+  row(name, length, axis) {
+    if (axis === 0) this.element.replaceChildren();
+    const row = document.createElement("label");
+    row.className = "kdb-stage-slider";
+    const letter = document.createElement("span");
+    letter.className = "kdb-stage-slider-axis";
+    letter.textContent = name;
+    const input = document.createElement("input");
+    Object.assign(input, { type: "range", min: "0", max: String(length - 1), step: "1" });
+    input.setAttribute("aria-label", `Slice across ${name}`);
+    input.addEventListener("input", () => this.moved(axis, Number(input.value)));
+    const number3 = document.createElement("span");
+    number3.className = "kdb-stage-slider-number";
+    row.append(letter, input, number3);
+    this.element.append(row);
+    return { input, number: number3 };
+  }
+};
+
+// src/stage/theme.ts
+function themeOf(element) {
+  const style = getComputedStyle(element);
+  const colour = (name) => style.getPropertyValue(`--kdb-stage-${name}`).trim() || "#888";
+  return {
+    bg: colour("bg"),
+    fg: colour("fg"),
+    muted: colour("muted"),
+    line: colour("line"),
+    accent: colour("accent"),
+    panel: colour("panel"),
+    font: (pixels) => `${pixels}px ${style.fontFamily || "sans-serif"}`
+  };
+}
+
+// src/stage/tools/pan.ts
+var pan = (bench) => {
+  let last = null;
+  return {
+    cursor: () => last ? "grabbing" : "grab",
+    press(spot) {
+      last = { x: spot.x, y: spot.y };
     },
-    showForm() {
+    drag(spot) {
+      if (last) bench.pan(spot, spot.x - last.x, spot.y - last.y);
+      last = { x: spot.x, y: spot.y };
     },
-    setTool() {
+    release() {
+      last = null;
     },
-    setLook() {
+    cancel() {
+      const was = last !== null;
+      last = null;
+      return was;
     },
-    setComparing() {
+    key: () => false,
+    followed() {
     },
-    mark() {
-    },
-    zoom() {
-    },
-    destroy() {
+    draw() {
     }
   };
 };
+
+// src/stage/boxes.ts
+function wholeBox(size) {
+  return [...size.map(() => 0), ...size];
+}
+function boxBetween(from, to, axes, before, size, patch2) {
+  const box2 = [...before ?? wholeBox(size)];
+  for (const k of axes) {
+    const first = clamp(Math.floor(Math.min(from[k], to[k])), 0, size[k] - 1);
+    const end = clamp(Math.ceil(Math.max(from[k], to[k])), first + 1, size[k]);
+    const extent2 = Math.min(Math.max(end - first, patch2[k]), size[k]);
+    const start2 = to[k] < from[k] ? end - extent2 : first;
+    box2[k] = clamp(start2, 0, size[k] - extent2);
+    box2[size.length + k] = extent2;
+  }
+  return box2;
+}
+function movedBox(box2, by, size) {
+  const axes = size.length;
+  return box2.map((each, i) => i < axes ? clamp(Math.round(each + by[i]), 0, size[i] - box2[axes + i]) : each);
+}
+function resizedBox(box2, handle, by, size, patch2) {
+  const axes = size.length;
+  const result2 = [...box2];
+  for (let k = 0; k < axes; k++) {
+    const least = Math.min(patch2[k], size[k]);
+    const start2 = box2[k];
+    const end = start2 + box2[axes + k];
+    if (handle[k] < 0) result2[k] = clamp(Math.round(start2 + by[k]), 0, end - least);
+    const last = handle[k] > 0 ? clamp(Math.round(end + by[k]), start2 + least, size[k]) : end;
+    result2[axes + k] = last - result2[k];
+  }
+  return result2;
+}
+
+// src/stage/tools/tool.ts
+function axesOf(plane) {
+  return plane.down === null ? [plane.right] : [plane.down, plane.right];
+}
+
+// src/stage/tools/box.ts
+var NEAR = 8;
+var SIDE = 7;
+var STILL = 4;
+var box = (bench) => {
+  let drag = null;
+  let from = null;
+  let moved = false;
+  let corner = null;
+  function begin(spot, anew) {
+    const { size } = bench.picture;
+    const patch2 = bench.patch;
+    const before = bench.box;
+    const start2 = bench.own(spot);
+    const by = (cell) => cell.map((at, k) => at - start2[k]);
+    const handle = anew || before === null ? null : handleAt(bench, spot, before);
+    if (before !== null && handle !== null) {
+      return handle.some((side) => side !== 0) ? (cell) => resizedBox(before, handle, by(cell), size, patch2) : (cell) => movedBox(before, by(cell), size);
+    }
+    return (cell) => boxBetween(start2, cell, axesOf(spot.plane), before, size, patch2);
+  }
+  function stop() {
+    drag = null;
+    corner = null;
+  }
+  return {
+    cursor(spot) {
+      const before = bench.box;
+      const handle = spot && before && handleAt(bench, spot, before);
+      return handle ? cursorOf(spot.plane, handle) : "crosshair";
+    },
+    press(spot, { anew }) {
+      if (bench.picture === null) return;
+      corner = null;
+      drag = begin(spot, anew);
+      from = { x: spot.x, y: spot.y };
+      moved = false;
+    },
+    drag(spot) {
+      if (from && Math.hypot(spot.x - from.x, spot.y - from.y) >= STILL) moved = true;
+      if (drag && moved) bench.draft(drag(bench.own(spot)));
+    },
+    release() {
+      if (drag && moved && bench.box) bench.events.onBox([...bench.box]);
+      stop();
+    },
+    cancel() {
+      const was = drag !== null || corner !== null;
+      stop();
+      if (was) bench.draft(null);
+      return was;
+    },
+    key(event) {
+      if (event.key !== "Enter" || bench.cursor === null || bench.picture === null) return false;
+      if (corner === null) {
+        corner = bench.own(bench.cursor);
+        this.followed(corner);
+        bench.say("Box begun. Arrow keys extend it, Enter ends it, Escape cancels it.");
+      } else {
+        stop();
+        if (bench.box) {
+          bench.events.onBox([...bench.box]);
+          bench.say(described2(bench.picture.axes, bench.box));
+        }
+      }
+      return true;
+    },
+    followed(cell) {
+      if (corner === null || bench.picture === null) return;
+      const axes = bench.cursor ? axesOf(bench.cursor.plane) : [];
+      bench.draft(boxBetween(corner, cell, axes, bench.box, bench.picture.size, bench.patch));
+    },
+    draw(pen, pane, plane, theme) {
+      if (bench.box === null) return;
+      const shown = bench.boxOn(pane, bench.box);
+      if (!meets(pane, plane, shown)) return;
+      for (const { x, y } of handles(onPlane(plane, shown), plane)) {
+        pen.fillStyle = theme.bg;
+        pen.strokeStyle = theme.accent;
+        pen.lineWidth = 1.5;
+        pen.beginPath();
+        pen.rect(Math.round(x - SIDE / 2), Math.round(y - SIDE / 2), SIDE, SIDE);
+        pen.fill();
+        pen.stroke();
+      }
+    }
+  };
+};
+function described2(axes, each) {
+  const half = each.length / 2;
+  return `Box of ${sizeOf(each.slice(half))} at ${placeOf(axes, each.slice(0, half))}.`;
+}
+function handles(rect, plane) {
+  const grips = [];
+  for (const down of plane.down === null ? [0] : [-1, 0, 1])
+    for (const right of [-1, 0, 1])
+      if (down !== 0 || right !== 0)
+        grips.push({
+          x: rect.x + rect.width * (right + 1) / 2,
+          y: rect.y + rect.height * (down + 1) / 2,
+          down,
+          right
+        });
+  return grips;
+}
+function handleAt(bench, { pane, plane, x, y }, before) {
+  const shown = bench.boxOn(pane, before);
+  if (!meets(pane, plane, shown)) return null;
+  const rect = onPlane(plane, shown);
+  const handle = pane.picture.size.map(() => 0);
+  const far = ({ x: gx, y: gy }) => plane.down === null ? Math.abs(gx - x) : Math.max(Math.abs(gx - x), Math.abs(gy - y));
+  const near = handles(rect, plane).filter((grip) => far(grip) <= NEAR).sort((one, two) => far(one) - far(two))[0];
+  if (near !== void 0) {
+    if (plane.down !== null) handle[plane.down] = near.down;
+    handle[plane.right] = near.right;
+    return handle;
+  }
+  const inside = x >= rect.x && y >= rect.y && x <= rect.x + rect.width && y <= rect.y + rect.height;
+  return inside && !isWhole(pane, shown) ? handle : null;
+}
+function isWhole(pane, shown) {
+  return pane.picture.size.every((length, k) => shown[pane.picture.size.length + k] >= length);
+}
+function cursorOf(plane, handle) {
+  const down = plane.down === null ? 0 : handle[plane.down];
+  const right = handle[plane.right];
+  if (down === 0 && right === 0) return "move";
+  if (down === 0) return "ew-resize";
+  if (right === 0) return "ns-resize";
+  return down === right ? "nwse-resize" : "nesw-resize";
+}
+
+// src/stage/masks.ts
+function stamp(mask, size, centre, radius, value) {
+  const missing = 3 - size.length;
+  const lengths = [1, 1, 1].map((one, k) => k < missing ? one : size[k - missing]);
+  const middle = [0.5, 0.5, 0.5].map((half, k) => k < missing ? half : centre[k - missing]);
+  const first = lengths.map((length, k) => clamp(Math.floor(middle[k] - radius), 0, length));
+  const end = lengths.map((length, k) => clamp(Math.ceil(middle[k] + radius), 0, length));
+  const reach = Math.max(radius, 0.5) ** 2;
+  for (let i = first[0]; i < end[0]; i++)
+    for (let j = first[1]; j < end[1]; j++) {
+      const left = reach - (i + 0.5 - middle[0]) ** 2 - (j + 0.5 - middle[1]) ** 2;
+      const row = (i * lengths[1] + j) * lengths[2];
+      for (let k = first[2]; k < end[2]; k++) if ((k + 0.5 - middle[2]) ** 2 <= left) mask[row + k] = value;
+    }
+}
+function stroke(mask, size, from, to, radius, value) {
+  const length = Math.hypot(...to.map((at, k) => at - from[k]));
+  const steps = Math.max(1, Math.ceil(length / Math.max(radius / 2, 0.5)));
+  for (let i = 0; i <= steps; i++)
+    stamp(mask, size, from.map((at, k) => at + (to[k] - at) * i / steps), radius, value);
+}
+
+// src/stage/tools/paint.ts
+var STEP = 1.25;
+var paint2 = (bench) => {
+  let radius = 0;
+  let last = null;
+  let before = null;
+  let value = 1;
+  const brush = ({ size }) => radius ||= Math.max(1, Math.min(...size) / 16);
+  function begin(picture, wipes) {
+    before = bench.mask && bench.mask.slice();
+    value = wipes ? 0 : 1;
+    if (bench.mask === null) bench.paint(new Uint8Array(product(picture.size)));
+  }
+  function to(picture, cell) {
+    const mask = bench.mask;
+    if (mask === null) return;
+    stroke(mask, picture.size, last ?? cell, cell, brush(picture), value);
+    last = cell;
+    bench.paint(mask);
+  }
+  function end() {
+    last = null;
+    before = null;
+    const mask = bench.mask;
+    const any = mask?.includes(1) ?? false;
+    if (!any) bench.paint(null);
+    bench.events.onMask(mask !== null && any ? mask.slice() : null);
+  }
+  return {
+    cursor: () => "none",
+    press(spot, { wipes }) {
+      if (bench.picture === null) return;
+      begin(bench.picture, wipes);
+      to(bench.picture, bench.own(spot));
+    },
+    drag(spot) {
+      if (last && bench.picture) to(bench.picture, bench.own(spot));
+    },
+    release() {
+      if (last) end();
+    },
+    cancel() {
+      const was = last !== null;
+      if (was) bench.paint(before);
+      last = null;
+      return was;
+    },
+    key(event) {
+      const picture = bench.picture;
+      if (picture === null) return false;
+      if (event.key === "[" || event.key === "]") {
+        const factor = event.key === "]" ? STEP : 1 / STEP;
+        radius = Math.max(0.5, Math.min(Math.max(...picture.size) / 2, brush(picture) * factor));
+        bench.say(`Brush ${Math.max(1, Math.round(2 * radius))} cells wide`);
+        bench.redraw();
+        return true;
+      }
+      const wipes = event.key === "Delete" || event.key === "Backspace";
+      if (event.key !== "Enter" && !wipes || bench.cursor === null) return false;
+      begin(picture, wipes);
+      to(picture, bench.own(bench.cursor));
+      end();
+      bench.say(wipes ? "Wiped" : "Painted");
+      return true;
+    },
+    followed() {
+    },
+    draw(pen, pane, plane, theme) {
+      const spot = bench.cursor;
+      if (spot === null || bench.picture === null || spot.plane !== plane) return;
+      const reach = brush(bench.picture);
+      const middle = bench.own(spot);
+      const centre = bench.cellOn(pane, middle);
+      const rim = bench.cellOn(pane, middle.map((at) => at + reach));
+      const width = (rim[plane.right] - centre[plane.right]) * plane.columns.scale;
+      const x = toPixel(plane.columns, centre[plane.right]);
+      pen.beginPath();
+      if (plane.down === null) {
+        pen.rect(x - width, plane.frame.y, 2 * width, plane.frame.height);
+      } else {
+        const height = (rim[plane.down] - centre[plane.down]) * plane.rows.scale;
+        pen.ellipse(x, toPixel(plane.rows, centre[plane.down]), width, height, 0, 0, 2 * Math.PI);
+      }
+      haloed(pen, "#fff", "#000", 1.25, 0.5);
+      pen.fillStyle = theme.accent;
+      pen.fillRect(spot.x - 1, spot.y - 1, 2, 2);
+    }
+  };
+};
+
+// src/stage/tools/probe.ts
+var STILL2 = 4;
+var probe2 = (bench) => {
+  let from = null;
+  let dragged = false;
+  return {
+    cursor: () => "crosshair",
+    press(spot) {
+      from = { x: spot.x, y: spot.y };
+      dragged = false;
+    },
+    drag(spot) {
+      if (from && Math.hypot(spot.x - from.x, spot.y - from.y) >= STILL2) dragged = true;
+      if (dragged) bench.cross(spot);
+    },
+    release(spot) {
+      if (from && !dragged) {
+        bench.cross(spot);
+        bench.probe(spot);
+      }
+      from = null;
+    },
+    cancel() {
+      const was = from !== null;
+      from = null;
+      return was;
+    },
+    key(event) {
+      if (event.key !== "Enter" || bench.cursor === null) return false;
+      bench.probe(bench.cursor);
+      return true;
+    },
+    followed() {
+    },
+    draw() {
+    }
+  };
+};
+
+// src/stage/tools/table.ts
+var TOOLS2 = { box, paint: paint2, probe: probe2, pan };
+
+// src/stage/stage.ts
+var createStage = (events, look) => new Stage(events, look);
+var stages2 = 0;
+var Stage = class {
+  constructor(events, look) {
+    this.events = events;
+    this.content = { pictures: /* @__PURE__ */ new Map(), chosen: null, maps: { a: null, b: null }, comparing: "off", look };
+    this.speaker = new Speaker((text) => events.onSay(text));
+    this.hand = pan(this);
+    this.tools = Object.fromEntries(Object.entries(TOOLS2).map(([name, make]) => [name, make(this)]));
+    this.build();
+    const { signal } = this.ended;
+    listen(this.field, this, signal);
+    listenToKeys(this.element, this, signal);
+    this.element.addEventListener("focus", () => this.redraw(), { signal });
+    this.field.addEventListener("transitionend", () => this.changed(), { signal });
+    this.resized.observe(this.field);
+    this.changed();
+  }
+  events;
+  element = document.createElement("div");
+  field = document.createElement("div");
+  captions = [];
+  ground = new Ground(canvas("kdb-stage-ground"));
+  front = new Front(canvas("kdb-stage-front"));
+  legends = new Legends();
+  sliders = new Sliders((axis, cell) => this.slice(axis, cell));
+  speaker;
+  ended = new AbortController();
+  resized = new ResizeObserver(() => this.changed());
+  content;
+  form = null;
+  drafted = null;
+  painted = null;
+  paintings = 0;
+  marked = null;
+  probed = "a";
+  camera = { zoom: 1, centre: null };
+  /** The cell that slices go through; null until something chooses one. */
+  at = null;
+  pointed = null;
+  reading = null;
+  hand;
+  tools;
+  tool = "probe";
+  active = null;
+  holding = false;
+  panes = [];
+  heats = null;
+  frame = 0;
+  dirty = { ground: false, front: false };
+  // ---- what the page says
+  showPicture(picture, buffers) {
+    this.content.pictures.set(picture.key, pictureData(picture, buffers));
+    if (this.content.chosen === null) this.choose(picture.key);
+    this.recoloured();
+  }
+  showMap(message2, buffers) {
+    const before = this.content.maps[message2.slot];
+    const map = mapData(message2, buffers);
+    this.content.maps[message2.slot] = map;
+    if (message2.slot === "a") this.choose(map.picture);
+    if (before?.map !== map.map && this.marked?.slot === message2.slot) this.marked = null;
+    const best = this.at === null && map.size.length === 3 && message2.slot === "a" ? strongest(map) : -1;
+    if (best >= 0) this.at = map.places.centre(best);
+    this.recoloured();
+  }
+  showLayer(layer, buffers) {
+    for (const slot of ["a", "b"]) {
+      const map = this.content.maps[slot];
+      if (map?.map === layer.map) this.content.maps[slot] = withLayer(map, layer, buffers);
+    }
+    this.recoloured();
+  }
+  clear(slot) {
+    this.content.maps[slot] = null;
+    if (this.marked?.slot === slot) this.marked = null;
+    this.recoloured();
+  }
+  showForm(form) {
+    const before = this.form;
+    this.form = form;
+    if (form.picture !== null && form.picture !== before?.picture) this.choose(form.picture);
+    this.drafted = null;
+    if (before?.region.kind === "mask" && form.region.kind !== "mask") this.painted = null;
+    this.recoloured();
+  }
+  setTool(tool) {
+    this.cancel();
+    this.tool = tool;
+    this.element.dataset.tool = tool;
+    this.changed();
+  }
+  setLook(look) {
+    this.content.look = look;
+    this.recoloured();
+  }
+  setComparing(comparing) {
+    this.content.comparing = comparing;
+    this.recoloured();
+  }
+  mark(position) {
+    this.marked = position && { slot: this.probed, position: [...position] };
+    this.redraw();
+  }
+  zoom(factor) {
+    if (factor === "fit") {
+      this.camera = { zoom: 1, centre: null };
+      this.changed();
+      return;
+    }
+    const pane = this.panes[0];
+    const plane = pane?.planes[0];
+    if (!pane || !plane) return;
+    const { x, y, width, height } = plane.frame;
+    this.zoomAt(spotOn(pane, plane, x + width / 2, y + height / 2), factor);
+  }
+  destroy() {
+    this.ended.abort();
+    this.resized.disconnect();
+    this.speaker.stop();
+    cancelAnimationFrame(this.frame);
+    this.element.remove();
+  }
+  // ---- what tools see and do
+  get picture() {
+    return shownIn(this.content, "a").picture;
+  }
+  get patch() {
+    const patch2 = this.formOfPicture()?.patch ?? this.content.maps.a?.patch;
+    return patch2?.length === this.picture?.size.length ? patch2 : this.picture?.size.map(() => 1) ?? [];
+  }
+  get box() {
+    if (this.drafted !== null) return this.drafted;
+    const region2 = this.formOfPicture()?.region;
+    return region2?.kind === "box" ? region2.box : null;
+  }
+  draft(box2) {
+    if (sameNumbers(box2, this.drafted)) return;
+    this.drafted = box2;
+    this.changed();
+  }
+  get mask() {
+    return this.painted;
+  }
+  paint(mask) {
+    this.painted = mask;
+    this.paintings++;
+    this.changed();
+  }
+  get cursor() {
+    if (this.pointed === null) return null;
+    const { slot, plane: number3, cell } = this.pointed;
+    const pane = this.paneOf(slot);
+    const plane = pane?.planes[number3];
+    if (!pane || !plane || cell.length !== pane.picture.size.length) return null;
+    const x = toPixel(plane.columns, cell[plane.right]);
+    const y = plane.down === null ? plane.frame.y + plane.frame.height / 2 : toPixel(plane.rows, cell[plane.down]);
+    return { pane, plane, cell, x, y };
+  }
+  own(spot) {
+    return this.picture ? convert(spot.cell, spot.pane.picture, this.picture) : spot.cell;
+  }
+  cellOn(pane, cell) {
+    return this.picture ? convert(cell, this.picture, pane.picture) : [...cell];
+  }
+  boxOn(pane, box2) {
+    return this.picture ? convertBox(box2, this.picture, pane.picture) : [...box2];
+  }
+  probe(spot) {
+    const { pane } = spot;
+    const places = this.placesIn(pane);
+    const index = places?.nearest(spot.cell) ?? -1;
+    if (places === null || index < 0) return;
+    this.probed = pane.slot;
+    this.events.onProbe(pane.slot, places.start(index));
+  }
+  cross(spot) {
+    if (spot.pane.picture.size.length !== 3 || this.picture?.size.length !== 3) return;
+    const cell = this.own(spot);
+    this.at = cell.map((at, k) => clamp(at, 0, this.picture.size[k] - 1));
+    this.changed();
+  }
+  pan({ pane, plane }, byX, byY) {
+    const shown = this.currentPlane(pane, plane);
+    const centre = this.centreOf(pane);
+    centre[shown.right] = centreAfterPan(shown.columns, shown.frame.x, shown.frame.width, byX);
+    if (shown.down !== null)
+      centre[shown.down] = centreAfterPan(shown.rows, shown.frame.y, shown.frame.height, byY);
+    this.camera = { ...this.camera, centre: toSource(pane.picture, centre) };
+    this.changed();
+    this.lay();
+  }
+  say(text) {
+    this.speaker.speak(text);
+  }
+  redraw() {
+    this.dirty.front = true;
+    this.schedule();
+  }
+  // ---- what the pointer does
+  spotAt(x, y) {
+    for (const pane of this.panes)
+      for (const plane of pane.planes) {
+        const { frame } = plane;
+        if (x < frame.x || y < frame.y || x >= frame.x + frame.width || y >= frame.y + frame.height) continue;
+        return spotOn(pane, plane, x, y);
+      }
+    return null;
+  }
+  spotOn(other, x, y) {
+    const pane = this.paneOf(other.pane.slot) ?? other.pane;
+    return spotOn(pane, this.currentPlane(pane, other.plane), x, y);
+  }
+  hover(spot) {
+    this.pointed = spot && { slot: spot.pane.slot, plane: spot.pane.planes.indexOf(spot.plane), cell: spot.cell };
+    this.field.style.cursor = (this.active ?? this.currentTool()).cursor(spot);
+    this.read();
+    this.redraw();
+  }
+  press(spot, press) {
+    this.element.focus({ preventScroll: true });
+    this.active = press.pans ? this.hand : this.currentTool();
+    this.active.press(spot, press);
+    this.field.style.cursor = this.active.cursor(spot);
+    this.redraw();
+  }
+  drag(spot) {
+    this.active?.drag(spot);
+  }
+  release(spot) {
+    this.active?.release(spot);
+    this.active = null;
+    this.redraw();
+  }
+  cancel() {
+    const was = (this.active ?? this.tools[this.tool]).cancel();
+    this.active = null;
+    this.redraw();
+    return was;
+  }
+  zoomAt({ pane, plane, x, y }, factor) {
+    const shown = this.currentPlane(pane, plane);
+    const zoom = clamp(this.camera.zoom * factor, ZOOMS.least, ZOOMS.most);
+    const by = zoom / this.camera.zoom;
+    const centre = this.centreOf(pane);
+    const { frame } = shown;
+    centre[shown.right] = centreAfterZoom(shown.columns, frame.x, frame.width, x, by);
+    if (shown.down !== null) centre[shown.down] = centreAfterZoom(shown.rows, frame.y, frame.height, y, by);
+    this.camera = zoom === 1 ? { zoom, centre: null } : { zoom, centre: toSource(pane.picture, centre) };
+    this.changed();
+    this.lay();
+  }
+  scroll({ pane, plane }, by) {
+    if (pane.picture.size.length !== 3 || this.picture?.size.length !== 3) return false;
+    const axis = across(plane);
+    this.slice(axis, Math.floor(this.crossed()[axis]) + by);
+    return true;
+  }
+  // ---- what keys do
+  move(direction, by) {
+    const spot = this.cursor ?? this.startingSpot();
+    const places = spot && this.placesIn(spot.pane);
+    if (!spot || !places) return;
+    const { pane, plane } = spot;
+    const three = pane.picture.size.length === 3;
+    const axis = direction === "right" ? plane.right : direction === "down" ? plane.down : three ? across(plane) : null;
+    if (axis === null) return;
+    const index = places.nearest(spot.cell);
+    const next = index < 0 ? 0 : this.pointed === null ? index : places.step(index, axis, by);
+    const cell = places.centre(next);
+    this.pointed = { slot: pane.slot, plane: pane.planes.indexOf(plane), cell };
+    if (three) this.cross({ ...spot, cell });
+    this.read();
+    this.speaker.speak(this.spokenAt(pane, places.start(next)));
+    this.currentTool().followed(this.own({ ...spot, cell }));
+    this.redraw();
+  }
+  /** The tool's own keys; all else is the page's. */
+  key(event) {
+    return this.tools[this.tool].key(event);
+  }
+  space(held) {
+    if (this.holding === held) return;
+    this.holding = held;
+    this.field.style.cursor = this.currentTool().cursor(this.cursor);
+  }
+  // ---- within
+  build() {
+    const keys = document.createElement("p");
+    keys.id = `kdb-stage-keys-${++stages2}`;
+    keys.className = "kdb-stage-hidden";
+    keys.textContent = KEYS;
+    this.element.className = "kdb-stage";
+    this.element.tabIndex = 0;
+    this.element.setAttribute("role", "application");
+    this.element.setAttribute("aria-roledescription", "image with heat map");
+    this.element.setAttribute("aria-describedby", keys.id);
+    this.field.className = "kdb-stage-field";
+    this.field.append(this.ground.canvas, this.front.canvas);
+    for (const each of [this.ground.canvas, this.front.canvas]) each.setAttribute("aria-hidden", "true");
+    this.element.append(this.field, this.sliders.element, this.legends.element, keys);
+    this.element.dataset.tool = this.tool;
+  }
+  choose(key) {
+    const before = this.picture;
+    this.content.chosen = key;
+    const picture = this.content.pictures.get(key);
+    if (picture !== void 0 && !sameNumbers(picture.size, before?.size ?? null)) {
+      this.painted = null;
+      this.drafted = null;
+      this.at = null;
+      this.pointed = null;
+      this.camera = { zoom: 1, centre: null };
+    }
+  }
+  formOfPicture() {
+    const { form, picture } = this;
+    return form && picture && (form.size === null || sameNumbers(form.size, picture.size)) ? form : null;
+  }
+  currentTool() {
+    return this.holding ? this.hand : this.tools[this.tool];
+  }
+  paneOf(slot) {
+    return this.panes.find((pane) => pane.slot === slot) ?? null;
+  }
+  /** A plane as it is laid out by now. */
+  currentPlane(pane, plane) {
+    const current = this.paneOf(pane.slot)?.planes;
+    return current?.find((each) => each.down === plane.down && each.right === plane.right) ?? plane;
+  }
+  centreOf({ picture }) {
+    return this.camera.centre ? fromSource(picture, this.camera.centre) : picture.size.map((length) => length / 2);
+  }
+  crossed() {
+    return this.at ?? this.picture?.size.map((length) => Math.floor(length / 2)) ?? [];
+  }
+  slice(axis, cell) {
+    const picture = this.picture;
+    if (picture === null) return;
+    const at = this.crossed().map((each) => Math.floor(each) + 0.5);
+    at[axis] = clamp(cell, 0, picture.size[axis] - 1) + 0.5;
+    this.at = at;
+    if (this.pointed) this.pointed = { ...this.pointed, cell: this.pointedAfterSlice(axis) };
+    this.read();
+    this.changed();
+  }
+  /** The cursor stays where it is on its plane, which now shows another slice. */
+  pointedAfterSlice(axis) {
+    const cell = [...this.pointed.cell];
+    const pane = this.paneOf(this.pointed.slot);
+    if (pane && pane.planes[this.pointed.plane] && across(pane.planes[this.pointed.plane]) === axis)
+      cell[axis] = this.cellOn(pane, this.crossed())[axis];
+    return cell;
+  }
+  /** The positions of a pane: its map's, else those that the query would have; null where nothing is known. */
+  placesIn(pane) {
+    if (pane.map !== null) return pane.map.places;
+    const form = this.formOfPicture();
+    if (form === null || form.patch === null || pane.picture !== this.picture) return null;
+    const { size } = pane.picture;
+    return form.patch.length === size.length && form.stride.length === size.length ? latticeOf(size, form.patch, form.stride) : null;
+  }
+  startingSpot() {
+    const pane = this.panes[0];
+    const plane = pane?.planes[0];
+    if (!pane || !plane) return null;
+    const three = pane.picture.size.length === 3;
+    return { pane, plane, cell: three ? pane.at : pane.picture.size.map((length) => length / 2), x: 0, y: 0 };
+  }
+  patchAt(pane, cell) {
+    const places = this.placesIn(pane);
+    const index = places?.nearest(cell) ?? -1;
+    if (places === null || index < 0) return null;
+    return [...places.start(index), ...pane.map?.patch ?? this.patch];
+  }
+  /** What the cursor is on, if that is another thing than before. */
+  read() {
+    const spot = this.cursor;
+    const reading2 = spot?.pane.map ? this.readingIn(spot.pane, spot.pane.map, spot.cell) : null;
+    if (JSON.stringify(reading2) === JSON.stringify(this.reading)) return;
+    this.reading = reading2;
+    if (reading2) this.element.dataset.reading = JSON.stringify(reading2);
+    else delete this.element.dataset.reading;
+    this.point();
+    this.events.onHover(reading2);
+  }
+  readingIn(pane, map, cell) {
+    const inside = cell.every((at, k) => at >= 0 && at < map.size[k]);
+    const reading2 = inside ? readingAt(pane.slot, map, cell) : null;
+    const other = shownIn(this.content, "b");
+    if (reading2 === null || this.content.comparing !== "difference" || !pane.heat || !other.map || !other.picture)
+      return reading2;
+    const centre = reading2.position.map((at, k) => at + map.patch[k] / 2);
+    const there = readingAt("b", other.map, convert(centre, pane.picture, other.picture));
+    return { ...reading2, difference: there && reading2.score - there.score };
+  }
+  spokenAt(pane, position) {
+    return this.reading && pane.map ? spoken(this.reading, pane.map) : placeOf(pane.picture.axes, position);
+  }
+  /** The legends' mark of the value under the cursor. */
+  point() {
+    const { reading: reading2, heats } = this;
+    const legends = heats?.legends ?? [];
+    const map = reading2 && this.content.maps[reading2.slot];
+    if (!reading2 || !map) return this.legends.point([]);
+    const own = legends.length > 1 && reading2.slot === "b" ? 1 : 0;
+    const value = legends[own]?.changes ? reading2.difference ?? reading2.change : reading2.score;
+    this.legends.point(legends.map((_, i) => i === own ? value : null));
+  }
+  // ---- drawing
+  /** Something that is drawn has changed, but no colour. */
+  changed() {
+    this.dirty.ground = true;
+    this.redraw();
+  }
+  recoloured() {
+    this.heats = null;
+    this.changed();
+  }
+  schedule() {
+    if (this.frame === 0) this.frame = requestAnimationFrame(() => this.draw());
+  }
+  lay() {
+    this.heats ??= colouredOf(this.content);
+    const bounds = { x: 0, y: 0, width: this.field.clientWidth, height: this.field.clientHeight };
+    const drawable = bounds.width > 0 && bounds.height > 0;
+    this.panes = drawable ? panesOf(this.content, this.heats, bounds, this.camera, this.crossed()) : [];
+  }
+  draw() {
+    this.frame = 0;
+    const { ground, front } = this.dirty;
+    this.dirty = { ground: false, front: false };
+    const ratio = devicePixelRatio || 1;
+    const theme = themeOf(this.element);
+    if (ground) {
+      this.describe();
+      this.lay();
+      for (const { canvas: canvas2 } of [this.ground, this.front]) {
+        const width = Math.round(this.field.clientWidth * ratio);
+        const height = Math.round(this.field.clientHeight * ratio);
+        if (canvas2.width !== width) canvas2.width = width;
+        if (canvas2.height !== height) canvas2.height = height;
+      }
+      this.caption();
+      this.ground.draw(this.panes, this.content.look, theme, this.regions(), ratio);
+    }
+    if (ground || front)
+      this.front.draw(this.panes, theme, this.active ?? this.currentTool(), (pane) => this.pointedIn(pane), (pane) => this.markIn(pane), ratio);
+  }
+  regions() {
+    const related = (pane) => pane.picture.size.length === this.picture?.size.length;
+    const { box: box2, painted } = this;
+    return {
+      box: (pane) => box2 && related(pane) ? this.boxOn(pane, box2) : null,
+      mask: (pane) => painted && pane.picture === this.picture ? { cells: painted, version: this.paintings } : null
+    };
+  }
+  pointedIn(pane) {
+    const spot = this.cursor;
+    const related = spot && pane.picture.size.length === spot.cell.length;
+    if (!spot || !related) return { patch: null, cross: null };
+    const cell = convert(spot.cell, spot.pane.picture, pane.picture);
+    const inside = cell.every((at, k) => at >= 0 && at < pane.picture.size[k]);
+    const seen = this.content.look.patch && this.tool !== "paint" && inside;
+    return { patch: seen ? this.patchAt(pane, cell) : null, cross: pane === spot.pane ? null : cell };
+  }
+  /** The probed position with the patch on it, in both panes. */
+  markIn(pane) {
+    if (this.marked === null) return null;
+    const { slot, position } = this.marked;
+    const own = this.paneOf(slot) ?? pane;
+    if (position.length !== own.picture.size.length || pane.picture.size.length !== position.length) return null;
+    return convertBox([...position, ...own.map?.patch ?? this.patch], own.picture, pane.picture);
+  }
+  /** What the page around, and tests, are to know of what is shown; and what it is in words. */
+  describe() {
+    this.heats ??= colouredOf(this.content);
+    this.legends.show(this.heats.legends);
+    const { picture, map } = shownIn(this.content, "a");
+    const three = picture !== null && picture.size.length === 3;
+    this.sliders.show(three ? picture.axes : "", three ? picture.size : [], this.crossed());
+    const { dataset } = this.element;
+    dataset.comparing = this.content.comparing;
+    dataset.hasMap = String(this.heats.a !== null || this.heats.b !== null);
+    dataset.zoom = this.camera.zoom.toFixed(2);
+    if (picture) dataset.view = viewOf(picture.size).kind;
+    else delete dataset.view;
+    if (this.box) dataset.box = JSON.stringify(this.box);
+    else delete dataset.box;
+    this.element.setAttribute("aria-label", described3(picture, map, this.content.comparing));
+    this.point();
+  }
+  caption() {
+    const titled = this.panes.filter((pane) => pane.title);
+    while (this.captions.length > titled.length) this.captions.pop().remove();
+    for (const [i, { title, area }] of titled.entries()) {
+      const caption = this.captions[i] ??= this.field.appendChild(document.createElement("div"));
+      caption.className = "kdb-stage-caption";
+      caption.textContent = title;
+      caption.title = title;
+      caption.style.left = `${area.x}px`;
+      caption.style.top = `${area.y}px`;
+      caption.style.width = `${area.width}px`;
+    }
+  }
+};
+function canvas(name) {
+  const element = document.createElement("canvas");
+  element.className = name;
+  return element;
+}
+function spotOn(pane, plane, x, y) {
+  const cell = pane.at.map((at) => Math.floor(at) + 0.5);
+  cell[plane.right] = toCell(plane.columns, x);
+  if (plane.down !== null) cell[plane.down] = toCell(plane.rows, y);
+  return { pane, plane, cell, x, y };
+}
+function described3(picture, map, comparing) {
+  if (picture === null) return "No image yet";
+  const parts = [`Image of ${sizeOf(picture.size)}`];
+  if (map !== null) parts.push(`heat map of ${map.label || "the output"} by ${map.model}: ${titleOf(map.score)}`);
+  if (map !== null && !isDrop(map.score)) parts.push(`${map.baseline.toPrecision(3)} for the unmodified image`);
+  if (comparing !== "off") parts.push(comparing === "side" ? "beside another map" : "the difference from another map");
+  return parts.join(", ");
+}
 
 // src/theme.ts
 function ofNotebook(root, body) {
@@ -2512,7 +5069,7 @@ function ofNotebook(root, body) {
   if (marimo !== null) return marimo.classList.contains("dark") ? "dark" : "light";
   return null;
 }
-function follow(element) {
+function follow2(element) {
   let wished = "auto";
   const system = matchMedia("(prefers-color-scheme: dark)");
   const apply = () => {
@@ -2538,7 +5095,7 @@ function follow(element) {
 }
 
 // src/shell.ts
-var BELOW = [probe, plan, compare, history];
+var BELOW2 = [probe, plan, compare, history];
 var THEMES = [
   { wish: "auto", name: "Colours as around it", symbol: "auto" },
   { wish: "light", name: "Light colours", symbol: "light" },
@@ -2547,17 +5104,17 @@ var THEMES = [
 function shell(model2, el) {
   const session = new Session(model2);
   const { store } = session;
-  const spoken = h("p", { class: "kdb-unseen", role: "status", "data-testid": "spoken" });
+  const spoken2 = h("p", { class: "kdb-unseen", role: "status", "data-testid": "spoken" });
   const stage = createStage(
     {
-      onBox: (box) => session.change({ control: "box", value: box }, { atOnce: true }),
+      onBox: (box2) => session.change({ control: "box", value: box2 }, { atOnce: true }),
       onMask: (mask) => {
         if (mask === null) return session.change({ control: "mask", value: null });
         session.change({ control: "mask", value: "painted" }, { atOnce: true, buffers: [mask.slice().buffer] });
       },
       onProbe: (slot, position) => session.probe(slot, position),
       onHover: (reading2) => store.set({ reading: reading2 }),
-      onSay: (text) => say(spoken, text)
+      onSay: (text) => say(spoken2, text)
     },
     store.state.look
   );
@@ -2569,7 +5126,7 @@ function shell(model2, el) {
     // Jupyter's own shortcuts would take Ctrl+Enter and single letters away.
     "data-lm-suppress-shortcuts": "true"
   });
-  const theme = follow(root);
+  const theme = follow2(root);
   const stageHolder = h("div", { class: "kdb-stage-holder" }, stage.element, start(session));
   root.append(
     header(theme.wish),
@@ -2589,10 +5146,10 @@ function shell(model2, el) {
       ),
       editor(session),
       controls(session),
-      h("div", { class: "kdb-below" }, gallery(session), ...BELOW.map((panel) => panel(session)))
+      h("div", { class: "kdb-below" }, gallery(session), ...BELOW2.map((panel) => panel(session)))
     ),
     browse(session),
-    spoken,
+    spoken2,
     announced(session),
     takesDrops(root, session)
   );

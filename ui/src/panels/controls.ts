@@ -5,7 +5,7 @@ import { model } from "../controls/model";
 import { others, over, region } from "../controls/region";
 import { patch, stride } from "../controls/sizes";
 import { source } from "../controls/source";
-import { h, set } from "../dom";
+import { h, set, show } from "../dom";
 import type { Panel } from "../parts/field";
 
 /** One control a clause, in the order in which they are shown. */
@@ -13,16 +13,17 @@ const CONTROLS: Panel[] = [source, model, classes, score, over, patch, stride, f
 
 export const controls: Panel = (session) => {
   const heading = h("h3", { class: "kdb-heading" }, "Query");
+  const behind = h("p", { class: "kdb-note kdb-behind" }, "The text has an error: this is how it was last understood.");
   const inner = h(
     "div",
     { class: "kdb-controls-inner", tabindex: -1 },
     heading,
+    behind,
     ...CONTROLS.map((control) => control(session)),
   );
   const element = h("section", { class: "kdb-controls", "aria-label": "Controls", "data-testid": "controls" }, inner);
-  // What cannot be read has no controls: they show what was there before, and look it.
   session.store.watch(["error", "form", "settled"], ({ error, settled }) => {
-    set(inner, "data-behind", error !== null);
+    show(behind, error !== null);
     set(element, "data-settled", String(settled));
   });
   return element;

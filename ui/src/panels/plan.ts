@@ -111,8 +111,10 @@ export const plan: Panel = (session) => {
   let laid: Plan | null = null;
   session.store.watch(["plan", "planError", "planWaits", "planOpen", "text"], ({ plan, planError, planWaits, planOpen, text }) => {
     set(element, "data-waits", String(planWaits));
-    set(body, "data-behind", plan !== null && (planWaits || plan.text !== text));
-    say(aside, planWaits ? "planning…" : plan !== null && planOpen ? `${seconds(plan.expected_seconds)} expected` : "");
+    const behind = plan !== null && plan.text !== text;
+    set(element, "data-behind", behind);
+    const stands = plan === null ? "" : behind ? "of the query before" : `${seconds(plan.expected_seconds)} expected`;
+    say(aside, planWaits ? "planning…" : planOpen ? stands : "");
     say(empty, planWaits ? "The first plan for a model takes as long as its trace." : "Write a query to see what kdb would do for it.");
     show(empty, plan === null && planError === null);
     say(error, planError?.message ?? "");

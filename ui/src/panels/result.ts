@@ -80,6 +80,7 @@ const rows: Panel = (session) => {
   const element = h("div", { "data-testid": "table" });
   session.store.watch(["table"], ({ table: given }) => {
     element.replaceChildren();
+    show(element, given !== null);
     if (given === null) return;
     const numeric = new Set(given.columns.keys());
     for (const row of given.rows) row.forEach((cell, at) => typeof cell !== "number" && cell !== null && numeric.delete(at));
