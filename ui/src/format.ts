@@ -41,7 +41,7 @@ export function magnitude(value: number): string {
     scaled /= 1000;
     unit += 1;
   }
-  return (scaled >= 100 || Number.isInteger(scaled) ? scaled.toFixed(0) : scaled.toPrecision(2)) + units[unit];
+  return (scaled >= 100 || unit === 0 ? scaled.toFixed(0) : scaled.toPrecision(2)) + units[unit];
 }
 
 export function seconds(value: number): string {

@@ -125,15 +125,17 @@ export class Session {
     if (counts === null) return;
     const { form, error, notes } = event;
     this.store.set({ error, errorText: event.text, notes, ...(form === null ? {} : { form }) });
+    const understood = form ?? this.#state.form;
     if (form !== null) {
       this.store.set({ labels: form.labels === null ? [] : (this.#labels.get(form.labels) ?? []) });
       this.#follow(form.picture);
-      this.#stage?.showForm(form);
     }
+    // Where nothing was understood, what was drawn meanwhile goes.
+    if (understood !== null) this.#stage?.showForm(understood);
     this.#plan();
     const linked = this.#linked;
     this.#linked = null;
-    if (linked !== null && form !== null && error === null && runsByItself(linked.query)) {
+    if (linked !== null && event.text === linked.query && form !== null && error === null && runsByItself(linked.query)) {
       this.run();
       this.#arriving = linked;
     } else if (counts.runs && error === null) {
@@ -161,6 +163,7 @@ export class Session {
 
   run(): void {
     const { text } = this.#state;
+    if (this.#offline()) return;
     if (text.trim() === "") {
       this.say("Write a query first, or begin with one of the samples.", "warning");
       return;
@@ -172,6 +175,7 @@ export class Session {
 
   compare(): void {
     const { text, variant, comparing } = this.#state;
+    if (this.#offline()) return;
     if (comparing === "off") this.compareBy("side");
     this.#begin(this.#client.send({ kind: "compare", texts: [text, variant] }), text, true);
   }
@@ -188,13 +192,19 @@ export class Session {
     });
   }
 
+  #offline(): boolean {
+    const offline = this.#state.connection !== "open";
+    if (offline) this.say("There is no connection to kdb.", "error");
+    return offline;
+  }
+
   stop(): void {
     if (this.#state.run.state === "running") this.#client.send({ kind: "stop" });
   }
 
   #ran(id: number | null, changes: Partial<Run>): void {
     const { run } = this.#state;
-    if (id === run.id && run.state === "running") this.store.set({ run: { ...run, ...changes } });
+    if (id === run.id) this.store.set({ run: { ...run, ...changes } });
   }
 
   #mapped(map: HeatMap, buffers: ArrayBuffer[]): void {
@@ -246,6 +256,7 @@ export class Session {
       this.say("Run the query first: then a click shows the score with the patch at that place.");
       return;
     }
+    if (this.#offline()) return;
     this.#stage?.mark(position);
     this.store.set({ probeWaits: true, probeSlot: slot, checked: null, checkWaits: false });
     this.#newest.delete("check");
@@ -254,7 +265,7 @@ export class Session {
 
   check(): void {
     const { probe } = this.#state;
-    if (probe === null) return;
+    if (probe === null || this.#offline()) return;
     const { map, position } = probe.content;
     this.store.set({ checkWaits: true });
     this.#ask("check", this.#client.send({ kind: "check", map, position }));
@@ -391,7 +402,10 @@ export class Session {
     });
     client.on("picture", (picture, buffers) => this.#stage?.showPicture(picture, buffers));
 
-    client.on("started", ({ id, slot }) => this.#ran(id, { slot, done: 0, total: 0, seconds: 0, left: null }));
+    client.on("started", ({ id, slot }) =>
+      // Of several statements each begins anew.
+      this.#ran(id, { state: "running", slot, done: 0, total: 0, seconds: 0, left: null }),
+    );
     client.on("progress", ({ id, slot, done, total, seconds, left }) =>
       this.#ran(id, { slot, done, total, seconds, left }),
     );

@@ -685,7 +685,7 @@ function magnitude(value) {
     scaled /= 1e3;
     unit += 1;
   }
-  return (scaled >= 100 || Number.isInteger(scaled) ? scaled.toFixed(0) : scaled.toPrecision(2)) + units[unit];
+  return (scaled >= 100 || unit === 0 ? scaled.toFixed(0) : scaled.toPrecision(2)) + units[unit];
 }
 function seconds(value) {
   if (value < 0.9995) return `${Math.round(value * 1e3)} ms`;
@@ -1296,15 +1296,17 @@ var connection = (session) => {
   const text = h("p", {});
   const again = button("Connect again", () => session.place?.reconnect(), { testid: "reconnect" });
   const element = h("div", { class: "kdb-message kdb-disconnected", role: "alert", "data-tone": "error", "data-testid": "connection" }, text, again);
-  session.store.watch(["connection"], ({ connection: connection2 }) => {
+  session.store.watch(["connection", "welcome"], ({ connection: connection2, welcome }) => {
     show(element, connection2 === "lost" || connection2 === "gone");
-    say(
-      text,
-      connection2 === "lost" ? "The connection to kdb is lost. It is tried again by itself; what is on this page stays." : connection2 === "gone" ? "kdb does not answer any more. If it was ended, start kdb ui again and open the address that it prints; what is on this page stays." : ""
-    );
+    say(text, connection2 === "lost" || connection2 === "gone" ? LOST[welcome === null ? "never" : connection2] : "");
     set(element, "data-connection", connection2);
   });
   return element;
+};
+var LOST = {
+  never: "kdb does not answer this page. Open the address that kdb ui printed, with all that is behind its #.",
+  lost: "The connection to kdb is lost. It is tried again by itself; what is on this page stays.",
+  gone: "kdb does not answer any more. If it was ended, start kdb ui again and open the address that it prints; what is on this page stays."
 };
 
 // src/panels/plan.ts
@@ -2127,15 +2129,16 @@ var Session = class {
     if (counts === null) return;
     const { form, error, notes: notes2 } = event;
     this.store.set({ error, errorText: event.text, notes: notes2, ...form === null ? {} : { form } });
+    const understood = form ?? this.#state.form;
     if (form !== null) {
       this.store.set({ labels: form.labels === null ? [] : this.#labels.get(form.labels) ?? [] });
       this.#follow(form.picture);
-      this.#stage?.showForm(form);
     }
+    if (understood !== null) this.#stage?.showForm(understood);
     this.#plan();
     const linked = this.#linked;
     this.#linked = null;
-    if (linked !== null && form !== null && error === null && runsByItself(linked.query)) {
+    if (linked !== null && event.text === linked.query && form !== null && error === null && runsByItself(linked.query)) {
       this.run();
       this.#arriving = linked;
     } else if (counts.runs && error === null) {
@@ -2159,6 +2162,7 @@ var Session = class {
   // ---- running
   run() {
     const { text } = this.#state;
+    if (this.#offline()) return;
     if (text.trim() === "") {
       this.say("Write a query first, or begin with one of the samples.", "warning");
       return;
@@ -2169,6 +2173,7 @@ var Session = class {
   }
   compare() {
     const { text, variant, comparing } = this.#state;
+    if (this.#offline()) return;
     if (comparing === "off") this.compareBy("side");
     this.#begin(this.#client.send({ kind: "compare", texts: [text, variant] }), text, true);
   }
@@ -2183,12 +2188,17 @@ var Session = class {
       permalinkSays: null
     });
   }
+  #offline() {
+    const offline = this.#state.connection !== "open";
+    if (offline) this.say("There is no connection to kdb.", "error");
+    return offline;
+  }
   stop() {
     if (this.#state.run.state === "running") this.#client.send({ kind: "stop" });
   }
   #ran(id, changes) {
     const { run } = this.#state;
-    if (id === run.id && run.state === "running") this.store.set({ run: { ...run, ...changes } });
+    if (id === run.id) this.store.set({ run: { ...run, ...changes } });
   }
   #mapped(map, buffers) {
     const { run } = this.#state;
@@ -2233,6 +2243,7 @@ var Session = class {
       this.say("Run the query first: then a click shows the score with the patch at that place.");
       return;
     }
+    if (this.#offline()) return;
     this.#stage?.mark(position);
     this.store.set({ probeWaits: true, probeSlot: slot, checked: null, checkWaits: false });
     this.#newest.delete("check");
@@ -2240,7 +2251,7 @@ var Session = class {
   }
   check() {
     const { probe: probe3 } = this.#state;
-    if (probe3 === null) return;
+    if (probe3 === null || this.#offline()) return;
     const { map, position } = probe3.content;
     this.store.set({ checkWaits: true });
     this.#ask("check", this.#client.send({ kind: "check", map, position }));
@@ -2351,7 +2362,13 @@ var Session = class {
       if (this.#state.form?.labels === key) this.store.set({ labels });
     });
     client.on("picture", (picture, buffers) => this.#stage?.showPicture(picture, buffers));
-    client.on("started", ({ id, slot }) => this.#ran(id, { slot, done: 0, total: 0, seconds: 0, left: null }));
+    client.on(
+      "started",
+      ({ id, slot }) => (
+        // Of several statements each begins anew.
+        this.#ran(id, { state: "running", slot, done: 0, total: 0, seconds: 0, left: null })
+      )
+    );
     client.on(
       "progress",
       ({ id, slot, done, total, seconds: seconds2, left }) => this.#ran(id, { slot, done, total, seconds: seconds2, left })

@@ -28,17 +28,18 @@ export const connection: Panel = (session) => {
   const text = h("p", {});
   const again = button("Connect again", () => session.place?.reconnect(), { testid: "reconnect" });
   const element = h("div", { class: "kdb-message kdb-disconnected", role: "alert", "data-tone": "error", "data-testid": "connection" }, text, again);
-  session.store.watch(["connection"], ({ connection }) => {
+  session.store.watch(["connection", "welcome"], ({ connection, welcome }) => {
     show(element, connection === "lost" || connection === "gone");
-    say(
-      text,
-      connection === "lost"
-        ? "The connection to kdb is lost. It is tried again by itself; what is on this page stays."
-        : connection === "gone"
-          ? "kdb does not answer any more. If it was ended, start kdb ui again and open the address that it prints; what is on this page stays."
-          : "",
-    );
+    say(text, connection === "lost" || connection === "gone" ? LOST[welcome === null ? "never" : connection] : "");
     set(element, "data-connection", connection);
   });
   return element;
+};
+
+const LOST = {
+  never: "kdb does not answer this page. Open the address that kdb ui printed, with all that is behind its #.",
+  lost: "The connection to kdb is lost. It is tried again by itself; what is on this page stays.",
+  gone:
+    "kdb does not answer any more. If it was ended, start kdb ui again and open the address that it prints; what is on " +
+    "this page stays.",
 };
