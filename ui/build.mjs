@@ -2,7 +2,7 @@
 // types and tests besides; with --test only the tests.
 
 import { spawnSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -24,8 +24,6 @@ const widgetOnce = {
 };
 
 async function build(folder) {
-  rmSync(folder, { recursive: true, force: true });
-  mkdirSync(folder, { recursive: true });
   const common = {
     absWorkingDir: here,
     bundle: true,
@@ -106,5 +104,9 @@ if (process.argv.includes("--test")) {
   const tests = await temporarily(test);
   process.exitCode = stale.length > 0 || types !== 0 || tests !== 0 ? 1 : 0;
 } else {
-  await build(committed);
+  await temporarily(async (folder) => {
+    await build(join(folder, "static"));
+    rmSync(committed, { recursive: true, force: true });
+    cpSync(join(folder, "static"), committed, { recursive: true });
+  });
 }

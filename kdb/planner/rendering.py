@@ -37,7 +37,7 @@ def _json(explanation: Explanation) -> str:
         "peak_bytes": memory.total,
         "memory_limit": memory.limit,
     }
-    facts = {**asdict(explanation), "workers": memory.workers, **sizes}
+    facts = {**asdict(explanation), "workers": memory.workers, **sizes, "lines": _lines(explanation)}
     del facts["memory"]
     return json.dumps(facts, indent=2)
 
@@ -68,6 +68,12 @@ def _summary(e: Explanation) -> list[str]:
         f"rates       {e.rates}",
         *([f"check       {e.check}"] if e.check else []),
     ]
+
+
+def _lines(e: Explanation) -> list[str]:
+    """What the text says besides numbers and tables."""
+    scored = [f"scored: {e.region}{_unreached(e)}"] if e.region else []
+    return [*scored, *([f"check: {e.check}"] if e.check else []), f"rates: {e.rates}", *_notes(e)]
 
 
 def _unreached(e: Explanation) -> str:

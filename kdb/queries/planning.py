@@ -12,8 +12,8 @@ from kdb.language import syntax
 from kdb.planner.permissions import Permissions
 from kdb.queries import clauses
 from kdb.queries.bind import BoundQuery
-from kdb.sampling.choose import strategy_of
-from kdb.sampling.strategy import Strategy
+from kdb.sampling.choose import anytime_of, strategy_of
+from kdb.sampling.strategy import Everything, Strategy
 
 LOW_FIDELITY = 0.8
 """The projective field threshold of low fidelity: on photographs it leaves an SSIM of .975 to .995."""
@@ -33,7 +33,7 @@ def first_round(engine: Engine, bound: BoundQuery) -> tuple[Planned, str]:
 
 
 def strategy_for(engine: Engine, bound: BoundQuery, anytime: bool = False) -> Strategy:
-    """The strategy that proposes the query's positions; an ``anytime`` one samples even an exact query."""
+    """The strategy that proposes the query's positions; an ``anytime`` one has several rounds, exact or not."""
 
     def gain() -> float:
         positions = bound.selection.positions
@@ -41,9 +41,13 @@ def strategy_for(engine: Engine, bound: BoundQuery, anytime: bool = False) -> St
         low, full = (plan_round(engine, bound, some, low).physical for low in (True, False))
         return full.seconds / low.seconds
 
-    shape, cells = bound.selection.grid.shape[:-1], len(bound.selection.cells)
+    selection, seed = bound.selection, engine.settings["seed"]
     stride = bound.stride or syntax.DEFAULT_STRIDE
-    return strategy_of(bound.query, shape, stride, cells, engine.settings["seed"], anytime, gain)
+    strategy: Strategy = strategy_of(bound.query, selection.grid.shape[:-1], stride, len(selection.cells), seed, gain)
+    if anytime and isinstance(strategy, Everything) and strategy.is_exact:
+        listed = isinstance(bound.query.region, syntax.At)
+        return anytime_of(bound.query, None if listed else selection.filled, selection.positions, seed)
+    return strategy
 
 
 def plan_round(engine: Engine, bound: BoundQuery, positions: IntArray, low: bool) -> Planned:

@@ -43,6 +43,19 @@ class Selection:
         """Those to evaluate, int64 [n, axes]."""
         return self.grid.reshape(-1, self.grid.shape[-1])[self.cells]
 
+    @property
+    def filled(self) -> Size | None:
+        """The number of positions along each axis, where those to evaluate are all of a box of the lattice; else None.
+
+        So they are without a region, and within a box; after AT and of segments there is no lattice.
+        """
+        lattice = self.grid.shape[:-1]
+        if self.segments is not None or len(lattice) != self.grid.shape[-1] or not len(self.cells):
+            return None
+        places = np.unravel_index(self.cells, lattice)
+        sides = tuple(int(np.ptp(along)) + 1 for along in places)
+        return sides if math.prod(sides) == len(self.cells) else None
+
 
 @dataclass(frozen=True)
 class Place:

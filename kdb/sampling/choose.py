@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kdb.geometry import Size
+from kdb.geometry import IntArray, Size
 from kdb.language import syntax
 from kdb.results.similarity import WINDOW
 from kdb.sampling.drill_down import DrillDown, coarse_steps
 from kdb.sampling.multi_fidelity import MultiFidelity
 from kdb.sampling.progressive import Goal, Progressive
+from kdb.sampling.scattered import Scattered
 from kdb.sampling.strategy import Everything, Strategy
 
 DEFAULT_SSIM = 0.9
@@ -34,14 +35,13 @@ def strategy_of(
     stride: Size,
     cells: int,
     seed: int,
-    anytime: bool = False,
     gain: Callable[[], float] = lambda: 1.0,
 ) -> Strategy:
     """The strategy for evaluating ``query`` on ``cells`` positions.
 
-    All cells are evaluated in one round where sampling does not apply: for a query that permits no approximation (but
-    see ``anytime``), for positions that do not fill a grid (WITHIN, AT, segments), and for grids with an axis shorter
-    than SSIM's window.  An axis of one cell is none: along it there is nothing to interpolate or to compare.
+    All cells are evaluated in one round where sampling does not apply: for a query that permits no approximation, for
+    positions that do not fill a grid (WITHIN, AT, segments), and for grids with an axis shorter than SSIM's window.  An
+    axis of one cell is none: along it there is nothing to interpolate or to compare.
 
     Args:
         query: its approximation clauses choose the strategy; they have been checked.
@@ -49,14 +49,13 @@ def strategy_of(
         stride: of the grid along each axis, in pixels.
         cells: the number of positions.
         seed: of all random choices.
-        anytime: sample progressively even if the query permits no approximation, until all cells are evaluated.
         gain: how many times as fast a position is evaluated at low fidelity; called only where that is permitted.
 
     Raises:
         BindError: for a DRILL DOWN that no coarse stride satisfies.
     """
-    fully_exact = query.approximate is not None and query.threshold is None and query.precision == "fp32"
-    everything = Everything(cells, fully_exact)
+    approximated = query.threshold is not None or query.precision != "fp32"
+    everything = Everything(cells, False if approximated else None if query.approximate is None else True)
     sides = tuple(length for length in shape if length > 1)
     if query.region is not None or isinstance(query.patch, syntax.Segments) or min(sides, default=1) < WINDOW:
         return everything
@@ -64,11 +63,26 @@ def strategy_of(
     if query.drill_down is not None:
         steps = coarse_steps(query.drill_down, stride)
         return DrillDown(shape, steps, query.drill_down.ratio, important)
-    goal = _goal(query, cells) or (Goal() if anytime else None)
+    goal = _goal(query, cells)
     if goal is None or (goal.guaranteed and len(sides) != MEASURED):
         return everything
     cheaper = query.approximate is not None and len(sides) == MEASURED and gain() >= MIN_GAIN
     return (MultiFidelity if cheaper else Progressive)(sides, goal, important, seed)
+
+
+def anytime_of(query: syntax.Occlude, shape: Size | None, places: IntArray, seed: int) -> Strategy:
+    """The strategy for a query that :func:`strategy_of` evaluates in one round, where its map is to be seen growing.
+
+    Args:
+        query: any; what it permits does not matter, as all cells are evaluated in the end.
+        shape: of the grid that the positions fill, which may be a part of the query's; None where they fill none.
+        places: int64 [n, axes], where the positions are.
+        seed: of all random choices.
+    """
+    sides = tuple(length for length in shape or () if length > 1)
+    if len(places) < MIN_CELLS or min(sides, default=1) < WINDOW:
+        return Scattered(places)
+    return Progressive(sides, Goal(growing=True), 1 if query.score.endswith("drop") else -1, seed)
 
 
 def _goal(query: syntax.Occlude, cells: int) -> Goal | None:

@@ -60,11 +60,13 @@ class Goal:
         ssim: the SSIM to the exact map to reach; None to evaluate all cells.
         guaranteed: reach it with the probability that Z_SCORE stands for, not just as an expected value.
         refine: the share of the cells, the most important ones, that are evaluated in any case.
+        growing: make each round as large as all before it: where all cells are evaluated, many rounds cost time.
     """
 
     ssim: float | None = None
     guaranteed: bool = False
     refine: float = 0.0
+    growing: bool = False
 
 
 class Progressive:
@@ -218,7 +220,8 @@ class Progressive:
         if not len(left):
             return left
         level = left[self._levels[left] == self._levels[left].min()]
-        chosen: IntArray = level[np.argsort(-self._judged.roughness[level], kind="stable")[: self._round]]
+        size = int(self._proposed.sum()) if self._goal.growing else self._round
+        chosen: IntArray = level[np.argsort(-self._judged.roughness[level], kind="stable")[:size]]
         return chosen
 
     def _to_refine(self) -> IntArray:

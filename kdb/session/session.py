@@ -12,6 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kdb.errors import BindError, Error, did_you_mean
 from kdb.execution.engine import Progress
 from kdb.execution.settings import Settings
@@ -23,9 +26,11 @@ from kdb.queries import sources
 from kdb.results.maps import HeatMap
 from kdb.runs.run import Run
 from kdb.runs.watch import Progress as RunProgress
+from kdb.session import subject
 from kdb.session.environment import Environment
 from kdb.session.statements import Result, Statements
 from kdb.session.study import Study
+from kdb.session.subject import Subject
 from kdb.system.paths import Root
 
 __all__ = ["Parameters", "Result", "Session", "connect"]
@@ -139,16 +144,20 @@ class Session:
         """
         return self._statements.runs.opened(os.fspath(folder))
 
-    def stream(self, text: str, parameters: Parameters = None) -> Iterator[HeatMap]:
+    def stream(
+        self, text: str, parameters: Parameters = None, *, progress: Progress | None = None
+    ) -> Iterator[HeatMap]:
         """Heat maps of an OCCLUDE query of one image, each better than the one before; the last is the query's result.
 
-        A query that permits no approximation is sampled all the same, until all is evaluated: its last map is exact.
-        Other statements may run between two maps.  Whoever has seen enough stops iterating.
+        A query that permits no approximation is evaluated in rounds all the same, coarse to fine: its last map is
+        exact.  So are parts of a map, the positions of AT, and segments.  Other statements may run between two maps.
+        Whoever has seen enough stops iterating.  ``progress`` as in :meth:`execute`; after a :class:`kdb.Cancel` the
+        partial map is the last.
         """
         query = parse_one(text, self._catalog.names)
         if not isinstance(query, syntax.Occlude):
             raise BindError("only OCCLUDE has heat maps to stream")
-        return self._statements.stream(query, Arguments(parameters, (query,)))
+        return self._statements.stream(query, Arguments(parameters, (query,)), progress)
 
     def explain(self, text: str, parameters: Parameters = None, *, analyze: bool = False, format: str = "text") -> str:
         """The plan of an OCCLUDE query as ``text``, ``json`` or ``dot``; ``analyze`` also runs it and measures."""
@@ -162,6 +171,31 @@ class Session:
         return str(
             self._statements.run(syntax.Explain(statement, analyze, format), Arguments(parameters, (statement,)))
         )
+
+    def subject(self, text: str, parameters: Parameters = None) -> Subject:
+        """The model of an OCCLUDE query and its image, as it was read and as the model sees it; nothing is run.
+
+        Raises ParseError, BindError, ModelError or ExecutionError as running the query would.
+        """
+        query = self._occlude(text)
+        with self._environment.turn():
+            return subject.subject(self._environment, query, Arguments(parameters, (query,)))
+
+    def region(self, text: str, parameters: Parameters = None) -> NDArray[np.bool_] | None:
+        """bool [*size, K]: the cells of a dense output that an OCCLUDE query scores of each class.
+
+        [*size, 1] where they are the same for all classes; None for models that give vectors, and for detections.
+        Raises what running the query would.
+        """
+        query = self._occlude(text)
+        with self._environment.turn():
+            return subject.region(self._environment, query, Arguments(parameters, (query,)))
+
+    def _occlude(self, text: str) -> syntax.Occlude:
+        query = parse_one(text, self._catalog.names)
+        if not isinstance(query, syntax.Occlude):
+            raise BindError("only OCCLUDE is about an image")
+        return query
 
     def register_model(self, name: str, module: object, **keywords: object) -> None:
         """Give an ``nn.Module`` that maps [N, C, H, W] to logits [N, K] a name for this session.
@@ -195,6 +229,16 @@ class Session:
             raise BindError(f"an image's name is a word of letters, digits and _; got {name!r}")
         with self._environment.turn():
             self._environment.images[name] = sources.registered(image)
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The names of the images that are registered."""
+        return tuple(self._environment.images)
+
+    def models(self) -> list[tuple[str, str, str]]:
+        """(name, origin, input) of every model that a bare name finds, as SHOW MODELS lists them."""
+        with self._environment.turn():
+            return self._catalog.listed()
 
     def close(self) -> None:
         """Free the views and let go of the study file.

@@ -102,14 +102,16 @@ class Statements:
     def _evaluated(self, query: ImageQuery, call: Call) -> HeatMap:
         return evaluation.run(self._environment.engine, query, call.on_progress).heat_map
 
-    def stream(self, query: syntax.Occlude, arguments: Arguments) -> Iterator[HeatMap]:
+    def stream(
+        self, query: syntax.Occlude, arguments: Arguments, progress: Progress | None = None
+    ) -> Iterator[HeatMap]:
         """The heat maps of a query of one image, each better than the one before; the last is the query's result.
 
-        The session is free for other statements between two of them.
+        The session is free for other statements between two of them.  ``progress`` as of :meth:`run`.
         """
         environment = self._environment
         _check_no_run(query, "a stream is of one image")
-        call = environment.call(arguments)
+        call = environment.call(arguments, progress)
         with environment.turn(call):
             found = self._binder.find_images(query, arguments)[0]
             if len(found) != 1:

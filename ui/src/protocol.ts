@@ -34,10 +34,11 @@ export type Request = { id: number } & (
   | { kind: "compare"; texts: [string, string] }
   /** Stop the query under way, which keeps what it has found. */
   | { kind: "stop" }
-  /** The score with the patch at one position of a map's query: answered by `probe`. */
-  | { kind: "probe"; map: number; position: number[] }
+  /** The score with the patch at one position of a map's query, for its `class` of that place among `classes`: answered
+   * by `probe`. */
+  | { kind: "probe"; map: number; position: number[]; class: number }
   /** The same by full inference, the model itself, beside kdb's value: answered by `checked`. */
-  | { kind: "check"; map: number; position: number[] }
+  | { kind: "check"; map: number; position: number[]; class: number }
   /** The heat of another class of a map of several: answered by `layer`. */
   | { kind: "layer"; map: number; class: number }
   /** A map of the history again, in slot a: answered by `map`. */
@@ -217,7 +218,7 @@ export interface HeatMap {
   boxes: Packed | null;
   exact: boolean;
   complete: boolean;
-  last: boolean; // no better one follows
+  last: boolean; // no better one can follow; `finished` tells when none does
   ssim: number | null; // expected similarity to the exact map
   done: number; // positions evaluated
   total: number;

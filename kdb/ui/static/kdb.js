@@ -2526,10 +2526,10 @@ function snapped(at) {
 }
 function onPlane(plane, box2) {
   const axes = box2.length / 2;
-  const [top, height] = plane.down === null ? [0, 1] : [box2[plane.down], box2[axes + plane.down]];
   const x = toPixel(plane.columns, box2[plane.right]);
-  const y = toPixel(plane.rows, top);
-  return rectOf(x, y, box2[axes + plane.right] * plane.columns.scale, height * plane.rows.scale);
+  const width = box2[axes + plane.right] * plane.columns.scale;
+  if (plane.down === null) return rectOf(x, plane.frame.y + 1.5, width, plane.frame.height - 3);
+  return rectOf(x, toPixel(plane.rows, box2[plane.down]), width, box2[axes + plane.down] * plane.rows.scale);
 }
 function meets(pane, plane, box2) {
   const axes = pane.picture.size.length;
@@ -2986,10 +2986,8 @@ var slices = {
     pen.lineTo(x, frame.y + frame.height);
     pen.moveTo(frame.x, y);
     pen.lineTo(frame.x + frame.width, y);
-    pen.strokeStyle = theme.accent;
-    pen.globalAlpha = 0.75;
-    pen.lineWidth = 1;
-    pen.stroke();
+    pen.globalAlpha = 0.8;
+    haloed(pen, theme.accent, "#fff", 1, 0.3);
     pen.restore();
     label(pen, theme, `${axes[through]} ${Math.floor(pane.at[through])}`, frame.x + 6, frame.y + 6);
   }
@@ -3400,7 +3398,7 @@ function quantityOf(score2) {
 }
 function number2(value, step) {
   if (!Number.isFinite(value)) return "unknown";
-  const decimals = Math.max(0, Math.min(8, 1 - Math.floor(Math.log10(step || 1))));
+  const decimals = Math.max(0, Math.min(8, -Math.floor(Math.log10(step || 1))));
   const text = value.toFixed(decimals);
   return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
 }
@@ -3476,10 +3474,10 @@ var Bar = class {
     pen.putImageData(image, 0, 0);
     const { lowest, highest, neutral } = legend;
     const write = legend.changes ? signed2 : number2;
-    const step = (highest - lowest) / 10;
+    const step = (highest - lowest) / 20;
     const low = (legend.below ? "≤ " : "") + write(lowest, step);
     const high = (legend.above ? "≥ " : "") + write(highest, step);
-    const middle = write(neutral, step);
+    const middle = neutral === 0 ? "0" : write(neutral, step);
     const at = (neutral - lowest) / (highest - lowest);
     this.title.textContent = legend.title + (legend.estimates ? " · dotted where estimated" : "");
     this.lowest.textContent = low;
@@ -3690,7 +3688,7 @@ function mapData(message2, buffers) {
     labels,
     scored: message2.scored && unpack2("uint8", message2.scored, buffers),
     boxes: message2.boxes && unpack2("float32", message2.boxes, buffers),
-    estimates: estimatesOf(places, labels, values, evaluated, message2.stride ?? patch2, patch2, size),
+    estimates: estimatesOf(positions, labels, values, evaluated, message2.stride ?? patch2, patch2, size),
     classes: classes2,
     scale: { score: score2, neutral: message2.neutral, half: message2.half, ...endsOf(heat, message2.neutral) }
   };
@@ -3727,31 +3725,32 @@ function endsOf(values, neutral) {
   }
   return { lowest, highest };
 }
-function estimatesOf(places, labels, values, evaluated, stride2, patch2, size) {
+function estimatesOf(positions, labels, values, evaluated, stride2, patch2, size) {
   const isEstimate = (i) => evaluated[i] === 0 && !Number.isNaN(values[i]);
   let any = false;
-  for (let i = 0; i < places.count && !any; i++) any = isEstimate(i);
+  for (let i = 0; i < values.length && !any; i++) any = isEstimate(i);
   if (!any) return null;
   const result2 = new Uint8Array(product(size));
-  if (labels !== null && places instanceof Segments) {
+  const axes = size.length;
+  if (labels !== null) {
     const estimated = /* @__PURE__ */ new Set();
-    const cell = (start2) => start2.reduce((index, at, k) => index * size[k] + at, 0);
-    for (let i = 0; i < places.count; i++) if (isEstimate(i)) estimated.add(labels[cell(places.start(i))]);
+    for (let i = 0; i < values.length; i++) {
+      const cell = size.reduce((index, length, k) => index * length + positions[i * axes + k], 0);
+      if (isEstimate(i)) estimated.add(labels[cell]);
+    }
     for (let i = 0; i < result2.length; i++) result2[i] = estimated.has(labels[i]) ? 1 : 0;
     return result2;
   }
-  const missing = 3 - size.length;
+  const missing = 3 - axes;
   const lengths = [1, 1, 1].map((one, k) => k < missing ? one : size[k - missing]);
-  for (let i = 0; i < places.count; i++) {
+  const first = [0, 0, 0];
+  const end = [1, 1, 1];
+  for (let i = 0; i < values.length; i++) {
     if (!isEstimate(i)) continue;
-    const start2 = places.start(i);
-    const first = [0, 0, 0];
-    const end = [1, 1, 1];
-    for (let k = missing; k < 3; k++) {
-      const axis = k - missing;
-      const from = Math.floor(start2[axis] + (patch2[axis] - stride2[axis]) / 2);
-      first[k] = Math.max(0, from);
-      end[k] = Math.min(lengths[k], from + stride2[axis]);
+    for (let k = 0; k < axes; k++) {
+      const from = Math.floor(positions[i * axes + k] + (patch2[k] - stride2[k]) / 2);
+      first[missing + k] = Math.max(0, from);
+      end[missing + k] = Math.min(size[k], from + stride2[k]);
     }
     for (let z = first[0]; z < end[0]; z++)
       for (let y = first[1]; y < end[1]; y++) {
@@ -3777,6 +3776,7 @@ function pictureData(picture, buffers) {
 }
 
 // src/stage/pointer.ts
+var WHEEL_STEP = 25;
 function listen(element, listener, signal) {
   const touches = /* @__PURE__ */ new Map();
   let pressed = null;
@@ -3795,27 +3795,22 @@ function listen(element, listener, signal) {
     listener.pan(spot, spot.x - before.x, spot.y - before.y);
     if (before.apart > 0) listener.zoomAt(spot, Math.hypot(one.x - two.x, one.y - two.y) / before.apart);
   }
-  on(
-    "pointerdown",
-    (event) => {
-      const { x, y } = place(event);
-      if (event.pointerType === "touch") touches.set(event.pointerId, { x, y });
-      if (touches.size > 1) {
-        if (pressed) listener.cancel();
-        pressed = null;
-        return;
-      }
-      const spot = listener.spotAt(x, y);
-      if (spot === null || event.button > 2) return;
-      event.preventDefault();
-      element.setPointerCapture(event.pointerId);
-      pressed = spot;
-      listener.hover(spot);
-      const wipes = event.button === 2 || event.altKey;
-      listener.press(spot, { pans: event.button === 1, wipes, anew: event.shiftKey });
-    },
-    false
-  );
+  on("pointerdown", (event) => {
+    const { x, y } = place(event);
+    if (event.pointerType === "touch") touches.set(event.pointerId, { x, y });
+    if (touches.size > 1) {
+      if (pressed) listener.cancel();
+      pressed = null;
+      return;
+    }
+    const spot = listener.spotAt(x, y);
+    if (spot === null || event.button > 2) return;
+    element.setPointerCapture(event.pointerId);
+    pressed = spot;
+    listener.hover(spot);
+    const wipes = event.button === 2 || event.altKey;
+    listener.press(spot, { pans: event.button === 1, wipes, anew: event.shiftKey });
+  });
   on("pointermove", (event) => {
     if (touches.size > 1 && touches.has(event.pointerId)) return pinch(event);
     const { x, y } = place(event);
@@ -3846,6 +3841,7 @@ function listen(element, listener, signal) {
     if (pressed === null) listener.hover(null);
   });
   on("contextmenu", (event) => event.preventDefault(), false);
+  on("mousedown", (event) => event.button === 1 && event.preventDefault(), false);
   on(
     "wheel",
     (event) => {
@@ -3854,7 +3850,8 @@ function listen(element, listener, signal) {
       if (spot === null) return;
       if (event.ctrlKey || event.metaKey) {
         event.preventDefault();
-        listener.zoomAt(spot, Math.exp(-event.deltaY * (event.deltaMode === 0 ? 0.01 : 0.05)));
+        const by = clamp(event.deltaY * (event.deltaMode === 0 ? 1 : 10), -WHEEL_STEP, WHEEL_STEP);
+        listener.zoomAt(spot, Math.exp(-by / 100));
         return;
       }
       scrolled2 += event.deltaMode === 0 ? event.deltaY / 40 : event.deltaY;
@@ -3883,7 +3880,7 @@ function readingAt(slot, map, cell) {
   };
 }
 function spoken(reading2, map) {
-  const step = map.scale.half / 10;
+  const step = map.scale.half / 100;
   const place = placeOf(map.axes, reading2.position);
   if (Number.isNaN(reading2.score)) return `${place}: not known`;
   const name = map.score.replace("_", " ");
@@ -3922,16 +3919,20 @@ var Speaker = class {
 };
 
 // src/stage/difference.ts
-function cellsUnder(to, from, axis) {
-  const cells = new Int32Array(to.size[axis]);
-  const place = to.size.map(() => 0);
-  const length = from.size[axis];
-  for (let i = 0; i < cells.length; i++) {
-    place[axis] = i + 0.5;
-    const cell = Math.floor(fromSource(from, toSource(to, place))[axis]);
-    cells[i] = cell >= 0 && cell < length ? cell : -1;
+function centresAmong(grid, other, axis) {
+  const count2 = grid.size[axis];
+  const last = other.size[axis] - 1;
+  const [low, high, share] = [new Int32Array(count2), new Int32Array(count2), new Float64Array(count2)];
+  const cell = grid.size.map(() => 0);
+  for (let i = 0; i < count2; i++) {
+    cell[axis] = i + 0.5;
+    const at = fromSource(other, toSource(grid, cell))[axis];
+    const among = Math.max(0, Math.min(last, at - 0.5));
+    low[i] = at >= 0 && at <= last + 1 ? Math.floor(among) : -1;
+    high[i] = Math.ceil(among);
+    share[i] = among - Math.floor(among);
   }
-  return cells;
+  return { low, high, share };
 }
 function difference(first, grid, second, other) {
   const result2 = new Float32Array(product(grid.size));
@@ -3941,15 +3942,30 @@ function difference(first, grid, second, other) {
   }
   const missing = 3 - grid.size.length;
   const lengths = [1, 1, 1].map((one, k) => k < missing ? one : other.size[k - missing]);
-  const tables = [0, 1, 2].map((k) => k < missing ? new Int32Array(1) : cellsUnder(grid, other, k - missing));
-  const [planes, rows2, columns] = tables;
+  const single = { low: new Int32Array(1), high: new Int32Array(1), share: new Float64Array(1) };
+  const [planes, rows2, columns] = [0, 1, 2].map(
+    (k) => k < missing ? single : centresAmong(grid, other, k - missing)
+  );
+  const mixed2 = (one, two, share) => share === 0 ? one : one + (two - one) * share;
+  const along = (from, c) => mixed2(second[from + columns.low[c]], second[from + columns.high[c]], columns.share[c]);
   let i = 0;
-  for (const plane of planes)
-    for (const row of rows2) {
-      const from = (plane * lengths[1] + row) * lengths[2];
-      const inside = plane >= 0 && row >= 0;
-      for (let c = 0; c < columns.length; c++, i++)
-        result2[i] = inside && columns[c] >= 0 ? first[i] - second[from + columns[c]] : NaN;
+  for (let p = 0; p < planes.low.length; p++)
+    for (let r = 0; r < rows2.low.length; r++) {
+      const start2 = (plane, row) => (plane * lengths[1] + row) * lengths[2];
+      const nearLow = start2(planes.low[p], rows2.low[r]);
+      const nearHigh = start2(planes.low[p], rows2.high[r]);
+      const farLow = start2(planes.high[p], rows2.low[r]);
+      const farHigh = start2(planes.high[p], rows2.high[r]);
+      const inside = planes.low[p] >= 0 && rows2.low[r] >= 0;
+      for (let c = 0; c < columns.low.length; c++, i++) {
+        if (!inside || columns.low[c] < 0) {
+          result2[i] = NaN;
+          continue;
+        }
+        const near = mixed2(along(nearLow, c), along(nearHigh, c), rows2.share[r]);
+        const value = planes.share[p] === 0 ? near : mixed2(near, mixed2(along(farLow, c), along(farHigh, c), rows2.share[r]), planes.share[p]);
+        result2[i] = first[i] - value;
+      }
     }
   return result2;
 }
@@ -4036,7 +4052,7 @@ function ofDifference(a, b, look) {
     b: null,
     legends: [
       {
-        title: `difference of ${titleOf(score2)}, a − b`,
+        title: `${titleOf(score2)}, a − b`,
         colours,
         lowest,
         highest,
@@ -4332,7 +4348,9 @@ var box = (bench) => {
     followed(cell) {
       if (corner === null || bench.picture === null) return;
       const axes = bench.cursor ? axesOf(bench.cursor.plane) : [];
-      bench.draft(boxBetween(corner, cell, axes, bench.box, bench.picture.size, bench.patch));
+      const first = corner.map((at, k) => Math.min(at, cell[k]) - bench.patch[k] / 2);
+      const last = corner.map((at, k) => Math.max(at, cell[k]) + bench.patch[k] / 2);
+      bench.draft(boxBetween(first, last, axes, bench.box, bench.picture.size, bench.patch));
     },
     draw(pen, pane, plane, theme) {
       if (bench.box === null) return;
@@ -4589,6 +4607,8 @@ var Stage = class {
   /** The cell that slices go through; null until something chooses one. */
   at = null;
   pointed = null;
+  /** Where the cursor was last, from where keys take it on. */
+  left = null;
   reading = null;
   hand;
   tools;
@@ -4699,8 +4719,11 @@ var Stage = class {
     this.changed();
   }
   get cursor() {
-    if (this.pointed === null) return null;
-    const { slot, plane: number3, cell } = this.pointed;
+    return this.spotOf(this.pointed);
+  }
+  spotOf(cursor) {
+    if (cursor === null) return null;
+    const { slot, plane: number3, cell } = cursor;
     const pane = this.paneOf(slot);
     const plane = pane?.planes[number3];
     if (!pane || !plane || cell.length !== pane.picture.size.length) return null;
@@ -4763,13 +4786,13 @@ var Stage = class {
     return spotOn(pane, this.currentPlane(pane, other.plane), x, y);
   }
   hover(spot) {
+    this.left = this.pointed ?? this.left;
     this.pointed = spot && { slot: spot.pane.slot, plane: spot.pane.planes.indexOf(spot.plane), cell: spot.cell };
     this.field.style.cursor = (this.active ?? this.currentTool()).cursor(spot);
     this.read();
     this.redraw();
   }
   press(spot, press) {
-    this.element.focus({ preventScroll: true });
     this.active = press.pans ? this.hand : this.currentTool();
     this.active.press(spot, press);
     this.field.style.cursor = this.active.cursor(spot);
@@ -4809,7 +4832,7 @@ var Stage = class {
   }
   // ---- what keys do
   move(direction, by) {
-    const spot = this.cursor ?? this.startingSpot();
+    const spot = this.cursor ?? this.spotOf(this.left) ?? this.startingSpot();
     const places = spot && this.placesIn(spot.pane);
     if (!spot || !places) return;
     const { pane, plane } = spot;
@@ -4860,7 +4883,7 @@ var Stage = class {
       this.painted = null;
       this.drafted = null;
       this.at = null;
-      this.pointed = null;
+      this.pointed = this.left = null;
       this.camera = { zoom: 1, centre: null };
     }
   }
@@ -4946,7 +4969,12 @@ var Stage = class {
     return { ...reading2, difference: there && reading2.score - there.score };
   }
   spokenAt(pane, position) {
-    return this.reading && pane.map ? spoken(this.reading, pane.map) : placeOf(pane.picture.axes, position);
+    if (!this.reading || !pane.map) return placeOf(pane.picture.axes, position);
+    const text = spoken(this.reading, pane.map);
+    const other = this.panes.find((each) => each.slot !== pane.slot);
+    const cell = other && this.pointed && convert(this.pointed.cell, pane.picture, other.picture);
+    const there = other?.map && cell && this.readingIn(other, other.map, cell);
+    return there && other.map ? `${text}; ${other.slot}: ${spoken(there, other.map)}` : text;
   }
   /** The legends' mark of the value under the cursor. */
   point() {

@@ -16,10 +16,11 @@ export function snapped(at: number): number {
 /** A box of cells, start.. and extent.., on a plane. */
 export function onPlane(plane: Plane, box: readonly number[]): Rect {
   const axes = box.length / 2;
-  const [top, height] = plane.down === null ? [0, 1] : [box[plane.down]!, box[axes + plane.down]!];
   const x = toPixel(plane.columns, box[plane.right]!);
-  const y = toPixel(plane.rows, top);
-  return rectOf(x, y, box[axes + plane.right]! * plane.columns.scale, height * plane.rows.scale);
+  const width = box[axes + plane.right]! * plane.columns.scale;
+  // A box on a signal is as high as its frame, and its lines are seen within that.
+  if (plane.down === null) return rectOf(x, plane.frame.y + 1.5, width, plane.frame.height - 3);
+  return rectOf(x, toPixel(plane.rows, box[plane.down]!), width, box[axes + plane.down]! * plane.rows.scale);
 }
 
 /** Whether a slice meets a box, start.. and extent...  A plane of all of an image's axes meets every box. */

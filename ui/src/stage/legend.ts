@@ -65,10 +65,10 @@ class Bar {
     pen.putImageData(image, 0, 0);
     const { lowest, highest, neutral } = legend;
     const write = legend.changes ? signed : number;
-    const step = (highest - lowest) / 10;
+    const step = (highest - lowest) / 20;
     const low = (legend.below ? "\u2264 " : "") + write(lowest, step);
     const high = (legend.above ? "\u2265 " : "") + write(highest, step);
-    const middle = write(neutral, step);
+    const middle = neutral === 0 ? "0" : write(neutral, step);
     const at = (neutral - lowest) / (highest - lowest);
     this.title.textContent = legend.title + (legend.estimates ? " \u00b7 dotted where estimated" : "");
     this.lowest.textContent = low;

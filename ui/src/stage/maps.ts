@@ -3,7 +3,7 @@
 import type { HeatMap, Layer } from "../protocol";
 import { product, unpack } from "./arrays";
 import type { Values } from "./palette";
-import { placesOf, Segments, type Places } from "./places";
+import { placesOf, type Places } from "./places";
 
 export interface MapData {
   map: number;
@@ -62,7 +62,7 @@ export function mapData(message: HeatMap, buffers: ArrayBuffer[]): MapData {
     labels,
     scored: message.scored && unpack("uint8", message.scored, buffers),
     boxes: message.boxes && unpack("float32", message.boxes, buffers),
-    estimates: estimatesOf(places, labels, values, evaluated, message.stride ?? patch, patch, size),
+    estimates: estimatesOf(positions, labels, values, evaluated, message.stride ?? patch, patch, size),
     classes,
     scale: { score, neutral: message.neutral, half: message.half, ...endsOf(heat, message.neutral) },
   };
@@ -110,7 +110,7 @@ function endsOf(values: Float32Array, neutral: number): { lowest: number; highes
  * patch, or its segment.
  */
 function estimatesOf(
-  places: Places,
+  positions: Int32Array,
   labels: Int32Array | null,
   values: Float32Array,
   evaluated: Uint8Array,
@@ -120,28 +120,29 @@ function estimatesOf(
 ): Uint8Array | null {
   const isEstimate = (i: number) => evaluated[i] === 0 && !Number.isNaN(values[i]!);
   let any = false;
-  for (let i = 0; i < places.count && !any; i++) any = isEstimate(i);
+  for (let i = 0; i < values.length && !any; i++) any = isEstimate(i);
   if (!any) return null;
   const result = new Uint8Array(product(size));
-  if (labels !== null && places instanceof Segments) {
+  const axes = size.length;
+  if (labels !== null) {
     const estimated = new Set<number>();
-    const cell = (start: readonly number[]) => start.reduce((index, at, k) => index * size[k]! + at, 0);
-    for (let i = 0; i < places.count; i++) if (isEstimate(i)) estimated.add(labels[cell(places.start(i))]!);
+    for (let i = 0; i < values.length; i++) {
+      const cell = size.reduce((index, length, k) => index * length + positions[i * axes + k]!, 0);
+      if (isEstimate(i)) estimated.add(labels[cell]!);
+    }
     for (let i = 0; i < result.length; i++) result[i] = estimated.has(labels[i]!) ? 1 : 0;
     return result;
   }
-  const missing = 3 - size.length;
+  const missing = 3 - axes;
   const lengths = [1, 1, 1].map((one, k) => (k < missing ? one : size[k - missing]!));
-  for (let i = 0; i < places.count; i++) {
+  const first = [0, 0, 0];
+  const end = [1, 1, 1];
+  for (let i = 0; i < values.length; i++) {
     if (!isEstimate(i)) continue;
-    const start = places.start(i);
-    const first = [0, 0, 0];
-    const end = [1, 1, 1];
-    for (let k = missing; k < 3; k++) {
-      const axis = k - missing;
-      const from = Math.floor(start[axis]! + (patch[axis]! - stride[axis]!) / 2);
-      first[k] = Math.max(0, from);
-      end[k] = Math.min(lengths[k]!, from + stride[axis]!);
+    for (let k = 0; k < axes; k++) {
+      const from = Math.floor(positions[i * axes + k]! + (patch[k]! - stride[k]!) / 2);
+      first[missing + k] = Math.max(0, from);
+      end[missing + k] = Math.min(size[k]!, from + stride[k]!);
     }
     for (let z = first[0]!; z < end[0]!; z++)
       for (let y = first[1]!; y < end[1]!; y++) {

@@ -1,6 +1,10 @@
 /** Mouse, pen and touch: what they do is said to a listener in terms of the stage. */
 
+import { clamp } from "./arrays";
 import type { Spot } from "./types";
+
+/** The most that one turn of the wheel zooms, in pixels: a mouse's turns are long, those of a pinch short. */
+const WHEEL_STEP = 25;
 
 export interface PointerListener {
   spotAt(x: number, y: number): Spot | null;
@@ -44,28 +48,22 @@ export function listen(element: HTMLElement, listener: PointerListener, signal: 
     if (before.apart > 0) listener.zoomAt(spot, Math.hypot(one.x - two.x, one.y - two.y) / before.apart);
   }
 
-  on(
-    "pointerdown",
-    (event) => {
-      const { x, y } = place(event);
-      if (event.pointerType === "touch") touches.set(event.pointerId, { x, y });
-      if (touches.size > 1) {
-        if (pressed) listener.cancel();
-        pressed = null;
-        return;
-      }
-      const spot = listener.spotAt(x, y);
-      if (spot === null || event.button > 2) return;
-      // Also keeps the middle button from the browser's own scrolling.
-      event.preventDefault();
-      element.setPointerCapture(event.pointerId);
-      pressed = spot;
-      listener.hover(spot);
-      const wipes = event.button === 2 || event.altKey;
-      listener.press(spot, { pans: event.button === 1, wipes, anew: event.shiftKey });
-    },
-    false,
-  );
+  on("pointerdown", (event) => {
+    const { x, y } = place(event);
+    if (event.pointerType === "touch") touches.set(event.pointerId, { x, y });
+    if (touches.size > 1) {
+      if (pressed) listener.cancel();
+      pressed = null;
+      return;
+    }
+    const spot = listener.spotAt(x, y);
+    if (spot === null || event.button > 2) return;
+    element.setPointerCapture(event.pointerId);
+    pressed = spot;
+    listener.hover(spot);
+    const wipes = event.button === 2 || event.altKey;
+    listener.press(spot, { pans: event.button === 1, wipes, anew: event.shiftKey });
+  });
 
   on("pointermove", (event) => {
     if (touches.size > 1 && touches.has(event.pointerId)) return pinch(event);
@@ -101,6 +99,8 @@ export function listen(element: HTMLElement, listener: PointerListener, signal: 
   });
 
   on("contextmenu", (event) => event.preventDefault(), false);
+  // The browser's own scrolling by the middle button.
+  on("mousedown", (event) => event.button === 1 && event.preventDefault(), false);
 
   on(
     "wheel",
@@ -111,7 +111,8 @@ export function listen(element: HTMLElement, listener: PointerListener, signal: 
       // A pinch on a trackpad comes as a wheel with ctrl.
       if (event.ctrlKey || event.metaKey) {
         event.preventDefault();
-        listener.zoomAt(spot, Math.exp(-event.deltaY * (event.deltaMode === 0 ? 0.01 : 0.05)));
+        const by = clamp(event.deltaY * (event.deltaMode === 0 ? 1 : 10), -WHEEL_STEP, WHEEL_STEP);
+        listener.zoomAt(spot, Math.exp(-by / 100));
         return;
       }
       // A mouse's wheel comes in large steps, a trackpad's in small ones that add up to one.

@@ -25,7 +25,7 @@ export function readingAt(slot: Slot, map: MapData, cell: readonly number[]): Re
 
 /** A reading as a screen reader says it. */
 export function spoken(reading: Reading, map: MapData): string {
-  const step = map.scale.half / 10;
+  const step = map.scale.half / 100;
   const place = placeOf(map.axes, reading.position);
   if (Number.isNaN(reading.score)) return `${place}: not known`;
   const name = map.score.replace("_", " ");

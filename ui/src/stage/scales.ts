@@ -145,7 +145,7 @@ function ofDifference(a: Shown, b: Shown, look: Look): Coloured {
     b: null,
     legends: [
       {
-        title: `difference of ${titleOf(score)}, a \u2212 b`,
+        title: `${titleOf(score)}, a \u2212 b`,
         colours,
         lowest,
         highest,

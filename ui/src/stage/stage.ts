@@ -62,6 +62,8 @@ class Stage implements StageApi, Bench, PointerListener, KeyListener {
   /** The cell that slices go through; null until something chooses one. */
   private at: number[] | null = null;
   private pointed: Cursor | null = null;
+  /** Where the cursor was last, from where keys take it on. */
+  private left: Cursor | null = null;
   private reading: Reading | null = null;
 
   private readonly hand: Tool;
@@ -217,8 +219,12 @@ class Stage implements StageApi, Bench, PointerListener, KeyListener {
   }
 
   get cursor(): Spot | null {
-    if (this.pointed === null) return null;
-    const { slot, plane: number, cell } = this.pointed;
+    return this.spotOf(this.pointed);
+  }
+
+  private spotOf(cursor: Cursor | null): Spot | null {
+    if (cursor === null) return null;
+    const { slot, plane: number, cell } = cursor;
     const pane = this.paneOf(slot);
     const plane = pane?.planes[number];
     if (!pane || !plane || cell.length !== pane.picture.size.length) return null;
@@ -293,6 +299,7 @@ class Stage implements StageApi, Bench, PointerListener, KeyListener {
   }
 
   hover(spot: Spot | null): void {
+    this.left = this.pointed ?? this.left;
     this.pointed = spot && { slot: spot.pane.slot, plane: spot.pane.planes.indexOf(spot.plane), cell: spot.cell };
     this.field.style.cursor = (this.active ?? this.currentTool()).cursor(spot);
     this.read();
@@ -300,7 +307,6 @@ class Stage implements StageApi, Bench, PointerListener, KeyListener {
   }
 
   press(spot: Spot, press: { pans: boolean; wipes: boolean; anew: boolean }): void {
-    this.element.focus({ preventScroll: true });
     this.active = press.pans ? this.hand : this.currentTool();
     this.active.press(spot, press);
     this.field.style.cursor = this.active.cursor(spot);
@@ -347,7 +353,7 @@ class Stage implements StageApi, Bench, PointerListener, KeyListener {
   // ---- what keys do
 
   move(direction: "right" | "down" | "through", by: number): void {
-    const spot = this.cursor ?? this.startingSpot();
+    const spot = this.cursor ?? this.spotOf(this.left) ?? this.startingSpot();
     const places = spot && this.placesIn(spot.pane);
     if (!spot || !places) return;
     const { pane, plane } = spot;
@@ -404,7 +410,7 @@ class Stage implements StageApi, Bench, PointerListener, KeyListener {
       this.painted = null;
       this.drafted = null;
       this.at = null;
-      this.pointed = null;
+      this.pointed = this.left = null;
       this.camera = { zoom: 1, centre: null };
     }
   }
@@ -506,7 +512,12 @@ class Stage implements StageApi, Bench, PointerListener, KeyListener {
   }
 
   private spokenAt(pane: Pane, position: number[]): string {
-    return this.reading && pane.map ? spoken(this.reading, pane.map) : placeOf(pane.picture.axes, position);
+    if (!this.reading || !pane.map) return placeOf(pane.picture.axes, position);
+    const text = spoken(this.reading, pane.map);
+    const other = this.panes.find((each) => each.slot !== pane.slot);
+    const cell = other && this.pointed && convert(this.pointed.cell, pane.picture, other.picture);
+    const there = other?.map && cell && this.readingIn(other, other.map, cell);
+    return there && other.map ? `${text}; ${other.slot}: ${spoken(there, other.map)}` : text;
   }
 
   /** The legends' mark of the value under the cursor. */

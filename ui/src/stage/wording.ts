@@ -20,10 +20,10 @@ export function quantityOf(score: string): string {
   return titleOf(unitOf(score));
 }
 
-/** A number with as many decimals as `step`, a difference that matters, has need of. */
+/** A number to the decimal of `step`, a difference that matters. */
 export function number(value: number, step: number): string {
   if (!Number.isFinite(value)) return "unknown";
-  const decimals = Math.max(0, Math.min(8, 1 - Math.floor(Math.log10(step || 1))));
+  const decimals = Math.max(0, Math.min(8, -Math.floor(Math.log10(step || 1))));
   const text = value.toFixed(decimals);
   return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "\u2212");
 }

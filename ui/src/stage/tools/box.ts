@@ -85,7 +85,10 @@ export const box: MakeTool = (bench) => {
     followed(cell) {
       if (corner === null || bench.picture === null) return;
       const axes = bench.cursor ? axesOf(bench.cursor.plane) : [];
-      bench.draft(boxBetween(corner, cell, axes, bench.box, bench.picture.size, bench.patch));
+      // The cursor is in the middle of a patch: all of the patches at both ends are in the box.
+      const first = corner.map((at, k) => Math.min(at, cell[k]!) - bench.patch[k]! / 2);
+      const last = corner.map((at, k) => Math.max(at, cell[k]!) + bench.patch[k]! / 2);
+      bench.draft(boxBetween(first, last, axes, bench.box, bench.picture.size, bench.patch));
     },
     draw(pen, pane, plane, theme) {
       if (bench.box === null) return;

@@ -1,7 +1,7 @@
 /** Three axes: a slice across each, through one cell that all of them show. */
 
 import { sliceOf } from "../arrays";
-import { drawCells, label, rectOf, snapped } from "../drawing";
+import { drawCells, haloed, label, rectOf, snapped } from "../drawing";
 import { fillImage } from "../layers";
 import type { PictureData } from "../pictures";
 import { fromSource } from "../source";
@@ -70,10 +70,8 @@ export const slices: View = {
     pen.lineTo(x, frame.y + frame.height);
     pen.moveTo(frame.x, y);
     pen.lineTo(frame.x + frame.width, y);
-    pen.strokeStyle = theme.accent;
-    pen.globalAlpha = 0.75;
-    pen.lineWidth = 1;
-    pen.stroke();
+    pen.globalAlpha = 0.8;
+    haloed(pen, theme.accent, "#fff", 1, 0.3);
     pen.restore();
     label(pen, theme, `${axes[through]} ${Math.floor(pane.at[through]!)}`, frame.x + 6, frame.y + 6);
   },

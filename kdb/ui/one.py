@@ -1,0 +1,47 @@
+"""Queries of one position: that of a map's query with the patch there, by kdb or by the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from kdb.errors import BindError
+from kdb.language import syntax
+from kdb.language.parser import parse_one
+from kdb.results.maps import HeatMap
+
+POSITION = "one_position"
+"""The parameter that holds it; of a segment its label in an array."""
+
+
+def query_at(
+    heat_map: HeatMap, parameters: Mapping[str, Any], at: int, which: int
+) -> tuple[syntax.Occlude, dict[str, Any]]:
+    """The exact query of a map's position of flat index ``at``, for its class ``which``, and its parameters.
+
+    Raises BindError for a map that is not of one image's query.
+    """
+    query = parse_one(heat_map.query)
+    if not isinstance(query, syntax.Occlude):
+        raise BindError("the map is of no query")
+    plain = replace(
+        query, region=None, stride=None, exact=False, approximate=None, threshold=None, drill_down=None,
+        budget_seconds=None, precision="fp32", into=None, run=None,
+    )  # fmt: skip
+    if query.to is None and not isinstance(query.classes, syntax.Detection):
+        plain = replace(plain, classes=syntax.ClassOf(int(heat_map.by_class()[1][which])))
+    parameter = syntax.Parameter(POSITION)
+    if isinstance(query.patch, syntax.Segments):
+        if heat_map.segments is None or heat_map.labels is None:
+            raise BindError("the map has no segments")
+        label = heat_map.segments[at]
+        alone = np.where(heat_map.labels == label, label, 0)
+        return replace(plain, patch=replace(query.patch, parameter=parameter, in_source=False)), {
+            **parameters,
+            POSITION: alone,
+        }
+    position = heat_map.positions.reshape(-1, len(heat_map.axes))[at]
+    return replace(plain, region=syntax.At(parameter)), {**parameters, POSITION: position[None]}
