@@ -260,7 +260,7 @@ export class Session {
     this.#stage?.mark(position);
     this.store.set({ probeWaits: true, probeSlot: slot, checked: null, checkWaits: false });
     this.#newest.delete("check");
-    this.#ask("probe", this.#client.send({ kind: "probe", map: shown.content.map, position }));
+    this.#ask("probe", this.#client.send({ kind: "probe", map: shown.content.map, position, class: shown.shown }));
   }
 
   check(): void {
@@ -268,7 +268,7 @@ export class Session {
     if (probe === null || this.#offline()) return;
     const { map, position } = probe.content;
     this.store.set({ checkWaits: true });
-    this.#ask("check", this.#client.send({ kind: "check", map, position }));
+    this.#ask("check", this.#client.send({ kind: "check", map, position, class: this.#state[this.#state.probeSlot]?.shown ?? 0 }));
   }
 
   #forgetProbe(): void {
