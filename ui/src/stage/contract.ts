@@ -28,6 +28,8 @@ export interface Reading {
   change: number; // from the baseline, as written: score - baseline; of drops the score itself
   error: number | null;
   measured: boolean;
+  /** The score of slot a minus that of slot b, while their difference is shown; else null. */
+  difference: number | null;
 }
 
 export interface StageEvents {

@@ -1,0 +1,49 @@
+/** Numbers and names, as the stage writes and says them. */
+
+import { isDrop, unitOf } from "./palette";
+
+const TITLES: Record<string, string> = {
+  probability: "probability",
+  drop: "drop of the probability",
+  logit: "logit (nats)",
+  logit_drop: "drop of the logit (nats)",
+  cosine: "cosine similarity",
+  cosine_drop: "drop of the cosine similarity",
+};
+
+export function titleOf(score: string): string {
+  return TITLES[score] ?? score;
+}
+
+/** What a change of a score is a change of: of probability and its drop the probability. */
+export function quantityOf(score: string): string {
+  return titleOf(unitOf(score));
+}
+
+/** A number to the decimal of `step`, a difference that matters. */
+export function number(value: number, step: number): string {
+  if (!Number.isFinite(value)) return "unknown";
+  const decimals = Math.max(0, Math.min(8, -Math.floor(Math.log10(step || 1))));
+  const text = value.toFixed(decimals);
+  return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "\u2212");
+}
+
+export function signed(value: number, step: number): string {
+  const text = number(value, step);
+  return value > 0 && /[1-9]/.test(text) ? `+${text}` : text;
+}
+
+/** "y 12, x 40": a place by its axes. */
+export function placeOf(axes: string, position: readonly number[]): string {
+  return position.map((at, k) => `${axes[k] ?? `axis ${k + 1}`} ${at}`).join(", ");
+}
+
+export function sizeOf(size: readonly number[]): string {
+  return size.join(" \u00d7 ");
+}
+
+/** What red and its like on the legend say. */
+export function meaningOf(score: string): { low: string; high: string } {
+  const [lowers, raises] = ["hiding it lowers the score", "hiding it raises the score"];
+  return isDrop(score) ? { low: raises, high: lowers } : { low: lowers, high: raises };
+}
