@@ -57,7 +57,7 @@ def _write_jupyter(folder: Path, cells: Sequence[str]) -> None:
     settings.mkdir(parents=True)
     quiet = {"fetchNews": "false", "checkForUpdates": False}
     (settings / "notification.jupyterlab-settings").write_text(json.dumps(quiet))
-    code = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
+    code: dict[str, Any] = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
     notebook = {
         "cells": [{**code, "id": f"cell-{number}", "source": source} for number, source in enumerate(cells)],
         "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
@@ -89,11 +89,11 @@ HOSTS = {
     "jupyter": Host(
         _write_jupyter,
         lambda folder, port: [
-            *("jupyter", "lab", "--no-browser", "--allow-root", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"),
+            *("jupyter", "lab", "--no-browser", "--allow-root", f"--ServerApp.port={port}"),
             *("--IdentityProvider.token=", "--LabApp.extension_manager=readonly", f"--ServerApp.root_dir={folder}"),
             f"--LabApp.user_settings_dir={folder / 'settings'}",
         ],
-        "http://127.0.0.1:{port}/lab/tree/notebook.ipynb?reset",
+        "http://127.0.0.1:{port}/doc/tree/notebook.ipynb?reset",
         _run_jupyter,
     ),
     "marimo": Host(
@@ -118,7 +118,9 @@ def browser() -> Iterator[Any]:
 
 
 @contextmanager
-def opened(host: str, cells: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[Any]:
+def opened(
+    host: str, cells: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[Any]:
     """A browser's page with a notebook of some ``cells`` beside ``cat.png`` in a ``folder``, all of them run.
 
     The last expression of a cell is shown.  Raises RuntimeError with what the notebook printed if it does not start.
@@ -166,8 +168,8 @@ def _answers(port: int) -> bool:
     return True
 
 
-def ask(page: Any, stride: int | None = None) -> None:
-    """Run the query of the first widget in a notebook, with another ``stride`` if one is given, up to its end.
+def ask(page: Any, text: str | None = None) -> None:
+    """Run the query of the first widget in a notebook, or another ``text``, and wait for its end.
 
     Raises AssertionError with what the widget says if it fails.
     """
@@ -175,11 +177,8 @@ def ask(page: Any, stride: int | None = None) -> None:
 
     query = page.get_by_test_id("query").first
     expect(query).to_have_value(re.compile("OCCLUDE"), timeout=START_SECONDS * 1000)
-    if stride is not None:
-        number = page.get_by_test_id("stride-number").first
-        number.fill(str(stride))
-        number.press("Enter")
-        expect(query).to_have_value(re.compile(f"STRIDE {stride} "))
+    if text is not None:
+        query.fill(text)
     page.get_by_test_id("run").first.click()
     ended = page.locator("[data-testid=progress]:is([data-state=done], [data-state=failed])").first
     ended.wait_for(timeout=START_SECONDS * 1000)
@@ -188,12 +187,14 @@ def ask(page: Any, stride: int | None = None) -> None:
 
 def main() -> None:
     """Write the two pictures."""
+    cell = "import kdb\n\nkdb.widget('cat.png', 'efficientnet_lite0')"
     for host in HOSTS:
-        with tempfile.TemporaryDirectory() as folder:
-            cells = ["import kdb\n\nkdb.widget('cat.png', 'efficientnet_lite0')"]
-            with opened(host, cells, Path(folder)) as page:
-                ask(page)
-                page.screenshot(path=str(_IMAGES / f"{host}.png"))
+        with tempfile.TemporaryDirectory() as folder, opened(host, [cell], Path(folder)) as page:
+            ask(page)
+            page.mouse.move(0, 0)
+            page.mouse.wheel(0, -10_000)
+            time.sleep(1)  # until the map has faded in
+            page.screenshot(path=str(_IMAGES / f"{host}.png"))
 
 
 if __name__ == "__main__":
