@@ -189,7 +189,7 @@ var browse = (session) => {
           SYMBOLS[kind],
           () => {
             if (kind === "folder") return session.browse(join(name));
-            if (kind === "run") return session.openRun(join(name));
+            if (kind === "run") return session.openRun(source2);
             session.endBrowsing();
             session.change({ control: "source", value: source2 });
           },
@@ -339,10 +339,10 @@ var KINDS = [
   { value: "predicted", text: "The predicted class" },
   { value: "class", text: "One class" },
   { value: "top", text: "The top classes" },
-  { value: "several", text: "Several classes" },
   { value: "all", text: "All classes" },
   { value: "detection", text: "A detection" }
 ];
+var SEVERAL = { value: "several", text: "Several classes" };
 function labelled(labels) {
   const seen = /* @__PURE__ */ new Map();
   for (const label2 of labels) seen.set(label2, (seen.get(label2) ?? 0) + 1);
@@ -356,13 +356,7 @@ var classes = (session) => {
   const kind = h("select", { class: "kdb-input", "aria-label": "Which classes", "data-testid": "class" });
   options(kind, KINDS);
   const count2 = h("input", { type: "number", class: "kdb-input", min: 1, step: 1, "data-testid": "class-number" });
-  const several = h("input", {
-    type: "text",
-    class: "kdb-input",
-    spellcheck: "false",
-    "aria-label": "Classes, with commas between them",
-    "data-testid": "class-several"
-  });
+  const several = h("p", { class: "kdb-note", "data-testid": "class-several" });
   let choices = [];
   const box2 = combobox({
     label: "Labels",
@@ -395,22 +389,20 @@ var classes = (session) => {
     else if (chosen === "top") change({ kind: "top", value: 5 });
     else if (chosen === "detection") change({ kind: "detection", value: 1 });
     else if (chosen === "class" && known.length > 0) change({ kind: "class", value: known[0].index });
-    else if (chosen === "several" && known.length > 0) {
-      change({ kind: "several", value: known.map(({ index }) => index).join(", ") });
-    } else (chosen === "class" ? box2.input : several).focus();
+    else if (chosen === "class") box2.input.focus();
   });
   count2.addEventListener("change", () => {
     if (count2.checkValidity() && count2.value !== "") {
       change({ kind: kind.value, value: Number(count2.value) });
     }
   });
-  several.addEventListener("change", () => change({ kind: "several", value: several.value }));
   session.store.watch(["form"], ({ form }) => {
     if (form === null) return;
     const { kind: shown, value } = form.classes;
+    options(kind, shown === "several" ? [...KINDS, SEVERAL] : KINDS);
     fill(kind, shown);
     if (shown === "top" || shown === "detection") fill(count2, String(value ?? 1));
-    if (shown === "several") fill(several, String(value ?? ""));
+    say(several, shown === "several" ? String(value ?? "") : "");
     reveal();
   });
   session.store.watch(["form", "labels"], ({ form, labels }) => {
@@ -770,14 +762,14 @@ function sizes(session, of) {
   const link = button("Same along every axis", () => {
     linked = !linked;
     const { form } = session.store.state;
-    const values = form === null ? null : of.values(form);
+    const values = form === null ? null : spread(of.values(form), form);
     if (linked && values !== null && values.some((each) => each !== values[0])) send(0, values[0], false);
     lay();
   }, { testid: `${of.control}-link`, symbol: "chain", quiet: true, only: true });
   function send(axis, value, held) {
     const { form } = session.store.state;
     if (form === null) return;
-    const axes = form.axes?.length ?? of.values(form)?.length ?? 2;
+    const axes = spread(of.values(form), form)?.length ?? 2;
     const shown = rows2.length === axes ? rows2.map(({ slider }) => Number(slider.value)) : [];
     const values = Array.from({ length: axes }, (_, each) => linked || each === axis ? value : shown[each] ?? value);
     session.change({ control: of.control, value: values }, { held });
@@ -812,7 +804,7 @@ function sizes(session, of) {
   }
   function lay() {
     const { form } = session.store.state;
-    const values = form === null ? null : of.values(form);
+    const values = form === null ? null : spread(of.values(form), form);
     const why = form === null ? "" : of.absent(form);
     absent.textContent = why ?? "";
     show(absent, why !== null && why !== "");
@@ -823,8 +815,9 @@ function sizes(session, of) {
     if (values.some((each) => each !== values[0]) && session.store.state.settled) linked = false;
     set(link, "aria-pressed", String(linked));
     const wanted = linked ? 1 : axes;
-    const letters = form.axes ?? "";
-    if (rows2.length !== wanted || holder.dataset.axes !== letters) {
+    const letters = form.axes ?? holder.dataset.axes ?? "";
+    const anew = rows2.length !== wanted || holder.dataset.axes !== letters;
+    if (anew) {
       rows2 = Array.from({ length: wanted }, (_, axis) => row(axis, linked ? "" : letters[axis] ?? String(axis + 1)));
       holder.dataset.axes = letters;
       holder.replaceChildren(...rows2.map(({ element }) => element));
@@ -835,6 +828,7 @@ function sizes(session, of) {
       const value = values[axis];
       set(each.number, "max", least(of.most));
       set(each.slider, "max", Math.max(least(of.reach), value));
+      if (!anew && !session.store.state.settled) return;
       fill(each.slider, String(value));
       if (!each.typing) fill(each.number, String(value));
     });
@@ -844,6 +838,7 @@ function sizes(session, of) {
   legend.firstElementChild.append(link);
   return legend;
 }
+var spread = (values, { axes }) => values?.length === 1 && axes !== null ? Array.from(axes, () => values[0]) : values;
 var extent = (form, axis) => form.size?.[axis] ?? 224;
 var patch = (session) => sizes(session, {
   control: "patch",
@@ -1161,7 +1156,7 @@ function card(session, folder, given, buffers) {
         type: "button",
         class: "kdb-card",
         title: said,
-        disabled: given.thumbnail === null,
+        disabled: given.thumbnail === null && given.status !== "done",
         "data-status": given.status,
         on: { click: () => session.openCard(folder, given.image) }
       },
@@ -1618,17 +1613,18 @@ function slotPanel(session, slot) {
   );
   which.addEventListener("change", () => session.showClass(slot, Number(which.value)));
   let formatsShown = "";
-  session.store.watch(["a", "b", "comparing"], (state) => {
+  session.store.watch(["a", "b", "comparing", "run"], (state) => {
     const shown = state[slot];
     show(element, shown !== null);
     if (shown === null) return;
     const map = shown.content;
+    const grows = state.run.state === "running" && map.id === state.run.id && slot === state.run.slot && !map.last;
     const current = map.classes[shown.shown];
     const letter = state.b === null ? "" : slot === "a" ? "A: " : "B: ";
     say(title, `${letter}${current?.label ?? ""}`);
     say(caption, [`${map.score.replaceAll("_", " ")} ${number(current?.baseline ?? NaN, 4)} unmodified`, map.model].join(", "));
     show(several, map.classes.length > 1);
-    options(which, map.classes.map(({ label: label2, baseline }, at) => ({ value: String(at), text: `${label2} (${number(baseline)})` })));
+    options(which, map.classes.map(({ label: label2, baseline }, at) => ({ value: String(at), text: `${label2} (${number(baseline ?? NaN)})` })));
     fill(which, String(shown.shown));
     say(quality, qualityInWords(map));
     set(quality, "data-exact", String(map.exact));
@@ -1643,7 +1639,7 @@ function slotPanel(session, slot) {
         ...map.formats.map((format) => button(format, () => session.export(slot, format), { testid: `export-${format}`, quiet: true }))
       );
     }
-    show(formats.parentElement, map.formats.length > 0 && map.last);
+    show(formats.parentElement, map.formats.length > 0 && !grows);
   });
   return element;
 }
@@ -1827,6 +1823,8 @@ var Mirror = class {
   /** Counts what was typed: an answer counts only if nothing was since its question. */
   #typed = 0;
   #flight = null;
+  /** What was answered last: more may follow, as Python finds out more of the same text. */
+  #answered = null;
   /** Changes that wait, the newest of each control. */
   #waiting = /* @__PURE__ */ new Map();
   #runs = false;
@@ -1864,7 +1862,7 @@ var Mirror = class {
   /** Takes an answer: `null` if it counts for nothing, else whether the query is to run. */
   answer({ id, text, understood }) {
     const flight = this.#flight;
-    if (flight === null || id !== flight.id) return null;
+    if (flight === null || id !== flight.id) return this.#again(id) ? { runs: false } : null;
     this.#flight = null;
     if (flight.typed !== this.#typed) return null;
     if (flight.change && text !== this.text) {
@@ -1879,13 +1877,19 @@ var Mirror = class {
     }
     const runs = this.#runs && understood;
     this.#runs = false;
+    this.#answered = { id, typed: this.#typed };
     return { runs };
   }
-  /** A request was refused: what waits behind it goes on. */
+  #again(id) {
+    const last = this.#answered;
+    return this.settled && last !== null && last.id === id && last.typed === this.#typed;
+  }
+  /** A request was refused: returns whether it was the one under way, with which all goes that waits behind it. */
   refused(id) {
-    if (this.#flight?.id !== id) return;
+    if (this.#flight?.id !== id) return false;
     this.#flight = null;
     this.#drop();
+    return true;
   }
   /** The connection is new: whatever was under way is asked again. */
   renew() {
@@ -1907,6 +1911,7 @@ var Mirror = class {
   }
   #edit() {
     this.#typing = null;
+    this.#answered = null;
     this.#flight = { id: this.#ports.edit(this.text), typed: this.#typed, change: false };
   }
   #moved() {
@@ -1921,6 +1926,7 @@ var Mirror = class {
     this.#waiting.delete(control);
     this.#typing?.();
     this.#typing = null;
+    this.#answered = null;
     this.#flight = { id: change(this.text), typed: this.#typed, change: true };
   }
 };
@@ -2050,6 +2056,8 @@ var Session = class {
   /** The id whose maps are drawn: of the run, or of what was recalled since. */
   #drawn = null;
   #planning = null;
+  /** The text whose plan is under way. */
+  #planned = null;
   /** A permalink until its query runs, and after that until its map is there. */
   #linked;
   #arriving = null;
@@ -2127,14 +2135,15 @@ var Session = class {
     const counts = this.#mirror.answer({ id: event.id, text: event.text, understood: event.form !== null });
     this.#settle();
     if (counts === null) return;
-    const { form, error, notes: notes2 } = event;
-    this.store.set({ error, errorText: event.text, notes: notes2, ...form === null ? {} : { form } });
-    const understood = form ?? this.#state.form;
+    const { error, notes: notes2 } = event;
+    const before = this.#state.form;
+    const form = event.form === null ? null : carried(event.form, before);
+    this.store.set({ error, errorText: event.text, notes: notes2 });
+    this.#show(form ?? before);
     if (form !== null) {
       this.store.set({ labels: form.labels === null ? [] : this.#labels.get(form.labels) ?? [] });
       this.#follow(form.picture);
     }
-    if (understood !== null) this.#stage?.showForm(understood);
     this.#plan();
     const linked = this.#linked;
     this.#linked = null;
@@ -2144,6 +2153,12 @@ var Session = class {
     } else if (counts.runs && error === null) {
       this.run();
     }
+  }
+  /** Sets controls and stage to a form, also to the one from before: what was moved or drawn since goes. */
+  #show(form) {
+    if (form === null) return;
+    this.store.set({ form: { ...form } });
+    this.#stage?.showForm(form);
   }
   /** Maps of another image than the form's go when that becomes another. */
   #follow(picture) {
@@ -2229,11 +2244,12 @@ var Session = class {
     if (this.#planning !== null) clearTimeout(this.#planning);
     this.#planning = null;
     const { planOpen, error, text, plan: plan2 } = this.#state;
-    if (!planOpen || error !== null || text.trim() === "" || plan2?.text === text) return;
+    if (!planOpen || error !== null || text.trim() === "" || plan2?.text === text || this.#planned === text) return;
     this.store.set({ planWaits: true });
     this.#planning = setTimeout(() => {
       this.#planning = null;
-      this.#ask("plan", this.#client.send({ kind: "explain", text: this.#state.text }));
+      this.#planned = this.#state.text;
+      this.#ask("plan", this.#client.send({ kind: "explain", text: this.#planned }));
     }, PLANNING);
   }
   // ---- one position
@@ -2247,14 +2263,15 @@ var Session = class {
     this.#stage?.mark(position);
     this.store.set({ probeWaits: true, probeSlot: slot, checked: null, checkWaits: false });
     this.#newest.delete("check");
-    this.#ask("probe", this.#client.send({ kind: "probe", map: shown.content.map, position }));
+    this.#ask("probe", this.#client.send({ kind: "probe", map: shown.content.map, position, class: shown.shown }));
   }
   check() {
-    const { probe: probe3 } = this.#state;
-    if (probe3 === null || this.#offline()) return;
+    const { probe: probe3, probeSlot } = this.#state;
+    const shown = this.#state[probeSlot];
+    if (probe3 === null || shown === null || this.#offline()) return;
     const { map, position } = probe3.content;
     this.store.set({ checkWaits: true });
-    this.#ask("check", this.#client.send({ kind: "check", map, position }));
+    this.#ask("check", this.#client.send({ kind: "check", map, position, class: shown.shown }));
   }
   #forgetProbe() {
     this.#newest.delete("probe");
@@ -2317,8 +2334,9 @@ var Session = class {
   }
   /** The address of the query and of the map that is shown of it; null where pages have none. */
   permalink() {
-    const { text, a } = this.#state;
-    const identity = a !== null && a.content.text === text ? a.content.identity : null;
+    const { text, a, run } = this.#state;
+    const ofText = a !== null && (a.content.text === text || a.content.id === run.id && run.text === text);
+    const identity = ofText ? a.content.identity : null;
     return this.place?.address({ query: text, model: identity?.model ?? null, source: identity?.source ?? null }) ?? null;
   }
   // ---- how it looks
@@ -2385,7 +2403,9 @@ var Session = class {
     });
     client.on("refused", ({ id, error }) => this.#refused(id, error));
     client.on("plan", ({ id, kind: _, ...plan2 }) => {
-      if (this.#answers("plan", id)) this.store.set({ plan: plan2, planError: null, planWaits: false });
+      if (!this.#answers("plan", id)) return;
+      this.store.set({ plan: { ...plan2, text: this.#planned ?? plan2.text }, planError: null, planWaits: false });
+      this.#planned = null;
     });
     client.on("probe", (probe3, buffers) => {
       if (this.#answers("probe", probe3.id)) this.store.set({ probe: { content: probe3, buffers }, probeWaits: false });
@@ -2417,8 +2437,12 @@ var Session = class {
   }
   #refused(id, error) {
     const { run } = this.#state;
-    this.#mirror.refused(id);
-    this.#settle();
+    if (this.#mirror.refused(id)) {
+      this.#settle();
+      this.#show(this.#state.form);
+      this.say(error.message, "error");
+      return;
+    }
     if (id === run.id) {
       this.#ran(id, { state: "failed", refused: error });
       if (error.line !== null && this.#state.text === run.text) this.store.set({ error, errorText: run.text });
@@ -2430,6 +2454,7 @@ var Session = class {
     }
     const purpose = [...this.#newest].find(([, newest]) => newest === id)?.[0];
     if (purpose === "plan") {
+      this.#planned = null;
       this.store.set({ planError: error, planWaits: false });
       return;
     }
@@ -2451,10 +2476,16 @@ var Session = class {
         this.store.set({ run: { ...run, state: "failed", left: null, refused: { ...lost, expected: [], suggestion: null } } });
       }
       this.#newest.clear();
+      this.#planned = null;
       this.store.set({ planWaits: false, probeWaits: false, checkWaits: false, galleryWaits: false });
     }
   };
 };
+function carried(form, before) {
+  if (before === null || form.size !== null || form.model !== before.model) return form;
+  const { size, axes, dense, labels } = before;
+  return { ...form, size, axes, dense, labels, picture: form.source === before.source ? before.picture : form.picture };
+}
 function download(name, blob) {
   const address = URL.createObjectURL(blob);
   const anchor = document.createElement("a");

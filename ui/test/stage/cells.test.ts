@@ -3,12 +3,13 @@ import { test } from "node:test";
 import { product, sliceOf, unpack } from "../../src/stage/arrays";
 import { fillHeat, fillImage } from "../../src/stage/layers";
 import { stamp, stroke } from "../../src/stage/masks";
+import type { Packed } from "../../src/protocol";
 import { outline } from "../../src/stage/outline";
 import { tried, type Random } from "./random";
 
 test("an array of a message has its type and its cells; another type, or a buffer too short, is refused", () => {
   const values = Float32Array.from([1, 2, 3, 4, 5, 6]);
-  const packed = { dtype: "float32", shape: [2, 3], buffer: 1 } as const;
+  const packed: Packed = { dtype: "float32", shape: [2, 3], buffer: 1 };
   const buffers = [new ArrayBuffer(1), values.buffer];
   assert.deepEqual([...unpack("float32", packed, buffers)], [...values]);
   assert.throws(() => unpack("int32", packed, buffers), TypeError);
