@@ -116,6 +116,7 @@ function shared(
     ...one,
     ...ends,
     title: `${name} of the ${quantityOf(score)}`,
+    neutralName: "no change",
     colours: coloursOf(scale, 0, hidden(scale, 0, look)),
     lowest: scale.lowest,
     highest: scale.highest,

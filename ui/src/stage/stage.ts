@@ -115,6 +115,7 @@ class Stage implements StageApi, Bench, Drawn, PointerListener, KeyListener {
   }
 
   zoom(factor: number | "fit"): void {
+    this.screen.lay();
     const pane = this.screen.panes[0];
     const plane = pane?.planes[0];
     if (factor === "fit") {

@@ -102,7 +102,7 @@ function range(picture: PictureData, channel: number): [number, number] {
   return [low, high];
 }
 
-/** A path through a channel's samples, each in the middle of its cell; of many in a pixel, the least and the largest. */
+/** A path through a channel's samples, each in the middle of its cell; of many in a pixel the two extremes. */
 function follow(
   pen: CanvasRenderingContext2D,
   { picture }: Pane,
