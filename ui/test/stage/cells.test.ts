@@ -4,7 +4,6 @@ import type { Packed } from "../../src/protocol";
 import { product, sliceOf, unpack } from "../../src/stage/arrays";
 import { fillHeat, fillImage } from "../../src/stage/layers";
 import { stamp, stroke } from "../../src/stage/masks";
-import type { Packed } from "../../src/protocol";
 import { outline } from "../../src/stage/outline";
 import { tried, type Random } from "./random";
 
