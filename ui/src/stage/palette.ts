@@ -43,7 +43,8 @@ const SAFE: Arms = { neutral: [0.62, 0.62, 0.62], lowers: [1, 0.8, 0.14], raises
 
 /** matplotlib's, which the paper's figures are drawn with; from its low to its high end. */
 const COOLWARM = evenly(
-  "3a4cc0 4d67d7 6182ea 779af6 8daffd a3c1fe b8cff8 ccd8ed dddcdb ecd2c4 f4c3ab f7b092 f39879 ea7d61 dc5e4b c93b37 b30326",
+  "3a4cc0 4d67d7 6182ea 779af6 8daffd a3c1fe b8cff8 ccd8ed " +
+    "dddcdb ecd2c4 f4c3ab f7b092 f39879 ea7d61 dc5e4b c93b37 b30326",
 );
 const JET: Stops = [
   [0, [0, 0, 0.5]],

@@ -1,4 +1,4 @@
-/** The heat of each slot with its colours, and the legends that explain them: the same scale for both where it can be. */
+/** The heat of each slot with its colours, and the legends that explain them: one scale for both where it can be. */
 
 import type { Comparing, Look } from "./contract";
 import { difference } from "./difference";
@@ -110,11 +110,13 @@ function shared(
   // The paper's scale of a probability is a share of it, and no change is the same colour in both: a's is shown.
   if (look.palette === "krypton" && score === "probability") return { ...one, ...ends, title: `a: ${one.title}` };
   const name = isDrop(score) ? "drop" : "change"; // a change has no bounds, as a probability has
-  const scale = scaleOf(look.palette, { score: isDrop(score) ? score : "logit", neutral: 0, half: first.half, lowest, highest });
+  const values = { score: isDrop(score) ? score : "logit", neutral: 0, half: first.half, lowest, highest };
+  const scale = scaleOf(look.palette, values);
   return {
     ...one,
     ...ends,
     title: `${name} of the ${quantityOf(score)}`,
+    neutralName: "no change",
     colours: coloursOf(scale, 0, hidden(scale, 0, look)),
     lowest: scale.lowest,
     highest: scale.highest,

@@ -172,7 +172,8 @@ test("the lightness of the safe colours goes one way over the whole scale, for a
   for (const [name, matrix] of Object.entries(VISION)) {
     const seen = Array.from({ length: 101 }, (_, i) => lightness(colourAt(stops, i / 100), matrix));
     for (let i = 1; i < seen.length; i++) assert.ok(seen[i]! > seen[i - 1]!, `${name} at ${i}`);
-    assert.ok(seen[50]! - seen[0]! > 12 && seen[100]! - seen[50]! > 12, `${name}: ${seen[0]}, ${seen[50]}, ${seen[100]}`);
+    const [opposite, neutral, important] = [seen[0]!, seen[50]!, seen[100]!];
+    assert.ok(neutral - opposite > 12 && important - neutral > 12, `${name}: ${opposite}, ${neutral}, ${important}`);
   }
 });
 
@@ -181,7 +182,8 @@ test("two maps that are compared have one width, each about its own neutral valu
   assert.equal(one.half, 0.25);
   assert.equal(two.half, 0.25);
   assert.equal(one.neutral, 0.3);
-  const [first, second] = together(values("logit", 1, 2), values("logit", 5, 3)).map((each) => scaleOf("krypton", each));
+  const both = together(values("logit", 1, 2), values("logit", 5, 3));
+  const [first, second] = both.map((each) => scaleOf("krypton", each));
   assert.ok(Math.abs(first!.highest - first!.lowest - (second!.highest - second!.lowest)) < 1e-12);
 });
 
