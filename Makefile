@@ -8,16 +8,17 @@ VENV = .venv
 STAMP = $(VENV)/installed
 VOLUMES = $(VENV)/volumes
 RUNS = $(VENV)/runs
+UI = $(VENV)/ui
 BIN = $(VENV)/bin
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-dense test-volumes test-runs test-benchmarks quick fuzz verify coverage robustness chaos bench bench-runs bench-approx bench-axes bench-dense gpu-check figures index style wheel clean
+.PHONY: demo test test-dense test-volumes test-runs test-ui test-benchmarks quick fuzz verify coverage robustness chaos bench bench-runs bench-approx bench-axes bench-dense gpu-check figures index style wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
 
 test: style
-	$(BIN)/python -m pytest -n $(WORKERS) -m 'not dense and not volumes and not runs' --ignore tests/benchmarks
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not dense and not volumes and not runs and not ui' --ignore tests/benchmarks
 
 # Segmentations and detectors, whose networks take long.
 test-dense: $(STAMP)
@@ -30,6 +31,10 @@ test-volumes: $(VOLUMES)
 # Runs over data sets, their results for other tools, DICOM files.
 test-runs: $(RUNS)
 	$(BIN)/python -m pytest -n $(WORKERS) -m runs
+
+# The page, in a browser and in notebooks; needs Chromium.
+test-ui: $(UI)
+	$(BIN)/python -m pytest -n $(WORKERS) -m ui
 
 # Of what measures kdb, rather than of kdb.
 test-benchmarks: $(STAMP)
@@ -107,3 +112,7 @@ $(VOLUMES): $(STAMP)
 $(RUNS): $(STAMP)
 	$(PIP) --no-build-isolation --editable '.[data-sets]'
 	touch $(RUNS)
+
+$(UI): $(STAMP)
+	$(PIP) --no-build-isolation --editable '.[screens]'
+	touch $(UI)

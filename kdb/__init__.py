@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from kdb.runs.run import Run
     from kdb.session.session import Session, connect
     from kdb.session.shortcut import occlude
+    from kdb.ui.widget import widget
 
 __all__ = [
     "BindError",
@@ -57,6 +58,7 @@ __all__ = [
     "monai",
     "occlude",
     "plot",
+    "widget",
 ]
 
 logging.getLogger("kdb").addHandler(logging.NullHandler())
@@ -70,6 +72,8 @@ _HOMES = {  # the module of each name that is imported when first used
     "connect": "kdb.session.session",
     "occlude": "kdb.session.shortcut",
     "Table": "kdb.results.tables",
+    "widget": "kdb.ui.widget",
+    "load_ipython_extension": "kdb.ui.magics",  # what %load_ext looks for
 }
 
 

@@ -5,6 +5,7 @@
     kdb < script.kdb
     kdb
     kdb doctor
+    kdb ui --root pictures
 
 The exit status is 0, 1 after an error, which is printed on standard error, or 130 after Ctrl-C.  Modules that take
 time to import are imported inside :func:`main`, which handles Ctrl-C.
@@ -303,10 +304,13 @@ def _parameter(text: str) -> tuple[str, object]:
         return name, value
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="kdb", description="Occlusion-based explanations of CNNs, as queries.")
     parser.add_argument(
-        "query", nargs="?", help="a script; without one, standard input or a shell; 'doctor' looks at the installation"
+        "query",
+        nargs="?",
+        help="a script; without one, standard input or a shell; 'doctor' looks at the installation; "
+        "'ui' serves a page to a browser: see kdb ui --help",
     )
     parser.add_argument("-f", "--file", help="run the statements of a file")
     parser.add_argument("--study", metavar="FILE", help="keep models, settings and tunings in this file")
@@ -335,7 +339,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command's entry point; returns the exit status."""
     out, err = _printing(sys.stdout), _printing(sys.stderr)
+    argv = sys.argv[1:] if argv is None else argv
     try:
+        if list(argv[:1]) == ["ui"]:
+            from kdb.ui.server import command
+
+            return command.main(argv[1:], out)
         return _run(_arguments(argv), out, err)
     except Error as error:
         print(f"error: {error}", file=err)

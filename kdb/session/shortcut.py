@@ -6,7 +6,7 @@ import inspect
 import math
 import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, get_args
 
@@ -84,13 +84,10 @@ def occlude(
 
     Raises what :meth:`kdb.session.session.Session.execute` raises.
     """
-    options = dict(model_options)
+    given = dict(model_options)
     if isinstance(channels, str):  # a model's option has that name too
-        options["channels"], channels = channels, None
-    _refuse_unknown(options, MODEL_KEYWORDS if not isinstance(model, str) else RESOLVE_OPTIONS)
-    array = None if isinstance(model, str) or {"input", "input_size"} & {*options} else array_of(image)
-    if array is not None:
-        options |= _as_large_as(array, model, options)
+        given["channels"], channels = channels, None
+    options = options_of(occlude, image, model, given)
     values: dict[str, Any] = {
         "image": image,
         "model": model,
@@ -128,6 +125,18 @@ def occlude(
     return result
 
 
+def options_of(
+    called: Callable[..., object], image: object, model: object, given: Mapping[str, object]
+) -> dict[str, object]:
+    """The options of a ``model``, by name or a module, that are given beside an ``image``, and its size if need be.
+
+    Raises BindError for a keyword that is no option; it suggests those of what was ``called``.
+    """
+    _refuse_unknown(called, given, MODEL_KEYWORDS if not isinstance(model, str) else RESOLVE_OPTIONS)
+    array = None if isinstance(model, str) or {"input", "input_size"} & {*given} else array_of(image)
+    return {**given, **({} if array is None else _as_large_as(array, model, given))}
+
+
 def _as_large_as(array: npt.NDArray[Any], model: object, options: Mapping[str, object]) -> dict[str, object]:
     """The options of a ``model`` that takes images as large as ``array``, of the axes of its first convolution."""
     axes = (carried.axes(model) if isinstance(model, nn.Module) else None) or 2
@@ -137,13 +146,13 @@ def _as_large_as(array: npt.NDArray[Any], model: object, options: Mapping[str, o
     return found
 
 
-def _refuse_unknown(options: Mapping[str, object], known: Sequence[str]) -> None:
-    """Raise BindError for a keyword that neither :func:`occlude` has nor the model, whose keywords are ``known``."""
-    own = [each.name for each in inspect.signature(occlude).parameters.values() if each.kind != each.VAR_KEYWORD]
+def _refuse_unknown(called: Callable[..., object], options: Mapping[str, object], known: Sequence[str]) -> None:
+    """Raise BindError for a keyword that neither what was ``called`` has nor a model; its keywords are ``known``."""
+    own = [each.name for each in inspect.signature(called).parameters.values() if each.kind != each.VAR_KEYWORD]
     for key in options:
         if key not in known:
             hint = did_you_mean(key, [*own, *known]) or f"; those of the model are {', '.join(known)}"
-            raise BindError(f"occlude() has no keyword '{key}'{hint}")
+            raise BindError(f"{called.__name__}() has no keyword '{key}'{hint}")
 
 
 def _parameter(name: str) -> syntax.Parameter:

@@ -185,6 +185,8 @@ def _set_effort(query: syntax.Occlude, value: Mapping[str, Any]) -> syntax.Occlu
 
 
 def _numbers(value: list[int]) -> tuple[int, ...]:
+    if not isinstance(value, list):
+        raise TypeError(value)
     return tuple(map(int, value))
 
 

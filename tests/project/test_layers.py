@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FACE = ("__init__", "__main__", "cli")
 FLOORS: tuple[tuple[str, ...], ...] = (
     FACE,
+    ("ui",),
     ("session", "captum", "monai"),
     ("runs",),
     ("queries", "adapters"),
@@ -56,6 +57,10 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "wfdb": ("kdb.images.readers.wfdb",),
     "edfio": ("kdb.images.readers.edf",),
     "safetensors": ("kdb.models",),
+    "anywidget": ("kdb.ui",),
+    "IPython": ("kdb.ui",),
+    "starlette": ("kdb.ui.server",),
+    "uvicorn": ("kdb.ui.server",),
     "captum": (),
     "monai": (),
     "benchmarks": (),

@@ -1,0 +1,111 @@
+import { fill, h, options, set, show } from "../dom";
+import { combobox, type Choice } from "../parts/combobox";
+import { field, group, type Panel } from "../parts/field";
+import type { Classes } from "../protocol";
+
+const KINDS: { value: Classes["kind"]; text: string }[] = [
+  { value: "predicted", text: "The predicted class" },
+  { value: "class", text: "One class" },
+  { value: "top", text: "The top classes" },
+  { value: "several", text: "Several classes" },
+  { value: "all", text: "All classes" },
+  { value: "detection", text: "A detection" },
+];
+
+/** What a list of labels offers: a label where it is the only one by that name, else the class's number. */
+export function labelled(labels: readonly string[]): Choice[] {
+  const seen = new Map<string, number>();
+  for (const label of labels) seen.set(label, (seen.get(label) ?? 0) + 1);
+  return labels.map((label, index) => ({
+    value: seen.get(label) === 1 && label !== "" ? label : String(index),
+    text: label === "" ? String(index) : label,
+    hint: String(index),
+  }));
+}
+
+export const classes: Panel = (session) => {
+  const kind = h("select", { class: "kdb-input", "aria-label": "Which classes", "data-testid": "class" });
+  options(kind, KINDS);
+  const count = h("input", { type: "number", class: "kdb-input", min: 1, step: 1, "data-testid": "class-number" });
+  const several = h("input", {
+    type: "text",
+    class: "kdb-input",
+    spellcheck: "false",
+    "aria-label": "Classes, with commas between them",
+    "data-testid": "class-several",
+  });
+  let choices: Choice[] = [];
+  const box = combobox({
+    label: "Labels",
+    testid: "class-label",
+    free: true,
+    placeholder: "A label or a number",
+    choices: () => choices,
+    // A number that was typed is that of a class, in the text too.
+    chosen: (value) =>
+      session.change({ control: "classes", value: { kind: "class", value: /^\d+$/.test(value) ? Number(value) : value } }),
+  });
+  set(box.input, "aria-label", "Label or number of the class");
+
+  const change = (value: Classes): void => session.change({ control: "classes", value });
+  const parts: Partial<Record<Classes["kind"], HTMLElement>> = {
+    class: box.element,
+    top: count,
+    detection: count,
+    several,
+  };
+  const reveal = (): void => {
+    const part = parts[kind.value as Classes["kind"]];
+    for (const each of new Set(Object.values(parts))) show(each, each === part);
+    set(count, "aria-label", kind.value === "top" ? "How many classes" : "Which detection, from 1");
+  };
+  kind.addEventListener("change", () => {
+    reveal();
+    const chosen = kind.value as Classes["kind"];
+    const { a } = session.store.state;
+    const known = a?.content.classes ?? [];
+    if (chosen === "predicted" || chosen === "all") change({ kind: chosen, value: null });
+    else if (chosen === "top") change({ kind: "top", value: 5 });
+    else if (chosen === "detection") change({ kind: "detection", value: 1 });
+    // These two begin with what the last map shows; without one they wait for what is entered.
+    else if (chosen === "class" && known.length > 0) change({ kind: "class", value: known[0]!.index });
+    else if (chosen === "several" && known.length > 0) {
+      change({ kind: "several", value: known.map(({ index }) => index).join(", ") });
+    } else (chosen === "class" ? box.input : several).focus();
+  });
+  count.addEventListener("change", () => {
+    if (count.checkValidity() && count.value !== "") {
+      change({ kind: kind.value as "top" | "detection", value: Number(count.value) });
+    }
+  });
+  several.addEventListener("change", () => change({ kind: "several", value: several.value }));
+
+  session.store.watch(["form"], ({ form }) => {
+    if (form === null) return;
+    const { kind: shown, value } = form.classes;
+    fill(kind, shown);
+    if (shown === "top" || shown === "detection") fill(count, String(value ?? 1));
+    if (shown === "several") fill(several, String(value ?? ""));
+    reveal();
+  });
+  session.store.watch(["form", "labels"], ({ form, labels }) => {
+    choices = labelled(labels);
+    if (form?.classes.kind !== "class") return;
+    const { value } = form.classes;
+    box.set(typeof value === "number" ? (labels[value] ?? String(value)) : (value ?? ""));
+  });
+  reveal();
+  return group("Class", "classes", kind, box.element, count, several);
+};
+
+export const score: Panel = (session) => {
+  const select = h("select", { class: "kdb-input", "data-testid": "score" });
+  select.addEventListener("change", () => session.change({ control: "score", value: select.value }));
+  session.store.watch(["form", "welcome"], ({ form, welcome }) => {
+    const known = welcome?.scores ?? [];
+    const all = form === null || known.includes(form.score) ? known : [...known, form.score];
+    options(select, all.map((value) => ({ value, text: value.replaceAll("_", " ") })));
+    if (form !== null) fill(select, form.score);
+  });
+  return field("Score", select);
+};

@@ -1,0 +1,140 @@
+import { fill, h, set, show } from "../dom";
+import { button, group, type Panel } from "../parts/field";
+import type { Form } from "../protocol";
+import type { Session } from "../session";
+
+interface Row {
+  element: HTMLElement;
+  slider: HTMLInputElement;
+  number: HTMLInputElement;
+  /** Something is being typed that has not been entered. */
+  typing: boolean;
+}
+
+interface Sizes {
+  control: "patch" | "stride";
+  legend: string;
+  /** What a single number is called. */
+  noun: string;
+  values(form: Form): number[] | null;
+  /** The largest that makes sense along an axis, and the one up to which a slider goes. */
+  most(form: Form, axis: number): number;
+  reach(form: Form, axis: number): number;
+  /** Why there is nothing to set, if there is not. */
+  absent(form: Form): string | null;
+}
+
+/** Numbers for each axis; one stands for all of them as long as they are linked. */
+function sizes(session: Session, of: Sizes): HTMLElement {
+  let linked = true;
+  let rows: Row[] = [];
+  const holder = h("div", { class: "kdb-sizes" });
+  const absent = h("p", { class: "kdb-note" });
+  const link = button("Same along every axis", () => {
+    linked = !linked;
+    const { form } = session.store.state;
+    const values = form === null ? null : of.values(form);
+    // Linking makes them equal; otherwise they would come apart again with the next form.
+    if (linked && values !== null && values.some((each) => each !== values[0])) send(0, values[0]!, false);
+    lay();
+  }, { testid: `${of.control}-link`, symbol: "chain", quiet: true, only: true });
+
+  function send(axis: number, value: number, held: boolean): void {
+    const { form } = session.store.state;
+    if (form === null) return;
+    const axes = form.axes?.length ?? of.values(form)?.length ?? 2;
+    const shown = rows.length === axes ? rows.map(({ slider }) => Number(slider.value)) : [];
+    const values = Array.from({ length: axes }, (_, each) => (linked || each === axis ? value : (shown[each] ?? value)));
+    session.change({ control: of.control, value: values }, { held });
+  }
+
+  function row(axis: number, name: string): Row {
+    const suffix = name === "" ? "" : `-${name}`;
+    const slider = h("input", { type: "range", class: "kdb-range", min: 1, step: 1, "data-testid": of.control + suffix });
+    const number = h("input", { type: "number", class: "kdb-input kdb-small", min: 1, step: 1, "data-testid": `${of.control}-number${suffix}` });
+    const said = name === "" ? of.noun : `${of.noun} along ${name}`;
+    set(slider, "aria-label", said);
+    set(number, "aria-label", `${said}, as a number`);
+    const made: Row = {
+      element: h("div", { class: "kdb-size" }, h("span", { class: "kdb-axis", "aria-hidden": "true" }, name), slider, number),
+      slider,
+      number,
+      typing: false,
+    };
+    slider.addEventListener("input", () => {
+      fill(number, slider.value);
+      send(axis, Number(slider.value), true);
+    });
+    slider.addEventListener("change", () => send(axis, Number(slider.value), false));
+    number.addEventListener("input", () => (made.typing = true));
+    number.addEventListener("change", () => {
+      made.typing = false;
+      if (number.value === "" || !number.checkValidity()) return lay();
+      if (Number(number.value) > Number(slider.max)) slider.max = number.value;
+      slider.value = number.value;
+      send(axis, Number(number.value), false);
+    });
+    return made;
+  }
+
+  function lay(): void {
+    const { form } = session.store.state;
+    const values = form === null ? null : of.values(form);
+    const why = form === null ? "" : of.absent(form);
+    absent.textContent = why ?? "";
+    show(absent, why !== null && why !== "");
+    show(holder, values !== null && why === null);
+    const axes = values?.length ?? 0;
+    show(link, axes > 1 && why === null);
+    if (form === null || values === null) return;
+    if (values.some((each) => each !== values[0]) && session.store.state.settled) linked = false;
+    set(link, "aria-pressed", String(linked));
+    const wanted = linked ? 1 : axes;
+    const letters = form.axes ?? "";
+    if (rows.length !== wanted || holder.dataset.axes !== letters) {
+      rows = Array.from({ length: wanted }, (_, axis) => row(axis, linked ? "" : (letters[axis] ?? String(axis + 1))));
+      holder.dataset.axes = letters;
+      holder.replaceChildren(...rows.map(({ element }) => element));
+    }
+    rows.forEach((each, axis) => {
+      const all = linked ? values.map((_, at) => at) : [axis];
+      const least = (limit: (form: Form, axis: number) => number): number => Math.min(...all.map((at) => limit(form, at)));
+      const value = values[axis]!;
+      set(each.number, "max", least(of.most));
+      set(each.slider, "max", Math.max(least(of.reach), value));
+      fill(each.slider, String(value));
+      if (!each.typing) fill(each.number, String(value));
+    });
+  }
+
+  session.store.watch(["form", "settled"], lay);
+  const legend = group(of.legend, of.control + "-group", holder, absent);
+  legend.firstElementChild!.append(link);
+  return legend;
+}
+
+/** Half of the input is as much as anybody slides to; more can be typed. */
+const extent = (form: Form, axis: number): number => form.size?.[axis] ?? 224;
+
+export const patch: Panel = (session) =>
+  sizes(session, {
+    control: "patch",
+    legend: "Patch",
+    noun: "Size of the patch",
+    values: (form) => form.patch,
+    most: extent,
+    reach: (form, axis) => Math.ceil(extent(form, axis) / 2),
+    absent: (form) => (form.patch === null ? "Segments, as the text has them, are hidden in place of a patch." : null),
+  });
+
+export const stride: Panel = (session) =>
+  sizes(session, {
+    control: "stride",
+    legend: "Stride",
+    noun: "Stride",
+    values: (form) => (form.stride.length === 0 ? null : form.stride),
+    most: extent,
+    reach: (form, axis) => Math.max(8, Math.ceil(extent(form, axis) / 7)),
+    absent: (form) =>
+      form.region.kind === "at" ? "The text lists the positions." : form.patch === null ? "Segments have none." : null,
+  });

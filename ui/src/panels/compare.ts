@@ -1,0 +1,80 @@
+import { fill, h, options, say, set, show, unique } from "../dom";
+import { labelled } from "../controls/classes";
+import { combobox, type Choice } from "../parts/combobox";
+import { button, choice, disclosure, field, type Panel } from "../parts/field";
+import type { Change } from "../protocol";
+import type { Comparing } from "../stage/contract";
+
+export const compare: Panel = (session) => {
+  const { store } = session;
+  const by = h("select", { class: "kdb-input", "data-testid": "compare-by" });
+  options(by, [
+    { value: "model", text: "Another model" },
+    { value: "class", text: "Another class" },
+    { value: "fill", text: "Another fill" },
+  ]);
+  const choices = (): Choice[] => {
+    const { welcome, labels } = store.state;
+    if (by.value === "model") return (welcome?.models ?? []).map(({ name, from }) => ({ value: name, text: name, hint: from }));
+    if (by.value === "class") return labelled(labels);
+    return (welcome?.fills ?? []).map((value) => ({ value, text: value }));
+  };
+  const changed = (value: string): Change => {
+    if (by.value === "model") return { control: "model", value };
+    if (by.value === "fill") return { control: "fill", value };
+    return { control: "classes", value: { kind: "class", value: /^\d+$/.test(value) ? Number(value) : value } };
+  };
+  const other = combobox({
+    label: "What to compare with",
+    testid: "compare-with",
+    free: true,
+    choices,
+    chosen: (value) => session.vary(changed(value)),
+  });
+  set(other.input, "aria-label", "What to compare with");
+  by.addEventListener("change", () => {
+    other.set("");
+    other.input.value = "";
+    other.input.focus();
+  });
+
+  const text = (testid: string): HTMLTextAreaElement =>
+    h("textarea", { class: "kdb-input kdb-code", rows: 3, spellcheck: "false", "data-testid": testid });
+  const first = text("compare-a");
+  const second = text("compare-b");
+  first.addEventListener("input", () => session.type(first.value));
+  second.addEventListener("input", () => session.setVariant(second.value));
+  const error = h("p", { class: "kdb-refusal", role: "alert" });
+  const run = button("Compare", () => session.compare(), { testid: "compare-run", symbol: "run" });
+
+  const name = unique("comparing");
+  const ways = (["side", "difference", "off"] as const).map((way: Comparing) => {
+    const input = h("input", { type: "radio", name, value: way, "data-testid": `comparing-${way}` });
+    input.addEventListener("change", () => session.compareBy(way));
+    return { way, input, element: choice({ side: "Side by side", difference: "Difference, A − B", off: "A alone" }[way], input) };
+  });
+  const how = h("div", { class: "kdb-row", role: "radiogroup", "aria-label": "How to compare" }, ...ways.map(({ element }) => element));
+
+  store.watch(["text"], (state) => fill(first, state.text));
+  store.watch(["variant", "variantError"], ({ variant, variantError }) => {
+    fill(second, variant);
+    run.disabled = variant.trim() === "";
+    say(error, variantError?.message ?? "");
+    show(error, variantError !== null);
+  });
+  store.watch(["comparing", "b"], ({ comparing, b }) => {
+    ways.forEach(({ way, input }) => (input.checked = way === comparing));
+    show(how, b !== null);
+  });
+
+  const body = h(
+    "div",
+    { class: "kdb-panel-body kdb-stack" },
+    h("p", { class: "kdb-note" }, "Takes the query as A and makes B of it by one change; both run one after another."),
+    h("div", { class: "kdb-row" }, field("Compare with", by), h("div", { class: "kdb-grow kdb-bottom" }, other.element)),
+    h("div", { class: "kdb-pair" }, field("A, the query", first), field("B", second)),
+    error,
+    h("div", { class: "kdb-row" }, run, how),
+  );
+  return disclosure("Compare", "compare", body).element;
+};

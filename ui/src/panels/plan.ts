@@ -1,0 +1,136 @@
+import { h, say, set, show } from "../dom";
+import { count, magnitude, seconds, times } from "../format";
+import { disclosure, scrolled, table, type Panel } from "../parts/field";
+import type { Plan } from "../protocol";
+
+function bars({ expected_seconds: planned, naive_seconds: naive }: Plan): HTMLElement {
+  const longest = Math.max(planned, naive, Number.MIN_VALUE);
+  const bar = (name: string, value: number, kind: string): HTMLElement => {
+    const full = h("div", { class: `kdb-bar-full kdb-bar-${kind}` });
+    full.style.width = `${(100 * value) / longest}%`;
+    return h("div", { class: "kdb-bar-row" }, h("span", {}, name), h("div", { class: "kdb-bar-track" }, full), h("span", { class: "kdb-bar-value" }, seconds(value)));
+  };
+  return h("div", { class: "kdb-bar-chart", "data-testid": "plan-bars" }, bar("kdb", planned, "planned"), bar("Full inference", naive, "naive"));
+}
+
+export function planInWords(plan: Plan): string {
+  const ratio = plan.naive_seconds / plan.expected_seconds;
+  const faster =
+    ratio >= 1.05
+      ? `${times(ratio)} as fast as full inference`
+      : ratio > 1 / 1.05
+        ? "As fast as full inference"
+        : `${times(1 / ratio)} the time of full inference`;
+  const share = plan.naive_macs > 0 ? ` (${((100 * plan.planned_macs) / plan.naive_macs).toFixed(0)} %)` : "";
+  return (
+    `${faster}, as expected: ${count(plan.positions)} positions, ` +
+    `${magnitude(plan.planned_macs)} of ${magnitude(plan.naive_macs)} multiply-adds${share}.`
+  );
+}
+
+function rules({ rules }: Plan): HTMLElement {
+  const one = ({ name, fired, reason, approximate, summary }: Plan["rules"][number]): HTMLElement =>
+    h(
+      "li",
+      { "data-fired": String(fired) },
+      h(
+        "details",
+        { class: "kdb-rule" },
+        h(
+          "summary",
+          { title: summary },
+          h("code", {}, name),
+          approximate ? h("span", { class: "kdb-tag" }, "approximate") : null,
+          h("span", { class: "kdb-note" }, ` ${reason}`),
+        ),
+        h("p", {}, summary),
+      ),
+    );
+  const fired = rules.filter((rule) => rule.fired);
+  const idle = rules.filter((rule) => !rule.fired);
+  return h(
+    "div",
+    { "data-testid": "plan-rules" },
+    h("h4", { class: "kdb-subheading" }, fired.length > 0 ? "Rules that made the plan" : "No rule applied"),
+    h("ul", { class: "kdb-rules" }, ...fired.map(one)),
+    idle.length > 0
+      ? h(
+          "details",
+          { class: "kdb-fold" },
+          h("summary", {}, `${idle.length} rules that did not apply`),
+          h("ul", { class: "kdb-rules" }, ...idle.map(one)),
+        )
+      : null,
+  );
+}
+
+function stages({ stages }: Plan): HTMLElement {
+  const rows = stages.map(({ name, layers, planned_macs, naive_macs, seconds: expected }) => [
+    name,
+    count(layers),
+    magnitude(planned_macs),
+    magnitude(naive_macs),
+    seconds(expected),
+  ]);
+  return h(
+    "div",
+    {},
+    h("h4", { class: "kdb-subheading" }, "Stages"),
+    scrolled("Stages of the plan", table(["Stage", "Layers", "Multiply-adds", "Full inference", "Expected"], rows, new Set([1, 2, 3, 4]))),
+  );
+}
+
+function layers({ layers }: Plan): HTMLElement {
+  const made = h("details", { class: "kdb-fold", "data-testid": "plan-layers" }, h("summary", {}, `${count(layers.length)} layers`));
+  // Hundreds of rows: only for those who open them.
+  made.addEventListener("toggle", () => {
+    if (!made.open || made.childElementCount > 1) return;
+    const rows = layers.map((layer) => [
+      layer.name,
+      layer.operator,
+      layer.kernel,
+      `${layer.box.join("×")} of ${layer.map.join("×")}`,
+      count(layer.channels),
+      magnitude(layer.planned_macs),
+      magnitude(layer.naive_macs),
+      seconds(layer.seconds),
+    ]);
+    const columns = ["Layer", "Operator", "Kernel", "Box", "Channels", "Multiply-adds", "Full", "Expected"];
+    made.append(scrolled("Layers of the plan", table(columns, rows, new Set([4, 5, 6, 7]))));
+  });
+  return made;
+}
+
+export const plan: Panel = (session) => {
+  const empty = h("p", { class: "kdb-note" });
+  const error = h("p", { class: "kdb-refusal" });
+  const words = h("p", { "data-testid": "plan-words" });
+  const content = h("div", { class: "kdb-stack" });
+  const body = h("div", { class: "kdb-panel-body" }, empty, error, words, content);
+  const { element, aside } = disclosure("Plan", "plan", body, (open) => session.openPlan(open));
+  let laid: Plan | null = null;
+  session.store.watch(["plan", "planError", "planWaits", "planOpen", "text"], ({ plan, planError, planWaits, planOpen, text }) => {
+    set(element, "data-waits", String(planWaits));
+    const behind = plan !== null && plan.text !== text;
+    set(element, "data-behind", behind);
+    const stands = plan === null ? "" : behind ? "of the query before" : `${seconds(plan.expected_seconds)} expected`;
+    say(aside, planWaits ? "planning…" : planOpen ? stands : "");
+    say(empty, planWaits ? "The first plan for a model takes as long as its trace." : "Write a query to see what kdb would do for it.");
+    show(empty, plan === null && planError === null);
+    say(error, planError?.message ?? "");
+    show(error, planError !== null);
+    if (plan === laid || plan === null) return;
+    const open = content.querySelector<HTMLDetailsElement>("[data-testid=plan-layers]")?.open ?? false;
+    laid = plan;
+    say(words, planInWords(plan));
+    content.replaceChildren(
+      bars(plan),
+      h("ul", { class: "kdb-notes" }, ...plan.notes.map((note) => h("li", {}, note))),
+      rules(plan),
+      stages(plan),
+      layers(plan),
+    );
+    content.querySelector<HTMLDetailsElement>("[data-testid=plan-layers]")!.open = open;
+  });
+  return element;
+};

@@ -1,0 +1,102 @@
+import { fill, h, options, say, set, show } from "../dom";
+import { count, number } from "../format";
+import { button, field, scrolled, table, type Panel } from "../parts/field";
+import type { HeatMap, Slot } from "../protocol";
+import type { Shown } from "../state";
+
+/** What became of comparing the map with the model itself. */
+export function checkedInWords({ checked }: Pick<HeatMap, "checked">): string | null {
+  if (checked === null) return null;
+  const { positions, worst } = checked;
+  if (!(worst <= 1)) return "The check failed: the model itself evaluated the whole map, so that its values are right.";
+  const where = positions === 0 ? "on the unmodified image" : `at ${count(positions)} position${positions === 1 ? "" : "s"}`;
+  return `Compared with the model itself ${where}: the largest difference is ${number(100 * worst, 2)} % of what Exact allows.`;
+}
+
+export function qualityInWords({ exact, complete, ssim, done, total }: HeatMap): string {
+  const evaluated = done < total ? `${count(done)} of ${count(total)} positions evaluated` : `all ${count(total)} positions evaluated`;
+  if (exact && complete) return `Exact, ${evaluated}`;
+  const quality = complete || ssim !== null ? "Approximate" : "Incomplete";
+  return `${quality}, ${evaluated}${ssim === null ? "" : `, expected SSIM ${ssim.toFixed(2)}`}`;
+}
+
+function slotPanel(session: Parameters<Panel>[0], slot: Slot): HTMLElement {
+  const title = h("strong", {});
+  const caption = h("span", { class: "kdb-note kdb-caption" });
+  const which = h("select", { class: "kdb-input", "data-testid": `shown-${slot}` });
+  const several = field("Class shown", which);
+  several.classList.add("kdb-beside");
+  const quality = h("p", { "data-testid": `quality-${slot}` });
+  const check = h("p", { class: "kdb-note", "data-testid": `map-check-${slot}` });
+  const notes = h("ul", { class: "kdb-notes", "data-testid": `map-notes-${slot}` });
+  const formats = h("div", { class: "kdb-row kdb-tight", role: "group", "aria-label": "Export the map" });
+  const element = h(
+    "div",
+    { class: "kdb-result", "data-slot": slot, "data-testid": `result-${slot}` },
+    h("p", {}, title, " ", caption),
+    several,
+    quality,
+    check,
+    notes,
+    h("div", { class: "kdb-row", "data-testid": slot === "a" ? "export" : "export-b" }, h("span", { class: "kdb-label" }, "Export"), formats),
+  );
+  which.addEventListener("change", () => session.showClass(slot, Number(which.value)));
+  let formatsShown = "";
+  session.store.watch(["a", "b", "comparing"], (state) => {
+    const shown: Shown | null = state[slot];
+    show(element, shown !== null);
+    if (shown === null) return;
+    const map = shown.content;
+    const current = map.classes[shown.shown];
+    const letter = state.b === null ? "" : slot === "a" ? "A: " : "B: ";
+    say(title, `${letter}${current?.label ?? ""}`);
+    say(caption, [`${map.score.replaceAll("_", " ")} ${number(current?.baseline ?? NaN, 4)} unmodified`, map.model].join(", "));
+    show(several, map.classes.length > 1);
+    options(which, map.classes.map(({ label, baseline }, at) => ({ value: String(at), text: `${label} (${number(baseline)})` })));
+    fill(which, String(shown.shown));
+    say(quality, qualityInWords(map));
+    set(quality, "data-exact", String(map.exact));
+    const words = checkedInWords(map);
+    say(check, words ?? "");
+    show(check, words !== null);
+    notes.replaceChildren(...map.notes.map((note) => h("li", {}, note)));
+    show(notes, map.notes.length > 0);
+    if (formatsShown !== map.formats.join()) {
+      formatsShown = map.formats.join();
+      formats.replaceChildren(
+        ...map.formats.map((format) => button(format, () => session.export(slot, format), { testid: `export-${format}`, quiet: true })),
+      );
+    }
+    show(formats.parentElement!, map.formats.length > 0 && map.last);
+  });
+  return element;
+}
+
+export const result: Panel = (session) =>
+  h("section", { class: "kdb-results", "aria-label": "Result" }, slotPanel(session, "a"), slotPanel(session, "b"), rows(session), notes(session));
+
+/** What other statements give. */
+const rows: Panel = (session) => {
+  const element = h("div", { "data-testid": "table" });
+  session.store.watch(["table"], ({ table: given }) => {
+    element.replaceChildren();
+    show(element, given !== null);
+    if (given === null) return;
+    const numeric = new Set(given.columns.keys());
+    for (const row of given.rows) row.forEach((cell, at) => typeof cell !== "number" && cell !== null && numeric.delete(at));
+    const cells = given.rows.map((row) => row.map((cell) => (cell === null ? "" : String(cell))));
+    if (given.columns.length > 0) element.append(scrolled("Table", table(given.columns, cells, numeric)));
+    if (given.lines.length > 0) element.append(h("pre", { class: "kdb-lines" }, given.lines.join("\n")));
+  });
+  return element;
+};
+
+/** What Python notes about the text. */
+const notes: Panel = (session) => {
+  const element = h("ul", { class: "kdb-notes", "data-testid": "notes" });
+  session.store.watch(["notes"], ({ notes }) => {
+    element.replaceChildren(...notes.map((note) => h("li", {}, note)));
+    show(element, notes.length > 0);
+  });
+  return element;
+};

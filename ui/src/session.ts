@@ -1,0 +1,507 @@
+import { Client } from "./client";
+import { Mirror } from "./mirror";
+import { changedSince, type Permalink } from "./permalink";
+import type { Place } from "./place";
+import type { AnyModel, Change, Event, HeatMap, Refusal, Slot } from "./protocol";
+import { corrected, runsByItself } from "./query";
+import type { Comparing, Look, StageApi, Tool } from "./stage/contract";
+import { beginning, IDLE, type Message, type Run, type State } from "./state";
+import { Store } from "./store";
+
+type FormEvent = Extract<Event, { kind: "form" }>;
+
+/** Milliseconds of rest after which the plan follows the text. */
+const PLANNING = 200;
+
+/** What was asked for, so that a refusal is told where it belongs. */
+type Purpose = "probe" | "check" | "plan" | "browse" | "gallery" | "map" | "file" | "layer";
+
+/**
+ * All that the page does: panels call its methods and show the store's state; it talks with Python and with the stage.
+ * Of everything that can be asked twice only the newest answer counts.
+ */
+export class Session {
+  readonly store: Store<State>;
+  readonly place: Place | null;
+  #client: Client;
+  #mirror: Mirror;
+  #stage: StageApi | null = null;
+  #labels = new Map<string, string[]>();
+  /** The key of the picture that the form was last of. */
+  #picture: string | null = null;
+  #newest = new Map<Purpose, number>();
+  #variant: number | null = null;
+  /** The id whose maps are drawn: of the run, or of what was recalled since. */
+  #drawn: number | null = null;
+  #planning: ReturnType<typeof setTimeout> | null = null;
+  /** A permalink until its query runs, and after that until its map is there. */
+  #linked: Permalink | null;
+  #arriving: Permalink | null = null;
+
+  constructor(model: AnyModel) {
+    this.place = (model.get("place") as Place | undefined) ?? null;
+    this.#linked = this.place?.permalink ?? null;
+    this.store = new Store<State>(beginning(this.place?.connection ?? "open"));
+    this.#client = new Client(model);
+    this.#mirror = new Mirror({
+      edit: (text) => this.#client.send({ kind: "edit", text }),
+      written: (text) => this.store.set({ text }),
+    });
+    this.#listen();
+    model.on("change:connection", this.#connected);
+    if (this.store.state.connection === "open") this.#client.send({ kind: "hello" });
+  }
+
+  /** The stage, before anything arrives. */
+  set stage(stage: StageApi) {
+    this.#stage = stage;
+  }
+
+  close(model: AnyModel): void {
+    model.off("change:connection", this.#connected);
+    this.#client.close();
+    this.#mirror.close();
+    if (this.#planning !== null) clearTimeout(this.#planning);
+  }
+
+  get #state(): Readonly<State> {
+    return this.store.state;
+  }
+
+  // ---- the text and the controls
+
+  type(text: string): void {
+    this.store.set({ text });
+    this.#mirror.type(text);
+    this.#settle();
+  }
+
+  replace(text: string): void {
+    this.store.set({ text });
+    this.#mirror.replace(text);
+    this.#settle();
+  }
+
+  correct(): void {
+    const { error, errorText } = this.#state;
+    if (error?.suggestion && error.line !== null && error.column !== null) {
+      this.replace(corrected(errorText, error.line, error.column, error.suggestion));
+    }
+  }
+
+  /** A control was moved; `held` while it still moves, `atOnce` to run in any case and not only as the user chose. */
+  change(change: Change, { held = false, atOnce = false, buffers = [] as ArrayBuffer[] } = {}): void {
+    const runs = atOnce || (this.#state.runsOnChange && !held);
+    const send = (text: string): number => this.#client.send({ kind: "change", text, ...change }, buffers);
+    this.#mirror.move(change.control, send, { held, runs });
+    this.#settle();
+  }
+
+  async upload(file: File): Promise<void> {
+    const { welcome } = this.#state;
+    if (welcome === null || welcome.root === null) {
+      this.say("Images cannot be dropped here.", "warning");
+    } else if (file.size > welcome.upload_limit) {
+      this.say(`${file.name} is larger than the ${Math.floor(welcome.upload_limit / 2 ** 20)} MiB that are taken.`, "error");
+    } else {
+      const bytes = await file.arrayBuffer();
+      const send = (text: string): number => this.#client.send({ kind: "upload", text, name: file.name }, [bytes]);
+      this.#mirror.move("upload", send, { runs: this.#state.runsOnChange });
+      this.#settle();
+    }
+  }
+
+  #settle(): void {
+    this.store.set({ settled: this.#mirror.settled });
+  }
+
+  #formed(event: FormEvent): void {
+    if (event.id === this.#variant) {
+      this.store.set({ variant: event.text, variantError: event.error });
+      return;
+    }
+    const counts = this.#mirror.answer({ id: event.id, text: event.text, understood: event.form !== null });
+    this.#settle();
+    if (counts === null) return;
+    const { form, error, notes } = event;
+    this.store.set({ error, errorText: event.text, notes, ...(form === null ? {} : { form }) });
+    const understood = form ?? this.#state.form;
+    if (form !== null) {
+      this.store.set({ labels: form.labels === null ? [] : (this.#labels.get(form.labels) ?? []) });
+      this.#follow(form.picture);
+    }
+    // Where nothing was understood, what was drawn meanwhile goes.
+    if (understood !== null) this.#stage?.showForm(understood);
+    this.#plan();
+    const linked = this.#linked;
+    this.#linked = null;
+    if (linked !== null && event.text === linked.query && form !== null && error === null && runsByItself(linked.query)) {
+      this.run();
+      this.#arriving = linked;
+    } else if (counts.runs && error === null) {
+      this.run();
+    }
+  }
+
+  /** Maps of another image than the form's go when that becomes another. */
+  #follow(picture: string | null): void {
+    if (picture === null || picture === this.#picture) return;
+    this.#picture = picture;
+    for (const slot of ["a", "b"] as const) {
+      const shown = this.#state[slot];
+      if (shown !== null && shown.content.picture !== picture) this.#clear(slot);
+    }
+  }
+
+  #clear(slot: Slot): void {
+    this.#stage?.clear(slot);
+    this.store.set(slot === "a" ? { a: null } : { b: null });
+    if (this.#state.probeSlot === slot) this.#forgetProbe();
+  }
+
+  // ---- running
+
+  run(): void {
+    const { text } = this.#state;
+    if (this.#offline()) return;
+    if (text.trim() === "") {
+      this.say("Write a query first, or begin with one of the samples.", "warning");
+      return;
+    }
+    this.compareBy("off");
+    if (this.#state.b !== null) this.#clear("b");
+    this.#begin(this.#client.send({ kind: "run", text }), text, false);
+  }
+
+  compare(): void {
+    const { text, variant, comparing } = this.#state;
+    if (this.#offline()) return;
+    if (comparing === "off") this.compareBy("side");
+    this.#begin(this.#client.send({ kind: "compare", texts: [text, variant] }), text, true);
+  }
+
+  #begin(id: number, text: string, both: boolean): void {
+    this.#drawn = id;
+    this.#arriving = null;
+    this.#forgetProbe();
+    this.store.set({
+      run: { ...IDLE, id, state: "running", text, both },
+      table: null,
+      message: null,
+      permalinkSays: null,
+    });
+  }
+
+  #offline(): boolean {
+    const offline = this.#state.connection !== "open";
+    if (offline) this.say("There is no connection to kdb.", "error");
+    return offline;
+  }
+
+  stop(): void {
+    if (this.#state.run.state === "running") this.#client.send({ kind: "stop" });
+  }
+
+  #ran(id: number | null, changes: Partial<Run>): void {
+    const { run } = this.#state;
+    if (id === run.id) this.store.set({ run: { ...run, ...changes } });
+  }
+
+  #mapped(map: HeatMap, buffers: ArrayBuffer[]): void {
+    const { run } = this.#state;
+    if (map.id === run.id) {
+      this.#ran(map.id, { maps: run.maps + 1, slot: map.slot, done: map.done, total: map.total, seconds: map.seconds });
+    }
+    if (map.id !== null && map.id !== this.#drawn) return;
+    const before = this.#state[map.slot];
+    if (before !== null && before.content.map !== map.map && this.#state.probeSlot === map.slot) this.#forgetProbe();
+    this.#stage?.showMap(map, buffers);
+    const shown = { content: map, buffers, shown: map.shown };
+    this.store.set(map.slot === "a" ? { a: shown } : { b: shown });
+    if (this.#arriving !== null) {
+      this.store.set({ permalinkSays: changedSince(this.#arriving, map.identity) });
+      this.#arriving = null;
+    }
+  }
+
+  showClass(slot: Slot, index: number): void {
+    const shown = this.#state[slot];
+    if (shown !== null) this.#ask("layer", this.#client.send({ kind: "layer", map: shown.content.map, class: index }));
+  }
+
+  // ---- plan
+
+  openPlan(open: boolean): void {
+    this.store.set({ planOpen: open });
+    if (open) this.#plan();
+  }
+
+  #plan(): void {
+    if (this.#planning !== null) clearTimeout(this.#planning);
+    this.#planning = null;
+    const { planOpen, error, text, plan } = this.#state;
+    if (!planOpen || error !== null || text.trim() === "" || plan?.text === text) return;
+    this.store.set({ planWaits: true });
+    this.#planning = setTimeout(() => {
+      this.#planning = null;
+      this.#ask("plan", this.#client.send({ kind: "explain", text: this.#state.text }));
+    }, PLANNING);
+  }
+
+  // ---- one position
+
+  probe(slot: Slot, position: number[]): void {
+    const shown = this.#state[slot];
+    if (shown === null) {
+      this.say("Run the query first: then a click shows the score with the patch at that place.");
+      return;
+    }
+    if (this.#offline()) return;
+    this.#stage?.mark(position);
+    this.store.set({ probeWaits: true, probeSlot: slot, checked: null, checkWaits: false });
+    this.#newest.delete("check");
+    this.#ask("probe", this.#client.send({ kind: "probe", map: shown.content.map, position }));
+  }
+
+  check(): void {
+    const { probe } = this.#state;
+    if (probe === null || this.#offline()) return;
+    const { map, position } = probe.content;
+    this.store.set({ checkWaits: true });
+    this.#ask("check", this.#client.send({ kind: "check", map, position }));
+  }
+
+  #forgetProbe(): void {
+    this.#newest.delete("probe");
+    this.#newest.delete("check");
+    this.#stage?.mark(null);
+    this.store.set({ probe: null, probeWaits: false, checked: null, checkWaits: false });
+  }
+
+  // ---- comparing
+
+  /** Makes the second query of the first by one change. */
+  vary(change: Change): void {
+    this.#variant = this.#client.send({ kind: "change", text: this.#state.text, ...change });
+  }
+
+  setVariant(variant: string): void {
+    this.#variant = null;
+    this.store.set({ variant, variantError: null });
+  }
+
+  compareBy(comparing: Comparing): void {
+    if (comparing === this.#state.comparing) return;
+    this.store.set({ comparing });
+    this.#stage?.setComparing(comparing);
+  }
+
+  // ---- history, runs, files
+
+  recall(map: number, text: string): void {
+    this.compareBy("off");
+    if (this.#state.b !== null) this.#clear("b");
+    this.replace(text);
+    this.#drawn = this.#ask("map", this.#client.send({ kind: "recall", map }));
+  }
+
+  browse(folder: string): void {
+    this.store.set({ browsing: true });
+    this.#ask("browse", this.#client.send({ kind: "browse", folder }));
+  }
+
+  endBrowsing(): void {
+    this.store.set({ browsing: false });
+  }
+
+  openRun(folder: string, label: string | null = null): void {
+    this.store.set({ browsing: false, gallery: [], galleryWaits: true });
+    this.#ask("gallery", this.#client.send({ kind: "gallery", folder, offset: 0, label }));
+  }
+
+  moreOfRun(label: string | null): void {
+    const { gallery } = this.#state;
+    const last = gallery.at(-1);
+    if (last === undefined || this.#state.galleryWaits) return;
+    const offset = last.content.offset + last.content.cards.length;
+    this.store.set({ galleryWaits: true });
+    this.#ask("gallery", this.#client.send({ kind: "gallery", folder: last.content.folder, offset, label }));
+  }
+
+  closeRun(): void {
+    this.#newest.delete("gallery");
+    this.store.set({ gallery: [], galleryWaits: false });
+  }
+
+  openCard(folder: string, image: string): void {
+    this.compareBy("off");
+    if (this.#state.b !== null) this.#clear("b");
+    this.#drawn = this.#ask("map", this.#client.send({ kind: "card", folder, image }));
+  }
+
+  export(slot: Slot, format: string): void {
+    const shown = this.#state[slot];
+    if (shown !== null) this.#ask("file", this.#client.send({ kind: "export", map: shown.content.map, format }));
+  }
+
+  /** The address of the query and of the map that is shown of it; null where pages have none. */
+  permalink(): string | null {
+    const { text, a } = this.#state;
+    const identity = a !== null && a.content.text === text ? a.content.identity : null;
+    return this.place?.address({ query: text, model: identity?.model ?? null, source: identity?.source ?? null }) ?? null;
+  }
+
+  // ---- how it looks
+
+  setTool(tool: Tool): void {
+    this.store.set({ tool });
+    this.#stage?.setTool(tool);
+  }
+
+  setLook(changes: Partial<Look>): void {
+    const look = { ...this.#state.look, ...changes };
+    this.store.set({ look });
+    this.#stage?.setLook(look);
+  }
+
+  zoom(factor: number | "fit"): void {
+    this.#stage?.zoom(factor);
+  }
+
+  say(text: string, tone: Message["tone"] = "plain"): void {
+    this.store.set({ message: { text, tone } });
+  }
+
+  silence(): void {
+    this.store.set({ message: null, permalinkSays: null });
+  }
+
+  // ---- what Python says
+
+  #ask(purpose: Purpose, id: number): number {
+    this.#newest.set(purpose, id);
+    return id;
+  }
+
+  #answers(purpose: Purpose, id: number): boolean {
+    return this.#newest.get(purpose) === id;
+  }
+
+  #listen(): void {
+    const client = this.#client;
+    client.on("welcome", (welcome) => {
+      const first = this.#state.welcome === null;
+      this.store.set({ welcome });
+      if (first) this.replace(this.#linked?.query ?? welcome.text);
+      else this.#mirror.renew();
+    });
+    client.on("form", (event) => this.#formed(event));
+    client.on("labels", ({ key, labels }) => {
+      this.#labels.set(key, labels);
+      if (this.#state.form?.labels === key) this.store.set({ labels });
+    });
+    client.on("picture", (picture, buffers) => this.#stage?.showPicture(picture, buffers));
+
+    client.on("started", ({ id, slot }) =>
+      // Of several statements each begins anew.
+      this.#ran(id, { state: "running", slot, done: 0, total: 0, seconds: 0, left: null }),
+    );
+    client.on("progress", ({ id, slot, done, total, seconds, left }) =>
+      this.#ran(id, { slot, done, total, seconds, left }),
+    );
+    client.on("map", (map, buffers) => this.#mapped(map, buffers));
+    client.on("finished", ({ id, slot, stopped, seconds }) => {
+      const more = this.#state.run.both && slot === "a" && !stopped;
+      if (!more) this.#ran(id, { state: stopped ? "stopped" : "done", seconds, left: null });
+    });
+    client.on("table", ({ id, columns, rows, lines }) => {
+      if (id !== this.#state.run.id) return;
+      this.store.set({ table: { columns, rows, lines } });
+      this.#ran(id, { state: "done" });
+    });
+    client.on("refused", ({ id, error }) => this.#refused(id, error));
+
+    client.on("plan", ({ id, kind: _, ...plan }) => {
+      if (this.#answers("plan", id)) this.store.set({ plan, planError: null, planWaits: false });
+    });
+    client.on("probe", (probe, buffers) => {
+      if (this.#answers("probe", probe.id)) this.store.set({ probe: { content: probe, buffers }, probeWaits: false });
+    });
+    client.on("checked", (checked) => {
+      if (this.#answers("check", checked.id)) this.store.set({ checked, checkWaits: false });
+    });
+    client.on("layer", (layer, buffers) => {
+      if (!this.#answers("layer", layer.id)) return;
+      for (const slot of ["a", "b"] as const) {
+        const shown = this.#state[slot];
+        if (shown?.content.map !== layer.map) continue;
+        this.store.set(slot === "a" ? { a: { ...shown, shown: layer.shown } } : { b: { ...shown, shown: layer.shown } });
+      }
+      this.#stage?.showLayer(layer, buffers);
+    });
+    client.on("history", ({ entries }, buffers) => this.store.set({ history: { content: entries, buffers } }));
+    client.on("folder", (folder) => {
+      if (this.#answers("browse", folder.id)) this.store.set({ folder });
+    });
+    client.on("gallery", (gallery, buffers) => {
+      if (!this.#answers("gallery", gallery.id)) return;
+      const before = gallery.offset === 0 ? [] : this.#state.gallery;
+      this.store.set({ gallery: [...before, { content: gallery, buffers }], galleryWaits: false });
+    });
+    client.on("file", ({ id, name, type, data }, buffers) => {
+      if (this.#answers("file", id)) download(name, new Blob([buffers[data.buffer]!], { type }));
+    });
+  }
+
+  #refused(id: number, error: Refusal): void {
+    const { run } = this.#state;
+    this.#mirror.refused(id);
+    this.#settle();
+    if (id === run.id) {
+      this.#ran(id, { state: "failed", refused: error });
+      // Where it is about the text, it is shown at its place there too.
+      if (error.line !== null && this.#state.text === run.text) this.store.set({ error, errorText: run.text });
+      return;
+    }
+    if (id === this.#variant) {
+      this.store.set({ variantError: error });
+      return;
+    }
+    const purpose = [...this.#newest].find(([, newest]) => newest === id)?.[0];
+    if (purpose === "plan") {
+      this.store.set({ planError: error, planWaits: false });
+      return;
+    }
+    if (purpose === "probe") this.store.set({ probeWaits: false });
+    if (purpose === "check") this.store.set({ checkWaits: false });
+    if (purpose === "gallery") this.store.set({ galleryWaits: false });
+    if (purpose !== undefined) this.say(error.message, "error");
+  }
+
+  #connected = (): void => {
+    const connection = this.place!.connection;
+    const before = this.#state.connection;
+    this.store.set({ connection });
+    if (connection === "open") {
+      this.#client.send({ kind: "hello" });
+    } else if (before === "open") {
+      const { run } = this.#state;
+      const lost = { type: "", message: "The connection was lost while this ran.", line: null, column: null };
+      if (run.state === "running") {
+        this.store.set({ run: { ...run, state: "failed", left: null, refused: { ...lost, expected: [], suggestion: null } } });
+      }
+      this.#newest.clear();
+      this.store.set({ planWaits: false, probeWaits: false, checkWaits: false, galleryWaits: false });
+    }
+  };
+}
+
+function download(name: string, blob: Blob): void {
+  const address = URL.createObjectURL(blob);
+  const anchor = document.createElement("a");
+  anchor.href = address;
+  anchor.download = name;
+  anchor.click();
+  // Long enough for any browser to have begun.
+  setTimeout(() => URL.revokeObjectURL(address), 60_000);
+}

@@ -1,0 +1,136 @@
+import { h, icon, say, set, type Icon } from "./dom";
+import { takesDrops } from "./drop";
+import { browse } from "./panels/browse";
+import { compare } from "./panels/compare";
+import { controls } from "./panels/controls";
+import { editor } from "./panels/editor";
+import { gallery } from "./panels/gallery";
+import { history } from "./panels/history";
+import { connection, message } from "./panels/message";
+import { plan } from "./panels/plan";
+import { probe } from "./panels/probe";
+import { announced, progress } from "./panels/progress";
+import { reading } from "./panels/reading";
+import { result } from "./panels/result";
+import { start } from "./panels/start";
+import { toolbar } from "./panels/toolbar";
+import type { Panel } from "./parts/field";
+import { Session } from "./session";
+import type { AnyModel } from "./protocol";
+import { createStage } from "./stage/stage";
+import { follow, type Wish } from "./theme";
+
+/** Under the query, in the order in which they are shown. */
+const BELOW: Panel[] = [probe, plan, compare, history];
+
+const THEMES: { wish: Wish; name: string; symbol: Icon }[] = [
+  { wish: "auto", name: "Colours as around it", symbol: "auto" },
+  { wish: "light", name: "Light colours", symbol: "light" },
+  { wish: "dark", name: "Dark colours", symbol: "dark" },
+];
+
+/** Builds all of the page within an element; what it returns takes it away. */
+export function shell(model: AnyModel, el: HTMLElement): () => void {
+  const session = new Session(model);
+  const { store } = session;
+  const spoken = h("p", { class: "kdb-unseen", role: "status", "data-testid": "spoken" });
+  const stage = createStage(
+    {
+      onBox: (box) => session.change({ control: "box", value: box }, { atOnce: true }),
+      onMask: (mask) => {
+        if (mask === null) return session.change({ control: "mask", value: null });
+        session.change({ control: "mask", value: "painted" }, { atOnce: true, buffers: [mask.slice().buffer] });
+      },
+      onProbe: (slot, position) => session.probe(slot, position),
+      onHover: (reading) => store.set({ reading }),
+      onSay: (text) => say(spoken, text),
+    },
+    store.state.look,
+  );
+  session.stage = stage;
+  stage.setTool(store.state.tool);
+
+  const root = h("div", {
+    class: "kdb",
+    "data-testid": "kdb",
+    // Jupyter's own shortcuts would take Ctrl+Enter and single letters away.
+    "data-lm-suppress-shortcuts": "true",
+  });
+  const theme = follow(root);
+  const stageHolder = h("div", { class: "kdb-stage-holder" }, stage.element, start(session));
+  root.append(
+    header(theme.wish),
+    connection(session),
+    message(session),
+    h(
+      "div",
+      { class: "kdb-body" },
+      h(
+        "section",
+        { class: "kdb-main", "aria-label": "Heat map" },
+        toolbar(session),
+        stageHolder,
+        reading(session),
+        progress(session),
+        result(session),
+      ),
+      editor(session),
+      controls(session),
+      h("div", { class: "kdb-below" }, gallery(session), ...BELOW.map((panel) => panel(session))),
+    ),
+    browse(session),
+    spoken,
+    announced(session),
+    takesDrops(root, session),
+  );
+  root.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    session.run();
+  });
+  store.watch(["run", "a", "connection", "settled", "comparing"], ({ run, a, connection, settled, comparing }) => {
+    set(root, "data-state", run.state);
+    set(root, "data-maps", run.maps);
+    set(root, "data-done", run.done);
+    set(root, "data-total", run.total);
+    set(root, "data-map", a?.content.map ?? null);
+    set(root, "data-exact", a === null ? null : String(a.content.exact));
+    set(root, "data-complete", a === null ? null : String(a.content.complete));
+    set(root, "data-connection", connection);
+    set(root, "data-settled", String(settled));
+    set(root, "data-comparing", comparing);
+  });
+  el.append(root);
+  return () => {
+    session.close(model);
+    theme.end();
+    stage.destroy();
+    root.remove();
+  };
+}
+
+function header(wish: (wish: Wish) => void): HTMLElement {
+  let at = 0;
+  const toggle = h("button", { type: "button", class: "kdb-button kdb-quiet kdb-only-icon", "data-testid": "theme" });
+  const shown = (): void => {
+    const { name, symbol } = THEMES[at]!;
+    toggle.replaceChildren(icon(symbol));
+    set(toggle, "aria-label", name);
+    set(toggle, "title", name);
+  };
+  toggle.addEventListener("click", () => {
+    at = (at + 1) % THEMES.length;
+    wish(THEMES[at]!.wish);
+    shown();
+  });
+  shown();
+  return h(
+    "div",
+    { class: "kdb-header" },
+    h("h2", { class: "kdb-title" }, "kdb"),
+    h("p", { class: "kdb-note" }, "Hides one small part of an image after another, and shows what the network looks at."),
+    h("span", { class: "kdb-gap" }),
+    toggle,
+  );
+}
