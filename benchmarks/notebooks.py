@@ -118,7 +118,9 @@ def browser() -> Iterator[Any]:
 
 
 @contextmanager
-def opened(host: str, cells: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[Any]:
+def opened(
+    host: str, cells: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[Any]:
     """A browser's page with a notebook of some ``cells`` beside ``cat.png`` in a ``folder``, all of them run.
 
     The last expression of a cell is shown.  Raises RuntimeError with what the notebook printed if it does not start.
