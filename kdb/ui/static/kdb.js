@@ -1958,8 +1958,8 @@ var IDLE = {
 };
 var LOOK = {
   palette: "safe",
-  opacity: 0.65,
-  threshold: 0.05,
+  opacity: 0.8,
+  threshold: 0,
   heat: true,
   region: true,
   patch: true,
@@ -2756,6 +2756,15 @@ function coloursOf(scale, neutral, hidden2) {
     colours[i] = (255 << 24 | blue << 16 | green << 8 | red) >>> 0;
   }
   return colours;
+}
+var FADE = 0.35;
+function faded(colours, scale, neutral, hidden2) {
+  const over2 = FADE * Math.max(scale.highest - neutral, neutral - scale.lowest);
+  return colours.map((colour, i) => {
+    const value = scale.lowest + i / (LEVELS - 1) * (scale.highest - scale.lowest);
+    const share = Math.max(0, Math.min(1, (Math.abs(value - neutral) - hidden2) / over2));
+    return (Math.round((colour >>> 24) * share) << 24 | colour & 16777215) >>> 0;
+  });
 }
 function levelOf(value, lowest, highest) {
   const level = Math.floor((value - lowest) / (highest - lowest) * LEVELS);
@@ -4228,7 +4237,7 @@ function ofOne(map, values, look) {
   const { lowest, highest } = scale;
   const key = [map.version, look.palette, look.threshold, lowest, highest].join(" ");
   return {
-    heat: { values: map.heat, key, lowest, highest, colours },
+    heat: { values: map.heat, key, lowest, highest, colours: onImage(colours, scale, values.neutral, look) },
     legend: {
       title: titleOf(map.score),
       colours,
@@ -4280,7 +4289,7 @@ function ofDifference(a, b, look) {
   const key = [a.map.version, b.map.version, look.palette, look.threshold].join(" ");
   const [stronger, weaker] = ["A has the stronger effect", "B has the stronger effect"];
   return {
-    a: { values, key, lowest, highest, colours },
+    a: { values, key, lowest, highest, colours: onImage(colours, scale, 0, look) },
     b: null,
     legends: [
       {
@@ -4313,6 +4322,9 @@ var differences = {
     return this.values;
   }
 };
+function onImage(colours, scale, neutral, look) {
+  return look.palette === "krypton" ? colours : faded(colours, scale, neutral, hidden(scale, neutral, look));
+}
 function hidden(scale, neutral, look) {
   return look.threshold * Math.max(scale.highest - neutral, neutral - scale.lowest);
 }
