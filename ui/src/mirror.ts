@@ -43,6 +43,8 @@ export class Mirror {
   /** Counts what was typed: an answer counts only if nothing was since its question. */
   #typed = 0;
   #flight: { id: number; typed: number; change: boolean } | null = null;
+  /** What was answered last: more may follow, as Python finds out more of the same text. */
+  #answered: { id: number; typed: number } | null = null;
   /** Changes that wait, the newest of each control. */
   #waiting = new Map<string, Change>();
   #runs = false;
@@ -86,7 +88,7 @@ export class Mirror {
   /** Takes an answer: `null` if it counts for nothing, else whether the query is to run. */
   answer({ id, text, understood }: Answer): { runs: boolean } | null {
     const flight = this.#flight;
-    if (flight === null || id !== flight.id) return null;
+    if (flight === null || id !== flight.id) return this.#again(id) ? { runs: false } : null;
     this.#flight = null;
     if (flight.typed !== this.#typed) return null;
     if (flight.change && text !== this.text) {
@@ -101,14 +103,21 @@ export class Mirror {
     }
     const runs = this.#runs && understood;
     this.#runs = false;
+    this.#answered = { id, typed: this.#typed };
     return { runs };
   }
 
-  /** A request was refused: what waits behind it goes on. */
-  refused(id: number): void {
-    if (this.#flight?.id !== id) return;
+  #again(id: number): boolean {
+    const last = this.#answered;
+    return this.settled && last !== null && last.id === id && last.typed === this.#typed;
+  }
+
+  /** A request was refused: returns whether it was the one under way, with which all goes that waits behind it. */
+  refused(id: number): boolean {
+    if (this.#flight?.id !== id) return false;
     this.#flight = null;
     this.#drop();
+    return true;
   }
 
   /** The connection is new: whatever was under way is asked again. */
@@ -134,6 +143,7 @@ export class Mirror {
 
   #edit(): void {
     this.#typing = null;
+    this.#answered = null;
     this.#flight = { id: this.#ports.edit(this.text), typed: this.#typed, change: false };
   }
 
@@ -150,6 +160,7 @@ export class Mirror {
     this.#waiting.delete(control);
     this.#typing?.();
     this.#typing = null;
+    this.#answered = null;
     this.#flight = { id: change(this.text), typed: this.#typed, change: true };
   }
 }

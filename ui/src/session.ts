@@ -2,7 +2,7 @@ import { Client } from "./client";
 import { Mirror } from "./mirror";
 import { changedSince, type Permalink } from "./permalink";
 import type { Place } from "./place";
-import type { AnyModel, Change, Event, HeatMap, Refusal, Slot } from "./protocol";
+import type { AnyModel, Change, Event, Form, HeatMap, Refusal, Slot } from "./protocol";
 import { corrected, runsByItself } from "./query";
 import type { Comparing, Look, StageApi, Tool } from "./stage/contract";
 import { beginning, IDLE, type Message, type Run, type State } from "./state";
@@ -34,6 +34,8 @@ export class Session {
   /** The id whose maps are drawn: of the run, or of what was recalled since. */
   #drawn: number | null = null;
   #planning: ReturnType<typeof setTimeout> | null = null;
+  /** The text whose plan is under way. */
+  #planned: string | null = null;
   /** A permalink until its query runs, and after that until its map is there. */
   #linked: Permalink | null;
   #arriving: Permalink | null = null;
@@ -123,15 +125,15 @@ export class Session {
     const counts = this.#mirror.answer({ id: event.id, text: event.text, understood: event.form !== null });
     this.#settle();
     if (counts === null) return;
-    const { form, error, notes } = event;
-    this.store.set({ error, errorText: event.text, notes, ...(form === null ? {} : { form }) });
-    const understood = form ?? this.#state.form;
+    const { error, notes } = event;
+    const before = this.#state.form;
+    const form = event.form === null ? null : carried(event.form, before);
+    this.store.set({ error, errorText: event.text, notes });
+    this.#show(form ?? before);
     if (form !== null) {
       this.store.set({ labels: form.labels === null ? [] : (this.#labels.get(form.labels) ?? []) });
       this.#follow(form.picture);
     }
-    // Where nothing was understood, what was drawn meanwhile goes.
-    if (understood !== null) this.#stage?.showForm(understood);
     this.#plan();
     const linked = this.#linked;
     this.#linked = null;
@@ -141,6 +143,13 @@ export class Session {
     } else if (counts.runs && error === null) {
       this.run();
     }
+  }
+
+  /** Sets controls and stage to a form, also to the one from before: what was moved or drawn since goes. */
+  #show(form: Form | null): void {
+    if (form === null) return;
+    this.store.set({ form: { ...form } });
+    this.#stage?.showForm(form);
   }
 
   /** Maps of another image than the form's go when that becomes another. */
@@ -240,11 +249,12 @@ export class Session {
     if (this.#planning !== null) clearTimeout(this.#planning);
     this.#planning = null;
     const { planOpen, error, text, plan } = this.#state;
-    if (!planOpen || error !== null || text.trim() === "" || plan?.text === text) return;
+    if (!planOpen || error !== null || text.trim() === "" || plan?.text === text || this.#planned === text) return;
     this.store.set({ planWaits: true });
     this.#planning = setTimeout(() => {
       this.#planning = null;
-      this.#ask("plan", this.#client.send({ kind: "explain", text: this.#state.text }));
+      this.#planned = this.#state.text;
+      this.#ask("plan", this.#client.send({ kind: "explain", text: this.#planned }));
     }, PLANNING);
   }
 
@@ -264,11 +274,12 @@ export class Session {
   }
 
   check(): void {
-    const { probe } = this.#state;
-    if (probe === null || this.#offline()) return;
+    const { probe, probeSlot } = this.#state;
+    const shown = this.#state[probeSlot];
+    if (probe === null || shown === null || this.#offline()) return;
     const { map, position } = probe.content;
     this.store.set({ checkWaits: true });
-    this.#ask("check", this.#client.send({ kind: "check", map, position, class: this.#state[this.#state.probeSlot]?.shown ?? 0 }));
+    this.#ask("check", this.#client.send({ kind: "check", map, position, class: shown.shown }));
   }
 
   #forgetProbe(): void {
@@ -346,8 +357,10 @@ export class Session {
 
   /** The address of the query and of the map that is shown of it; null where pages have none. */
   permalink(): string | null {
-    const { text, a } = this.#state;
-    const identity = a !== null && a.content.text === text ? a.content.identity : null;
+    const { text, a, run } = this.#state;
+    // Python may write the text of a map in another way than it was sent.
+    const ofText = a !== null && (a.content.text === text || (a.content.id === run.id && run.text === text));
+    const identity = ofText ? a.content.identity : null;
     return this.place?.address({ query: text, model: identity?.model ?? null, source: identity?.source ?? null }) ?? null;
   }
 
@@ -422,7 +435,10 @@ export class Session {
     client.on("refused", ({ id, error }) => this.#refused(id, error));
 
     client.on("plan", ({ id, kind: _, ...plan }) => {
-      if (this.#answers("plan", id)) this.store.set({ plan, planError: null, planWaits: false });
+      if (!this.#answers("plan", id)) return;
+      // The text as it was sent: Python may write it in another way.
+      this.store.set({ plan: { ...plan, text: this.#planned ?? plan.text }, planError: null, planWaits: false });
+      this.#planned = null;
     });
     client.on("probe", (probe, buffers) => {
       if (this.#answers("probe", probe.id)) this.store.set({ probe: { content: probe, buffers }, probeWaits: false });
@@ -455,8 +471,12 @@ export class Session {
 
   #refused(id: number, error: Refusal): void {
     const { run } = this.#state;
-    this.#mirror.refused(id);
-    this.#settle();
+    if (this.#mirror.refused(id)) {
+      this.#settle();
+      this.#show(this.#state.form);
+      this.say(error.message, "error");
+      return;
+    }
     if (id === run.id) {
       this.#ran(id, { state: "failed", refused: error });
       // Where it is about the text, it is shown at its place there too.
@@ -469,6 +489,7 @@ export class Session {
     }
     const purpose = [...this.#newest].find(([, newest]) => newest === id)?.[0];
     if (purpose === "plan") {
+      this.#planned = null;
       this.store.set({ planError: error, planWaits: false });
       return;
     }
@@ -491,9 +512,17 @@ export class Session {
         this.store.set({ run: { ...run, state: "failed", left: null, refused: { ...lost, expected: [], suggestion: null } } });
       }
       this.#newest.clear();
+      this.#planned = null;
       this.store.set({ planWaits: false, probeWaits: false, checkWaits: false, galleryWaits: false });
     }
   };
+}
+
+/** What a form does not know yet is as it was, for as long as it is of the same model and image. */
+function carried(form: Form, before: Form | null): Form {
+  if (before === null || form.size !== null || form.model !== before.model) return form;
+  const { size, axes, dense, labels } = before;
+  return { ...form, size, axes, dense, labels, picture: form.source === before.source ? before.picture : form.picture };
 }
 
 function download(name: string, blob: Blob): void {

@@ -111,6 +111,36 @@ test("a text that is not understood ends what waits behind it", () => {
   assert.deepEqual(python.changes, ["patch=8"]);
 });
 
+test("Python may answer once more for the same text, until another is asked for", () => {
+  const { mirror, python, hands } = begin();
+  mirror.replace("Q");
+  const first = python.asked.pop()!;
+  move(mirror, python, "patch", 8, { runs: true });
+  const second = python.asked.pop()!;
+  assert.equal(answer(mirror, first), null);
+  assert.deepEqual(answer(mirror, second), { runs: true });
+  assert.deepEqual(answer(mirror, second), { runs: false }, "it runs once");
+  mirror.type("Q2");
+  assert.equal(answer(mirror, second), null);
+  hands.go(TYPING);
+  assert.equal(answer(mirror, second), null);
+  const third = python.asked.pop()!;
+  assert.deepEqual(answer(mirror, third), { runs: false });
+  assert.deepEqual(answer(mirror, third), { runs: false });
+});
+
+test("a change that is refused leaves the text, and what waits goes with it", () => {
+  const { mirror, python } = begin();
+  mirror.replace("Q");
+  answer(mirror, python.asked.pop()!);
+  move(mirror, python, "patch", 8);
+  move(mirror, python, "stride", 2);
+  assert.equal(mirror.refused(python.asked.pop()!.id), true);
+  assert.equal(mirror.refused(1), false);
+  assert.equal(mirror.text, "Q");
+  assert.equal(mirror.settled, true);
+});
+
 test("whatever happens in whatever order, text and controls end as one", () => {
   always((random: Random) => {
     const { mirror, python, hands, written } = begin();

@@ -189,7 +189,7 @@ var browse = (session) => {
           SYMBOLS[kind],
           () => {
             if (kind === "folder") return session.browse(join(name));
-            if (kind === "run") return session.openRun(join(name));
+            if (kind === "run") return session.openRun(source2);
             session.endBrowsing();
             session.change({ control: "source", value: source2 });
           },
@@ -339,10 +339,10 @@ var KINDS = [
   { value: "predicted", text: "The predicted class" },
   { value: "class", text: "One class" },
   { value: "top", text: "The top classes" },
-  { value: "several", text: "Several classes" },
   { value: "all", text: "All classes" },
   { value: "detection", text: "A detection" }
 ];
+var SEVERAL = { value: "several", text: "Several classes" };
 function labelled(labels) {
   const seen = /* @__PURE__ */ new Map();
   for (const label2 of labels) seen.set(label2, (seen.get(label2) ?? 0) + 1);
@@ -356,13 +356,7 @@ var classes = (session) => {
   const kind = h("select", { class: "kdb-input", "aria-label": "Which classes", "data-testid": "class" });
   options(kind, KINDS);
   const count2 = h("input", { type: "number", class: "kdb-input", min: 1, step: 1, "data-testid": "class-number" });
-  const several = h("input", {
-    type: "text",
-    class: "kdb-input",
-    spellcheck: "false",
-    "aria-label": "Classes, with commas between them",
-    "data-testid": "class-several"
-  });
+  const several = h("p", { class: "kdb-note", "data-testid": "class-several" });
   let choices = [];
   const box2 = combobox({
     label: "Labels",
@@ -395,22 +389,20 @@ var classes = (session) => {
     else if (chosen === "top") change({ kind: "top", value: 5 });
     else if (chosen === "detection") change({ kind: "detection", value: 1 });
     else if (chosen === "class" && known.length > 0) change({ kind: "class", value: known[0].index });
-    else if (chosen === "several" && known.length > 0) {
-      change({ kind: "several", value: known.map(({ index }) => index).join(", ") });
-    } else (chosen === "class" ? box2.input : several).focus();
+    else if (chosen === "class") box2.input.focus();
   });
   count2.addEventListener("change", () => {
     if (count2.checkValidity() && count2.value !== "") {
       change({ kind: kind.value, value: Number(count2.value) });
     }
   });
-  several.addEventListener("change", () => change({ kind: "several", value: several.value }));
   session.store.watch(["form"], ({ form }) => {
     if (form === null) return;
     const { kind: shown, value } = form.classes;
+    options(kind, shown === "several" ? [...KINDS, SEVERAL] : KINDS);
     fill(kind, shown);
     if (shown === "top" || shown === "detection") fill(count2, String(value ?? 1));
-    if (shown === "several") fill(several, String(value ?? ""));
+    say(several, shown === "several" ? String(value ?? "") : "");
     reveal();
   });
   session.store.watch(["form", "labels"], ({ form, labels }) => {
@@ -770,14 +762,14 @@ function sizes(session, of) {
   const link = button("Same along every axis", () => {
     linked = !linked;
     const { form } = session.store.state;
-    const values = form === null ? null : of.values(form);
+    const values = form === null ? null : spread(of.values(form), form);
     if (linked && values !== null && values.some((each) => each !== values[0])) send(0, values[0], false);
     lay();
   }, { testid: `${of.control}-link`, symbol: "chain", quiet: true, only: true });
   function send(axis, value, held) {
     const { form } = session.store.state;
     if (form === null) return;
-    const axes = form.axes?.length ?? of.values(form)?.length ?? 2;
+    const axes = spread(of.values(form), form)?.length ?? 2;
     const shown = rows2.length === axes ? rows2.map(({ slider }) => Number(slider.value)) : [];
     const values = Array.from({ length: axes }, (_, each) => linked || each === axis ? value : shown[each] ?? value);
     session.change({ control: of.control, value: values }, { held });
@@ -812,7 +804,7 @@ function sizes(session, of) {
   }
   function lay() {
     const { form } = session.store.state;
-    const values = form === null ? null : of.values(form);
+    const values = form === null ? null : spread(of.values(form), form);
     const why = form === null ? "" : of.absent(form);
     absent.textContent = why ?? "";
     show(absent, why !== null && why !== "");
@@ -823,8 +815,9 @@ function sizes(session, of) {
     if (values.some((each) => each !== values[0]) && session.store.state.settled) linked = false;
     set(link, "aria-pressed", String(linked));
     const wanted = linked ? 1 : axes;
-    const letters = form.axes ?? "";
-    if (rows2.length !== wanted || holder.dataset.axes !== letters) {
+    const letters = form.axes ?? holder.dataset.axes ?? "";
+    const anew = rows2.length !== wanted || holder.dataset.axes !== letters;
+    if (anew) {
       rows2 = Array.from({ length: wanted }, (_, axis) => row(axis, linked ? "" : letters[axis] ?? String(axis + 1)));
       holder.dataset.axes = letters;
       holder.replaceChildren(...rows2.map(({ element }) => element));
@@ -835,6 +828,7 @@ function sizes(session, of) {
       const value = values[axis];
       set(each.number, "max", least(of.most));
       set(each.slider, "max", Math.max(least(of.reach), value));
+      if (!anew && !session.store.state.settled) return;
       fill(each.slider, String(value));
       if (!each.typing) fill(each.number, String(value));
     });
@@ -844,6 +838,7 @@ function sizes(session, of) {
   legend.firstElementChild.append(link);
   return legend;
 }
+var spread = (values, { axes }) => values?.length === 1 && axes !== null ? Array.from(axes, () => values[0]) : values;
 var extent = (form, axis) => form.size?.[axis] ?? 224;
 var patch = (session) => sizes(session, {
   control: "patch",
@@ -1161,7 +1156,7 @@ function card(session, folder, given, buffers) {
         type: "button",
         class: "kdb-card",
         title: said,
-        disabled: given.thumbnail === null,
+        disabled: given.thumbnail === null && given.status !== "done",
         "data-status": given.status,
         on: { click: () => session.openCard(folder, given.image) }
       },
@@ -1357,8 +1352,8 @@ function rules({ rules: rules2 }) {
     ) : null
   );
 }
-function stages({ stages: stages3 }) {
-  const rows2 = stages3.map(({ name, layers: layers2, planned_macs, naive_macs, seconds: expected }) => [
+function stages({ stages: stages2 }) {
+  const rows2 = stages2.map(({ name, layers: layers2, planned_macs, naive_macs, seconds: expected }) => [
     name,
     count(layers2),
     magnitude(planned_macs),
@@ -1618,17 +1613,18 @@ function slotPanel(session, slot) {
   );
   which.addEventListener("change", () => session.showClass(slot, Number(which.value)));
   let formatsShown = "";
-  session.store.watch(["a", "b", "comparing"], (state) => {
+  session.store.watch(["a", "b", "comparing", "run"], (state) => {
     const shown = state[slot];
     show(element, shown !== null);
     if (shown === null) return;
     const map = shown.content;
+    const grows = state.run.state === "running" && map.id === state.run.id && slot === state.run.slot && !map.last;
     const current = map.classes[shown.shown];
     const letter = state.b === null ? "" : slot === "a" ? "A: " : "B: ";
     say(title, `${letter}${current?.label ?? ""}`);
     say(caption, [`${map.score.replaceAll("_", " ")} ${number(current?.baseline ?? NaN, 4)} unmodified`, map.model].join(", "));
     show(several, map.classes.length > 1);
-    options(which, map.classes.map(({ label: label2, baseline }, at) => ({ value: String(at), text: `${label2} (${number(baseline)})` })));
+    options(which, map.classes.map(({ label: label2, baseline }, at) => ({ value: String(at), text: `${label2} (${number(baseline ?? NaN)})` })));
     fill(which, String(shown.shown));
     say(quality, qualityInWords(map));
     set(quality, "data-exact", String(map.exact));
@@ -1643,7 +1639,7 @@ function slotPanel(session, slot) {
         ...map.formats.map((format) => button(format, () => session.export(slot, format), { testid: `export-${format}`, quiet: true }))
       );
     }
-    show(formats.parentElement, map.formats.length > 0 && map.last);
+    show(formats.parentElement, map.formats.length > 0 && !grows);
   });
   return element;
 }
@@ -1827,6 +1823,8 @@ var Mirror = class {
   /** Counts what was typed: an answer counts only if nothing was since its question. */
   #typed = 0;
   #flight = null;
+  /** What was answered last: more may follow, as Python finds out more of the same text. */
+  #answered = null;
   /** Changes that wait, the newest of each control. */
   #waiting = /* @__PURE__ */ new Map();
   #runs = false;
@@ -1864,7 +1862,7 @@ var Mirror = class {
   /** Takes an answer: `null` if it counts for nothing, else whether the query is to run. */
   answer({ id, text, understood }) {
     const flight = this.#flight;
-    if (flight === null || id !== flight.id) return null;
+    if (flight === null || id !== flight.id) return this.#again(id) ? { runs: false } : null;
     this.#flight = null;
     if (flight.typed !== this.#typed) return null;
     if (flight.change && text !== this.text) {
@@ -1879,13 +1877,19 @@ var Mirror = class {
     }
     const runs = this.#runs && understood;
     this.#runs = false;
+    this.#answered = { id, typed: this.#typed };
     return { runs };
   }
-  /** A request was refused: what waits behind it goes on. */
+  #again(id) {
+    const last = this.#answered;
+    return this.settled && last !== null && last.id === id && last.typed === this.#typed;
+  }
+  /** A request was refused: returns whether it was the one under way, with which all goes that waits behind it. */
   refused(id) {
-    if (this.#flight?.id !== id) return;
+    if (this.#flight?.id !== id) return false;
     this.#flight = null;
     this.#drop();
+    return true;
   }
   /** The connection is new: whatever was under way is asked again. */
   renew() {
@@ -1907,6 +1911,7 @@ var Mirror = class {
   }
   #edit() {
     this.#typing = null;
+    this.#answered = null;
     this.#flight = { id: this.#ports.edit(this.text), typed: this.#typed, change: false };
   }
   #moved() {
@@ -1921,6 +1926,7 @@ var Mirror = class {
     this.#waiting.delete(control);
     this.#typing?.();
     this.#typing = null;
+    this.#answered = null;
     this.#flight = { id: change(this.text), typed: this.#typed, change: true };
   }
 };
@@ -1952,8 +1958,8 @@ var IDLE = {
 };
 var LOOK = {
   palette: "safe",
-  opacity: 0.65,
-  threshold: 0.05,
+  opacity: 0.8,
+  threshold: 0,
   heat: true,
   region: true,
   patch: true,
@@ -2050,6 +2056,8 @@ var Session = class {
   /** The id whose maps are drawn: of the run, or of what was recalled since. */
   #drawn = null;
   #planning = null;
+  /** The text whose plan is under way. */
+  #planned = null;
   /** A permalink until its query runs, and after that until its map is there. */
   #linked;
   #arriving = null;
@@ -2127,14 +2135,15 @@ var Session = class {
     const counts = this.#mirror.answer({ id: event.id, text: event.text, understood: event.form !== null });
     this.#settle();
     if (counts === null) return;
-    const { form, error, notes: notes2 } = event;
-    this.store.set({ error, errorText: event.text, notes: notes2, ...form === null ? {} : { form } });
-    const understood = form ?? this.#state.form;
+    const { error, notes: notes2 } = event;
+    const before = this.#state.form;
+    const form = event.form === null ? null : carried(event.form, before);
+    this.store.set({ error, errorText: event.text, notes: notes2 });
+    this.#show(form ?? before);
     if (form !== null) {
       this.store.set({ labels: form.labels === null ? [] : this.#labels.get(form.labels) ?? [] });
       this.#follow(form.picture);
     }
-    if (understood !== null) this.#stage?.showForm(understood);
     this.#plan();
     const linked = this.#linked;
     this.#linked = null;
@@ -2144,6 +2153,12 @@ var Session = class {
     } else if (counts.runs && error === null) {
       this.run();
     }
+  }
+  /** Sets controls and stage to a form, also to the one from before: what was moved or drawn since goes. */
+  #show(form) {
+    if (form === null) return;
+    this.store.set({ form: { ...form } });
+    this.#stage?.showForm(form);
   }
   /** Maps of another image than the form's go when that becomes another. */
   #follow(picture) {
@@ -2229,11 +2244,12 @@ var Session = class {
     if (this.#planning !== null) clearTimeout(this.#planning);
     this.#planning = null;
     const { planOpen, error, text, plan: plan2 } = this.#state;
-    if (!planOpen || error !== null || text.trim() === "" || plan2?.text === text) return;
+    if (!planOpen || error !== null || text.trim() === "" || plan2?.text === text || this.#planned === text) return;
     this.store.set({ planWaits: true });
     this.#planning = setTimeout(() => {
       this.#planning = null;
-      this.#ask("plan", this.#client.send({ kind: "explain", text: this.#state.text }));
+      this.#planned = this.#state.text;
+      this.#ask("plan", this.#client.send({ kind: "explain", text: this.#planned }));
     }, PLANNING);
   }
   // ---- one position
@@ -2247,14 +2263,15 @@ var Session = class {
     this.#stage?.mark(position);
     this.store.set({ probeWaits: true, probeSlot: slot, checked: null, checkWaits: false });
     this.#newest.delete("check");
-    this.#ask("probe", this.#client.send({ kind: "probe", map: shown.content.map, position }));
+    this.#ask("probe", this.#client.send({ kind: "probe", map: shown.content.map, position, class: shown.shown }));
   }
   check() {
-    const { probe: probe3 } = this.#state;
-    if (probe3 === null || this.#offline()) return;
+    const { probe: probe3, probeSlot } = this.#state;
+    const shown = this.#state[probeSlot];
+    if (probe3 === null || shown === null || this.#offline()) return;
     const { map, position } = probe3.content;
     this.store.set({ checkWaits: true });
-    this.#ask("check", this.#client.send({ kind: "check", map, position }));
+    this.#ask("check", this.#client.send({ kind: "check", map, position, class: shown.shown }));
   }
   #forgetProbe() {
     this.#newest.delete("probe");
@@ -2317,8 +2334,9 @@ var Session = class {
   }
   /** The address of the query and of the map that is shown of it; null where pages have none. */
   permalink() {
-    const { text, a } = this.#state;
-    const identity = a !== null && a.content.text === text ? a.content.identity : null;
+    const { text, a, run } = this.#state;
+    const ofText = a !== null && (a.content.text === text || a.content.id === run.id && run.text === text);
+    const identity = ofText ? a.content.identity : null;
     return this.place?.address({ query: text, model: identity?.model ?? null, source: identity?.source ?? null }) ?? null;
   }
   // ---- how it looks
@@ -2385,7 +2403,9 @@ var Session = class {
     });
     client.on("refused", ({ id, error }) => this.#refused(id, error));
     client.on("plan", ({ id, kind: _, ...plan2 }) => {
-      if (this.#answers("plan", id)) this.store.set({ plan: plan2, planError: null, planWaits: false });
+      if (!this.#answers("plan", id)) return;
+      this.store.set({ plan: { ...plan2, text: this.#planned ?? plan2.text }, planError: null, planWaits: false });
+      this.#planned = null;
     });
     client.on("probe", (probe3, buffers) => {
       if (this.#answers("probe", probe3.id)) this.store.set({ probe: { content: probe3, buffers }, probeWaits: false });
@@ -2417,8 +2437,12 @@ var Session = class {
   }
   #refused(id, error) {
     const { run } = this.#state;
-    this.#mirror.refused(id);
-    this.#settle();
+    if (this.#mirror.refused(id)) {
+      this.#settle();
+      this.#show(this.#state.form);
+      this.say(error.message, "error");
+      return;
+    }
     if (id === run.id) {
       this.#ran(id, { state: "failed", refused: error });
       if (error.line !== null && this.#state.text === run.text) this.store.set({ error, errorText: run.text });
@@ -2430,6 +2454,7 @@ var Session = class {
     }
     const purpose = [...this.#newest].find(([, newest]) => newest === id)?.[0];
     if (purpose === "plan") {
+      this.#planned = null;
       this.store.set({ planError: error, planWaits: false });
       return;
     }
@@ -2451,10 +2476,16 @@ var Session = class {
         this.store.set({ run: { ...run, state: "failed", left: null, refused: { ...lost, expected: [], suggestion: null } } });
       }
       this.#newest.clear();
+      this.#planned = null;
       this.store.set({ planWaits: false, probeWaits: false, checkWaits: false, galleryWaits: false });
     }
   };
 };
+function carried(form, before) {
+  if (before === null || form.size !== null || form.model !== before.model) return form;
+  const { size, axes, dense, labels } = before;
+  return { ...form, size, axes, dense, labels, picture: form.source === before.source ? before.picture : form.picture };
+}
 function download(name, blob) {
   const address = URL.createObjectURL(blob);
   const anchor = document.createElement("a");
@@ -2496,8 +2527,363 @@ function sameNumbers(one, two) {
   return one.length === two.length && one.every((each, i) => each === two[i]);
 }
 
+// src/stage/keyboard.ts
+var KEYS = "Arrow keys move from position to position, with Shift five at a time; Page Up and Page Down along the third axis. Enter probes a position, paints, or begins and ends a box; Escape cancels. Plus and minus zoom, 0 shows all. Square brackets change the size of the brush.";
+var texts = 0;
+function keysInWords() {
+  const element = document.createElement("p");
+  element.id = `kdb-stage-keys-${++texts}`;
+  element.className = "kdb-stage-hidden";
+  element.textContent = KEYS;
+  return element;
+}
+var MOVES = {
+  ArrowRight: ["right", 1],
+  ArrowLeft: ["right", -1],
+  ArrowDown: ["down", 1],
+  ArrowUp: ["down", -1],
+  PageDown: ["through", 1],
+  PageUp: ["through", -1]
+};
+var ZOOMS = { "+": 1.25, "=": 1.25, "-": 0.8, "0": "fit" };
+function listenToKeys(element, listener, signal) {
+  const on = (name, handle) => element.addEventListener(
+    name,
+    (event) => {
+      if (event.target !== element || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (!handle(event)) return;
+      event.preventDefault();
+      event.stopPropagation();
+    },
+    { signal }
+  );
+  on("keydown", (event) => {
+    const move = MOVES[event.key];
+    if (move !== void 0) {
+      listener.move(move[0], move[1] * (event.shiftKey ? 5 : 1));
+      return true;
+    }
+    const zoom = ZOOMS[event.key];
+    if (zoom !== void 0) {
+      listener.zoom(zoom);
+      return true;
+    }
+    if (event.key === " ") {
+      listener.space(true);
+      return true;
+    }
+    return event.key === "Escape" ? listener.cancel() : listener.key(event);
+  });
+  on("keyup", (event) => {
+    if (event.key !== " ") return false;
+    listener.space(false);
+    return true;
+  });
+  element.addEventListener("blur", () => listener.space(false), { signal });
+}
+
+// src/stage/pointer.ts
+var WHEEL_STEP = 25;
+function listen(element, listener, signal) {
+  const touches = /* @__PURE__ */ new Map();
+  let pressed = null;
+  let scrolled2 = 0;
+  const place = (event) => {
+    const bounds = element.getBoundingClientRect();
+    return { x: event.clientX - bounds.left, y: event.clientY - bounds.top };
+  };
+  const on = (name, handle, passive = true) => element.addEventListener(name, handle, { signal, passive });
+  function pinch(event) {
+    const [one, two] = [...touches.values()];
+    const before = { x: (one.x + two.x) / 2, y: (one.y + two.y) / 2, apart: Math.hypot(one.x - two.x, one.y - two.y) };
+    Object.assign(touches.get(event.pointerId), place(event));
+    const spot = listener.spotAt((one.x + two.x) / 2, (one.y + two.y) / 2);
+    if (spot === null) return;
+    listener.pan(spot, spot.x - before.x, spot.y - before.y);
+    if (before.apart > 0) listener.zoomAt(spot, Math.hypot(one.x - two.x, one.y - two.y) / before.apart);
+  }
+  on("pointerdown", (event) => {
+    const { x, y } = place(event);
+    if (event.pointerType === "touch") touches.set(event.pointerId, { x, y });
+    if (touches.size > 1) {
+      if (pressed) listener.cancel();
+      pressed = null;
+      return;
+    }
+    const spot = listener.spotAt(x, y);
+    if (spot === null || event.button > 2) return;
+    element.setPointerCapture(event.pointerId);
+    pressed = spot;
+    listener.hover(spot);
+    const wipes = event.button === 2 || event.altKey;
+    listener.press(spot, { pans: event.button === 1, wipes, anew: event.shiftKey });
+  });
+  on("pointermove", (event) => {
+    if (touches.size > 1 && touches.has(event.pointerId)) return pinch(event);
+    const { x, y } = place(event);
+    if (touches.has(event.pointerId)) touches.set(event.pointerId, { x, y });
+    if (pressed) {
+      const spot = listener.spotOn(pressed, x, y);
+      listener.hover(spot);
+      listener.drag(spot);
+    } else {
+      listener.hover(listener.spotAt(x, y));
+    }
+  });
+  on("pointerup", (event) => {
+    touches.delete(event.pointerId);
+    if (pressed === null) return;
+    const { x, y } = place(event);
+    const spot = listener.spotOn(pressed, x, y);
+    pressed = null;
+    listener.release(spot);
+    listener.hover(listener.spotAt(x, y));
+  });
+  on("pointercancel", (event) => {
+    touches.delete(event.pointerId);
+    if (pressed) listener.cancel();
+    pressed = null;
+  });
+  on("pointerleave", () => {
+    if (pressed === null) listener.hover(null);
+  });
+  on("contextmenu", (event) => event.preventDefault(), false);
+  on("mousedown", (event) => event.button === 1 && event.preventDefault(), false);
+  on(
+    "wheel",
+    (event) => {
+      const { x, y } = place(event);
+      const spot = listener.spotAt(x, y);
+      if (spot === null) return;
+      if (event.ctrlKey || event.metaKey) {
+        event.preventDefault();
+        const by = clamp(event.deltaY * (event.deltaMode === 0 ? 1 : 10), -WHEEL_STEP, WHEEL_STEP);
+        listener.zoomAt(spot, Math.exp(-by / 100));
+        return;
+      }
+      scrolled2 += event.deltaMode === 0 ? event.deltaY / 40 : event.deltaY;
+      const steps = Math.trunc(scrolled2);
+      if (steps === 0 ? spot.pane.planes.length > 1 : listener.scroll(spot, Math.sign(steps))) event.preventDefault();
+      if (steps !== 0) scrolled2 = 0;
+    },
+    false
+  );
+}
+
+// src/stage/palette.ts
+var EFFECT = { neutral: [0.865, 0.865, 0.865], lowers: [0.86, 0.1, 0.12], raises: [0.12, 0.34, 0.86] };
+var SAFE = { neutral: [0.62, 0.62, 0.62], lowers: [1, 0.8, 0.14], raises: [0.13, 0.2, 0.58] };
+var COOLWARM = evenly(
+  "3a4cc0 4d67d7 6182ea 779af6 8daffd a3c1fe b8cff8 ccd8ed dddcdb ecd2c4 f4c3ab f7b092 f39879 ea7d61 dc5e4b c93b37 b30326"
+);
+var JET = [
+  [0, [0, 0, 0.5]],
+  [0.11, [0, 0, 1]],
+  [0.125, [0, 0, 1]],
+  [0.34, [0, 0.86, 1]],
+  [0.35, [0, 0.9, 0.968]],
+  [0.375, [0.081, 1, 0.887]],
+  [0.64, [0.935, 1, 0.032]],
+  [0.65, [0.968, 0.963, 0]],
+  [0.66, [1, 0.926, 0]],
+  [0.89, [1, 0.074, 0]],
+  [0.91, [0.909, 0, 0]],
+  [1, [0.5, 0, 0]]
+];
+var FLOORS = { probability: 0.01, logit: 0.1, cosine: 0.01 };
+var LEVELS = 1025;
+function isDrop(score2) {
+  return score2.endsWith("drop");
+}
+function unitOf(score2) {
+  const unit = score2.replace(/_?drop$/, "") || "probability";
+  return unit in FLOORS ? unit : "probability";
+}
+function scaleOf(palette, values) {
+  return palette === "krypton" ? krypton(values) : effect(palette === "safe" ? SAFE : EFFECT, values);
+}
+function scaleOfDifference(palette, score2, half) {
+  const arms = palette === "safe" ? SAFE : EFFECT;
+  return palette === "krypton" ? symmetric(score2, 0, half) : diverging(arms, score2, 0, half, -half, half);
+}
+function effect(arms, { score: score2, neutral, half, lowest, highest }) {
+  half = Math.max(half, 1e-6 * Math.abs(neutral));
+  const bounded = score2 === "probability" && lowest >= -1e-6 && highest <= 1 + 1e-6;
+  const low = bounded ? Math.min(0, neutral) : -Infinity;
+  const high = bounded ? Math.max(1, neutral) : Infinity;
+  return diverging(arms, score2, neutral, half, Math.max(neutral - half, low), Math.min(neutral + half, high));
+}
+function diverging(arms, score2, neutral, half, lowest, highest) {
+  const [low, high] = isDrop(score2) ? [arms.raises, arms.lowers] : [arms.lowers, arms.raises];
+  const stops = [[(neutral - lowest) / (highest - lowest), arms.neutral]];
+  if (lowest < neutral) stops.unshift([0, mixed(arms.neutral, low, (neutral - lowest) / half)]);
+  if (highest > neutral) stops.push([1, mixed(arms.neutral, high, (highest - neutral) / half)]);
+  return { lowest, highest, stops };
+}
+function krypton({ score: score2, neutral, lowest, highest }) {
+  if (score2 === "probability" && neutral > 0 && neutral <= 1 + 1e-6)
+    return { lowest: 0.75 * neutral, highest: Math.min(1, 1.25 * neutral), stops: reversed(JET) };
+  return symmetric(score2, neutral, Math.max(highest - neutral, neutral - lowest) || 1);
+}
+function symmetric(score2, neutral, half) {
+  const stops = isDrop(score2) ? COOLWARM : reversed(COOLWARM);
+  return { lowest: neutral - half, highest: neutral + half, stops };
+}
+function together(one, two) {
+  const half = Math.max(one.half, two.half);
+  const reach = (values, other) => ({
+    ...values,
+    half,
+    lowest: Math.min(values.lowest, other.lowest - other.neutral + values.neutral),
+    highest: Math.max(values.highest, other.highest - other.neutral + values.neutral)
+  });
+  return one.score === "probability" ? [{ ...one, half }, { ...two, half }] : [reach(one, two), reach(two, one)];
+}
+function colourAt(stops, fraction) {
+  let i = 1;
+  while (i < stops.length - 1 && stops[i][0] < fraction) i++;
+  const [from, one] = stops[i - 1];
+  const [to, two] = stops[i];
+  return mixed(one, two, to > from ? (fraction - from) / (to - from) : 1);
+}
+function coloursOf(scale, neutral, hidden2) {
+  const colours = new Uint32Array(LEVELS);
+  for (let i = 0; i < LEVELS; i++) {
+    const fraction = i / (LEVELS - 1);
+    const value = scale.lowest + fraction * (scale.highest - scale.lowest);
+    if (Math.abs(value - neutral) < hidden2) continue;
+    const [red, green, blue] = colourAt(scale.stops, fraction).map((each) => Math.floor(each * 255));
+    colours[i] = (255 << 24 | blue << 16 | green << 8 | red) >>> 0;
+  }
+  return colours;
+}
+var FADE = 0.35;
+function faded(colours, scale, neutral, hidden2) {
+  const over2 = FADE * Math.max(scale.highest - neutral, neutral - scale.lowest);
+  return colours.map((colour, i) => {
+    const value = scale.lowest + i / (LEVELS - 1) * (scale.highest - scale.lowest);
+    const share = Math.max(0, Math.min(1, (Math.abs(value - neutral) - hidden2) / over2));
+    return (Math.round((colour >>> 24) * share) << 24 | colour & 16777215) >>> 0;
+  });
+}
+function levelOf(value, lowest, highest) {
+  const level = Math.floor((value - lowest) / (highest - lowest) * LEVELS);
+  return level < 0 ? 0 : level >= LEVELS ? LEVELS - 1 : level;
+}
+function mixed(one, two, share) {
+  const at = Math.max(0, Math.min(1, share));
+  return [0, 1, 2].map((k) => one[k] + at * (two[k] - one[k]));
+}
+function reversed(stops) {
+  return stops.map(([fraction, colour]) => [1 - fraction, colour]).reverse();
+}
+function evenly(hexes) {
+  const colours = hexes.split(" ");
+  const colour = (hex) => [0, 2, 4].map((k) => (parseInt(hex.slice(k, k + 2), 16) + 0.5) / 255);
+  return colours.map((hex, i) => [i / (colours.length - 1), colour(hex)]);
+}
+
+// src/stage/wording.ts
+var TITLES = {
+  probability: "probability",
+  drop: "drop of the probability",
+  logit: "logit (nats)",
+  logit_drop: "drop of the logit (nats)",
+  cosine: "cosine similarity",
+  cosine_drop: "drop of the cosine similarity"
+};
+function titleOf(score2) {
+  return TITLES[score2] ?? score2;
+}
+function quantityOf(score2) {
+  return titleOf(unitOf(score2));
+}
+function number2(value, step) {
+  if (!Number.isFinite(value)) return "unknown";
+  const decimals = Math.max(0, Math.min(8, -Math.floor(Math.log10(step || 1))));
+  const text = value.toFixed(decimals);
+  return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
+}
+function signed2(value, step) {
+  const text = number2(value, step);
+  return value > 0 && /[1-9]/.test(text) ? `+${text}` : text;
+}
+function placeOf(axes, position) {
+  return position.map((at, k) => `${axes[k] ?? `axis ${k + 1}`} ${at}`).join(", ");
+}
+function sizeOf(size) {
+  return size.join(" × ");
+}
+function meaningOf(score2) {
+  const [lowers, raises] = ["hiding it lowers the score", "hiding it raises the score"];
+  return isDrop(score2) ? { low: raises, high: lowers } : { low: lowers, high: raises };
+}
+function described2(picture, map, comparing) {
+  if (picture === null) return "No image yet";
+  const parts = [`Image of ${sizeOf(picture.size)}`];
+  if (map !== null) parts.push(`heat map of ${map.label || "the output"} by ${map.model}: ${titleOf(map.score)}`);
+  if (map !== null && !isDrop(map.score)) parts.push(`${map.baseline.toPrecision(3)} for the unmodified image`);
+  if (comparing !== "off") parts.push(comparing === "side" ? "beside another map" : "the difference from another map");
+  return parts.join(", ");
+}
+
+// src/stage/reading.ts
+function readingAt(slot, map, cell) {
+  const index = map.places.nearest(cell);
+  if (index < 0) return null;
+  const score2 = map.values[index];
+  const error = map.error?.[index] ?? null;
+  return {
+    slot,
+    position: map.places.start(index),
+    score: score2,
+    change: isDrop(map.score) ? score2 : score2 - map.baseline,
+    error: error !== null && Number.isFinite(error) ? error : null,
+    measured: map.evaluated[index] === 1,
+    difference: null
+  };
+}
+function spoken(reading2, map) {
+  const step = map.scale.half / 100;
+  const place = placeOf(map.axes, reading2.position);
+  if (Number.isNaN(reading2.score)) return `${place}: not known`;
+  const name = map.score.replace("_", " ");
+  const parts = [`${place}: ${name} ${number2(reading2.score, step)}`];
+  if (!isDrop(map.score)) parts.push(`change ${signed2(reading2.change, step)}`);
+  if (reading2.difference !== null) parts.push(`difference ${signed2(reading2.difference, step)}`);
+  if (!reading2.measured) parts.push("estimate");
+  return parts.join(", ");
+}
+
+// src/stage/say.ts
+var PAUSE = 180;
+var Speaker = class {
+  constructor(say2) {
+    this.say = say2;
+  }
+  say;
+  waiting = null;
+  timer = null;
+  /** Says it at once if nothing was said of late; else the last of what comes meanwhile, after a pause. */
+  speak(text) {
+    this.waiting = text;
+    if (this.timer === null) this.next();
+  }
+  stop() {
+    if (this.timer !== null) clearTimeout(this.timer);
+    this.timer = this.waiting = null;
+  }
+  next() {
+    this.timer = null;
+    if (this.waiting === null) return;
+    this.say(this.waiting);
+    this.waiting = null;
+    this.timer = setTimeout(() => this.next(), PAUSE);
+  }
+};
+
 // src/stage/viewport.ts
-var ZOOMS = { least: 1, most: 48 };
+var ZOOMS2 = { least: 1, most: 48 };
 function toPixel(span, cell) {
   return span.start + cell * span.scale;
 }
@@ -2702,26 +3088,27 @@ var Front = class {
       const mark = marked2(pane);
       for (const plane of pane.planes) {
         clipped(pen, plane);
-        if (mark) this.outlined(pane, plane, mark, tracedCorners, theme.accent, 2);
-        if (patch2) this.outlined(pane, plane, patch2, tracedRect, "#fff", 1.5);
+        if (mark && this.traced(pane, plane, mark, tracedCorners)) haloed(pen, theme.accent, theme.bg, 2);
+        if (patch2 && this.traced(pane, plane, patch2, tracedRect)) haloed(pen, "#fff", "#000", 1.5, 0.6);
         if (cross) this.cross(plane, cross);
         tool.draw(pen, pane, plane, theme);
         pen.restore();
       }
     }
   }
-  outlined(pane, plane, patch2, shape, colour, width) {
-    if (!meets(pane, plane, patch2)) return;
-    const { pen } = this;
-    pen.beginPath();
-    if (pane.map?.labels) tracedLines(pen, plane, this.segment(pane, pane.map, pane.map.labels, plane, patch2));
-    else shape(pen, onPlane(plane, patch2));
-    haloed(pen, colour, colour === "#fff" ? "#000" : "#fff", width, 0.6);
+  /** A path around a patch, or around the segment that it stands for.  Returns whether the plane shows it. */
+  traced(pane, plane, patch2, shape) {
+    const labels = pane.map?.labels;
+    if (!labels && !meets(pane, plane, patch2)) return false;
+    this.pen.beginPath();
+    if (pane.map && labels) tracedLines(this.pen, plane, this.segment(pane, pane.map, labels, plane, patch2));
+    else shape(this.pen, onPlane(plane, patch2));
+    return true;
   }
   /** The edge of the segment that a cell is of. */
   segment(pane, map, labels, plane, patch2) {
     const { size } = map;
-    const index = size.reduce((sum, length, k) => sum * length + patch2[k], 0);
+    const index = size.reduce((sum, length, k) => sum * length + Math.floor(patch2[k]), 0);
     const own = labels[index];
     const slice = sliceOf(size, plane.down, plane.right, pane.at);
     const name = `${pane.slot} ${plane.down} ${plane.right} ${own}`;
@@ -2744,110 +3131,6 @@ var Front = class {
     haloed(pen, "#fff", "#000", 1, 0.6);
   }
 };
-
-// src/stage/palette.ts
-var EFFECT = { neutral: [0.865, 0.865, 0.865], lowers: [0.86, 0.1, 0.12], raises: [0.12, 0.34, 0.86] };
-var SAFE = { neutral: [0.62, 0.62, 0.62], lowers: [1, 0.8, 0.14], raises: [0.13, 0.2, 0.58] };
-var COOLWARM = evenly(
-  "3a4cc0 4d67d7 6182ea 779af6 8daffd a3c1fe b8cff8 ccd8ed dddcdb ecd2c4 f4c3ab f7b092 f39879 ea7d61 dc5e4b c93b37 b30326"
-);
-var JET = [
-  [0, [0, 0, 0.5]],
-  [0.11, [0, 0, 1]],
-  [0.125, [0, 0, 1]],
-  [0.34, [0, 0.86, 1]],
-  [0.35, [0, 0.9, 0.968]],
-  [0.375, [0.081, 1, 0.887]],
-  [0.64, [0.935, 1, 0.032]],
-  [0.65, [0.968, 0.963, 0]],
-  [0.66, [1, 0.926, 0]],
-  [0.89, [1, 0.074, 0]],
-  [0.91, [0.909, 0, 0]],
-  [1, [0.5, 0, 0]]
-];
-var FLOORS = { probability: 0.01, logit: 0.1, cosine: 0.01 };
-var LEVELS = 1025;
-function isDrop(score2) {
-  return score2.endsWith("drop");
-}
-function unitOf(score2) {
-  const unit = score2.replace(/_?drop$/, "") || "probability";
-  return unit in FLOORS ? unit : "probability";
-}
-function scaleOf(palette, values) {
-  return palette === "krypton" ? krypton(values) : effect(palette === "safe" ? SAFE : EFFECT, values);
-}
-function scaleOfDifference(palette, score2, half) {
-  const arms = palette === "safe" ? SAFE : EFFECT;
-  return palette === "krypton" ? symmetric(score2, 0, half) : diverging(arms, score2, 0, half, -half, half);
-}
-function effect(arms, { score: score2, neutral, half, lowest, highest }) {
-  half = Math.max(half, 1e-6 * Math.abs(neutral));
-  const bounded = score2 === "probability" && lowest >= -1e-6 && highest <= 1 + 1e-6;
-  const low = bounded ? Math.min(0, neutral) : -Infinity;
-  const high = bounded ? Math.max(1, neutral) : Infinity;
-  return diverging(arms, score2, neutral, half, Math.max(neutral - half, low), Math.min(neutral + half, high));
-}
-function diverging(arms, score2, neutral, half, lowest, highest) {
-  const [low, high] = isDrop(score2) ? [arms.raises, arms.lowers] : [arms.lowers, arms.raises];
-  const stops = [[(neutral - lowest) / (highest - lowest), arms.neutral]];
-  if (lowest < neutral) stops.unshift([0, mixed(arms.neutral, low, (neutral - lowest) / half)]);
-  if (highest > neutral) stops.push([1, mixed(arms.neutral, high, (highest - neutral) / half)]);
-  return { lowest, highest, stops };
-}
-function krypton({ score: score2, neutral, lowest, highest }) {
-  if (score2 === "probability" && neutral > 0 && neutral <= 1 + 1e-6)
-    return { lowest: 0.75 * neutral, highest: Math.min(1, 1.25 * neutral), stops: reversed(JET) };
-  return symmetric(score2, neutral, Math.max(highest - neutral, neutral - lowest) || 1);
-}
-function symmetric(score2, neutral, half) {
-  const stops = isDrop(score2) ? COOLWARM : reversed(COOLWARM);
-  return { lowest: neutral - half, highest: neutral + half, stops };
-}
-function together(one, two) {
-  const half = Math.max(one.half, two.half);
-  const reach = (values, other) => ({
-    ...values,
-    half,
-    lowest: Math.min(values.lowest, other.lowest - other.neutral + values.neutral),
-    highest: Math.max(values.highest, other.highest - other.neutral + values.neutral)
-  });
-  return one.score === "probability" ? [{ ...one, half }, { ...two, half }] : [reach(one, two), reach(two, one)];
-}
-function colourAt(stops, fraction) {
-  let i = 1;
-  while (i < stops.length - 1 && stops[i][0] < fraction) i++;
-  const [from, one] = stops[i - 1];
-  const [to, two] = stops[i];
-  return mixed(one, two, to > from ? (fraction - from) / (to - from) : 1);
-}
-function coloursOf(scale, neutral, hidden2) {
-  const colours = new Uint32Array(LEVELS);
-  for (let i = 0; i < LEVELS; i++) {
-    const fraction = i / (LEVELS - 1);
-    const value = scale.lowest + fraction * (scale.highest - scale.lowest);
-    if (Math.abs(value - neutral) < hidden2) continue;
-    const [red, green, blue] = colourAt(scale.stops, fraction).map((each) => Math.floor(each * 255));
-    colours[i] = (255 << 24 | blue << 16 | green << 8 | red) >>> 0;
-  }
-  return colours;
-}
-function levelOf(value, lowest, highest) {
-  const level = Math.floor((value - lowest) / (highest - lowest) * LEVELS);
-  return level < 0 ? 0 : level >= LEVELS ? LEVELS - 1 : level;
-}
-function mixed(one, two, share) {
-  const at = Math.max(0, Math.min(1, share));
-  return [0, 1, 2].map((k) => one[k] + at * (two[k] - one[k]));
-}
-function reversed(stops) {
-  return stops.map(([fraction, colour]) => [1 - fraction, colour]).reverse();
-}
-function evenly(hexes) {
-  const colours = hexes.split(" ");
-  const colour = (hex) => [0, 2, 4].map((k) => (parseInt(hex.slice(k, k + 2), 16) + 0.5) / 255);
-  return colours.map((hex, i) => [i / (colours.length - 1), colour(hex)]);
-}
 
 // src/stage/layers.ts
 var OPAQUE = 4278190080;
@@ -2987,7 +3270,7 @@ var slices = {
     pen.moveTo(frame.x, y);
     pen.lineTo(frame.x + frame.width, y);
     pen.globalAlpha = 0.8;
-    haloed(pen, theme.accent, "#fff", 1, 0.3);
+    haloed(pen, theme.accent, theme.bg, 1, 0.3);
     pen.restore();
     label(pen, theme, `${axes[through]} ${Math.floor(pane.at[through])}`, frame.x + 6, frame.y + 6);
   }
@@ -3076,6 +3359,7 @@ var flat = {
 var CHANNELS = 12;
 var LEFT = 30;
 var BELOW = 22;
+var TICK = 90;
 var trace = {
   kind: "trace",
   lay(picture, area, camera) {
@@ -3127,13 +3411,15 @@ var trace = {
       pen.fillText(String(lane + 1), frame.x - 8, frame.y + (lane + 0.5) * height);
     pen.textBaseline = "top";
     pen.textAlign = "center";
-    for (const cell of ticks(toCell(columns, frame.x), toCell(columns, frame.x + frame.width), frame.width / 90)) {
+    const [left, right] = [frame.x, frame.x + frame.width];
+    const bottom = frame.y + frame.height;
+    for (const cell of ticks(toCell(columns, left), toCell(columns, right), frame.width / TICK)) {
       const x = toPixel(columns, cell);
       pen.beginPath();
-      pen.moveTo(snapped(x), frame.y + frame.height);
-      pen.lineTo(snapped(x), frame.y + frame.height + 4);
+      pen.moveTo(snapped(x), bottom);
+      pen.lineTo(snapped(x), bottom + 4);
       pen.stroke();
-      if (x < frame.x + frame.width - 12) pen.fillText(String(cell), x, frame.y + frame.height + 7);
+      if (x < right - 12) pen.fillText(String(cell), x, bottom + 7);
     }
   }
 };
@@ -3203,8 +3489,9 @@ var Ground = class {
   rasters = new Rasters();
   memo = new Memo();
   ratio = 1;
-  draw(panes, look, theme, regions, ratio) {
+  draw(panes, state, theme, ratio) {
     const { pen } = this;
+    const { look } = state;
     this.ratio = ratio;
     pen.setTransform(1, 0, 0, 1, 0, 0);
     pen.clearRect(0, 0, this.canvas.width, this.canvas.height);
@@ -3222,7 +3509,7 @@ var Ground = class {
         clipped(pen, plane);
         view.ground(brush, pane, plane);
         if (look.heat) this.heat(pane, plane, look);
-        if (look.region) this.regions(pane, plane, theme, regions);
+        if (look.region) this.regions(pane, plane, theme, state);
         pen.restore();
         view.notes(brush, pane, plane);
       }
@@ -3233,13 +3520,8 @@ var Ground = class {
     if (heat === null || map === null) return;
     const slice = sliceOf(picture.size, plane.down, plane.right, pane.at);
     const where = this.where(pane, plane);
-    const cells = this.rasters.canvas(
-      `heat ${where.name}`,
-      `${heat.key} ${where.key}`,
-      slice.rows,
-      slice.columns,
-      (to) => fillHeat(to, heat, slice)
-    );
+    const [name, key] = [`heat ${where.name}`, `${heat.key} ${where.key}`];
+    const cells = this.rasters.canvas(name, key, slice.rows, slice.columns, (to) => fillHeat(to, heat, slice));
     this.pen.globalAlpha = look.opacity;
     drawCells(this.pen, cells, pane, plane, !look.grid);
     this.pen.globalAlpha = 1;
@@ -3249,7 +3531,7 @@ var Ground = class {
       this.filled(pane, plane, layer, slice, this.texture("dots"));
     }
   }
-  regions(pane, plane, theme, regions) {
+  regions(pane, plane, theme, state) {
     const { pen } = this;
     const { map, picture } = pane;
     const slice = sliceOf(picture.size, plane.down, plane.right, pane.at);
@@ -3260,20 +3542,20 @@ var Ground = class {
       this.outlined(pane, plane, layer, slice);
       haloed(pen, "#fff", "#000", 1.25, 0.6);
     }
-    const mask = regions.mask(pane);
+    const mask = pane.picture === state.picture ? state.mask : null;
     if (mask) {
       const layer = { name: "mask", key: String(mask.version), inside: (i) => mask.cells[i] === 1 };
       pen.globalAlpha = 0.28;
       this.filled(pane, plane, layer, slice, theme.accent);
       pen.globalAlpha = 1;
       this.outlined(pane, plane, layer, slice);
-      haloed(pen, theme.accent, "#fff", 1.5);
+      haloed(pen, theme.accent, theme.bg, 1.5);
     }
-    const box2 = regions.box(pane);
+    const box2 = state.box && state.related(pane) ? state.boxOn(pane, state.box) : null;
     if (box2 && meets(pane, plane, box2)) {
       pen.beginPath();
       tracedRect(pen, onPlane(plane, box2));
-      haloed(pen, theme.accent, "#fff", 1.5);
+      haloed(pen, theme.accent, theme.bg, 1.5);
     }
     if (map?.boxes && plane.down !== null) this.boxes(map.boxes, plane, theme);
   }
@@ -3333,89 +3615,6 @@ var Ground = class {
     return { name, key: `${pane.picture.key} ${slices2 ? Math.floor(pane.at[across(plane)]) : ""}` };
   }
 };
-
-// src/stage/keyboard.ts
-var KEYS = "Arrow keys move from position to position, with Shift five at a time; Page Up and Page Down along the third axis. Enter probes a position, paints, or begins and ends a box; Escape cancels. Plus and minus zoom, 0 shows all. Square brackets change the size of the brush.";
-var MOVES = {
-  ArrowRight: ["right", 1],
-  ArrowLeft: ["right", -1],
-  ArrowDown: ["down", 1],
-  ArrowUp: ["down", -1],
-  PageDown: ["through", 1],
-  PageUp: ["through", -1]
-};
-var ZOOMS2 = { "+": 1.25, "=": 1.25, "-": 0.8, "0": "fit" };
-function listenToKeys(element, listener, signal) {
-  const on = (name, handle) => element.addEventListener(
-    name,
-    (event) => {
-      if (event.target !== element || event.ctrlKey || event.metaKey || event.altKey) return;
-      if (!handle(event)) return;
-      event.preventDefault();
-      event.stopPropagation();
-    },
-    { signal }
-  );
-  on("keydown", (event) => {
-    const move = MOVES[event.key];
-    if (move !== void 0) {
-      listener.move(move[0], move[1] * (event.shiftKey ? 5 : 1));
-      return true;
-    }
-    const zoom = ZOOMS2[event.key];
-    if (zoom !== void 0) {
-      listener.zoom(zoom);
-      return true;
-    }
-    if (event.key === " ") {
-      listener.space(true);
-      return true;
-    }
-    return event.key === "Escape" ? listener.cancel() : listener.key(event);
-  });
-  on("keyup", (event) => {
-    if (event.key !== " ") return false;
-    listener.space(false);
-    return true;
-  });
-  element.addEventListener("blur", () => listener.space(false), { signal });
-}
-
-// src/stage/wording.ts
-var TITLES = {
-  probability: "probability",
-  drop: "drop of the probability",
-  logit: "logit (nats)",
-  logit_drop: "drop of the logit (nats)",
-  cosine: "cosine similarity",
-  cosine_drop: "drop of the cosine similarity"
-};
-function titleOf(score2) {
-  return TITLES[score2] ?? score2;
-}
-function quantityOf(score2) {
-  return titleOf(unitOf(score2));
-}
-function number2(value, step) {
-  if (!Number.isFinite(value)) return "unknown";
-  const decimals = Math.max(0, Math.min(8, -Math.floor(Math.log10(step || 1))));
-  const text = value.toFixed(decimals);
-  return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
-}
-function signed2(value, step) {
-  const text = number2(value, step);
-  return value > 0 && /[1-9]/.test(text) ? `+${text}` : text;
-}
-function placeOf(axes, position) {
-  return position.map((at, k) => `${axes[k] ?? `axis ${k + 1}`} ${at}`).join(", ");
-}
-function sizeOf(size) {
-  return size.join(" × ");
-}
-function meaningOf(score2) {
-  const [lowers, raises] = ["hiding it lowers the score", "hiding it raises the score"];
-  return isDrop(score2) ? { low: raises, high: lowers } : { low: lowers, high: raises };
-}
 
 // src/stage/legend.ts
 var Legends = class {
@@ -3509,6 +3708,189 @@ function made(tag, name) {
 }
 function percent(share) {
   return `${(100 * share).toFixed(2)}%`;
+}
+
+// src/stage/sliders.ts
+var Sliders = class {
+  constructor(moved) {
+    this.moved = moved;
+    this.element.className = "kdb-stage-sliders";
+    this.element.hidden = true;
+  }
+  moved;
+  element = document.createElement("div");
+  rows = [];
+  made = "";
+  /** `at` are the cells that the slices go through; no axes take the sliders away. */
+  show(axes, size, at) {
+    const wanted = `${axes} ${size.join(" ")}`;
+    if (this.made !== wanted) {
+      this.made = wanted;
+      this.rows = size.map((length, axis) => this.row(axes[axis] ?? `axis ${axis + 1}`, length, axis));
+      this.element.hidden = size.length === 0;
+    }
+    for (const [axis, { input, number: number3 }] of this.rows.entries()) {
+      const cell = String(Math.floor(at[axis]));
+      if (input.value !== cell) input.value = cell;
+      number3.textContent = `${cell} / ${size[axis] - 1}`;
+    }
+  }
+  row(name, length, axis) {
+    if (axis === 0) this.element.replaceChildren();
+    const row = document.createElement("label");
+    row.className = "kdb-stage-slider";
+    const letter = document.createElement("span");
+    letter.className = "kdb-stage-slider-axis";
+    letter.textContent = name;
+    const input = document.createElement("input");
+    Object.assign(input, { type: "range", min: "0", max: String(length - 1), step: "1" });
+    input.setAttribute("aria-label", `Slice across ${name}`);
+    input.addEventListener("input", () => this.moved(axis, Number(input.value)));
+    const number3 = document.createElement("span");
+    number3.className = "kdb-stage-slider-number";
+    row.append(letter, input, number3);
+    this.element.append(row);
+    return { input, number: number3 };
+  }
+};
+
+// src/stage/theme.ts
+function themeOf(element) {
+  const style = getComputedStyle(element);
+  const colour = (name) => style.getPropertyValue(`--kdb-stage-${name}`).trim() || "#888";
+  return {
+    bg: colour("bg"),
+    fg: colour("fg"),
+    muted: colour("muted"),
+    line: colour("line"),
+    accent: colour("accent"),
+    panel: colour("panel"),
+    font: (pixels) => `${pixels}px ${style.fontFamily || "sans-serif"}`
+  };
+}
+
+// src/stage/screen.ts
+var Screen = class {
+  /** `keys` is a hidden text on the keyboard's keys. */
+  constructor(drawn, keys) {
+    this.drawn = drawn;
+    this.sliders = new Sliders((axis, cell) => drawn.slice(axis, cell));
+    this.element.className = "kdb-stage";
+    this.element.tabIndex = 0;
+    this.element.setAttribute("role", "application");
+    this.element.setAttribute("aria-roledescription", "image with heat map");
+    this.element.setAttribute("aria-describedby", keys.id);
+    this.field.className = "kdb-stage-field";
+    for (const { canvas: canvas2 } of [this.ground, this.front]) {
+      canvas2.setAttribute("aria-hidden", "true");
+      this.field.append(canvas2);
+    }
+    this.element.append(this.field, this.sliders.element, this.legends.element, keys);
+    this.field.addEventListener("transitionend", () => this.changed());
+    this.resized.observe(this.field);
+  }
+  drawn;
+  element = document.createElement("div");
+  /** Where images are, and pointers act. */
+  field = document.createElement("div");
+  panes = [];
+  ground = new Ground(canvas("kdb-stage-ground"));
+  front = new Front(canvas("kdb-stage-front"));
+  captions = [];
+  legends = new Legends();
+  sliders;
+  resized = new ResizeObserver(() => this.changed());
+  frame = 0;
+  /** Whether more than the cursor has changed. */
+  stale = true;
+  /** The cursor has changed, or what a tool shows. */
+  redraw() {
+    if (this.frame === 0) this.frame = requestAnimationFrame(() => this.draw());
+  }
+  /** Something else has. */
+  changed() {
+    this.stale = true;
+    this.redraw();
+  }
+  /** Places the panes at once, for what is asked of them before the next frame. */
+  lay() {
+    const { clientWidth: width, clientHeight: height } = this.field;
+    this.panes = this.drawn.state.panes({ x: 0, y: 0, width, height });
+  }
+  /** The legends' mark of the value under the cursor. */
+  point() {
+    const { reading: reading2, state } = this.drawn;
+    const { legends } = state.heats;
+    if (reading2 === null) return this.legends.point([]);
+    const own = legends.length > 1 && reading2.slot === "b" ? 1 : 0;
+    const value = legends[own]?.changes ? reading2.difference ?? reading2.change : reading2.score;
+    this.legends.point(legends.map((_, i) => i === own ? value : null));
+  }
+  destroy() {
+    this.resized.disconnect();
+    cancelAnimationFrame(this.frame);
+    this.element.remove();
+  }
+  draw() {
+    this.frame = 0;
+    const { state, tool } = this.drawn;
+    const ratio = devicePixelRatio || 1;
+    const theme = themeOf(this.element);
+    if (this.stale) {
+      this.stale = false;
+      this.describe();
+      this.lay();
+      this.drawn.read();
+      this.fit(ratio);
+      this.caption();
+      this.ground.draw(this.panes, state, theme, ratio);
+    }
+    const pointed = (pane) => this.drawn.pointedIn(pane);
+    this.front.draw(this.panes, theme, tool, pointed, (pane) => state.markIn(pane), ratio);
+  }
+  fit(ratio) {
+    const width = Math.round(this.field.clientWidth * ratio);
+    const height = Math.round(this.field.clientHeight * ratio);
+    for (const { canvas: canvas2 } of [this.ground, this.front]) {
+      if (canvas2.width !== width) canvas2.width = width;
+      if (canvas2.height !== height) canvas2.height = height;
+    }
+  }
+  /** What is shown in words, and what the page around and tests are to know of it. */
+  describe() {
+    const { state } = this.drawn;
+    const { picture, map, heats, box: box2, comparing } = state;
+    const three = picture !== null && picture.size.length === 3;
+    this.legends.show(heats.legends);
+    this.sliders.show(three ? picture.axes : "", three ? picture.size : [], state.crossed);
+    const { dataset } = this.element;
+    dataset.comparing = comparing;
+    dataset.hasMap = String(heats.a !== null || heats.b !== null);
+    dataset.zoom = state.camera.zoom.toFixed(2);
+    if (picture) dataset.view = viewOf(picture.size).kind;
+    else delete dataset.view;
+    if (box2) dataset.box = JSON.stringify(box2);
+    else delete dataset.box;
+    this.element.setAttribute("aria-label", described2(picture, map, comparing));
+    this.point();
+  }
+  caption() {
+    const titled = this.panes.filter((pane) => pane.title);
+    while (this.captions.length > titled.length) this.captions.pop().remove();
+    for (const [i, { title, area }] of titled.entries()) {
+      const caption = this.captions[i] ??= this.field.appendChild(document.createElement("div"));
+      caption.className = "kdb-stage-caption";
+      caption.textContent = title;
+      caption.style.left = `${area.x}px`;
+      caption.style.top = `${area.y}px`;
+      caption.style.width = `${area.width}px`;
+    }
+  }
+};
+function canvas(name) {
+  const element = document.createElement("canvas");
+  element.className = name;
+  return element;
 }
 
 // src/stage/places.ts
@@ -3775,149 +4157,6 @@ function pictureData(picture, buffers) {
   };
 }
 
-// src/stage/pointer.ts
-var WHEEL_STEP = 25;
-function listen(element, listener, signal) {
-  const touches = /* @__PURE__ */ new Map();
-  let pressed = null;
-  let scrolled2 = 0;
-  const place = (event) => {
-    const bounds = element.getBoundingClientRect();
-    return { x: event.clientX - bounds.left, y: event.clientY - bounds.top };
-  };
-  const on = (name, handle, passive = true) => element.addEventListener(name, handle, { signal, passive });
-  function pinch(event) {
-    const [one, two] = [...touches.values()];
-    const before = { x: (one.x + two.x) / 2, y: (one.y + two.y) / 2, apart: Math.hypot(one.x - two.x, one.y - two.y) };
-    Object.assign(touches.get(event.pointerId), place(event));
-    const spot = listener.spotAt((one.x + two.x) / 2, (one.y + two.y) / 2);
-    if (spot === null) return;
-    listener.pan(spot, spot.x - before.x, spot.y - before.y);
-    if (before.apart > 0) listener.zoomAt(spot, Math.hypot(one.x - two.x, one.y - two.y) / before.apart);
-  }
-  on("pointerdown", (event) => {
-    const { x, y } = place(event);
-    if (event.pointerType === "touch") touches.set(event.pointerId, { x, y });
-    if (touches.size > 1) {
-      if (pressed) listener.cancel();
-      pressed = null;
-      return;
-    }
-    const spot = listener.spotAt(x, y);
-    if (spot === null || event.button > 2) return;
-    element.setPointerCapture(event.pointerId);
-    pressed = spot;
-    listener.hover(spot);
-    const wipes = event.button === 2 || event.altKey;
-    listener.press(spot, { pans: event.button === 1, wipes, anew: event.shiftKey });
-  });
-  on("pointermove", (event) => {
-    if (touches.size > 1 && touches.has(event.pointerId)) return pinch(event);
-    const { x, y } = place(event);
-    if (touches.has(event.pointerId)) touches.set(event.pointerId, { x, y });
-    if (pressed) {
-      const spot = listener.spotOn(pressed, x, y);
-      listener.hover(spot);
-      listener.drag(spot);
-    } else {
-      listener.hover(listener.spotAt(x, y));
-    }
-  });
-  on("pointerup", (event) => {
-    touches.delete(event.pointerId);
-    if (pressed === null) return;
-    const { x, y } = place(event);
-    const spot = listener.spotOn(pressed, x, y);
-    pressed = null;
-    listener.release(spot);
-    listener.hover(listener.spotAt(x, y));
-  });
-  on("pointercancel", (event) => {
-    touches.delete(event.pointerId);
-    if (pressed) listener.cancel();
-    pressed = null;
-  });
-  on("pointerleave", () => {
-    if (pressed === null) listener.hover(null);
-  });
-  on("contextmenu", (event) => event.preventDefault(), false);
-  on("mousedown", (event) => event.button === 1 && event.preventDefault(), false);
-  on(
-    "wheel",
-    (event) => {
-      const { x, y } = place(event);
-      const spot = listener.spotAt(x, y);
-      if (spot === null) return;
-      if (event.ctrlKey || event.metaKey) {
-        event.preventDefault();
-        const by = clamp(event.deltaY * (event.deltaMode === 0 ? 1 : 10), -WHEEL_STEP, WHEEL_STEP);
-        listener.zoomAt(spot, Math.exp(-by / 100));
-        return;
-      }
-      scrolled2 += event.deltaMode === 0 ? event.deltaY / 40 : event.deltaY;
-      const steps = Math.trunc(scrolled2);
-      if (steps === 0 ? spot.pane.planes.length > 1 : listener.scroll(spot, Math.sign(steps))) event.preventDefault();
-      if (steps !== 0) scrolled2 = 0;
-    },
-    false
-  );
-}
-
-// src/stage/reading.ts
-function readingAt(slot, map, cell) {
-  const index = map.places.nearest(cell);
-  if (index < 0) return null;
-  const score2 = map.values[index];
-  const error = map.error?.[index] ?? null;
-  return {
-    slot,
-    position: map.places.start(index),
-    score: score2,
-    change: isDrop(map.score) ? score2 : score2 - map.baseline,
-    error: error !== null && Number.isFinite(error) ? error : null,
-    measured: map.evaluated[index] === 1,
-    difference: null
-  };
-}
-function spoken(reading2, map) {
-  const step = map.scale.half / 100;
-  const place = placeOf(map.axes, reading2.position);
-  if (Number.isNaN(reading2.score)) return `${place}: not known`;
-  const name = map.score.replace("_", " ");
-  const parts = [`${place}: ${name} ${number2(reading2.score, step)}`];
-  if (!isDrop(map.score)) parts.push(`change ${signed2(reading2.change, step)}`);
-  if (reading2.difference !== null) parts.push(`difference ${signed2(reading2.difference, step)}`);
-  if (!reading2.measured) parts.push("estimate");
-  return parts.join(", ");
-}
-
-// src/stage/say.ts
-var PAUSE = 180;
-var Speaker = class {
-  constructor(say2) {
-    this.say = say2;
-  }
-  say;
-  waiting = null;
-  timer = null;
-  /** Says it at once if nothing was said of late; else the last of what comes meanwhile, after a pause. */
-  speak(text) {
-    this.waiting = text;
-    if (this.timer === null) this.next();
-  }
-  stop() {
-    if (this.timer !== null) clearTimeout(this.timer);
-    this.timer = this.waiting = null;
-  }
-  next() {
-    this.timer = null;
-    if (this.waiting === null) return;
-    this.say(this.waiting);
-    this.waiting = null;
-    this.timer = setTimeout(() => this.next(), PAUSE);
-  }
-};
-
 // src/stage/difference.ts
 function centresAmong(grid, other, axis) {
   const count2 = grid.size[axis];
@@ -3982,8 +4221,8 @@ function coloured(a, b, comparing, look) {
   }
   if (a.map.score !== other.map.score) {
     const [one2, two2] = [ofOne(a.map, a.map.scale, look), ofOne(other.map, other.map.scale, look)];
-    one2.legend.title = `a: ${one2.legend.title}`;
-    two2.legend.title = `b: ${two2.legend.title}`;
+    one2.legend.title = `A: ${one2.legend.title}`;
+    two2.legend.title = `B: ${two2.legend.title}`;
     return { a: one2.heat, b: two2.heat, legends: [one2.legend, two2.legend], refused: null };
   }
   const [first, second] = together(a.map.scale, other.map.scale);
@@ -3998,7 +4237,7 @@ function ofOne(map, values, look) {
   const { lowest, highest } = scale;
   const key = [map.version, look.palette, look.threshold, lowest, highest].join(" ");
   return {
-    heat: { values: map.heat, key, lowest, highest, colours },
+    heat: { values: map.heat, key, lowest, highest, colours: onImage(colours, scale, values.neutral, look) },
     legend: {
       title: titleOf(map.score),
       colours,
@@ -4019,13 +4258,15 @@ function shared(score2, first, second, one, two, look) {
   if (first.neutral === second.neutral) return { ...one, ...ends };
   const lowest = Math.min(one.lowest - first.neutral, two.lowest - second.neutral);
   const highest = Math.max(one.highest - first.neutral, two.highest - second.neutral);
-  if (look.palette === "krypton" && score2 === "probability") return { ...one, ...ends, title: `a: ${one.title}` };
+  if (look.palette === "krypton" && score2 === "probability") return { ...one, ...ends, title: `A: ${one.title}` };
   const name = isDrop(score2) ? "drop" : "change";
-  const scale = scaleOf(look.palette, { score: isDrop(score2) ? score2 : "logit", neutral: 0, half: first.half, lowest, highest });
+  const values = { score: isDrop(score2) ? score2 : "logit", neutral: 0, half: first.half, lowest, highest };
+  const scale = scaleOf(look.palette, values);
   return {
     ...one,
     ...ends,
     title: `${name} of the ${quantityOf(score2)}`,
+    neutralName: "no change",
     colours: coloursOf(scale, 0, hidden(scale, 0, look)),
     lowest: scale.lowest,
     highest: scale.highest,
@@ -4046,13 +4287,13 @@ function ofDifference(a, b, look) {
   const colours = coloursOf(scale, 0, hidden(scale, 0, look));
   const { lowest, highest } = scale;
   const key = [a.map.version, b.map.version, look.palette, look.threshold].join(" ");
-  const [stronger, weaker] = ["a has the stronger effect", "b has the stronger effect"];
+  const [stronger, weaker] = ["A has the stronger effect", "B has the stronger effect"];
   return {
-    a: { values, key, lowest, highest, colours },
+    a: { values, key, lowest, highest, colours: onImage(colours, scale, 0, look) },
     b: null,
     legends: [
       {
-        title: `${titleOf(score2)}, a − b`,
+        title: `${titleOf(score2)}, A − B`,
         colours,
         lowest,
         highest,
@@ -4081,6 +4322,9 @@ var differences = {
     return this.values;
   }
 };
+function onImage(colours, scale, neutral, look) {
+  return look.palette === "krypton" ? colours : faded(colours, scale, neutral, hidden(scale, neutral, look));
+}
 function hidden(scale, neutral, look) {
   return look.threshold * Math.max(scale.highest - neutral, neutral - scale.lowest);
 }
@@ -4132,7 +4376,7 @@ function panesOf(content, heats, area, camera, at) {
 }
 function titleOf2(content, slot, map, heats) {
   const name = (each) => each.label ? `${each.model}, ${each.label}` : each.model;
-  if (content.comparing === "side") return map ? `${slot}: ${name(map)}` : `${slot}: no map yet`;
+  if (content.comparing === "side") return `${slot.toUpperCase()}: ${map ? name(map) : "no map yet"}`;
   if (content.comparing === "off") return "";
   const { a, b } = content.maps;
   return heats.refused ?? (a && b ? `${name(a)} − ${name(b)}` : "A difference needs two maps.");
@@ -4152,92 +4396,187 @@ function halves(area, count2, picture) {
   return [0, 1].map((i) => ({ ...area, x: area.x + i * (width + GAP2), width: Math.max(1, width) }));
 }
 
-// src/stage/sliders.ts
-var Sliders = class {
-  constructor(moved) {
-    this.moved = moved;
-    this.element.className = "kdb-stage-sliders";
-    this.element.hidden = true;
+// src/stage/state.ts
+var ALL2 = { zoom: ZOOMS2.least, centre: null };
+var State = class {
+  pictures = /* @__PURE__ */ new Map();
+  maps = { a: null, b: null };
+  chosen = null;
+  comparing = "off";
+  look;
+  camera = ALL2;
+  /** A box that is being drawn, in place of the query's. */
+  draft = null;
+  /** The mask that is painted, and how often it was. */
+  mask = null;
+  /** The position that was probed last. */
+  mark = null;
+  form = null;
+  /** The cell that slices go through; null until something chooses one. */
+  at = null;
+  /** The image that mask, draft, camera and slices are of. */
+  seen = null;
+  heatsNow = null;
+  constructor(look) {
+    this.look = look;
   }
-  moved;
-  element = document.createElement("div");
-  rows = [];
-  made = "";
-  /** `at` are the cells that the slices go through; no axes take the sliders away. */
-  show(axes, size, at) {
-    const wanted = `${axes} ${size.join(" ")}`;
-    if (this.made !== wanted) {
-      this.made = wanted;
-      this.rows = size.map((length, axis) => this.row(axes[axis] ?? `axis ${axis + 1}`, length, axis));
-      this.element.hidden = size.length === 0;
-    }
-    for (const [axis, { input, number: number3 }] of this.rows.entries()) {
-      const cell = String(Math.floor(at[axis]));
-      if (input.value !== cell) input.value = cell;
-      number3.textContent = `${cell} / ${size[axis] - 1}`;
-    }
+  // ---- what comes
+  addPicture(message2, buffers) {
+    const picture = pictureData(message2, buffers);
+    this.pictures.set(picture.key, picture);
+    if (this.chosen === null || this.chosen === picture.key) this.choose(picture.key);
+    this.recolour();
   }
-  row(name, length, axis) {
-    if (axis === 0) this.element.replaceChildren();
-    const row = document.createElement("label");
-    row.className = "kdb-stage-slider";
-    const letter = document.createElement("span");
-    letter.className = "kdb-stage-slider-axis";
-    letter.textContent = name;
-    const input = document.createElement("input");
-    Object.assign(input, { type: "range", min: "0", max: String(length - 1), step: "1" });
-    input.setAttribute("aria-label", `Slice across ${name}`);
-    input.addEventListener("input", () => this.moved(axis, Number(input.value)));
-    const number3 = document.createElement("span");
-    number3.className = "kdb-stage-slider-number";
-    row.append(letter, input, number3);
-    this.element.append(row);
-    return { input, number: number3 };
+  addMap(message2, buffers) {
+    const { slot } = message2;
+    const before = this.maps[slot];
+    const map = mapData(message2, buffers);
+    this.maps[slot] = map;
+    if (slot === "a") this.choose(map.picture);
+    if (before?.map !== map.map && this.mark?.slot === slot) this.mark = null;
+    const best = slot === "a" && this.at === null && map.size.length === 3 ? strongest(map) : -1;
+    if (best >= 0) this.at = map.places.centre(best);
+    this.recolour();
+  }
+  addLayer(layer, buffers) {
+    for (const slot of ["a", "b"]) {
+      const map = this.maps[slot];
+      if (map?.map === layer.map) this.maps[slot] = withLayer(map, layer, buffers);
+    }
+    this.recolour();
+  }
+  clear(slot) {
+    this.maps[slot] = null;
+    if (this.mark?.slot === slot) this.mark = null;
+    this.recolour();
+  }
+  setForm(form) {
+    const before = this.form;
+    this.form = form;
+    if (form.picture !== null && form.picture !== before?.picture) this.choose(form.picture);
+    this.draft = null;
+    if (before?.region.kind === "mask" && form.region.kind !== "mask") this.mask = null;
+    this.recolour();
+  }
+  /** Colours are to be made anew: of other maps, or by another look. */
+  recolour() {
+    this.heatsNow = null;
+  }
+  /** Slot a shows an image, once it is there.  What was drawn on a grid of another size is nothing on this one. */
+  choose(key) {
+    this.chosen = key;
+    const picture = this.pictures.get(key);
+    if (picture === void 0) return;
+    if (picture.key !== this.seen?.key) this.at = null;
+    if (!sameNumbers(picture.size, this.seen?.size ?? null)) {
+      this.mask = this.draft = null;
+      this.camera = ALL2;
+    }
+    this.seen = picture;
+  }
+  // ---- what is shown
+  /** The image that the query is about. */
+  get picture() {
+    return shownIn(this, "a").picture;
+  }
+  get map() {
+    return shownIn(this, "a").map;
+  }
+  get heats() {
+    return this.heatsNow ??= colouredOf(this);
+  }
+  panes(area) {
+    return area.width > 0 && area.height > 0 ? panesOf(this, this.heats, area, this.camera, this.crossed) : [];
+  }
+  get patch() {
+    const { picture } = this;
+    const patch2 = this.formOfPicture?.patch ?? this.maps.a?.patch;
+    if (picture === null) return [];
+    return patch2?.length === picture.size.length ? patch2 : picture.size.map(() => 1);
+  }
+  /** The box as it is seen: as it is drawn, else the query's. */
+  get box() {
+    const region2 = this.formOfPicture?.region;
+    return this.draft ?? (region2?.kind === "box" ? region2.box : null);
+  }
+  /** The cell that slices go through. */
+  get crossed() {
+    return this.at ?? this.picture?.size.map((length) => Math.floor(length / 2)) ?? [];
+  }
+  cross(cell) {
+    const { picture } = this;
+    if (picture?.size.length === 3) this.at = cell.map((at, k) => clamp(at, 0, picture.size[k] - 1));
+  }
+  /** Null where the form is of a grid of another size than is shown. */
+  get formOfPicture() {
+    const { form, picture } = this;
+    return form && picture && (form.size === null || sameNumbers(form.size, picture.size)) ? form : null;
+  }
+  // ---- a pane's cells, and the query's
+  /** Whether a pane shows as many axes as the query's image, so that places on one are places on the other. */
+  related(pane) {
+    return pane.picture.size.length === this.picture?.size.length;
+  }
+  own(pane, cell) {
+    return this.picture ? convert(cell, pane.picture, this.picture) : [...cell];
+  }
+  cellOn(pane, cell) {
+    return this.picture ? convert(cell, this.picture, pane.picture) : [...cell];
+  }
+  boxOn(pane, box2) {
+    return this.picture ? convertBox(box2, this.picture, pane.picture) : [...box2];
+  }
+  /** The cell in the middle of a pane. */
+  centreOf({ picture }) {
+    return this.camera.centre ? fromSource(picture, this.camera.centre) : picture.size.map((length) => length / 2);
+  }
+  lookAt({ picture }, centre, zoom) {
+    this.camera = { zoom, centre: zoom === ZOOMS2.least ? null : toSource(picture, centre) };
+  }
+  seeAll() {
+    this.camera = ALL2;
+  }
+  // ---- positions
+  /** The positions of a pane: its map's, else those that the query would have; null where nothing is known. */
+  placesIn(pane) {
+    if (pane.map !== null) return pane.map.places;
+    const form = this.formOfPicture;
+    if (form === null || form.patch === null || pane.picture !== this.picture) return null;
+    const axes = pane.picture.size.length;
+    const fits = form.patch.length === axes && form.stride.length === axes;
+    return fits ? latticeOf(pane.picture.size, form.patch, form.stride) : null;
+  }
+  /** The patch that is centred nearest to a cell, start.. and extent... */
+  patchAt(pane, cell) {
+    const places = this.placesIn(pane);
+    const index = places?.nearest(cell) ?? -1;
+    if (places === null || index < 0) return null;
+    return [...places.start(index), ...pane.map?.patch ?? this.patch];
+  }
+  /** What the map of a pane says of a cell; null where there is no map, or outside of it. */
+  readingIn(pane, cell) {
+    const { map } = pane;
+    if (map === null || !isWithin(pane, cell)) return null;
+    const reading2 = readingAt(pane.slot, map, cell);
+    if (reading2 === null || this.comparing !== "difference" || pane.heat === null) return reading2;
+    const other = shownIn(this, "b");
+    if (other.map === null || other.picture === null) return reading2;
+    const centre = reading2.position.map((at, k) => at + map.patch[k] / 2);
+    const there = readingAt("b", other.map, convert(centre, pane.picture, other.picture));
+    return { ...reading2, difference: there && reading2.score - there.score };
+  }
+  /** The probed position with the patch on it, start.. and extent.., as a pane shows it. */
+  markIn(pane) {
+    if (this.mark === null) return null;
+    const { slot, position } = this.mark;
+    const { picture, map } = shownIn(this, slot);
+    if (picture === null || position.length !== picture.size.length || !this.related(pane)) return null;
+    return convertBox([...position, ...map?.patch ?? this.patch], picture, pane.picture);
   }
 };
-
-// src/stage/theme.ts
-function themeOf(element) {
-  const style = getComputedStyle(element);
-  const colour = (name) => style.getPropertyValue(`--kdb-stage-${name}`).trim() || "#888";
-  return {
-    bg: colour("bg"),
-    fg: colour("fg"),
-    muted: colour("muted"),
-    line: colour("line"),
-    accent: colour("accent"),
-    panel: colour("panel"),
-    font: (pixels) => `${pixels}px ${style.fontFamily || "sans-serif"}`
-  };
+function isWithin({ picture }, cell) {
+  return cell.every((at, k) => at >= 0 && at < picture.size[k]);
 }
-
-// src/stage/tools/pan.ts
-var pan = (bench) => {
-  let last = null;
-  return {
-    cursor: () => last ? "grabbing" : "grab",
-    press(spot) {
-      last = { x: spot.x, y: spot.y };
-    },
-    drag(spot) {
-      if (last) bench.pan(spot, spot.x - last.x, spot.y - last.y);
-      last = { x: spot.x, y: spot.y };
-    },
-    release() {
-      last = null;
-    },
-    cancel() {
-      const was = last !== null;
-      last = null;
-      return was;
-    },
-    key: () => false,
-    followed() {
-    },
-    draw() {
-    }
-  };
-};
 
 // src/stage/boxes.ts
 function wholeBox(size) {
@@ -4309,8 +4648,8 @@ var box = (bench) => {
       const handle = spot && before && handleAt(bench, spot, before);
       return handle ? cursorOf(spot.plane, handle) : "crosshair";
     },
-    press(spot, { anew }) {
-      if (bench.picture === null) return;
+    press(spot, { wipes, anew }) {
+      if (wipes || bench.picture === null) return;
       corner = null;
       drag = begin(spot, anew);
       from = { x: spot.x, y: spot.y };
@@ -4340,7 +4679,7 @@ var box = (bench) => {
         stop();
         if (bench.box) {
           bench.events.onBox([...bench.box]);
-          bench.say(described2(bench.picture.axes, bench.box));
+          bench.say(described3(bench.picture.axes, bench.box));
         }
       }
       return true;
@@ -4368,7 +4707,7 @@ var box = (bench) => {
     }
   };
 };
-function described2(axes, each) {
+function described3(axes, each) {
   const half = each.length / 2;
   return `Box of ${sizeOf(each.slice(half))} at ${placeOf(axes, each.slice(0, half))}.`;
 }
@@ -4524,6 +4863,34 @@ var paint2 = (bench) => {
   };
 };
 
+// src/stage/tools/pan.ts
+var pan = (bench) => {
+  let last = null;
+  return {
+    cursor: () => last ? "grabbing" : "grab",
+    press(spot) {
+      last = { x: spot.x, y: spot.y };
+    },
+    drag(spot) {
+      if (last) bench.pan(spot, spot.x - last.x, spot.y - last.y);
+      last = { x: spot.x, y: spot.y };
+    },
+    release() {
+      last = null;
+    },
+    cancel() {
+      const was = last !== null;
+      last = null;
+      return was;
+    },
+    key: () => false,
+    followed() {
+    },
+    draw() {
+    }
+  };
+};
+
 // src/stage/tools/probe.ts
 var STILL2 = 4;
 var probe2 = (bench) => {
@@ -4531,7 +4898,8 @@ var probe2 = (bench) => {
   let dragged = false;
   return {
     cursor: () => "crosshair",
-    press(spot) {
+    press(spot, { wipes }) {
+      if (wipes) return;
       from = { x: spot.x, y: spot.y };
       dragged = false;
     },
@@ -4564,239 +4932,193 @@ var probe2 = (bench) => {
 };
 
 // src/stage/tools/table.ts
-var TOOLS2 = { box, paint: paint2, probe: probe2, pan };
+function toolsAt(bench) {
+  return {
+    box: box(bench),
+    paint: paint2(bench),
+    probe: probe2(bench),
+    pan: pan(bench)
+  };
+}
 
 // src/stage/stage.ts
 var createStage = (events, look) => new Stage(events, look);
-var stages2 = 0;
 var Stage = class {
   constructor(events, look) {
     this.events = events;
-    this.content = { pictures: /* @__PURE__ */ new Map(), chosen: null, maps: { a: null, b: null }, comparing: "off", look };
+    this.state = new State(look);
     this.speaker = new Speaker((text) => events.onSay(text));
-    this.hand = pan(this);
-    this.tools = Object.fromEntries(Object.entries(TOOLS2).map(([name, make]) => [name, make(this)]));
-    this.build();
-    const { signal } = this.ended;
-    listen(this.field, this, signal);
-    listenToKeys(this.element, this, signal);
-    this.element.addEventListener("focus", () => this.redraw(), { signal });
-    this.field.addEventListener("transitionend", () => this.changed(), { signal });
-    this.resized.observe(this.field);
-    this.changed();
+    this.tools = toolsAt(this);
+    this.chosen = this.tools.probe;
+    this.screen = new Screen(this, keysInWords());
+    this.element = this.screen.element;
+    this.element.dataset.tool = "probe";
+    listen(this.screen.field, this, this.ended.signal);
+    listenToKeys(this.element, this, this.ended.signal);
+    this.screen.changed();
   }
   events;
-  element = document.createElement("div");
-  field = document.createElement("div");
-  captions = [];
-  ground = new Ground(canvas("kdb-stage-ground"));
-  front = new Front(canvas("kdb-stage-front"));
-  legends = new Legends();
-  sliders = new Sliders((axis, cell) => this.slice(axis, cell));
+  element;
+  state;
+  reading = null;
+  screen;
   speaker;
   ended = new AbortController();
-  resized = new ResizeObserver(() => this.changed());
-  content;
-  form = null;
-  drafted = null;
-  painted = null;
-  paintings = 0;
-  marked = null;
-  probed = "a";
-  camera = { zoom: 1, centre: null };
-  /** The cell that slices go through; null until something chooses one. */
-  at = null;
+  tools;
+  chosen;
+  /** The tool of a press that has not ended. */
+  active = null;
+  /** Whether the space bar is held, which makes a hand of every tool. */
+  holding = false;
   pointed = null;
   /** Where the cursor was last, from where keys take it on. */
   left = null;
-  reading = null;
-  hand;
-  tools;
-  tool = "probe";
-  active = null;
-  holding = false;
-  panes = [];
-  heats = null;
-  frame = 0;
-  dirty = { ground: false, front: false };
+  /** The slot that was probed last. */
+  probed = "a";
   // ---- what the page says
   showPicture(picture, buffers) {
-    this.content.pictures.set(picture.key, pictureData(picture, buffers));
-    if (this.content.chosen === null) this.choose(picture.key);
-    this.recoloured();
+    this.state.addPicture(picture, buffers);
+    this.screen.changed();
   }
-  showMap(message2, buffers) {
-    const before = this.content.maps[message2.slot];
-    const map = mapData(message2, buffers);
-    this.content.maps[message2.slot] = map;
-    if (message2.slot === "a") this.choose(map.picture);
-    if (before?.map !== map.map && this.marked?.slot === message2.slot) this.marked = null;
-    const best = this.at === null && map.size.length === 3 && message2.slot === "a" ? strongest(map) : -1;
-    if (best >= 0) this.at = map.places.centre(best);
-    this.recoloured();
+  showMap(map, buffers) {
+    this.state.addMap(map, buffers);
+    this.screen.changed();
   }
   showLayer(layer, buffers) {
-    for (const slot of ["a", "b"]) {
-      const map = this.content.maps[slot];
-      if (map?.map === layer.map) this.content.maps[slot] = withLayer(map, layer, buffers);
-    }
-    this.recoloured();
+    this.state.addLayer(layer, buffers);
+    this.screen.changed();
   }
   clear(slot) {
-    this.content.maps[slot] = null;
-    if (this.marked?.slot === slot) this.marked = null;
-    this.recoloured();
+    this.state.clear(slot);
+    this.screen.changed();
   }
   showForm(form) {
-    const before = this.form;
-    this.form = form;
-    if (form.picture !== null && form.picture !== before?.picture) this.choose(form.picture);
-    this.drafted = null;
-    if (before?.region.kind === "mask" && form.region.kind !== "mask") this.painted = null;
-    this.recoloured();
+    this.state.setForm(form);
+    this.screen.changed();
   }
   setTool(tool) {
     this.cancel();
-    this.tool = tool;
+    this.chosen = this.tools[tool];
     this.element.dataset.tool = tool;
-    this.changed();
+    this.screen.changed();
   }
   setLook(look) {
-    this.content.look = look;
-    this.recoloured();
+    this.state.look = look;
+    this.state.recolour();
+    this.screen.changed();
   }
   setComparing(comparing) {
-    this.content.comparing = comparing;
-    this.recoloured();
+    this.state.comparing = comparing;
+    this.state.recolour();
+    this.screen.changed();
   }
   mark(position) {
-    this.marked = position && { slot: this.probed, position: [...position] };
-    this.redraw();
+    this.state.mark = position && { slot: this.probed, position: [...position] };
+    this.screen.redraw();
   }
   zoom(factor) {
-    if (factor === "fit") {
-      this.camera = { zoom: 1, centre: null };
-      this.changed();
-      return;
-    }
-    const pane = this.panes[0];
+    this.screen.lay();
+    const pane = this.screen.panes[0];
     const plane = pane?.planes[0];
-    if (!pane || !plane) return;
-    const { x, y, width, height } = plane.frame;
-    this.zoomAt(spotOn(pane, plane, x + width / 2, y + height / 2), factor);
+    if (factor === "fit") {
+      this.state.seeAll();
+      this.screen.changed();
+    } else if (pane && plane) {
+      const { x, y, width, height } = plane.frame;
+      this.zoomAt(spotOn(pane, plane, x + width / 2, y + height / 2), factor);
+    }
   }
   destroy() {
     this.ended.abort();
-    this.resized.disconnect();
     this.speaker.stop();
-    cancelAnimationFrame(this.frame);
-    this.element.remove();
+    this.screen.destroy();
   }
   // ---- what tools see and do
+  get tool() {
+    return this.active ?? (this.holding ? this.tools.pan : this.chosen);
+  }
   get picture() {
-    return shownIn(this.content, "a").picture;
+    return this.state.picture;
   }
   get patch() {
-    const patch2 = this.formOfPicture()?.patch ?? this.content.maps.a?.patch;
-    return patch2?.length === this.picture?.size.length ? patch2 : this.picture?.size.map(() => 1) ?? [];
+    return this.state.patch;
   }
   get box() {
-    if (this.drafted !== null) return this.drafted;
-    const region2 = this.formOfPicture()?.region;
-    return region2?.kind === "box" ? region2.box : null;
-  }
-  draft(box2) {
-    if (sameNumbers(box2, this.drafted)) return;
-    this.drafted = box2;
-    this.changed();
+    return this.state.box;
   }
   get mask() {
-    return this.painted;
-  }
-  paint(mask) {
-    this.painted = mask;
-    this.paintings++;
-    this.changed();
+    return this.state.mask?.cells ?? null;
   }
   get cursor() {
     return this.spotOf(this.pointed);
   }
-  spotOf(cursor) {
-    if (cursor === null) return null;
-    const { slot, plane: number3, cell } = cursor;
-    const pane = this.paneOf(slot);
-    const plane = pane?.planes[number3];
-    if (!pane || !plane || cell.length !== pane.picture.size.length) return null;
-    const x = toPixel(plane.columns, cell[plane.right]);
-    const y = plane.down === null ? plane.frame.y + plane.frame.height / 2 : toPixel(plane.rows, cell[plane.down]);
-    return { pane, plane, cell, x, y };
+  draft(box2) {
+    if (sameNumbers(box2, this.state.draft)) return;
+    this.state.draft = box2;
+    this.screen.changed();
   }
-  own(spot) {
-    return this.picture ? convert(spot.cell, spot.pane.picture, this.picture) : spot.cell;
+  paint(cells) {
+    this.state.mask = cells && { cells, version: (this.state.mask?.version ?? 0) + 1 };
+    this.screen.changed();
+  }
+  own({ pane, cell }) {
+    return this.state.own(pane, cell);
   }
   cellOn(pane, cell) {
-    return this.picture ? convert(cell, this.picture, pane.picture) : [...cell];
+    return this.state.cellOn(pane, cell);
   }
   boxOn(pane, box2) {
-    return this.picture ? convertBox(box2, this.picture, pane.picture) : [...box2];
+    return this.state.boxOn(pane, box2);
   }
-  probe(spot) {
-    const { pane } = spot;
-    const places = this.placesIn(pane);
-    const index = places?.nearest(spot.cell) ?? -1;
-    if (places === null || index < 0) return;
+  probe({ pane, cell }) {
+    const patch2 = this.state.patchAt(pane, cell);
+    if (patch2 === null) return;
     this.probed = pane.slot;
-    this.events.onProbe(pane.slot, places.start(index));
+    this.events.onProbe(pane.slot, patch2.slice(0, patch2.length / 2));
   }
-  cross(spot) {
-    if (spot.pane.picture.size.length !== 3 || this.picture?.size.length !== 3) return;
-    const cell = this.own(spot);
-    this.at = cell.map((at, k) => clamp(at, 0, this.picture.size[k] - 1));
-    this.changed();
+  cross({ pane, cell }) {
+    if (!this.state.related(pane)) return;
+    this.state.cross(this.state.own(pane, cell));
+    this.screen.changed();
   }
   pan({ pane, plane }, byX, byY) {
-    const shown = this.currentPlane(pane, plane);
-    const centre = this.centreOf(pane);
-    centre[shown.right] = centreAfterPan(shown.columns, shown.frame.x, shown.frame.width, byX);
-    if (shown.down !== null)
-      centre[shown.down] = centreAfterPan(shown.rows, shown.frame.y, shown.frame.height, byY);
-    this.camera = { ...this.camera, centre: toSource(pane.picture, centre) };
-    this.changed();
-    this.lay();
+    const { down, right, rows: rows2, columns, frame } = this.current(pane, plane);
+    const centre = this.state.centreOf(pane);
+    centre[right] = centreAfterPan(columns, frame.x, frame.width, byX);
+    if (down !== null) centre[down] = centreAfterPan(rows2, frame.y, frame.height, byY);
+    this.look(pane, centre, this.state.camera.zoom);
   }
   say(text) {
     this.speaker.speak(text);
   }
   redraw() {
-    this.dirty.front = true;
-    this.schedule();
+    this.screen.redraw();
   }
   // ---- what the pointer does
   spotAt(x, y) {
-    for (const pane of this.panes)
+    for (const pane of this.screen.panes)
       for (const plane of pane.planes) {
         const { frame } = plane;
-        if (x < frame.x || y < frame.y || x >= frame.x + frame.width || y >= frame.y + frame.height) continue;
-        return spotOn(pane, plane, x, y);
+        const within = x >= frame.x && y >= frame.y && x < frame.x + frame.width && y < frame.y + frame.height;
+        if (within) return spotOn(pane, plane, x, y);
       }
     return null;
   }
-  spotOn(other, x, y) {
-    const pane = this.paneOf(other.pane.slot) ?? other.pane;
-    return spotOn(pane, this.currentPlane(pane, other.plane), x, y);
+  spotOn({ pane, plane }, x, y) {
+    return spotOn(this.paneOf(pane.slot) ?? pane, this.current(pane, plane), x, y);
   }
   hover(spot) {
     this.left = this.pointed ?? this.left;
     this.pointed = spot && { slot: spot.pane.slot, plane: spot.pane.planes.indexOf(spot.plane), cell: spot.cell };
-    this.field.style.cursor = (this.active ?? this.currentTool()).cursor(spot);
+    this.screen.field.style.cursor = this.tool.cursor(spot);
     this.read();
-    this.redraw();
+    this.screen.redraw();
   }
   press(spot, press) {
-    this.active = press.pans ? this.hand : this.currentTool();
+    this.active = press.pans ? this.tools.pan : this.tool;
     this.active.press(spot, press);
-    this.field.style.cursor = this.active.cursor(spot);
-    this.redraw();
+    this.screen.field.style.cursor = this.active.cursor(spot);
+    this.screen.redraw();
   }
   drag(spot) {
     this.active?.drag(spot);
@@ -4804,303 +5126,138 @@ var Stage = class {
   release(spot) {
     this.active?.release(spot);
     this.active = null;
-    this.redraw();
+    this.screen.redraw();
   }
   cancel() {
-    const was = (this.active ?? this.tools[this.tool]).cancel();
+    const was = (this.active ?? this.chosen).cancel();
     this.active = null;
-    this.redraw();
+    this.screen.redraw();
     return was;
   }
   zoomAt({ pane, plane, x, y }, factor) {
-    const shown = this.currentPlane(pane, plane);
-    const zoom = clamp(this.camera.zoom * factor, ZOOMS.least, ZOOMS.most);
-    const by = zoom / this.camera.zoom;
-    const centre = this.centreOf(pane);
-    const { frame } = shown;
-    centre[shown.right] = centreAfterZoom(shown.columns, frame.x, frame.width, x, by);
-    if (shown.down !== null) centre[shown.down] = centreAfterZoom(shown.rows, frame.y, frame.height, y, by);
-    this.camera = zoom === 1 ? { zoom, centre: null } : { zoom, centre: toSource(pane.picture, centre) };
-    this.changed();
-    this.lay();
+    const { down, right, rows: rows2, columns, frame } = this.current(pane, plane);
+    const { zoom: before } = this.state.camera;
+    const zoom = clamp(before * factor, ZOOMS2.least, ZOOMS2.most);
+    const centre = this.state.centreOf(pane);
+    centre[right] = centreAfterZoom(columns, frame.x, frame.width, x, zoom / before);
+    if (down !== null) centre[down] = centreAfterZoom(rows2, frame.y, frame.height, y, zoom / before);
+    this.look(pane, centre, zoom);
   }
   scroll({ pane, plane }, by) {
-    if (pane.picture.size.length !== 3 || this.picture?.size.length !== 3) return false;
+    if (pane.picture.size.length !== 3 || !this.state.related(pane)) return false;
     const axis = across(plane);
-    this.slice(axis, Math.floor(this.crossed()[axis]) + by);
+    this.slice(axis, Math.floor(this.state.crossed[axis]) + by);
     return true;
   }
   // ---- what keys do
   move(direction, by) {
     const spot = this.cursor ?? this.spotOf(this.left) ?? this.startingSpot();
-    const places = spot && this.placesIn(spot.pane);
+    const places = spot && this.state.placesIn(spot.pane);
     if (!spot || !places) return;
     const { pane, plane } = spot;
-    const three = pane.picture.size.length === 3;
-    const axis = direction === "right" ? plane.right : direction === "down" ? plane.down : three ? across(plane) : null;
+    const third = pane.picture.size.length === 3 ? across(plane) : null;
+    const axis = { right: plane.right, down: plane.down, through: third }[direction];
     if (axis === null) return;
-    const index = places.nearest(spot.cell);
-    const next = index < 0 ? 0 : this.pointed === null ? index : places.step(index, axis, by);
+    const index = Math.max(0, places.nearest(spot.cell));
+    const next = this.pointed === null ? index : places.step(index, axis, by);
     const cell = places.centre(next);
     this.pointed = { slot: pane.slot, plane: pane.planes.indexOf(plane), cell };
-    if (three) this.cross({ ...spot, cell });
+    if (third !== null) this.cross({ ...spot, cell });
     this.read();
-    this.speaker.speak(this.spokenAt(pane, places.start(next)));
-    this.currentTool().followed(this.own({ ...spot, cell }));
-    this.redraw();
+    this.say(this.spokenAt(pane, cell, places.start(next)));
+    this.tool.followed(this.own({ ...spot, cell }));
+    this.screen.redraw();
   }
-  /** The tool's own keys; all else is the page's. */
   key(event) {
-    return this.tools[this.tool].key(event);
+    return this.chosen.key(event);
   }
   space(held) {
     if (this.holding === held) return;
     this.holding = held;
-    this.field.style.cursor = this.currentTool().cursor(this.cursor);
+    this.screen.field.style.cursor = this.tool.cursor(this.cursor);
   }
-  // ---- within
-  build() {
-    const keys = document.createElement("p");
-    keys.id = `kdb-stage-keys-${++stages2}`;
-    keys.className = "kdb-stage-hidden";
-    keys.textContent = KEYS;
-    this.element.className = "kdb-stage";
-    this.element.tabIndex = 0;
-    this.element.setAttribute("role", "application");
-    this.element.setAttribute("aria-roledescription", "image with heat map");
-    this.element.setAttribute("aria-describedby", keys.id);
-    this.field.className = "kdb-stage-field";
-    this.field.append(this.ground.canvas, this.front.canvas);
-    for (const each of [this.ground.canvas, this.front.canvas]) each.setAttribute("aria-hidden", "true");
-    this.element.append(this.field, this.sliders.element, this.legends.element, keys);
-    this.element.dataset.tool = this.tool;
-  }
-  choose(key) {
-    const before = this.picture;
-    this.content.chosen = key;
-    const picture = this.content.pictures.get(key);
-    if (picture !== void 0 && !sameNumbers(picture.size, before?.size ?? null)) {
-      this.painted = null;
-      this.drafted = null;
-      this.at = null;
-      this.pointed = this.left = null;
-      this.camera = { zoom: 1, centre: null };
-    }
-  }
-  formOfPicture() {
-    const { form, picture } = this;
-    return form && picture && (form.size === null || sameNumbers(form.size, picture.size)) ? form : null;
-  }
-  currentTool() {
-    return this.holding ? this.hand : this.tools[this.tool];
-  }
-  paneOf(slot) {
-    return this.panes.find((pane) => pane.slot === slot) ?? null;
-  }
-  /** A plane as it is laid out by now. */
-  currentPlane(pane, plane) {
-    const current = this.paneOf(pane.slot)?.planes;
-    return current?.find((each) => each.down === plane.down && each.right === plane.right) ?? plane;
-  }
-  centreOf({ picture }) {
-    return this.camera.centre ? fromSource(picture, this.camera.centre) : picture.size.map((length) => length / 2);
-  }
-  crossed() {
-    return this.at ?? this.picture?.size.map((length) => Math.floor(length / 2)) ?? [];
-  }
+  // ---- what is drawn of the cursor
   slice(axis, cell) {
-    const picture = this.picture;
-    if (picture === null) return;
-    const at = this.crossed().map((each) => Math.floor(each) + 0.5);
-    at[axis] = clamp(cell, 0, picture.size[axis] - 1) + 0.5;
-    this.at = at;
-    if (this.pointed) this.pointed = { ...this.pointed, cell: this.pointedAfterSlice(axis) };
-    this.read();
-    this.changed();
-  }
-  /** The cursor stays where it is on its plane, which now shows another slice. */
-  pointedAfterSlice(axis) {
-    const cell = [...this.pointed.cell];
-    const pane = this.paneOf(this.pointed.slot);
-    if (pane && pane.planes[this.pointed.plane] && across(pane.planes[this.pointed.plane]) === axis)
-      cell[axis] = this.cellOn(pane, this.crossed())[axis];
-    return cell;
-  }
-  /** The positions of a pane: its map's, else those that the query would have; null where nothing is known. */
-  placesIn(pane) {
-    if (pane.map !== null) return pane.map.places;
-    const form = this.formOfPicture();
-    if (form === null || form.patch === null || pane.picture !== this.picture) return null;
-    const { size } = pane.picture;
-    return form.patch.length === size.length && form.stride.length === size.length ? latticeOf(size, form.patch, form.stride) : null;
-  }
-  startingSpot() {
-    const pane = this.panes[0];
-    const plane = pane?.planes[0];
-    if (!pane || !plane) return null;
-    const three = pane.picture.size.length === 3;
-    return { pane, plane, cell: three ? pane.at : pane.picture.size.map((length) => length / 2), x: 0, y: 0 };
-  }
-  patchAt(pane, cell) {
-    const places = this.placesIn(pane);
-    const index = places?.nearest(cell) ?? -1;
-    if (places === null || index < 0) return null;
-    return [...places.start(index), ...pane.map?.patch ?? this.patch];
-  }
-  /** What the cursor is on, if that is another thing than before. */
-  read() {
+    const at = this.state.crossed.map((each) => Math.floor(each) + 0.5);
+    at[axis] = cell + 0.5;
+    this.state.cross(at);
     const spot = this.cursor;
-    const reading2 = spot?.pane.map ? this.readingIn(spot.pane, spot.pane.map, spot.cell) : null;
-    if (JSON.stringify(reading2) === JSON.stringify(this.reading)) return;
-    this.reading = reading2;
-    if (reading2) this.element.dataset.reading = JSON.stringify(reading2);
-    else delete this.element.dataset.reading;
-    this.point();
-    this.events.onHover(reading2);
-  }
-  readingIn(pane, map, cell) {
-    const inside = cell.every((at, k) => at >= 0 && at < map.size[k]);
-    const reading2 = inside ? readingAt(pane.slot, map, cell) : null;
-    const other = shownIn(this.content, "b");
-    if (reading2 === null || this.content.comparing !== "difference" || !pane.heat || !other.map || !other.picture)
-      return reading2;
-    const centre = reading2.position.map((at, k) => at + map.patch[k] / 2);
-    const there = readingAt("b", other.map, convert(centre, pane.picture, other.picture));
-    return { ...reading2, difference: there && reading2.score - there.score };
-  }
-  spokenAt(pane, position) {
-    if (!this.reading || !pane.map) return placeOf(pane.picture.axes, position);
-    const text = spoken(this.reading, pane.map);
-    const other = this.panes.find((each) => each.slot !== pane.slot);
-    const cell = other && this.pointed && convert(this.pointed.cell, pane.picture, other.picture);
-    const there = other?.map && cell && this.readingIn(other, other.map, cell);
-    return there && other.map ? `${text}; ${other.slot}: ${spoken(there, other.map)}` : text;
-  }
-  /** The legends' mark of the value under the cursor. */
-  point() {
-    const { reading: reading2, heats } = this;
-    const legends = heats?.legends ?? [];
-    const map = reading2 && this.content.maps[reading2.slot];
-    if (!reading2 || !map) return this.legends.point([]);
-    const own = legends.length > 1 && reading2.slot === "b" ? 1 : 0;
-    const value = legends[own]?.changes ? reading2.difference ?? reading2.change : reading2.score;
-    this.legends.point(legends.map((_, i) => i === own ? value : null));
-  }
-  // ---- drawing
-  /** Something that is drawn has changed, but no colour. */
-  changed() {
-    this.dirty.ground = true;
-    this.redraw();
-  }
-  recoloured() {
-    this.heats = null;
-    this.changed();
-  }
-  schedule() {
-    if (this.frame === 0) this.frame = requestAnimationFrame(() => this.draw());
-  }
-  lay() {
-    this.heats ??= colouredOf(this.content);
-    const bounds = { x: 0, y: 0, width: this.field.clientWidth, height: this.field.clientHeight };
-    const drawable = bounds.width > 0 && bounds.height > 0;
-    this.panes = drawable ? panesOf(this.content, this.heats, bounds, this.camera, this.crossed()) : [];
-  }
-  draw() {
-    this.frame = 0;
-    const { ground, front } = this.dirty;
-    this.dirty = { ground: false, front: false };
-    const ratio = devicePixelRatio || 1;
-    const theme = themeOf(this.element);
-    if (ground) {
-      this.describe();
-      this.lay();
-      for (const { canvas: canvas2 } of [this.ground, this.front]) {
-        const width = Math.round(this.field.clientWidth * ratio);
-        const height = Math.round(this.field.clientHeight * ratio);
-        if (canvas2.width !== width) canvas2.width = width;
-        if (canvas2.height !== height) canvas2.height = height;
-      }
-      this.caption();
-      this.ground.draw(this.panes, this.content.look, theme, this.regions(), ratio);
+    if (this.pointed && spot && spot.pane.planes.length > 1 && across(spot.plane) === axis) {
+      const inside = [...spot.cell];
+      inside[axis] = this.state.cellOn(spot.pane, this.state.crossed)[axis];
+      this.pointed = { ...this.pointed, cell: inside };
     }
-    if (ground || front)
-      this.front.draw(this.panes, theme, this.active ?? this.currentTool(), (pane) => this.pointedIn(pane), (pane) => this.markIn(pane), ratio);
-  }
-  regions() {
-    const related = (pane) => pane.picture.size.length === this.picture?.size.length;
-    const { box: box2, painted } = this;
-    return {
-      box: (pane) => box2 && related(pane) ? this.boxOn(pane, box2) : null,
-      mask: (pane) => painted && pane.picture === this.picture ? { cells: painted, version: this.paintings } : null
-    };
+    this.read();
+    this.screen.changed();
   }
   pointedIn(pane) {
     const spot = this.cursor;
-    const related = spot && pane.picture.size.length === spot.cell.length;
-    if (!spot || !related) return { patch: null, cross: null };
+    if (spot === null || pane.picture.size.length !== spot.cell.length) return { patch: null, cross: null };
     const cell = convert(spot.cell, spot.pane.picture, pane.picture);
-    const inside = cell.every((at, k) => at >= 0 && at < pane.picture.size[k]);
-    const seen = this.content.look.patch && this.tool !== "paint" && inside;
-    return { patch: seen ? this.patchAt(pane, cell) : null, cross: pane === spot.pane ? null : cell };
+    const seen = this.state.look.patch && this.chosen !== this.tools.paint && isWithin(pane, cell);
+    return {
+      patch: seen ? this.state.patchAt(pane, cell) : null,
+      cross: pane.slot === spot.pane.slot ? null : cell
+    };
   }
-  /** The probed position with the patch on it, in both panes. */
-  markIn(pane) {
-    if (this.marked === null) return null;
-    const { slot, position } = this.marked;
-    const own = this.paneOf(slot) ?? pane;
-    if (position.length !== own.picture.size.length || pane.picture.size.length !== position.length) return null;
-    return convertBox([...position, ...own.map?.patch ?? this.patch], own.picture, pane.picture);
+  /** Tells what the cursor is on, if that is another thing than before. */
+  read() {
+    const spot = this.cursor;
+    const reading2 = spot && this.state.readingIn(spot.pane, spot.cell);
+    const text = JSON.stringify(reading2);
+    if (text === JSON.stringify(this.reading)) return;
+    this.reading = reading2;
+    if (reading2) this.element.dataset.reading = text;
+    else delete this.element.dataset.reading;
+    this.screen.point();
+    this.events.onHover(reading2);
   }
-  /** What the page around, and tests, are to know of what is shown; and what it is in words. */
-  describe() {
-    this.heats ??= colouredOf(this.content);
-    this.legends.show(this.heats.legends);
-    const { picture, map } = shownIn(this.content, "a");
-    const three = picture !== null && picture.size.length === 3;
-    this.sliders.show(three ? picture.axes : "", three ? picture.size : [], this.crossed());
-    const { dataset } = this.element;
-    dataset.comparing = this.content.comparing;
-    dataset.hasMap = String(this.heats.a !== null || this.heats.b !== null);
-    dataset.zoom = this.camera.zoom.toFixed(2);
-    if (picture) dataset.view = viewOf(picture.size).kind;
-    else delete dataset.view;
-    if (this.box) dataset.box = JSON.stringify(this.box);
-    else delete dataset.box;
-    this.element.setAttribute("aria-label", described3(picture, map, this.content.comparing));
-    this.point();
+  spokenAt(pane, cell, position) {
+    const said = this.screen.panes.flatMap((each) => {
+      if (each.slot !== pane.slot && !this.state.related(each)) return [];
+      const there = this.state.readingIn(each, convert(cell, pane.picture, each.picture));
+      if (there === null || each.map === null) return [];
+      const text = spoken(there, each.map);
+      return [each.slot === pane.slot ? text : `${each.slot.toUpperCase()}: ${text}`];
+    });
+    return said.length > 0 ? said.join("; ") : placeOf(pane.picture.axes, position);
   }
-  caption() {
-    const titled = this.panes.filter((pane) => pane.title);
-    while (this.captions.length > titled.length) this.captions.pop().remove();
-    for (const [i, { title, area }] of titled.entries()) {
-      const caption = this.captions[i] ??= this.field.appendChild(document.createElement("div"));
-      caption.className = "kdb-stage-caption";
-      caption.textContent = title;
-      caption.title = title;
-      caption.style.left = `${area.x}px`;
-      caption.style.top = `${area.y}px`;
-      caption.style.width = `${area.width}px`;
-    }
+  // ---- places
+  paneOf(slot) {
+    return this.screen.panes.find((pane) => pane.slot === slot) ?? null;
+  }
+  /** A plane as it is laid out by now. */
+  current(pane, plane) {
+    const planes = this.paneOf(pane.slot)?.planes;
+    return planes?.find((each) => each.down === plane.down && each.right === plane.right) ?? plane;
+  }
+  look(pane, centre, zoom) {
+    this.state.lookAt(pane, centre, zoom);
+    this.screen.changed();
+    this.screen.lay();
+  }
+  spotOf(cursor) {
+    const pane = cursor && this.paneOf(cursor.slot);
+    const plane = pane?.planes[cursor.plane];
+    if (!cursor || !pane || !plane || cursor.cell.length !== pane.picture.size.length) return null;
+    const { frame, down, right, rows: rows2, columns } = plane;
+    const x = toPixel(columns, cursor.cell[right]);
+    const y = down === null ? frame.y + frame.height / 2 : toPixel(rows2, cursor.cell[down]);
+    return { pane, plane, cell: cursor.cell, x, y };
+  }
+  /** Where the first key finds the cursor: in the middle, or where the slices meet. */
+  startingSpot() {
+    const pane = this.screen.panes[0];
+    if (pane === void 0) return null;
+    const cell = pane.planes.length > 1 ? pane.at : pane.picture.size.map((length) => length / 2);
+    return this.spotOf({ slot: pane.slot, plane: 0, cell });
   }
 };
-function canvas(name) {
-  const element = document.createElement("canvas");
-  element.className = name;
-  return element;
-}
 function spotOn(pane, plane, x, y) {
   const cell = pane.at.map((at) => Math.floor(at) + 0.5);
   cell[plane.right] = toCell(plane.columns, x);
   if (plane.down !== null) cell[plane.down] = toCell(plane.rows, y);
   return { pane, plane, cell, x, y };
-}
-function described3(picture, map, comparing) {
-  if (picture === null) return "No image yet";
-  const parts = [`Image of ${sizeOf(picture.size)}`];
-  if (map !== null) parts.push(`heat map of ${map.label || "the output"} by ${map.model}: ${titleOf(map.score)}`);
-  if (map !== null && !isDrop(map.score)) parts.push(`${map.baseline.toPrecision(3)} for the unmodified image`);
-  if (comparing !== "off") parts.push(comparing === "side" ? "beside another map" : "the difference from another map");
-  return parts.join(", ");
 }
 
 // src/theme.ts

@@ -1,4 +1,4 @@
-import { fill, h, options, set, show } from "../dom";
+import { fill, h, options, say, set, show } from "../dom";
 import { combobox, type Choice } from "../parts/combobox";
 import { field, group, type Panel } from "../parts/field";
 import type { Classes } from "../protocol";
@@ -7,10 +7,12 @@ const KINDS: { value: Classes["kind"]; text: string }[] = [
   { value: "predicted", text: "The predicted class" },
   { value: "class", text: "One class" },
   { value: "top", text: "The top classes" },
-  { value: "several", text: "Several classes" },
   { value: "all", text: "All classes" },
   { value: "detection", text: "A detection" },
 ];
+
+/** Offered only where the text has them: they are written there. */
+const SEVERAL = { value: "several", text: "Several classes" } as const;
 
 /** What a list of labels offers: a label where it is the only one by that name, else the class's number. */
 export function labelled(labels: readonly string[]): Choice[] {
@@ -27,13 +29,7 @@ export const classes: Panel = (session) => {
   const kind = h("select", { class: "kdb-input", "aria-label": "Which classes", "data-testid": "class" });
   options(kind, KINDS);
   const count = h("input", { type: "number", class: "kdb-input", min: 1, step: 1, "data-testid": "class-number" });
-  const several = h("input", {
-    type: "text",
-    class: "kdb-input",
-    spellcheck: "false",
-    "aria-label": "Classes, with commas between them",
-    "data-testid": "class-several",
-  });
+  const several = h("p", { class: "kdb-note", "data-testid": "class-several" });
   let choices: Choice[] = [];
   const box = combobox({
     label: "Labels",
@@ -67,25 +63,23 @@ export const classes: Panel = (session) => {
     if (chosen === "predicted" || chosen === "all") change({ kind: chosen, value: null });
     else if (chosen === "top") change({ kind: "top", value: 5 });
     else if (chosen === "detection") change({ kind: "detection", value: 1 });
-    // These two begin with what the last map shows; without one they wait for what is entered.
+    // It begins with what the last map shows; without one it waits for what is entered.
     else if (chosen === "class" && known.length > 0) change({ kind: "class", value: known[0]!.index });
-    else if (chosen === "several" && known.length > 0) {
-      change({ kind: "several", value: known.map(({ index }) => index).join(", ") });
-    } else (chosen === "class" ? box.input : several).focus();
+    else if (chosen === "class") box.input.focus();
   });
   count.addEventListener("change", () => {
     if (count.checkValidity() && count.value !== "") {
       change({ kind: kind.value as "top" | "detection", value: Number(count.value) });
     }
   });
-  several.addEventListener("change", () => change({ kind: "several", value: several.value }));
 
   session.store.watch(["form"], ({ form }) => {
     if (form === null) return;
     const { kind: shown, value } = form.classes;
+    options(kind, shown === "several" ? [...KINDS, SEVERAL] : KINDS);
     fill(kind, shown);
     if (shown === "top" || shown === "detection") fill(count, String(value ?? 1));
-    if (shown === "several") fill(several, String(value ?? ""));
+    say(several, shown === "several" ? String(value ?? "") : "");
     reveal();
   });
   session.store.watch(["form", "labels"], ({ form, labels }) => {

@@ -33,7 +33,7 @@ function sizes(session: Session, of: Sizes): HTMLElement {
   const link = button("Same along every axis", () => {
     linked = !linked;
     const { form } = session.store.state;
-    const values = form === null ? null : of.values(form);
+    const values = form === null ? null : spread(of.values(form), form);
     // Linking makes them equal; otherwise they would come apart again with the next form.
     if (linked && values !== null && values.some((each) => each !== values[0])) send(0, values[0]!, false);
     lay();
@@ -42,7 +42,7 @@ function sizes(session: Session, of: Sizes): HTMLElement {
   function send(axis: number, value: number, held: boolean): void {
     const { form } = session.store.state;
     if (form === null) return;
-    const axes = form.axes?.length ?? of.values(form)?.length ?? 2;
+    const axes = spread(of.values(form), form)?.length ?? 2;
     const shown = rows.length === axes ? rows.map(({ slider }) => Number(slider.value)) : [];
     const values = Array.from({ length: axes }, (_, each) => (linked || each === axis ? value : (shown[each] ?? value)));
     session.change({ control: of.control, value: values }, { held });
@@ -79,7 +79,7 @@ function sizes(session: Session, of: Sizes): HTMLElement {
 
   function lay(): void {
     const { form } = session.store.state;
-    const values = form === null ? null : of.values(form);
+    const values = form === null ? null : spread(of.values(form), form);
     const why = form === null ? "" : of.absent(form);
     absent.textContent = why ?? "";
     show(absent, why !== null && why !== "");
@@ -90,8 +90,10 @@ function sizes(session: Session, of: Sizes): HTMLElement {
     if (values.some((each) => each !== values[0]) && session.store.state.settled) linked = false;
     set(link, "aria-pressed", String(linked));
     const wanted = linked ? 1 : axes;
-    const letters = form.axes ?? "";
-    if (rows.length !== wanted || holder.dataset.axes !== letters) {
+    const letters = form.axes ?? holder.dataset.axes ?? "";
+    // While a slider moves, it is ahead of the form.
+    const anew = rows.length !== wanted || holder.dataset.axes !== letters;
+    if (anew) {
       rows = Array.from({ length: wanted }, (_, axis) => row(axis, linked ? "" : (letters[axis] ?? String(axis + 1))));
       holder.dataset.axes = letters;
       holder.replaceChildren(...rows.map(({ element }) => element));
@@ -102,6 +104,7 @@ function sizes(session: Session, of: Sizes): HTMLElement {
       const value = values[axis]!;
       set(each.number, "max", least(of.most));
       set(each.slider, "max", Math.max(least(of.reach), value));
+      if (!anew && !session.store.state.settled) return;
       fill(each.slider, String(value));
       if (!each.typing) fill(each.number, String(value));
     });
@@ -112,6 +115,10 @@ function sizes(session: Session, of: Sizes): HTMLElement {
   legend.firstElementChild!.append(link);
   return legend;
 }
+
+/** A single number is along every axis. */
+const spread = (values: number[] | null, { axes }: Form): number[] | null =>
+  values?.length === 1 && axes !== null ? Array.from(axes, () => values[0]!) : values;
 
 /** Half of the input is as much as anybody slides to; more can be typed. */
 const extent = (form: Form, axis: number): number => form.size?.[axis] ?? 224;

@@ -43,7 +43,7 @@ export const browse: Panel = (session) => {
           SYMBOLS[kind],
           () => {
             if (kind === "folder") return session.browse(join(name));
-            if (kind === "run") return session.openRun(join(name));
+            if (kind === "run") return session.openRun(source);
             session.endBrowsing();
             session.change({ control: "source", value: source });
           },

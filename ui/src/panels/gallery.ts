@@ -19,7 +19,7 @@ function card(session: Parameters<Panel>[0], folder: string, given: Gallery["car
         type: "button",
         class: "kdb-card",
         title: said,
-        disabled: given.thumbnail === null,
+        disabled: given.thumbnail === null && given.status !== "done",
         "data-status": given.status,
         on: { click: () => session.openCard(folder, given.image) },
       },

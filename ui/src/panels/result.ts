@@ -42,17 +42,18 @@ function slotPanel(session: Parameters<Panel>[0], slot: Slot): HTMLElement {
   );
   which.addEventListener("change", () => session.showClass(slot, Number(which.value)));
   let formatsShown = "";
-  session.store.watch(["a", "b", "comparing"], (state) => {
+  session.store.watch(["a", "b", "comparing", "run"], (state) => {
     const shown: Shown | null = state[slot];
     show(element, shown !== null);
     if (shown === null) return;
     const map = shown.content;
+    const grows = state.run.state === "running" && map.id === state.run.id && slot === state.run.slot && !map.last;
     const current = map.classes[shown.shown];
     const letter = state.b === null ? "" : slot === "a" ? "A: " : "B: ";
     say(title, `${letter}${current?.label ?? ""}`);
     say(caption, [`${map.score.replaceAll("_", " ")} ${number(current?.baseline ?? NaN, 4)} unmodified`, map.model].join(", "));
     show(several, map.classes.length > 1);
-    options(which, map.classes.map(({ label, baseline }, at) => ({ value: String(at), text: `${label} (${number(baseline)})` })));
+    options(which, map.classes.map(({ label, baseline }, at) => ({ value: String(at), text: `${label} (${number(baseline ?? NaN)})` })));
     fill(which, String(shown.shown));
     say(quality, qualityInWords(map));
     set(quality, "data-exact", String(map.exact));
@@ -67,7 +68,7 @@ function slotPanel(session: Parameters<Panel>[0], slot: Slot): HTMLElement {
         ...map.formats.map((format) => button(format, () => session.export(slot, format), { testid: `export-${format}`, quiet: true })),
       );
     }
-    show(formats.parentElement!, map.formats.length > 0 && map.last);
+    show(formats.parentElement!, map.formats.length > 0 && !grows);
   });
   return element;
 }

@@ -7,6 +7,7 @@ import { fillHeat, fillMask } from "./layers";
 import { Memo } from "./memo";
 import { outline } from "./outline";
 import { Rasters } from "./rasters";
+import type { State } from "./state";
 import type { Theme } from "./theme";
 import type { Pane, Plane } from "./types";
 import { across } from "./views/slices";
@@ -15,13 +16,6 @@ import { viewOf } from "./views/table";
 
 /** Most boxes of a detector that are shown. */
 const BOXES = 20;
-
-export interface Regions {
-  /** The query's box, on the grid of the pane. */
-  box(pane: Pane): number[] | null;
-  /** What is painted, where it is on the grid of the pane; its version counts its changes. */
-  mask(pane: Pane): { cells: Uint8Array; version: number } | null;
-}
 
 /** Cells of a layer, and what they are known by. */
 interface Layer {
@@ -43,8 +37,9 @@ export class Ground {
     this.pen = canvas.getContext("2d")!;
   }
 
-  draw(panes: Pane[], look: Look, theme: Theme, regions: Regions, ratio: number): void {
+  draw(panes: Pane[], state: State, theme: Theme, ratio: number): void {
     const { pen } = this;
+    const { look } = state;
     this.ratio = ratio;
     pen.setTransform(1, 0, 0, 1, 0, 0);
     pen.clearRect(0, 0, this.canvas.width, this.canvas.height);
@@ -62,7 +57,7 @@ export class Ground {
         clipped(pen, plane);
         view.ground(brush, pane, plane);
         if (look.heat) this.heat(pane, plane, look);
-        if (look.region) this.regions(pane, plane, theme, regions);
+        if (look.region) this.regions(pane, plane, theme, state);
         pen.restore();
         view.notes(brush, pane, plane);
       }
@@ -74,9 +69,8 @@ export class Ground {
     if (heat === null || map === null) return;
     const slice = sliceOf(picture.size, plane.down, plane.right, pane.at);
     const where = this.where(pane, plane);
-    const cells = this.rasters.canvas(`heat ${where.name}`, `${heat.key} ${where.key}`, slice.rows, slice.columns, (to) =>
-      fillHeat(to, heat, slice),
-    );
+    const [name, key] = [`heat ${where.name}`, `${heat.key} ${where.key}`];
+    const cells = this.rasters.canvas(name, key, slice.rows, slice.columns, (to) => fillHeat(to, heat, slice));
     this.pen.globalAlpha = look.opacity;
     drawCells(this.pen, cells, pane, plane, !look.grid);
     this.pen.globalAlpha = 1;
@@ -87,7 +81,7 @@ export class Ground {
     }
   }
 
-  private regions(pane: Pane, plane: Plane, theme: Theme, regions: Regions): void {
+  private regions(pane: Pane, plane: Plane, theme: Theme, state: State): void {
     const { pen } = this;
     const { map, picture } = pane;
     const slice = sliceOf(picture.size, plane.down, plane.right, pane.at);
@@ -98,20 +92,20 @@ export class Ground {
       this.outlined(pane, plane, layer, slice);
       haloed(pen, "#fff", "#000", 1.25, 0.6);
     }
-    const mask = regions.mask(pane);
+    const mask = pane.picture === state.picture ? state.mask : null;
     if (mask) {
       const layer = { name: "mask", key: String(mask.version), inside: (i: number) => mask.cells[i] === 1 };
       pen.globalAlpha = 0.28;
       this.filled(pane, plane, layer, slice, theme.accent);
       pen.globalAlpha = 1;
       this.outlined(pane, plane, layer, slice);
-      haloed(pen, theme.accent, "#fff", 1.5);
+      haloed(pen, theme.accent, theme.bg, 1.5);
     }
-    const box = regions.box(pane);
+    const box = state.box && state.related(pane) ? state.boxOn(pane, state.box) : null;
     if (box && meets(pane, plane, box)) {
       pen.beginPath();
       tracedRect(pen, onPlane(plane, box));
-      haloed(pen, theme.accent, "#fff", 1.5);
+      haloed(pen, theme.accent, theme.bg, 1.5);
     }
     if (map?.boxes && plane.down !== null) this.boxes(map.boxes, plane, theme);
   }

@@ -1,13 +1,27 @@
 /** Keys of the stage. */
 
-export const KEYS =
+const KEYS =
   "Arrow keys move from position to position, with Shift five at a time; Page Up and Page Down along the third axis. " +
   "Enter probes a position, paints, or begins and ends a box; Escape cancels. " +
   "Plus and minus zoom, 0 shows all. Square brackets change the size of the brush.";
 
+let texts = 0;
+
+/** A hidden text on the keys, which the stage is described by. */
+export function keysInWords(): HTMLElement {
+  const element = document.createElement("p");
+  element.id = `kdb-stage-keys-${++texts}`;
+  element.className = "kdb-stage-hidden";
+  element.textContent = KEYS;
+  return element;
+}
+
+/** Along the axes of the plane that the cursor is in, or along the third. */
+export type Direction = "right" | "down" | "through";
+
 export interface KeyListener {
-  /** Moves the cursor: `right` and `down` along the axes of the plane that it is in, `through` along the third. */
-  move(direction: "right" | "down" | "through", by: number): void;
+  /** Moves the cursor. */
+  move(direction: Direction, by: number): void;
   zoom(factor: number | "fit"): void;
   /** A key for the tool.  Returns whether it meant something. */
   key(event: KeyboardEvent): boolean;
@@ -17,7 +31,7 @@ export interface KeyListener {
   space(held: boolean): void;
 }
 
-const MOVES: Record<string, readonly ["right" | "down" | "through", number]> = {
+const MOVES: Record<string, readonly [Direction, number]> = {
   ArrowRight: ["right", 1],
   ArrowLeft: ["right", -1],
   ArrowDown: ["down", 1],

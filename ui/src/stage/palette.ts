@@ -43,7 +43,8 @@ const SAFE: Arms = { neutral: [0.62, 0.62, 0.62], lowers: [1, 0.8, 0.14], raises
 
 /** matplotlib's, which the paper's figures are drawn with; from its low to its high end. */
 const COOLWARM = evenly(
-  "3a4cc0 4d67d7 6182ea 779af6 8daffd a3c1fe b8cff8 ccd8ed dddcdb ecd2c4 f4c3ab f7b092 f39879 ea7d61 dc5e4b c93b37 b30326",
+  "3a4cc0 4d67d7 6182ea 779af6 8daffd a3c1fe b8cff8 ccd8ed " +
+    "dddcdb ecd2c4 f4c3ab f7b092 f39879 ea7d61 dc5e4b c93b37 b30326",
 );
 const JET: Stops = [
   [0, [0, 0, 0.5]],
@@ -164,6 +165,19 @@ export function coloursOf(scale: Scale, neutral: number, hidden: number): Uint32
     colours[i] = ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
   }
   return colours;
+}
+
+/** Share of a scale's half width over which the colours of heat fade in, so that the image is seen where nothing matters. */
+const FADE = 0.35;
+
+/** The colours as they are laid on an image: from `hidden` on they fade in with the distance from `neutral`. */
+export function faded(colours: Uint32Array, scale: Scale, neutral: number, hidden: number): Uint32Array {
+  const over = FADE * Math.max(scale.highest - neutral, neutral - scale.lowest);
+  return colours.map((colour, i) => {
+    const value = scale.lowest + (i / (LEVELS - 1)) * (scale.highest - scale.lowest);
+    const share = Math.max(0, Math.min(1, (Math.abs(value - neutral) - hidden) / over));
+    return ((Math.round((colour >>> 24) * share) << 24) | (colour & 0xffffff)) >>> 0;
+  });
 }
 
 /** Which of the colours a value has; as matplotlib chooses it. */

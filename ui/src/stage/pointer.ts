@@ -6,12 +6,21 @@ import type { Spot } from "./types";
 /** The most that one turn of the wheel zooms, in pixels: a mouse's turns are long, those of a pinch short. */
 const WHEEL_STEP = 25;
 
+export interface Press {
+  /** By the middle button. */
+  pans: boolean;
+  /** By the right button, or with Alt. */
+  wipes: boolean;
+  /** With Shift: what is there already is left alone. */
+  anew: boolean;
+}
+
 export interface PointerListener {
   spotAt(x: number, y: number): Spot | null;
   /** A place on the plane of another spot, also outside of its frame. */
   spotOn(other: Spot, x: number, y: number): Spot;
   hover(spot: Spot | null): void;
-  press(spot: Spot, press: { pans: boolean; wipes: boolean; anew: boolean }): void;
+  press(spot: Spot, press: Press): void;
   drag(spot: Spot): void;
   release(spot: Spot): void;
   cancel(): void;

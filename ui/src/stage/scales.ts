@@ -1,10 +1,11 @@
-/** The heat of each slot with its colours, and the legends that explain them: the same scale for both where it can be. */
+/** The heat of each slot with its colours, and the legends that explain them: one scale for both where it can be. */
 
 import type { Comparing, Look } from "./contract";
 import { difference } from "./difference";
 import type { MapData } from "./maps";
 import {
   coloursOf,
+  faded,
   FLOORS,
   isDrop,
   scaleOf,
@@ -60,8 +61,8 @@ export function coloured(a: Shown | null, b: Shown | null, comparing: Comparing,
   }
   if (a.map.score !== other.map.score) {
     const [one, two] = [ofOne(a.map, a.map.scale, look), ofOne(other.map, other.map.scale, look)];
-    one.legend.title = `a: ${one.legend.title}`;
-    two.legend.title = `b: ${two.legend.title}`;
+    one.legend.title = `A: ${one.legend.title}`;
+    two.legend.title = `B: ${two.legend.title}`;
     return { a: one.heat, b: two.heat, legends: [one.legend, two.legend], refused: null };
   }
   const [first, second] = together(a.map.scale, other.map.scale);
@@ -77,7 +78,7 @@ function ofOne(map: MapData, values: Values, look: Look): { heat: Heat; legend: 
   const { lowest, highest } = scale;
   const key = [map.version, look.palette, look.threshold, lowest, highest].join(" ");
   return {
-    heat: { values: map.heat, key, lowest, highest, colours },
+    heat: { values: map.heat, key, lowest, highest, colours: onImage(colours, scale, values.neutral, look) },
     legend: {
       title: titleOf(map.score),
       colours,
@@ -108,13 +109,15 @@ function shared(
   const lowest = Math.min(one.lowest - first.neutral, two.lowest - second.neutral);
   const highest = Math.max(one.highest - first.neutral, two.highest - second.neutral);
   // The paper's scale of a probability is a share of it, and no change is the same colour in both: a's is shown.
-  if (look.palette === "krypton" && score === "probability") return { ...one, ...ends, title: `a: ${one.title}` };
+  if (look.palette === "krypton" && score === "probability") return { ...one, ...ends, title: `A: ${one.title}` };
   const name = isDrop(score) ? "drop" : "change"; // a change has no bounds, as a probability has
-  const scale = scaleOf(look.palette, { score: isDrop(score) ? score : "logit", neutral: 0, half: first.half, lowest, highest });
+  const values = { score: isDrop(score) ? score : "logit", neutral: 0, half: first.half, lowest, highest };
+  const scale = scaleOf(look.palette, values);
   return {
     ...one,
     ...ends,
     title: `${name} of the ${quantityOf(score)}`,
+    neutralName: "no change",
     colours: coloursOf(scale, 0, hidden(scale, 0, look)),
     lowest: scale.lowest,
     highest: scale.highest,
@@ -139,13 +142,13 @@ function ofDifference(a: Shown, b: Shown, look: Look): Coloured {
   const colours = coloursOf(scale, 0, hidden(scale, 0, look));
   const { lowest, highest } = scale;
   const key = [a.map.version, b.map.version, look.palette, look.threshold].join(" ");
-  const [stronger, weaker] = ["a has the stronger effect", "b has the stronger effect"];
+  const [stronger, weaker] = ["A has the stronger effect", "B has the stronger effect"];
   return {
-    a: { values, key, lowest, highest, colours },
+    a: { values, key, lowest, highest, colours: onImage(colours, scale, 0, look) },
     b: null,
     legends: [
       {
-        title: `${titleOf(score)}, a \u2212 b`,
+        title: `${titleOf(score)}, A \u2212 B`,
         colours,
         lowest,
         highest,
@@ -176,6 +179,11 @@ const differences = {
     return this.values;
   },
 };
+
+/** The paper's maps are as opaque everywhere; others fade to the image where nothing matters. */
+function onImage(colours: Uint32Array, scale: Scale, neutral: number, look: Look): Uint32Array {
+  return look.palette === "krypton" ? colours : faded(colours, scale, neutral, hidden(scale, neutral, look));
+}
 
 function hidden(scale: Scale, neutral: number, look: Look): number {
   return look.threshold * Math.max(scale.highest - neutral, neutral - scale.lowest);

@@ -1,4 +1,4 @@
-/** Between the grids of models and the image that they all show: two grids agree on what is at a place of the source. */
+/** Between the grids of models and the image that they all show, so that they agree on what is at a place of it. */
 
 /** Which part of a source image a grid shows: the first cells, then the extents, in the source's cells. */
 export interface Grid {

@@ -1,6 +1,9 @@
 /** Numbers and names, as the stage writes and says them. */
 
+import type { Comparing } from "./contract";
+import type { MapData } from "./maps";
 import { isDrop, unitOf } from "./palette";
+import type { PictureData } from "./pictures";
 
 const TITLES: Record<string, string> = {
   probability: "probability",
@@ -46,4 +49,14 @@ export function sizeOf(size: readonly number[]): string {
 export function meaningOf(score: string): { low: string; high: string } {
   const [lowers, raises] = ["hiding it lowers the score", "hiding it raises the score"];
   return isDrop(score) ? { low: raises, high: lowers } : { low: lowers, high: raises };
+}
+
+/** All of the stage in a sentence, for those who do not see it. */
+export function described(picture: PictureData | null, map: MapData | null, comparing: Comparing): string {
+  if (picture === null) return "No image yet";
+  const parts = [`Image of ${sizeOf(picture.size)}`];
+  if (map !== null) parts.push(`heat map of ${map.label || "the output"} by ${map.model}: ${titleOf(map.score)}`);
+  if (map !== null && !isDrop(map.score)) parts.push(`${map.baseline.toPrecision(3)} for the unmodified image`);
+  if (comparing !== "off") parts.push(comparing === "side" ? "beside another map" : "the difference from another map");
+  return parts.join(", ");
 }

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import {
   coloursOf,
   colourAt,
+  faded,
   levelOf,
   LEVELS,
   scaleOf,
@@ -134,6 +135,24 @@ test("cells below the threshold have no colour, and all others are opaque", () =
   });
 });
 
+test("on an image the colours fade in from the threshold on, and are the same", () => {
+  tried(50, (random) => {
+    const half = random.between(0.1, 1);
+    const hidden = half * random.share() * 0.5;
+    const scale = scaleOf("safe", values("drop", 0, half));
+    const colours = coloursOf(scale, 0, hidden);
+    const laid = faded(colours, scale, 0, hidden);
+    let before = 256;
+    for (let i = 0; i <= (LEVELS - 1) / 2; i++) {
+      assert.ok(laid[i]! >>> 24 <= before, "nearer to neutral, and more opaque");
+      before = laid[i]! >>> 24;
+      assert.equal(laid[i]! & 0xffffff, colours[i]! & 0xffffff);
+    }
+    assert.equal(laid[0]! >>> 24, 255);
+    assert.equal(laid[(LEVELS - 1) / 2]! >>> 24, 0);
+  });
+});
+
 type Matrix = readonly (readonly number[])[];
 
 /** Machado, Oliveira and Fernandes 2009, of the whole severity, in linear RGB. */
@@ -172,7 +191,8 @@ test("the lightness of the safe colours goes one way over the whole scale, for a
   for (const [name, matrix] of Object.entries(VISION)) {
     const seen = Array.from({ length: 101 }, (_, i) => lightness(colourAt(stops, i / 100), matrix));
     for (let i = 1; i < seen.length; i++) assert.ok(seen[i]! > seen[i - 1]!, `${name} at ${i}`);
-    assert.ok(seen[50]! - seen[0]! > 12 && seen[100]! - seen[50]! > 12, `${name}: ${seen[0]}, ${seen[50]}, ${seen[100]}`);
+    const [opposite, neutral, important] = [seen[0]!, seen[50]!, seen[100]!];
+    assert.ok(neutral - opposite > 12 && important - neutral > 12, `${name}: ${opposite}, ${neutral}, ${important}`);
   }
 });
 
@@ -181,7 +201,8 @@ test("two maps that are compared have one width, each about its own neutral valu
   assert.equal(one.half, 0.25);
   assert.equal(two.half, 0.25);
   assert.equal(one.neutral, 0.3);
-  const [first, second] = together(values("logit", 1, 2), values("logit", 5, 3)).map((each) => scaleOf("krypton", each));
+  const both = together(values("logit", 1, 2), values("logit", 5, 3));
+  const [first, second] = both.map((each) => scaleOf("krypton", each));
   assert.ok(Math.abs(first!.highest - first!.lowest - (second!.highest - second!.lowest)) < 1e-12);
 });
 

@@ -9,7 +9,7 @@ function lattice(random: Random) {
   const stride = random.list(axes, () => random.whole(1, 6));
   const size = patch.map((each) => each + random.whole(0, 30));
   const made = latticeOf(size, patch, stride);
-  const positions = Int32Array.from({ length: made.count * axes }, (_, i) => made.start(Math.floor(i / axes))[i % axes]!);
+  const positions = Int32Array.from(random.list(made.count, (i) => made.start(i)).flat());
   return { axes, patch, stride, size, made, positions };
 }
 

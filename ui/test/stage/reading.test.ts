@@ -1,63 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { HeatMap, Layer } from "../../src/protocol";
+import type { Layer, Packed } from "../../src/protocol";
 import { mapData, strongest, withLayer } from "../../src/stage/maps";
+import { latticeOf } from "../../src/stage/places";
 import { readingAt, spoken } from "../../src/stage/reading";
 import { number, signed } from "../../src/stage/wording";
-
-/** A map of a grid of 4 x 6 by a patch of 2 x 2 in steps of 2: 2 x 3 positions. */
-function message(score: string, values: number[], evaluated: number[], neutral = 0): [HeatMap, ArrayBuffer[]] {
-  const positions = [0, 0, 0, 2, 0, 4, 2, 0, 2, 2, 2, 4];
-  const heat = Float32Array.from({ length: 24 }, (_, i) => values[Math.floor(i / 12) * 3 + Math.floor((i % 6) / 2)]!);
-  const buffers = [
-    Float32Array.from(values).buffer,
-    Int32Array.from(positions).buffer,
-    Uint8Array.from(evaluated).buffer,
-    heat.buffer,
-  ];
-  const packed = (dtype: "uint8" | "int32" | "float32", shape: number[], buffer: number) => ({ dtype, shape, buffer });
-  const made: HeatMap = {
-    kind: "map",
-    id: 1,
-    map: 7,
-    slot: "a",
-    picture: "p",
-    text: "",
-    model: "net",
-    score,
-    axes: "yx",
-    size: [4, 6],
-    patch: [2, 2],
-    stride: [2, 2],
-    classes: [
-      { index: 3, label: "cat", baseline: 0.75 },
-      { index: 4, label: "dog", baseline: 0.25 },
-    ],
-    shown: 0,
-    neutral,
-    half: 0.5,
-    values: packed("float32", [6], 0),
-    positions: packed("int32", [6, 2], 1),
-    evaluated: packed("uint8", [6], 2),
-    error: null,
-    heat: packed("float32", [4, 6], 3),
-    labels: null,
-    scored: null,
-    boxes: null,
-    exact: true,
-    complete: true,
-    last: true,
-    ssim: null,
-    done: 6,
-    total: 6,
-    seconds: 1,
-    checked: null,
-    notes: [],
-    formats: [],
-    identity: { model: "", source: null },
-  };
-  return [made, buffers];
-}
+import { message } from "./message";
+import { tried } from "./random";
 
 const VALUES = [0.5, 0.25, NaN, -0.25, 0, 0.125];
 const ALL = [1, 1, 0, 1, 1, 1];
@@ -122,4 +71,36 @@ test("numbers have the decimals that matter, a true minus, and no minus before z
     [number(0.12345, 0.001), number(-2, 0.5), number(-0.0001, 0.01), number(NaN, 1), signed(0.5, 0.1), signed(0, 0.1)],
     ["0.123", "\u22122.0", "0.00", "unknown", "+0.5", "0.0"],
   );
+});
+
+test("a cell is marked as an estimate only where the position that is nearest to it is one", () => {
+  const [made] = message("drop", VALUES, ALL);
+  tried(50, (random) => {
+    const stride = random.whole(1, 4);
+    const patch = stride + 2 * random.whole(0, 2); // the difference is even, so that a share has whole cells
+    const places = latticeOf([20, 24], [patch, patch], [stride, stride]);
+    const evaluated = Uint8Array.from(random.list(places.count, () => random.whole(0, 1)));
+    const values = new Float32Array(places.count);
+    const positions = Int32Array.from(random.list(places.count, (i) => places.start(i)).flat());
+    const packed = (dtype: Packed["dtype"], shape: number[], buffer: number): Packed => ({ dtype, shape, buffer });
+    const { estimates } = mapData(
+      {
+        ...made,
+        size: [20, 24],
+        patch: [patch, patch],
+        stride: [stride, stride],
+        values: packed("float32", [places.count], 0),
+        positions: packed("int32", [places.count, 2], 1),
+        evaluated: packed("uint8", [places.count], 2),
+        heat: packed("float32", [20, 24], 3),
+      },
+      [values.buffer, positions.buffer, evaluated.buffer, new Float32Array(480).buffer],
+    );
+    const rim = (patch - stride) / 2;
+    estimates?.forEach((marked, index) => {
+      const cell = [Math.floor(index / 24) + 0.5, (index % 24) + 0.5];
+      const reached = cell.every((at, k) => at > rim && at < places.starts[k]!.at(-1)! + rim + stride);
+      assert.equal(marked, reached && evaluated[places.nearest(cell)] === 0 ? 1 : 0);
+    });
+  });
 });

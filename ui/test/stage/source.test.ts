@@ -36,7 +36,8 @@ test("a grid's own box in the source is all of its cells", () => {
 test("a map minus itself is nothing, and NaN stays NaN", () => {
   tried(50, (random) => {
     const made = grid(random, random.whole(1, 3));
-    const values = Float32Array.from(random.list(product(made.size), () => (random.share() < 0.2 ? NaN : random.share())));
+    const value = () => (random.share() < 0.2 ? NaN : random.share());
+    const values = Float32Array.from(random.list(product(made.size), value));
     difference(values, made, values, { ...made }).forEach((each, i) =>
       assert.ok(Number.isNaN(values[i]!) ? Number.isNaN(each) : each === 0),
     );

@@ -46,8 +46,8 @@ export const box: MakeTool = (bench) => {
       const handle = spot && before && handleAt(bench, spot, before);
       return handle ? cursorOf(spot.plane, handle) : "crosshair";
     },
-    press(spot, { anew }) {
-      if (bench.picture === null) return;
+    press(spot, { wipes, anew }) {
+      if (wipes || bench.picture === null) return;
       corner = null;
       drag = begin(spot, anew);
       from = { x: spot.x, y: spot.y };

@@ -10,7 +10,8 @@ export const probe: MakeTool = (bench) => {
   let dragged = false;
   return {
     cursor: () => "crosshair",
-    press(spot) {
+    press(spot, { wipes }) {
+      if (wipes) return;
       from = { x: spot.x, y: spot.y };
       dragged = false;
     },

@@ -5,6 +5,13 @@ import { box } from "./box";
 import { paint } from "./paint";
 import { pan } from "./pan";
 import { probe } from "./probe";
-import type { MakeTool } from "./tool";
+import type { Bench, Tool } from "./tool";
 
-export const TOOLS: Record<Name, MakeTool> = { box, paint, probe, pan };
+export function toolsAt(bench: Bench): Readonly<Record<Name, Tool>> {
+  return {
+    box: box(bench),
+    paint: paint(bench),
+    probe: probe(bench),
+    pan: pan(bench),
+  };
+}

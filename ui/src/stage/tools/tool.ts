@@ -2,13 +2,14 @@
 
 import type { StageEvents } from "../contract";
 import type { PictureData } from "../pictures";
+import type { Press } from "../pointer";
 import type { Theme } from "../theme";
 import type { Pane, Plane, Spot } from "../types";
 
 export interface Tool {
   /** The CSS cursor over a spot, or over nothing. */
   cursor(spot: Spot | null): string;
-  press(spot: Spot, press: { wipes: boolean; anew: boolean }): void;
+  press(spot: Spot, press: Press): void;
   drag(spot: Spot): void;
   release(spot: Spot): void;
   /** Gives up what is half done.  Returns whether there was anything. */

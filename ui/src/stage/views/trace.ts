@@ -10,6 +10,8 @@ import type { View } from "./view";
 const CHANNELS = 12;
 const LEFT = 30;
 const BELOW = 22;
+/** How far apart ticks are at least, in pixels. */
+const TICK = 90;
 
 export const trace: View = {
   kind: "trace",
@@ -65,13 +67,15 @@ export const trace: View = {
       pen.fillText(String(lane + 1), frame.x - 8, frame.y + (lane + 0.5) * height);
     pen.textBaseline = "top";
     pen.textAlign = "center";
-    for (const cell of ticks(toCell(columns, frame.x), toCell(columns, frame.x + frame.width), frame.width / 90)) {
+    const [left, right] = [frame.x, frame.x + frame.width];
+    const bottom = frame.y + frame.height;
+    for (const cell of ticks(toCell(columns, left), toCell(columns, right), frame.width / TICK)) {
       const x = toPixel(columns, cell);
       pen.beginPath();
-      pen.moveTo(snapped(x), frame.y + frame.height);
-      pen.lineTo(snapped(x), frame.y + frame.height + 4);
+      pen.moveTo(snapped(x), bottom);
+      pen.lineTo(snapped(x), bottom + 4);
       pen.stroke();
-      if (x < frame.x + frame.width - 12) pen.fillText(String(cell), x, frame.y + frame.height + 7);
+      if (x < right - 12) pen.fillText(String(cell), x, bottom + 7);
     }
   },
 };
@@ -98,7 +102,7 @@ function range(picture: PictureData, channel: number): [number, number] {
   return [low, high];
 }
 
-/** A path through a channel's samples, each in the middle of its cell; of many in a pixel, the least and the largest. */
+/** A path through a channel's samples, each in the middle of its cell; of many in a pixel the two extremes. */
 function follow(
   pen: CanvasRenderingContext2D,
   { picture }: Pane,
