@@ -31,7 +31,7 @@ OK, MISSING, WARNING, BROKEN = "ok", "missing", "warning", "broken"
 
 _MODULES = {"pillow": "PIL", "scikit-image": "skimage", "pyjpegls": "jpeg_ls", "python-gdcm": "gdcm"}
 """What is imported of a distribution, where its name does not tell."""
-_OF_NO_USER = ("all", "dev")
+_OF_NO_USER = ("all", "dev", "screens")
 
 Row = tuple[str, str, str]
 """What was looked at, what was found, and its state."""

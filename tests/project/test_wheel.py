@@ -73,7 +73,7 @@ def test_the_wheel_carries_all_of_the_package_and_nothing_else(wheel: Path) -> N
     package = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "kdb").rglob("*")
-        if path.is_file() and path.suffix in (".py", ".cu", ".cuh", ".typed", ".json", ".html")
+        if path.is_file() and path.suffix in (".py", ".cu", ".cuh", ".typed", ".json", ".html", ".js", ".css", ".svg")
     }
     assert package <= names
     assert "kdb/grammar/kdb.lark" in names

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import http.client
 import json
+import queue
 import re
 import socket
 import struct
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from torch import nn
 import kdb
 from kdb.errors import BindError, Error, ExecutionError, ModelError
 from kdb.session.session import Session
+from kdb.ui.page import FIRST, Page
 from kdb.ui.server import command
 from kdb.ui.server.access import RESPONSE_HEADERS, TICKET_SECONDS, Access
 from kdb.ui.server.frames import decoded, encoded
@@ -514,3 +517,62 @@ def bomb(path: Path, height: int, width: int) -> None:
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     rows = zlib.compress(bytes((width + 1) * height), 9)
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
+
+
+class TestPage:
+    """What requests of a page may do beside statements."""
+
+    @pytest.fixture
+    def page(self, tmp_path: Path) -> Iterator[Asked]:
+        root, outside = tmp_path / "root", tmp_path / "outside"
+        for folder in (root, outside / "run"):
+            folder.mkdir(parents=True)
+        picture(outside / "cat.png")
+        (root / "linked").symlink_to(outside)
+        with kdb.connect(root=root) as session:
+            asked = Asked(session)
+            yield asked
+            asked.page.close()
+
+    @pytest.mark.parametrize("folder", ["..", "../outside", "linked", "{top}/outside", "/", "a/../../outside/run"])
+    @pytest.mark.parametrize("kind", ["browse", "gallery", "card"])
+    def test_folders_elsewhere_are_not_listed(self, page: Asked, kind: str, folder: str, tmp_path: Path) -> None:
+        if kind != "browse":
+            pytest.importorskip("pyarrow")  # of runs
+        answer = page.ask(kind, folder=folder.format(top=tmp_path), offset=0, label=None, image="cat.png")
+        assert answer["kind"] == "refused" and "outside the root" in answer["error"]["message"]
+
+    def test_a_link_that_leads_elsewhere_is_not_listed(self, page: Asked) -> None:
+        assert page.ask("browse", folder="")["entries"] == []
+
+    @pytest.mark.parametrize(
+        "name", ["../../outside/new.png", "..\\new.png", "/new.png", "a\0b.png", ".png", "", "x" * 5000]
+    )
+    def test_an_upload_is_written_nowhere_else(self, page: Asked, name: str, tmp_path: Path) -> None:
+        before = sorted(tmp_path.rglob("*"))
+        data = (tmp_path / "outside" / "cat.png").read_bytes()
+        assert page.ask("upload", [data], name=name, text=FIRST)["kind"] in ("form", "refused")
+        assert sorted(tmp_path.rglob("*")) == before
+
+    def test_an_upload_that_unpacks_to_too_much_is_refused(self, page: Asked, tmp_path: Path) -> None:
+        bomb(tmp_path / "bomb.png", 12_000, 12_000)
+        answer = page.ask("upload", [(tmp_path / "bomb.png").read_bytes()], name="bomb.png", text=FIRST)
+        assert answer["kind"] == "refused" and "decompression bomb" in answer["error"]["message"]
+
+    def test_an_upload_is_no_program(self, page: Asked, tmp_path: Path) -> None:
+        net = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+        torch.export.save(torch.export.export(net, (torch.zeros(1, 3, 24, 24),)), tmp_path / "net.pt2")
+        answer = page.ask("upload", [(tmp_path / "net.pt2").read_bytes()], name="net.pt2", text=FIRST)
+        assert answer["kind"] == "refused"
+
+
+class Asked:
+    """A page that lists folders, and the answers to what it is asked."""
+
+    def __init__(self, session: Session) -> None:
+        self.events: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.page = Page(session, lambda content, buffers: self.events.put(content), browsing=True)
+
+    def ask(self, kind: str, buffers: Sequence[bytes] = (), **fields: object) -> dict[str, Any]:
+        self.page.receive({"id": 1, "kind": kind, **fields}, buffers)
+        return self.events.get(timeout=20)
