@@ -43,8 +43,8 @@ export class Front {
       const mark = marked(pane);
       for (const plane of pane.planes) {
         clipped(pen, plane);
-        if (mark) this.outlined(pane, plane, mark, tracedCorners, theme.accent, 2);
-        if (patch) this.outlined(pane, plane, patch, tracedRect, "#fff", 1.5);
+        if (mark && this.traced(pane, plane, mark, tracedCorners)) haloed(pen, theme.accent, theme.bg, 2);
+        if (patch && this.traced(pane, plane, patch, tracedRect)) haloed(pen, "#fff", "#000", 1.5, 0.6);
         if (cross) this.cross(plane, cross);
         tool.draw(pen, pane, plane, theme);
         pen.restore();
@@ -52,26 +52,20 @@ export class Front {
     }
   }
 
-  private outlined(
-    pane: Pane,
-    plane: Plane,
-    patch: number[],
-    shape: typeof tracedRect,
-    colour: string,
-    width: number,
-  ): void {
-    if (!meets(pane, plane, patch)) return;
-    const { pen } = this;
-    pen.beginPath();
-    if (pane.map?.labels) tracedLines(pen, plane, this.segment(pane, pane.map, pane.map.labels, plane, patch));
-    else shape(pen, onPlane(plane, patch));
-    haloed(pen, colour, colour === "#fff" ? "#000" : "#fff", width, 0.6);
+  /** A path around a patch, or around the segment that it stands for.  Returns whether the plane shows it. */
+  private traced(pane: Pane, plane: Plane, patch: number[], shape: typeof tracedRect): boolean {
+    const labels = pane.map?.labels;
+    if (!labels && !meets(pane, plane, patch)) return false;
+    this.pen.beginPath();
+    if (pane.map && labels) tracedLines(this.pen, plane, this.segment(pane, pane.map, labels, plane, patch));
+    else shape(this.pen, onPlane(plane, patch));
+    return true;
   }
 
   /** The edge of the segment that a cell is of. */
   private segment(pane: Pane, map: MapData, labels: Int32Array, plane: Plane, patch: number[]): number[] {
     const { size } = map;
-    const index = size.reduce((sum, length, k) => sum * length + patch[k]!, 0);
+    const index = size.reduce((sum, length, k) => sum * length + Math.floor(patch[k]!), 0);
     const own = labels[index];
     const slice = sliceOf(size, plane.down, plane.right, pane.at);
     const name = `${pane.slot} ${plane.down} ${plane.right} ${own}`;

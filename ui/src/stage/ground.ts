@@ -99,13 +99,13 @@ export class Ground {
       this.filled(pane, plane, layer, slice, theme.accent);
       pen.globalAlpha = 1;
       this.outlined(pane, plane, layer, slice);
-      haloed(pen, theme.accent, "#fff", 1.5);
+      haloed(pen, theme.accent, theme.bg, 1.5);
     }
     const box = state.box && state.related(pane) ? state.boxOn(pane, state.box) : null;
     if (box && meets(pane, plane, box)) {
       pen.beginPath();
       tracedRect(pen, onPlane(plane, box));
-      haloed(pen, theme.accent, "#fff", 1.5);
+      haloed(pen, theme.accent, theme.bg, 1.5);
     }
     if (map?.boxes && plane.down !== null) this.boxes(map.boxes, plane, theme);
   }

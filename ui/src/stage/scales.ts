@@ -60,8 +60,8 @@ export function coloured(a: Shown | null, b: Shown | null, comparing: Comparing,
   }
   if (a.map.score !== other.map.score) {
     const [one, two] = [ofOne(a.map, a.map.scale, look), ofOne(other.map, other.map.scale, look)];
-    one.legend.title = `a: ${one.legend.title}`;
-    two.legend.title = `b: ${two.legend.title}`;
+    one.legend.title = `A: ${one.legend.title}`;
+    two.legend.title = `B: ${two.legend.title}`;
     return { a: one.heat, b: two.heat, legends: [one.legend, two.legend], refused: null };
   }
   const [first, second] = together(a.map.scale, other.map.scale);
@@ -108,7 +108,7 @@ function shared(
   const lowest = Math.min(one.lowest - first.neutral, two.lowest - second.neutral);
   const highest = Math.max(one.highest - first.neutral, two.highest - second.neutral);
   // The paper's scale of a probability is a share of it, and no change is the same colour in both: a's is shown.
-  if (look.palette === "krypton" && score === "probability") return { ...one, ...ends, title: `a: ${one.title}` };
+  if (look.palette === "krypton" && score === "probability") return { ...one, ...ends, title: `A: ${one.title}` };
   const name = isDrop(score) ? "drop" : "change"; // a change has no bounds, as a probability has
   const values = { score: isDrop(score) ? score : "logit", neutral: 0, half: first.half, lowest, highest };
   const scale = scaleOf(look.palette, values);
@@ -141,13 +141,13 @@ function ofDifference(a: Shown, b: Shown, look: Look): Coloured {
   const colours = coloursOf(scale, 0, hidden(scale, 0, look));
   const { lowest, highest } = scale;
   const key = [a.map.version, b.map.version, look.palette, look.threshold].join(" ");
-  const [stronger, weaker] = ["a has the stronger effect", "b has the stronger effect"];
+  const [stronger, weaker] = ["A has the stronger effect", "B has the stronger effect"];
   return {
     a: { values, key, lowest, highest, colours },
     b: null,
     legends: [
       {
-        title: `${titleOf(score)}, a \u2212 b`,
+        title: `${titleOf(score)}, A \u2212 B`,
         colours,
         lowest,
         highest,

@@ -70,7 +70,7 @@ export function panesOf(content: Content, heats: Coloured, area: Rect, camera: C
 
 function titleOf(content: Content, slot: Slot, map: MapData | null, heats: Coloured): string {
   const name = (each: MapData) => (each.label ? `${each.model}, ${each.label}` : each.model);
-  if (content.comparing === "side") return map ? `${slot}: ${name(map)}` : `${slot}: no map yet`;
+  if (content.comparing === "side") return `${slot.toUpperCase()}: ${map ? name(map) : "no map yet"}`;
   if (content.comparing === "off") return "";
   const { a, b } = content.maps;
   return heats.refused ?? (a && b ? `${name(a)} \u2212 ${name(b)}` : "A difference needs two maps.");

@@ -354,7 +354,8 @@ class Stage implements StageApi, Bench, Drawn, PointerListener, KeyListener {
       if (each.slot !== pane.slot && !this.state.related(each)) return [];
       const there = this.state.readingIn(each, convert(cell, pane.picture, each.picture));
       if (there === null || each.map === null) return [];
-      return [each.slot === pane.slot ? spoken(there, each.map) : `${each.slot}: ${spoken(there, each.map)}`];
+      const text = spoken(there, each.map);
+      return [each.slot === pane.slot ? text : `${each.slot.toUpperCase()}: ${text}`];
     });
     return said.length > 0 ? said.join("; ") : placeOf(pane.picture.axes, position);
   }

@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Layer } from "../../src/protocol";
+import type { Layer, Packed } from "../../src/protocol";
 import { mapData, strongest, withLayer } from "../../src/stage/maps";
+import { latticeOf } from "../../src/stage/places";
 import { readingAt, spoken } from "../../src/stage/reading";
 import { number, signed } from "../../src/stage/wording";
 import { message } from "./message";
+import { tried } from "./random";
 
 const VALUES = [0.5, 0.25, NaN, -0.25, 0, 0.125];
 const ALL = [1, 1, 0, 1, 1, 1];
@@ -69,4 +71,36 @@ test("numbers have the decimals that matter, a true minus, and no minus before z
     [number(0.12345, 0.001), number(-2, 0.5), number(-0.0001, 0.01), number(NaN, 1), signed(0.5, 0.1), signed(0, 0.1)],
     ["0.123", "\u22122.0", "0.00", "unknown", "+0.5", "0.0"],
   );
+});
+
+test("a cell is marked as an estimate only where the position that is nearest to it is one", () => {
+  const [made] = message("drop", VALUES, ALL);
+  tried(50, (random) => {
+    const stride = random.whole(1, 4);
+    const patch = stride + 2 * random.whole(0, 2); // the difference is even, so that a share has whole cells
+    const places = latticeOf([20, 24], [patch, patch], [stride, stride]);
+    const evaluated = Uint8Array.from(random.list(places.count, () => random.whole(0, 1)));
+    const values = new Float32Array(places.count);
+    const positions = Int32Array.from(random.list(places.count, (i) => places.start(i)).flat());
+    const packed = (dtype: Packed["dtype"], shape: number[], buffer: number): Packed => ({ dtype, shape, buffer });
+    const { estimates } = mapData(
+      {
+        ...made,
+        size: [20, 24],
+        patch: [patch, patch],
+        stride: [stride, stride],
+        values: packed("float32", [places.count], 0),
+        positions: packed("int32", [places.count, 2], 1),
+        evaluated: packed("uint8", [places.count], 2),
+        heat: packed("float32", [20, 24], 3),
+      },
+      [values.buffer, positions.buffer, evaluated.buffer, new Float32Array(480).buffer],
+    );
+    const rim = (patch - stride) / 2;
+    estimates?.forEach((marked, index) => {
+      const cell = [Math.floor(index / 24) + 0.5, (index % 24) + 0.5];
+      const reached = cell.every((at, k) => at > rim && at < places.starts[k]!.at(-1)! + rim + stride);
+      assert.equal(marked, reached && evaluated[places.nearest(cell)] === 0 ? 1 : 0);
+    });
+  });
 });

@@ -69,7 +69,7 @@ test("the scale of a difference is symmetric, as wide as it, and never below its
   const one = shown("drop", DROPS, 0);
   const { a, legends } = coloured(one, shown("drop", DROPS.map((each) => each / 2), 0), "difference", LOOK);
   assert.deepEqual([a!.lowest, a!.highest], [-0.25, 0.25]);
-  assert.equal(legends[0]!.high, "a has the stronger effect");
+  assert.equal(legends[0]!.high, "A has the stronger effect");
   const same = coloured(one, shown("drop", DROPS, 0), "difference", LOOK);
   assert.deepEqual([same.a!.lowest, same.a!.highest], [-0.01, 0.01]);
 });

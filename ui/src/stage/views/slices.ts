@@ -71,7 +71,7 @@ export const slices: View = {
     pen.moveTo(frame.x, y);
     pen.lineTo(frame.x + frame.width, y);
     pen.globalAlpha = 0.8;
-    haloed(pen, theme.accent, "#fff", 1, 0.3);
+    haloed(pen, theme.accent, theme.bg, 1, 0.3);
     pen.restore();
     label(pen, theme, `${axes[through]} ${Math.floor(pane.at[through]!)}`, frame.x + 6, frame.y + 6);
   },
