@@ -54,7 +54,7 @@ def of_map(heat_map: HeatMap, number: int, picture: str, region: Region | None) 
         ],
         "half": max([*spread, FLOORS[unit(heat_map.score)]]),
         **_of_class(heat_map, which, region, packing),
-        "positions": packing(heat_map.positions.reshape(-1, len(heat_map.axes))),
+        "positions": packing(places(heat_map)),
         "evaluated": packing(evaluated.reshape(-1)),
         "error": None if heat_map.error is None else packing(_by_class(heat_map, heat_map.error)[which]),
         "labels": None if heat_map.labels is None else packing(heat_map.labels),
@@ -158,16 +158,20 @@ def thumbnail(heat_map: HeatMap) -> NDArray[np.uint8]:
 # ---- one position
 
 
+def places(heat_map: HeatMap) -> NDArray[np.int64]:
+    """int64 [n, axes]: a map's positions, by their flat index."""
+    return heat_map.positions.reshape(-1, len(heat_map.axes))
+
+
 def nearest(heat_map: HeatMap, position: list[int]) -> int:
     """The flat index of a map's position nearest to the one given."""
-    places = heat_map.positions.reshape(-1, len(heat_map.axes))
-    return int(np.argmin(((places - np.asarray(position)) ** 2).sum(axis=1)))
+    return int(np.argmin(((places(heat_map) - np.asarray(position)) ** 2).sum(axis=1)))
 
 
 def occluded(heat_map: HeatMap, at: int) -> NDArray[Any]:
     """A map's image, as the page shows it, with the patch laid on at its position of that flat index."""
     image = heat_map.image.astype(np.float32)
-    position = heat_map.positions.reshape(-1, len(heat_map.axes))[at]
+    position = places(heat_map)[at]
     inside = np.zeros(heat_map.size, bool)
     if heat_map.segments is not None and heat_map.labels is not None:
         inside = heat_map.labels == heat_map.segments[at]

@@ -19,7 +19,7 @@ from torch import nn
 import kdb
 from kdb.models.reference import ModuleReference
 from kdb.results.maps import HeatMap
-from kdb.ui import page as pages
+from kdb.ui.answers import query as answers
 from kdb.ui.worker import Worker
 from tests.ui.pages import Browser, Content
 
@@ -129,7 +129,7 @@ class TestForm:
         assert end["kind"] == "finished"
 
     def test_too_large_an_image(self, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pages, "UPLOAD_LIMIT", 100)
+        monkeypatch.setattr(answers, "UPLOAD_LIMIT", 100)
         refused = browser.ask("upload", bytes(101), until="form", text=QUERY, name="x.png")
         assert "101 bytes, more than 100" in refused["error"]["message"]
 
@@ -347,7 +347,7 @@ class TestWork:
         browser.wait(lambda each: each["kind"] == "progress" and each["id"] == id)
         browser.page.close()
         assert not any(
-            each.name == "kdb page" and each is browser.page._worker._thread for each in threading.enumerate()
+            each.name == "kdb page" and each is browser.page._desk.worker._thread for each in threading.enumerate()
         )
         browser.send("probe", map=1, position=[0, 0])
 

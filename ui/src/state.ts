@@ -110,8 +110,8 @@ export const IDLE: Run = {
 
 export const LOOK: Look = {
   palette: "safe",
-  opacity: 0.65,
-  threshold: 0.05,
+  opacity: 0.8,
+  threshold: 0,
   heat: true,
   region: true,
   patch: true,

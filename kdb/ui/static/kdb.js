@@ -1958,8 +1958,8 @@ var IDLE = {
 };
 var LOOK = {
   palette: "safe",
-  opacity: 0.65,
-  threshold: 0.05,
+  opacity: 0.8,
+  threshold: 0,
   heat: true,
   region: true,
   patch: true,
@@ -2757,6 +2757,15 @@ function coloursOf(scale, neutral, hidden2) {
   }
   return colours;
 }
+var FADE = 0.35;
+function faded(colours, scale, neutral, hidden2) {
+  const over2 = FADE * Math.max(scale.highest - neutral, neutral - scale.lowest);
+  return colours.map((colour, i) => {
+    const value = scale.lowest + i / (LEVELS - 1) * (scale.highest - scale.lowest);
+    const share = Math.max(0, Math.min(1, (Math.abs(value - neutral) - hidden2) / over2));
+    return (Math.round((colour >>> 24) * share) << 24 | colour & 16777215) >>> 0;
+  });
+}
 function levelOf(value, lowest, highest) {
   const level = Math.floor((value - lowest) / (highest - lowest) * LEVELS);
   return level < 0 ? 0 : level >= LEVELS ? LEVELS - 1 : level;
@@ -3079,26 +3088,27 @@ var Front = class {
       const mark = marked2(pane);
       for (const plane of pane.planes) {
         clipped(pen, plane);
-        if (mark) this.outlined(pane, plane, mark, tracedCorners, theme.accent, 2);
-        if (patch2) this.outlined(pane, plane, patch2, tracedRect, "#fff", 1.5);
+        if (mark && this.traced(pane, plane, mark, tracedCorners)) haloed(pen, theme.accent, theme.bg, 2);
+        if (patch2 && this.traced(pane, plane, patch2, tracedRect)) haloed(pen, "#fff", "#000", 1.5, 0.6);
         if (cross) this.cross(plane, cross);
         tool.draw(pen, pane, plane, theme);
         pen.restore();
       }
     }
   }
-  outlined(pane, plane, patch2, shape, colour, width) {
-    if (!meets(pane, plane, patch2)) return;
-    const { pen } = this;
-    pen.beginPath();
-    if (pane.map?.labels) tracedLines(pen, plane, this.segment(pane, pane.map, pane.map.labels, plane, patch2));
-    else shape(pen, onPlane(plane, patch2));
-    haloed(pen, colour, colour === "#fff" ? "#000" : "#fff", width, 0.6);
+  /** A path around a patch, or around the segment that it stands for.  Returns whether the plane shows it. */
+  traced(pane, plane, patch2, shape) {
+    const labels = pane.map?.labels;
+    if (!labels && !meets(pane, plane, patch2)) return false;
+    this.pen.beginPath();
+    if (pane.map && labels) tracedLines(this.pen, plane, this.segment(pane, pane.map, labels, plane, patch2));
+    else shape(this.pen, onPlane(plane, patch2));
+    return true;
   }
   /** The edge of the segment that a cell is of. */
   segment(pane, map, labels, plane, patch2) {
     const { size } = map;
-    const index = size.reduce((sum, length, k) => sum * length + patch2[k], 0);
+    const index = size.reduce((sum, length, k) => sum * length + Math.floor(patch2[k]), 0);
     const own = labels[index];
     const slice = sliceOf(size, plane.down, plane.right, pane.at);
     const name = `${pane.slot} ${plane.down} ${plane.right} ${own}`;
@@ -3260,7 +3270,7 @@ var slices = {
     pen.moveTo(frame.x, y);
     pen.lineTo(frame.x + frame.width, y);
     pen.globalAlpha = 0.8;
-    haloed(pen, theme.accent, "#fff", 1, 0.3);
+    haloed(pen, theme.accent, theme.bg, 1, 0.3);
     pen.restore();
     label(pen, theme, `${axes[through]} ${Math.floor(pane.at[through])}`, frame.x + 6, frame.y + 6);
   }
@@ -3539,13 +3549,13 @@ var Ground = class {
       this.filled(pane, plane, layer, slice, theme.accent);
       pen.globalAlpha = 1;
       this.outlined(pane, plane, layer, slice);
-      haloed(pen, theme.accent, "#fff", 1.5);
+      haloed(pen, theme.accent, theme.bg, 1.5);
     }
     const box2 = state.box && state.related(pane) ? state.boxOn(pane, state.box) : null;
     if (box2 && meets(pane, plane, box2)) {
       pen.beginPath();
       tracedRect(pen, onPlane(plane, box2));
-      haloed(pen, theme.accent, "#fff", 1.5);
+      haloed(pen, theme.accent, theme.bg, 1.5);
     }
     if (map?.boxes && plane.down !== null) this.boxes(map.boxes, plane, theme);
   }
@@ -4211,8 +4221,8 @@ function coloured(a, b, comparing, look) {
   }
   if (a.map.score !== other.map.score) {
     const [one2, two2] = [ofOne(a.map, a.map.scale, look), ofOne(other.map, other.map.scale, look)];
-    one2.legend.title = `a: ${one2.legend.title}`;
-    two2.legend.title = `b: ${two2.legend.title}`;
+    one2.legend.title = `A: ${one2.legend.title}`;
+    two2.legend.title = `B: ${two2.legend.title}`;
     return { a: one2.heat, b: two2.heat, legends: [one2.legend, two2.legend], refused: null };
   }
   const [first, second] = together(a.map.scale, other.map.scale);
@@ -4227,7 +4237,7 @@ function ofOne(map, values, look) {
   const { lowest, highest } = scale;
   const key = [map.version, look.palette, look.threshold, lowest, highest].join(" ");
   return {
-    heat: { values: map.heat, key, lowest, highest, colours },
+    heat: { values: map.heat, key, lowest, highest, colours: onImage(colours, scale, values.neutral, look) },
     legend: {
       title: titleOf(map.score),
       colours,
@@ -4248,7 +4258,7 @@ function shared(score2, first, second, one, two, look) {
   if (first.neutral === second.neutral) return { ...one, ...ends };
   const lowest = Math.min(one.lowest - first.neutral, two.lowest - second.neutral);
   const highest = Math.max(one.highest - first.neutral, two.highest - second.neutral);
-  if (look.palette === "krypton" && score2 === "probability") return { ...one, ...ends, title: `a: ${one.title}` };
+  if (look.palette === "krypton" && score2 === "probability") return { ...one, ...ends, title: `A: ${one.title}` };
   const name = isDrop(score2) ? "drop" : "change";
   const values = { score: isDrop(score2) ? score2 : "logit", neutral: 0, half: first.half, lowest, highest };
   const scale = scaleOf(look.palette, values);
@@ -4277,13 +4287,13 @@ function ofDifference(a, b, look) {
   const colours = coloursOf(scale, 0, hidden(scale, 0, look));
   const { lowest, highest } = scale;
   const key = [a.map.version, b.map.version, look.palette, look.threshold].join(" ");
-  const [stronger, weaker] = ["a has the stronger effect", "b has the stronger effect"];
+  const [stronger, weaker] = ["A has the stronger effect", "B has the stronger effect"];
   return {
-    a: { values, key, lowest, highest, colours },
+    a: { values, key, lowest, highest, colours: onImage(colours, scale, 0, look) },
     b: null,
     legends: [
       {
-        title: `${titleOf(score2)}, a − b`,
+        title: `${titleOf(score2)}, A − B`,
         colours,
         lowest,
         highest,
@@ -4312,6 +4322,9 @@ var differences = {
     return this.values;
   }
 };
+function onImage(colours, scale, neutral, look) {
+  return look.palette === "krypton" ? colours : faded(colours, scale, neutral, hidden(scale, neutral, look));
+}
 function hidden(scale, neutral, look) {
   return look.threshold * Math.max(scale.highest - neutral, neutral - scale.lowest);
 }
@@ -4363,7 +4376,7 @@ function panesOf(content, heats, area, camera, at) {
 }
 function titleOf2(content, slot, map, heats) {
   const name = (each) => each.label ? `${each.model}, ${each.label}` : each.model;
-  if (content.comparing === "side") return map ? `${slot}: ${name(map)}` : `${slot}: no map yet`;
+  if (content.comparing === "side") return `${slot.toUpperCase()}: ${map ? name(map) : "no map yet"}`;
   if (content.comparing === "off") return "";
   const { a, b } = content.maps;
   return heats.refused ?? (a && b ? `${name(a)} − ${name(b)}` : "A difference needs two maps.");
@@ -5204,7 +5217,8 @@ var Stage = class {
       if (each.slot !== pane.slot && !this.state.related(each)) return [];
       const there = this.state.readingIn(each, convert(cell, pane.picture, each.picture));
       if (there === null || each.map === null) return [];
-      return [each.slot === pane.slot ? spoken(there, each.map) : `${each.slot}: ${spoken(there, each.map)}`];
+      const text = spoken(there, each.map);
+      return [each.slot === pane.slot ? text : `${each.slot.toUpperCase()}: ${text}`];
     });
     return said.length > 0 ? said.join("; ") : placeOf(pane.picture.axes, position);
   }

@@ -167,6 +167,19 @@ export function coloursOf(scale: Scale, neutral: number, hidden: number): Uint32
   return colours;
 }
 
+/** Share of a scale's half width over which the colours of heat fade in, so that the image is seen where nothing matters. */
+const FADE = 0.35;
+
+/** The colours as they are laid on an image: from `hidden` on they fade in with the distance from `neutral`. */
+export function faded(colours: Uint32Array, scale: Scale, neutral: number, hidden: number): Uint32Array {
+  const over = FADE * Math.max(scale.highest - neutral, neutral - scale.lowest);
+  return colours.map((colour, i) => {
+    const value = scale.lowest + (i / (LEVELS - 1)) * (scale.highest - scale.lowest);
+    const share = Math.max(0, Math.min(1, (Math.abs(value - neutral) - hidden) / over));
+    return ((Math.round((colour >>> 24) * share) << 24) | (colour & 0xffffff)) >>> 0;
+  });
+}
+
 /** Which of the colours a value has; as matplotlib chooses it. */
 export function levelOf(value: number, lowest: number, highest: number): number {
   const level = Math.floor(((value - lowest) / (highest - lowest)) * LEVELS);

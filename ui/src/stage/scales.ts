@@ -5,6 +5,7 @@ import { difference } from "./difference";
 import type { MapData } from "./maps";
 import {
   coloursOf,
+  faded,
   FLOORS,
   isDrop,
   scaleOf,
@@ -77,7 +78,7 @@ function ofOne(map: MapData, values: Values, look: Look): { heat: Heat; legend: 
   const { lowest, highest } = scale;
   const key = [map.version, look.palette, look.threshold, lowest, highest].join(" ");
   return {
-    heat: { values: map.heat, key, lowest, highest, colours },
+    heat: { values: map.heat, key, lowest, highest, colours: onImage(colours, scale, values.neutral, look) },
     legend: {
       title: titleOf(map.score),
       colours,
@@ -143,7 +144,7 @@ function ofDifference(a: Shown, b: Shown, look: Look): Coloured {
   const key = [a.map.version, b.map.version, look.palette, look.threshold].join(" ");
   const [stronger, weaker] = ["A has the stronger effect", "B has the stronger effect"];
   return {
-    a: { values, key, lowest, highest, colours },
+    a: { values, key, lowest, highest, colours: onImage(colours, scale, 0, look) },
     b: null,
     legends: [
       {
@@ -178,6 +179,11 @@ const differences = {
     return this.values;
   },
 };
+
+/** The paper's maps are as opaque everywhere; others fade to the image where nothing matters. */
+function onImage(colours: Uint32Array, scale: Scale, neutral: number, look: Look): Uint32Array {
+  return look.palette === "krypton" ? colours : faded(colours, scale, neutral, hidden(scale, neutral, look));
+}
 
 function hidden(scale: Scale, neutral: number, look: Look): number {
   return look.threshold * Math.max(scale.highest - neutral, neutral - scale.lowest);

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import {
   coloursOf,
   colourAt,
+  faded,
   levelOf,
   LEVELS,
   scaleOf,
@@ -131,6 +132,24 @@ test("cells below the threshold have no colour, and all others are opaque", () =
       const value = scale.lowest + ((scale.highest - scale.lowest) * i) / (LEVELS - 1);
       assert.equal(colours[i]! >>> 24, Math.abs(value) < hidden ? 0 : 255);
     }
+  });
+});
+
+test("on an image the colours fade in from the threshold on, and are the same", () => {
+  tried(50, (random) => {
+    const half = random.between(0.1, 1);
+    const hidden = half * random.share() * 0.5;
+    const scale = scaleOf("safe", values("drop", 0, half));
+    const colours = coloursOf(scale, 0, hidden);
+    const laid = faded(colours, scale, 0, hidden);
+    let before = 256;
+    for (let i = 0; i <= (LEVELS - 1) / 2; i++) {
+      assert.ok(laid[i]! >>> 24 <= before, "nearer to neutral, and more opaque");
+      before = laid[i]! >>> 24;
+      assert.equal(laid[i]! & 0xffffff, colours[i]! & 0xffffff);
+    }
+    assert.equal(laid[0]! >>> 24, 255);
+    assert.equal(laid[(LEVELS - 1) / 2]! >>> 24, 0);
   });
 });
 

@@ -1,0 +1,165 @@
+"""The query's text and what the controls show of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kdb.errors import BindError, Error, ParseError, printable
+from kdb.language import syntax
+from kdb.ui import form, pictures, samples
+from kdb.ui.desk import Desk, query_of, refusal
+from kdb.ui.wire import Buffer, Content, bytes_of
+from kdb.version import __version__
+
+UPLOAD_LIMIT = 256 << 20
+"""Bytes of an image that is dropped on the page."""
+
+_KIND = "form"
+"""Of the work on the query's text: one request replaces another."""
+_UNKNOWN: Content = {"size": None, "axes": None, "dense": False, "picture": None, "labels": None}
+"""What the text alone does not tell."""
+_FILLS = ("black", "gray", "white", "mean", "blur(8)")
+
+
+def hello(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
+    """A browser opens the page: what there is to begin with."""
+    desk.begin()
+    desk.post(
+        {
+            "kind": "welcome",
+            "id": content["id"],
+            "version": __version__,
+            "text": desk.text,
+            "samples": samples.listed(),
+            "models": [{"name": name, "from": origin, "input": size} for name, origin, size in desk.session.models()],
+            "scores": [*form.SCORES],
+            "fills": [*_FILLS],
+            "root": desk.session.root.folder if desk.browsing else None,
+            "upload_limit": UPLOAD_LIMIT,
+        },
+        [],
+    )
+    _show(desk, content["id"], desk.text)
+    desk.list_history()
+
+
+def edit(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
+    """The text was edited."""
+    _show(desk, content["id"], str(content["text"]))
+
+
+def change(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
+    """A control was moved: the text is rewritten."""
+    query = query_of(str(content["text"]))
+    if query is None:
+        raise BindError("the controls are of one OCCLUDE query, and the text is none")
+    control, value, id = str(content["control"]), content.get("value"), content["id"]
+    if control == "mask" and value is not None:
+        desk.ask(_KIND, id, lambda: _paint(desk, id, query, bytes_of(buffers)))
+    else:
+        _show(desk, id, str(form.changed(query, control, value)))
+
+
+def upload(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
+    """An image was dropped: it gets a name, and is the query's."""
+
+    def take() -> None:
+        data, given = bytes_of(buffers), Path(str(content["name"])).name
+        if len(data) > UPLOAD_LIMIT:
+            raise BindError(f"the image has {len(data):,} bytes, more than {UPLOAD_LIMIT:,}")
+        query = query_of(str(content["text"]))
+        if query is None:
+            raise BindError("an image is for an OCCLUDE query, and the text is none")
+        name = _name_of(given, desk.session.images)
+        path = desk.uploads / f"{name}{''.join(Path(given).suffixes[-2:])[:16]}"
+        path.write_bytes(data)
+        desk.session.register_image(name, path)
+        _show(desk, content["id"], str(form.changed(query, "source", name)))
+
+    desk.ask(_KIND, content["id"], take)
+
+
+def _paint(desk: Desk, id: int, query: syntax.Occlude, mask: bytes) -> None:
+    size = desk.session.subject(str(query), desk.parameters).prepared.pixels.shape[:-1]
+    cells = np.frombuffer(mask, np.uint8)
+    if cells.size != int(np.prod(size)):
+        raise BindError(f"the mask has {cells.size} cells, and the model's input {int(np.prod(size))}")
+    desk.parameters = {**desk.parameters, form.MASK: cells.reshape(size).astype(bool)}
+    _show(desk, id, str(form.changed(query, "mask", form.MASK)))
+
+
+def _name_of(file: str, taken: Sequence[str]) -> str:
+    """A bare name for an image that was dropped: like its file's, and none that is taken."""
+    stem = re.sub(r"\W+", "_", file.split(".")[0]).strip("_")
+    stem = stem if stem.isidentifier() else f"image_{stem}".rstrip("_")
+    name, number = stem, 2
+    while name in taken:
+        name, number = f"{stem}_{number}", number + 1
+    return name
+
+
+# ---- the form
+
+
+def _show(desk: Desk, id: int, text: str) -> None:
+    """Post what the text alone says, and have the rest found out."""
+    desk.text = text
+    try:
+        query = query_of(text)
+    except ParseError as error:
+        _post(desk, id, text, None, error)
+        return
+    if query is None:
+        _post(desk, id, text, None, None)
+        return
+    desk.register_sample(query)
+    fields = {**form.of_query(query), **_UNKNOWN}
+    _post(desk, id, text, fields, None)
+    desk.ask(_KIND, id, lambda: _complete(desk, id, text, fields))
+
+
+def _complete(desk: Desk, id: int, text: str, fields: Content) -> None:
+    """Post what the query's model and image say, and last what tracing the model does."""
+    notes: list[str] = []
+    try:
+        subject = desk.session.subject(text, desk.parameters)
+        prepared, model = subject.prepared, subject.model
+        key = pictures.key_of(prepared.image, prepared.source_box, prepared.axes)
+        if desk.once(key):
+            desk.send(pictures.of_subject(subject, key))
+        fields |= {
+            **form.of_query(subject.query),
+            "size": [*prepared.pixels.shape[:-1]],
+            "axes": prepared.axes,
+            "picture": key,
+            "labels": _show_labels(desk, model.labels),
+        }
+        notes = [*dict.fromkeys((*model.notes, *prepared.notes))]
+        _post(desk, id, text, fields, None, notes)
+        fields["dense"] = desk.session.region(text, desk.parameters) is not None
+    except Error as error:
+        _post(desk, id, text, fields, error, notes)
+        return
+    if fields["dense"]:
+        _post(desk, id, text, fields, None, notes)
+
+
+def _post(
+    desk: Desk, id: int, text: str, fields: Content | None, error: Error | None, notes: Sequence[str] = ()
+) -> None:
+    told = None if error is None else refusal(error)
+    desk.post({"kind": "form", "id": id, "text": text, "form": fields, "error": told, "notes": [*notes]}, [])
+
+
+def _show_labels(desk: Desk, labels: Sequence[str] | None) -> str | None:
+    """The key of a model's labels, which are posted once."""
+    if labels is None:
+        return None
+    key = f"labels {hash(tuple(labels)):x}"
+    if desk.once(key):
+        desk.post({"kind": "labels", "key": key, "labels": [*map(printable, labels)]}, [])
+    return key

@@ -1,0 +1,155 @@
+"""What the answers of one page share: its session, thread, history and query, and the way to the browser."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kdb.errors import Error, ExecutionError, ParseError
+from kdb.language import syntax
+from kdb.language.parser import parse
+from kdb.results.maps import HeatMap
+from kdb.session.session import Session
+from kdb.ui import maps, pictures, samples
+from kdb.ui.history import History, Kept
+from kdb.ui.wire import Buffer, Content, Packing
+from kdb.ui.worker import Worker
+
+log = logging.getLogger(__name__)
+
+Post = Callable[[Content, list[Buffer]], None]
+"""Sends an event to the browser: its content and buffers."""
+
+
+class Desk:
+    """The state of one page.
+
+    session     where queries are run; other pages may share it
+    worker      the page's own thread
+    history     the maps that were shown
+    text        the query as it now stands
+    parameters  of the query, by name; replaced as a whole, so that a query under way keeps its own
+    heat_map    the map that was shown last
+    uploads     a folder for images that are dropped on the page
+    browsing    whether folders under the session's root are listed
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        post: Post,
+        text: str,
+        parameters: Mapping[str, Any],
+        uploads: Path,
+        browsing: bool,
+    ) -> None:
+        self.session, self.post, self.text, self.browsing = session, post, text, browsing
+        self.parameters: Mapping[str, Any] = dict(parameters)
+        self.uploads = uploads
+        self.worker, self.history = Worker("kdb page"), History()
+        self.heat_map: HeatMap | None = None
+        self._told: set[str] = set()
+
+    def begin(self) -> None:
+        """A browser has just opened the page, and knows nothing of it."""
+        self._told.clear()
+
+    def once(self, key: str) -> bool:
+        """Whether this is the first time since then that something is told, a picture for one."""
+        fresh = key not in self._told
+        self._told.add(key)
+        return fresh
+
+    # ---- work
+
+    def ask(self, kind: str, id: int, job: Callable[[], object]) -> None:
+        """Have a request's work done by the page's thread, in place of such of the ``kind`` as still waits."""
+        self.worker.ask(kind, lambda: self.guarded(id, job))
+
+    def guarded(self, id: int, job: Callable[[], object]) -> bool:
+        """Do a request's work, and return True; what stops it is told."""
+        try:
+            job()
+        except Error as error:
+            self.refuse(id, error)
+        except Exception as error:  # a request that no page sends, or a fault of kdb's: the page must live on
+            log.exception("a request of the page failed")
+            self.refuse(id, ExecutionError(f"this failed: {type(error).__name__}: {error}"))
+        else:
+            return True
+        return False
+
+    # ---- events
+
+    def refuse(self, id: int, error: Error) -> None:
+        """Tell why a request cannot be answered."""
+        self.post({"kind": "refused", "id": id, "error": refusal(error)}, [])
+
+    def send(self, message: tuple[Content, Packing], **more: Any) -> None:
+        """Post an event that was made with its arrays."""
+        content, packing = message
+        self.post({**content, **more}, packing.buffers)
+
+    def show(self, kept: Kept, slot: str, id: int) -> None:
+        """Post a map, after its picture where that is new, and keep it."""
+        heat_map = kept.heat_map
+        key = pictures.key_of(heat_map.image, heat_map.source_box, heat_map.axes)
+        if self.once(key):
+            self.send(pictures.of_map(heat_map, key))
+        self.history.keep(kept)
+        self.heat_map = heat_map
+        self.send(maps.of_map(heat_map, kept.number, key, kept.region), id=id, slot=slot)
+
+    def list_history(self) -> None:
+        """Post which maps there are."""
+        packing = Packing()
+        entries = [
+            {
+                "map": kept.number,
+                "text": kept.heat_map.query,
+                "label": kept.heat_map.by_class()[2][0],
+                "seconds": kept.heat_map.stats.seconds["total"],
+                "exact": kept.heat_map.exact,
+                "complete": kept.heat_map.complete,
+                "thumbnail": packing(kept.thumbnail),
+            }
+            for kept in self.history
+            if kept.thumbnail is not None
+        ]
+        self.post({"kind": "history", "entries": entries}, packing.buffers)
+
+    # ---- queries
+
+    def register_sample(self, query: syntax.Occlude) -> None:
+        """Give the image of a query its name, if it is a sample that was not used before."""
+        source = query.source
+        if isinstance(source, syntax.Name) and source.text in samples.SAMPLES:
+            name = source.text
+            if name not in self.parameters and name not in self.session.images and samples.path(name).is_file():
+                self.session.register_image(name, samples.path(name))
+
+
+def refusal(error: Error) -> Content:
+    """An error as ``Refusal`` in ui/src/protocol.ts has it; of one in the text its place, and the message alone."""
+    if not isinstance(error, ParseError):
+        nowhere: Content = {"line": None, "column": None, "expected": [], "suggestion": None}
+        return {"type": type(error).__name__, "message": str(error), **nowhere}
+    message = str(error).split("\n")[0].removesuffix(f" (line {error.line}, column {error.column})")
+    return {
+        "type": "ParseError",
+        "message": message,
+        "line": error.line,
+        "column": error.column,
+        "expected": [*error.expected],
+        "suggestion": error.suggestion,
+    }
+
+
+def query_of(text: str) -> syntax.Occlude | None:
+    """The OCCLUDE that a text is; None for other statements, and for several.  Raises ParseError."""
+    statements = parse(text)
+    if not statements:
+        raise ParseError("there is no query yet: it begins with OCCLUDE and an image", text=text)
+    return statements[0] if len(statements) == 1 and isinstance(statements[0], syntax.Occlude) else None
