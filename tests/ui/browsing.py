@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,9 +22,6 @@ from kdb.ui.server.access import Access
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
 expect.set_options(timeout=20_000)
-
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome") or ""
-OPTIONS = ("--no-sandbox", "--disable-background-networking")
 
 ANY = re.compile(".")
 CAPTION, GAP = 26, 16
@@ -98,9 +93,10 @@ class Shown:
         return self.page.get_by_test_id(testid)
 
     def open(self, address: str) -> Shown:
-        """Go there, and wait until the page knows its query."""
+        """Go there, and wait until the page knows its query and shows the image."""
         self.page.goto(address)
-        expect(self["query"]).not_to_have_value("")
+        expect(self.stage).to_have_attribute("data-view", ANY)
+        expect(self["start"]).to_be_hidden()
         self.settled()
         return self
 

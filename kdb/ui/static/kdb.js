@@ -4662,8 +4662,8 @@ var box = (bench) => {
       if (from && Math.hypot(spot.x - from.x, spot.y - from.y) >= STILL) moved = true;
       if (drag && moved) bench.draft(drag(bench.own(spot)));
     },
-    release() {
-      if (drag && moved && bench.box) bench.events.onBox([...bench.box]);
+    release(spot) {
+      if (drag && moved) bench.events.onBox(drag(bench.own(spot)));
       stop();
     },
     cancel() {
@@ -4679,6 +4679,7 @@ var box = (bench) => {
         this.followed(corner);
         bench.say("Box begun. Arrow keys extend it, Enter ends it, Escape cancels it.");
       } else {
+        this.followed(bench.own(bench.cursor));
         stop();
         if (bench.box) {
           bench.events.onBox([...bench.box]);
