@@ -34,7 +34,7 @@ test-runs: $(RUNS)
 
 # The page, in a browser and in notebooks; needs Chromium.
 test-ui: $(UI)
-	$(BIN)/python -m pytest -n $(WORKERS) -m ui
+	$(BIN)/python -m pytest -n $(WORKERS) -m ui tests/ui
 
 # Of what measures kdb, rather than of kdb.
 test-benchmarks: $(STAMP)
