@@ -32,8 +32,9 @@ test-volumes: $(VOLUMES)
 test-runs: $(RUNS)
 	$(BIN)/python -m pytest -n $(WORKERS) -m runs
 
-# The page, in a browser and in notebooks; needs Chromium.
+# The page, in a browser and in notebooks; needs Chromium, and npm to see that what is committed is what is built.
 test-ui: $(UI)
+	cd ui && npm ci --silent && npm run --silent check
 	$(BIN)/python -m pytest -n $(WORKERS) -m ui tests/ui
 
 # Of what measures kdb, rather than of kdb.

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kdb.errors import Error, ExecutionError, ParseError
 from kdb.language import syntax
 from kdb.language.parser import parse
+from kdb.queries import clauses
 from kdb.results.maps import HeatMap
 from kdb.session.session import Session
+from kdb.session.subject import Subject
 from kdb.ui import maps, pictures, samples
 from kdb.ui.history import History, Kept
 from kdb.ui.wire import Buffer, Content, Packing
@@ -51,6 +54,7 @@ class Desk:
         self.worker, self.history = Worker("kdb page"), History()
         self.heat_map: HeatMap | None = None
         self._told: set[str] = set()
+        self._subject: tuple[syntax.Source, syntax.ModelRef, Mapping[str, Any], Subject] | None = None
 
     def begin(self) -> None:
         """A browser has just opened the page, and knows nothing of it."""
@@ -121,6 +125,15 @@ class Desk:
         self.post({"kind": "history", "entries": entries}, packing.buffers)
 
     # ---- queries
+
+    def subject(self, query: syntax.Occlude) -> Subject:
+        """Model and image of a query; the image is read again where the query names another one, or another model."""
+        known, given = self._subject, (query.source, query.model)
+        if known is not None and known[:2] == given and known[2] is self.parameters:
+            return replace(known[3], query=clauses.on_axes(query, known[3].prepared.pixels.shape[:-1]))
+        found = self.session.subject(str(query), self.parameters)
+        self._subject = (*given, self.parameters, found)
+        return found
 
     def register_sample(self, query: syntax.Occlude) -> None:
         """Give the image of a query its name, if it is a sample that was not used before."""

@@ -17,7 +17,7 @@ from kdb.results.formats import EXTENSIONS
 from kdb.results.maps import HeatMap
 from kdb.results.pictures import colours
 from kdb.results.pictures.colours import FLOORS, unit
-from kdb.runs.gallery.thumbnails import superimposed
+from kdb.runs.gallery.thumbnails import of_class, superimposed
 from kdb.ui.pictures import is_floats, shown
 from kdb.ui.wire import Content, Packing
 
@@ -86,15 +86,14 @@ def of_layer(heat_map: HeatMap, which: int, region: Region | None) -> tuple[Cont
 
 
 def _of_class(heat_map: HeatMap, which: int, region: Region | None, packing: Packing) -> Content:
-    values, indices, _ = heat_map.by_class()
-    heat = heat_map.upsample()
-    heat = heat[which] if heat_map.has_class_axis else heat
-    scored = None if region is None else _on_grid(region, indices[which], heat_map.size)
+    one = of_class(heat_map, which)  # first: upsampling all of a thousand classes would take seconds
+    (values,), (index,), _ = one.by_class()
+    scored = None if region is None else _on_grid(region, index, heat_map.size)
     return {
         "shown": which,
         "neutral": _neutral(heat_map, which),
-        "values": packing(values[which]),
-        "heat": packing(heat),
+        "values": packing(values),
+        "heat": packing(one.upsample().reshape(heat_map.size)),
         "scored": None if scored is None else packing(scored),
     }
 
@@ -144,7 +143,7 @@ def thumbnail(heat_map: HeatMap) -> NDArray[np.uint8]:
     """uint8 [h, w, 3]: a small picture of a map over its image; of a signal the map alone, as a strip."""
     drawn = superimposed(heat_map, THUMBNAIL)
     if drawn is None:
-        values, neutral = heat_map.upsample().reshape(-1, heat_map.size[0])[0], _neutral(heat_map, 0)
+        values, neutral = of_class(heat_map).upsample().reshape(-1), _neutral(heat_map, 0)
         half = max(colours.spread(values, neutral), FLOORS[unit(heat_map.score)])
         strip = values[((np.arange(THUMBNAIL) + 0.5) * len(values) / THUMBNAIL).astype(np.int64)]
         row = colours.coloured(np.nan_to_num(strip, nan=neutral), colours.effect(heat_map.score, neutral, half))

@@ -34,6 +34,8 @@ export class Session {
   /** The id whose maps are drawn: of the run, or of what was recalled since. */
   #drawn: number | null = null;
   #planning: ReturnType<typeof setTimeout> | null = null;
+  /** Whether the text is a query, of which there is a plan. */
+  #isQuery = false;
   /** The text whose plan is under way. */
   #planned: string | null = null;
   /** A permalink until its query runs, and after that until its map is there. */
@@ -128,6 +130,7 @@ export class Session {
     const { error, notes } = event;
     const before = this.#state.form;
     const form = event.form === null ? null : carried(event.form, before);
+    this.#isQuery = form !== null;
     this.store.set({ error, errorText: event.text, notes });
     this.#show(form ?? before);
     if (form !== null) {
@@ -249,7 +252,11 @@ export class Session {
     if (this.#planning !== null) clearTimeout(this.#planning);
     this.#planning = null;
     const { planOpen, error, text, plan } = this.#state;
-    if (!planOpen || error !== null || text.trim() === "" || plan?.text === text || this.#planned === text) return;
+    if (!planOpen || error !== null || !this.#isQuery || plan?.text === text) {
+      this.store.set({ planWaits: false });
+      return;
+    }
+    if (this.#planned === text) return;
     this.store.set({ planWaits: true });
     this.#planning = setTimeout(() => {
       this.#planning = null;

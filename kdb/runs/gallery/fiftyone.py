@@ -143,7 +143,7 @@ def _prepare(folder: Path) -> None:
 
 def drop_of(heat_map: HeatMap) -> NDArray[np.float64]:
     """float64 [*size]: by how much hiding a cell lowers the score of the first class; 0 where there is no value."""
-    heat_map = thumbnails.of_first_class(heat_map)
+    heat_map = thumbnails.of_class(heat_map)
     values = heat_map.upsample().astype(np.float64)
     values = values[0] if heat_map.has_class_axis else values
     if not heat_map.score.endswith("drop"):

@@ -456,7 +456,7 @@ def _picture(heat_map: HeatMap, widest: float) -> str:
 
     ``widest`` is half the width of the scale that all images share.
     """
-    heat_map = thumbnails.of_first_class(heat_map)
+    heat_map = thumbnails.of_class(heat_map)
     drawn = ""
     if len(heat_map.axes) != 2 or heat_map.boxes is not None:
         figure = thumbnails.drawn(heat_map)

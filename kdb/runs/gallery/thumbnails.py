@@ -26,18 +26,19 @@ STEPS = 127
 """Colours of a map on either side of the neutral one."""
 
 
-def of_first_class(heat_map: HeatMap) -> HeatMap:
-    """The heat map of the first of its classes; itself where there is one."""
+def of_class(heat_map: HeatMap, which: int = 0) -> HeatMap:
+    """The heat map of one of its classes, by its place among them; itself where there is one."""
     if isinstance(heat_map.class_index, int) or len(heat_map.class_index) == 1:
         return heat_map
     assert isinstance(heat_map.label, tuple) and isinstance(heat_map.baseline, tuple)
+    one = slice(which, which + 1)
     return replace(
         heat_map,
-        values=heat_map.values[:1],
-        error=None,
-        class_index=heat_map.class_index[:1],
-        label=heat_map.label[:1],
-        baseline=heat_map.baseline[:1],
+        values=heat_map.values[one],
+        error=None if heat_map.error is None else heat_map.error[one],
+        class_index=heat_map.class_index[one],
+        label=heat_map.label[one],
+        baseline=heat_map.baseline[one],
         changed_mean=None,
         changed_max=None,
     )
@@ -52,7 +53,7 @@ def superimposed(heat_map: HeatMap, side: int) -> tuple[Image, Image, float] | N
     """
     from PIL import Image
 
-    panel = panels.of_map(of_first_class(heat_map))[0]
+    panel = panels.of_map(of_class(heat_map))[0]
     flat = panel.views.alone
     if not isinstance(flat, Flat):
         return None
@@ -80,7 +81,7 @@ def drawn(heat_map: HeatMap) -> Image:
     """The figure that kdb draws of a map, as an RGB picture."""
     from PIL import Image
 
-    encoded = figure.encoded(figure.draw(panels.of_map(of_first_class(heat_map)), Style("each", caption=False)))
+    encoded = figure.encoded(figure.draw(panels.of_map(of_class(heat_map)), Style("each", caption=False)))
     with Image.open(io.BytesIO(encoded)) as opened:
         return opened.convert("RGB")
 

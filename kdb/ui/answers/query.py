@@ -84,7 +84,7 @@ def upload(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
 
 
 def _paint(desk: Desk, id: int, query: syntax.Occlude, mask: bytes) -> None:
-    size = desk.session.subject(str(query), desk.parameters).prepared.pixels.shape[:-1]
+    size = desk.subject(query).prepared.pixels.shape[:-1]
     cells = np.frombuffer(mask, np.uint8)
     if cells.size != int(np.prod(size)):
         raise BindError(f"the mask has {cells.size} cells, and the model's input {int(np.prod(size))}")
@@ -119,14 +119,14 @@ def _show(desk: Desk, id: int, text: str) -> None:
     desk.register_sample(query)
     fields = {**form.of_query(query), **_UNKNOWN}
     _post(desk, id, text, fields, None)
-    desk.ask(_KIND, id, lambda: _complete(desk, id, text, fields))
+    desk.ask(_KIND, id, lambda: _complete(desk, id, text, query, fields))
 
 
-def _complete(desk: Desk, id: int, text: str, fields: Content) -> None:
+def _complete(desk: Desk, id: int, text: str, query: syntax.Occlude, fields: Content) -> None:
     """Post what the query's model and image say, and last what tracing the model does."""
     notes: list[str] = []
     try:
-        subject = desk.session.subject(text, desk.parameters)
+        subject = desk.subject(query)
         prepared, model = subject.prepared, subject.model
         key = pictures.key_of(prepared.image, prepared.source_box, prepared.axes)
         if desk.once(key):

@@ -771,7 +771,8 @@ function sizes(session, of) {
     if (form === null) return;
     const axes = spread(of.values(form), form)?.length ?? 2;
     const shown = rows2.length === axes ? rows2.map(({ slider }) => Number(slider.value)) : [];
-    const values = Array.from({ length: axes }, (_, each) => linked || each === axis ? value : shown[each] ?? value);
+    const apart = Array.from({ length: axes }, (_, each) => each === axis ? value : shown[each] ?? value);
+    const values = linked ? of.alike(value, axes) : apart;
     session.change({ control: of.control, value: values }, { held });
   }
   function row(axis, name) {
@@ -845,6 +846,7 @@ var patch = (session) => sizes(session, {
   legend: "Patch",
   noun: "Size of the patch",
   values: (form) => form.patch,
+  alike: (value, axes) => Array.from({ length: axes }, () => value),
   most: extent,
   reach: (form, axis) => Math.ceil(extent(form, axis) / 2),
   absent: (form) => form.patch === null ? "Segments, as the text has them, are hidden in place of a patch." : null
@@ -854,6 +856,7 @@ var stride = (session) => sizes(session, {
   legend: "Stride",
   noun: "Stride",
   values: (form) => form.stride.length === 0 ? null : form.stride,
+  alike: (value) => [value],
   most: extent,
   reach: (form, axis) => Math.max(8, Math.ceil(extent(form, axis) / 7)),
   absent: (form) => form.region.kind === "at" ? "The text lists the positions." : form.patch === null ? "Segments have none." : null
@@ -1321,22 +1324,12 @@ function planInWords(plan2) {
   return `${faster}, as expected: ${count(plan2.positions)} positions, ${magnitude(plan2.planned_macs)} of ${magnitude(plan2.naive_macs)} multiply-adds${share}.`;
 }
 function rules({ rules: rules2 }) {
-  const one = ({ name, fired: fired2, reason, approximate, summary }) => h(
-    "li",
-    { "data-fired": String(fired2) },
-    h(
-      "details",
-      { class: "kdb-rule" },
-      h(
-        "summary",
-        { title: summary },
-        h("code", {}, name),
-        approximate ? h("span", { class: "kdb-tag" }, "approximate") : null,
-        h("span", { class: "kdb-note" }, ` ${reason}`)
-      ),
-      h("p", {}, summary)
-    )
-  );
+  const one = ({ name, fired: fired2, reason, approximate, summary }) => {
+    const named = [h("code", {}, name), approximate ? h("span", { class: "kdb-tag" }, "approximate") : null];
+    const says = (text) => h("span", { class: "kdb-note" }, ` ${text}`);
+    const shown = reason === "" ? [...named, says(summary)] : [h("details", { class: "kdb-rule" }, h("summary", { title: summary }, ...named, says(reason)), h("p", {}, summary))];
+    return h("li", { "data-fired": String(fired2) }, ...shown);
+  };
   const fired = rules2.filter((rule) => rule.fired);
   const idle = rules2.filter((rule) => !rule.fired);
   return h(
@@ -1488,7 +1481,7 @@ function stated({ run, a }) {
       return parts.join(", ");
     }
     case "done":
-      return `Done in ${seconds(run.seconds)}`;
+      return run.seconds === 0 ? "Done" : `Done in ${seconds(run.seconds)}`;
     case "stopped":
       return `Stopped after ${seconds(run.seconds)}; the map is what was found until then`;
     case "failed":
@@ -1597,19 +1590,22 @@ function slotPanel(session, slot) {
   const which = h("select", { class: "kdb-input", "data-testid": `shown-${slot}` });
   const several = field("Class shown", which);
   several.classList.add("kdb-beside");
-  const quality = h("p", { "data-testid": `quality-${slot}` });
-  const check = h("p", { class: "kdb-note", "data-testid": `map-check-${slot}` });
+  const quality = h("span", { "data-testid": `quality-${slot}` });
+  const check = h("span", { class: "kdb-note", "data-testid": `map-check-${slot}` });
   const notes2 = h("ul", { class: "kdb-notes", "data-testid": `map-notes-${slot}` });
   const formats = h("div", { class: "kdb-row kdb-tight", role: "group", "aria-label": "Export the map" });
+  const files = h(
+    "div",
+    { class: "kdb-row kdb-tight", "data-testid": slot === "a" ? "export" : "export-b" },
+    h("span", { class: "kdb-label" }, "Export"),
+    formats
+  );
   const element = h(
     "div",
     { class: "kdb-result", "data-slot": slot, "data-testid": `result-${slot}` },
-    h("p", {}, title, " ", caption),
-    several,
-    quality,
-    check,
-    notes2,
-    h("div", { class: "kdb-row", "data-testid": slot === "a" ? "export" : "export-b" }, h("span", { class: "kdb-label" }, "Export"), formats)
+    h("div", { class: "kdb-row kdb-result-head" }, h("p", {}, title, " ", caption), several, files),
+    h("p", {}, quality, ". ", check),
+    notes2
   );
   which.addEventListener("change", () => session.showClass(slot, Number(which.value)));
   let formatsShown = "";
@@ -1636,16 +1632,16 @@ function slotPanel(session, slot) {
     if (formatsShown !== map.formats.join()) {
       formatsShown = map.formats.join();
       formats.replaceChildren(
-        ...map.formats.map((format) => button(format, () => session.export(slot, format), { testid: `export-${format}`, quiet: true }))
+        ...map.formats.map((format) => button(format, () => session.export(slot, format), { testid: slot === "a" ? `export-${format}` : `export-b-${format}`, quiet: true }))
       );
     }
-    show(formats.parentElement, map.formats.length > 0 && !grows);
+    show(files, map.formats.length > 0 && !grows);
   });
   return element;
 }
-var result = (session) => h("section", { class: "kdb-results", "aria-label": "Result" }, slotPanel(session, "a"), slotPanel(session, "b"), rows(session), notes(session));
+var result = (session) => h("section", { class: "kdb-results", "aria-label": "Result" }, rows(session), slotPanel(session, "a"), slotPanel(session, "b"), notes(session));
 var rows = (session) => {
-  const element = h("div", { "data-testid": "table" });
+  const element = h("div", { class: "kdb-rows", "data-testid": "table" });
   session.store.watch(["table"], ({ table: given }) => {
     element.replaceChildren();
     show(element, given !== null);
@@ -2056,6 +2052,8 @@ var Session = class {
   /** The id whose maps are drawn: of the run, or of what was recalled since. */
   #drawn = null;
   #planning = null;
+  /** Whether the text is a query, of which there is a plan. */
+  #isQuery = false;
   /** The text whose plan is under way. */
   #planned = null;
   /** A permalink until its query runs, and after that until its map is there. */
@@ -2138,6 +2136,7 @@ var Session = class {
     const { error, notes: notes2 } = event;
     const before = this.#state.form;
     const form = event.form === null ? null : carried(event.form, before);
+    this.#isQuery = form !== null;
     this.store.set({ error, errorText: event.text, notes: notes2 });
     this.#show(form ?? before);
     if (form !== null) {
@@ -2244,7 +2243,11 @@ var Session = class {
     if (this.#planning !== null) clearTimeout(this.#planning);
     this.#planning = null;
     const { planOpen, error, text, plan: plan2 } = this.#state;
-    if (!planOpen || error !== null || text.trim() === "" || plan2?.text === text || this.#planned === text) return;
+    if (!planOpen || error !== null || !this.#isQuery || plan2?.text === text) {
+      this.store.set({ planWaits: false });
+      return;
+    }
+    if (this.#planned === text) return;
     this.store.set({ planWaits: true });
     this.#planning = setTimeout(() => {
       this.#planning = null;

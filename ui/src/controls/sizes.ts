@@ -17,6 +17,8 @@ interface Sizes {
   /** What a single number is called. */
   noun: string;
   values(form: Form): number[] | null;
+  /** How one number for all axes is written. */
+  alike(value: number, axes: number): number[];
   /** The largest that makes sense along an axis, and the one up to which a slider goes. */
   most(form: Form, axis: number): number;
   reach(form: Form, axis: number): number;
@@ -44,7 +46,8 @@ function sizes(session: Session, of: Sizes): HTMLElement {
     if (form === null) return;
     const axes = spread(of.values(form), form)?.length ?? 2;
     const shown = rows.length === axes ? rows.map(({ slider }) => Number(slider.value)) : [];
-    const values = Array.from({ length: axes }, (_, each) => (linked || each === axis ? value : (shown[each] ?? value)));
+    const apart = Array.from({ length: axes }, (_, each) => (each === axis ? value : (shown[each] ?? value)));
+    const values = linked ? of.alike(value, axes) : apart;
     session.change({ control: of.control, value: values }, { held });
   }
 
@@ -129,6 +132,7 @@ export const patch: Panel = (session) =>
     legend: "Patch",
     noun: "Size of the patch",
     values: (form) => form.patch,
+    alike: (value, axes) => Array.from({ length: axes }, () => value),
     most: extent,
     reach: (form, axis) => Math.ceil(extent(form, axis) / 2),
     absent: (form) => (form.patch === null ? "Segments, as the text has them, are hidden in place of a patch." : null),
@@ -140,6 +144,7 @@ export const stride: Panel = (session) =>
     legend: "Stride",
     noun: "Stride",
     values: (form) => (form.stride.length === 0 ? null : form.stride),
+    alike: (value) => [value],
     most: extent,
     reach: (form, axis) => Math.max(8, Math.ceil(extent(form, axis) / 7)),
     absent: (form) =>

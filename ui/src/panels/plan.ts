@@ -29,23 +29,15 @@ export function planInWords(plan: Plan): string {
 }
 
 function rules({ rules }: Plan): HTMLElement {
-  const one = ({ name, fired, reason, approximate, summary }: Plan["rules"][number]): HTMLElement =>
-    h(
-      "li",
-      { "data-fired": String(fired) },
-      h(
-        "details",
-        { class: "kdb-rule" },
-        h(
-          "summary",
-          { title: summary },
-          h("code", {}, name),
-          approximate ? h("span", { class: "kdb-tag" }, "approximate") : null,
-          h("span", { class: "kdb-note" }, ` ${reason}`),
-        ),
-        h("p", {}, summary),
-      ),
-    );
+  const one = ({ name, fired, reason, approximate, summary }: Plan["rules"][number]): HTMLElement => {
+    const named = [h("code", {}, name), approximate ? h("span", { class: "kdb-tag" }, "approximate") : null];
+    const says = (text: string): HTMLElement => h("span", { class: "kdb-note" }, ` ${text}`);
+    const shown =
+      reason === ""
+        ? [...named, says(summary)]
+        : [h("details", { class: "kdb-rule" }, h("summary", { title: summary }, ...named, says(reason)), h("p", {}, summary))];
+    return h("li", { "data-fired": String(fired) }, ...shown);
+  };
   const fired = rules.filter((rule) => rule.fired);
   const idle = rules.filter((rule) => !rule.fired);
   return h(

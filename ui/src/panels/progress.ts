@@ -17,7 +17,7 @@ function stated({ run, a }: State): string {
       return parts.join(", ");
     }
     case "done":
-      return `Done in ${seconds(run.seconds)}`;
+      return run.seconds === 0 ? "Done" : `Done in ${seconds(run.seconds)}`;
     case "stopped":
       return `Stopped after ${seconds(run.seconds)}; the map is what was found until then`;
     case "failed":

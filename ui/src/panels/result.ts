@@ -26,19 +26,22 @@ function slotPanel(session: Parameters<Panel>[0], slot: Slot): HTMLElement {
   const which = h("select", { class: "kdb-input", "data-testid": `shown-${slot}` });
   const several = field("Class shown", which);
   several.classList.add("kdb-beside");
-  const quality = h("p", { "data-testid": `quality-${slot}` });
-  const check = h("p", { class: "kdb-note", "data-testid": `map-check-${slot}` });
+  const quality = h("span", { "data-testid": `quality-${slot}` });
+  const check = h("span", { class: "kdb-note", "data-testid": `map-check-${slot}` });
   const notes = h("ul", { class: "kdb-notes", "data-testid": `map-notes-${slot}` });
   const formats = h("div", { class: "kdb-row kdb-tight", role: "group", "aria-label": "Export the map" });
+  const files = h(
+    "div",
+    { class: "kdb-row kdb-tight", "data-testid": slot === "a" ? "export" : "export-b" },
+    h("span", { class: "kdb-label" }, "Export"),
+    formats,
+  );
   const element = h(
     "div",
     { class: "kdb-result", "data-slot": slot, "data-testid": `result-${slot}` },
-    h("p", {}, title, " ", caption),
-    several,
-    quality,
-    check,
+    h("div", { class: "kdb-row kdb-result-head" }, h("p", {}, title, " ", caption), several, files),
+    h("p", {}, quality, ". ", check),
     notes,
-    h("div", { class: "kdb-row", "data-testid": slot === "a" ? "export" : "export-b" }, h("span", { class: "kdb-label" }, "Export"), formats),
   );
   which.addEventListener("change", () => session.showClass(slot, Number(which.value)));
   let formatsShown = "";
@@ -65,20 +68,20 @@ function slotPanel(session: Parameters<Panel>[0], slot: Slot): HTMLElement {
     if (formatsShown !== map.formats.join()) {
       formatsShown = map.formats.join();
       formats.replaceChildren(
-        ...map.formats.map((format) => button(format, () => session.export(slot, format), { testid: `export-${format}`, quiet: true })),
+        ...map.formats.map((format) => button(format, () => session.export(slot, format), { testid: slot === "a" ? `export-${format}` : `export-b-${format}`, quiet: true })),
       );
     }
-    show(formats.parentElement!, map.formats.length > 0 && !grows);
+    show(files, map.formats.length > 0 && !grows);
   });
   return element;
 }
 
 export const result: Panel = (session) =>
-  h("section", { class: "kdb-results", "aria-label": "Result" }, slotPanel(session, "a"), slotPanel(session, "b"), rows(session), notes(session));
+  h("section", { class: "kdb-results", "aria-label": "Result" }, rows(session), slotPanel(session, "a"), slotPanel(session, "b"), notes(session));
 
 /** What other statements give. */
 const rows: Panel = (session) => {
-  const element = h("div", { "data-testid": "table" });
+  const element = h("div", { class: "kdb-rows", "data-testid": "table" });
   session.store.watch(["table"], ({ table: given }) => {
     element.replaceChildren();
     show(element, given !== null);
