@@ -35,7 +35,7 @@ test-runs: $(RUNS)
 # The page, in a browser and in notebooks; needs Chromium, and npm to see that what is committed is what is built.
 test-ui: $(UI)
 	cd ui && npm ci --silent && npm run --silent check
-	$(BIN)/python -m pytest -n $(WORKERS) -m ui
+	$(BIN)/python -m pytest -n $(WORKERS) -m ui tests/ui
 
 # Of what measures kdb, rather than of kdb.
 test-benchmarks: $(STAMP)

@@ -136,7 +136,10 @@ class Desk:
         return found
 
     def register_sample(self, query: syntax.Occlude) -> None:
-        """Give the image of a query its name, if it is a sample that was not used before."""
+        """Give the image of a query its name, if it is a sample that was not used before.
+
+        Like all that waits for its turn in the session it is for the page's thread.
+        """
         source = query.source
         if isinstance(source, syntax.Name) and source.text in samples.SAMPLES:
             name = source.text

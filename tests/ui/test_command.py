@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import queue
 import re
 import signal
 import socket
@@ -17,6 +19,7 @@ import pytest
 
 from kdb.errors import ExecutionError
 from kdb.ui.server import command
+from kdb.ui.server.access import Access
 
 ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)/#token=([\w-]{43})\n")
 
@@ -116,3 +119,27 @@ def test_a_root_that_is_none_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
     pytest.importorskip("uvicorn")
     with pytest.raises(BindError, match="is no folder"):
         command.main(["--no-browser", "--port=0", "--root", str(tmp_path / "none")], sys.stdout)
+
+
+@pytest.mark.ui
+def test_the_browser_is_started_with_a_token_for_one_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("uvicorn")
+    started: queue.Queue[str] = queue.Queue()
+    tickets = []
+
+    class Server:
+        def __init__(self, access: Access, open_page: object) -> None:
+            self.access = access
+
+        def run(self, sockets: object) -> None:
+            ticket = started.get(timeout=10).partition("#token=")[2]
+            tickets.append((ticket, self.access.token, self.access.exchanged(ticket), self.access.exchanged(ticket)))
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "server", Server)
+    monkeypatch.setattr(command.webbrowser, "open", started.put)
+    out = io.StringIO()
+    assert command.main(["--port=0", "--root", str(tmp_path)], out) == 0
+    ((ticket, token, first, second),) = tickets
+    assert first is not None and second is None
+    assert ticket not in out.getvalue() and token in out.getvalue()

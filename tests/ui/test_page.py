@@ -362,6 +362,25 @@ class TestWork:
         assert ready.wait(5) and done == [4]
         worker.close()
 
+    def test_bringing_a_request_waits_for_nobody(self, browser: Browser, db: kdb.Session) -> None:
+        """Not for a query of another page, which has its turn in the session."""
+        begun, brought = threading.Event(), threading.Event()
+
+        def take_a_turn() -> None:
+            with db._environment.turn():
+                begun.set()
+                assert brought.wait(60), "a request waited for the turn"
+
+        turn = threading.Thread(target=take_a_turn)
+        turn.start()
+        begun.wait()
+        fields = {"text": "OCCLUDE rocket USING net", "map": 1, "position": [0, 0], "class": 0, "folder": ""}
+        for kind in ("hello", "edit", "explain", "run", "probe", "gallery", "browse"):
+            browser.send(kind, **fields)
+        brought.set()
+        turn.join()
+        browser.wait(lambda each: each["kind"] == "finished")
+
 
 class TestStatements:
     def test_tables(self, browser: Browser) -> None:

@@ -27,11 +27,15 @@ _FILLS = ("black", "gray", "white", "mean", "blur(8)")
 
 def hello(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
     """A browser opens the page: what there is to begin with."""
+    desk.ask("hello", content["id"], lambda: _welcome(desk, content["id"]))
+
+
+def _welcome(desk: Desk, id: int) -> None:
     desk.begin()
     desk.post(
         {
             "kind": "welcome",
-            "id": content["id"],
+            "id": id,
             "version": __version__,
             "text": desk.text,
             "samples": samples.listed(),
@@ -43,7 +47,7 @@ def hello(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
         },
         [],
     )
-    _show(desk, content["id"], desk.text)
+    _show(desk, id, desk.text)
     desk.list_history()
 
 
@@ -116,7 +120,6 @@ def _show(desk: Desk, id: int, text: str) -> None:
     if query is None:
         _post(desk, id, text, None, None)
         return
-    desk.register_sample(query)
     fields = {**form.of_query(query), **_UNKNOWN}
     _post(desk, id, text, fields, None)
     desk.ask(_KIND, id, lambda: _complete(desk, id, text, query, fields))
@@ -126,6 +129,7 @@ def _complete(desk: Desk, id: int, text: str, query: syntax.Occlude, fields: Con
     """Post what the query's model and image say, and last what tracing the model does."""
     notes: list[str] = []
     try:
+        desk.register_sample(query)
         subject = desk.subject(query)
         prepared, model = subject.prepared, subject.model
         key = pictures.key_of(prepared.image, prepared.source_box, prepared.axes)

@@ -56,7 +56,6 @@ def _begin(desk: Desk, id: int, queries: Sequence[Query]) -> None:
             raise BindError("two OCCLUDE queries are compared")
         if query.into is not None or query.run is not None:
             raise BindError("INTO writes files, which the page does by Export; leave INTO out")
-        desk.register_sample(query)
     parameters = desk.parameters
 
     def job() -> Iterator[object]:
@@ -108,6 +107,8 @@ class _Growing:
     def _shown(self) -> Iterator[HeatMap]:
         """The maps of the query, each after it was posted; not the partial one of a query that a newer one replaces."""
         session, worker = self._desk.session, self._desk.worker
+        if (query := query_of(self._text)) is not None:
+            self._desk.register_sample(query)
         region = session.region(self._text, self._parameters)
         for found in session.stream(self._text, self._parameters, progress=self._tell):
             if not found.complete and worker.replaced:

@@ -816,7 +816,7 @@ function sizes(session, of) {
     if (values.some((each) => each !== values[0]) && session.store.state.settled) linked = false;
     set(link, "aria-pressed", String(linked));
     const wanted = linked ? 1 : axes;
-    const letters = form.axes ?? holder.dataset.axes ?? "";
+    const letters = linked ? "" : form.axes ?? holder.dataset.axes ?? "";
     const anew = rows2.length !== wanted || holder.dataset.axes !== letters;
     if (anew) {
       rows2 = Array.from({ length: wanted }, (_, axis) => row(axis, linked ? "" : letters[axis] ?? String(axis + 1)));

@@ -93,7 +93,8 @@ function sizes(session: Session, of: Sizes): HTMLElement {
     if (values.some((each) => each !== values[0]) && session.store.state.settled) linked = false;
     set(link, "aria-pressed", String(linked));
     const wanted = linked ? 1 : axes;
-    const letters = form.axes ?? holder.dataset.axes ?? "";
+    // One row for all axes stays while their letters become known: somebody may be typing in it.
+    const letters = linked ? "" : (form.axes ?? holder.dataset.axes ?? "");
     // While a slider moves, it is ahead of the form.
     const anew = rows.length !== wanted || holder.dataset.axes !== letters;
     if (anew) {
