@@ -322,15 +322,22 @@ class TestText:
         expect(shown["plan-layers"].locator("tbody tr")).not_to_have_count(0)
 
 
+GROWTH = """() => {
+  const { state, maps } = document.querySelector("[data-testid=kdb]").dataset;
+  return [state, maps, document.querySelector("[data-testid=status]").textContent];
+}"""
+
+
 @pytest.mark.xdist_group("browser 2")
 class TestMaps:
     def test_a_map_grows_to_the_queries_own(self, shown: Shown, db: kdb.Session, slow: None) -> None:
         shown.begin(FINE)
-        expect(shown["status"]).to_have_text(re.compile(r"expected SSIM 0\.\d\d"))
-        seen: set[tuple[str, str]] = set()
-        while shown.data("state") != "done":
-            seen.add((shown.data("maps"), shown.data("exact")))
-        assert len({maps for maps, exact in seen if exact == "false"}) >= 3
+        seen: list[tuple[str, str, str]] = []
+        while not seen or seen[-1][0] != "done":
+            seen.append(tuple(shown.page.evaluate(GROWTH)))
+        assert len({maps for _, maps, _ in seen}) >= 4
+        similar = [float(said[1]) for *_, status in seen if (said := re.search(r"expected SSIM (\d\.\d\d)", status))]
+        assert similar and similar[-1] >= similar[0]
         assert (shown.data("exact"), shown.data("done")) == ("true", "441")
         expect(shown["quality-a"]).to_have_text("Exact, all 441 positions evaluated")
         expect(shown["map-check-a"]).to_have_text(re.compile(r"the largest difference is .* % of what Exact allows"))
@@ -344,7 +351,7 @@ class TestMaps:
         assert 0 < int(shown.data("done")) < 441
         expect(shown["status"]).to_contain_text("the map is what was found until then")
         found = shown.heat_map(tmp_path)
-        assert found.evaluated.sum() == int(shown.data("done")) and not found.complete
+        assert found.evaluated.sum() == int(shown.data("done")) and not found.exact
         shown.click((20, 20))
         expect(shown["probed"]).to_contain_text("from the unmodified image")
 
@@ -708,10 +715,9 @@ class TestKeyboard:
         mapped.stage.focus()
         for key in ("ArrowRight", "Enter", "ArrowRight", "ArrowDown", "ArrowDown"):
             mapped.page.keyboard.press(key)
-        drawn = mapped.box
+        expect(mapped.stage).to_have_attribute("data-box", re.compile(r",16,12\]$"))
+        numbers = ", ".join(map(str, mapped.box or ()))
         mapped.page.keyboard.press("Enter")
-        assert drawn is not None and drawn[2:] == [16, 12]
-        numbers = ", ".join(map(str, drawn))
         expect(mapped["query"]).to_have_value(f"{QUERY} WITHIN box({numbers})")
         mapped.ended(before=before)
 
@@ -799,7 +805,7 @@ def test_accessibility_rules(tab: Callable[..., Shown], server: Server, scheme: 
 
     def violations() -> list[tuple[str, list[str]]]:
         found = shown.page.evaluate("axe.run(document)")
-        assert len(found["passes"]) > 20
+        assert len(found["passes"]) > 10
         grave = [each for each in found["violations"] if each["impact"] in ("serious", "critical")]
         return [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in grave]
 

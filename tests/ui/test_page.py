@@ -69,6 +69,22 @@ class TestForm:
         assert form["form"]["size"] == [48, 48] and form["form"]["axes"] == "yx" and not form["form"]["dense"]
         assert browser.all("labels")[0]["labels"] == LABELS
 
+    def test_a_browser_may_answer_the_welcome_at_once(self, db: kdb.Session) -> None:
+        """What it asks then is not taken for older than the welcome."""
+
+        class Quick(Browser):
+            edited = 0
+
+            def _take(self, content: Content, buffers: list[Any]) -> None:
+                super()._take(content, buffers)
+                if content["kind"] == "welcome":
+                    self.edited = self.send("edit", text=content["text"])
+
+        browser = Quick(db, text=QUERY, parameters={"image": PIXELS})
+        browser.send("hello")
+        browser.wait(lambda each: each["kind"] == "form" and each["id"] == browser.edited and each["form"]["size"])
+        browser.page.close()
+
     def test_the_picture_is_what_the_model_sees(self, browser: Browser, db: kdb.Session) -> None:
         form = browser.form("edit", text=QUERY)["form"]
         (picture,) = browser.all("picture")

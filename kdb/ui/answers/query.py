@@ -32,6 +32,8 @@ def hello(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
 
 def _welcome(desk: Desk, id: int) -> None:
     desk.begin()
+    # Before the welcome, which a browser answers at once by another request of the kind.
+    _show(desk, id, desk.text)
     desk.post(
         {
             "kind": "welcome",
@@ -47,7 +49,6 @@ def _welcome(desk: Desk, id: int) -> None:
         },
         [],
     )
-    _show(desk, id, desk.text)
     desk.list_history()
 
 
