@@ -2826,6 +2826,7 @@ function described2(picture, map, comparing) {
   const parts = [`Image of ${sizeOf(picture.size)}`];
   if (map !== null) parts.push(`heat map of ${map.label || "the output"} by ${map.model}: ${titleOf(map.score)}`);
   if (map !== null && !isDrop(map.score)) parts.push(`${map.baseline.toPrecision(3)} for the unmodified image`);
+  if (map?.scored) parts.push(`scored over ${map.cellsScored} of ${map.scored.length} cells`);
   if (comparing !== "off") parts.push(comparing === "side" ? "beside another map" : "the difference from another map");
   return parts.join(", ");
 }
@@ -4054,6 +4055,7 @@ function mapData(message2, buffers) {
   const heat = unpack2("float32", message2.heat, buffers);
   const labels = message2.labels && unpack2("int32", message2.labels, buffers);
   const places = placesOf(positions, patch2, size, labels);
+  const scored = message2.scored && unpack2("uint8", message2.scored, buffers);
   return {
     map: message2.map,
     version: ++versions,
@@ -4071,7 +4073,8 @@ function mapData(message2, buffers) {
     error: message2.error && unpack2("float32", message2.error, buffers),
     heat,
     labels,
-    scored: message2.scored && unpack2("uint8", message2.scored, buffers),
+    scored,
+    cellsScored: countOf(scored),
     boxes: message2.boxes && unpack2("float32", message2.boxes, buffers),
     estimates: estimatesOf(positions, labels, values, evaluated, message2.stride ?? patch2, patch2, size),
     classes: classes2,
@@ -4080,6 +4083,7 @@ function mapData(message2, buffers) {
 }
 function withLayer(map, layer, buffers) {
   const heat = unpack2("float32", layer.heat, buffers);
+  const scored = layer.scored && unpack2("uint8", layer.scored, buffers);
   return {
     ...map,
     version: ++versions,
@@ -4087,9 +4091,13 @@ function withLayer(map, layer, buffers) {
     baseline: map.classes[layer.shown]?.baseline ?? layer.neutral,
     values: unpack2("float32", layer.values, buffers),
     heat,
-    scored: layer.scored && unpack2("uint8", layer.scored, buffers),
+    scored,
+    cellsScored: countOf(scored),
     scale: { ...map.scale, neutral: layer.neutral, ...endsOf(heat, layer.neutral) }
   };
+}
+function countOf(mask) {
+  return mask && mask.reduce((sum, each) => sum + each, 0);
 }
 function strongest(map) {
   const sign = map.score.endsWith("drop") ? 1 : -1;
@@ -4662,8 +4670,8 @@ var box = (bench) => {
       if (from && Math.hypot(spot.x - from.x, spot.y - from.y) >= STILL) moved = true;
       if (drag && moved) bench.draft(drag(bench.own(spot)));
     },
-    release() {
-      if (drag && moved && bench.box) bench.events.onBox([...bench.box]);
+    release(spot) {
+      if (drag && moved) bench.events.onBox(drag(bench.own(spot)));
       stop();
     },
     cancel() {
@@ -4679,6 +4687,7 @@ var box = (bench) => {
         this.followed(corner);
         bench.say("Box begun. Arrow keys extend it, Enter ends it, Escape cancels it.");
       } else {
+        this.followed(bench.own(bench.cursor));
         stop();
         if (bench.box) {
           bench.events.onBox([...bench.box]);

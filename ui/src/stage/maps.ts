@@ -26,6 +26,8 @@ export interface MapData {
   heat: Float32Array;
   labels: Int32Array | null;
   scored: Uint8Array | null;
+  /** How many cells are scored. */
+  cellsScored: number | null;
   boxes: Float32Array | null;
   /** 1 where a cell is of the share of a position that was not computed; null where all were. */
   estimates: Uint8Array | null;
@@ -43,6 +45,7 @@ export function mapData(message: HeatMap, buffers: ArrayBuffer[]): MapData {
   const heat = unpack("float32", message.heat, buffers);
   const labels = message.labels && unpack("int32", message.labels, buffers);
   const places = placesOf(positions, patch, size, labels);
+  const scored = message.scored && unpack("uint8", message.scored, buffers);
   return {
     map: message.map,
     version: ++versions,
@@ -60,7 +63,8 @@ export function mapData(message: HeatMap, buffers: ArrayBuffer[]): MapData {
     error: message.error && unpack("float32", message.error, buffers),
     heat,
     labels,
-    scored: message.scored && unpack("uint8", message.scored, buffers),
+    scored,
+    cellsScored: countOf(scored),
     boxes: message.boxes && unpack("float32", message.boxes, buffers),
     estimates: estimatesOf(positions, labels, values, evaluated, message.stride ?? patch, patch, size),
     classes,
@@ -71,6 +75,7 @@ export function mapData(message: HeatMap, buffers: ArrayBuffer[]): MapData {
 /** The same map with the heat of another of its classes. */
 export function withLayer(map: MapData, layer: Layer, buffers: ArrayBuffer[]): MapData {
   const heat = unpack("float32", layer.heat, buffers);
+  const scored = layer.scored && unpack("uint8", layer.scored, buffers);
   return {
     ...map,
     version: ++versions,
@@ -78,9 +83,14 @@ export function withLayer(map: MapData, layer: Layer, buffers: ArrayBuffer[]): M
     baseline: map.classes[layer.shown]?.baseline ?? layer.neutral,
     values: unpack("float32", layer.values, buffers),
     heat,
-    scored: layer.scored && unpack("uint8", layer.scored, buffers),
+    scored,
+    cellsScored: countOf(scored),
     scale: { ...map.scale, neutral: layer.neutral, ...endsOf(heat, layer.neutral) },
   };
+}
+
+function countOf(mask: Uint8Array | null): number | null {
+  return mask && mask.reduce((sum, each) => sum + each, 0);
 }
 
 /** The number of the position with the strongest effect that lowers the score, or -1. */

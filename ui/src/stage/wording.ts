@@ -57,6 +57,7 @@ export function described(picture: PictureData | null, map: MapData | null, comp
   const parts = [`Image of ${sizeOf(picture.size)}`];
   if (map !== null) parts.push(`heat map of ${map.label || "the output"} by ${map.model}: ${titleOf(map.score)}`);
   if (map !== null && !isDrop(map.score)) parts.push(`${map.baseline.toPrecision(3)} for the unmodified image`);
+  if (map?.scored) parts.push(`scored over ${map.cellsScored} of ${map.scored.length} cells`);
   if (comparing !== "off") parts.push(comparing === "side" ? "beside another map" : "the difference from another map");
   return parts.join(", ");
 }

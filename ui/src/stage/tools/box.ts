@@ -57,8 +57,9 @@ export const box: MakeTool = (bench) => {
       if (from && Math.hypot(spot.x - from.x, spot.y - from.y) >= STILL) moved = true;
       if (drag && moved) bench.draft(drag(bench.own(spot)));
     },
-    release() {
-      if (drag && moved && bench.box) bench.events.onBox([...bench.box]);
+    release(spot) {
+      // Reckoned anew: a form that came since the last move has taken the draft away.
+      if (drag && moved) bench.events.onBox(drag(bench.own(spot)));
       stop();
     },
     cancel() {
@@ -74,6 +75,7 @@ export const box: MakeTool = (bench) => {
         this.followed(corner);
         bench.say("Box begun. Arrow keys extend it, Enter ends it, Escape cancels it.");
       } else {
+        this.followed(bench.own(bench.cursor));
         stop();
         if (bench.box) {
           bench.events.onBox([...bench.box]);
