@@ -1,7 +1,7 @@
 """One open page: takes its requests and posts events, as ui/src/protocol.ts has them.
 
 What the text alone decides is answered at once, in the thread that brings the request; all else is work for the page's
-own thread.  It alone takes turns in the session, so that whoever brings requests does not wait for other pages' queries.
+own thread.  It alone takes turns in the session: whoever brings requests does not wait for another page's query.
 While a map grows other requests are answered between two of its maps.
 """
 

@@ -1656,9 +1656,11 @@ var rows = (session) => {
 };
 var notes = (session) => {
   const element = h("ul", { class: "kdb-notes", "data-testid": "notes" });
-  session.store.watch(["notes"], ({ notes: notes2 }) => {
-    element.replaceChildren(...notes2.map((note) => h("li", {}, note)));
-    show(element, notes2.length > 0);
+  session.store.watch(["notes", "a", "b"], ({ notes: notes2, a, b }) => {
+    const said = new Set([a, b].flatMap((shown) => shown?.content.notes ?? []));
+    const left = notes2.filter((note) => !said.has(note));
+    element.replaceChildren(...left.map((note) => h("li", {}, note)));
+    show(element, left.length > 0);
   });
   return element;
 };

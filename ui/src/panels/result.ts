@@ -95,12 +95,14 @@ const rows: Panel = (session) => {
   return element;
 };
 
-/** What Python notes about the text. */
+/** What Python notes about the text, and no map beside it says already. */
 const notes: Panel = (session) => {
   const element = h("ul", { class: "kdb-notes", "data-testid": "notes" });
-  session.store.watch(["notes"], ({ notes }) => {
-    element.replaceChildren(...notes.map((note) => h("li", {}, note)));
-    show(element, notes.length > 0);
+  session.store.watch(["notes", "a", "b"], ({ notes, a, b }) => {
+    const said = new Set([a, b].flatMap((shown) => shown?.content.notes ?? []));
+    const left = notes.filter((note) => !said.has(note));
+    element.replaceChildren(...left.map((note) => h("li", {}, note)));
+    show(element, left.length > 0);
   });
   return element;
 };
