@@ -12,7 +12,7 @@ UI = $(VENV)/ui
 BIN = $(VENV)/bin
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-dense test-volumes test-runs test-ui test-benchmarks quick fuzz verify coverage robustness chaos bench bench-runs bench-approx bench-axes bench-dense gpu-check figures index style wheel clean
+.PHONY: demo test test-dense test-volumes test-runs test-ui test-benchmarks quick fuzz verify coverage robustness chaos bench bench-runs bench-approx bench-axes bench-dense bench-page gpu-check figures index style wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -77,6 +77,9 @@ bench-dense: $(STAMP)
 
 bench-runs: $(RUNS)
 	$(BIN)/python -m benchmarks.runs
+
+bench-page: $(UI)
+	$(BIN)/python -m benchmarks.page
 
 # On a machine with a GPU, in whatever environment has torch for CUDA and CuPy: nothing is installed.
 gpu-check:
