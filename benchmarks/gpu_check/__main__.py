@@ -177,7 +177,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parts = [replace(part, limit=REHEARSED * part.limit) for part in parts]
             one = ("squeezenet1_1",)
             check = Check(
-                "cpu", (*one, "alexnet"), one, out, Path(work), until, 48, (4,), (16,), rounds=1, judged=4, size=(96, 96)
+                "cpu",
+                (*one, "alexnet"),
+                one,
+                out,
+                Path(work),
+                until,
+                48,
+                (4,),
+                (16,),
+                rounds=1,
+                judged=4,
+                size=(96, 96),
             )
         else:
             networks = verify.chosen_networks(options.networks, verify.NETWORKS)
