@@ -92,7 +92,7 @@ ABOUT_TRACES = ("frontends", "models", "test_checking.py", "test_first_version.p
 
 @pytest.fixture(scope="module", autouse=True)
 def traces(cache: Path, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Sessions of all other tests find what was traced of an equal module in the tests' cache."""
+    """Sessions of all other tests find what was traced of a like module in the tests' cache."""
     if {*ABOUT_TRACES} & {request.path.name, request.path.parent.name}:
         yield
         return

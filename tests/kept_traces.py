@@ -1,9 +1,10 @@
-"""Traces of equal modules, exported once: tests build the same networks again and again, in sessions of their own."""
+"""Traces of like modules, exported once: tests build the same networks again and again, in sessions of their own."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,20 +20,30 @@ from kdb.operators.network import Network
 
 
 class _Content(pickle.Pickler):
-    """A module's whole state and the names of its classes; tensors by their bytes, not by their addresses."""
+    """A module's whole state and the names of its classes, without the values of its weights, which no graph has.
+
+    Other tensors become constants of the graph: by their bytes.
+    """
+
+    def __init__(self, file: io.BytesIO, module: nn.Module) -> None:
+        super().__init__(file)
+        state = itertools.chain(module.parameters(), module.buffers())
+        self._weights = {id(tensor): number for number, tensor in enumerate(state)}  # which layers may share
 
     def persistent_id(self, obj: Any) -> Any:
         if not isinstance(obj, torch.Tensor):
             return None
+        if (number := self._weights.get(id(obj))) is not None:
+            return number, str(obj.dtype), tuple(obj.shape)
         content = obj.detach().contiguous().flatten().view(torch.uint8).numpy()
         return str(obj.dtype), tuple(obj.shape), hashlib.sha256(content).hexdigest()
 
 
 def recipe(module: nn.Module) -> str | None:
-    """Equal for modules that are equal; None where one cannot be pickled, as where a class is local to a test."""
+    """Equal for modules of one graph; None where one cannot be pickled, as where a class is local to a test."""
     file = io.BytesIO()
     try:
-        _Content(file).dump(module)
+        _Content(file, module).dump(module)
     except Exception:  # whatever a module holds
         return None
     return hashlib.sha256(file.getvalue()).hexdigest()
