@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -39,13 +40,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what is left when the time of `make fuzz` is over."""
+    """Skip what is left when the time of `make fuzz` is over; hide from the collector what there is before a test."""
     if time.time() > float(os.environ.get("FUZZ_UNTIL", "inf")):
         pytest.skip("the time is over")
+    # PyTorch's exporter is millions of objects, and keeps more of each module. To walk over them again in every
+    # collection took a third of the tests' time. What is frozen is freed all the same when nobody holds it.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the ``gpu`` tests, with the reason, where nothing can run them."""
+    """Skip the ``gpu`` tests, with the reason, where nothing can run them; several processes begin with the slow ones.
+
+    Otherwise one of them may be left alone with the last, while the others wait.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     if not (marked := [item for item in items if item.get_closest_marker("gpu")]):
         return
     if reason := _no_gpu():
@@ -74,6 +84,23 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
         patch.setenv("KDB_CACHE", str(folder))
         yield folder
+
+
+ABOUT_TRACES = ("frontends", "models", "test_checking.py", "test_first_version.py")
+"""Folders and files whose tests are about traces, and make each anew."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def traces(cache: Path, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Sessions of all other tests find what was traced of a like module in the tests' cache."""
+    if {*ABOUT_TRACES} & {request.path.name, request.path.parent.name}:
+        yield
+        return
+    from kdb.models import catalog
+    from tests.kept_traces import kept
+
+    with kept(catalog):
+        yield
 
 
 @pytest.fixture(scope="session")

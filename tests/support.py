@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 from kdb.results.maps import HeatMap
 from kdb.session.session import Session
+
+
+def examples(usual: int, fuzzed: int) -> int:
+    """How many networks a law draws: an export takes most of its time, and `make fuzz` has more of that."""
+    return fuzzed if os.environ.get("HYPOTHESIS_PROFILE") == "fuzz" else usual
 
 
 def normal(source: int | np.random.Generator, *shape: int) -> np.ndarray:

@@ -173,10 +173,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work:
         until = time.time() + options.minutes * 60
-        if options.rehearse:  # one network, a coarse grid, few positions; on a busy CPU that may take long
+        if options.rehearse:  # one network, small images, few positions; on a busy CPU that may take long
             parts = [replace(part, limit=REHEARSED * part.limit) for part in parts]
             one = ("squeezenet1_1",)
-            check = Check("cpu", (*one, "alexnet"), one, out, Path(work), until, 48, (4,), (16,), rounds=1, judged=4)
+            check = Check(
+                "cpu",
+                (*one, "alexnet"),
+                one,
+                out,
+                Path(work),
+                until,
+                48,
+                (4,),
+                (16,),
+                rounds=1,
+                judged=4,
+                size=(96, 96),
+            )
         else:
             networks = verify.chosen_networks(options.networks, verify.NETWORKS)
             compared = verify.chosen_networks(options.compared, verify.NETWORKS)

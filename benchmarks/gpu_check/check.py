@@ -38,6 +38,7 @@ class Check:
         sides: of square patches, in pixels.
         rounds: timed runs of each candidate.
         judged: positions of each case whose logits are compared with float64.
+        size: (height, width) in pixels of inputs; None for the networks' own.
     """
 
     device: str
@@ -51,6 +52,7 @@ class Check:
     sides: tuple[int, ...] = (4, 8, 16, 32)
     rounds: int = 3
     judged: int = 26
+    size: tuple[int, int] | None = None
 
     @property
     def left(self) -> float:

@@ -95,13 +95,13 @@ def clock(call: Callable[[], object]) -> float:
 
 def load_subject(check: Check, name: str) -> Subject:
     """The network ``name``, calibrated if it is not yet; raises kdb.Error if it needs a package that is missing."""
-    model = _load(check.work, name)
+    model = _load(check.work, name, check.size)
     db = model.connect()
     db.execute("SET view_budget = 0")
     return Subject(check, model, db)
 
 
-def _load(work: Path, name: str) -> verify.Subject:
+def _load(work: Path, name: str, size: tuple[int, int] | None) -> verify.Subject:
     """Load a network; calibrated modules of torchvision are stored in ``work`` for later sections."""
     if name == verify.TRAINED:
         return verify.load(name)
@@ -110,8 +110,8 @@ def _load(work: Path, name: str) -> verify.Subject:
         import_torchvision()  # the file refers to its classes
         module = torch.load(path, weights_only=False)  # written below
         assert isinstance(module, nn.Module)
-        return verify.Subject(name, module, input_size(name))
-    found = verify.load(name)
+        return verify.Subject(name, module, size or input_size(name))
+    found = verify.load(name, size)
     temporary = path.with_suffix(f".{os.getpid()}")
     torch.save(found.module, temporary)
     temporary.replace(path)
@@ -122,7 +122,7 @@ def prepare(check: Check) -> None:
     """Calibrate all networks, beginning with those whose speed is measured."""
     for name in dict.fromkeys((*check.compared, *check.networks)):
         if name != verify.TRAINED:
-            _load(check.work, name)
+            _load(check.work, name, check.size)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def test_a_target_that_cannot_be_prepared_is_no_result() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "count"), [("queries", 5000), ("trace", 30)])
+@pytest.mark.parametrize(("name", "count"), [("queries", 2000), ("trace", 30)])
 def test_what_is_damaged_is_answered_or_refused(name: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a process that is watched, since these targets change kdb itself."""
     monkeypatch.setitem(TARGETS, name, replace(TARGETS[name], each=count))

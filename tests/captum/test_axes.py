@@ -19,10 +19,11 @@ from kdb.execution.engine import Engine, default_settings
 from kdb.frontends.torch_export import trace
 from kdb.planner.permissions import Permissions
 from tests.networks_by_axes import drawn, networks
+from tests.support import examples
 
 
 @pytest.mark.parametrize("rank", [1, 3])
-@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=examples(6, 12), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.data())
 def test_random_networks_have_captums_attributions(rank: int, data: st.DataObject) -> None:
     channels = data.draw(st.integers(1, 3))

@@ -14,6 +14,7 @@ from kdb.frontends.torch_export import trace
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.operators.inference import evaluate
 from kdb.operators.network import Network
+from tests.support import examples
 
 SHAPE = (3, 6, 7)
 
@@ -79,7 +80,7 @@ def test_a_slice_is_taken_before_what_is_left_out(end: str) -> None:
         assert "opaque" not in labels and not any(node.name.startswith("other") for node in network)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(10, 15), deadline=None)
 @given(st.data())
 def test_any_slice_of_any_concatenation_is_the_module_s(data: st.DataObject) -> None:
     torch.manual_seed(0)

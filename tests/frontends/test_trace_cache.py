@@ -30,6 +30,7 @@ from kdb.operators.sources import Opaque
 from kdb.session.session import Session
 from kdb.system import cache
 from tests.networks import modules
+from tests.support import examples
 
 SHAPE = (3, 12, 10)
 
@@ -80,7 +81,7 @@ def test_so_do_those_of_torchvisions_networks(name: str) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=8)
+@settings(max_examples=examples(5, 8))
 @given(st.data())
 def test_and_those_of_random_networks(data: st.DataObject) -> None:
     module = data.draw(modules(SHAPE[1:])).eval()

@@ -51,6 +51,9 @@ except kdb.ParseError as error:
 """
 
 
+pytestmark = pytest.mark.xdist_group("wheel")  # built once
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's wheel, built with the backend at hand: nothing is downloaded."""
@@ -117,32 +120,40 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(paths["scripts"]) / "python"
 
 
-def _mypy(python: Path, program: str, folder: Path) -> tuple[int, list[str]]:
-    """mypy's exit status and lines on a program, strict and without a configuration."""
-    (folder / "program.py").write_text(program)
+MISTAKES = {
+    "kdb.oclude": "attr-defined",
+    "kdb.connect(3)": "arg-type",
+    "kdb.connect().execute('SHOW RULES').label": "union-attr",
+    "kdb.occlude('cat.png', 'resnet18', score=1)": "arg-type",
+}
+"""What users write, and the code of mypy's error."""
+
+
+@pytest.fixture(scope="module")
+def checked(python: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """mypy's lines on each program, strict and without a configuration: one run, most of which PyTorch takes."""
+    folder = tmp_path_factory.mktemp("programs")
+    programs = {"typed": TYPED, **{f"mistake_{i}": f"import kdb\n{each}\n" for i, each in enumerate(MISTAKES)}}
+    for name, program in programs.items():
+        (folder / f"{name}.py").write_text(program)
     options = ["--strict", "--config-file=", f"--cache-dir={python.parent}", f"--python-executable={python}"]
-    command = [sys.executable, "-m", "mypy", *options, "program.py"]
+    command = [sys.executable, "-m", "mypy", *options, *(f"{name}.py" for name in programs)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-    return done.returncode, done.stdout.splitlines()
+    assert done.returncode == 1, done.stderr  # mypy itself did not fail, and it found mistakes
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("Found ")]
+    found = {name: [line for line in lines if line.startswith(f"{name}.py:")] for name in programs}
+    assert sum(map(len, found.values())) == len(lines), lines
+    return found
 
 
 @pytest.mark.slow
-def test_a_users_program_is_type_checked(python: Path, tmp_path: Path) -> None:
-    status, lines = _mypy(python, TYPED, tmp_path)
-    assert status == 0, lines
+def test_a_users_program_is_type_checked(checked: dict[str, list[str]]) -> None:
+    assert checked["typed"] == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("mistake", "code"),
-    [
-        ("kdb.oclude", "attr-defined"),
-        ("kdb.connect(3)", "arg-type"),
-        ("kdb.connect().execute('SHOW RULES').label", "union-attr"),
-        ("kdb.occlude('cat.png', 'resnet18', score=1)", "arg-type"),
-    ],
-)
-def test_a_users_mistake_is_found(mistake: str, code: str, python: Path, tmp_path: Path) -> None:
-    status, lines = _mypy(python, f"import kdb\n{mistake}\n", tmp_path)
-    assert status == 1
-    assert any(line.startswith("program.py:2: error:") and line.endswith(f"[{code}]") for line in lines), lines
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_users_mistake_is_found(mistake: str, checked: dict[str, list[str]]) -> None:
+    name = f"mistake_{list(MISTAKES).index(mistake)}"
+    lines = checked[name]
+    assert any(line.startswith(f"{name}.py:2: error:") and line.endswith(f"[{MISTAKES[mistake]}]") for line in lines)

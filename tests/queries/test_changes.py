@@ -20,6 +20,7 @@ from kdb.operators.base import Update
 from kdb.operators.regions import ObservedMean, RegionMean
 from tests.networks_dense import dense
 from tests.queries.test_over import outputs_of
+from tests.support import examples
 
 pytestmark = pytest.mark.dense
 
@@ -33,7 +34,7 @@ def expected_of(outputs: Tensor, score: str, activation: str) -> tuple[np.ndarra
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
-@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=examples(5, 8), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.data())
 def test_changes_are_those_of_the_model(axes: int, data: st.DataObject) -> None:
     size = tuple(data.draw(st.integers(6, 30 if axes == 1 else 14 if axes == 2 else 8)) for _ in range(axes))

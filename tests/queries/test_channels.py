@@ -15,6 +15,7 @@ from torch import nn
 import kdb
 from kdb.errors import BindError
 from kdb.results.pictures import captions
+from tests.support import examples
 
 CONV: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 POOL: dict[int, Any] = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
@@ -26,7 +27,7 @@ def net(axes: int, channels: int) -> nn.Module:
     return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), POOL[axes](1), nn.Flatten(), nn.Linear(4, 3)).eval()
 
 
-@settings(max_examples=12)
+@settings(max_examples=examples(8, 12))
 @given(st.sampled_from([1, 2, 3]), st.data())
 def test_only_these_channels_are_covered(axes: int, data: st.DataObject) -> None:
     count = data.draw(st.integers(2 if axes == 2 else 1, 4))  # an image of one channel is the luma of three

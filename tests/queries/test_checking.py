@@ -35,7 +35,7 @@ from kdb.results.maps import HeatMap
 from kdb.session.session import Session
 from tests.support import heat_map, normal
 
-SIDE = 40
+SIDE = 32
 QUERY = "OCCLUDE $i WITH patch(8, 8) FILL gray STRIDE 3 USING m FOR ALL CLASSES SCORE logit"
 FEW = "OCCLUDE $i WITH patch(8, 8) FILL gray STRIDE 12 USING m FOR ALL CLASSES SCORE logit"
 IMAGE = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)

@@ -21,6 +21,7 @@ import kdb
 from kdb.errors import BindError, ExecutionError, ModelError
 from kdb.models.detection import RetinaNet, detections
 from tests.networks_of_boxes import retinanet, yolo
+from tests.support import examples
 
 pytestmark = pytest.mark.dense
 
@@ -80,7 +81,7 @@ def traced(seed: int, iou: float) -> tuple[nn.Module, kdb.Session]:
     return module, db
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(4, 6), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_the_score_of_a_box_is_the_module_s(data: st.DataObject) -> None:
     seed, iou = data.draw(st.sampled_from([(1, 0.7), (2, 0.3)]))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import kdb
 from kdb.errors import BindError, DeviceError, ModelError
 from tests.networks_dense import dense
+from tests.support import examples
 
 pytestmark = pytest.mark.dense
 
@@ -62,7 +63,7 @@ def regions_over(draw: st.DrawFn, size: tuple[int, ...], outputs: Tensor, activa
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
-@settings(max_examples=15, suppress_health_check=SLOW)
+@settings(max_examples=examples(8, 15), suppress_health_check=SLOW)
 @given(st.data())
 def test_maps_of_random_dense_networks_are_the_model_s(axes: int, data: st.DataObject) -> None:
     size = tuple(data.draw(st.integers(6, 30 if axes == 1 else 14 if axes == 2 else 8)) for _ in range(axes))

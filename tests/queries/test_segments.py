@@ -18,6 +18,7 @@ import kdb
 from kdb.errors import BindError
 from kdb.geometry import Segments
 from tests.networks_dense import dense
+from tests.support import examples
 
 CONV: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 POOL: dict[int, Any] = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
@@ -69,7 +70,7 @@ def hidden(image: np.ndarray, labels: np.ndarray, cover: Any, channels: list[int
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
-@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=examples(5, 8), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.data())
 def test_each_segment_is_hidden_alone(axes: int, data: st.DataObject) -> None:
     size = tuple(data.draw(st.integers(5, 20 if axes == 1 else 9)) for _ in range(axes))
@@ -94,7 +95,7 @@ def test_each_segment_is_hidden_alone(axes: int, data: st.DataObject) -> None:
         assert (painted[1][labels == label] == value).all()
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(6, 8), suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_segments_and_demand_together(data: st.DataObject) -> None:
     module = data.draw(dense(2))
