@@ -1,7 +1,8 @@
 import { h, say, set, show } from "../dom";
-import { count, seconds } from "../format";
+import { count, counted, seconds } from "../format";
 import { button, type Panel } from "../parts/field";
-import type { State } from "../state";
+import { sameQuery } from "../query";
+import { IDLE, type State } from "../state";
 
 function stated({ run, a }: State): string {
   const slot = run.both ? ` (${run.slot === "a" ? "first" : "second"} of two)` : "";
@@ -9,8 +10,9 @@ function stated({ run, a }: State): string {
     case "idle":
       return "";
     case "running": {
+      if (run.stopping) return "Stopping…";
       if (run.total === 0) return `Preparing${slot}`;
-      const parts = [`${count(run.done)} of ${count(run.total)} positions${slot}`, `${seconds(run.seconds)} passed`];
+      const parts = [`${count(run.done)} of ${counted(run.total, "position")}${slot}`, `${seconds(run.seconds)} passed`];
       if (run.left !== null) parts.push(`about ${seconds(run.left)} left`);
       const ssim = a?.content.id === run.id ? a.content.ssim : null;
       if (ssim !== null) parts.push(`expected SSIM ${ssim.toFixed(2)}`);
@@ -21,8 +23,15 @@ function stated({ run, a }: State): string {
     case "stopped":
       return `Stopped after ${seconds(run.seconds)}; the map is what was found until then`;
     case "failed":
-      return "This did not work";
+      return run.refused?.line == null ? "This did not work" : "This did not work: see the query below";
   }
+}
+
+/** What went wrong and has no place in the text, where it would be marked: of the run, else of the text itself. */
+function unplaced({ run, error, errorText, text, settled }: State): string | null {
+  const ofText = error !== null && error.line === null && errorText === text ? error.message : null;
+  if (run.refused === null || run.refused.line !== null) return ofText;
+  return settled && ofText !== null ? ofText : run.refused.message;
 }
 
 export const progress: Panel = (session) => {
@@ -31,10 +40,14 @@ export const progress: Panel = (session) => {
   const stop = button("Stop", () => session.stop(), { testid: "stop-progress", symbol: "stop", quiet: true });
   const refusal = h("p", { class: "kdb-refusal", role: "alert", "data-testid": "refusal" });
   const element = h("div", { class: "kdb-running", "data-testid": "progress" }, bar, h("div", { class: "kdb-row" }, text, stop), refusal);
-  session.store.watch(["run", "a"], (state) => {
-    const { run } = state;
+  session.store.watch(["run", "a", "text", "error", "errorText", "settled"], (state) => {
+    const run = state.run;
     const running = run.state === "running";
-    show(element, run.state !== "idle");
+    // How another query ended says nothing of the one in the text.
+    const counts = running || (run.state !== "idle" && sameQuery(run.texts.a, state.text));
+    const refused = counts ? unplaced(state) : unplaced({ ...state, run: IDLE });
+    show(element, counts || refused !== null);
+    stop.disabled = run.stopping;
     show(bar, running);
     show(stop, running);
     if (running && run.total > 0) {
@@ -43,9 +56,9 @@ export const progress: Panel = (session) => {
     } else {
       set(bar, "value", null);
     }
-    say(text, stated(state));
-    say(refusal, run.refused?.message ?? "");
-    show(refusal, run.refused !== null);
+    say(text, counts ? stated(state) : "");
+    say(refusal, refused ?? "");
+    show(refusal, refused !== null);
     set(element, "data-state", run.state);
   });
   return element;
@@ -56,9 +69,10 @@ export const announced: Panel = (session) => {
   const element = h("p", { class: "kdb-unseen", role: "status", "data-testid": "announced" });
   let was = "";
   session.store.watch(["run"], (state) => {
-    if (state.run.state === was) return;
-    was = state.run.state;
-    if (was !== "failed") say(element, was === "running" ? "Running" : stated(state));
+    const now = state.run.stopping ? "stopping" : state.run.state;
+    if (now === was) return;
+    was = now;
+    if (now !== "failed") say(element, now === "running" ? "Running" : stated(state));
   });
   return element;
 };
