@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kdb.errors import Error, ExecutionError, ParseError
+from kdb.errors import Error, ExecutionError, ParseError, UnknownName
 from kdb.language import syntax
 from kdb.language.parser import parse
 from kdb.queries import clauses
@@ -147,11 +147,16 @@ class Desk:
                 self.session.register_image(name, samples.path(name))
 
 
-def refusal(error: Error) -> Content:
-    """An error as ``Refusal`` in ui/src/protocol.ts has it; of one in the text its place, and the message alone."""
+def refusal(error: Error, text: str = "") -> Content:
+    """An error as ``Refusal`` in ui/src/protocol.ts has it; of one in the ``text`` its place, and the message alone."""
     if not isinstance(error, ParseError):
-        nowhere: Content = {"line": None, "column": None, "expected": [], "suggestion": None}
-        return {"type": type(error).__name__, "message": str(error), **nowhere}
+        place: Content = {"line": None, "column": None, "expected": [], "suggestion": None}
+        if isinstance(error, UnknownName) and error.name and (at := text.rfind(error.name)) >= 0:
+            before = text[:at].split("\n")
+            suggestion = error.suggestion
+            suggestion = None if suggestion is None else str(syntax.ModelRef(suggestion))
+            place |= {"line": len(before), "column": len(before[-1]) + 1, "suggestion": suggestion}
+        return {"type": type(error).__name__, "message": str(error), **place}
     message = str(error).split("\n")[0].removesuffix(f" (line {error.line}, column {error.column})")
     return {
         "type": "ParseError",
