@@ -27,7 +27,7 @@ from kdb.execution.engine import Engine
 from kdb.results.maps import HeatMap
 from kdb.ui.server.access import Access
 from tests.support import heat_map
-from tests.ui.browsing import Server, Shown, expect, playwright, serving
+from tests.ui.browsing import ANY, Server, Shown, expect, playwright, serving
 
 pytestmark = [
     pytest.mark.ui,
@@ -320,6 +320,13 @@ class TestText:
         expect(shown.page.locator(".kdb-behind").filter(visible=True)).to_have_count(0)
         shown.page.reload()
         expect(shown["query"]).to_have_value(QUERY.replace("patch(8, 8)", "patch(80, 80)"))
+        shown.type(QUERY.replace("net", "nett"))
+        expect(shown.page.locator(".kdb-wrong")).to_have_text("nett")
+        shown["run"].click()
+        expect(shown["status"]).to_have_text("This did not work: see the query below")
+        expect(shown["refusal"]).to_be_hidden()
+        shown["suggestion"].click()
+        expect(shown["query"]).to_have_value(QUERY)
 
     def test_other_statements_give_tables(self, shown: Shown) -> None:
         shown.begin("SHOW MODELS")
@@ -784,6 +791,10 @@ class TestKeyboard:
         shown["opacity"].focus()
         shown.page.keyboard.press("Control+Enter")
         shown.ended(before="")
+        shown.page.reload(wait_until="commit")
+        shown["run"].click()  # before there is anything to run
+        expect(shown.root).to_have_attribute("data-map", ANY)
+        shown.ended()
 
 
 @pytest.mark.xdist_group("browser 2")
@@ -899,7 +910,7 @@ class TestConnection:
             shown["run"].click()
             expect(shown["message"]).to_contain_text("There is no connection to kdb.")
             server.start()
-            shown["reconnect"].click()
+            shown["reconnect"].dispatch_event("click")  # it may have come back by itself
             expect(shown.root).to_have_attribute("data-connection", "open")
             expect(shown["connection"]).to_be_hidden()
             expect(shown["message"].locator(".kdb-message")).to_be_hidden()
@@ -915,7 +926,7 @@ class TestConnection:
             server.end()
             server.access = Access(server.port)  # of another process
             server.start()
-            shown["reconnect"].click()
+            shown["reconnect"].dispatch_event("click")
             expect(shown["connection"]).to_contain_text("kdb ui was started again: open the address that it printed")
         shown.errors.clear()  # the browser writes down each connection that fails
 

@@ -58,18 +58,10 @@ export function tokenAt(text: string, place: number): { from: number; to: number
 }
 
 /** The text with what stands at an error's place replaced by its suggestion; null where it has none. */
-export function corrected(text: string, { type, line, column, suggestion }: Refusal): string | null {
+export function corrected(text: string, { line, column, suggestion }: Refusal): string | null {
   if (suggestion === null || line === null || column === null) return null;
   const { from, to } = tokenAt(text, offset(text, line, column));
-  // What a ParseError suggests is a part of the language, others a name.
-  const written = type === "ParseError" ? suggestion : named(suggestion);
-  return text.slice(0, from) + written + text.slice(to);
-}
-
-/** A name as a query has it: in quotes where it could not be read without. */
-function named(name: string): string {
-  const isBare = tokens(name).length === 1 && tokens(name)[0]!.mark === "name";
-  return isBare ? name : `'${name.replaceAll("'", "''")}'`;
+  return text.slice(0, from) + suggestion + text.slice(to);
 }
 
 /** What a text means: its tokens, keywords in lower case. */

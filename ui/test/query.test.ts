@@ -24,18 +24,17 @@ test("places that Python counts in lines and code points", () => {
   assert.deepEqual(tokenAt("a  b", 2), { from: 2, to: 2 });
 });
 
-test("a suggestion stands where the mistake was, and a name in quotes if it needs them", () => {
+test("a suggestion stands where the mistake was, in place of a name with its quotes", () => {
   const refusal = (type: string, line: number | null, column: number, suggestion: string | null): Refusal => ({
     type, message: "", line, column, expected: [], suggestion,
   });
   const text = "OCCLUDE '😀' x\n  STRIED 4";
   assert.equal(corrected(text, refusal("ParseError", 2, 3, "STRIDE")), "OCCLUDE '😀' x\n  STRIDE 4");
   assert.equal(corrected("OCCLUDE x", refusal("ParseError", 1, 10, " USING")), "OCCLUDE x USING");
-  const model = (suggestion: string) => corrected("OCCLUDE x USING nett STRIDE 4", refusal("UnknownName", 1, 17, suggestion));
-  assert.equal(model("net"), "OCCLUDE x USING net STRIDE 4");
-  assert.equal(model("it's/net"), "OCCLUDE x USING 'it''s/net' STRIDE 4");
-  assert.equal(model("select-50"), "OCCLUDE x USING 'select-50' STRIDE 4");
-  assert.equal(corrected("OCCLUDE x USING 'nett'", refusal("UnknownName", 1, 17, "net")), "OCCLUDE x USING net");
+  const model = (written: string, column: number) =>
+    corrected(`OCCLUDE x USING ${written} STRIDE 4`, refusal("UnknownName", 1, column, "'my net'"));
+  assert.equal(model("my_net", 17), "OCCLUDE x USING 'my net' STRIDE 4");
+  assert.equal(model("'my nett'", 18), "OCCLUDE x USING 'my net' STRIDE 4", "the place of a name is within its quotes");
   assert.equal(corrected(text, refusal("BindError", null, 3, "x")), null);
   assert.equal(corrected(text, refusal("BindError", 1, 3, null)), null);
 });

@@ -186,15 +186,10 @@ function tokenAt(text, place) {
   }
   return { from: text.length, to: text.length };
 }
-function corrected(text, { type, line, column, suggestion }) {
+function corrected(text, { line, column, suggestion }) {
   if (suggestion === null || line === null || column === null) return null;
   const { from, to } = tokenAt(text, offset(text, line, column));
-  const written2 = type === "ParseError" ? suggestion : named(suggestion);
-  return text.slice(0, from) + written2 + text.slice(to);
-}
-function named(name) {
-  const isBare = tokens(name).length === 1 && tokens(name)[0].mark === "name";
-  return isBare ? name : `'${name.replaceAll("'", "''")}'`;
+  return text.slice(0, from) + suggestion + text.slice(to);
 }
 function meaning(text) {
   const found = tokens(text).filter(({ mark }) => mark !== "comment" && mark !== "space").map((token) => token.mark === "keyword" ? { ...token, text: token.text.toLowerCase() } : token);
@@ -1575,9 +1570,9 @@ function planInWords(plan2) {
 }
 function rules({ rules: rules2 }) {
   const one = ({ name, fired: fired2, reason, approximate, summary }) => {
-    const named2 = [h("code", {}, name), approximate ? h("span", { class: "kdb-tag" }, "approximate") : null];
+    const named = [h("code", {}, name), approximate ? h("span", { class: "kdb-tag" }, "approximate") : null];
     const says = (text) => h("span", { class: "kdb-note" }, ` ${text}`);
-    const shown = reason === "" ? [...named2, says(summary)] : [h("details", { class: "kdb-rule" }, h("summary", { title: summary }, ...named2, says(reason)), h("p", {}, summary))];
+    const shown = reason === "" ? [...named, says(summary)] : [h("details", { class: "kdb-rule" }, h("summary", { title: summary }, ...named, says(reason)), h("p", {}, summary))];
     return h("li", { "data-fired": String(fired2) }, ...shown);
   };
   const fired = rules2.filter((rule) => rule.fired);
@@ -1852,7 +1847,8 @@ var probe = (session) => {
 };
 
 // src/panels/progress.ts
-function stated({ run, a }) {
+function stated(state) {
+  const { run, a } = state;
   const slot = run.both ? ` (${run.slot === "a" ? "first" : "second"} of two)` : "";
   switch (run.state) {
     case "idle":
@@ -1869,15 +1865,23 @@ function stated({ run, a }) {
     case "done":
       return run.seconds === 0 ? "Done" : `Done in ${seconds(run.seconds)}`;
     case "stopped":
+      if (run.maps === 0) return "Stopped before there was a map";
       return `Stopped after ${seconds(run.seconds)}; the map is what was found until then`;
     case "failed":
-      return run.refused?.line == null ? "This did not work" : "This did not work: see the query below";
+      return placed(state) ? "This did not work: see the query below" : "This did not work";
   }
 }
-function unplaced({ run, error, errorText, text, settled }) {
-  const ofText = error !== null && error.line === null && errorText === text ? error.message : null;
-  if (run.refused === null || run.refused.line !== null) return ofText;
-  return settled && ofText !== null ? ofText : run.refused.message;
+var ofText = ({ error, errorText, text }) => errorText === text ? error : null;
+function placed(state) {
+  const { refused } = state.run;
+  const own = ofText(state);
+  return refused !== null && (refused.line !== null || own?.line != null && own.message === refused.message);
+}
+function unplaced(state) {
+  const { refused } = state.run;
+  if (refused !== null && !placed(state)) return refused.message;
+  const own = ofText(state);
+  return own?.line === null ? own.message : null;
 }
 var progress = (session) => {
   const bar = h("progress", { class: "kdb-progress", "aria-label": "Progress of the query" });
@@ -3212,7 +3216,7 @@ function toPixel(span, cell) {
 function toCell(span, pixel) {
   return (pixel - span.start) / span.scale;
 }
-function placed(from, length, cells2, scale, centre) {
+function placed2(from, length, cells2, scale, centre) {
   const spare = length - cells2 * scale;
   const start2 = spare >= 0 ? spare / 2 : clamp(length / 2 - centre * scale, spare, 0);
   return { start: from + start2, scale };
@@ -3628,7 +3632,7 @@ function planesOf(table2, lengths, scale, picture, area, camera) {
       lengths[right] * scale,
       lengths[down] * scale
     );
-    const span = (axis, from, length) => placed(from, length, picture.size[axis], length / picture.size[axis] * camera.zoom, centre[axis]);
+    const span = (axis, from, length) => placed2(from, length, picture.size[axis], length / picture.size[axis] * camera.zoom, centre[axis]);
     return {
       frame,
       down,
@@ -3654,8 +3658,8 @@ var flat = {
         frame: area,
         down: 0,
         right: 1,
-        rows: placed(area.y, area.height, rows2, scale * height, centre[0]),
-        columns: placed(area.x, area.width, columns, scale * width, centre[1])
+        rows: placed2(area.y, area.height, rows2, scale * height, centre[0]),
+        columns: placed2(area.x, area.width, columns, scale * width, centre[1])
       }
     ];
   },
@@ -3700,7 +3704,7 @@ var trace = {
         down: null,
         right: 0,
         rows: { start: frame.y, scale: frame.height },
-        columns: placed(frame.x, frame.width, samples, scale, centre)
+        columns: placed2(frame.x, frame.width, samples, scale, centre)
       }
     ];
   },

@@ -1,10 +1,12 @@
 import { h, say, set, show } from "../dom";
 import { count, counted, seconds } from "../format";
 import { button, type Panel } from "../parts/field";
+import type { Refusal } from "../protocol";
 import { sameQuery } from "../query";
 import { IDLE, type State } from "../state";
 
-function stated({ run, a }: State): string {
+function stated(state: State): string {
+  const { run, a } = state;
   const slot = run.both ? ` (${run.slot === "a" ? "first" : "second"} of two)` : "";
   switch (run.state) {
     case "idle":
@@ -21,17 +23,29 @@ function stated({ run, a }: State): string {
     case "done":
       return run.seconds === 0 ? "Done" : `Done in ${seconds(run.seconds)}`;
     case "stopped":
+      if (run.maps === 0) return "Stopped before there was a map";
       return `Stopped after ${seconds(run.seconds)}; the map is what was found until then`;
     case "failed":
-      return run.refused?.line == null ? "This did not work" : "This did not work: see the query below";
+      return placed(state) ? "This did not work: see the query below" : "This did not work";
   }
 }
 
-/** What went wrong and has no place in the text, where it would be marked: of the run, else of the text itself. */
-function unplaced({ run, error, errorText, text, settled }: State): string | null {
-  const ofText = error !== null && error.line === null && errorText === text ? error.message : null;
-  if (run.refused === null || run.refused.line !== null) return ofText;
-  return settled && ofText !== null ? ofText : run.refused.message;
+/** What is wrong with the text that stands there. */
+const ofText = ({ error, errorText, text }: State): Refusal | null => (errorText === text ? error : null);
+
+/** Whether what ended the run is shown in the text, at its place. */
+function placed(state: State): boolean {
+  const { refused } = state.run;
+  const own = ofText(state);
+  return refused !== null && (refused.line !== null || (own?.line != null && own.message === refused.message));
+}
+
+/** What went wrong and is not shown in the text: with the run, else with the text itself. */
+function unplaced(state: State): string | null {
+  const { refused } = state.run;
+  if (refused !== null && !placed(state)) return refused.message;
+  const own = ofText(state);
+  return own?.line === null ? own.message : null;
 }
 
 export const progress: Panel = (session) => {
