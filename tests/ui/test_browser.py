@@ -447,10 +447,12 @@ class TestMaps:
         expect(mapped["result-a"]).to_contain_text(re.compile(r"probability 0\.\d+ unmodified"))
         drop = mapped.point((20, 20))["score"]
         baseline = float(np.ravel(heat_map(db, other).baseline)[0])
-        left = rf"{baseline:.3g}\d* → {baseline - drop:.2f}"
+        left = rf"{baseline:.2g}\d* → {baseline - drop:.2g}"
         expect(mapped["reading"]).to_contain_text(re.compile(left))
         mapped.click((20, 20))
-        expect(mapped["probed"]).to_contain_text(re.compile(rf"drop .*, from {baseline:.2f}\d* to {baseline - drop:.2f}"))
+        expect(mapped["probed"]).to_contain_text(
+            re.compile(rf"drop .*, from {baseline:.2g}\d* to {baseline - drop:.2g}")
+        )
         mapped.unfold("history")
         cards = mapped["history"].locator("button.kdb-card")
         expect(cards).to_have_count(2)

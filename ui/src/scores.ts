@@ -10,18 +10,25 @@ export interface Change {
   patched: number;
   /** From the baseline, as it is shown. */
   change: string;
+  /** Of a drop the scores without and with the patch, to as many digits as tell them apart. */
+  ends: [string, string];
 }
 
 export function changeOf(score: string, value: number, baseline: number): Change {
-  if (isDrop(score)) return { name: "Drop", patched: baseline - value, change: number(value) };
-  return { name: "Change", patched: value, change: signed(value - baseline) };
+  const isOfDrop = isDrop(score);
+  const patched = isOfDrop ? baseline - value : value;
+  const digits = Math.floor(Math.log10(Math.abs(baseline))) - Math.floor(Math.log10(Math.abs(baseline - patched))) + 2;
+  const told = Number.isFinite(digits) ? Math.min(Math.max(digits, 3), 7) : 3;
+  const ends: [string, string] = [number(baseline, told), number(patched, told)];
+  if (isOfDrop) return { name: "Drop", patched, change: number(value), ends };
+  return { name: "Change", patched, change: signed(value - baseline), ends };
 }
 
 /** "drop 0.0348, from 0.951 to 0.916", or the score and how far it is from that of the unmodified image. */
 export function probedInWords(score: string, value: number, baseline: number): string {
-  const { patched, change } = changeOf(score, value, baseline);
+  const { change, ends } = changeOf(score, value, baseline);
   if (!isDrop(score)) return `${number(value, 4)}, ${change} from the unmodified image`;
-  return `${spaced(score)} ${change}, from ${number(baseline)} to ${number(patched)}`;
+  return `${spaced(score)} ${change}, from ${ends[0]} to ${ends[1]}`;
 }
 
 /** Of the image without a patch: a drop has no such number, the score that drops has. */

@@ -45,9 +45,16 @@ test("notebooks' themes", () => {
 
 test("a drop is told by itself, and what it leaves of the score", () => {
   assert.equal(probedInWords("drop", 0.0348, 0.951), "drop 0.0348, from 0.951 to 0.916");
+  assert.equal(probedInWords("drop", 4e-5, 0.2119), "drop 4.00e-5, from 0.211900 to 0.211860", "the two can be told apart");
+  assert.equal(probedInWords("drop", 0, 0.2119), "drop 0, from 0.212 to 0.212");
   assert.equal(probedInWords("logit_drop", -1.5, 8), "logit drop \u22121.50, from 8.00 to 9.50");
   assert.equal(probedInWords("probability", 0.916, 0.951), "0.9160, \u22120.0350 from the unmodified image");
-  assert.deepEqual(changeOf("drop", 0.25, 0.75), { name: "Drop", patched: 0.5, change: "0.250" });
+  assert.deepEqual(changeOf("drop", 0.25, 0.75), {
+    name: "Drop",
+    patched: 0.5,
+    change: "0.250",
+    ends: ["0.750", "0.500"],
+  });
   assert.equal(unmodified("drop", 0.9511), "probability 0.9511 unmodified");
   assert.equal(unmodified("logit_drop", 8.125), "logit 8.125 unmodified");
 });

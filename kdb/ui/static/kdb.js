@@ -563,8 +563,10 @@ function numberField(properties, refused, entered) {
     input,
     why,
     set(value) {
+      const another = value !== shown;
       shown = value;
       if (!typing) fill(input, value);
+      else if (another && !why.hidden) reset();
     },
     reset
   };
@@ -1780,13 +1782,18 @@ function evenly(hexes) {
 
 // src/scores.ts
 function changeOf(score2, value, baseline) {
-  if (isDrop(score2)) return { name: "Drop", patched: baseline - value, change: number(value) };
-  return { name: "Change", patched: value, change: signed(value - baseline) };
+  const isOfDrop = isDrop(score2);
+  const patched = isOfDrop ? baseline - value : value;
+  const digits = Math.floor(Math.log10(Math.abs(baseline))) - Math.floor(Math.log10(Math.abs(baseline - patched))) + 2;
+  const told = Number.isFinite(digits) ? Math.min(Math.max(digits, 3), 7) : 3;
+  const ends = [number(baseline, told), number(patched, told)];
+  if (isOfDrop) return { name: "Drop", patched, change: number(value), ends };
+  return { name: "Change", patched, change: signed(value - baseline), ends };
 }
 function probedInWords(score2, value, baseline) {
-  const { patched, change } = changeOf(score2, value, baseline);
+  const { change, ends } = changeOf(score2, value, baseline);
   if (!isDrop(score2)) return `${number(value, 4)}, ${change} from the unmodified image`;
-  return `${spaced(score2)} ${change}, from ${number(baseline)} to ${number(patched)}`;
+  return `${spaced(score2)} ${change}, from ${ends[0]} to ${ends[1]}`;
 }
 var unmodified = (score2, baseline) => `${unitOf(score2)} ${number(baseline, 4)} unmodified`;
 var spaced = (score2) => score2.replaceAll("_", " ");
@@ -1943,15 +1950,15 @@ var reading = (session) => {
     const map = shown?.content;
     const score2 = map?.score ?? "";
     const name = isDrop(score2) ? "Drop" : "Score";
-    const beside = reading2.other === null ? "" : ` in ${reading2.slot.toUpperCase()}`;
-    say(parts.score.name, name + beside);
-    say(parts.score.text, number(reading2.score, 4));
-    parts.other.element.hidden = reading2.other === null;
-    say(parts.other.name, `${name} in ${reading2.slot === "a" ? "B" : "A"}`);
-    say(parts.other.text, reading2.other === null ? "" : number(reading2.other, 4));
+    const both = reading2.other === null ? [reading2.score] : [reading2.score, reading2.other];
+    if (reading2.slot === "b") both.reverse();
+    say(parts.score.name, both.length > 1 ? `${name} in A` : name);
+    say(parts.score.text, number(both[0], 4));
+    parts.other.element.hidden = both.length === 1;
+    say(parts.other.name, `${name} in B`);
+    say(parts.other.text, both.length > 1 ? number(both[1], 4) : "");
     const baseline = map?.classes[shown?.shown ?? 0]?.baseline ?? NaN;
-    const left = `${number(baseline)} → ${number(changeOf(score2, reading2.score, baseline).patched)}`;
-    const change = isDrop(score2) ? left : signed(reading2.change);
+    const change = isDrop(score2) ? changeOf(score2, reading2.score, baseline).ends.join(" → ") : signed(reading2.change);
     say(parts.change.name, isDrop(score2) ? `${unitOf(score2)[0].toUpperCase()}${unitOf(score2).slice(1)}` : "Change");
     say(parts.change.text, Number.isNaN(reading2.score) ? "unknown" : change);
     parts.difference.element.hidden = reading2.difference == null;
@@ -2082,8 +2089,8 @@ var notes = (session) => {
 };
 
 // src/panels/start.ts
-function awaited({ connection: connection2, welcome, form, error, settled }) {
-  if (welcome === null) return connection2 === "open" ? "Starting…" : "Connecting…";
+function awaited({ welcome, form, error, settled }) {
+  if (welcome === null) return "Connecting…";
   if (error !== null || settled && form === null) return null;
   return form?.size == null ? "Loading the model and the image…" : null;
 }
@@ -2110,7 +2117,7 @@ var start = (session) => {
     );
     show(drop, welcome !== null && welcome.root !== null);
   });
-  session.store.watch(["a", "run", "form", "error", "settled", "welcome", "connection"], (state) => {
+  session.store.watch(["a", "run", "form", "error", "settled", "welcome"], (state) => {
     const { a, run, form } = state;
     const waits = awaited(state);
     show(element, a === null && run.state === "idle" && form?.picture == null);

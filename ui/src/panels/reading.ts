@@ -24,16 +24,16 @@ export const reading: Panel = (session) => {
     const map = shown?.content;
     const score = map?.score ?? "";
     const name = isDrop(score) ? "Drop" : "Score";
-    const beside = reading.other === null ? "" : ` in ${reading.slot.toUpperCase()}`;
-    say(parts.score.name, name + beside);
-    say(parts.score.text, number(reading.score, 4));
-    parts.other.element.hidden = reading.other === null;
-    say(parts.other.name, `${name} in ${reading.slot === "a" ? "B" : "A"}`);
-    say(parts.other.text, reading.other === null ? "" : number(reading.other, 4));
+    const both = reading.other === null ? [reading.score] : [reading.score, reading.other];
+    if (reading.slot === "b") both.reverse();
+    say(parts.score.name, both.length > 1 ? `${name} in A` : name);
+    say(parts.score.text, number(both[0]!, 4));
+    parts.other.element.hidden = both.length === 1;
+    say(parts.other.name, `${name} in B`);
+    say(parts.other.text, both.length > 1 ? number(both[1]!, 4) : "");
     // Of a drop the change is the number itself: what is left is shown beside it.
     const baseline = map?.classes[shown?.shown ?? 0]?.baseline ?? NaN;
-    const left = `${number(baseline)} → ${number(changeOf(score, reading.score, baseline).patched)}`;
-    const change = isDrop(score) ? left : signed(reading.change);
+    const change = isDrop(score) ? changeOf(score, reading.score, baseline).ends.join(" → ") : signed(reading.change);
     say(parts.change.name, isDrop(score) ? `${unitOf(score)[0]!.toUpperCase()}${unitOf(score).slice(1)}` : "Change");
     say(parts.change.text, Number.isNaN(reading.score) ? "unknown" : change);
     parts.difference.element.hidden = reading.difference == null;

@@ -4,7 +4,7 @@ export interface NumberField {
   input: HTMLInputElement;
   /** Why what was entered is not taken; to be laid out by the field. */
   why: HTMLElement;
-  /** Shows a number, unless another is being typed or was not taken. */
+  /** Shows a number, but while another is being typed; one that was not taken goes when there is a new one. */
   set(value: string): void;
   /** Takes back what was typed and not taken. */
   reset(): void;
@@ -49,8 +49,10 @@ export function numberField(
     input,
     why,
     set(value) {
+      const another = value !== shown;
       shown = value;
       if (!typing) fill(input, value);
+      else if (another && !why.hidden) reset();
     },
     reset,
   };
