@@ -50,12 +50,8 @@ export function shell(model: AnyModel, el: HTMLElement): () => void {
   session.stage = stage;
   stage.setTool(store.state.tool);
 
-  const root = h("div", {
-    class: "kdb",
-    "data-testid": "kdb",
-    // Jupyter's own shortcuts would take Ctrl+Enter and single letters away.
-    "data-lm-suppress-shortcuts": "true",
-  });
+  const root = h("div", { class: "kdb", "data-testid": "kdb" });
+  keepKeys(root);
   const theme = follow(root);
   const stageHolder = h("div", { class: "kdb-stage-holder" }, stage.element, start(session));
   root.append(
@@ -71,11 +67,10 @@ export function shell(model: AnyModel, el: HTMLElement): () => void {
         toolbar(session),
         stageHolder,
         reading(session),
-        progress(session),
-        result(session),
       ),
       editor(session),
       controls(session),
+      h("div", { class: "kdb-found" }, progress(session), result(session)),
       h("div", { class: "kdb-below" }, gallery(session), ...BELOW.map((panel) => panel(session))),
     ),
     browse(session),
@@ -86,7 +81,6 @@ export function shell(model: AnyModel, el: HTMLElement): () => void {
   root.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
     event.preventDefault();
-    event.stopPropagation();
     session.run();
   });
   store.watch(["run", "a", "connection", "settled", "comparing"], ({ run, a, connection, settled, comparing }) => {
@@ -108,6 +102,20 @@ export function shell(model: AnyModel, el: HTMLElement): () => void {
     stage.destroy();
     root.remove();
   };
+}
+
+/**
+ * Keys that are pressed within an element are not for the notebook around it, whose shortcuts are single letters.
+ *
+ * Jupyter listens before anything within the document does, and asks first whether its selector, `:focus`, matches what
+ * has the focus, and only then looks further up: so it is there that it has to find this attribute.
+ */
+function keepKeys(root: HTMLElement): void {
+  root.addEventListener("focusin", ({ target }) => set(target as Element, "data-lm-suppress-shortcuts", "true"));
+  root.addEventListener("keydown", (event) => {
+    const isCommand = (event.ctrlKey || event.metaKey) && event.key !== "Enter";
+    if (!isCommand) event.stopPropagation();
+  });
 }
 
 function header(wish: (wish: Wish) => void): HTMLElement {

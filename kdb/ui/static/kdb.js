@@ -26,8 +26,9 @@ function show(element, shown) {
 function fill(field2, value) {
   if (field2.value !== value) field2.value = value;
 }
+var own = crypto.getRandomValues(new Uint32Array(1))[0].toString(36);
 var counted = 0;
-var unique = (name) => `kdb-${name}-${++counted}`;
+var unique = (name) => `kdb-${name}-${own}-${++counted}`;
 function options(select, wanted) {
   const now = [...select.options];
   if (now.length === wanted.length && wanted.every(({ value: value2, text }, at) => now[at].value === value2 && now[at].text === text)) {
@@ -516,7 +517,7 @@ var effort = (session) => {
   radios.other.disabled = true;
   const similar = () => ({ kind: "ssim", ssim: Number(slider.value), guaranteed: guaranteed.checked });
   const timed = () => ({ kind: "seconds", seconds: Number(limit.value) });
-  const change = (value, held = false) => session.change({ control: "effort", value }, { held });
+  const change = (value, held2 = false) => session.change({ control: "effort", value }, { held: held2 });
   const reveal = () => {
     show(ssim, radios.ssim.checked);
     show(time, radios.seconds.checked);
@@ -766,14 +767,14 @@ function sizes(session, of) {
     if (linked && values !== null && values.some((each) => each !== values[0])) send(0, values[0], false);
     lay();
   }, { testid: `${of.control}-link`, symbol: "chain", quiet: true, only: true });
-  function send(axis, value, held) {
+  function send(axis, value, held2) {
     const { form } = session.store.state;
     if (form === null) return;
     const axes = spread(of.values(form), form)?.length ?? 2;
     const shown = rows2.length === axes ? rows2.map(({ slider }) => Number(slider.value)) : [];
     const apart = Array.from({ length: axes }, (_, each) => each === axis ? value : shown[each] ?? value);
     const values = linked ? of.alike(value, axes) : apart;
-    session.change({ control: of.control, value: values }, { held });
+    session.change({ control: of.control, value: values }, { held: held2 });
   }
   function row(axis, name) {
     const suffix = name === "" ? "" : `-${name}`;
@@ -1467,7 +1468,7 @@ var probe = (session) => {
 };
 
 // src/panels/progress.ts
-function stated({ run, a }) {
+function stated({ run }) {
   const slot = run.both ? ` (${run.slot === "a" ? "first" : "second"} of two)` : "";
   switch (run.state) {
     case "idle":
@@ -1476,8 +1477,6 @@ function stated({ run, a }) {
       if (run.total === 0) return `Preparing${slot}`;
       const parts = [`${count(run.done)} of ${count(run.total)} positions${slot}`, `${seconds(run.seconds)} passed`];
       if (run.left !== null) parts.push(`about ${seconds(run.left)} left`);
-      const ssim = a?.content.id === run.id ? a.content.ssim : null;
-      if (ssim !== null) parts.push(`expected SSIM ${ssim.toFixed(2)}`);
       return parts.join(", ");
     }
     case "done":
@@ -1491,15 +1490,13 @@ function stated({ run, a }) {
 var progress = (session) => {
   const bar = h("progress", { class: "kdb-progress", "aria-label": "Progress of the query" });
   const text = h("p", { class: "kdb-status", "data-testid": "status" });
-  const stop = button("Stop", () => session.stop(), { testid: "stop-progress", symbol: "stop", quiet: true });
   const refusal = h("p", { class: "kdb-refusal", role: "alert", "data-testid": "refusal" });
-  const element = h("div", { class: "kdb-running", "data-testid": "progress" }, bar, h("div", { class: "kdb-row" }, text, stop), refusal);
-  session.store.watch(["run", "a"], (state) => {
+  const element = h("div", { class: "kdb-running", "data-testid": "progress" }, bar, text, refusal);
+  session.store.watch(["run"], (state) => {
     const { run } = state;
     const running = run.state === "running";
     show(element, run.state !== "idle");
     show(bar, running);
-    show(stop, running);
     if (running && run.total > 0) {
       bar.max = run.total;
       bar.value = run.done;
@@ -1850,12 +1847,12 @@ var Mirror = class {
     this.#edit();
   }
   /** A control was moved; `held` while more of it is to come, `runs` if the query is to run when this is in its text. */
-  move(control, change, { held = false, runs = false } = {}) {
+  move(control, change, { held: held2 = false, runs = false } = {}) {
     this.#waiting.set(control, change);
     this.#runs ||= runs;
     this.#moving?.();
-    this.#moving = held ? this.#clock.after(MOVING, () => this.#moved()) : null;
-    if (!held) this.#next();
+    this.#moving = held2 ? this.#clock.after(MOVING, () => this.#moved()) : null;
+    if (!held2) this.#next();
   }
   /** Takes an answer: `null` if it counts for nothing, else whether the query is to run. */
   answer({ id, text, understood }) {
@@ -2105,10 +2102,10 @@ var Session = class {
     }
   }
   /** A control was moved; `held` while it still moves, `atOnce` to run in any case and not only as the user chose. */
-  change(change, { held = false, atOnce = false, buffers = [] } = {}) {
-    const runs = atOnce || this.#state.runsOnChange && !held;
+  change(change, { held: held2 = false, atOnce = false, buffers = [] } = {}) {
+    const runs = atOnce || this.#state.runsOnChange && !held2;
     const send = (text) => this.#client.send({ kind: "change", text, ...change }, buffers);
-    this.#mirror.move(change.control, send, { held, runs });
+    this.#mirror.move(change.control, send, { held: held2, runs });
     this.#settle();
   }
   async upload(file) {
@@ -2534,10 +2531,9 @@ function sameNumbers(one, two) {
 
 // src/stage/keyboard.ts
 var KEYS = "Arrow keys move from position to position, with Shift five at a time; Page Up and Page Down along the third axis. Enter probes a position, paints, or begins and ends a box; Escape cancels. Plus and minus zoom, 0 shows all. Square brackets change the size of the brush.";
-var texts = 0;
 function keysInWords() {
   const element = document.createElement("p");
-  element.id = `kdb-stage-keys-${++texts}`;
+  element.id = unique("stage-keys");
   element.className = "kdb-stage-hidden";
   element.textContent = KEYS;
   return element;
@@ -2832,6 +2828,20 @@ function described2(picture, map, comparing) {
   if (comparing !== "off") parts.push(comparing === "side" ? "beside another map" : "the difference from another map");
   return parts.join(", ");
 }
+function seenAs({ size, box: box2, source: source2 }) {
+  const axes = size.length;
+  const extents2 = box2.slice(axes);
+  const [own2, whole2] = [sizeOf(size), sizeOf(source2)];
+  const isCropped = extents2.some((extent2, k) => extent2 < 0.99 * source2[k]);
+  if (isCropped) {
+    const isCentred = extents2.every((extent2, k) => Math.abs(2 * box2[k] + extent2 - source2[k]) <= 2);
+    return `${own2} of ${whole2}, ${isCentred ? "centre " : ""}cropped`;
+  }
+  const scales = size.map((length, k) => length / source2[k]);
+  const [least, most] = [Math.min(...scales), Math.max(...scales)];
+  if (least > 0.9 && most < 1.1) return "";
+  return `${own2}, ${most > 1.05 * least ? "squeezed" : "scaled"} from ${whole2}`;
+}
 
 // src/stage/reading.ts
 function readingAt(slot, map, cell) {
@@ -3004,8 +3014,9 @@ function label(pen, theme, text, x, y) {
   pen.fillStyle = theme.fg;
   pen.fillText(text, x + 5, y + 9.5);
 }
+var SIDES = { dots: 5, hatch: 8, faint: 6 };
 function texture(kind, ratio) {
-  const side = Math.round((kind === "dots" ? 5 : 8) * ratio);
+  const side = Math.round(SIDES[kind] * ratio);
   const tile = document.createElement("canvas");
   tile.width = tile.height = side;
   const pen = tile.getContext("2d");
@@ -3017,11 +3028,13 @@ function texture(kind, ratio) {
     pen.fillRect(0, 0, dot, dot);
     return tile;
   }
-  for (const [colour, shift] of [
-    ["rgba(0, 0, 0, 0.45)", 0],
-    ["rgba(255, 255, 255, 0.7)", ratio]
+  const faint = kind === "faint";
+  if (faint) pen.setTransform(-1, 0, 0, 1, side, 0);
+  for (const [light, alpha, shift] of [
+    [0, faint ? 0.3 : 0.45, 0],
+    [255, faint ? 0.4 : 0.7, ratio]
   ]) {
-    pen.strokeStyle = colour;
+    pen.strokeStyle = `rgba(${light}, ${light}, ${light}, ${alpha})`;
     pen.lineWidth = ratio;
     pen.beginPath();
     for (const at of [-side, 0, side]) {
@@ -3115,10 +3128,10 @@ var Front = class {
   segment(pane, map, labels, plane, patch2) {
     const { size } = map;
     const index = size.reduce((sum, length, k) => sum * length + Math.floor(patch2[k]), 0);
-    const own = labels[index];
+    const own2 = labels[index];
     const slice = sliceOf(size, plane.down, plane.right, pane.at);
-    const name = `${pane.slot} ${plane.down} ${plane.right} ${own}`;
-    return this.memo.get(name, `${map.map} ${slice.first}`, () => outline((i) => labels[i] === own, slice));
+    const name = `${pane.slot} ${plane.down} ${plane.right} ${own2}`;
+    return this.memo.get(name, `${map.map} ${slice.first}`, () => outline((i) => labels[i] === own2, slice));
   }
   cross(plane, cell) {
     const x = Math.round(toPixel(plane.columns, cell[plane.right])) + 0.5;
@@ -3531,6 +3544,10 @@ var Ground = class {
     this.pen.globalAlpha = look.opacity;
     drawCells(this.pen, cells, pane, plane, !look.grid);
     this.pen.globalAlpha = 1;
+    if (heat.gaps) {
+      const layer = { name: "gaps", key: heat.key, inside: (i) => Number.isNaN(heat.values[i]) };
+      this.filled(pane, plane, layer, slice, this.texture("faint"));
+    }
     const { estimates } = map;
     if (look.estimates && estimates !== null) {
       const layer = { name: "estimates", key: String(map.version), inside: (i) => estimates[i] === 1 };
@@ -3625,13 +3642,17 @@ var Ground = class {
 // src/stage/legend.ts
 var Legends = class {
   element = made("div", "kdb-stage-legends");
-  bars = [];
+  bars = [new Bar()];
   shown = [];
+  constructor() {
+    this.element.append(this.bars[0].element);
+    this.element.toggleAttribute("data-empty", true);
+  }
   show(legends) {
     if (legends === this.shown) return;
     this.shown = legends;
-    this.element.hidden = legends.length === 0;
-    while (this.bars.length > legends.length) this.bars.pop().element.remove();
+    this.element.toggleAttribute("data-empty", legends.length === 0);
+    while (this.bars.length > Math.max(1, legends.length)) this.bars.pop().element.remove();
     for (const [i, legend] of legends.entries()) {
       if (this.bars[i] === void 0) {
         this.bars[i] = new Bar();
@@ -3684,7 +3705,8 @@ var Bar = class {
     const high = (legend.above ? "≥ " : "") + write(highest, step);
     const middle = neutral === 0 ? "0" : write(neutral, step);
     const at = (neutral - lowest) / (highest - lowest);
-    this.title.textContent = legend.title + (legend.estimates ? " · dotted where estimated" : "");
+    const notes2 = notesOf(legend);
+    this.title.textContent = [legend.title, ...notes2].join(" · ");
     this.lowest.textContent = low;
     this.highest.textContent = high;
     this.neutral.textContent = `${middle} ${legend.neutralName}`;
@@ -3697,7 +3719,7 @@ var Bar = class {
     Object.assign(this.element.dataset, { low: String(lowest), high: String(highest), neutral: String(neutral) });
     this.element.setAttribute(
       "aria-label",
-      `Colours: ${legend.title}, from ${low} (${legend.low}) to ${high} (${legend.high}); ${middle} is ${legend.neutralName}.` + (legend.estimates ? " Dotted cells are estimated." : "")
+      `Colours: ${legend.title}, from ${low} (${legend.low}) to ${high} (${legend.high}); ${middle} is ${legend.neutralName}` + notes2.map((note) => `; ${note}`).join("") + "."
     );
   }
   point(value) {
@@ -3707,6 +3729,13 @@ var Bar = class {
     if (!hidden2) this.pointer.style.left = percent(levelOf(value, legend.lowest, legend.highest) / (LEVELS - 1));
   }
 };
+function notesOf({ floor, estimates, gaps }) {
+  const notes2 = [];
+  if (floor !== null) notes2.push(`scale floored at ±${floor}`);
+  if (estimates) notes2.push("dotted: estimated");
+  if (gaps) notes2.push("hatched: not computed");
+  return notes2;
+}
 function made(tag, name) {
   const element = document.createElement(tag);
   element.className = name;
@@ -3791,7 +3820,8 @@ var Screen = class {
       canvas2.setAttribute("aria-hidden", "true");
       this.field.append(canvas2);
     }
-    this.element.append(this.field, this.sliders.element, this.legends.element, keys);
+    this.seen.className = "kdb-stage-seen";
+    this.element.append(this.field, this.seen, this.sliders.element, this.legends.element, keys);
     this.field.addEventListener("transitionend", () => this.changed());
     this.resized.observe(this.field);
   }
@@ -3803,6 +3833,7 @@ var Screen = class {
   ground = new Ground(canvas("kdb-stage-ground"));
   front = new Front(canvas("kdb-stage-front"));
   captions = [];
+  seen = document.createElement("div");
   legends = new Legends();
   sliders;
   resized = new ResizeObserver(() => this.changed());
@@ -3828,9 +3859,9 @@ var Screen = class {
     const { reading: reading2, state } = this.drawn;
     const { legends } = state.heats;
     if (reading2 === null) return this.legends.point([]);
-    const own = legends.length > 1 && reading2.slot === "b" ? 1 : 0;
-    const value = legends[own]?.changes ? reading2.difference ?? reading2.change : reading2.score;
-    this.legends.point(legends.map((_, i) => i === own ? value : null));
+    const own2 = legends.length > 1 && reading2.slot === "b" ? 1 : 0;
+    const value = legends[own2]?.changes ? reading2.difference ?? reading2.change : reading2.score;
+    this.legends.point(legends.map((_, i) => i === own2 ? value : null));
   }
   destroy() {
     this.resized.disconnect();
@@ -3849,6 +3880,7 @@ var Screen = class {
       this.drawn.read();
       this.fit(ratio);
       this.caption();
+      this.tellSizes();
       this.ground.draw(this.panes, state, theme, ratio);
     }
     const pointed = (pane) => this.drawn.pointedIn(pane);
@@ -3879,6 +3911,13 @@ var Screen = class {
     else delete dataset.box;
     this.element.setAttribute("aria-label", described2(picture, map, comparing));
     this.point();
+  }
+  /** How the models see the images, once where all see them alike. */
+  tellSizes() {
+    const told = this.panes.map(({ slot, picture }) => ({ slot, text: seenAs(picture) })).filter(({ text }) => text);
+    const isOne = new Set(told.map(({ text }) => text)).size === 1 && told.length === this.panes.length;
+    const texts = isOne ? [told[0].text] : told.map(({ slot, text }) => `${slot.toUpperCase()}: ${text}`);
+    this.seen.textContent = texts.join(" · ");
   }
   caption() {
     const titled = this.panes.filter((pane) => pane.title);
@@ -4074,6 +4113,7 @@ function mapData(message2, buffers) {
     evaluated,
     error: message2.error && unpack2("float32", message2.error, buffers),
     heat,
+    gaps: hasGaps(heat),
     labels,
     scored,
     cellsScored: countOf(scored),
@@ -4093,10 +4133,14 @@ function withLayer(map, layer, buffers) {
     baseline: map.classes[layer.shown]?.baseline ?? layer.neutral,
     values: unpack2("float32", layer.values, buffers),
     heat,
+    gaps: hasGaps(heat),
     scored,
     cellsScored: countOf(scored),
     scale: { ...map.scale, neutral: layer.neutral, ...endsOf(heat, layer.neutral) }
   };
+}
+function hasGaps(values) {
+  return values.some(Number.isNaN);
 }
 function countOf(mask) {
   return mask && mask.reduce((sum, each) => sum + each, 0);
@@ -4158,12 +4202,13 @@ function estimatesOf(positions, labels, values, evaluated, stride2, patch2, size
 
 // src/stage/pictures.ts
 function pictureData(picture, buffers) {
-  const { key, axes, size, image, fine, source_box: box2 } = picture;
+  const { key, axes, size, image, fine, source_box: box2, source_size: source2 } = picture;
   return {
     key,
     axes,
     size,
     box: box2,
+    source: source2,
     image: image.dtype === "float32" ? unpack2("float32", image, buffers) : unpack2("uint8", image, buffers),
     channels: image.shape.length > size.length ? image.shape[size.length] : 1,
     fine: fine && { image: unpack2("uint8", fine, buffers), rows: fine.shape[0], columns: fine.shape[1] }
@@ -4240,8 +4285,11 @@ function coloured(a, b, comparing, look) {
   }
   const [first, second] = together(a.map.scale, other.map.scale);
   const [one, two] = [ofOne(a.map, first, look), ofOne(other.map, second, look)];
-  const estimates = one.legend.estimates || two.legend.estimates;
-  const legend = { ...shared(a.map.score, first, second, one.legend, two.legend, look), estimates };
+  const legend = {
+    ...shared(a.map.score, first, second, one.legend, two.legend, look),
+    estimates: one.legend.estimates || two.legend.estimates,
+    gaps: one.legend.gaps || two.legend.gaps
+  };
   return { a: one.heat, b: two.heat, legends: [legend], refused: null };
 }
 function ofOne(map, values, look) {
@@ -4250,7 +4298,14 @@ function ofOne(map, values, look) {
   const { lowest, highest } = scale;
   const key = [map.version, look.palette, look.threshold, lowest, highest].join(" ");
   return {
-    heat: { values: map.heat, key, lowest, highest, colours: onImage(colours, scale, values.neutral, look) },
+    heat: {
+      values: map.heat,
+      key,
+      gaps: map.gaps,
+      lowest,
+      highest,
+      colours: onImage(colours, scale, values.neutral, look)
+    },
     legend: {
       title: titleOf(map.score),
       colours,
@@ -4262,9 +4317,15 @@ function ofOne(map, values, look) {
       below: values.lowest < lowest - 1e-5 * (highest - lowest),
       above: values.highest > highest + 1e-5 * (highest - lowest),
       ...meaningOf(map.score),
-      estimates: look.estimates && map.estimates !== null
+      floor: look.palette === "krypton" ? null : floorOf(map.score, values.half),
+      estimates: look.estimates && map.estimates !== null,
+      gaps: look.heat && map.gaps
     }
   };
+}
+function floorOf(score2, half) {
+  const floor = FLOORS[unitOf(score2)];
+  return half <= floor ? floor : null;
 }
 function shared(score2, first, second, one, two, look) {
   const ends = { below: one.below || two.below, above: one.above || two.above };
@@ -4293,7 +4354,7 @@ function ofDifference(a, b, look) {
     const why = score2 === b.map.score ? "The maps are of images with other axes." : `The maps are of other scores: ${titleOf(score2)}, and ${titleOf(b.map.score)}.`;
     return { a: null, b: null, legends: [], refused: why };
   }
-  const values = differences.of(a, b);
+  const { values, gaps } = differences.of(a, b);
   let half = FLOORS[unitOf(score2)];
   for (const value of values) if (Math.abs(value) > half) half = Math.abs(value);
   const scale = scaleOfDifference(look.palette, score2, half);
@@ -4302,7 +4363,7 @@ function ofDifference(a, b, look) {
   const key = [a.map.version, b.map.version, look.palette, look.threshold].join(" ");
   const [stronger, weaker] = ["A has the stronger effect", "B has the stronger effect"];
   return {
-    a: { values, key, lowest, highest, colours: onImage(colours, scale, 0, look) },
+    a: { values, key, gaps, lowest, highest, colours: onImage(colours, scale, 0, look) },
     b: null,
     legends: [
       {
@@ -4317,7 +4378,9 @@ function ofDifference(a, b, look) {
         above: false,
         low: isDrop(score2) ? weaker : stronger,
         high: isDrop(score2) ? stronger : weaker,
-        estimates: look.estimates && a.map.estimates !== null
+        floor: floorOf(score2, half),
+        estimates: look.estimates && a.map.estimates !== null,
+        gaps: look.heat && gaps
       }
     ],
     refused: null
@@ -4326,13 +4389,15 @@ function ofDifference(a, b, look) {
 var differences = {
   versions: "",
   values: new Float32Array(),
+  gaps: false,
   of(a, b) {
     const versions2 = `${a.map.version} ${b.map.version}`;
     if (versions2 !== this.versions) {
       this.values = difference(a.map.heat, a.picture, b.map.heat, b.picture);
+      this.gaps = hasGaps(this.values);
       this.versions = versions2;
     }
-    return this.values;
+    return this;
   }
 };
 function onImage(colours, scale, neutral, look) {
@@ -4364,13 +4429,13 @@ function colouredOf(content) {
 function panesOf(content, heats, area, camera, at) {
   const { comparing, look } = content;
   const slots = comparing === "side" ? ["a", "b"] : ["a"];
-  const own = shownIn(content, "a");
-  const areas = halves(area, slots.length, own.picture);
+  const own2 = shownIn(content, "a");
+  const areas = halves(area, slots.length, own2.picture);
   return slots.flatMap((slot, i) => {
     const { picture, map } = shownIn(content, slot);
     if (picture === null) return [];
-    const related = own.picture !== null && own.picture.size.length === picture.size.length;
-    const here = related ? convert(at, own.picture, picture) : picture.size.map((length) => length / 2);
+    const related = own2.picture !== null && own2.picture.size.length === picture.size.length;
+    const here = related ? convert(at, own2.picture, picture) : picture.size.map((length) => length / 2);
     const inner = comparing === "off" ? areas[i] : below(areas[i]);
     const linked = related ? camera : { zoom: 1, centre: null };
     return [
@@ -4731,12 +4796,17 @@ function handles(rect, plane) {
     for (const right of [-1, 0, 1])
       if (down !== 0 || right !== 0)
         grips.push({
-          x: rect.x + rect.width * (right + 1) / 2,
-          y: rect.y + rect.height * (down + 1) / 2,
+          x: held(rect.x + rect.width * (right + 1) / 2, plane.frame.x, plane.frame.width),
+          y: held(rect.y + rect.height * (down + 1) / 2, plane.frame.y, plane.frame.height),
           down,
           right
         });
   return grips;
+}
+function held(at, first, length) {
+  const room = SIDE / 2 + 1;
+  const isOutside = at < first - 1 || at > first + length + 1;
+  return isOutside ? at : clamp(at, first + room, first + length - room);
 }
 function handleAt(bench, { pane, plane, x, y }, before) {
   const shown = bench.boxOn(pane, before);
@@ -5185,9 +5255,9 @@ var Stage = class {
   key(event) {
     return this.chosen.key(event);
   }
-  space(held) {
-    if (this.holding === held) return;
-    this.holding = held;
+  space(held2) {
+    if (this.holding === held2) return;
+    this.holding = held2;
     this.screen.field.style.cursor = this.tool.cursor(this.cursor);
   }
   // ---- what is drawn of the cursor
@@ -5289,8 +5359,8 @@ function follow2(element) {
   let wished = "auto";
   const system = matchMedia("(prefers-color-scheme: dark)");
   const apply = () => {
-    const own = ofNotebook(element, document.body) ?? (system.matches ? "dark" : "light");
-    element.dataset.theme = wished === "auto" ? own : wished;
+    const own2 = ofNotebook(element, document.body) ?? (system.matches ? "dark" : "light");
+    element.dataset.theme = wished === "auto" ? own2 : wished;
   };
   const observer = new MutationObserver(apply);
   for (const each of [document.documentElement, document.body]) {
@@ -5336,12 +5406,8 @@ function shell(model2, el) {
   );
   session.stage = stage;
   stage.setTool(store.state.tool);
-  const root = h("div", {
-    class: "kdb",
-    "data-testid": "kdb",
-    // Jupyter's own shortcuts would take Ctrl+Enter and single letters away.
-    "data-lm-suppress-shortcuts": "true"
-  });
+  const root = h("div", { class: "kdb", "data-testid": "kdb" });
+  keepKeys(root);
   const theme = follow2(root);
   const stageHolder = h("div", { class: "kdb-stage-holder" }, stage.element, start(session));
   root.append(
@@ -5356,12 +5422,11 @@ function shell(model2, el) {
         { class: "kdb-main", "aria-label": "Heat map" },
         toolbar(session),
         stageHolder,
-        reading(session),
-        progress(session),
-        result(session)
+        reading(session)
       ),
       editor(session),
       controls(session),
+      h("div", { class: "kdb-found" }, progress(session), result(session)),
       h("div", { class: "kdb-below" }, gallery(session), ...BELOW2.map((panel) => panel(session)))
     ),
     browse(session),
@@ -5372,7 +5437,6 @@ function shell(model2, el) {
   root.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
     event.preventDefault();
-    event.stopPropagation();
     session.run();
   });
   store.watch(["run", "a", "connection", "settled", "comparing"], ({ run, a, connection: connection2, settled, comparing }) => {
@@ -5394,6 +5458,13 @@ function shell(model2, el) {
     stage.destroy();
     root.remove();
   };
+}
+function keepKeys(root) {
+  root.addEventListener("focusin", ({ target }) => set(target, "data-lm-suppress-shortcuts", "true"));
+  root.addEventListener("keydown", (event) => {
+    const isCommand = (event.ctrlKey || event.metaKey) && event.key !== "Enter";
+    if (!isCommand) event.stopPropagation();
+  });
 }
 function header(wish) {
   let at = 0;

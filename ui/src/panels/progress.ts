@@ -1,9 +1,9 @@
 import { h, say, set, show } from "../dom";
 import { count, seconds } from "../format";
-import { button, type Panel } from "../parts/field";
+import type { Panel } from "../parts/field";
 import type { State } from "../state";
 
-function stated({ run, a }: State): string {
+function stated({ run }: State): string {
   const slot = run.both ? ` (${run.slot === "a" ? "first" : "second"} of two)` : "";
   switch (run.state) {
     case "idle":
@@ -12,8 +12,6 @@ function stated({ run, a }: State): string {
       if (run.total === 0) return `Preparing${slot}`;
       const parts = [`${count(run.done)} of ${count(run.total)} positions${slot}`, `${seconds(run.seconds)} passed`];
       if (run.left !== null) parts.push(`about ${seconds(run.left)} left`);
-      const ssim = a?.content.id === run.id ? a.content.ssim : null;
-      if (ssim !== null) parts.push(`expected SSIM ${ssim.toFixed(2)}`);
       return parts.join(", ");
     }
     case "done":
@@ -28,15 +26,13 @@ function stated({ run, a }: State): string {
 export const progress: Panel = (session) => {
   const bar = h("progress", { class: "kdb-progress", "aria-label": "Progress of the query" });
   const text = h("p", { class: "kdb-status", "data-testid": "status" });
-  const stop = button("Stop", () => session.stop(), { testid: "stop-progress", symbol: "stop", quiet: true });
   const refusal = h("p", { class: "kdb-refusal", role: "alert", "data-testid": "refusal" });
-  const element = h("div", { class: "kdb-running", "data-testid": "progress" }, bar, h("div", { class: "kdb-row" }, text, stop), refusal);
-  session.store.watch(["run", "a"], (state) => {
+  const element = h("div", { class: "kdb-running", "data-testid": "progress" }, bar, text, refusal);
+  session.store.watch(["run"], (state) => {
     const { run } = state;
     const running = run.state === "running";
     show(element, run.state !== "idle");
     show(bar, running);
-    show(stop, running);
     if (running && run.total > 0) {
       bar.max = run.total;
       bar.value = run.done;

@@ -10,7 +10,7 @@ import { themeOf } from "./theme";
 import type { Tool } from "./tools/tool";
 import type { Pane } from "./types";
 import { viewOf } from "./views/table";
-import { described } from "./wording";
+import { described, seenAs } from "./wording";
 
 export interface Drawn {
   readonly state: State;
@@ -32,6 +32,7 @@ export class Screen {
   private readonly ground = new Ground(canvas("kdb-stage-ground"));
   private readonly front = new Front(canvas("kdb-stage-front"));
   private readonly captions: HTMLElement[] = [];
+  private readonly seen = document.createElement("div");
   private readonly legends = new Legends();
   private readonly sliders: Sliders;
   private readonly resized = new ResizeObserver(() => this.changed());
@@ -55,7 +56,8 @@ export class Screen {
       canvas.setAttribute("aria-hidden", "true");
       this.field.append(canvas);
     }
-    this.element.append(this.field, this.sliders.element, this.legends.element, keys);
+    this.seen.className = "kdb-stage-seen";
+    this.element.append(this.field, this.seen, this.sliders.element, this.legends.element, keys);
     // stage.css gives the field's colour a transition, whose end tells that the page has turned dark or light.
     this.field.addEventListener("transitionend", () => this.changed());
     this.resized.observe(this.field);
@@ -106,6 +108,7 @@ export class Screen {
       this.drawn.read();
       this.fit(ratio);
       this.caption();
+      this.tellSizes();
       this.ground.draw(this.panes, state, theme, ratio);
     }
     const pointed = (pane: Pane) => this.drawn.pointedIn(pane);
@@ -138,6 +141,14 @@ export class Screen {
     else delete dataset.box;
     this.element.setAttribute("aria-label", described(picture, map, comparing));
     this.point();
+  }
+
+  /** How the models see the images, once where all see them alike. */
+  private tellSizes(): void {
+    const told = this.panes.map(({ slot, picture }) => ({ slot, text: seenAs(picture) })).filter(({ text }) => text);
+    const isOne = new Set(told.map(({ text }) => text)).size === 1 && told.length === this.panes.length;
+    const texts = isOne ? [told[0]!.text] : told.map(({ slot, text }) => `${slot.toUpperCase()}: ${text}`);
+    this.seen.textContent = texts.join(" \u00b7 ");
   }
 
   private caption(): void {

@@ -22,6 +22,7 @@ const PICTURE: PictureData = {
   axes: "yx",
   size: [4, 6],
   box: [0, 0, 4, 6],
+  source: [4, 6],
   image: new Uint8Array(24),
   channels: 1,
   fine: null,
