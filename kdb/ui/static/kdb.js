@@ -3014,7 +3014,7 @@ function label(pen, theme, text, x, y) {
   pen.fillStyle = theme.fg;
   pen.fillText(text, x + 5, y + 9.5);
 }
-var SIDES = { dots: 5, hatch: 8, faint: 6 };
+var SIDES = { dots: 5, hatch: 8, faint: 7 };
 function texture(kind, ratio) {
   const side = Math.round(SIDES[kind] * ratio);
   const tile = document.createElement("canvas");
@@ -3031,8 +3031,8 @@ function texture(kind, ratio) {
   const faint = kind === "faint";
   if (faint) pen.setTransform(-1, 0, 0, 1, side, 0);
   for (const [light, alpha, shift] of [
-    [0, faint ? 0.3 : 0.45, 0],
-    [255, faint ? 0.4 : 0.7, ratio]
+    [0, faint ? 0.22 : 0.45, 0],
+    [255, faint ? 0.32 : 0.7, ratio]
   ]) {
     pen.strokeStyle = `rgba(${light}, ${light}, ${light}, ${alpha})`;
     pen.lineWidth = ratio;
@@ -3745,197 +3745,56 @@ function percent(share) {
   return `${(100 * share).toFixed(2)}%`;
 }
 
-// src/stage/sliders.ts
-var Sliders = class {
-  constructor(moved) {
-    this.moved = moved;
-    this.element.className = "kdb-stage-sliders";
-    this.element.hidden = true;
+// src/stage/difference.ts
+function centresAmong(grid, other, axis) {
+  const count2 = grid.size[axis];
+  const last = other.size[axis] - 1;
+  const [low, high, share] = [new Int32Array(count2), new Int32Array(count2), new Float64Array(count2)];
+  const cell = grid.size.map(() => 0);
+  for (let i = 0; i < count2; i++) {
+    cell[axis] = i + 0.5;
+    const at = fromSource(other, toSource(grid, cell))[axis];
+    const among = Math.max(0, Math.min(last, at - 0.5));
+    low[i] = at >= 0 && at <= last + 1 ? Math.floor(among) : -1;
+    high[i] = Math.ceil(among);
+    share[i] = among - Math.floor(among);
   }
-  moved;
-  element = document.createElement("div");
-  rows = [];
-  made = "";
-  /** `at` are the cells that the slices go through; no axes take the sliders away. */
-  show(axes, size, at) {
-    const wanted = `${axes} ${size.join(" ")}`;
-    if (this.made !== wanted) {
-      this.made = wanted;
-      this.rows = size.map((length, axis) => this.row(axes[axis] ?? `axis ${axis + 1}`, length, axis));
-      this.element.hidden = size.length === 0;
-    }
-    for (const [axis, { input, number: number3 }] of this.rows.entries()) {
-      const cell = String(Math.floor(at[axis]));
-      if (input.value !== cell) input.value = cell;
-      number3.textContent = `${cell} / ${size[axis] - 1}`;
-    }
-  }
-  row(name, length, axis) {
-    if (axis === 0) this.element.replaceChildren();
-    const row = document.createElement("label");
-    row.className = "kdb-stage-slider";
-    const letter = document.createElement("span");
-    letter.className = "kdb-stage-slider-axis";
-    letter.textContent = name;
-    const input = document.createElement("input");
-    Object.assign(input, { type: "range", min: "0", max: String(length - 1), step: "1" });
-    input.setAttribute("aria-label", `Slice across ${name}`);
-    input.addEventListener("input", () => this.moved(axis, Number(input.value)));
-    const number3 = document.createElement("span");
-    number3.className = "kdb-stage-slider-number";
-    row.append(letter, input, number3);
-    this.element.append(row);
-    return { input, number: number3 };
-  }
-};
-
-// src/stage/theme.ts
-function themeOf(element) {
-  const style = getComputedStyle(element);
-  const colour = (name) => style.getPropertyValue(`--kdb-stage-${name}`).trim() || "#888";
-  return {
-    bg: colour("bg"),
-    fg: colour("fg"),
-    muted: colour("muted"),
-    line: colour("line"),
-    accent: colour("accent"),
-    panel: colour("panel"),
-    font: (pixels) => `${pixels}px ${style.fontFamily || "sans-serif"}`
-  };
+  return { low, high, share };
 }
-
-// src/stage/screen.ts
-var Screen = class {
-  /** `keys` is a hidden text on the keyboard's keys. */
-  constructor(drawn, keys) {
-    this.drawn = drawn;
-    this.sliders = new Sliders((axis, cell) => drawn.slice(axis, cell));
-    this.element.className = "kdb-stage";
-    this.element.tabIndex = 0;
-    this.element.setAttribute("role", "application");
-    this.element.setAttribute("aria-roledescription", "image with heat map");
-    this.element.setAttribute("aria-describedby", keys.id);
-    this.field.className = "kdb-stage-field";
-    for (const { canvas: canvas2 } of [this.ground, this.front]) {
-      canvas2.setAttribute("aria-hidden", "true");
-      this.field.append(canvas2);
+function difference(first, grid, second, other) {
+  const result2 = new Float32Array(product(grid.size));
+  if (sameGrid(grid, other)) {
+    for (let i2 = 0; i2 < result2.length; i2++) result2[i2] = first[i2] - second[i2];
+    return result2;
+  }
+  const missing = 3 - grid.size.length;
+  const lengths = [1, 1, 1].map((one, k) => k < missing ? one : other.size[k - missing]);
+  const single = { low: new Int32Array(1), high: new Int32Array(1), share: new Float64Array(1) };
+  const [planes, rows2, columns] = [0, 1, 2].map(
+    (k) => k < missing ? single : centresAmong(grid, other, k - missing)
+  );
+  const mixed2 = (one, two, share) => share === 0 ? one : one + (two - one) * share;
+  const along = (from, c) => mixed2(second[from + columns.low[c]], second[from + columns.high[c]], columns.share[c]);
+  let i = 0;
+  for (let p = 0; p < planes.low.length; p++)
+    for (let r = 0; r < rows2.low.length; r++) {
+      const start2 = (plane, row) => (plane * lengths[1] + row) * lengths[2];
+      const nearLow = start2(planes.low[p], rows2.low[r]);
+      const nearHigh = start2(planes.low[p], rows2.high[r]);
+      const farLow = start2(planes.high[p], rows2.low[r]);
+      const farHigh = start2(planes.high[p], rows2.high[r]);
+      const inside = planes.low[p] >= 0 && rows2.low[r] >= 0;
+      for (let c = 0; c < columns.low.length; c++, i++) {
+        if (!inside || columns.low[c] < 0) {
+          result2[i] = NaN;
+          continue;
+        }
+        const near = mixed2(along(nearLow, c), along(nearHigh, c), rows2.share[r]);
+        const value = planes.share[p] === 0 ? near : mixed2(near, mixed2(along(farLow, c), along(farHigh, c), rows2.share[r]), planes.share[p]);
+        result2[i] = first[i] - value;
+      }
     }
-    this.seen.className = "kdb-stage-seen";
-    this.element.append(this.field, this.seen, this.sliders.element, this.legends.element, keys);
-    this.field.addEventListener("transitionend", () => this.changed());
-    this.resized.observe(this.field);
-  }
-  drawn;
-  element = document.createElement("div");
-  /** Where images are, and pointers act. */
-  field = document.createElement("div");
-  panes = [];
-  ground = new Ground(canvas("kdb-stage-ground"));
-  front = new Front(canvas("kdb-stage-front"));
-  captions = [];
-  seen = document.createElement("div");
-  legends = new Legends();
-  sliders;
-  resized = new ResizeObserver(() => this.changed());
-  frame = 0;
-  /** Whether more than the cursor has changed. */
-  stale = true;
-  /** The cursor has changed, or what a tool shows. */
-  redraw() {
-    if (this.frame === 0) this.frame = requestAnimationFrame(() => this.draw());
-  }
-  /** Something else has. */
-  changed() {
-    this.stale = true;
-    this.redraw();
-  }
-  /** Places the panes at once, for what is asked of them before the next frame. */
-  lay() {
-    const { clientWidth: width, clientHeight: height } = this.field;
-    this.panes = this.drawn.state.panes({ x: 0, y: 0, width, height });
-  }
-  /** The legends' mark of the value under the cursor. */
-  point() {
-    const { reading: reading2, state } = this.drawn;
-    const { legends } = state.heats;
-    if (reading2 === null) return this.legends.point([]);
-    const own2 = legends.length > 1 && reading2.slot === "b" ? 1 : 0;
-    const value = legends[own2]?.changes ? reading2.difference ?? reading2.change : reading2.score;
-    this.legends.point(legends.map((_, i) => i === own2 ? value : null));
-  }
-  destroy() {
-    this.resized.disconnect();
-    cancelAnimationFrame(this.frame);
-    this.element.remove();
-  }
-  draw() {
-    this.frame = 0;
-    const { state, tool } = this.drawn;
-    const ratio = devicePixelRatio || 1;
-    const theme = themeOf(this.element);
-    if (this.stale) {
-      this.stale = false;
-      this.describe();
-      this.lay();
-      this.drawn.read();
-      this.fit(ratio);
-      this.caption();
-      this.tellSizes();
-      this.ground.draw(this.panes, state, theme, ratio);
-    }
-    const pointed = (pane) => this.drawn.pointedIn(pane);
-    this.front.draw(this.panes, theme, tool, pointed, (pane) => state.markIn(pane), ratio);
-  }
-  fit(ratio) {
-    const width = Math.round(this.field.clientWidth * ratio);
-    const height = Math.round(this.field.clientHeight * ratio);
-    for (const { canvas: canvas2 } of [this.ground, this.front]) {
-      if (canvas2.width !== width) canvas2.width = width;
-      if (canvas2.height !== height) canvas2.height = height;
-    }
-  }
-  /** What is shown in words, and what the page around and tests are to know of it. */
-  describe() {
-    const { state } = this.drawn;
-    const { picture, map, heats, box: box2, comparing } = state;
-    const three = picture !== null && picture.size.length === 3;
-    this.legends.show(heats.legends);
-    this.sliders.show(three ? picture.axes : "", three ? picture.size : [], state.crossed);
-    const { dataset } = this.element;
-    dataset.comparing = comparing;
-    dataset.hasMap = String(heats.a !== null || heats.b !== null);
-    dataset.zoom = state.camera.zoom.toFixed(2);
-    if (picture) dataset.view = viewOf(picture.size).kind;
-    else delete dataset.view;
-    if (box2) dataset.box = JSON.stringify(box2);
-    else delete dataset.box;
-    this.element.setAttribute("aria-label", described2(picture, map, comparing));
-    this.point();
-  }
-  /** How the models see the images, once where all see them alike. */
-  tellSizes() {
-    const told = this.panes.map(({ slot, picture }) => ({ slot, text: seenAs(picture) })).filter(({ text }) => text);
-    const isOne = new Set(told.map(({ text }) => text)).size === 1 && told.length === this.panes.length;
-    const texts = isOne ? [told[0].text] : told.map(({ slot, text }) => `${slot.toUpperCase()}: ${text}`);
-    this.seen.textContent = texts.join(" · ");
-  }
-  caption() {
-    const titled = this.panes.filter((pane) => pane.title);
-    while (this.captions.length > titled.length) this.captions.pop().remove();
-    for (const [i, { title, area }] of titled.entries()) {
-      const caption = this.captions[i] ??= this.field.appendChild(document.createElement("div"));
-      caption.className = "kdb-stage-caption";
-      caption.textContent = title;
-      caption.style.left = `${area.x}px`;
-      caption.style.top = `${area.y}px`;
-      caption.style.width = `${area.width}px`;
-    }
-  }
-};
-function canvas(name) {
-  const element = document.createElement("canvas");
-  element.className = name;
-  return element;
+  return result2;
 }
 
 // src/stage/places.ts
@@ -4200,73 +4059,6 @@ function estimatesOf(positions, labels, values, evaluated, stride2, patch2, size
   return result2;
 }
 
-// src/stage/pictures.ts
-function pictureData(picture, buffers) {
-  const { key, axes, size, image, fine, source_box: box2, source_size: source2 } = picture;
-  return {
-    key,
-    axes,
-    size,
-    box: box2,
-    source: source2,
-    image: image.dtype === "float32" ? unpack2("float32", image, buffers) : unpack2("uint8", image, buffers),
-    channels: image.shape.length > size.length ? image.shape[size.length] : 1,
-    fine: fine && { image: unpack2("uint8", fine, buffers), rows: fine.shape[0], columns: fine.shape[1] }
-  };
-}
-
-// src/stage/difference.ts
-function centresAmong(grid, other, axis) {
-  const count2 = grid.size[axis];
-  const last = other.size[axis] - 1;
-  const [low, high, share] = [new Int32Array(count2), new Int32Array(count2), new Float64Array(count2)];
-  const cell = grid.size.map(() => 0);
-  for (let i = 0; i < count2; i++) {
-    cell[axis] = i + 0.5;
-    const at = fromSource(other, toSource(grid, cell))[axis];
-    const among = Math.max(0, Math.min(last, at - 0.5));
-    low[i] = at >= 0 && at <= last + 1 ? Math.floor(among) : -1;
-    high[i] = Math.ceil(among);
-    share[i] = among - Math.floor(among);
-  }
-  return { low, high, share };
-}
-function difference(first, grid, second, other) {
-  const result2 = new Float32Array(product(grid.size));
-  if (sameGrid(grid, other)) {
-    for (let i2 = 0; i2 < result2.length; i2++) result2[i2] = first[i2] - second[i2];
-    return result2;
-  }
-  const missing = 3 - grid.size.length;
-  const lengths = [1, 1, 1].map((one, k) => k < missing ? one : other.size[k - missing]);
-  const single = { low: new Int32Array(1), high: new Int32Array(1), share: new Float64Array(1) };
-  const [planes, rows2, columns] = [0, 1, 2].map(
-    (k) => k < missing ? single : centresAmong(grid, other, k - missing)
-  );
-  const mixed2 = (one, two, share) => share === 0 ? one : one + (two - one) * share;
-  const along = (from, c) => mixed2(second[from + columns.low[c]], second[from + columns.high[c]], columns.share[c]);
-  let i = 0;
-  for (let p = 0; p < planes.low.length; p++)
-    for (let r = 0; r < rows2.low.length; r++) {
-      const start2 = (plane, row) => (plane * lengths[1] + row) * lengths[2];
-      const nearLow = start2(planes.low[p], rows2.low[r]);
-      const nearHigh = start2(planes.low[p], rows2.high[r]);
-      const farLow = start2(planes.high[p], rows2.low[r]);
-      const farHigh = start2(planes.high[p], rows2.high[r]);
-      const inside = planes.low[p] >= 0 && rows2.low[r] >= 0;
-      for (let c = 0; c < columns.low.length; c++, i++) {
-        if (!inside || columns.low[c] < 0) {
-          result2[i] = NaN;
-          continue;
-        }
-        const near = mixed2(along(nearLow, c), along(nearHigh, c), rows2.share[r]);
-        const value = planes.share[p] === 0 ? near : mixed2(near, mixed2(along(farLow, c), along(farHigh, c), rows2.share[r]), planes.share[p]);
-        result2[i] = first[i] - value;
-      }
-    }
-  return result2;
-}
-
 // src/stage/scales.ts
 function coloured(a, b, comparing, look) {
   if (comparing === "difference" && a !== null && b !== null) return ofDifference(a, b, look);
@@ -4453,7 +4245,7 @@ function panesOf(content, heats, area, camera, at) {
   });
 }
 function titleOf2(content, slot, map, heats) {
-  const name = (each) => each.label ? `${each.model}, ${each.label}` : each.model;
+  const name = (each) => each.label ? `${each.label}, ${each.model}` : each.model;
   if (content.comparing === "side") return `${slot.toUpperCase()}: ${map ? name(map) : "no map yet"}`;
   if (content.comparing === "off") return "";
   const { a, b } = content.maps;
@@ -4472,6 +4264,215 @@ function halves(area, count2, picture) {
   if (isSignal || stacked > beside)
     return [0, 1].map((i) => ({ ...area, y: area.y + i * (height + GAP2), height: Math.max(1, height) }));
   return [0, 1].map((i) => ({ ...area, x: area.x + i * (width + GAP2), width: Math.max(1, width) }));
+}
+
+// src/stage/sliders.ts
+var Sliders = class {
+  constructor(moved) {
+    this.moved = moved;
+    this.element.className = "kdb-stage-sliders";
+    this.element.hidden = true;
+  }
+  moved;
+  element = document.createElement("div");
+  rows = [];
+  made = "";
+  /** `at` are the cells that the slices go through; no axes take the sliders away. */
+  show(axes, size, at) {
+    const wanted = `${axes} ${size.join(" ")}`;
+    if (this.made !== wanted) {
+      this.made = wanted;
+      this.rows = size.map((length, axis) => this.row(axes[axis] ?? `axis ${axis + 1}`, length, axis));
+      this.element.hidden = size.length === 0;
+    }
+    for (const [axis, { input, number: number3 }] of this.rows.entries()) {
+      const cell = String(Math.floor(at[axis]));
+      if (input.value !== cell) input.value = cell;
+      number3.textContent = `${cell} / ${size[axis] - 1}`;
+    }
+  }
+  row(name, length, axis) {
+    if (axis === 0) this.element.replaceChildren();
+    const row = document.createElement("label");
+    row.className = "kdb-stage-slider";
+    const letter = document.createElement("span");
+    letter.className = "kdb-stage-slider-axis";
+    letter.textContent = name;
+    const input = document.createElement("input");
+    Object.assign(input, { type: "range", min: "0", max: String(length - 1), step: "1" });
+    input.setAttribute("aria-label", `Slice across ${name}`);
+    input.addEventListener("input", () => this.moved(axis, Number(input.value)));
+    const number3 = document.createElement("span");
+    number3.className = "kdb-stage-slider-number";
+    row.append(letter, input, number3);
+    this.element.append(row);
+    return { input, number: number3 };
+  }
+};
+
+// src/stage/theme.ts
+function themeOf(element) {
+  const style = getComputedStyle(element);
+  const colour = (name) => style.getPropertyValue(`--kdb-stage-${name}`).trim() || "#888";
+  return {
+    bg: colour("bg"),
+    fg: colour("fg"),
+    muted: colour("muted"),
+    line: colour("line"),
+    accent: colour("accent"),
+    panel: colour("panel"),
+    font: (pixels) => `${pixels}px ${style.fontFamily || "sans-serif"}`
+  };
+}
+
+// src/stage/screen.ts
+var Screen = class {
+  /** `keys` is a hidden text on the keyboard's keys. */
+  constructor(drawn, keys) {
+    this.drawn = drawn;
+    this.sliders = new Sliders((axis, cell) => drawn.slice(axis, cell));
+    this.element.className = "kdb-stage";
+    this.element.tabIndex = 0;
+    this.element.setAttribute("role", "application");
+    this.element.setAttribute("aria-roledescription", "image with heat map");
+    this.element.setAttribute("aria-describedby", keys.id);
+    this.field.className = "kdb-stage-field";
+    for (const { canvas: canvas2 } of [this.ground, this.front]) {
+      canvas2.setAttribute("aria-hidden", "true");
+      this.field.append(canvas2);
+    }
+    this.seen.className = "kdb-stage-seen";
+    this.element.append(this.field, this.seen, this.sliders.element, this.legends.element, keys);
+    this.field.addEventListener("transitionend", () => this.changed());
+    this.resized.observe(this.field);
+  }
+  drawn;
+  element = document.createElement("div");
+  /** Where images are, and pointers act. */
+  field = document.createElement("div");
+  panes = [];
+  ground = new Ground(canvas("kdb-stage-ground"));
+  front = new Front(canvas("kdb-stage-front"));
+  captions = [];
+  seen = document.createElement("div");
+  legends = new Legends();
+  sliders;
+  resized = new ResizeObserver(() => this.changed());
+  frame = 0;
+  /** Whether more than the cursor has changed. */
+  stale = true;
+  /** The cursor has changed, or what a tool shows. */
+  redraw() {
+    if (this.frame === 0) this.frame = requestAnimationFrame(() => this.draw());
+  }
+  /** Something else has. */
+  changed() {
+    this.stale = true;
+    this.redraw();
+  }
+  /** Places the panes at once, for what is asked of them before the next frame. */
+  lay() {
+    const { clientWidth: width, clientHeight: height } = this.field;
+    this.panes = this.drawn.state.panes({ x: 0, y: 0, width, height });
+  }
+  /** The legends' mark of the value under the cursor. */
+  point() {
+    const { reading: reading2, state } = this.drawn;
+    const { legends } = state.heats;
+    if (reading2 === null) return this.legends.point([]);
+    const own2 = legends.length > 1 && reading2.slot === "b" ? 1 : 0;
+    const value = legends[own2]?.changes ? reading2.difference ?? reading2.change : reading2.score;
+    this.legends.point(legends.map((_, i) => i === own2 ? value : null));
+  }
+  destroy() {
+    this.resized.disconnect();
+    cancelAnimationFrame(this.frame);
+    this.element.remove();
+  }
+  draw() {
+    this.frame = 0;
+    const { state, tool } = this.drawn;
+    const ratio = devicePixelRatio || 1;
+    const theme = themeOf(this.element);
+    if (this.stale) {
+      this.stale = false;
+      this.describe();
+      this.lay();
+      this.drawn.read();
+      this.fit(ratio);
+      this.caption();
+      this.tellSizes();
+      this.ground.draw(this.panes, state, theme, ratio);
+    }
+    const pointed = (pane) => this.drawn.pointedIn(pane);
+    this.front.draw(this.panes, theme, tool, pointed, (pane) => state.markIn(pane), ratio);
+  }
+  fit(ratio) {
+    const width = Math.round(this.field.clientWidth * ratio);
+    const height = Math.round(this.field.clientHeight * ratio);
+    for (const { canvas: canvas2 } of [this.ground, this.front]) {
+      if (canvas2.width !== width) canvas2.width = width;
+      if (canvas2.height !== height) canvas2.height = height;
+    }
+  }
+  /** What is shown in words, and what the page around and tests are to know of it. */
+  describe() {
+    const { state } = this.drawn;
+    const { picture, map, heats, box: box2, comparing } = state;
+    const three = picture !== null && picture.size.length === 3;
+    this.legends.show(heats.legends);
+    this.sliders.show(three ? picture.axes : "", three ? picture.size : [], state.crossed);
+    const { dataset } = this.element;
+    dataset.comparing = comparing;
+    dataset.hasMap = String(heats.a !== null || heats.b !== null);
+    dataset.zoom = state.camera.zoom.toFixed(2);
+    if (picture) dataset.view = viewOf(picture.size).kind;
+    else delete dataset.view;
+    if (box2) dataset.box = JSON.stringify(box2);
+    else delete dataset.box;
+    this.element.setAttribute("aria-label", described2(picture, map, comparing));
+    this.point();
+  }
+  /** How the models see the images, once where all see them alike. */
+  tellSizes() {
+    const told = this.panes.map(({ slot, picture }) => ({ slot, text: seenAs(picture) })).filter(({ text }) => text);
+    const isOne = new Set(told.map(({ text }) => text)).size === 1 && told.length === this.panes.length;
+    const texts = isOne ? [told[0].text] : told.map(({ slot, text }) => `${slot.toUpperCase()}: ${text}`);
+    this.seen.textContent = texts.join(" · ");
+  }
+  caption() {
+    const titled = this.panes.filter((pane) => pane.title);
+    while (this.captions.length > titled.length) this.captions.pop().remove();
+    for (const [i, { title, area, planes }] of titled.entries()) {
+      const top = Math.min(...planes.map(({ frame, rows: rows2 }) => Math.max(frame.y, rows2.start)));
+      const caption = this.captions[i] ??= this.field.appendChild(document.createElement("div"));
+      caption.className = "kdb-stage-caption";
+      caption.textContent = title;
+      caption.style.left = `${area.x}px`;
+      caption.style.top = `${Math.max(area.y, top - CAPTION)}px`;
+      caption.style.width = `${area.width}px`;
+    }
+  }
+};
+function canvas(name) {
+  const element = document.createElement("canvas");
+  element.className = name;
+  return element;
+}
+
+// src/stage/pictures.ts
+function pictureData(picture, buffers) {
+  const { key, axes, size, image, fine, source_box: box2, source_size: source2 } = picture;
+  return {
+    key,
+    axes,
+    size,
+    box: box2,
+    source: source2,
+    image: image.dtype === "float32" ? unpack2("float32", image, buffers) : unpack2("uint8", image, buffers),
+    channels: image.shape.length > size.length ? image.shape[size.length] : 1,
+    fine: fine && { image: unpack2("uint8", fine, buffers), rows: fine.shape[0], columns: fine.shape[1] }
+  };
 }
 
 // src/stage/state.ts
@@ -5425,8 +5426,8 @@ function shell(model2, el) {
         reading(session)
       ),
       editor(session),
-      controls(session),
       h("div", { class: "kdb-found" }, progress(session), result(session)),
+      controls(session),
       h("div", { class: "kdb-below" }, gallery(session), ...BELOW2.map((panel) => panel(session)))
     ),
     browse(session),

@@ -135,7 +135,7 @@ export function label(pen: CanvasRenderingContext2D, theme: Theme, text: string,
 export type Texture = "dots" | "hatch" | "faint";
 
 /** Pixels after which a texture repeats. */
-const SIDES = { dots: 5, hatch: 8, faint: 6 } as const;
+const SIDES = { dots: 5, hatch: 8, faint: 7 } as const;
 
 /** A texture that repeats: dark dots or lines beside light ones. */
 export function texture(kind: Texture, ratio: number): HTMLCanvasElement {
@@ -154,8 +154,8 @@ export function texture(kind: Texture, ratio: number): HTMLCanvasElement {
   const faint = kind === "faint";
   if (faint) pen.setTransform(-1, 0, 0, 1, side, 0);
   for (const [light, alpha, shift] of [
-    [0, faint ? 0.3 : 0.45, 0],
-    [255, faint ? 0.4 : 0.7, ratio],
+    [0, faint ? 0.22 : 0.45, 0],
+    [255, faint ? 0.32 : 0.7, ratio],
   ] as const) {
     pen.strokeStyle = `rgba(${light}, ${light}, ${light}, ${alpha})`;
     pen.lineWidth = ratio;

@@ -10,7 +10,7 @@ import type { Camera, Pane, Rect, Slot } from "./types";
 import { viewOf } from "./views/table";
 
 const GAP = 16;
-const CAPTION = 26;
+export const CAPTION = 26;
 
 export interface Content {
   pictures: ReadonlyMap<string, PictureData>;
@@ -69,7 +69,7 @@ export function panesOf(content: Content, heats: Coloured, area: Rect, camera: C
 }
 
 function titleOf(content: Content, slot: Slot, map: MapData | null, heats: Coloured): string {
-  const name = (each: MapData) => (each.label ? `${each.model}, ${each.label}` : each.model);
+  const name = (each: MapData) => (each.label ? `${each.label}, ${each.model}` : each.model);
   if (content.comparing === "side") return `${slot.toUpperCase()}: ${map ? name(map) : "no map yet"}`;
   if (content.comparing === "off") return "";
   const { a, b } = content.maps;

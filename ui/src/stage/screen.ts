@@ -4,6 +4,7 @@ import type { Reading } from "./contract";
 import { Front, type Pointed } from "./front";
 import { Ground } from "./ground";
 import { Legends } from "./legend";
+import { CAPTION } from "./scene";
 import type { State } from "./state";
 import { Sliders } from "./sliders";
 import { themeOf } from "./theme";
@@ -154,12 +155,13 @@ export class Screen {
   private caption(): void {
     const titled = this.panes.filter((pane) => pane.title);
     while (this.captions.length > titled.length) this.captions.pop()!.remove();
-    for (const [i, { title, area }] of titled.entries()) {
+    for (const [i, { title, area, planes }] of titled.entries()) {
+      const top = Math.min(...planes.map(({ frame, rows }) => Math.max(frame.y, rows.start)));
       const caption = (this.captions[i] ??= this.field.appendChild(document.createElement("div")));
       caption.className = "kdb-stage-caption";
       caption.textContent = title;
       caption.style.left = `${area.x}px`;
-      caption.style.top = `${area.y}px`;
+      caption.style.top = `${Math.max(area.y, top - CAPTION)}px`;
       caption.style.width = `${area.width}px`;
     }
   }
