@@ -629,6 +629,7 @@ var classes = (session) => {
   };
   kind.addEventListener("change", () => {
     count2.reset();
+    unentered = null;
     reveal();
     const chosen = kind.value;
     const { a } = session.store.state;
@@ -637,11 +638,19 @@ var classes = (session) => {
     else if (chosen === "top") change({ kind: "top", value: 5 });
     else if (chosen === "detection") change({ kind: "detection", value: 1 });
     else if (chosen === "class" && known.length > 0) change({ kind: "class", value: known[0].index });
-    else if (chosen === "class") box2.input.focus();
+    else if (chosen === "class") {
+      unentered = written2;
+      box2.input.focus();
+    }
   });
+  let written2 = "";
+  let unentered = null;
   session.store.watch(["form"], ({ form }) => {
     if (form === null) return;
     const { kind: shown, value } = form.classes;
+    written2 = JSON.stringify(form.classes);
+    if (unentered === written2) return;
+    unentered = null;
     options(kind, shown === "several" ? [...KINDS, SEVERAL] : KINDS);
     fill(kind, shown);
     if (shown === "top" || shown === "detection") count2.set(String(value ?? 1));
