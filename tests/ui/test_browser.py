@@ -347,7 +347,7 @@ class TestText:
 
 GROWTH = """() => {
   const { state, maps } = document.querySelector("[data-testid=kdb]").dataset;
-  return [state, maps, document.querySelector("[data-testid=status]").textContent];
+  return [state, maps, document.querySelector("[data-testid=quality-a]").textContent];
 }"""
 
 
@@ -368,7 +368,7 @@ class TestMaps:
         while not seen or seen[-1][0] != "done":
             seen.append(tuple(shown.page.evaluate(GROWTH)))
         assert len({maps for _, maps, _ in seen}) >= 4
-        similar = [float(said[1]) for *_, status in seen if (said := re.search(r"expected SSIM (\d\.\d\d)", status))]
+        similar = [float(said[1]) for *_, quality in seen if (said := re.search(r"expected SSIM (\d\.\d\d)", quality))]
         assert similar and similar[-1] >= similar[0]
         assert (shown.data("exact"), shown.data("done")) == ("true", "441")
         expect(shown["quality-a"]).to_have_text("Exact, all 441 positions evaluated")

@@ -47,10 +47,12 @@ export function fill(field: HTMLInputElement | HTMLSelectElement | HTMLTextAreaE
   if (field.value !== value) field.value = value;
 }
 
+/** A notebook loads this module anew for each widget: what they count from has to differ. */
+const own = crypto.getRandomValues(new Uint32Array(1))[0]!.toString(36);
 let counted = 0;
 
-/** An id that no other element of the document has, however many widgets it holds. */
-export const unique = (name: string): string => `kdb-${name}-${++counted}`;
+/** An id, or the name of a group, that nothing else in the document has, however many widgets it holds. */
+export const unique = (name: string): string => `kdb-${name}-${own}-${++counted}`;
 
 /** Options of a select, made anew only where they are others. */
 export function options(select: HTMLSelectElement, wanted: readonly { value: string; text: string }[]): void {

@@ -51,12 +51,8 @@ export function shell(model: AnyModel, el: HTMLElement): () => void {
   session.stage = stage;
   stage.setTool(store.state.tool);
 
-  const root = h("div", {
-    class: "kdb",
-    "data-testid": "kdb",
-    // Jupyter's own shortcuts would take Ctrl+Enter and single letters away.
-    "data-lm-suppress-shortcuts": "true",
-  });
+  const root = h("div", { class: "kdb", "data-testid": "kdb" });
+  if (session.place === null) keepKeys(root);
   const theme = follow(root);
   const stageHolder = h("div", { class: "kdb-stage-holder" }, stage.element, behind(session), start(session));
   const body = h(
@@ -68,10 +64,9 @@ export function shell(model: AnyModel, el: HTMLElement): () => void {
       toolbar(session),
       stageHolder,
       reading(session),
-      progress(session),
-      result(session),
     ),
     editor(session),
+    h("div", { class: "kdb-found" }, progress(session), result(session)),
     controls(session),
     h("div", { class: "kdb-below" }, gallery(session), ...BELOW.map((panel) => panel(session))),
   );
@@ -124,6 +119,20 @@ export function shell(model: AnyModel, el: HTMLElement): () => void {
     stage.destroy();
     root.remove();
   };
+}
+
+/**
+ * Keys that are pressed within an element are not for the notebook around it, whose shortcuts are single letters.
+ *
+ * Jupyter listens before anything within the document does, and asks first whether its selector, `:focus`, matches what
+ * has the focus, and only then looks further up: so it is there that it has to find this attribute.
+ */
+function keepKeys(root: HTMLElement): void {
+  root.addEventListener("focusin", ({ target }) => set(target as Element, "data-lm-suppress-shortcuts", "true"));
+  root.addEventListener("keydown", (event) => {
+    const isCommand = (event.ctrlKey || event.metaKey) && event.key !== "Enter";
+    if (!isCommand) event.stopPropagation();
+  });
 }
 
 function header(wish: (wish: Wish) => void): HTMLElement {

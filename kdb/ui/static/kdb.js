@@ -26,8 +26,9 @@ function show(element, shown) {
 function fill(field2, value) {
   if (field2.value !== value) field2.value = value;
 }
+var own = crypto.getRandomValues(new Uint32Array(1))[0].toString(36);
 var counted = 0;
-var unique = (name) => `kdb-${name}-${++counted}`;
+var unique = (name) => `kdb-${name}-${own}-${++counted}`;
 function options(select, wanted) {
   const now = [...select.options];
   if (now.length === wanted.length && wanted.every(({ value: value2, text }, at) => now[at].value === value2 && now[at].text === text)) {
@@ -778,7 +779,7 @@ var effort = (session) => {
   radios.other.disabled = true;
   const similar = () => ({ kind: "ssim", ssim: Number(slider.value), guaranteed: guaranteed.checked });
   const timed = () => ({ kind: "seconds", seconds: Number(limit.input.value) });
-  const change = (value, held = false) => session.change({ control: "effort", value }, { held });
+  const change = (value, held2 = false) => session.change({ control: "effort", value }, { held: held2 });
   const reveal = () => {
     show(ssim, radios.ssim.checked);
     show(time, radios.seconds.checked);
@@ -1037,14 +1038,14 @@ function sizes(session, of) {
     if (linked && values !== null && values.some((each) => each !== values[0])) send(0, values[0], false);
     lay();
   }, { testid: `${of.control}-link`, symbol: "chain", quiet: true, only: true });
-  function send(axis, value, held) {
+  function send(axis, value, held2) {
     const { form } = session.store.state;
     if (form === null) return;
     const axes = spread(of.values(form), form)?.length ?? 2;
     const shown = rows2.length === axes ? rows2.map(({ slider }) => Number(slider.value)) : [];
     const apart = Array.from({ length: axes }, (_, each) => each === axis ? value : shown[each] ?? value);
     const values = linked ? of.alike(value, axes) : apart;
-    session.change({ control: of.control, value: values }, { held });
+    session.change({ control: of.control, value: values }, { held: held2 });
   }
   function row(axis, name) {
     const suffix = name === "" ? "" : `-${name}`;
@@ -1864,7 +1865,7 @@ var probe = (session) => {
 
 // src/panels/progress.ts
 function stated(state) {
-  const { run, a } = state;
+  const { run } = state;
   const slot = run.both ? ` (${run.slot === "a" ? "first" : "second"} of two)` : "";
   switch (run.state) {
     case "idle":
@@ -1874,8 +1875,6 @@ function stated(state) {
       if (run.total === 0) return `Preparing${slot}`;
       const parts = [`${count(run.done)} of ${counted2(run.total, "position")}${slot}`, `${seconds(run.seconds)} passed`];
       if (run.left !== null) parts.push(`about ${seconds(run.left)} left`);
-      const ssim = a?.content.id === run.id ? a.content.ssim : null;
-      if (ssim !== null) parts.push(`expected SSIM ${ssim.toFixed(2)}`);
       return parts.join(", ");
     }
     case "done":
@@ -1890,30 +1889,27 @@ function stated(state) {
 var ofText = ({ error, errorText, text }) => errorText === text ? error : null;
 function placed(state) {
   const { refused } = state.run;
-  const own = ofText(state);
-  return refused !== null && (refused.line !== null || own?.line != null && own.message === refused.message);
+  const own2 = ofText(state);
+  return refused !== null && (refused.line !== null || own2?.line != null && own2.message === refused.message);
 }
 function unplaced(state) {
   const { refused } = state.run;
   if (refused !== null && !placed(state)) return refused.message;
-  const own = ofText(state);
-  return own?.line === null ? own.message : null;
+  const own2 = ofText(state);
+  return own2?.line === null ? own2.message : null;
 }
 var progress = (session) => {
   const bar = h("progress", { class: "kdb-progress", "aria-label": "Progress of the query" });
   const text = h("p", { class: "kdb-status", "data-testid": "status" });
-  const stop = button("Stop", () => session.stop(), { testid: "stop-progress", symbol: "stop", quiet: true });
   const refusal = h("p", { class: "kdb-refusal", role: "alert", "data-testid": "refusal" });
-  const element = h("div", { class: "kdb-running", "data-testid": "progress" }, bar, h("div", { class: "kdb-row" }, text, stop), refusal);
+  const element = h("div", { class: "kdb-running", "data-testid": "progress" }, bar, text, refusal);
   session.store.watch(["run", "a", "text", "error", "errorText", "settled"], (state) => {
     const run = state.run;
     const running = run.state === "running";
     const counts = running || run.state !== "idle" && sameQuery(run.texts.a, state.text);
     const refused = counts ? unplaced(state) : unplaced({ ...state, run: IDLE });
     show(element, counts || refused !== null);
-    stop.disabled = run.stopping;
     show(bar, running);
-    show(stop, running);
     if (running && run.total > 0) {
       bar.max = run.total;
       bar.value = run.done;
@@ -2294,12 +2290,12 @@ var Mirror = class {
     this.#edit();
   }
   /** A control was moved; `held` while more of it is to come, `runs` if the query is to run when this is in its text. */
-  move(control, change, { held = false, runs = false } = {}) {
+  move(control, change, { held: held2 = false, runs = false } = {}) {
     this.#waiting.set(control, change);
     this.#runs ||= runs;
     this.#moving?.();
-    this.#moving = held ? this.#clock.after(MOVING, () => this.#moved()) : null;
-    if (!held) this.#next();
+    this.#moving = held2 ? this.#clock.after(MOVING, () => this.#moved()) : null;
+    if (!held2) this.#next();
   }
   /** Takes an answer: `null` if it counts for nothing, else whether the query is to run. */
   answer({ id, text, understood }) {
@@ -2497,10 +2493,10 @@ var Session = class {
     this.place?.keep(text);
   }
   /** A control was moved; `held` while it still moves, `atOnce` to run in any case and not only as the user chose. */
-  change(change, { held = false, atOnce = false, buffers = [] } = {}) {
-    const runs = atOnce || this.#state.runsOnChange && !held;
+  change(change, { held: held2 = false, atOnce = false, buffers = [] } = {}) {
+    const runs = atOnce || this.#state.runsOnChange && !held2;
     const send = (text) => this.#client.send({ kind: "change", text, ...change }, buffers);
-    this.#mirror.move(change.control, send, { held, runs });
+    this.#mirror.move(change.control, send, { held: held2, runs });
     this.#settle();
   }
   async upload(file) {
@@ -2603,12 +2599,12 @@ var Session = class {
     this.#begin(this.#client.send({ kind: "compare", texts: [text, variant] }), { a: text, b: variant }, true);
     this.#name();
   }
-  #begin(id, texts2, both) {
+  #begin(id, texts, both) {
     this.#drawn = id;
     this.#arriving = null;
     this.#forgetProbe();
     this.store.set({
-      run: { ...IDLE, id, state: "running", texts: texts2, both },
+      run: { ...IDLE, id, state: "running", texts, both },
       table: null,
       message: null,
       permalinkSays: null
@@ -2717,8 +2713,8 @@ var Session = class {
   /** Says beside the two maps what is not the same in their queries. */
   #name() {
     const { a, b, run } = this.#state;
-    const texts2 = run.state === "running" && run.both ? run.texts : a !== null && b !== null ? { a: a.content.text, b: b.content.text } : null;
-    const names = texts2 && differing(texts2.a, texts2.b);
+    const texts = run.state === "running" && run.both ? run.texts : a !== null && b !== null ? { a: a.content.text, b: b.content.text } : null;
+    const names = texts && differing(texts.a, texts.b);
     this.store.set({ names });
     this.#stage?.setNames(names);
   }
@@ -2982,10 +2978,9 @@ function sameNumbers(one, two) {
 
 // src/stage/keyboard.ts
 var KEYS = "Arrow keys move from position to position, with Shift five at a time; Page Up and Page Down along the third axis. Enter probes a position, paints, or begins and ends a box; Escape cancels. Plus and minus zoom, 0 shows all. Square brackets change the size of the brush.";
-var texts = 0;
 function keysInWords() {
   const element = document.createElement("p");
-  element.id = `kdb-stage-keys-${++texts}`;
+  element.id = unique("stage-keys");
   element.className = "kdb-stage-hidden";
   element.textContent = KEYS;
   return element;
@@ -3167,6 +3162,20 @@ function described2(picture, map, comparing) {
   if (comparing !== "off") parts.push(comparing === "side" ? "beside another map" : "the difference from another map");
   return parts.join(", ");
 }
+function seenAs({ size, box: box2, source: source2 }) {
+  const axes = size.length;
+  const extents2 = box2.slice(axes);
+  const [own2, whole2] = [sizeOf(size), sizeOf(source2)];
+  const isCropped = extents2.some((extent2, k) => extent2 < 0.99 * source2[k]);
+  if (isCropped) {
+    const isCentred = extents2.every((extent2, k) => Math.abs(2 * box2[k] + extent2 - source2[k]) <= 2);
+    return `${own2} of ${whole2}, ${isCentred ? "centre " : ""}cropped`;
+  }
+  const scales = size.map((length, k) => length / source2[k]);
+  const [least, most] = [Math.min(...scales), Math.max(...scales)];
+  if (least > 0.9 && most < 1.1) return "";
+  return `${own2}, ${most > 1.05 * least ? "squeezed" : "scaled"} from ${whole2}`;
+}
 
 // src/stage/reading.ts
 function readingAt(slot, map, cell) {
@@ -3340,8 +3349,9 @@ function label(pen, theme, text, x, y) {
   pen.fillStyle = theme.fg;
   pen.fillText(text, x + 5, y + 9.5);
 }
+var SIDES = { dots: 5, hatch: 8, faint: 7 };
 function texture(kind, ratio) {
-  const side = Math.round((kind === "dots" ? 5 : 8) * ratio);
+  const side = Math.round(SIDES[kind] * ratio);
   const tile = document.createElement("canvas");
   tile.width = tile.height = side;
   const pen = tile.getContext("2d");
@@ -3353,11 +3363,13 @@ function texture(kind, ratio) {
     pen.fillRect(0, 0, dot, dot);
     return tile;
   }
-  for (const [colour, shift] of [
-    ["rgba(0, 0, 0, 0.45)", 0],
-    ["rgba(255, 255, 255, 0.7)", ratio]
+  const faint = kind === "faint";
+  if (faint) pen.setTransform(-1, 0, 0, 1, side, 0);
+  for (const [light, alpha, shift] of [
+    [0, faint ? 0.22 : 0.45, 0],
+    [255, faint ? 0.32 : 0.7, ratio]
   ]) {
-    pen.strokeStyle = colour;
+    pen.strokeStyle = `rgba(${light}, ${light}, ${light}, ${alpha})`;
     pen.lineWidth = ratio;
     pen.beginPath();
     for (const at of [-side, 0, side]) {
@@ -3451,10 +3463,10 @@ var Front = class {
   segment(pane, map, labels, plane, patch2) {
     const { size } = map;
     const index = size.reduce((sum, length, k) => sum * length + Math.floor(patch2[k]), 0);
-    const own = labels[index];
+    const own2 = labels[index];
     const slice = sliceOf(size, plane.down, plane.right, pane.at);
-    const name = `${pane.slot} ${plane.down} ${plane.right} ${own}`;
-    return this.memo.get(name, `${map.map} ${slice.first}`, () => outline((i) => labels[i] === own, slice));
+    const name = `${pane.slot} ${plane.down} ${plane.right} ${own2}`;
+    return this.memo.get(name, `${map.map} ${slice.first}`, () => outline((i) => labels[i] === own2, slice));
   }
   cross(plane, cell) {
     const x = Math.round(toPixel(plane.columns, cell[plane.right])) + 0.5;
@@ -3867,6 +3879,10 @@ var Ground = class {
     this.pen.globalAlpha = look.opacity;
     drawCells(this.pen, cells2, pane, plane, !look.grid);
     this.pen.globalAlpha = 1;
+    if (heat.gaps) {
+      const layer = { name: "gaps", key: heat.key, inside: (i) => Number.isNaN(heat.values[i]) };
+      this.filled(pane, plane, layer, slice, this.texture("faint"));
+    }
     const { estimates } = map;
     if (look.estimates && estimates !== null) {
       const layer = { name: "estimates", key: String(map.version), inside: (i) => estimates[i] === 1 };
@@ -3961,13 +3977,17 @@ var Ground = class {
 // src/stage/legend.ts
 var Legends = class {
   element = made("div", "kdb-stage-legends");
-  bars = [];
+  bars = [new Bar()];
   shown = [];
+  constructor() {
+    this.element.append(this.bars[0].element);
+    this.element.toggleAttribute("data-empty", true);
+  }
   show(legends) {
     if (legends === this.shown) return;
     this.shown = legends;
-    this.element.hidden = legends.length === 0;
-    while (this.bars.length > legends.length) this.bars.pop().element.remove();
+    this.element.toggleAttribute("data-empty", legends.length === 0);
+    while (this.bars.length > Math.max(1, legends.length)) this.bars.pop().element.remove();
     for (const [i, legend] of legends.entries()) {
       if (this.bars[i] === void 0) {
         this.bars[i] = new Bar();
@@ -4020,7 +4040,8 @@ var Bar = class {
     const high = (legend.above ? "≥ " : "") + write(highest, step);
     const middle = neutral === 0 ? "0" : write(neutral, step);
     const at = (neutral - lowest) / (highest - lowest);
-    this.title.textContent = legend.title + (legend.estimates ? " · dotted where estimated" : "");
+    const notes2 = notesOf(legend);
+    this.title.textContent = [legend.title, ...notes2].join(" · ");
     this.lowest.textContent = low;
     this.highest.textContent = high;
     this.neutral.textContent = `${middle} ${legend.neutralName}`;
@@ -4033,7 +4054,7 @@ var Bar = class {
     Object.assign(this.element.dataset, { low: String(lowest), high: String(highest), neutral: String(neutral) });
     this.element.setAttribute(
       "aria-label",
-      `Colours: ${legend.title}, from ${low} (${legend.low}) to ${high} (${legend.high}); ${middle} is ${legend.neutralName}.` + (legend.estimates ? " Dotted cells are estimated." : "")
+      `Colours: ${legend.title}, from ${low} (${legend.low}) to ${high} (${legend.high}); ${middle} is ${legend.neutralName}` + notes2.map((note) => `; ${note}`).join("") + "."
     );
   }
   point(value) {
@@ -4043,6 +4064,13 @@ var Bar = class {
     if (!hidden2) this.pointer.style.left = percent(levelOf(value, legend.lowest, legend.highest) / (LEVELS - 1));
   }
 };
+function notesOf({ floor, estimates, gaps }) {
+  const notes2 = [];
+  if (floor !== null) notes2.push(`scale floored at ±${floor}`);
+  if (estimates) notes2.push("dotted: estimated");
+  if (gaps) notes2.push("hatched: not computed");
+  return notes2;
+}
 function made(tag, name) {
   const element = document.createElement(tag);
   element.className = name;
@@ -4052,187 +4080,56 @@ function percent(share) {
   return `${(100 * share).toFixed(2)}%`;
 }
 
-// src/stage/sliders.ts
-var Sliders = class {
-  constructor(moved) {
-    this.moved = moved;
-    this.element.className = "kdb-stage-sliders";
-    this.element.hidden = true;
+// src/stage/difference.ts
+function centresAmong(grid, other, axis) {
+  const count2 = grid.size[axis];
+  const last = other.size[axis] - 1;
+  const [low, high, share] = [new Int32Array(count2), new Int32Array(count2), new Float64Array(count2)];
+  const cell = grid.size.map(() => 0);
+  for (let i = 0; i < count2; i++) {
+    cell[axis] = i + 0.5;
+    const at = fromSource(other, toSource(grid, cell))[axis];
+    const among = Math.max(0, Math.min(last, at - 0.5));
+    low[i] = at >= 0 && at <= last + 1 ? Math.floor(among) : -1;
+    high[i] = Math.ceil(among);
+    share[i] = among - Math.floor(among);
   }
-  moved;
-  element = document.createElement("div");
-  rows = [];
-  made = "";
-  /** `at` are the cells that the slices go through; no axes take the sliders away. */
-  show(axes, size, at) {
-    const wanted = `${axes} ${size.join(" ")}`;
-    if (this.made !== wanted) {
-      this.made = wanted;
-      this.rows = size.map((length, axis) => this.row(axes[axis] ?? `axis ${axis + 1}`, length, axis));
-      this.element.hidden = size.length === 0;
-    }
-    for (const [axis, { input, number: number3 }] of this.rows.entries()) {
-      const cell = String(Math.floor(at[axis]));
-      if (input.value !== cell) input.value = cell;
-      number3.textContent = `${cell} / ${size[axis] - 1}`;
-    }
-  }
-  row(name, length, axis) {
-    if (axis === 0) this.element.replaceChildren();
-    const row = document.createElement("label");
-    row.className = "kdb-stage-slider";
-    const letter = document.createElement("span");
-    letter.className = "kdb-stage-slider-axis";
-    letter.textContent = name;
-    const input = document.createElement("input");
-    Object.assign(input, { type: "range", min: "0", max: String(length - 1), step: "1" });
-    input.setAttribute("aria-label", `Slice across ${name}`);
-    input.addEventListener("input", () => this.moved(axis, Number(input.value)));
-    const number3 = document.createElement("span");
-    number3.className = "kdb-stage-slider-number";
-    row.append(letter, input, number3);
-    this.element.append(row);
-    return { input, number: number3 };
-  }
-};
-
-// src/stage/theme.ts
-function themeOf(element) {
-  const style = getComputedStyle(element);
-  const colour = (name) => style.getPropertyValue(`--kdb-stage-${name}`).trim() || "#888";
-  return {
-    bg: colour("bg"),
-    fg: colour("fg"),
-    muted: colour("muted"),
-    line: colour("line"),
-    accent: colour("accent"),
-    panel: colour("panel"),
-    font: (pixels) => `${pixels}px ${style.fontFamily || "sans-serif"}`
-  };
+  return { low, high, share };
 }
-
-// src/stage/screen.ts
-var Screen = class {
-  /** `keys` is a hidden text on the keyboard's keys. */
-  constructor(drawn, keys) {
-    this.drawn = drawn;
-    this.sliders = new Sliders((axis, cell) => drawn.slice(axis, cell));
-    this.element.className = "kdb-stage";
-    this.element.tabIndex = 0;
-    this.element.setAttribute("role", "application");
-    this.element.setAttribute("aria-roledescription", "image with heat map");
-    this.element.setAttribute("aria-describedby", keys.id);
-    this.field.className = "kdb-stage-field";
-    for (const { canvas: canvas2 } of [this.ground, this.front]) {
-      canvas2.setAttribute("aria-hidden", "true");
-      this.field.append(canvas2);
+function difference(first, grid, second, other) {
+  const result2 = new Float32Array(product(grid.size));
+  if (sameGrid(grid, other)) {
+    for (let i2 = 0; i2 < result2.length; i2++) result2[i2] = first[i2] - second[i2];
+    return result2;
+  }
+  const missing = 3 - grid.size.length;
+  const lengths = [1, 1, 1].map((one, k) => k < missing ? one : other.size[k - missing]);
+  const single = { low: new Int32Array(1), high: new Int32Array(1), share: new Float64Array(1) };
+  const [planes, rows2, columns] = [0, 1, 2].map(
+    (k) => k < missing ? single : centresAmong(grid, other, k - missing)
+  );
+  const mixed2 = (one, two, share) => share === 0 ? one : one + (two - one) * share;
+  const along = (from, c) => mixed2(second[from + columns.low[c]], second[from + columns.high[c]], columns.share[c]);
+  let i = 0;
+  for (let p = 0; p < planes.low.length; p++)
+    for (let r = 0; r < rows2.low.length; r++) {
+      const start2 = (plane, row) => (plane * lengths[1] + row) * lengths[2];
+      const nearLow = start2(planes.low[p], rows2.low[r]);
+      const nearHigh = start2(planes.low[p], rows2.high[r]);
+      const farLow = start2(planes.high[p], rows2.low[r]);
+      const farHigh = start2(planes.high[p], rows2.high[r]);
+      const inside = planes.low[p] >= 0 && rows2.low[r] >= 0;
+      for (let c = 0; c < columns.low.length; c++, i++) {
+        if (!inside || columns.low[c] < 0) {
+          result2[i] = NaN;
+          continue;
+        }
+        const near = mixed2(along(nearLow, c), along(nearHigh, c), rows2.share[r]);
+        const value = planes.share[p] === 0 ? near : mixed2(near, mixed2(along(farLow, c), along(farHigh, c), rows2.share[r]), planes.share[p]);
+        result2[i] = first[i] - value;
+      }
     }
-    this.element.append(this.field, this.sliders.element, this.legends.element, keys);
-    this.field.addEventListener("transitionend", () => this.changed());
-    this.resized.observe(this.field);
-  }
-  drawn;
-  element = document.createElement("div");
-  /** Where images are, and pointers act. */
-  field = document.createElement("div");
-  panes = [];
-  ground = new Ground(canvas("kdb-stage-ground"));
-  front = new Front(canvas("kdb-stage-front"));
-  captions = [];
-  legends = new Legends();
-  sliders;
-  resized = new ResizeObserver(() => this.changed());
-  frame = 0;
-  /** Whether more than the cursor has changed. */
-  stale = true;
-  /** The cursor has changed, or what a tool shows. */
-  redraw() {
-    if (this.frame === 0) this.frame = requestAnimationFrame(() => this.draw());
-  }
-  /** Something else has. */
-  changed() {
-    this.stale = true;
-    this.redraw();
-  }
-  /** Places the panes at once, for what is asked of them before the next frame. */
-  lay() {
-    const { clientWidth: width, clientHeight: height } = this.field;
-    this.panes = this.drawn.state.panes({ x: 0, y: 0, width, height });
-  }
-  /** The legends' mark of the value under the cursor. */
-  point() {
-    const { reading: reading2, state } = this.drawn;
-    const { legends } = state.heats;
-    if (reading2 === null) return this.legends.point([]);
-    const own = legends.length > 1 && reading2.slot === "b" ? 1 : 0;
-    const value = legends[own]?.changes ? reading2.difference ?? reading2.change : reading2.score;
-    this.legends.point(legends.map((_, i) => i === own ? value : null));
-  }
-  destroy() {
-    this.resized.disconnect();
-    cancelAnimationFrame(this.frame);
-    this.element.remove();
-  }
-  draw() {
-    this.frame = 0;
-    const { state, tool } = this.drawn;
-    const ratio = devicePixelRatio || 1;
-    const theme = themeOf(this.element);
-    if (this.stale) {
-      this.stale = false;
-      this.describe();
-      this.lay();
-      this.drawn.read();
-      this.fit(ratio);
-      this.caption();
-      this.ground.draw(this.panes, state, theme, ratio);
-    }
-    const pointed = (pane) => this.drawn.pointedIn(pane);
-    this.front.draw(this.panes, theme, tool, pointed, (pane) => state.markIn(pane), ratio);
-  }
-  fit(ratio) {
-    const width = Math.round(this.field.clientWidth * ratio);
-    const height = Math.round(this.field.clientHeight * ratio);
-    for (const { canvas: canvas2 } of [this.ground, this.front]) {
-      if (canvas2.width !== width) canvas2.width = width;
-      if (canvas2.height !== height) canvas2.height = height;
-    }
-  }
-  /** What is shown in words, and what the page around and tests are to know of it. */
-  describe() {
-    const { state } = this.drawn;
-    const { picture, map, heats, box: box2, comparing } = state;
-    const three = picture !== null && picture.size.length === 3;
-    this.legends.show(heats.legends);
-    this.sliders.show(three ? picture.axes : "", three ? picture.size : [], state.crossed);
-    const { dataset } = this.element;
-    dataset.comparing = comparing;
-    dataset.hasMap = String(heats.a !== null || heats.b !== null);
-    dataset.zoom = state.camera.zoom.toFixed(2);
-    if (picture) dataset.view = viewOf(picture.size).kind;
-    else delete dataset.view;
-    if (box2) dataset.box = JSON.stringify(box2);
-    else delete dataset.box;
-    this.element.setAttribute("aria-label", described2(picture, map, comparing));
-    this.point();
-  }
-  caption() {
-    const titled = this.panes.filter((pane) => pane.title);
-    while (this.captions.length > titled.length) this.captions.pop().remove();
-    for (const [i, { title, area }] of titled.entries()) {
-      const caption = this.captions[i] ??= this.field.appendChild(document.createElement("div"));
-      caption.className = "kdb-stage-caption";
-      caption.textContent = title;
-      caption.style.left = `${area.x}px`;
-      caption.style.top = `${area.y}px`;
-      caption.style.width = `${area.width}px`;
-    }
-  }
-};
-function canvas(name) {
-  const element = document.createElement("canvas");
-  element.className = name;
-  return element;
+  return result2;
 }
 
 // src/stage/places.ts
@@ -4410,6 +4307,7 @@ function mapData(message2, buffers) {
     evaluated,
     error: message2.error && unpack2("float32", message2.error, buffers),
     heat,
+    gaps: hasGaps(heat),
     labels,
     scored,
     cellsScored: countOf(scored),
@@ -4429,10 +4327,14 @@ function withLayer(map, layer, buffers) {
     baseline: map.classes[layer.shown]?.baseline ?? layer.neutral,
     values: unpack2("float32", layer.values, buffers),
     heat,
+    gaps: hasGaps(heat),
     scored,
     cellsScored: countOf(scored),
     scale: { ...map.scale, neutral: layer.neutral, ...endsOf(heat, layer.neutral) }
   };
+}
+function hasGaps(values) {
+  return values.some(Number.isNaN);
 }
 function countOf(mask) {
   return mask && mask.reduce((sum, each) => sum + each, 0);
@@ -4492,72 +4394,6 @@ function estimatesOf(positions, labels, values, evaluated, stride2, patch2, size
   return result2;
 }
 
-// src/stage/pictures.ts
-function pictureData(picture, buffers) {
-  const { key, axes, size, image, fine, source_box: box2 } = picture;
-  return {
-    key,
-    axes,
-    size,
-    box: box2,
-    image: image.dtype === "float32" ? unpack2("float32", image, buffers) : unpack2("uint8", image, buffers),
-    channels: image.shape.length > size.length ? image.shape[size.length] : 1,
-    fine: fine && { image: unpack2("uint8", fine, buffers), rows: fine.shape[0], columns: fine.shape[1] }
-  };
-}
-
-// src/stage/difference.ts
-function centresAmong(grid, other, axis) {
-  const count2 = grid.size[axis];
-  const last = other.size[axis] - 1;
-  const [low, high, share] = [new Int32Array(count2), new Int32Array(count2), new Float64Array(count2)];
-  const cell = grid.size.map(() => 0);
-  for (let i = 0; i < count2; i++) {
-    cell[axis] = i + 0.5;
-    const at = fromSource(other, toSource(grid, cell))[axis];
-    const among = Math.max(0, Math.min(last, at - 0.5));
-    low[i] = at >= 0 && at <= last + 1 ? Math.floor(among) : -1;
-    high[i] = Math.ceil(among);
-    share[i] = among - Math.floor(among);
-  }
-  return { low, high, share };
-}
-function difference(first, grid, second, other) {
-  const result2 = new Float32Array(product(grid.size));
-  if (sameGrid(grid, other)) {
-    for (let i2 = 0; i2 < result2.length; i2++) result2[i2] = first[i2] - second[i2];
-    return result2;
-  }
-  const missing = 3 - grid.size.length;
-  const lengths = [1, 1, 1].map((one, k) => k < missing ? one : other.size[k - missing]);
-  const single = { low: new Int32Array(1), high: new Int32Array(1), share: new Float64Array(1) };
-  const [planes, rows2, columns] = [0, 1, 2].map(
-    (k) => k < missing ? single : centresAmong(grid, other, k - missing)
-  );
-  const mixed2 = (one, two, share) => share === 0 ? one : one + (two - one) * share;
-  const along = (from, c) => mixed2(second[from + columns.low[c]], second[from + columns.high[c]], columns.share[c]);
-  let i = 0;
-  for (let p = 0; p < planes.low.length; p++)
-    for (let r = 0; r < rows2.low.length; r++) {
-      const start2 = (plane, row) => (plane * lengths[1] + row) * lengths[2];
-      const nearLow = start2(planes.low[p], rows2.low[r]);
-      const nearHigh = start2(planes.low[p], rows2.high[r]);
-      const farLow = start2(planes.high[p], rows2.low[r]);
-      const farHigh = start2(planes.high[p], rows2.high[r]);
-      const inside = planes.low[p] >= 0 && rows2.low[r] >= 0;
-      for (let c = 0; c < columns.low.length; c++, i++) {
-        if (!inside || columns.low[c] < 0) {
-          result2[i] = NaN;
-          continue;
-        }
-        const near = mixed2(along(nearLow, c), along(nearHigh, c), rows2.share[r]);
-        const value = planes.share[p] === 0 ? near : mixed2(near, mixed2(along(farLow, c), along(farHigh, c), rows2.share[r]), planes.share[p]);
-        result2[i] = first[i] - value;
-      }
-    }
-  return result2;
-}
-
 // src/stage/scales.ts
 function coloured(a, b, comparing, look) {
   if (comparing === "difference" && a !== null && b !== null) return ofDifference(a, b, look);
@@ -4576,8 +4412,11 @@ function coloured(a, b, comparing, look) {
   }
   const [first, second] = together(a.map.scale, other.map.scale);
   const [one, two] = [ofOne(a.map, first, look), ofOne(other.map, second, look)];
-  const estimates = one.legend.estimates || two.legend.estimates;
-  const legend = { ...shared(a.map.score, first, second, one.legend, two.legend, look), estimates };
+  const legend = {
+    ...shared(a.map.score, first, second, one.legend, two.legend, look),
+    estimates: one.legend.estimates || two.legend.estimates,
+    gaps: one.legend.gaps || two.legend.gaps
+  };
   return { a: one.heat, b: two.heat, legends: [legend], refused: null };
 }
 function ofOne(map, values, look) {
@@ -4586,7 +4425,14 @@ function ofOne(map, values, look) {
   const { lowest, highest } = scale;
   const key = [map.version, look.palette, look.threshold, lowest, highest].join(" ");
   return {
-    heat: { values: map.heat, key, lowest, highest, colours: onImage(colours, scale, values.neutral, look) },
+    heat: {
+      values: map.heat,
+      key,
+      gaps: map.gaps,
+      lowest,
+      highest,
+      colours: onImage(colours, scale, values.neutral, look)
+    },
     legend: {
       title: titleOf(map.score),
       colours,
@@ -4598,9 +4444,15 @@ function ofOne(map, values, look) {
       below: values.lowest < lowest - 1e-5 * (highest - lowest),
       above: values.highest > highest + 1e-5 * (highest - lowest),
       ...meaningOf(map.score),
-      estimates: look.estimates && map.estimates !== null
+      floor: look.palette === "krypton" ? null : floorOf(map.score, values.half),
+      estimates: look.estimates && map.estimates !== null,
+      gaps: look.heat && map.gaps
     }
   };
+}
+function floorOf(score2, half) {
+  const floor = FLOORS[unitOf(score2)];
+  return half <= floor ? floor : null;
 }
 function shared(score2, first, second, one, two, look) {
   const ends = { below: one.below || two.below, above: one.above || two.above };
@@ -4629,7 +4481,7 @@ function ofDifference(a, b, look) {
     const why = score2 === b.map.score ? "The maps are of images with other axes." : `The maps are of other scores: ${titleOf(score2)}, and ${titleOf(b.map.score)}.`;
     return { a: null, b: null, legends: [], refused: why };
   }
-  const values = differences.of(a, b);
+  const { values, gaps } = differences.of(a, b);
   let half = FLOORS[unitOf(score2)];
   for (const value of values) if (Math.abs(value) > half) half = Math.abs(value);
   const scale = scaleOfDifference(look.palette, score2, half);
@@ -4638,7 +4490,7 @@ function ofDifference(a, b, look) {
   const key = [a.map.version, b.map.version, look.palette, look.threshold].join(" ");
   const name = isDrop(score2) ? "drop" : "score";
   return {
-    a: { values, key, lowest, highest, colours: onImage(colours, scale, 0, look) },
+    a: { values, key, gaps, lowest, highest, colours: onImage(colours, scale, 0, look) },
     b: null,
     legends: [
       {
@@ -4653,7 +4505,9 @@ function ofDifference(a, b, look) {
         above: false,
         low: `A's ${name} is lower`,
         high: `A's ${name} is higher`,
-        estimates: look.estimates && a.map.estimates !== null
+        floor: floorOf(score2, half),
+        estimates: look.estimates && a.map.estimates !== null,
+        gaps: look.heat && gaps
       }
     ],
     refused: null
@@ -4662,13 +4516,15 @@ function ofDifference(a, b, look) {
 var differences = {
   versions: "",
   values: new Float32Array(),
+  gaps: false,
   of(a, b) {
     const versions2 = `${a.map.version} ${b.map.version}`;
     if (versions2 !== this.versions) {
       this.values = difference(a.map.heat, a.picture, b.map.heat, b.picture);
+      this.gaps = hasGaps(this.values);
       this.versions = versions2;
     }
-    return this.values;
+    return this;
   }
 };
 function onImage(colours, scale, neutral, look) {
@@ -4700,13 +4556,13 @@ function colouredOf(content) {
 function panesOf(content, heats, area, camera, at) {
   const { comparing, look } = content;
   const slots = comparing === "side" ? ["a", "b"] : ["a"];
-  const own = shownIn(content, "a");
-  const areas = halves(area, slots.length, own.picture);
+  const own2 = shownIn(content, "a");
+  const areas = halves(area, slots.length, own2.picture);
   return slots.flatMap((slot, i) => {
     const { picture, map } = shownIn(content, slot);
     if (picture === null) return [];
-    const related = own.picture !== null && own.picture.size.length === picture.size.length;
-    const here = related ? convert(at, own.picture, picture) : picture.size.map((length) => length / 2);
+    const related = own2.picture !== null && own2.picture.size.length === picture.size.length;
+    const here = related ? convert(at, own2.picture, picture) : picture.size.map((length) => length / 2);
     const inner = comparing === "off" ? areas[i] : below(areas[i]);
     const linked = related ? camera : { zoom: 1, centre: null };
     return [
@@ -4727,7 +4583,7 @@ function titleOf2(content, slot, map, heats) {
   const { names } = content;
   const name = (each, of) => {
     if (names !== null) return each.label ? `${names[of]} (${each.label})` : names[of];
-    return each.label ? `${each.model}, ${each.label}` : each.model;
+    return each.label ? `${each.label}, ${each.model}` : each.model;
   };
   if (content.comparing === "side") return `${slot.toUpperCase()}: ${map ? name(map, slot) : "no map yet"}`;
   if (content.comparing === "off") return "";
@@ -4747,6 +4603,215 @@ function halves(area, count2, picture) {
   if (isSignal || stacked > beside)
     return [0, 1].map((i) => ({ ...area, y: area.y + i * (height + GAP2), height: Math.max(1, height) }));
   return [0, 1].map((i) => ({ ...area, x: area.x + i * (width + GAP2), width: Math.max(1, width) }));
+}
+
+// src/stage/sliders.ts
+var Sliders = class {
+  constructor(moved) {
+    this.moved = moved;
+    this.element.className = "kdb-stage-sliders";
+    this.element.hidden = true;
+  }
+  moved;
+  element = document.createElement("div");
+  rows = [];
+  made = "";
+  /** `at` are the cells that the slices go through; no axes take the sliders away. */
+  show(axes, size, at) {
+    const wanted = `${axes} ${size.join(" ")}`;
+    if (this.made !== wanted) {
+      this.made = wanted;
+      this.rows = size.map((length, axis) => this.row(axes[axis] ?? `axis ${axis + 1}`, length, axis));
+      this.element.hidden = size.length === 0;
+    }
+    for (const [axis, { input, number: number3 }] of this.rows.entries()) {
+      const cell = String(Math.floor(at[axis]));
+      if (input.value !== cell) input.value = cell;
+      number3.textContent = `${cell} / ${size[axis] - 1}`;
+    }
+  }
+  row(name, length, axis) {
+    if (axis === 0) this.element.replaceChildren();
+    const row = document.createElement("label");
+    row.className = "kdb-stage-slider";
+    const letter = document.createElement("span");
+    letter.className = "kdb-stage-slider-axis";
+    letter.textContent = name;
+    const input = document.createElement("input");
+    Object.assign(input, { type: "range", min: "0", max: String(length - 1), step: "1" });
+    input.setAttribute("aria-label", `Slice across ${name}`);
+    input.addEventListener("input", () => this.moved(axis, Number(input.value)));
+    const number3 = document.createElement("span");
+    number3.className = "kdb-stage-slider-number";
+    row.append(letter, input, number3);
+    this.element.append(row);
+    return { input, number: number3 };
+  }
+};
+
+// src/stage/theme.ts
+function themeOf(element) {
+  const style = getComputedStyle(element);
+  const colour = (name) => style.getPropertyValue(`--kdb-stage-${name}`).trim() || "#888";
+  return {
+    bg: colour("bg"),
+    fg: colour("fg"),
+    muted: colour("muted"),
+    line: colour("line"),
+    accent: colour("accent"),
+    panel: colour("panel"),
+    font: (pixels) => `${pixels}px ${style.fontFamily || "sans-serif"}`
+  };
+}
+
+// src/stage/screen.ts
+var Screen = class {
+  /** `keys` is a hidden text on the keyboard's keys. */
+  constructor(drawn, keys) {
+    this.drawn = drawn;
+    this.sliders = new Sliders((axis, cell) => drawn.slice(axis, cell));
+    this.element.className = "kdb-stage";
+    this.element.tabIndex = 0;
+    this.element.setAttribute("role", "application");
+    this.element.setAttribute("aria-roledescription", "image with heat map");
+    this.element.setAttribute("aria-describedby", keys.id);
+    this.field.className = "kdb-stage-field";
+    for (const { canvas: canvas2 } of [this.ground, this.front]) {
+      canvas2.setAttribute("aria-hidden", "true");
+      this.field.append(canvas2);
+    }
+    this.seen.className = "kdb-stage-seen";
+    this.element.append(this.field, this.seen, this.sliders.element, this.legends.element, keys);
+    this.field.addEventListener("transitionend", () => this.changed());
+    this.resized.observe(this.field);
+  }
+  drawn;
+  element = document.createElement("div");
+  /** Where images are, and pointers act. */
+  field = document.createElement("div");
+  panes = [];
+  ground = new Ground(canvas("kdb-stage-ground"));
+  front = new Front(canvas("kdb-stage-front"));
+  captions = [];
+  seen = document.createElement("div");
+  legends = new Legends();
+  sliders;
+  resized = new ResizeObserver(() => this.changed());
+  frame = 0;
+  /** Whether more than the cursor has changed. */
+  stale = true;
+  /** The cursor has changed, or what a tool shows. */
+  redraw() {
+    if (this.frame === 0) this.frame = requestAnimationFrame(() => this.draw());
+  }
+  /** Something else has. */
+  changed() {
+    this.stale = true;
+    this.redraw();
+  }
+  /** Places the panes at once, for what is asked of them before the next frame. */
+  lay() {
+    const { clientWidth: width, clientHeight: height } = this.field;
+    this.panes = this.drawn.state.panes({ x: 0, y: 0, width, height });
+  }
+  /** The legends' mark of the value under the cursor. */
+  point() {
+    const { reading: reading2, state } = this.drawn;
+    const { legends } = state.heats;
+    if (reading2 === null) return this.legends.point([]);
+    const own2 = legends.length > 1 && reading2.slot === "b" ? 1 : 0;
+    const value = legends[own2]?.changes ? reading2.difference ?? reading2.change : reading2.score;
+    this.legends.point(legends.map((_, i) => i === own2 ? value : null));
+  }
+  destroy() {
+    this.resized.disconnect();
+    cancelAnimationFrame(this.frame);
+    this.element.remove();
+  }
+  draw() {
+    this.frame = 0;
+    const { state, tool } = this.drawn;
+    const ratio = devicePixelRatio || 1;
+    const theme = themeOf(this.element);
+    if (this.stale) {
+      this.stale = false;
+      this.describe();
+      this.lay();
+      this.drawn.read();
+      this.fit(ratio);
+      this.caption();
+      this.tellSizes();
+      this.ground.draw(this.panes, state, theme, ratio);
+    }
+    const pointed = (pane) => this.drawn.pointedIn(pane);
+    this.front.draw(this.panes, theme, tool, pointed, (pane) => state.markIn(pane), ratio);
+  }
+  fit(ratio) {
+    const width = Math.round(this.field.clientWidth * ratio);
+    const height = Math.round(this.field.clientHeight * ratio);
+    for (const { canvas: canvas2 } of [this.ground, this.front]) {
+      if (canvas2.width !== width) canvas2.width = width;
+      if (canvas2.height !== height) canvas2.height = height;
+    }
+  }
+  /** What is shown in words, and what the page around and tests are to know of it. */
+  describe() {
+    const { state } = this.drawn;
+    const { picture, map, heats, box: box2, comparing } = state;
+    const three = picture !== null && picture.size.length === 3;
+    this.legends.show(heats.legends);
+    this.sliders.show(three ? picture.axes : "", three ? picture.size : [], state.crossed);
+    const { dataset } = this.element;
+    dataset.comparing = comparing;
+    dataset.hasMap = String(heats.a !== null || heats.b !== null);
+    dataset.zoom = state.camera.zoom.toFixed(2);
+    if (picture) dataset.view = viewOf(picture.size).kind;
+    else delete dataset.view;
+    if (box2) dataset.box = JSON.stringify(box2);
+    else delete dataset.box;
+    this.element.setAttribute("aria-label", described2(picture, map, comparing));
+    this.point();
+  }
+  /** How the models see the images, once where all see them alike. */
+  tellSizes() {
+    const told = this.panes.map(({ slot, picture }) => ({ slot, text: seenAs(picture) })).filter(({ text }) => text);
+    const isOne = new Set(told.map(({ text }) => text)).size === 1 && told.length === this.panes.length;
+    const texts = isOne ? [told[0].text] : told.map(({ slot, text }) => `${slot.toUpperCase()}: ${text}`);
+    this.seen.textContent = texts.join(" · ");
+  }
+  caption() {
+    const titled = this.panes.filter((pane) => pane.title);
+    while (this.captions.length > titled.length) this.captions.pop().remove();
+    for (const [i, { title, area, planes }] of titled.entries()) {
+      const top = Math.min(...planes.map(({ frame, rows: rows2 }) => Math.max(frame.y, rows2.start)));
+      const caption = this.captions[i] ??= this.field.appendChild(document.createElement("div"));
+      caption.className = "kdb-stage-caption";
+      caption.textContent = title;
+      caption.style.left = `${area.x}px`;
+      caption.style.top = `${Math.max(area.y, top - CAPTION)}px`;
+      caption.style.width = `${area.width}px`;
+    }
+  }
+};
+function canvas(name) {
+  const element = document.createElement("canvas");
+  element.className = name;
+  return element;
+}
+
+// src/stage/pictures.ts
+function pictureData(picture, buffers) {
+  const { key, axes, size, image, fine, source_box: box2, source_size: source2 } = picture;
+  return {
+    key,
+    axes,
+    size,
+    box: box2,
+    source: source2,
+    image: image.dtype === "float32" ? unpack2("float32", image, buffers) : unpack2("uint8", image, buffers),
+    channels: image.shape.length > size.length ? image.shape[size.length] : 1,
+    fine: fine && { image: unpack2("uint8", fine, buffers), rows: fine.shape[0], columns: fine.shape[1] }
+  };
 }
 
 // src/stage/state.ts
@@ -5074,12 +5139,17 @@ function handles(rect, plane) {
     for (const right of [-1, 0, 1])
       if (down !== 0 || right !== 0)
         grips.push({
-          x: rect.x + rect.width * (right + 1) / 2,
-          y: rect.y + rect.height * (down + 1) / 2,
+          x: held(rect.x + rect.width * (right + 1) / 2, plane.frame.x, plane.frame.width),
+          y: held(rect.y + rect.height * (down + 1) / 2, plane.frame.y, plane.frame.height),
           down,
           right
         });
   return grips;
+}
+function held(at, first, length) {
+  const room = SIDE / 2 + 1;
+  const isOutside = at < first - 1 || at > first + length + 1;
+  return isOutside ? at : clamp(at, first + room, first + length - room);
 }
 function handleAt(bench, { pane, plane, x, y }, before) {
   const shown = bench.boxOn(pane, before);
@@ -5532,9 +5602,9 @@ var Stage = class {
   key(event) {
     return this.chosen.key(event);
   }
-  space(held) {
-    if (this.holding === held) return;
-    this.holding = held;
+  space(held2) {
+    if (this.holding === held2) return;
+    this.holding = held2;
     this.screen.field.style.cursor = this.tool.cursor(this.cursor);
   }
   // ---- what is drawn of the cursor
@@ -5636,8 +5706,8 @@ function follow2(element) {
   let wished = "auto";
   const system = matchMedia("(prefers-color-scheme: dark)");
   const apply = () => {
-    const own = ofNotebook(element, document.body) ?? (system.matches ? "dark" : "light");
-    element.dataset.theme = wished === "auto" ? own : wished;
+    const own2 = ofNotebook(element, document.body) ?? (system.matches ? "dark" : "light");
+    element.dataset.theme = wished === "auto" ? own2 : wished;
   };
   const observer = new MutationObserver(apply);
   for (const each of [document.documentElement, document.body]) {
@@ -5683,12 +5753,8 @@ function shell(model2, el) {
   );
   session.stage = stage;
   stage.setTool(store.state.tool);
-  const root = h("div", {
-    class: "kdb",
-    "data-testid": "kdb",
-    // Jupyter's own shortcuts would take Ctrl+Enter and single letters away.
-    "data-lm-suppress-shortcuts": "true"
-  });
+  const root = h("div", { class: "kdb", "data-testid": "kdb" });
+  if (session.place === null) keepKeys(root);
   const theme = follow2(root);
   const stageHolder = h("div", { class: "kdb-stage-holder" }, stage.element, behind(session), start(session));
   const body = h(
@@ -5699,11 +5765,10 @@ function shell(model2, el) {
       { class: "kdb-main", "aria-label": "Heat map" },
       toolbar(session),
       stageHolder,
-      reading(session),
-      progress(session),
-      result(session)
+      reading(session)
     ),
     editor(session),
+    h("div", { class: "kdb-found" }, progress(session), result(session)),
     controls(session),
     h("div", { class: "kdb-below" }, gallery(session), ...BELOW2.map((panel) => panel(session)))
   );
@@ -5753,6 +5818,13 @@ function shell(model2, el) {
     stage.destroy();
     root.remove();
   };
+}
+function keepKeys(root) {
+  root.addEventListener("focusin", ({ target }) => set(target, "data-lm-suppress-shortcuts", "true"));
+  root.addEventListener("keydown", (event) => {
+    const isCommand = (event.ctrlKey || event.metaKey) && event.key !== "Enter";
+    if (!isCommand) event.stopPropagation();
+  });
 }
 function header(wish) {
   let at = 0;

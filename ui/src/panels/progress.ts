@@ -1,12 +1,12 @@
 import { h, say, set, show } from "../dom";
 import { count, counted, seconds } from "../format";
-import { button, type Panel } from "../parts/field";
+import type { Panel } from "../parts/field";
 import type { Refusal } from "../protocol";
 import { sameQuery } from "../query";
 import { IDLE, type State } from "../state";
 
 function stated(state: State): string {
-  const { run, a } = state;
+  const { run } = state;
   const slot = run.both ? ` (${run.slot === "a" ? "first" : "second"} of two)` : "";
   switch (run.state) {
     case "idle":
@@ -16,8 +16,6 @@ function stated(state: State): string {
       if (run.total === 0) return `Preparing${slot}`;
       const parts = [`${count(run.done)} of ${counted(run.total, "position")}${slot}`, `${seconds(run.seconds)} passed`];
       if (run.left !== null) parts.push(`about ${seconds(run.left)} left`);
-      const ssim = a?.content.id === run.id ? a.content.ssim : null;
-      if (ssim !== null) parts.push(`expected SSIM ${ssim.toFixed(2)}`);
       return parts.join(", ");
     }
     case "done":
@@ -51,9 +49,8 @@ function unplaced(state: State): string | null {
 export const progress: Panel = (session) => {
   const bar = h("progress", { class: "kdb-progress", "aria-label": "Progress of the query" });
   const text = h("p", { class: "kdb-status", "data-testid": "status" });
-  const stop = button("Stop", () => session.stop(), { testid: "stop-progress", symbol: "stop", quiet: true });
   const refusal = h("p", { class: "kdb-refusal", role: "alert", "data-testid": "refusal" });
-  const element = h("div", { class: "kdb-running", "data-testid": "progress" }, bar, h("div", { class: "kdb-row" }, text, stop), refusal);
+  const element = h("div", { class: "kdb-running", "data-testid": "progress" }, bar, text, refusal);
   session.store.watch(["run", "a", "text", "error", "errorText", "settled"], (state) => {
     const run = state.run;
     const running = run.state === "running";
@@ -61,9 +58,7 @@ export const progress: Panel = (session) => {
     const counts = running || (run.state !== "idle" && sameQuery(run.texts.a, state.text));
     const refused = counts ? unplaced(state) : unplaced({ ...state, run: IDLE });
     show(element, counts || refused !== null);
-    stop.disabled = run.stopping;
     show(bar, running);
-    show(stop, running);
     if (running && run.total > 0) {
       bar.max = run.total;
       bar.value = run.done;

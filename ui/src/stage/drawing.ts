@@ -131,9 +131,15 @@ export function label(pen: CanvasRenderingContext2D, theme: Theme, text: string,
   pen.fillText(text, x + 5, y + 9.5);
 }
 
-/** A texture that repeats: fine dots, or slanted lines, dark ones beside light ones. */
-export function texture(kind: "dots" | "hatch", ratio: number): HTMLCanvasElement {
-  const side = Math.round((kind === "dots" ? 5 : 8) * ratio);
+/** Fine dots; slanted lines; fainter lines, closer together, that slant the other way. */
+export type Texture = "dots" | "hatch" | "faint";
+
+/** Pixels after which a texture repeats. */
+const SIDES = { dots: 5, hatch: 8, faint: 7 } as const;
+
+/** A texture that repeats: dark dots or lines beside light ones. */
+export function texture(kind: Texture, ratio: number): HTMLCanvasElement {
+  const side = Math.round(SIDES[kind] * ratio);
   const tile = document.createElement("canvas");
   tile.width = tile.height = side;
   const pen = tile.getContext("2d")!;
@@ -145,11 +151,13 @@ export function texture(kind: "dots" | "hatch", ratio: number): HTMLCanvasElemen
     pen.fillRect(0, 0, dot, dot);
     return tile;
   }
-  for (const [colour, shift] of [
-    ["rgba(0, 0, 0, 0.45)", 0],
-    ["rgba(255, 255, 255, 0.7)", ratio],
+  const faint = kind === "faint";
+  if (faint) pen.setTransform(-1, 0, 0, 1, side, 0);
+  for (const [light, alpha, shift] of [
+    [0, faint ? 0.22 : 0.45, 0],
+    [255, faint ? 0.32 : 0.7, ratio],
   ] as const) {
-    pen.strokeStyle = colour;
+    pen.strokeStyle = `rgba(${light}, ${light}, ${light}, ${alpha})`;
     pen.lineWidth = ratio;
     pen.beginPath();
     for (const at of [-side, 0, side]) {

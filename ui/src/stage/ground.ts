@@ -2,7 +2,7 @@
 
 import { sliceOf, type Slice } from "./arrays";
 import type { Look } from "./contract";
-import { clipped, drawCells, haloed, label, meets, onPlane, texture, tracedLines, tracedRect } from "./drawing";
+import { clipped, drawCells, haloed, label, meets, onPlane, texture, tracedLines, tracedRect, type Texture } from "./drawing";
 import { fillHeat, fillMask } from "./layers";
 import { Memo } from "./memo";
 import { outline } from "./outline";
@@ -74,6 +74,10 @@ export class Ground {
     this.pen.globalAlpha = look.opacity;
     drawCells(this.pen, cells, pane, plane, !look.grid);
     this.pen.globalAlpha = 1;
+    if (heat.gaps) {
+      const layer = { name: "gaps", key: heat.key, inside: (i: number) => Number.isNaN(heat.values[i]) };
+      this.filled(pane, plane, layer, slice, this.texture("faint"));
+    }
     const { estimates } = map;
     if (look.estimates && estimates !== null) {
       const layer = { name: "estimates", key: String(map.version), inside: (i: number) => estimates[i] === 1 };
@@ -157,7 +161,7 @@ export class Ground {
     tracedLines(this.pen, plane, lines);
   }
 
-  private texture(kind: "dots" | "hatch"): HTMLCanvasElement {
+  private texture(kind: Texture): HTMLCanvasElement {
     return this.memo.get(kind, String(this.ratio), () => texture(kind, this.ratio));
   }
 

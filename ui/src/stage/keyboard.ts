@@ -1,16 +1,16 @@
 /** Keys of the stage. */
 
+import { unique } from "../dom";
+
 const KEYS =
   "Arrow keys move from position to position, with Shift five at a time; Page Up and Page Down along the third axis. " +
   "Enter probes a position, paints, or begins and ends a box; Escape cancels. " +
   "Plus and minus zoom, 0 shows all. Square brackets change the size of the brush.";
 
-let texts = 0;
-
 /** A hidden text on the keys, which the stage is described by. */
 export function keysInWords(): HTMLElement {
   const element = document.createElement("p");
-  element.id = `kdb-stage-keys-${++texts}`;
+  element.id = unique("stage-keys");
   element.className = "kdb-stage-hidden";
   element.textContent = KEYS;
   return element;

@@ -6,14 +6,19 @@ import { number, signed } from "./wording";
 
 export class Legends {
   readonly element = made("div", "kdb-stage-legends");
-  private bars: Bar[] = [];
+  private readonly bars = [new Bar()];
   private shown: LegendData[] = [];
+
+  constructor() {
+    this.element.append(this.bars[0]!.element);
+    this.element.toggleAttribute("data-empty", true);
+  }
 
   show(legends: LegendData[]): void {
     if (legends === this.shown) return;
     this.shown = legends;
-    this.element.hidden = legends.length === 0;
-    while (this.bars.length > legends.length) this.bars.pop()!.element.remove();
+    this.element.toggleAttribute("data-empty", legends.length === 0);
+    while (this.bars.length > Math.max(1, legends.length)) this.bars.pop()!.element.remove();
     for (const [i, legend] of legends.entries()) {
       if (this.bars[i] === undefined) {
         this.bars[i] = new Bar();
@@ -70,7 +75,8 @@ class Bar {
     const high = (legend.above ? "\u2265 " : "") + write(highest, step);
     const middle = neutral === 0 ? "0" : write(neutral, step);
     const at = (neutral - lowest) / (highest - lowest);
-    this.title.textContent = legend.title + (legend.estimates ? " \u00b7 dotted where estimated" : "");
+    const notes = notesOf(legend);
+    this.title.textContent = [legend.title, ...notes].join(" \u00b7 ");
     this.lowest.textContent = low;
     this.highest.textContent = high;
     this.neutral.textContent = `${middle} ${legend.neutralName}`;
@@ -85,8 +91,9 @@ class Bar {
     this.element.setAttribute(
       "aria-label",
       `Colours: ${legend.title}, from ${low} (${legend.low}) to ${high} (${legend.high}); ` +
-        `${middle} is ${legend.neutralName}.` +
-        (legend.estimates ? " Dotted cells are estimated." : ""),
+        `${middle} is ${legend.neutralName}` +
+        notes.map((note) => `; ${note}`).join("") +
+        ".",
     );
   }
 
@@ -96,6 +103,15 @@ class Bar {
     if (hidden !== this.pointer.hidden) this.pointer.hidden = hidden;
     if (!hidden) this.pointer.style.left = percent(levelOf(value, legend.lowest, legend.highest) / (LEVELS - 1));
   }
+}
+
+/** What there is to know of a scale besides its ends. */
+export function notesOf({ floor, estimates, gaps }: Pick<LegendData, "floor" | "estimates" | "gaps">): string[] {
+  const notes: string[] = [];
+  if (floor !== null) notes.push(`scale floored at \u00b1${floor}`);
+  if (estimates) notes.push("dotted: estimated");
+  if (gaps) notes.push("hatched: not computed");
+  return notes;
 }
 
 function made(tag: "div" | "span", name: string): HTMLElement {

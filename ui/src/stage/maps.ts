@@ -22,8 +22,9 @@ export interface MapData {
   values: Float32Array;
   evaluated: Uint8Array;
   error: Float32Array | null;
-  /** By cell. */
+  /** By cell; NaN where nothing is known. */
   heat: Float32Array;
+  gaps: boolean;
   labels: Int32Array | null;
   scored: Uint8Array | null;
   /** How many cells are scored. */
@@ -62,6 +63,7 @@ export function mapData(message: HeatMap, buffers: ArrayBuffer[]): MapData {
     evaluated,
     error: message.error && unpack("float32", message.error, buffers),
     heat,
+    gaps: hasGaps(heat),
     labels,
     scored,
     cellsScored: countOf(scored),
@@ -83,10 +85,16 @@ export function withLayer(map: MapData, layer: Layer, buffers: ArrayBuffer[]): M
     baseline: map.classes[layer.shown]?.baseline ?? layer.neutral,
     values: unpack("float32", layer.values, buffers),
     heat,
+    gaps: hasGaps(heat),
     scored,
     cellsScored: countOf(scored),
     scale: { ...map.scale, neutral: layer.neutral, ...endsOf(heat, layer.neutral) },
   };
+}
+
+/** Whether some values are NaN. */
+export function hasGaps(values: Float32Array): boolean {
+  return values.some(Number.isNaN);
 }
 
 function countOf(mask: Uint8Array | null): number | null {

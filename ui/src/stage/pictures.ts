@@ -9,6 +9,8 @@ export interface PictureData extends Grid {
   axes: string;
   size: number[];
   box: number[];
+  /** Of the source image. */
+  source: number[];
   /** Of one axis in its own units, else from 0 to 255. */
   image: Uint8Array | Float32Array;
   channels: number;
@@ -16,12 +18,13 @@ export interface PictureData extends Grid {
 }
 
 export function pictureData(picture: Picture, buffers: ArrayBuffer[]): PictureData {
-  const { key, axes, size, image, fine, source_box: box } = picture;
+  const { key, axes, size, image, fine, source_box: box, source_size: source } = picture;
   return {
     key,
     axes,
     size,
     box,
+    source,
     image: image.dtype === "float32" ? unpack("float32", image, buffers) : unpack("uint8", image, buffers),
     channels: image.shape.length > size.length ? image.shape[size.length]! : 1,
     fine: fine && { image: unpack("uint8", fine, buffers), rows: fine.shape[0]!, columns: fine.shape[1]! },

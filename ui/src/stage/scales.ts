@@ -2,7 +2,7 @@
 
 import type { Comparing, Look } from "./contract";
 import { difference } from "./difference";
-import type { MapData } from "./maps";
+import { hasGaps, type MapData } from "./maps";
 import {
   coloursOf,
   faded,
@@ -34,7 +34,11 @@ export interface LegendData {
   above: boolean;
   low: string;
   high: string;
+  /** Half the scale's width where it is that of the floor, and would be less without. */
+  floor: number | null;
+  /** Whether cells are dotted, and whether some are hatched. */
   estimates: boolean;
+  gaps: boolean;
 }
 
 export interface Shown {
@@ -67,8 +71,11 @@ export function coloured(a: Shown | null, b: Shown | null, comparing: Comparing,
   }
   const [first, second] = together(a.map.scale, other.map.scale);
   const [one, two] = [ofOne(a.map, first, look), ofOne(other.map, second, look)];
-  const estimates = one.legend.estimates || two.legend.estimates;
-  const legend = { ...shared(a.map.score, first, second, one.legend, two.legend, look), estimates };
+  const legend = {
+    ...shared(a.map.score, first, second, one.legend, two.legend, look),
+    estimates: one.legend.estimates || two.legend.estimates,
+    gaps: one.legend.gaps || two.legend.gaps,
+  };
   return { a: one.heat, b: two.heat, legends: [legend], refused: null };
 }
 
@@ -78,7 +85,14 @@ function ofOne(map: MapData, values: Values, look: Look): { heat: Heat; legend: 
   const { lowest, highest } = scale;
   const key = [map.version, look.palette, look.threshold, lowest, highest].join(" ");
   return {
-    heat: { values: map.heat, key, lowest, highest, colours: onImage(colours, scale, values.neutral, look) },
+    heat: {
+      values: map.heat,
+      key,
+      gaps: map.gaps,
+      lowest,
+      highest,
+      colours: onImage(colours, scale, values.neutral, look),
+    },
     legend: {
       title: titleOf(map.score),
       colours,
@@ -90,9 +104,16 @@ function ofOne(map: MapData, values: Values, look: Look): { heat: Heat; legend: 
       below: values.lowest < lowest - 1e-5 * (highest - lowest),
       above: values.highest > highest + 1e-5 * (highest - lowest),
       ...meaningOf(map.score),
+      floor: look.palette === "krypton" ? null : floorOf(map.score, values.half),
       estimates: look.estimates && map.estimates !== null,
+      gaps: look.heat && map.gaps,
     },
   };
+}
+
+function floorOf(score: string, half: number): number | null {
+  const floor = FLOORS[unitOf(score)];
+  return half <= floor ? floor : null;
 }
 
 /** One legend of two maps of one score.  Where their neutral values differ it has the changes from them. */
@@ -135,7 +156,7 @@ function ofDifference(a: Shown, b: Shown, look: Look): Coloured {
         : `The maps are of other scores: ${titleOf(score)}, and ${titleOf(b.map.score)}.`;
     return { a: null, b: null, legends: [], refused: why };
   }
-  const values = differences.of(a, b);
+  const { values, gaps } = differences.of(a, b);
   let half: number = FLOORS[unitOf(score)];
   for (const value of values) if (Math.abs(value) > half) half = Math.abs(value);
   const scale = scaleOfDifference(look.palette, score, half);
@@ -144,7 +165,7 @@ function ofDifference(a: Shown, b: Shown, look: Look): Coloured {
   const key = [a.map.version, b.map.version, look.palette, look.threshold].join(" ");
   const name = isDrop(score) ? "drop" : "score";
   return {
-    a: { values, key, lowest, highest, colours: onImage(colours, scale, 0, look) },
+    a: { values, key, gaps, lowest, highest, colours: onImage(colours, scale, 0, look) },
     b: null,
     legends: [
       {
@@ -159,7 +180,9 @@ function ofDifference(a: Shown, b: Shown, look: Look): Coloured {
         above: false,
         low: `A's ${name} is lower`,
         high: `A's ${name} is higher`,
+        floor: floorOf(score, half),
         estimates: look.estimates && a.map.estimates !== null,
+        gaps: look.heat && gaps,
       },
     ],
     refused: null,
@@ -170,13 +193,15 @@ function ofDifference(a: Shown, b: Shown, look: Look): Coloured {
 const differences = {
   versions: "",
   values: new Float32Array(),
-  of(a: Shown, b: Shown): Float32Array {
+  gaps: false,
+  of(a: Shown, b: Shown): { values: Float32Array; gaps: boolean } {
     const versions = `${a.map.version} ${b.map.version}`;
     if (versions !== this.versions) {
       this.values = difference(a.map.heat, a.picture, b.map.heat, b.picture);
+      this.gaps = hasGaps(this.values);
       this.versions = versions;
     }
-    return this.values;
+    return this;
   },
 };
 

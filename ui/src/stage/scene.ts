@@ -10,7 +10,7 @@ import type { Camera, Pane, Rect, Slot } from "./types";
 import { viewOf } from "./views/table";
 
 const GAP = 16;
-const CAPTION = 26;
+export const CAPTION = 26;
 
 export interface Content {
   pictures: ReadonlyMap<string, PictureData>;
@@ -73,7 +73,7 @@ function titleOf(content: Content, slot: Slot, map: MapData | null, heats: Colou
   const { names } = content;
   const name = (each: MapData, of: Slot) => {
     if (names !== null) return each.label ? `${names[of]} (${each.label})` : names[of];
-    return each.label ? `${each.model}, ${each.label}` : each.model;
+    return each.label ? `${each.label}, ${each.model}` : each.model;
   };
   if (content.comparing === "side") return `${slot.toUpperCase()}: ${map ? name(map, slot) : "no map yet"}`;
   if (content.comparing === "off") return "";

@@ -4,13 +4,14 @@ import type { Reading } from "./contract";
 import { Front, type Pointed } from "./front";
 import { Ground } from "./ground";
 import { Legends } from "./legend";
+import { CAPTION } from "./scene";
 import type { State } from "./state";
 import { Sliders } from "./sliders";
 import { themeOf } from "./theme";
 import type { Tool } from "./tools/tool";
 import type { Pane } from "./types";
 import { viewOf } from "./views/table";
-import { described } from "./wording";
+import { described, seenAs } from "./wording";
 
 export interface Drawn {
   readonly state: State;
@@ -32,6 +33,7 @@ export class Screen {
   private readonly ground = new Ground(canvas("kdb-stage-ground"));
   private readonly front = new Front(canvas("kdb-stage-front"));
   private readonly captions: HTMLElement[] = [];
+  private readonly seen = document.createElement("div");
   private readonly legends = new Legends();
   private readonly sliders: Sliders;
   private readonly resized = new ResizeObserver(() => this.changed());
@@ -55,7 +57,8 @@ export class Screen {
       canvas.setAttribute("aria-hidden", "true");
       this.field.append(canvas);
     }
-    this.element.append(this.field, this.sliders.element, this.legends.element, keys);
+    this.seen.className = "kdb-stage-seen";
+    this.element.append(this.field, this.seen, this.sliders.element, this.legends.element, keys);
     // stage.css gives the field's colour a transition, whose end tells that the page has turned dark or light.
     this.field.addEventListener("transitionend", () => this.changed());
     this.resized.observe(this.field);
@@ -106,6 +109,7 @@ export class Screen {
       this.drawn.read();
       this.fit(ratio);
       this.caption();
+      this.tellSizes();
       this.ground.draw(this.panes, state, theme, ratio);
     }
     const pointed = (pane: Pane) => this.drawn.pointedIn(pane);
@@ -140,15 +144,24 @@ export class Screen {
     this.point();
   }
 
+  /** How the models see the images, once where all see them alike. */
+  private tellSizes(): void {
+    const told = this.panes.map(({ slot, picture }) => ({ slot, text: seenAs(picture) })).filter(({ text }) => text);
+    const isOne = new Set(told.map(({ text }) => text)).size === 1 && told.length === this.panes.length;
+    const texts = isOne ? [told[0]!.text] : told.map(({ slot, text }) => `${slot.toUpperCase()}: ${text}`);
+    this.seen.textContent = texts.join(" \u00b7 ");
+  }
+
   private caption(): void {
     const titled = this.panes.filter((pane) => pane.title);
     while (this.captions.length > titled.length) this.captions.pop()!.remove();
-    for (const [i, { title, area }] of titled.entries()) {
+    for (const [i, { title, area, planes }] of titled.entries()) {
+      const top = Math.min(...planes.map(({ frame, rows }) => Math.max(frame.y, rows.start)));
       const caption = (this.captions[i] ??= this.field.appendChild(document.createElement("div")));
       caption.className = "kdb-stage-caption";
       caption.textContent = title;
       caption.style.left = `${area.x}px`;
-      caption.style.top = `${area.y}px`;
+      caption.style.top = `${Math.max(area.y, top - CAPTION)}px`;
       caption.style.width = `${area.width}px`;
     }
   }

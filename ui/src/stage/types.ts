@@ -36,6 +36,8 @@ export interface Heat {
   values: Float32Array;
   /** Which values these are; another text where they are others. */
   key: string;
+  /** Whether some of them are NaN. */
+  gaps: boolean;
   lowest: number;
   highest: number;
   colours: Uint32Array;

@@ -61,3 +61,19 @@ export function described(picture: PictureData | null, map: MapData | null, comp
   if (comparing !== "off") parts.push(comparing === "side" ? "beside another map" : "the difference from another map");
   return parts.join(", ");
 }
+
+/** How a model sees an image, where it sees less of it, or in clearly more or fewer cells; else nothing. */
+export function seenAs({ size, box, source }: Pick<PictureData, "size" | "box" | "source">): string {
+  const axes = size.length;
+  const extents = box.slice(axes);
+  const [own, whole] = [sizeOf(size), sizeOf(source)];
+  const isCropped = extents.some((extent, k) => extent < 0.99 * source[k]!);
+  if (isCropped) {
+    const isCentred = extents.every((extent, k) => Math.abs(2 * box[k]! + extent - source[k]!) <= 2);
+    return `${own} of ${whole}, ${isCentred ? "centre " : ""}cropped`;
+  }
+  const scales = size.map((length, k) => length / source[k]!);
+  const [least, most] = [Math.min(...scales), Math.max(...scales)];
+  if (least > 0.9 && most < 1.1) return "";
+  return `${own}, ${most > 1.05 * least ? "squeezed" : "scaled"} from ${whole}`;
+}

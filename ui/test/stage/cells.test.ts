@@ -40,7 +40,7 @@ test("heat has a colour of its table in each cell, none where it is NaN", () => 
   const colours = new Uint32Array(1025).map((_, i) => i + 1);
   const values = Float32Array.from([NaN, -9, 0, 0.5, 1, 9]);
   const pixels = new Uint32Array(6);
-  const heat = { values, key: "", lowest: 0, highest: 1, colours };
+  const heat = { values, key: "", gaps: true, lowest: 0, highest: 1, colours };
   fillHeat(pixels, heat, sliceOf([2, 3], 0, 1, [0, 0]));
   assert.deepEqual([...pixels], [0, 1, 1, 513, 1025, 1025]);
 });

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Look } from "../../src/stage/contract";
+import { notesOf } from "../../src/stage/legend";
 import { mapData } from "../../src/stage/maps";
 import type { PictureData } from "../../src/stage/pictures";
 import { coloured, type Shown } from "../../src/stage/scales";
@@ -22,6 +23,7 @@ const PICTURE: PictureData = {
   axes: "yx",
   size: [4, 6],
   box: [0, 0, 4, 6],
+  source: [4, 6],
   image: new Uint8Array(24),
   channels: 1,
   fine: null,
@@ -86,4 +88,23 @@ test("a difference of drops is red where that of the probabilities is", () => {
   );
   assert.deepEqual([probabilities.legends[0]!.low, probabilities.legends[0]!.high], ["A's score is lower", "A's score is higher"]);
   assert.equal(drops.a!.colours.at(-1), probabilities.a!.colours[0]);
+});
+
+test("a legend says where the scale is that of the floor, and that cells are hatched or dotted", () => {
+  const notes = (score: string, values: number[], half: number, look = LOOK) =>
+    coloured(shown(score, values, 0, half), null, "off", look).legends.flatMap(notesOf);
+  assert.deepEqual(notes("drop", DROPS, 0.5), []);
+  assert.deepEqual(notes("drop", DROPS.map((each) => each / 100), 0.01), ["scale floored at \u00b10.01"]);
+  assert.deepEqual(notes("logit_drop", DROPS.map(() => 0), 0.1), ["scale floored at \u00b10.1"]);
+  assert.deepEqual(notes("drop", DROPS.map(() => 0), 0.01, { ...LOOK, palette: "krypton" }), []);
+  assert.deepEqual(notes("drop", [NaN, ...DROPS.slice(1)], 0.5), ["hatched: not computed"]);
+  assert.deepEqual(notes("drop", [NaN, ...DROPS.slice(1)], 0.5, { ...LOOK, heat: false }), []);
+  assert.deepEqual(notesOf({ floor: null, estimates: true, gaps: false }), ["dotted: estimated"]);
+});
+
+test("a difference has gaps where either map has", () => {
+  const one = shown("drop", [NaN, ...DROPS.slice(1)], 0);
+  const { a, legends } = coloured(shown("drop", DROPS, 0), one, "difference", LOOK);
+  assert.deepEqual([a!.gaps, legends[0]!.gaps], [true, true]);
+  assert.equal(coloured(one, shown("drop", DROPS, 0), "side", LOOK).legends[0]!.gaps, true);
 });

@@ -10,7 +10,7 @@ import { tried, type Random } from "./random";
 
 function picture(size: number[]): PictureData {
   const box = [...size.map(() => 0), ...size];
-  return { key: "", axes: "", size, box, image: new Uint8Array(), channels: 1, fine: null };
+  return { key: "", axes: "", size, box, source: size, image: new Uint8Array(), channels: 1, fine: null };
 }
 
 function area(random: Random) {

@@ -1,5 +1,6 @@
 /** Draws the box of a query, moves it, and pulls its sides. */
 
+import { clamp } from "../arrays";
 import { boxBetween, movedBox, resizedBox, type Handle } from "../boxes";
 import { meets, onPlane } from "../drawing";
 import type { Pane, Plane, Rect, Spot } from "../types";
@@ -128,12 +129,19 @@ function handles(rect: Rect, plane: Plane): Grip[] {
     for (const right of [-1, 0, 1])
       if (down !== 0 || right !== 0)
         grips.push({
-          x: rect.x + (rect.width * (right + 1)) / 2,
-          y: rect.y + (rect.height * (down + 1)) / 2,
+          x: held(rect.x + (rect.width * (right + 1)) / 2, plane.frame.x, plane.frame.width),
+          y: held(rect.y + (rect.height * (down + 1)) / 2, plane.frame.y, plane.frame.height),
           down,
           right,
         });
   return grips;
+}
+
+/** Where a handle's middle is seen: that of one at the edge of the frame a little further in, so that all of it is. */
+function held(at: number, first: number, length: number): number {
+  const room = SIDE / 2 + 1;
+  const isOutside = at < first - 1 || at > first + length + 1;
+  return isOutside ? at : clamp(at, first + room, first + length - room);
 }
 
 /** Which sides of the box are taken at a spot: all zeros for its inside, null for outside of it. */
