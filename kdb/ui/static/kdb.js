@@ -1883,7 +1883,7 @@ function stated(state) {
       if (run.maps === 0) return "Stopped before there was a map";
       return `Stopped after ${seconds(run.seconds)}; the map is what was found until then`;
     case "failed":
-      return placed(state) ? "This did not work: see the query below" : "This did not work";
+      return placed(state) ? "This did not work: see the query" : "This did not work";
   }
 }
 var ofText = ({ error, errorText, text }) => errorText === text ? error : null;
