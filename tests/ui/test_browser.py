@@ -323,7 +323,7 @@ class TestText:
         shown.type(QUERY.replace("net", "nett"))
         expect(shown.page.locator(".kdb-wrong")).to_have_text("nett")
         shown["run"].click()
-        expect(shown["status"]).to_have_text("This did not work: see the query below")
+        expect(shown["status"]).to_have_text("This did not work: see the query")
         expect(shown["refusal"]).to_be_hidden()
         shown["suggestion"].click()
         expect(shown["query"]).to_have_value(QUERY)

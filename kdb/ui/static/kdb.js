@@ -630,6 +630,7 @@ var classes = (session) => {
   };
   kind.addEventListener("change", () => {
     count2.reset();
+    unentered = null;
     reveal();
     const chosen = kind.value;
     const { a } = session.store.state;
@@ -638,11 +639,19 @@ var classes = (session) => {
     else if (chosen === "top") change({ kind: "top", value: 5 });
     else if (chosen === "detection") change({ kind: "detection", value: 1 });
     else if (chosen === "class" && known.length > 0) change({ kind: "class", value: known[0].index });
-    else if (chosen === "class") box2.input.focus();
+    else if (chosen === "class") {
+      unentered = written2;
+      box2.input.focus();
+    }
   });
+  let written2 = "";
+  let unentered = null;
   session.store.watch(["form"], ({ form }) => {
     if (form === null) return;
     const { kind: shown, value } = form.classes;
+    written2 = JSON.stringify(form.classes);
+    if (unentered === written2) return;
+    unentered = null;
     options(kind, shown === "several" ? [...KINDS, SEVERAL] : KINDS);
     fill(kind, shown);
     if (shown === "top" || shown === "detection") count2.set(String(value ?? 1));
@@ -1874,7 +1883,7 @@ function stated(state) {
       if (run.maps === 0) return "Stopped before there was a map";
       return `Stopped after ${seconds(run.seconds)}; the map is what was found until then`;
     case "failed":
-      return placed(state) ? "This did not work: see the query below" : "This did not work";
+      return placed(state) ? "This did not work: see the query" : "This did not work";
   }
 }
 var ofText = ({ error, errorText, text }) => errorText === text ? error : null;

@@ -61,6 +61,7 @@ export const classes: Panel = (session) => {
   };
   kind.addEventListener("change", () => {
     count.reset();
+    unentered = null;
     reveal();
     const chosen = kind.value as Classes["kind"];
     const { a } = session.store.state;
@@ -70,12 +71,21 @@ export const classes: Panel = (session) => {
     else if (chosen === "detection") change({ kind: "detection", value: 1 });
     // It begins with what the last map shows; without one it waits for what is entered.
     else if (chosen === "class" && known.length > 0) change({ kind: "class", value: known[0]!.index });
-    else if (chosen === "class") box.input.focus();
+    else if (chosen === "class") {
+      unentered = written;
+      box.input.focus();
+    }
   });
 
+  /** The classes of the text; and those that it had when one class was chosen of which nothing is entered yet. */
+  let written = "";
+  let unentered: string | null = null;
   session.store.watch(["form"], ({ form }) => {
     if (form === null) return;
     const { kind: shown, value } = form.classes;
+    written = JSON.stringify(form.classes);
+    if (unentered === written) return;
+    unentered = null;
     options(kind, shown === "several" ? [...KINDS, SEVERAL] : KINDS);
     fill(kind, shown);
     if (shown === "top" || shown === "detection") count.set(String(value ?? 1));

@@ -24,7 +24,7 @@ function stated(state: State): string {
       if (run.maps === 0) return "Stopped before there was a map";
       return `Stopped after ${seconds(run.seconds)}; the map is what was found until then`;
     case "failed":
-      return placed(state) ? "This did not work: see the query below" : "This did not work";
+      return placed(state) ? "This did not work: see the query" : "This did not work";
   }
 }
 
