@@ -68,16 +68,16 @@ class Desk:
 
     # ---- work
 
-    def ask(self, kind: str, id: int, job: Callable[[], object]) -> None:
+    def ask(self, kind: str, id: int, job: Callable[[], object], text: str = "") -> None:
         """Have a request's work done by the page's thread, in place of such of the ``kind`` as still waits."""
-        self.worker.ask(kind, lambda: self.guarded(id, job))
+        self.worker.ask(kind, lambda: self.guarded(id, job, text))
 
-    def guarded(self, id: int, job: Callable[[], object]) -> bool:
-        """Do a request's work, and return True; what stops it is told."""
+    def guarded(self, id: int, job: Callable[[], object], text: str = "") -> bool:
+        """Do a request's work, and return True; what stops it is told, with its place in the query's ``text``."""
         try:
             job()
         except Error as error:
-            self.refuse(id, error)
+            self.refuse(id, error, text)
         except Exception as error:  # a request that no page sends, or a fault of kdb's: the page must live on
             log.exception("a request of the page failed")
             self.refuse(id, ExecutionError(f"this failed: {type(error).__name__}: {error}"))
@@ -87,9 +87,9 @@ class Desk:
 
     # ---- events
 
-    def refuse(self, id: int, error: Error) -> None:
-        """Tell why a request cannot be answered."""
-        self.post({"kind": "refused", "id": id, "error": refusal(error)}, [])
+    def refuse(self, id: int, error: Error, text: str = "") -> None:
+        """Tell why a request cannot be answered, and where in its ``text`` it is wrong."""
+        self.post({"kind": "refused", "id": id, "error": refusal(error, text)}, [])
 
     def send(self, message: tuple[Content, Packing], **more: Any) -> None:
         """Post an event that was made with its arrays."""

@@ -39,7 +39,7 @@ def run(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
         raise BindError("the page runs one statement at a time; a script is for `kdb -f`")
     if any(isinstance(each, syntax.ResumeRun) for each in statements):
         raise BindError("runs over data sets are for `kdb`; the page shows them, by Browse")
-    desk.ask(f"statement {id}", id, lambda: _tell(desk, id, text))
+    desk.ask(f"statement {id}", id, lambda: _tell(desk, id, text), text)
 
 
 def compare(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
@@ -114,7 +114,7 @@ class _Growing:
             with suppress(Cancel):
                 shown = next(growing, None) is not None
 
-        return shown if self._desk.guarded(self._id, show) else None
+        return shown if self._desk.guarded(self._id, show, self._text) else None
 
     def _shown(self) -> Iterator[HeatMap]:
         """The maps of the query, each after it was posted; not the partial one of a query that a newer one replaces."""
