@@ -192,7 +192,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder, opened(host, [cell], Path(folder)) as page:
             ask(page)
             page.mouse.move(0, 0)
-            page.mouse.wheel(0, -10_000)
+            page.get_by_test_id("kdb").evaluate("shown => shown.scrollIntoView()")
             time.sleep(1)  # until the map has faded in
             page.screenshot(path=str(_IMAGES / f"{host}.png"))
 

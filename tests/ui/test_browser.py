@@ -178,10 +178,13 @@ def reads(shown: Shown, found: HeatMap, **where: Any) -> None:
 @pytest.mark.xdist_group("browser 1")
 class TestRegions:
     def test_a_drag_is_a_box_and_its_map(self, shown: Shown, db: kdb.Session, tmp_path: Path) -> None:
+        place = shown.field.bounding_box()
         shown.tool("box")
         shown.drag((10.5, 12.5), (29.5, 35.5))
         expect(shown["query"]).to_have_value(f"{QUERY} WITHIN box(10, 12, 20, 24)")
         shown.ended(before="")
+        expect(shown.page.locator(".kdb-stage-legend")).to_contain_text("hatched: not computed")
+        assert shown.field.bounding_box() == place, "nothing moves when a map comes"
         found, asked = shown.heat_map(tmp_path), heat_map(db, shown.query)
         assert np.array_equal(found.evaluated, asked.evaluated) and found.evaluated.any()
         centres = found.positions[found.evaluated] + 4
@@ -541,6 +544,8 @@ class TestLinks:
         other.page.goto(f"{link}&token={server.access.token}")
         other.ended()
         assert other.query == linked and other.page.url == link
+        names = [each["tool-box"].get_attribute("name") for each in (mapped, other)]
+        assert names[0] != names[1], "a notebook may hold both"
         expect(other["permalink-says"]).to_be_hidden()
 
     @pytest.mark.parametrize(
@@ -790,7 +795,13 @@ class TestKeyboard:
         mapped.ended(before=before)
 
     def test_control_enter_runs_from_anywhere(self, shown: Shown) -> None:
-        shown["opacity"].focus()
+        shown.page.evaluate("addEventListener('keydown', ({ key }) => (window.seen ??= []).push(key))")
+        for focused in (shown["zoom-fit"], shown.stage, shown["opacity"]):
+            focused.focus()
+            expect(focused).to_have_attribute("data-lm-suppress-shortcuts", "true")
+            shown.page.keyboard.press("b")
+            shown.page.keyboard.press("Shift+Enter")
+        assert shown.page.evaluate("window.seen") is None, "a notebook around it does not see keys"
         shown.page.keyboard.press("Control+Enter")
         shown.ended(before="")
         shown.page.reload(wait_until="commit")
@@ -999,6 +1010,7 @@ def test_a_photograph_and_a_trained_network(tab: Callable[..., Shown], server: S
     shown = tab().open(server.address("OCCLUDE chelsea WITH patch(32, 32) STRIDE 32 USING efficientnet_lite0"))
     shown.ended()
     expect(shown["result-a"]).to_contain_text(re.compile("cat"))
+    expect(shown.page.locator(".kdb-stage-seen")).to_have_text("224 × 224 of 300 × 451, centre cropped")
     found = heat_map(db, shown.query)
     shown["look-grid"].click()  # square pixels
     for cell in ((112, 112), (30, 180), (200, 60)):

@@ -82,3 +82,11 @@ def test_a_query_in_a_notebook(host: str, tmp_path: Path) -> None:
             time.sleep(0.1)
         found = HeatMap.load(tmp_path / "found.npz")
         assert found.complete and found.query == QUERY and found.values.shape == (7, 7)
+        if host == "jupyter":
+            cells = page.locator(".jp-Notebook .jp-Cell").count()
+            for focused in (page.locator(".kdb-stage").first, page.get_by_test_id("zoom-fit").first):
+                focused.focus()
+                for key in "abddx":
+                    page.keyboard.press(key)
+            expect(page.locator(".jp-Notebook .jp-Cell")).to_have_count(cells)
+            expect(page.get_by_test_id("kdb").first).to_be_visible()

@@ -52,7 +52,7 @@ export function shell(model: AnyModel, el: HTMLElement): () => void {
   stage.setTool(store.state.tool);
 
   const root = h("div", { class: "kdb", "data-testid": "kdb" });
-  if (session.place === null) keepKeys(root);
+  keepKeys(root);
   const theme = follow(root);
   const stageHolder = h("div", { class: "kdb-stage-holder" }, stage.element, behind(session), start(session));
   const body = h(
@@ -80,23 +80,20 @@ export function shell(model: AnyModel, el: HTMLElement): () => void {
     takesDrops(root, session),
   );
   const ended = new AbortController();
+  const pressed = (event: KeyboardEvent): void => {
+    const runs = event.key === "Enter" && (event.ctrlKey || event.metaKey);
+    // Whatever is open takes Escape for itself, and so does what is being drawn.
+    const stops = event.key === "Escape" && !event.defaultPrevented && !(event.target as Element).closest("dialog");
+    if (!runs && !stops) return;
+    if (stops && (stage.cancel() || store.state.run.state !== "running")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (runs) session.run();
+    else session.stop();
+  };
+  root.addEventListener("keydown", pressed);
   // A page of its own has all keys, also while nothing of it has the focus.
-  const keys: HTMLElement = session.place === null ? root : document.body;
-  keys.addEventListener(
-    "keydown",
-    (event) => {
-      const runs = event.key === "Enter" && (event.ctrlKey || event.metaKey);
-      // Whatever is open takes Escape for itself, and so does what is being drawn.
-      const stops = event.key === "Escape" && !event.defaultPrevented && !(event.target as Element).closest("dialog");
-      if (!runs && !stops) return;
-      if (stops && (stage.cancel() || store.state.run.state !== "running")) return;
-      event.preventDefault();
-      event.stopPropagation();
-      if (runs) session.run();
-      else session.stop();
-    },
-    { signal: ended.signal },
-  );
+  if (session.place !== null) document.body.addEventListener("keydown", pressed, { signal: ended.signal });
   // Whom kdb does not let in sees why, and nothing that does not work.
   store.watch(["connection", "welcome"], (state) => show(body, state.welcome !== null || /^open/.test(state.connection)));
   store.watch(["run", "a", "connection", "settled", "comparing"], ({ run, a, connection, settled, comparing }) => {

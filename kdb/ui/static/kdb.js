@@ -5754,7 +5754,7 @@ function shell(model2, el) {
   session.stage = stage;
   stage.setTool(store.state.tool);
   const root = h("div", { class: "kdb", "data-testid": "kdb" });
-  if (session.place === null) keepKeys(root);
+  keepKeys(root);
   const theme = follow2(root);
   const stageHolder = h("div", { class: "kdb-stage-holder" }, stage.element, behind(session), start(session));
   const body = h(
@@ -5782,21 +5782,18 @@ function shell(model2, el) {
     takesDrops(root, session)
   );
   const ended = new AbortController();
-  const keys = session.place === null ? root : document.body;
-  keys.addEventListener(
-    "keydown",
-    (event) => {
-      const runs = event.key === "Enter" && (event.ctrlKey || event.metaKey);
-      const stops = event.key === "Escape" && !event.defaultPrevented && !event.target.closest("dialog");
-      if (!runs && !stops) return;
-      if (stops && (stage.cancel() || store.state.run.state !== "running")) return;
-      event.preventDefault();
-      event.stopPropagation();
-      if (runs) session.run();
-      else session.stop();
-    },
-    { signal: ended.signal }
-  );
+  const pressed = (event) => {
+    const runs = event.key === "Enter" && (event.ctrlKey || event.metaKey);
+    const stops = event.key === "Escape" && !event.defaultPrevented && !event.target.closest("dialog");
+    if (!runs && !stops) return;
+    if (stops && (stage.cancel() || store.state.run.state !== "running")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (runs) session.run();
+    else session.stop();
+  };
+  root.addEventListener("keydown", pressed);
+  if (session.place !== null) document.body.addEventListener("keydown", pressed, { signal: ended.signal });
   store.watch(["connection", "welcome"], (state) => show(body, state.welcome !== null || /^open/.test(state.connection)));
   store.watch(["run", "a", "connection", "settled", "comparing"], ({ run, a, connection: connection2, settled, comparing }) => {
     set(root, "data-state", run.state);
