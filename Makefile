@@ -106,7 +106,7 @@ clean:
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) hatchling editables
-	$(PIP) --no-build-isolation --editable '.[demo,dev,frames]'
+	$(PIP) --no-build-isolation --editable '.[demo,dev,frames,ui]'
 	touch $(STAMP)
 
 $(VOLUMES): $(STAMP)

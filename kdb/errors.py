@@ -41,6 +41,9 @@ def printable(text: str) -> str:
     return _UNSHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", " ".join(text.splitlines()).replace("\t", " "))
 
 
+_MEANT = re.compile(r"; did you mean '([^']+)'\?")
+"""What :func:`did_you_mean` appends."""
+
 WINDOW = 50
 """Characters of a long line that are shown on either side of what is wrong."""
 
@@ -113,11 +116,17 @@ class BindError(Error):
 
 
 class UnknownName(BindError):
-    """Something is named that does not exist; ``name`` is what was written."""
+    """Something is named that does not exist; ``name`` is what was written, ``suggestion`` a similar name or None."""
 
     def __init__(self, message: str, name: str = "") -> None:
         super().__init__(message)
         self.name = name
+
+    @property
+    def suggestion(self) -> str | None:
+        """The name that the message suggests."""
+        found = _MEANT.search(str(self))
+        return None if found is None else found[1]
 
 
 class ClauseError(BindError):

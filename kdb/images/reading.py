@@ -138,6 +138,8 @@ def _reason(error: Exception) -> str:
         return f"not an image, or damaged, or of another kind than {kinds}, {others}; others can be opened by Pillow"
     if isinstance(error, MemoryError):
         return "not enough memory for its pixels"
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return f"it has more than {Image.MAX_IMAGE_PIXELS or 0:,} pixels, which Pillow refuses to unpack"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__

@@ -34,12 +34,12 @@ class Subject:
 def subject(environment: Environment, query: syntax.Occlude, arguments: Arguments) -> Subject:
     """What the query is about; raises BindError, ModelError and ExecutionError as running it would.
 
-    Of several images it is the first.
+    Several images are a BindError.
     """
     binder = Binder(environment)
     found, _ = binder.find_images(query, arguments)
-    if not found:
-        raise BindError("no image")
+    if len(found) != 1:
+        raise BindError(f"{query.source} names {len(found)} images, and one is looked at a time: name one of them")
     model = environment.catalog.find(query.model, arguments)
     image = found[0][1](model.preprocessing)
     prepared = model.preprocessing.prepare(image)

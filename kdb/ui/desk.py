@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kdb.errors import Error, ExecutionError, ParseError
+from kdb.errors import Error, ExecutionError, ParseError, UnknownName
 from kdb.language import syntax
 from kdb.language.parser import parse
 from kdb.queries import clauses
@@ -68,16 +68,16 @@ class Desk:
 
     # ---- work
 
-    def ask(self, kind: str, id: int, job: Callable[[], object]) -> None:
+    def ask(self, kind: str, id: int, job: Callable[[], object], text: str = "") -> None:
         """Have a request's work done by the page's thread, in place of such of the ``kind`` as still waits."""
-        self.worker.ask(kind, lambda: self.guarded(id, job))
+        self.worker.ask(kind, lambda: self.guarded(id, job, text))
 
-    def guarded(self, id: int, job: Callable[[], object]) -> bool:
-        """Do a request's work, and return True; what stops it is told."""
+    def guarded(self, id: int, job: Callable[[], object], text: str = "") -> bool:
+        """Do a request's work, and return True; what stops it is told, with its place in the query's ``text``."""
         try:
             job()
         except Error as error:
-            self.refuse(id, error)
+            self.refuse(id, error, text)
         except Exception as error:  # a request that no page sends, or a fault of kdb's: the page must live on
             log.exception("a request of the page failed")
             self.refuse(id, ExecutionError(f"this failed: {type(error).__name__}: {error}"))
@@ -87,9 +87,9 @@ class Desk:
 
     # ---- events
 
-    def refuse(self, id: int, error: Error) -> None:
-        """Tell why a request cannot be answered."""
-        self.post({"kind": "refused", "id": id, "error": refusal(error)}, [])
+    def refuse(self, id: int, error: Error, text: str = "") -> None:
+        """Tell why a request cannot be answered, and where in its ``text`` it is wrong."""
+        self.post({"kind": "refused", "id": id, "error": refusal(error, text)}, [])
 
     def send(self, message: tuple[Content, Packing], **more: Any) -> None:
         """Post an event that was made with its arrays."""
@@ -147,11 +147,16 @@ class Desk:
                 self.session.register_image(name, samples.path(name))
 
 
-def refusal(error: Error) -> Content:
-    """An error as ``Refusal`` in ui/src/protocol.ts has it; of one in the text its place, and the message alone."""
+def refusal(error: Error, text: str = "") -> Content:
+    """An error as ``Refusal`` in ui/src/protocol.ts has it; of one in the ``text`` its place, and the message alone."""
     if not isinstance(error, ParseError):
-        nowhere: Content = {"line": None, "column": None, "expected": [], "suggestion": None}
-        return {"type": type(error).__name__, "message": str(error), **nowhere}
+        place: Content = {"line": None, "column": None, "expected": [], "suggestion": None}
+        if isinstance(error, UnknownName) and error.name and (at := text.rfind(error.name)) >= 0:
+            before = text[:at].split("\n")
+            suggestion = error.suggestion
+            suggestion = None if suggestion is None else str(syntax.ModelRef(suggestion))
+            place |= {"line": len(before), "column": len(before[-1]) + 1, "suggestion": suggestion}
+        return {"type": type(error).__name__, "message": str(error), **place}
     message = str(error).split("\n")[0].removesuffix(f" (line {error.line}, column {error.column})")
     return {
         "type": "ParseError",

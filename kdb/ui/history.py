@@ -62,7 +62,7 @@ class History:
 
     def __getitem__(self, number: int) -> Kept:
         if number not in self._kept:
-            raise BindError(f"there is no map {number} any more; run its query again")
+            raise BindError("this map is not kept any more; run its query again")
         return self._kept[number]
 
     def __iter__(self) -> Iterator[Kept]:

@@ -9,11 +9,12 @@ from weakref import WeakSet
 
 import anywidget
 
-from kdb.session.session import Session, connect
+from kdb.session.session import Session
 from kdb.ui.page import Page
 
 if TYPE_CHECKING:
     from kdb.results.maps import HeatMap
+    from kdb.session.session import Session
     from kdb.ui.wire import Buffer, Content
 
 STATIC = Path(__file__).with_name("static")
@@ -28,10 +29,10 @@ class Widget(anywidget.AnyWidget):
     _esm = (STATIC / "kdb.js").read_text(encoding="utf-8")
     _css = (STATIC / "kdb.css").read_text(encoding="utf-8")
 
-    def __init__(self, text: str, parameters: Mapping[str, Any], session: Session | None) -> None:
+    def __init__(self, text: str, parameters: Mapping[str, Any], session: Session, is_own: bool) -> None:
         super().__init__()
         _close_those_left()
-        self._session, self._is_own = session or connect(), session is None
+        self._session, self._is_own = session, is_own
         self._shown = Page(self._session, self._post, text=text, parameters=parameters)
         self._page: Page | None = self._shown
         self.on_msg(self._receive)

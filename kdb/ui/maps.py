@@ -117,9 +117,11 @@ def _on_grid(region: Region, index: int, size: tuple[int, ...]) -> Region:
 
 
 def first_class(heat_map: HeatMap) -> int:
-    """The class that is shown first: the first that has a score."""
-    there = np.isfinite(np.ravel(heat_map.baseline))
-    return int(np.argmax(there))
+    """The class that is shown first: the first that has a score, of all classes the likeliest."""
+    baselines = np.ravel(heat_map.baseline)
+    if isinstance(query_of(heat_map).classes, syntax.AllClasses) and np.isfinite(baselines).any():
+        return int(np.nanargmax(baselines))
+    return int(np.argmax(np.isfinite(baselines)))
 
 
 def finite(value: float | None) -> float | None:
@@ -195,5 +197,11 @@ def occluded(heat_map: HeatMap, at: int) -> NDArray[Any]:
 
 def channels_of(heat_map: HeatMap) -> tuple[int, ...] | None:
     """The channels that the patch covers; None for all."""
+    return query_of(heat_map).patch.channels
+
+
+def query_of(heat_map: HeatMap) -> syntax.Occlude:
+    """The query that a map was made by."""
     query = parse_one(heat_map.query)
-    return query.patch.channels if isinstance(query, syntax.Occlude) else None
+    assert isinstance(query, syntax.Occlude), "others make no maps"
+    return query

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from kdb.errors import BindError
 from kdb.language import syntax
-from kdb.language.parser import parse_one
 from kdb.results.maps import HeatMap
+from kdb.ui.maps import query_of
 
 POSITION = "one_position"
 """The parameter that holds it; of a segment its label in an array."""
@@ -20,13 +19,8 @@ POSITION = "one_position"
 def query_at(
     heat_map: HeatMap, parameters: Mapping[str, Any], at: int, which: int
 ) -> tuple[syntax.Occlude, dict[str, Any]]:
-    """The exact query of a map's position of flat index ``at``, for its class ``which``, and its parameters.
-
-    Raises BindError for a map that is not of one image's query.
-    """
-    query = parse_one(heat_map.query)
-    if not isinstance(query, syntax.Occlude):
-        raise BindError("the map is of no query")
+    """The exact query of a map's position of flat index ``at``, for its class ``which``, and its parameters."""
+    query = query_of(heat_map)
     plain = replace(
         query, region=None, stride=None, exact=False, approximate=None, threshold=None, drill_down=None,
         budget_seconds=None, precision="fp32", into=None, run=None,
@@ -35,8 +29,7 @@ def query_at(
         plain = replace(plain, classes=syntax.ClassOf(int(heat_map.by_class()[1][which])))
     parameter = syntax.Parameter(POSITION)
     if isinstance(query.patch, syntax.Segments):
-        if heat_map.segments is None or heat_map.labels is None:
-            raise BindError("the map has no segments")
+        assert heat_map.segments is not None and heat_map.labels is not None, "the map is of segments"
         label = heat_map.segments[at]
         alone = np.where(heat_map.labels == label, label, 0)
         return replace(plain, patch=replace(query.patch, parameter=parameter, in_source=False)), {

@@ -25,14 +25,19 @@ def widget(image: object = None, model: object = None, *, db: Session | None = N
 
     The widget's ``query`` is the text that the page shows, and ``heat_map`` the map; ``close()`` ends it.
 
-    Raises ExecutionError where anywidget is not installed, and BindError for an unknown keyword.
+    Raises ExecutionError where anywidget is not installed or the image cannot be read, BindError for an unknown keyword
+    or a model that does not exist, ModelError where it cannot be loaded.
     """
     if find_spec("anywidget") is None:
         raise ExecutionError("kdb.widget needs anywidget: pip install 'kdb-occlusion[ui]'")
+    from kdb.session.session import connect
     from kdb.ui.jupyter import Widget
 
     text, parameters = first_query(image, model, model_options)
-    return Widget(text, parameters, db)
+    session = connect() if db is None else db
+    if image is not None:  # what is wrong is told in the cell, and not on the page alone
+        session.subject(text, parameters)
+    return Widget(text, parameters, session, is_own=db is None)
 
 
 def first_query(image: object, model: object, options: Mapping[str, object]) -> tuple[str, dict[str, Any]]:

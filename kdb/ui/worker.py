@@ -21,7 +21,7 @@ class Worker:
     def __init__(self, name: str) -> None:
         self._changed = threading.Condition()
         self._short: dict[str, Job] = {}
-        self._long: LongJob | None = None
+        self._long: tuple[LongJob, Job] | None = None
         self._stopped, self._closed = False, False
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -33,16 +33,21 @@ class Worker:
             self._short[kind] = job
             self._changed.notify()
 
-    def begin(self, job: LongJob) -> None:
-        """Have a long job done, in place of the one under way."""
-        with self._changed:
-            self._long, self._stopped = job, True
-            self._changed.notify()
+    def begin(self, job: LongJob, forgotten: Job) -> None:
+        """Have a long job done, in place of the one under way; ``forgotten`` is called where it never begins."""
+        self._next((job, forgotten))
 
     def stop(self) -> None:
         """End the long job under way, and forget the one that waits."""
+        self._next()
+
+    def _next(self, job: tuple[LongJob, Job] | None = None) -> None:
         with self._changed:
-            self._long, self._stopped = None, True
+            waiting, self._long = self._long, job
+            self._stopped = True
+            self._changed.notify()
+        if waiting is not None:
+            waiting[1]()
 
     def check(self) -> None:
         """Within a long job: raise :class:`kdb.Cancel` once it is to end."""
@@ -74,11 +79,11 @@ class Worker:
                 self._changed.wait_for(lambda: self._short or self._long or self._closed)
                 if self._closed:
                     return
-                job, long = None, self._long
+                job, long = None, None
                 if self._short:
                     job = self._short.pop(next(iter(self._short)))
-                else:
-                    self._long, self._stopped = None, False
+                elif self._long is not None:
+                    (long, _), self._long, self._stopped = self._long, None, False
             if job is not None:
                 job()
             elif long is not None:

@@ -197,7 +197,7 @@ BROKEN = {
     "truncated.png": (_a_png()[:2000], "truncated"),
     "header.png": (_a_png()[:20], "(?i)truncated"),
     "garbled.png": (_a_png()[:60] + bytes(range(256)), "truncated"),
-    "bomb.png": (png16(np.zeros((1, 1, 3), np.uint16), size=(60000, 60000)), "decompression bomb"),
+    "bomb.png": (png16(np.zeros((1, 1, 3), np.uint16), size=(60000, 60000)), "more than"),
     "no.dcm": (b"no DICOM", "DICOM"),
 }
 
@@ -220,7 +220,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_read(folder: Path, monkeyp
     Image.new("L", (40, 40)).save(path)
     for limit in (1599, 799):  # Pillow warns above its limit and refuses above twice that
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        with pytest.raises(ExecutionError, match="decompression bomb"):
+        with pytest.raises(ExecutionError, match=f"more than {limit:,} pixels"):
             load_image(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1600)
     assert load_image(path).pixels.shape == (40, 40, 3)
@@ -396,7 +396,7 @@ def test_a_declared_size_is_refused_before_pixels_are_unpacked(
     Image.new("RGB", (40, 40)).save(path, format=kind)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1599)
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("the pixels are read"))
-    with pytest.raises(ExecutionError, match="decompression bomb"):
+    with pytest.raises(ExecutionError, match="more than 1,599 pixels"):
         load_image(path)
 
 

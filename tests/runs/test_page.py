@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = re.compile(r"<!-- not run: [^\n]*tests/runs/test_page\.py[^\n]* -->\n```python\n(.*?)```", re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_page_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from skimage import data
 
@@ -58,6 +59,7 @@ def environment(tmp_path: Path, **more: str) -> dict[str, str]:
     return {**os.environ, **paths, **more}
 
 
+@pytest.mark.slow
 def test_the_scripts_for_slurm_and_cron_compute_a_run(tmp_path: Path, model_file: Path) -> None:
     (tmp_path / "data").mkdir()
     shutil.copy(model_file, tmp_path / "data" / "classifier.onnx")
@@ -100,6 +102,7 @@ def test_the_cluster_file_is_what_ray_takes() -> None:
     jsonschema.validate(found, json.loads(schema.read_text()))
 
 
+@pytest.mark.slow
 def test_the_planted_shortcut_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT)
     from examples import shortcut

@@ -497,7 +497,7 @@ class TestStatements:
         bomb(tmp_path / "root" / "bomb.png", 12_000, 12_000)
         assert (tmp_path / "root" / "bomb.png").stat().st_size < 200_000
         start = time.monotonic()
-        with pytest.raises(ExecutionError, match="decompression bomb"):
+        with pytest.raises(ExecutionError, match="more than"):
             session.execute("OCCLUDE 'bomb.png' USING tiny")
         assert time.monotonic() - start < 2
 
@@ -557,7 +557,7 @@ class TestPage:
     def test_an_upload_that_unpacks_to_too_much_is_refused(self, page: Asked, tmp_path: Path) -> None:
         bomb(tmp_path / "bomb.png", 12_000, 12_000)
         answer = page.ask("upload", [(tmp_path / "bomb.png").read_bytes()], name="bomb.png", text=FIRST)
-        assert answer["kind"] == "refused" and "decompression bomb" in answer["error"]["message"]
+        assert answer["kind"] == "refused" and "more than" in answer["error"]["message"]
 
     def test_an_upload_is_no_program(self, page: Asked, tmp_path: Path) -> None:
         net = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()

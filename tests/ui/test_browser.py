@@ -25,8 +25,9 @@ from benchmarks import photos
 from benchmarks.notebooks import CHROMIUM, OPTIONS
 from kdb.execution.engine import Engine
 from kdb.results.maps import HeatMap
+from kdb.ui.server.access import Access
 from tests.support import heat_map
-from tests.ui.browsing import Server, Shown, expect, playwright, serving
+from tests.ui.browsing import ANY, Server, Shown, expect, playwright, serving
 
 pytestmark = [
     pytest.mark.ui,
@@ -205,7 +206,7 @@ class TestRegions:
         expect(shown["query"]).to_have_value(re.compile(r"WITHIN box\(14, 15, 22, 21\)$"))
         shown.ended(before=before)
         assert shown.box == [14, 15, 22, 21]
-        expect(shown["region"]).to_have_text("A box from y 14, x 15, 22 × 21 cells.")
+        expect(shown["region"]).to_have_text("A box from y 14, x 15, 22 × 21 pixels.")
         shown["region-clear"].click()
         expect(shown["query"]).not_to_have_value(re.compile("WITHIN"))
         expect(shown.stage).not_to_have_attribute("data-box", re.compile("."))
@@ -267,6 +268,13 @@ class TestText:
         shown["stride-number"].fill("6")
         shown["stride-number"].press("Enter")
         written(r"STRIDE 6")
+        shown["stride-number"].fill("2.5")
+        shown["stride-number"].press("Enter")
+        expect(shown["stride-group"]).to_contain_text("A whole number, 1 or more.")
+        shown["stride-number"].fill("300")
+        shown["stride-number"].press("Enter")
+        written(r"STRIDE 300")
+        expect(shown["stride-group"]).not_to_contain_text("whole number")
         shown["fill"].select_option("blur")
         written(r"FILL blur\(8\)")
         shown["class"].select_option("top")
@@ -287,7 +295,8 @@ class TestText:
         shown.settled()
         assert shown.data("state") == "idle", "nothing runs unless it is asked for"
         shown.run()
-        assert shown.data("total") == "49"
+        assert shown.data("total") == "1"
+        expect(shown["quality-a"]).to_contain_text("the 1 position evaluated")
 
     def test_controls_run_the_query_where_that_is_chosen(self, mapped: Shown) -> None:
         before = mapped.map
@@ -305,10 +314,22 @@ class TestText:
         shown["suggestion"].click()
         expect(shown["query"]).to_have_value(QUERY)
         expect(shown["error"]).to_be_hidden()
-        shown["query"].fill("OCCLUDE photo USING nett")
-        expect(shown["error"]).to_contain_text("did you mean 'net'")
+        shown.type(QUERY.replace("patch(8, 8)", "patch(80, 80)"))
+        expect(shown["refusal"]).to_contain_text("80")
+        expect(shown["error"]).to_be_hidden()
         shown["run"].click()
-        expect(shown["refusal"]).to_contain_text("did you mean 'net'")
+        expect(shown["status"]).to_have_text("This did not work")
+        expect(shown.page.get_by_role("alert").filter(visible=True)).to_have_count(1)
+        expect(shown.page.locator(".kdb-behind").filter(visible=True)).to_have_count(0)
+        shown.page.reload()
+        expect(shown["query"]).to_have_value(QUERY.replace("patch(8, 8)", "patch(80, 80)"))
+        shown.type(QUERY.replace("net", "nett"))
+        expect(shown.page.locator(".kdb-wrong")).to_have_text("nett")
+        shown["run"].click()
+        expect(shown["status"]).to_have_text("This did not work: see the query")
+        expect(shown["refusal"]).to_be_hidden()
+        shown["suggestion"].click()
+        expect(shown["query"]).to_have_value(QUERY)
 
     def test_other_statements_give_tables(self, shown: Shown) -> None:
         shown.begin("SHOW MODELS")
@@ -321,6 +342,8 @@ class TestText:
         shown["stride-number"].fill("8")
         shown["stride-number"].press("Enter")
         expect(shown["plan-words"]).to_contain_text("36 positions")
+        shown.run()
+        expect(shown["plan-bars"]).to_contain_text("Measured")
         shown["plan-layers"].locator("summary").click()
         expect(shown["plan-layers"].locator("tbody tr")).not_to_have_count(0)
 
@@ -329,6 +352,15 @@ GROWTH = """() => {
   const { state, maps } = document.querySelector("[data-testid=kdb]").dataset;
   return [state, maps, document.querySelector("[data-testid=quality-a]").textContent];
 }"""
+
+
+STOPPING = """async () => {
+  const of = (testid) => document.querySelector(`[data-testid=${testid}]`);
+  document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true }));
+  await new Promise((resolve) => setTimeout(resolve));
+  return [of("status").textContent, of("stop").textContent, of("stop").disabled];
+}"""
+"""Escape, and what is said before Python can have answered."""
 
 
 @pytest.mark.xdist_group("browser 2")
@@ -349,14 +381,27 @@ class TestMaps:
     def test_stop_keeps_what_there_is(self, shown: Shown, slow: None, tmp_path: Path) -> None:
         shown.begin(FINE)
         expect(shown.root).not_to_have_attribute("data-maps", "0")
-        shown["stop"].click()
+        shown["browse"].click()
+        shown.page.keyboard.press("Escape")
+        expect(shown["browser"]).to_be_hidden()
+        assert shown.data("state") == "running", "Escape was for the dialog"
+        assert shown.page.evaluate(STOPPING) == ["Stopping…", "Stopping…", True]
         shown.ended("stopped")
+        expect(shown["stop"]).to_be_hidden()
         assert 0 < int(shown.data("done")) < 441
         expect(shown["status"]).to_contain_text("the map is what was found until then")
         found = shown.heat_map(tmp_path)
         assert found.evaluated.sum() == int(shown.data("done")) and not found.exact
         shown.click((20, 20))
         expect(shown["probed"]).to_contain_text("from the unmodified image")
+        shown["stride-number"].fill("3")
+        shown["stride-number"].press("Enter")
+        expect(shown["status"]).to_be_hidden()
+        expect(shown["behind"]).to_be_visible()
+        expect(shown["earlier-a"]).to_contain_text(FINE)
+        shown["earlier-use-a"].click()
+        expect(shown["query"]).to_have_value(FINE)
+        expect(shown["earlier-a"]).to_be_hidden()
 
     def test_a_newer_query_replaces_the_one_under_way(self, shown: Shown, slow: None) -> None:
         shown.begin(FINE)
@@ -402,6 +447,15 @@ class TestMaps:
         first, other = mapped.map, f"{QUERY} SCORE drop"
         mapped.run(other)
         mapped.ended(before=first)
+        expect(mapped["result-a"]).to_contain_text(re.compile(r"probability 0\.\d+ unmodified"))
+        drop = mapped.point((20, 20))["score"]
+        baseline = float(np.ravel(heat_map(db, other).baseline)[0])
+        left = rf"{baseline:.2g}\d* → {baseline - drop:.2g}"
+        expect(mapped["reading"]).to_contain_text(re.compile(left))
+        mapped.click((20, 20))
+        expect(mapped["probed"]).to_contain_text(
+            re.compile(rf"drop .*, from {baseline:.2g}\d* to {baseline - drop:.2g}")
+        )
         mapped.unfold("history")
         cards = mapped["history"].locator("button.kdb-card")
         expect(cards).to_have_count(2)
@@ -428,6 +482,12 @@ class TestComparing:
         assert shown.data("comparing") == "side"
         reads(shown, first, slot="a")
         reads(shown, second, slot="b")
+        at = shown.reading()["position"]
+        assert shown.reading()["other"] == pytest.approx(score_at(first, at), abs=1e-6)
+        said = {"class": ("the predicted class", "CLASS 'fish'"), "fill": ("black", "mean"), "model": ("net", "second")}
+        for slot, name in zip("ab", said[by], strict=True):
+            expect(shown.page.locator(".kdb-stage-caption").filter(has_text=f"{slot.upper()}: {name}")).to_have_count(1)
+            expect(shown[f"result-{slot}"]).to_contain_text(name)
         shown["comparing-difference"].check()
         expect(shown.stage).to_have_attribute("data-comparing", "difference")
         expect(shown.page.locator(".kdb-stage-caption")).to_have_count(1)
@@ -470,16 +530,20 @@ class TestLinks:
     def test_a_link_gives_the_same_map(self, mapped: Shown, tab: Callable[..., Shown], server: Server) -> None:
         mapped.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         mapped["permalink"].click()
-        expect(mapped["message"]).to_contain_text("A link to this query is copied.")
+        expect(mapped["message"]).to_contain_text("A link has no pixels: the image photo was given to this page alone.")
+        linked = QUERY.replace("photo", "rocket")
+        mapped.run(linked)
+        mapped["permalink"].click()
+        expect(mapped["copied"]).to_have_text("A link to this query is copied.")
         link: str = mapped.page.evaluate("navigator.clipboard.readText()")
         assert server.access.token not in link + mapped.page.url and len(link) < 400, "neither token nor pixels"
-        assert link.startswith(f"http://{server.host}/#query=OCCLUDE%20photo")
+        assert link.startswith(f"http://{server.host}/#query=OCCLUDE%20rocket")
         fields = dict(field.split("=", 1) for field in link.partition("#")[2].split("&"))
         assert set(fields) == {"query", "model", "source"}
         other = tab()
         other.page.goto(f"{link}&token={server.access.token}")
         other.ended()
-        assert other.query == QUERY and other.page.url == link
+        assert other.query == linked and other.page.url == link
         names = [each["tool-box"].get_attribute("name") for each in (mapped, other)]
         assert names[0] != names[1], "a notebook may hold both"
         expect(other["permalink-says"]).to_be_hidden()
@@ -524,6 +588,8 @@ class TestSources:
         for kind in ("dragEnter", "dragOver", "drop"):
             session.send("Input.dispatchDragEvent", {"type": kind, **place, "data": data})
         expect(shown["query"]).to_have_value(re.compile(r"^OCCLUDE img_src_x_onerror_alert_1 WITH"))
+        chip = shown["samples"].locator("[data-sample=img_src_x_onerror_alert_1]")
+        expect(chip).to_have_attribute("aria-pressed", "true")
         shown.run()
         assert shown.data("total") == "121"
 
@@ -537,6 +603,8 @@ class TestSources:
             shown["open"].click()
         waiting.value.set_files(root / "notes.txt")
         expect(shown["message"]).to_contain_text("notes")
+        shown.type(QUERY)
+        expect(shown["message"].locator(".kdb-message")).to_be_hidden()
 
     def test_a_folder_is_browsed(self, shown: Shown) -> None:
         shown["browse"].click()
@@ -736,6 +804,10 @@ class TestKeyboard:
         assert shown.page.evaluate("window.seen") is None, "a notebook around it does not see keys"
         shown.page.keyboard.press("Control+Enter")
         shown.ended(before="")
+        shown.page.reload(wait_until="commit")
+        shown["run"].click()  # before there is anything to run
+        expect(shown.root).to_have_attribute("data-map", ANY)
+        shown.ended()
 
 
 @pytest.mark.xdist_group("browser 2")
@@ -851,18 +923,31 @@ class TestConnection:
             shown["run"].click()
             expect(shown["message"]).to_contain_text("There is no connection to kdb.")
             server.start()
-            shown["reconnect"].click()
+            shown["reconnect"].dispatch_event("click")  # it may have come back by itself
             expect(shown.root).to_have_attribute("data-connection", "open")
             expect(shown["connection"]).to_be_hidden()
+            expect(shown["message"].locator(".kdb-message")).to_be_hidden()
             assert shown.query == QUERY
+            expect(shown["earlier-a"]).to_contain_text("From before the connection was lost")
+            expect(shown["export-png"]).to_be_disabled()
+            expect(shown["history"]).to_have_attribute("data-entries", "0")
+            shown.click((20, 20))
+            expect(shown["message"]).to_contain_text("Run its query again")
             shown.run(QUERY.replace("STRIDE 4", "STRIDE 8"))
             assert shown.data("total") == "36"
+            expect(shown["export-png"]).to_be_enabled()
+            server.end()
+            server.access = Access(server.port)  # of another process
+            server.start()
+            shown["reconnect"].dispatch_event("click")
+            expect(shown["connection"]).to_contain_text("kdb ui was started again: open the address that it printed")
         shown.errors.clear()  # the browser writes down each connection that fails
 
     def test_without_the_token_nothing_opens(self, tab: Callable[..., Shown], server: Server) -> None:
         shown = tab()
         shown.page.goto(f"http://{server.host}/")
         expect(shown["connection"]).to_contain_text("kdb does not answer this page.")
+        expect(shown["query"]).to_be_hidden()
         opened = len(server.pages)
         shown.page.goto(f"http://{server.host}/?#token=wrong")
         expect(shown["connection"]).to_contain_text("Open the address that kdb ui printed")

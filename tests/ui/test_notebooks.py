@@ -58,7 +58,7 @@ class Stub(jupyter.Widget):
     '''
 
 page, jupyter.Page = jupyter.Page, Echo
-echo = Stub("", {}, None)
+echo = Stub("", {}, kdb.connect(), True)
 jupyter.Page = page
 echo"""
 

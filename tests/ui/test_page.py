@@ -110,7 +110,9 @@ class TestForm:
         assert (error["type"], error["line"], error["column"]) == ("ParseError", 1, QUERY.index("STRIDE") + 1)
         assert error["suggestion"] == "STRIDE" and "STRIDE" in error["expected"] and "line 1" not in error["message"]
         wrong = browser.form("edit", text=QUERY.replace("net", "nett"))
-        assert wrong["error"]["type"] == "UnknownName" and "did you mean 'net'" in wrong["error"]["message"]
+        error = wrong["error"]
+        assert error["type"] == "UnknownName" and error["suggestion"] == "net"
+        assert (error["line"], error["column"]) == (1, QUERY.index("net") + 1)
         assert wrong["form"]["model"] == "nett", "what the text says is shown all the same"
 
     def test_a_control_writes_the_text(self, browser: Browser) -> None:
@@ -140,7 +142,7 @@ class TestForm:
         again = browser.form("upload", file.getvalue(), text=QUERY, name="my cat (1).png")
         assert again["text"].startswith("OCCLUDE my_cat_1_2 "), "the first is still there"
         refused = browser.ask("upload", b"no image", until="form", text=QUERY, name="x.png")
-        assert refused["kind"] == "refused" and refused["error"]["type"] == "ExecutionError"
+        assert refused["kind"] == "refused" and refused["error"]["message"].startswith("cannot read 'x.png': not an")
         _, end = run(browser, form["text"])
         assert end["kind"] == "finished"
 
@@ -321,6 +323,30 @@ class TestWork:
         assert browser.ask("probe", until="probe", **probe)["kind"] == "probe"
         assert browser.ask("export", until="file", map=end["map"], format="npz")["kind"] == "file"
 
+    def test_stop_before_a_query_has_begun(self, browser: Browser) -> None:
+        """While its model is being loaded for the form, as the page's thread does one thing after another."""
+        loading, loaded = threading.Event(), threading.Event()
+        browser.page._desk.worker.ask("loading", lambda: (loading.set(), loaded.wait(30)))
+        loading.wait()
+        id, other = browser.send("run", text=QUERY), browser.send("run", text=QUERY + " FOR TOP 2")
+        assert browser.all("finished", id)[0]["stopped"], "it is replaced"
+        browser.send("stop")
+        (end,) = browser.all("finished", other)
+        assert end["stopped"] and end["map"] is None and not browser.all("started")
+        loaded.set()
+        assert run(browser)[1]["map"] is not None
+
+    def test_all_classes_begin_with_the_likeliest(self, browser: Browser) -> None:
+        found, _ = run(browser, QUERY.replace("STRIDE 2", "STRIDE 16") + " FOR ALL CLASSES")
+        baselines = [each["baseline"] for each in found[-1]["classes"]]
+        assert len(baselines) == 5 and found[-1]["shown"] == int(np.argmax(baselines))
+
+    def test_one_image_at_a_time(self, browser: Browser, tmp_path: Path) -> None:
+        for name in "ab":
+            Image.fromarray(PIXELS).save(tmp_path / f"{name}.png")
+        error = browser.form("edit", text=f"OCCLUDE '{tmp_path}/*.png' USING net")["error"]
+        assert "names 2 images, and one is looked at a time" in error["message"]
+
     def test_the_newest_query_wins(self, browser: Browser, slow: Callable[[], None]) -> None:
         slow()
         first = browser.send("run", text=QUERY)
@@ -332,7 +358,7 @@ class TestWork:
         browser.wait(lambda each: each["kind"] == "started" and each["id"] == second)
         assert time.monotonic() - begun < 2, "within a batch"
         browser.wait(lambda each: each["kind"] == "finished" and each["id"] == second)
-        assert not browser.all("started", passed_over)
+        assert not browser.all("started", passed_over) and browser.all("finished", passed_over)[0]["stopped"]
         assert browser.all("finished", first)[0]["stopped"]
         assert all(each["complete"] for each in browser.all("map", first)), "no partial map of it is shown"
 
@@ -404,15 +430,16 @@ class TestStatements:
         assert table["columns"][:2] == ["setting", "value"] and len(table["rows"]) > 5
         json.dumps(table, allow_nan=False)
         assert browser.ask("run", until="table", text="VERIFY " + QUERY)["lines"][0].startswith("agrees")
-        assert browser.ask("run", until="table", text="SET threads = 1; SHOW SETTINGS")["kind"] == "table"
+        assert browser.ask("run", until="table", text="SET threads = 1")["rows"] == [["threads", "1"]]
 
     @pytest.mark.parametrize(
         ("text", "message"),
         [
             (QUERY + " INTO 'x.png'", "Export"),
             (QUERY + " INTO RUN 'x'", "Export"),
-            ("RESUME RUN 'x'", "no runs"),
-            (QUERY + "; " + QUERY, "one OCCLUDE"),
+            ("RESUME RUN 'x'", "runs over data sets"),
+            (QUERY + "; " + QUERY, "one statement"),
+            ("SHOW MODELS; SHOW SETTINGS", "one statement"),
             ("OCCLUDE 'nowhere.png' USING net", "nowhere.png"),
             (QUERY + " FOR CLASS 9", "out of range"),
             ("OCCLUDE", "ends too early"),

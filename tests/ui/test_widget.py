@@ -85,7 +85,7 @@ class TestWidget:
         monkeypatch.setattr(jupyter, "Page", Page)
 
     def test_messages_go_to_the_page_and_its_events_to_the_browser(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        shown = kdb.widget("cat.png", "resnet18")
+        shown = kdb.widget()
         sent = []
         monkeypatch.setattr(type(shown), "send", lambda self, content, buffers=None: sent.append((content, buffers)))
         page: Any = shown._page
@@ -125,6 +125,16 @@ class TestWidget:
         assert [each.closed for each in pages] == [1, 0]
         for each in (second, third):
             each.close()
+
+    def test_what_is_wrong_is_told_in_the_cell(self) -> None:
+        with pytest.raises(kdb.ExecutionError, match=r"nope\.png"):
+            kdb.widget("nope.png", "efficientnet_lite0")
+        with pytest.raises(kdb.BindError, match="did you mean 'resnet18'"):
+            kdb.widget(IMAGE, "resnet19")
+        with pytest.raises(kdb.Error):
+            kdb.widget(NET, "efficientnet_lite0")
+        with pytest.raises(kdb.Error):
+            kdb.widget(5)
 
     def test_what_is_shown_is_the_page_that_was_built(self) -> None:
         shown = kdb.widget()

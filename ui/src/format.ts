@@ -29,8 +29,14 @@ function grouped(digits: string): string {
   return fraction === undefined ? parts : `${parts}.${fraction}`;
 }
 
+/** What a grid of so many axes consists of. */
+export const cells = (axes: number): string => ["samples", "pixels", "voxels"][axes - 1] ?? "cells";
+
 /** A count, its thousands set apart. */
 export const count = (value: number): string => grouped(String(Math.round(value)));
+
+/** So many of something: 1 position, 2 positions. */
+export const counted = (value: number, noun: string): string => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
 
 /** A large count by its magnitude: 3.1 G. */
 export function magnitude(value: number): string {

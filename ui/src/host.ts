@@ -26,6 +26,7 @@ export const PAUSES = [0.5, 1, 2, 4, 8, 15, 30, 60].map((pause) => pause * SECON
 export class SocketModel implements AnyModel {
   connection: Connection = "opening";
   #open: () => Socket;
+  #answers: () => Promise<boolean>;
   #clock: Clock;
   #socket: Socket | null = null;
   #values = new Map<string, unknown>();
@@ -34,8 +35,10 @@ export class SocketModel implements AnyModel {
   #pause: (() => void) | null = null;
   #was = false;
 
-  constructor(open: () => Socket, by: Clock = clock) {
+  /** `answers` finds out whether there is a server at all, where a socket did not open. */
+  constructor(open: () => Socket, answers: () => Promise<boolean>, by: Clock = clock) {
     this.#open = open;
+    this.#answers = answers;
     this.#clock = by;
   }
 
@@ -80,7 +83,9 @@ export class SocketModel implements AnyModel {
     const socket = this.#open();
     this.#socket = socket;
     socket.binaryType = "arraybuffer";
+    let opened = false;
     socket.onopen = () => {
+      opened = true;
       this.#tries = 0;
       this.#was = true;
       this.#say("open");
@@ -90,8 +95,16 @@ export class SocketModel implements AnyModel {
       const { content, buffers } = decodeFrame(data);
       this.#tell("msg:custom", content, buffers);
     };
-    socket.onclose = () => this.#lost();
+    socket.onclose = () => (opened ? this.#lost() : void this.#unopened(socket));
     if (!this.#was) this.#say("opening");
+  }
+
+  async #unopened(socket: Socket): Promise<void> {
+    const refused = await this.#answers();
+    if (this.#socket !== socket) return;
+    if (!refused) return this.#lost();
+    this.#socket = null;
+    this.#say("refused");
   }
 
   #lost(): void {

@@ -1,4 +1,6 @@
-/** As much of the query language as colours and permalinks need; Python alone decides what a text means. */
+/** As much of the query language as colours, permalinks and captions need; Python alone decides what a text means. */
+
+import type { Refusal } from "./protocol";
 
 export type Mark = "keyword" | "string" | "number" | "comment" | "parameter" | "name" | "space" | "sign";
 
@@ -55,8 +57,67 @@ export function tokenAt(text: string, place: number): { from: number; to: number
   return { from: text.length, to: text.length };
 }
 
-/** The text with what stands at a place replaced by a suggestion. */
-export function corrected(text: string, line: number, column: number, suggestion: string): string {
+/** The text with what stands at an error's place replaced by its suggestion; null where it has none. */
+export function corrected(text: string, { line, column, suggestion }: Refusal): string | null {
+  if (suggestion === null || line === null || column === null) return null;
   const { from, to } = tokenAt(text, offset(text, line, column));
   return text.slice(0, from) + suggestion + text.slice(to);
+}
+
+/** What a text means: its tokens, keywords in lower case. */
+function meaning(text: string): Token[] {
+  const found = tokens(text)
+    .filter(({ mark }) => mark !== "comment" && mark !== "space")
+    .map((token) => (token.mark === "keyword" ? { ...token, text: token.text.toLowerCase() } : token));
+  while (found.at(-1)?.text === ";") found.pop();
+  return found;
+}
+
+const joined = (found: readonly Token[]): string => found.map(({ text }) => text).join("\n");
+
+/** Whether two texts say the same, but for spaces, comments and the case of keywords. */
+export const sameQuery = (one: string, two: string): boolean => one === two || joined(meaning(one)) === joined(meaning(two));
+
+const CLAUSES = /^(occlude|with|fill|channels|stride|using|for|score|over|within|at|exact|approximate|threshold|drill|budget|precision|on|into)$/;
+
+/** What is so where a clause is not written. */
+const UNWRITTEN: Record<string, string> = { fill: "black", for: "the predicted class", score: "probability", stride: "no STRIDE" };
+
+/** The clauses of a query as they are written, by the keyword that each begins with. */
+function clausesOf(text: string): Map<string, string> {
+  const found = new Map<string, string>();
+  let head = "";
+  for (const { mark, text: token } of tokens(text)) {
+    if (mark === "keyword" && CLAUSES.test(token.toLowerCase())) head = token.toLowerCase();
+    found.set(head, (found.get(head) ?? "") + (mark === "comment" || mark === "space" ? " " : token));
+  }
+  return found;
+}
+
+/** What differs between two queries, as each of them has it; null where nothing does. */
+export function differing(a: string, b: string): { a: string; b: string } | null {
+  const [first, second] = [clausesOf(a), clausesOf(b)];
+  const heads = [...new Set([...first.keys(), ...second.keys()])].filter(
+    (head) => !sameQuery(first.get(head) ?? "", second.get(head) ?? ""),
+  );
+  const words = (of: Map<string, string>): string =>
+    heads
+      .map((head) => {
+        const clause = of.get(head)?.trim().replace(/\s+/g, " ");
+        if (clause === undefined) return UNWRITTEN[head] ?? `no ${head.toUpperCase()}`;
+        return /^(occlude|fill|using|for|score)$/.test(head) ? clause.slice(head.length).trim() : clause;
+      })
+      .join(", ");
+  return heads.length === 0 ? null : { a: words(first), b: words(second) };
+}
+
+/** What of a query is on this page alone, in words: images and masks that have no path and no sample's name. */
+export function droppedIn(text: string, samples: readonly string[]): string | null {
+  const found = meaning(text);
+  const parameter = found.find(({ mark }) => mark === "parameter")?.text;
+  if (parameter === "$painted") return "the mask was painted on this page.";
+  if (parameter !== undefined) return `${parameter} is known to this page alone.`;
+  const [first, source] = found;
+  const dropped = first?.text === "occlude" && source?.mark === "name" && !samples.includes(source.text);
+  return dropped ? `the image ${source.text} was given to this page alone.` : null;
 }

@@ -3,15 +3,17 @@ import { Mirror } from "./mirror";
 import { changedSince, type Permalink } from "./permalink";
 import type { Place } from "./place";
 import type { AnyModel, Change, Event, Form, HeatMap, Refusal, Slot } from "./protocol";
-import { corrected, runsByItself } from "./query";
+import { corrected, differing, droppedIn, runsByItself } from "./query";
 import type { Comparing, Look, StageApi, Tool } from "./stage/contract";
-import { beginning, IDLE, type Message, type Run, type State } from "./state";
+import { beginning, IDLE, isOf, type Message, type Run, type State } from "./state";
 import { Store } from "./store";
 
 type FormEvent = Extract<Event, { kind: "form" }>;
 
 /** Milliseconds of rest after which the plan follows the text. */
 const PLANNING = 200;
+
+const OFFLINE: Message = { tone: "error", text: "There is no connection to kdb." };
 
 /** What was asked for, so that a refusal is told where it belongs. */
 type Purpose = "probe" | "check" | "plan" | "browse" | "gallery" | "map" | "file" | "layer";
@@ -41,6 +43,12 @@ export class Session {
   /** A permalink until its query runs, and after that until its map is there. */
   #linked: Permalink | null;
   #arriving: Permalink | null = null;
+  /** Run was asked for before there was anything to run it. */
+  #runsFirst = false;
+  /** Names of files that are on their way, by the ids of their requests. */
+  #uploads = new Map<number, string>();
+  /** What was said of the text or of an image for it: of no use once that is another. */
+  #saidOfText: Message | null = null;
 
   constructor(model: AnyModel) {
     this.place = (model.get("place") as Place | undefined) ?? null;
@@ -49,7 +57,7 @@ export class Session {
     this.#client = new Client(model);
     this.#mirror = new Mirror({
       edit: (text) => this.#client.send({ kind: "edit", text }),
-      written: (text) => this.store.set({ text }),
+      written: (text) => this.#write(text),
     });
     this.#listen();
     model.on("change:connection", this.#connected);
@@ -75,22 +83,27 @@ export class Session {
   // ---- the text and the controls
 
   type(text: string): void {
-    this.store.set({ text });
+    this.#write(text);
+    this.#unsay(this.#saidOfText);
     this.#mirror.type(text);
     this.#settle();
   }
 
   replace(text: string): void {
-    this.store.set({ text });
+    this.#write(text);
+    this.#unsay(this.#saidOfText);
     this.#mirror.replace(text);
     this.#settle();
   }
 
   correct(): void {
     const { error, errorText } = this.#state;
-    if (error?.suggestion && error.line !== null && error.column !== null) {
-      this.replace(corrected(errorText, error.line, error.column, error.suggestion));
-    }
+    if (error !== null) this.replace(corrected(errorText, error) ?? errorText);
+  }
+
+  #write(text: string): void {
+    this.store.set({ text });
+    this.place?.keep(text);
   }
 
   /** A control was moved; `held` while it still moves, `atOnce` to run in any case and not only as the user chose. */
@@ -104,12 +117,16 @@ export class Session {
   async upload(file: File): Promise<void> {
     const { welcome } = this.#state;
     if (welcome === null || welcome.root === null) {
-      this.say("Images cannot be dropped here.", "warning");
+      this.#sayOfText("Images cannot be dropped here.", "warning");
     } else if (file.size > welcome.upload_limit) {
-      this.say(`${file.name} is larger than the ${Math.floor(welcome.upload_limit / 2 ** 20)} MiB that are taken.`, "error");
+      this.#sayOfText(`${file.name} is larger than the ${Math.floor(welcome.upload_limit / 2 ** 20)} MiB that are taken.`, "error");
     } else {
       const bytes = await file.arrayBuffer();
-      const send = (text: string): number => this.#client.send({ kind: "upload", text, name: file.name }, [bytes]);
+      const send = (text: string): number => {
+        const id = this.#client.send({ kind: "upload", text, name: file.name }, [bytes]);
+        this.#uploads.set(id, file.name);
+        return id;
+      };
       this.#mirror.move("upload", send, { runs: this.#state.runsOnChange });
       this.#settle();
     }
@@ -126,12 +143,14 @@ export class Session {
     }
     const counts = this.#mirror.answer({ id: event.id, text: event.text, understood: event.form !== null });
     this.#settle();
+    this.#dropped(event);
     if (counts === null) return;
+    this.#unsay(this.#saidOfText);
     const { error, notes } = event;
     const before = this.#state.form;
     const form = event.form === null ? null : carried(event.form, before);
     this.#isQuery = form !== null;
-    this.store.set({ error, errorText: event.text, notes });
+    this.store.set({ error, errorText: event.text, notes, understood: form !== null });
     this.#show(form ?? before);
     if (form !== null) {
       this.store.set({ labels: form.labels === null ? [] : (this.#labels.get(form.labels) ?? []) });
@@ -146,6 +165,14 @@ export class Session {
     } else if (counts.runs && error === null) {
       this.run();
     }
+  }
+
+  /** Lists an image that was dropped, once Python has given it a name. */
+  #dropped({ id, form }: FormEvent): void {
+    const file = this.#uploads.get(id);
+    this.#uploads.delete(id);
+    if (file === undefined || form === null) return;
+    this.store.set({ dropped: [...this.#state.dropped, { name: form.source, file }] });
   }
 
   /** Sets controls and stage to a form, also to the one from before: what was moved or drawn since goes. */
@@ -174,7 +201,11 @@ export class Session {
   // ---- running
 
   run(): void {
-    const { text } = this.#state;
+    const { text, welcome, connection } = this.#state;
+    if (welcome === null && (connection === "opening" || connection === "open")) {
+      this.#runsFirst = true;
+      return;
+    }
     if (this.#offline()) return;
     if (text.trim() === "") {
       this.say("Write a query first, or begin with one of the samples.", "warning");
@@ -182,22 +213,23 @@ export class Session {
     }
     this.compareBy("off");
     if (this.#state.b !== null) this.#clear("b");
-    this.#begin(this.#client.send({ kind: "run", text }), text, false);
+    this.#begin(this.#client.send({ kind: "run", text }), { a: text, b: "" }, false);
   }
 
   compare(): void {
     const { text, variant, comparing } = this.#state;
     if (this.#offline()) return;
     if (comparing === "off") this.compareBy("side");
-    this.#begin(this.#client.send({ kind: "compare", texts: [text, variant] }), text, true);
+    this.#begin(this.#client.send({ kind: "compare", texts: [text, variant] }), { a: text, b: variant }, true);
+    this.#name();
   }
 
-  #begin(id: number, text: string, both: boolean): void {
+  #begin(id: number, texts: Record<Slot, string>, both: boolean): void {
     this.#drawn = id;
     this.#arriving = null;
     this.#forgetProbe();
     this.store.set({
-      run: { ...IDLE, id, state: "running", text, both },
+      run: { ...IDLE, id, state: "running", texts, both },
       table: null,
       message: null,
       permalinkSays: null,
@@ -206,17 +238,22 @@ export class Session {
 
   #offline(): boolean {
     const offline = this.#state.connection !== "open";
-    if (offline) this.say("There is no connection to kdb.", "error");
+    if (offline) this.store.set({ message: OFFLINE });
     return offline;
   }
 
   stop(): void {
-    if (this.#state.run.state === "running") this.#client.send({ kind: "stop" });
+    const { run } = this.#state;
+    if (run.state !== "running" || run.stopping) return;
+    this.store.set({ run: { ...run, stopping: true } });
+    this.#client.send({ kind: "stop" });
   }
 
   #ran(id: number | null, changes: Partial<Run>): void {
     const { run } = this.#state;
-    if (id === run.id) this.store.set({ run: { ...run, ...changes } });
+    if (id !== run.id) return;
+    const ended = changes.state !== undefined && changes.state !== "running";
+    this.store.set({ run: { ...run, ...changes, ...(ended ? { stopping: false } : {}) } });
   }
 
   #mapped(map: HeatMap, buffers: ArrayBuffer[]): void {
@@ -228,8 +265,10 @@ export class Session {
     const before = this.#state[map.slot];
     if (before !== null && before.content.map !== map.map && this.#state.probeSlot === map.slot) this.#forgetProbe();
     this.#stage?.showMap(map, buffers);
-    const shown = { content: map, buffers, shown: map.shown };
+    const asked = map.id === run.id ? run.texts[map.slot] : map.text;
+    const shown = { content: map, buffers, shown: map.shown, asked, former: false };
     this.store.set(map.slot === "a" ? { a: shown } : { b: shown });
+    this.#name();
     if (this.#arriving !== null) {
       this.store.set({ permalinkSays: changedSince(this.#arriving, map.identity) });
       this.#arriving = null;
@@ -238,7 +277,7 @@ export class Session {
 
   showClass(slot: Slot, index: number): void {
     const shown = this.#state[slot];
-    if (shown !== null) this.#ask("layer", this.#client.send({ kind: "layer", map: shown.content.map, class: index }));
+    if (shown !== null && !shown.former) this.#ask("layer", this.#client.send({ kind: "layer", map: shown.content.map, class: index }));
   }
 
   // ---- plan
@@ -274,6 +313,10 @@ export class Session {
       return;
     }
     if (this.#offline()) return;
+    if (shown.former) {
+      this.say("This map is of before the connection was lost. Run its query again: then a click shows a score.", "warning");
+      return;
+    }
     this.#stage?.mark(position);
     this.store.set({ probeWaits: true, probeSlot: slot, checked: null, checkWaits: false });
     this.#newest.delete("check");
@@ -283,7 +326,7 @@ export class Session {
   check(): void {
     const { probe, probeSlot } = this.#state;
     const shown = this.#state[probeSlot];
-    if (probe === null || shown === null || this.#offline()) return;
+    if (probe === null || shown === null || shown.former || this.#offline()) return;
     const { map, position } = probe.content;
     this.store.set({ checkWaits: true });
     this.#ask("check", this.#client.send({ kind: "check", map, position, class: shown.shown }));
@@ -306,6 +349,15 @@ export class Session {
   setVariant(variant: string): void {
     this.#variant = null;
     this.store.set({ variant, variantError: null });
+  }
+
+  /** Says beside the two maps what is not the same in their queries. */
+  #name(): void {
+    const { a, b, run } = this.#state;
+    const texts = run.state === "running" && run.both ? run.texts : a !== null && b !== null ? { a: a.content.text, b: b.content.text } : null;
+    const names = texts && differing(texts.a, texts.b);
+    this.store.set({ names });
+    this.#stage?.setNames(names);
   }
 
   compareBy(comparing: Comparing): void {
@@ -359,15 +411,18 @@ export class Session {
 
   export(slot: Slot, format: string): void {
     const shown = this.#state[slot];
-    if (shown !== null) this.#ask("file", this.#client.send({ kind: "export", map: shown.content.map, format }));
+    if (shown !== null && !shown.former) this.#ask("file", this.#client.send({ kind: "export", map: shown.content.map, format }));
   }
 
-  /** The address of the query and of the map that is shown of it; null where pages have none. */
+  /** The address of the query and of the map that is shown of it; null where there can be none, which is said. */
   permalink(): string | null {
-    const { text, a, run } = this.#state;
-    // Python may write the text of a map in another way than it was sent.
-    const ofText = a !== null && (a.content.text === text || (a.content.id === run.id && run.text === text));
-    const identity = ofText ? a.content.identity : null;
+    const { text, a, welcome } = this.#state;
+    const stays = droppedIn(text, (welcome?.samples ?? []).map(({ name }) => name));
+    if (stays !== null) {
+      this.say(`A link has no pixels: ${stays}`, "warning");
+      return null;
+    }
+    const identity = a !== null && isOf(a, text) ? a.content.identity : null;
     return this.place?.address({ query: text, model: identity?.model ?? null, source: identity?.source ?? null }) ?? null;
   }
 
@@ -392,6 +447,15 @@ export class Session {
     this.store.set({ message: { text, tone } });
   }
 
+  #sayOfText(text: string, tone: Message["tone"]): void {
+    this.#saidOfText = { text, tone };
+    this.store.set({ message: this.#saidOfText });
+  }
+
+  #unsay(message: Message | null): void {
+    if (message !== null && this.#state.message === message) this.store.set({ message: null });
+  }
+
   silence(): void {
     this.store.set({ message: null, permalinkSays: null });
   }
@@ -412,8 +476,11 @@ export class Session {
     client.on("welcome", (welcome) => {
       const first = this.#state.welcome === null;
       this.store.set({ welcome });
-      if (first) this.replace(this.#linked?.query ?? welcome.text);
-      else this.#mirror.renew();
+      if (!first) return this.#mirror.renew();
+      const text = this.#state.text || this.place?.kept() || this.#linked?.query || welcome.text;
+      if (text !== this.#linked?.query) this.#linked = null;
+      this.replace(text);
+      if (this.#runsFirst) this.run();
     });
     client.on("form", (event) => this.#formed(event));
     client.on("labels", ({ key, labels }) => {
@@ -481,13 +548,14 @@ export class Session {
     if (this.#mirror.refused(id)) {
       this.#settle();
       this.#show(this.#state.form);
-      this.say(error.message, "error");
+      this.#uploads.delete(id);
+      this.#sayOfText(error.message, "error");
       return;
     }
     if (id === run.id) {
       this.#ran(id, { state: "failed", refused: error });
       // Where it is about the text, it is shown at its place there too.
-      if (error.line !== null && this.#state.text === run.text) this.store.set({ error, errorText: run.text });
+      if (error.line !== null && this.#state.text === run.texts.a) this.store.set({ error, errorText: run.texts.a });
       return;
     }
     if (id === this.#variant) {
@@ -511,15 +579,20 @@ export class Session {
     const before = this.#state.connection;
     this.store.set({ connection });
     if (connection === "open") {
+      this.#unsay(OFFLINE);
       this.#client.send({ kind: "hello" });
     } else if (before === "open") {
       const { run } = this.#state;
       const lost = { type: "", message: "The connection was lost while this ran.", line: null, column: null };
       if (run.state === "running") {
-        this.store.set({ run: { ...run, state: "failed", left: null, refused: { ...lost, expected: [], suggestion: null } } });
+        this.store.set({ run: { ...run, state: "failed", stopping: false, left: null, refused: { ...lost, expected: [], suggestion: null } } });
       }
       this.#newest.clear();
+      this.#uploads.clear();
       this.#planned = null;
+      // Python keeps maps and images for as long as there is the connection.
+      const { a, b } = this.#state;
+      this.store.set({ a: a && { ...a, former: true }, b: b && { ...b, former: true }, dropped: [] });
       this.store.set({ planWaits: false, probeWaits: false, checkWaits: false, galleryWaits: false });
     }
   };

@@ -1,5 +1,6 @@
-import { h, icon, say, set, type Icon } from "./dom";
+import { h, icon, say, set, show, type Icon } from "./dom";
 import { takesDrops } from "./drop";
+import { behind } from "./panels/behind";
 import { browse } from "./panels/browse";
 import { compare } from "./panels/compare";
 import { controls } from "./panels/controls";
@@ -51,38 +52,53 @@ export function shell(model: AnyModel, el: HTMLElement): () => void {
   stage.setTool(store.state.tool);
 
   const root = h("div", { class: "kdb", "data-testid": "kdb" });
-  keepKeys(root);
+  if (session.place === null) keepKeys(root);
   const theme = follow(root);
-  const stageHolder = h("div", { class: "kdb-stage-holder" }, stage.element, start(session));
-  root.append(
-    header(theme.wish),
-    connection(session),
-    message(session),
+  const stageHolder = h("div", { class: "kdb-stage-holder" }, stage.element, behind(session), start(session));
+  const body = h(
+    "div",
+    { class: "kdb-body" },
     h(
-      "div",
-      { class: "kdb-body" },
-      h(
-        "section",
-        { class: "kdb-main", "aria-label": "Heat map" },
-        toolbar(session),
-        stageHolder,
-        reading(session),
-      ),
-      editor(session),
-      h("div", { class: "kdb-found" }, progress(session), result(session)),
-      controls(session),
-      h("div", { class: "kdb-below" }, gallery(session), ...BELOW.map((panel) => panel(session))),
+      "section",
+      { class: "kdb-main", "aria-label": "Heat map" },
+      toolbar(session),
+      stageHolder,
+      reading(session),
     ),
+    editor(session),
+    h("div", { class: "kdb-found" }, progress(session), result(session)),
+    controls(session),
+    h("div", { class: "kdb-below" }, gallery(session), ...BELOW.map((panel) => panel(session))),
+  );
+  root.append(
+    h("div", { class: "kdb-said" }, h("div", { class: "kdb-said-stack" }, connection(session), message(session))),
+    header(theme.wish),
+    body,
     browse(session),
     spoken,
     announced(session),
     takesDrops(root, session),
   );
-  root.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
-    event.preventDefault();
-    session.run();
-  });
+  const ended = new AbortController();
+  // A page of its own has all keys, also while nothing of it has the focus.
+  const keys: HTMLElement = session.place === null ? root : document.body;
+  keys.addEventListener(
+    "keydown",
+    (event) => {
+      const runs = event.key === "Enter" && (event.ctrlKey || event.metaKey);
+      // Whatever is open takes Escape for itself, and so does what is being drawn.
+      const stops = event.key === "Escape" && !event.defaultPrevented && !(event.target as Element).closest("dialog");
+      if (!runs && !stops) return;
+      if (stops && (stage.cancel() || store.state.run.state !== "running")) return;
+      event.preventDefault();
+      event.stopPropagation();
+      if (runs) session.run();
+      else session.stop();
+    },
+    { signal: ended.signal },
+  );
+  // Whom kdb does not let in sees why, and nothing that does not work.
+  store.watch(["connection", "welcome"], (state) => show(body, state.welcome !== null || /^open/.test(state.connection)));
   store.watch(["run", "a", "connection", "settled", "comparing"], ({ run, a, connection, settled, comparing }) => {
     set(root, "data-state", run.state);
     set(root, "data-maps", run.maps);
@@ -98,6 +114,7 @@ export function shell(model: AnyModel, el: HTMLElement): () => void {
   el.append(root);
   return () => {
     session.close(model);
+    ended.abort();
     theme.end();
     stage.destroy();
     root.remove();

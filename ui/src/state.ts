@@ -1,5 +1,6 @@
 import type { Connection } from "./place";
 import type { Checked, Entry, Folder, Form, Gallery, HeatMap, Plan, Probe, Refusal, Slot, Welcome } from "./protocol";
+import { sameQuery } from "./query";
 import type { Comparing, Look, Reading, Tool } from "./stage/contract";
 
 /** What came with buffers. */
@@ -13,10 +14,13 @@ export type Outcome = "idle" | "running" | "done" | "stopped" | "failed";
 export interface Run {
   id: number | null;
   state: Outcome;
+  /** Stop was asked for, and not answered yet. */
+  stopping: boolean;
   /** Two queries, for both slots, or one. */
   both: boolean;
   slot: Slot;
-  text: string;
+  /** Of each slot, as it was sent. */
+  texts: Record<Slot, string>;
   done: number;
   total: number;
   seconds: number;
@@ -29,6 +33,21 @@ export interface Run {
 export interface Shown extends With<HeatMap> {
   /** Which of its classes is shown. */
   shown: number;
+  /** Its query as it was sent, which Python may write in another way. */
+  asked: string;
+  /** It is of a page that Python has no more: it can be looked at, and nothing else. */
+  former: boolean;
+}
+
+/** Whether a map is of a text. */
+export const isOf = (shown: Shown, text: string): boolean =>
+  sameQuery(shown.asked, text) || sameQuery(shown.content.text, text);
+
+/** An image that was dropped on the page. */
+export interface Dropped {
+  /** As a query writes it. */
+  name: string;
+  file: string;
 }
 
 export interface Table {
@@ -53,10 +72,13 @@ export interface State {
   /** What is wrong with the text, and the text that this is about. */
   error: Refusal | null;
   errorText: string;
+  /** Whether the form is of that text, for all its error. */
+  understood: boolean;
   notes: string[];
   /** Whether controls and text say the same. */
   settled: boolean;
   labels: string[];
+  dropped: Dropped[];
 
   run: Run;
   runsOnChange: boolean;
@@ -79,6 +101,8 @@ export interface State {
   comparing: Comparing;
   variant: string;
   variantError: Refusal | null;
+  /** What differs between the two queries, as each has it; null where nothing does. */
+  names: Record<Slot, string> | null;
 
   history: With<Entry[]>;
   folder: Folder | null;
@@ -97,9 +121,10 @@ export interface State {
 export const IDLE: Run = {
   id: null,
   state: "idle",
+  stopping: false,
   both: false,
   slot: "a",
-  text: "",
+  texts: { a: "", b: "" },
   done: 0,
   total: 0,
   seconds: 0,
@@ -126,9 +151,11 @@ export const beginning = (connection: Connection): State => ({
   form: null,
   error: null,
   errorText: "",
+  understood: true,
   notes: [],
   settled: true,
   labels: [],
+  dropped: [],
   run: IDLE,
   runsOnChange: false,
   a: null,
@@ -146,6 +173,7 @@ export const beginning = (connection: Connection): State => ({
   comparing: "off",
   variant: "",
   variantError: null,
+  names: null,
   history: { content: [], buffers: [] },
   folder: null,
   gallery: [],

@@ -27,13 +27,13 @@ class FakeSocket implements Socket {
   }
 }
 
-function begin(): { model: SocketModel; sockets: FakeSocket[]; hands: Hands } {
+function begin(answers = false): { model: SocketModel; sockets: FakeSocket[]; hands: Hands } {
   const sockets: FakeSocket[] = [];
   const hands = new Hands();
   const model = new SocketModel(() => {
     sockets.push(new FakeSocket());
     return sockets.at(-1)!;
-  }, hands);
+  }, () => Promise.resolve(answers), hands);
   return { model, sockets, hands };
 }
 
@@ -50,7 +50,7 @@ test("messages go both ways", () => {
   assert.deepEqual(heard, [[{ kind: "welcome" }, []]]);
 });
 
-test("a lost connection is tried with growing pauses, and then no more", () => {
+test("a lost connection is tried with growing pauses, and then no more", async () => {
   const { model, sockets, hands } = begin();
   model.connect();
   sockets[0]!.open();
@@ -62,11 +62,30 @@ test("a lost connection is tried with growing pauses, and then no more", () => {
     hands.go(1);
     assert.equal(sockets.length, at + 2);
     sockets.at(-1)!.close();
+    await null;
+    await null;
   }
   assert.equal(model.connection, "gone");
   assert.equal(hands.waits, 0);
   model.connect();
   sockets.at(-1)!.open();
+  assert.equal(model.connection, "open");
+});
+
+test("where a server answers and does not let it in, it is not tried again by itself", async () => {
+  const { model, sockets, hands } = begin(true);
+  model.connect();
+  sockets[0]!.open();
+  sockets[0]!.close();
+  assert.equal(model.connection, "lost", "it was let in before");
+  hands.go(PAUSES[0]!);
+  sockets[1]!.close();
+  await null;
+  await null;
+  assert.equal(model.connection, "refused");
+  assert.equal(hands.waits, 0);
+  model.connect();
+  sockets[2]!.open();
   assert.equal(model.connection, "open");
 });
 

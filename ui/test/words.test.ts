@@ -2,7 +2,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { planInWords } from "../src/panels/plan";
 import { checkInWords } from "../src/panels/probe";
-import { checkedInWords } from "../src/panels/result";
+import { checkedInWords, qualityInWords } from "../src/panels/result";
+import { searched } from "../src/parts/search";
+import { notWhole } from "../src/parts/number";
+import { changeOf, probedInWords, unmodified } from "../src/scores";
 import { ofNotebook } from "../src/theme";
 
 test("checks", () => {
@@ -38,4 +41,43 @@ test("notebooks' themes", () => {
   assert.equal(ofNotebook(nothing, body({}, "vscode-dark")), "dark");
   assert.equal(ofNotebook(body({}, "", "dark"), body({})), "dark");
   assert.equal(ofNotebook(nothing, nothing), null);
+});
+
+test("a drop is told by itself, and what it leaves of the score", () => {
+  assert.equal(probedInWords("drop", 0.0348, 0.951), "drop 0.0348, from 0.951 to 0.916");
+  assert.equal(probedInWords("drop", 4e-5, 0.2119), "drop 4.00e-5, from 0.211900 to 0.211860", "the two can be told apart");
+  assert.equal(probedInWords("drop", 0, 0.2119), "drop 0, from 0.212 to 0.212");
+  assert.equal(probedInWords("logit_drop", -1.5, 8), "logit drop \u22121.50, from 8.00 to 9.50");
+  assert.equal(probedInWords("probability", 0.916, 0.951), "0.9160, \u22120.0350 from the unmodified image");
+  assert.deepEqual(changeOf("drop", 0.25, 0.75), {
+    name: "Drop",
+    patched: 0.5,
+    change: "0.250",
+    ends: ["0.750", "0.500"],
+  });
+  assert.equal(unmodified("drop", 0.9511), "probability 0.9511 unmodified");
+  assert.equal(unmodified("logit_drop", 8.125), "logit 8.125 unmodified");
+});
+
+test("one position is one", () => {
+  const map = { exact: true, complete: true, ssim: null, done: 1, total: 1 };
+  assert.equal(qualityInWords(map as never), "Exact, the 1 position evaluated");
+  assert.equal(qualityInWords({ ...map, done: 9, total: 9 } as never), "Exact, all 9 positions evaluated");
+});
+
+test("a search finds the name itself first, then words, beginnings of words and parts of them", () => {
+  const names = ["vacation", "catamaran", "tabby, tabby cat", "Persian cat", "concatenate", "cat", "dog"];
+  const all = names.map((text, at) => ({ text, hint: String(at) }));
+  const found = (search: string) => searched(all, search).map(({ text }) => text);
+  assert.deepEqual(found("Cat "), ["cat", "tabby, tabby cat", "Persian cat", "catamaran", "vacation", "concatenate"]);
+  assert.deepEqual(found("cat tab"), ["tabby, tabby cat"]);
+  assert.deepEqual(found("6"), ["dog"]);
+  assert.deepEqual(found(""), names);
+});
+
+test("numbers that are not whole are refused in words", () => {
+  assert.equal(notWhole(3, 1), null);
+  assert.equal(notWhole(10 ** 6, 1), null);
+  assert.equal(notWhole(2.5, 1), "A whole number, 1 or more.");
+  assert.equal(notWhole(9, 1, 8), "A whole number, 1 or more and at most 8.");
 });

@@ -22,4 +22,4 @@ def explain(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
         explained = desk.session.explain(text, desk.parameters, format="json")
         desk.post({**plans.of_explained(text, explained), "id": id}, [])
 
-    desk.ask("explain", id, show)
+    desk.ask("explain", id, show, text)

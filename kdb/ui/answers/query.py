@@ -82,7 +82,11 @@ def upload(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
         name = _name_of(given, desk.session.images)
         path = desk.uploads / f"{name}{''.join(Path(given).suffixes[-2:])[:16]}"
         path.write_bytes(data)
-        desk.session.register_image(name, path)
+        try:
+            desk.session.register_image(name, path)
+        except Error as error:  # of the file that was dropped, and not of where it is kept
+            error.args = (str(error).replace(str(path), given), *error.args[1:])
+            raise
         _show(desk, content["id"], str(form.changed(query, "source", name)))
 
     desk.ask(_KIND, content["id"], take)
@@ -156,7 +160,7 @@ def _complete(desk: Desk, id: int, text: str, query: syntax.Occlude, fields: Con
 def _post(
     desk: Desk, id: int, text: str, fields: Content | None, error: Error | None, notes: Sequence[str] = ()
 ) -> None:
-    told = None if error is None else refusal(error)
+    told = None if error is None else refusal(error, text)
     desk.post({"kind": "form", "id": id, "text": text, "form": fields, "error": told, "notes": [*notes]}, [])
 
 

@@ -34,9 +34,12 @@ def run(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
     if query is not None:
         _begin(desk, id, [("a", text)])
         return
-    if any(isinstance(each, syntax.ResumeRun | syntax.Occlude) for each in parse(text)):
-        raise BindError("the page runs one OCCLUDE at a time, and no runs over data sets: those are for `kdb`")
-    desk.ask(f"statement {id}", id, lambda: _tell(desk, id, text))
+    statements = parse(text)
+    if len(statements) > 1:
+        raise BindError("the page runs one statement at a time; a script is for `kdb -f`")
+    if any(isinstance(each, syntax.ResumeRun) for each in statements):
+        raise BindError("runs over data sets are for `kdb`; the page shows them, by Browse")
+    desk.ask(f"statement {id}", id, lambda: _tell(desk, id, text), text)
 
 
 def compare(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
@@ -64,7 +67,16 @@ def _begin(desk: Desk, id: int, queries: Sequence[Query]) -> None:
             if desk.worker.stopped:
                 return
 
-    desk.worker.begin(job)
+    def forgotten() -> None:
+        for slot, _ in queries:
+            _finished(desk, id, slot, None, True, 0.0)
+
+    desk.worker.begin(job, forgotten)
+
+
+def _finished(desk: Desk, id: int, slot: str, number: int | None, stopped: bool, seconds: float) -> None:
+    fields = {"map": number, "stopped": stopped, "seconds": seconds}
+    desk.post({"kind": "finished", "id": id, "slot": slot, **fields}, [])
 
 
 class _Growing:
@@ -91,7 +103,7 @@ class _Growing:
             self._desk.list_history()
         last = None if self._found is None else self._number
         seconds = time.perf_counter() - self._begun
-        self._post("finished", map=last, stopped=self._desk.worker.stopped, seconds=seconds)
+        _finished(self._desk, self._id, self._slot, last, self._desk.worker.stopped, seconds)
 
     def _next(self, growing: Iterator[object]) -> bool | None:
         """Show the next map: True, or False if there is none; None where the query failed, which has been told."""
@@ -102,7 +114,7 @@ class _Growing:
             with suppress(Cancel):
                 shown = next(growing, None) is not None
 
-        return shown if self._desk.guarded(self._id, show) else None
+        return shown if self._desk.guarded(self._id, show, self._text) else None
 
     def _shown(self) -> Iterator[HeatMap]:
         """The maps of the query, each after it was posted; not the partial one of a query that a newer one replaces."""
@@ -110,6 +122,7 @@ class _Growing:
         if (query := query_of(self._text)) is not None:
             self._desk.register_sample(query)
         region = session.region(self._text, self._parameters)
+        worker.check()  # the model may have been loaded for a while
         for found in session.stream(self._text, self._parameters, progress=self._tell):
             if not found.complete and worker.replaced:
                 return

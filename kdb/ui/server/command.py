@@ -62,7 +62,7 @@ def main(argv: Sequence[str], out: TextIO) -> int:
         try:
             server(access, lambda post: Page(session, post, browsing=True)).run(sockets=[listening])
         except KeyboardInterrupt:  # raised once all is closed, as it is how one ends the server
-            print(file=out)
+            print("\nended", file=out)
     return 0
 
 

@@ -152,6 +152,181 @@ function table(columns, rows2, numeric = /* @__PURE__ */ new Set()) {
   );
 }
 
+// src/query.ts
+var KEYWORDS = new Set(
+  `occlude with patch segments in source fill channels stride using for predicted class classes top all detection score
+  to over box mask within at exact precision on into run via threshold auto drill down speedup coarse approximate ssim
+  guaranteed refine percent budget seconds explain analyze verify calibrate tune create or replace model from labels
+  input drop show set reset resume manifest`.split(/\s+/)
+);
+var TOKEN = /(?<comment>--[^\n]*)|(?<string>'(?:[^']|'')*'?)|(?<parameter>\$\w+|\?)|(?<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?<name>[\p{L}_][\p{L}\p{N}_]*)|(?<space>\s+)|(?<sign>[^])/gu;
+function tokens(text) {
+  return [...text.matchAll(TOKEN)].map((match) => {
+    const [mark] = Object.entries(match.groups).find(([, found]) => found !== void 0);
+    const keyword = mark === "name" && KEYWORDS.has(match[0].toLowerCase());
+    return { mark: keyword ? "keyword" : mark, text: match[0] };
+  });
+}
+function runsByItself(text) {
+  const meant = tokens(text).filter(({ mark }) => mark !== "comment" && mark !== "space");
+  while (meant.at(-1)?.text === ";") meant.pop();
+  return meant[0]?.text.toLowerCase() === "occlude" && meant.every(({ mark, text: text2 }) => text2 !== ";" && !(mark === "keyword" && /^into$/i.test(text2)));
+}
+function offset(text, line, column) {
+  const lines = text.split("\n");
+  const before = lines.slice(0, line - 1).reduce((sum, each) => sum + each.length + 1, 0);
+  const within = [...lines[line - 1] ?? ""].slice(0, column - 1).join("").length;
+  return Math.min(before + within, text.length);
+}
+function tokenAt(text, place) {
+  let from = 0;
+  for (const { mark, text: token } of tokens(text)) {
+    const to = from + token.length;
+    if (place < to) return mark === "space" ? { from: place, to: place } : { from, to };
+    from = to;
+  }
+  return { from: text.length, to: text.length };
+}
+function corrected(text, { line, column, suggestion }) {
+  if (suggestion === null || line === null || column === null) return null;
+  const { from, to } = tokenAt(text, offset(text, line, column));
+  return text.slice(0, from) + suggestion + text.slice(to);
+}
+function meaning(text) {
+  const found = tokens(text).filter(({ mark }) => mark !== "comment" && mark !== "space").map((token) => token.mark === "keyword" ? { ...token, text: token.text.toLowerCase() } : token);
+  while (found.at(-1)?.text === ";") found.pop();
+  return found;
+}
+var joined = (found) => found.map(({ text }) => text).join("\n");
+var sameQuery = (one, two) => one === two || joined(meaning(one)) === joined(meaning(two));
+var CLAUSES = /^(occlude|with|fill|channels|stride|using|for|score|over|within|at|exact|approximate|threshold|drill|budget|precision|on|into)$/;
+var UNWRITTEN = { fill: "black", for: "the predicted class", score: "probability", stride: "no STRIDE" };
+function clausesOf(text) {
+  const found = /* @__PURE__ */ new Map();
+  let head = "";
+  for (const { mark, text: token } of tokens(text)) {
+    if (mark === "keyword" && CLAUSES.test(token.toLowerCase())) head = token.toLowerCase();
+    found.set(head, (found.get(head) ?? "") + (mark === "comment" || mark === "space" ? " " : token));
+  }
+  return found;
+}
+function differing(a, b) {
+  const [first, second] = [clausesOf(a), clausesOf(b)];
+  const heads = [.../* @__PURE__ */ new Set([...first.keys(), ...second.keys()])].filter(
+    (head) => !sameQuery(first.get(head) ?? "", second.get(head) ?? "")
+  );
+  const words = (of) => heads.map((head) => {
+    const clause = of.get(head)?.trim().replace(/\s+/g, " ");
+    if (clause === void 0) return UNWRITTEN[head] ?? `no ${head.toUpperCase()}`;
+    return /^(occlude|fill|using|for|score)$/.test(head) ? clause.slice(head.length).trim() : clause;
+  }).join(", ");
+  return heads.length === 0 ? null : { a: words(first), b: words(second) };
+}
+function droppedIn(text, samples) {
+  const found = meaning(text);
+  const parameter = found.find(({ mark }) => mark === "parameter")?.text;
+  if (parameter === "$painted") return "the mask was painted on this page.";
+  if (parameter !== void 0) return `${parameter} is known to this page alone.`;
+  const [first, source2] = found;
+  const dropped = first?.text === "occlude" && source2?.mark === "name" && !samples.includes(source2.text);
+  return dropped ? `the image ${source2.text} was given to this page alone.` : null;
+}
+
+// src/state.ts
+var isOf = (shown, text) => sameQuery(shown.asked, text) || sameQuery(shown.content.text, text);
+var IDLE = {
+  id: null,
+  state: "idle",
+  stopping: false,
+  both: false,
+  slot: "a",
+  texts: { a: "", b: "" },
+  done: 0,
+  total: 0,
+  seconds: 0,
+  left: null,
+  maps: 0,
+  refused: null
+};
+var LOOK = {
+  palette: "safe",
+  opacity: 0.8,
+  threshold: 0,
+  heat: true,
+  region: true,
+  patch: true,
+  estimates: false,
+  grid: false
+};
+var beginning = (connection2) => ({
+  connection: connection2,
+  welcome: null,
+  text: "",
+  form: null,
+  error: null,
+  errorText: "",
+  understood: true,
+  notes: [],
+  settled: true,
+  labels: [],
+  dropped: [],
+  run: IDLE,
+  runsOnChange: false,
+  a: null,
+  b: null,
+  table: null,
+  planOpen: false,
+  plan: null,
+  planError: null,
+  planWaits: false,
+  probe: null,
+  probeWaits: false,
+  probeSlot: "a",
+  checked: null,
+  checkWaits: false,
+  comparing: "off",
+  variant: "",
+  variantError: null,
+  names: null,
+  history: { content: [], buffers: [] },
+  folder: null,
+  gallery: [],
+  galleryWaits: false,
+  browsing: false,
+  tool: "probe",
+  look: LOOK,
+  reading: null,
+  message: null,
+  permalinkSays: null
+});
+
+// src/panels/behind.ts
+function earlier({ a, b, text, variant }, slot) {
+  const shown = slot === "a" ? a : b;
+  return shown === null || isOf(shown, slot === "a" ? text : variant) ? null : shown;
+}
+var behind = (session) => {
+  const element = h("p", { class: "kdb-of-earlier", "data-testid": "behind" }, "The map of an earlier query");
+  session.store.watch(["a", "text"], (state) => show(element, earlier(state, "a") !== null));
+  return element;
+};
+function ofEarlier(session, slot) {
+  const text = h("code", { class: "kdb-lines" });
+  const use = button("Use this query", () => slot === "a" ? session.replace(text.textContent ?? "") : session.setVariant(text.textContent ?? ""), { testid: `earlier-use-${slot}`, quiet: true });
+  const query = h("div", { class: "kdb-row" }, "Of an earlier query: ", text, use);
+  const former = h("p", {}, "From before the connection was lost: it can be probed, compared and exported once its query is run again.");
+  const element = h("div", { class: "kdb-note kdb-behind", "data-testid": `earlier-${slot}` }, query, former);
+  session.store.watch(["a", "b", "text", "variant"], (state) => {
+    const shown = slot === "a" ? state.a : state.b;
+    const other = earlier(state, slot);
+    show(query, other !== null);
+    say(text, other?.asked ?? "");
+    show(former, shown?.former === true);
+    show(element, other !== null || shown?.former === true);
+  });
+  return element;
+}
+
 // src/panels/browse.ts
 var SYMBOLS = { folder: "folder", image: "image", run: "runs" };
 var browse = (session) => {
@@ -203,6 +378,29 @@ var browse = (session) => {
   return dialog;
 };
 
+// src/parts/search.ts
+var WORDS = /[\p{L}\p{N}_]+/gu;
+function rankOf({ text, hint = "" }, search, words) {
+  const [name, aside] = [text.toLowerCase(), hint.toLowerCase()];
+  if (name === search || aside === search) return 0;
+  const all = `${name} ${aside}`;
+  const found = new Set(all.match(WORDS));
+  let worst = 1;
+  for (const word of words) {
+    if (!all.includes(word)) return null;
+    const rank = found.has(word) ? 1 : [...found].some((each) => each.startsWith(word)) ? 2 : 3;
+    worst = Math.max(worst, rank);
+  }
+  return worst;
+}
+function searched(all, search) {
+  const sought = search.trim().toLowerCase();
+  const words = sought.split(/\s+/).filter(Boolean);
+  if (words.length === 0) return [...all];
+  const ranked = all.map((each) => ({ each, rank: rankOf(each, sought, words) }));
+  return ranked.filter(({ rank }) => rank !== null).sort((one, two) => one.rank - two.rank).map(({ each }) => each);
+}
+
 // src/parts/combobox.ts
 var MOST = 120;
 function combobox(given) {
@@ -238,11 +436,7 @@ function combobox(given) {
     }
   }
   function open(search) {
-    const words = search.toLowerCase().split(/\s+/).filter(Boolean);
-    const all = given.choices().filter(({ text, hint }) => {
-      const searched = `${text} ${hint ?? ""}`.toLowerCase();
-      return words.every((word) => searched.includes(word));
-    });
+    const all = searched(given.choices(), search);
     found = all.slice(0, MOST);
     active = -1;
     list.replaceChildren(
@@ -335,6 +529,54 @@ function combobox(given) {
   };
 }
 
+// src/parts/number.ts
+function numberField(properties, refused, entered) {
+  const why = h("p", { class: "kdb-note kdb-refusal", role: "alert", id: unique("why"), hidden: true });
+  const input = h("input", { type: "number", class: "kdb-input", step: "any", ...properties, "aria-describedby": why.id });
+  let typing = false;
+  let shown = "";
+  const tell = (reason) => {
+    say(why, reason ?? "");
+    show(why, reason !== null);
+    set(input, "aria-invalid", reason === null ? null : "true");
+  };
+  const reset = () => {
+    typing = false;
+    tell(null);
+    fill(input, shown);
+  };
+  input.addEventListener("input", () => typing = true);
+  input.addEventListener("change", () => {
+    const value = input.valueAsNumber;
+    const reason = Number.isNaN(value) ? "This is no number." : refused(value);
+    tell(reason);
+    if (reason !== null) return;
+    typing = false;
+    shown = input.value;
+    entered(value);
+  });
+  input.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !typing) return;
+    event.preventDefault();
+    reset();
+  });
+  return {
+    input,
+    why,
+    set(value) {
+      const another = value !== shown;
+      shown = value;
+      if (!typing) fill(input, value);
+      else if (another && !why.hidden) reset();
+    },
+    reset
+  };
+}
+function notWhole(value, least, most = Infinity) {
+  if (Number.isInteger(value) && value >= least && value <= most) return null;
+  return `A whole number, ${least} or more${most < Infinity ? ` and at most ${most}` : ""}.`;
+}
+
 // src/controls/classes.ts
 var KINDS = [
   { value: "predicted", text: "The predicted class" },
@@ -356,7 +598,12 @@ function labelled(labels) {
 var classes = (session) => {
   const kind = h("select", { class: "kdb-input", "aria-label": "Which classes", "data-testid": "class" });
   options(kind, KINDS);
-  const count2 = h("input", { type: "number", class: "kdb-input", min: 1, step: 1, "data-testid": "class-number" });
+  const count2 = numberField(
+    { min: 1, step: 1, "data-testid": "class-number" },
+    (value) => notWhole(value, 1),
+    (value) => change({ kind: kind.value, value })
+  );
+  const counts = h("div", {}, count2.input, count2.why);
   const several = h("p", { class: "kdb-note", "data-testid": "class-several" });
   let choices = [];
   const box2 = combobox({
@@ -372,16 +619,18 @@ var classes = (session) => {
   const change = (value) => session.change({ control: "classes", value });
   const parts = {
     class: box2.element,
-    top: count2,
-    detection: count2,
+    top: counts,
+    detection: counts,
     several
   };
   const reveal = () => {
     const part = parts[kind.value];
     for (const each of new Set(Object.values(parts))) show(each, each === part);
-    set(count2, "aria-label", kind.value === "top" ? "How many classes" : "Which detection, from 1");
+    set(count2.input, "aria-label", kind.value === "top" ? "How many classes" : "Which detection, from 1");
   };
   kind.addEventListener("change", () => {
+    count2.reset();
+    unentered = null;
     reveal();
     const chosen = kind.value;
     const { a } = session.store.state;
@@ -390,19 +639,22 @@ var classes = (session) => {
     else if (chosen === "top") change({ kind: "top", value: 5 });
     else if (chosen === "detection") change({ kind: "detection", value: 1 });
     else if (chosen === "class" && known.length > 0) change({ kind: "class", value: known[0].index });
-    else if (chosen === "class") box2.input.focus();
-  });
-  count2.addEventListener("change", () => {
-    if (count2.checkValidity() && count2.value !== "") {
-      change({ kind: kind.value, value: Number(count2.value) });
+    else if (chosen === "class") {
+      unentered = written2;
+      box2.input.focus();
     }
   });
+  let written2 = "";
+  let unentered = null;
   session.store.watch(["form"], ({ form }) => {
     if (form === null) return;
     const { kind: shown, value } = form.classes;
+    written2 = JSON.stringify(form.classes);
+    if (unentered === written2) return;
+    unentered = null;
     options(kind, shown === "several" ? [...KINDS, SEVERAL] : KINDS);
     fill(kind, shown);
-    if (shown === "top" || shown === "detection") fill(count2, String(value ?? 1));
+    if (shown === "top" || shown === "detection") count2.set(String(value ?? 1));
     say(several, shown === "several" ? String(value ?? "") : "");
     reveal();
   });
@@ -413,7 +665,7 @@ var classes = (session) => {
     box2.set(typeof value === "number" ? labels[value] ?? String(value) : value ?? "");
   });
   reveal();
-  return group("Class", "classes", kind, box2.element, count2, several);
+  return group("Class", "classes", kind, box2.element, counts, several);
 };
 var score = (session) => {
   const select = h("select", { class: "kdb-input", "data-testid": "score" });
@@ -458,6 +710,7 @@ var compare = (session) => {
   by.addEventListener("change", () => {
     other.set("");
     other.input.value = "";
+    session.setVariant("");
     other.input.focus();
   });
   const text = (testid) => h("textarea", { class: "kdb-input kdb-code", rows: 3, spellcheck: "false", "data-testid": testid });
@@ -466,7 +719,12 @@ var compare = (session) => {
   first.addEventListener("input", () => session.type(first.value));
   second.addEventListener("input", () => session.setVariant(second.value));
   const error = h("p", { class: "kdb-refusal", role: "alert" });
-  const run = button("Compare", () => session.compare(), { testid: "compare-run", symbol: "run" });
+  const begin = () => {
+    session.compare();
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    body.closest(".kdb")?.querySelector(".kdb-main")?.scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "start" });
+  };
+  const run = button("Compare", begin, { testid: "compare-run", symbol: "run" });
   const name = unique("comparing");
   const ways = ["side", "difference", "off"].map((way) => {
     const input = h("input", { type: "radio", name, value: way, "data-testid": `comparing-${way}` });
@@ -511,12 +769,16 @@ var effort = (session) => {
     h("div", { class: "kdb-size" }, slider, shown),
     choice("Guaranteed, for nineteen maps of twenty", guaranteed)
   );
-  const limit = h("input", { type: "number", class: "kdb-input kdb-small", min: 0.1, step: "any", value: 5, "aria-label": "Seconds", "data-testid": "effort-limit" });
-  const time = h("div", { class: "kdb-inset kdb-row" }, limit, "seconds at most");
+  const limit = numberField(
+    { class: "kdb-input kdb-small", min: 0, value: 5, "aria-label": "Seconds", "data-testid": "effort-limit" },
+    (value) => value > 0 ? null : "More than 0 seconds.",
+    () => change(timed())
+  );
+  const time = h("div", { class: "kdb-inset" }, h("div", { class: "kdb-row" }, limit.input, "seconds at most"), limit.why);
   const other = choice("As in the text", radios.other);
   radios.other.disabled = true;
   const similar = () => ({ kind: "ssim", ssim: Number(slider.value), guaranteed: guaranteed.checked });
-  const timed = () => ({ kind: "seconds", seconds: Number(limit.value) });
+  const timed = () => ({ kind: "seconds", seconds: Number(limit.input.value) });
   const change = (value, held2 = false) => session.change({ control: "effort", value }, { held: held2 });
   const reveal = () => {
     show(ssim, radios.ssim.checked);
@@ -529,7 +791,6 @@ var effort = (session) => {
   slider.addEventListener("input", () => (reveal(), change(similar(), true)));
   slider.addEventListener("change", () => change(similar()));
   guaranteed.addEventListener("change", () => change(similar()));
-  limit.addEventListener("change", () => limit.value !== "" && limit.checkValidity() && change(timed()));
   session.store.watch(["form"], ({ form }) => {
     if (form === null) return;
     const { effort: effort2 } = form;
@@ -539,7 +800,7 @@ var effort = (session) => {
       fill(slider, String(effort2.ssim));
       guaranteed.checked = effort2.guaranteed;
     }
-    if (effort2.kind === "seconds") fill(limit, String(effort2.seconds));
+    if (effort2.kind === "seconds") limit.set(String(effort2.seconds));
     if (effort2.kind === "other") say(other.lastElementChild, effort2.text);
     reveal();
   });
@@ -589,21 +850,29 @@ var BEGIN = {
 };
 var fill2 = (session) => {
   const kind = h("select", { class: "kdb-input", "aria-label": "Fill of the patch", "data-testid": "fill" });
-  const sigma = h("input", { type: "number", class: "kdb-input", min: 0.1, max: 1e3, step: "any", "aria-label": "Sigma of the blur, in pixels", "data-testid": "fill-sigma" });
-  const value = h("input", { type: "number", class: "kdb-input", step: "any", "aria-label": "Value of the fill", "data-testid": "fill-number" });
+  const sigma = numberField(
+    { min: 0, "aria-label": "Sigma of the blur, in pixels", "data-testid": "fill-sigma" },
+    (value2) => value2 > 0 ? null : "More than 0 pixels.",
+    (value2) => change({ kind: "blur", sigma: value2 })
+  );
+  const value = numberField(
+    { "aria-label": "Value of the fill", "data-testid": "fill-number" },
+    () => null,
+    (value2) => change({ kind: "number", value: value2 })
+  );
   const colour = h("input", { type: "color", class: "kdb-colour", "aria-label": "Colour of the fill", "data-testid": "fill-colour" });
   const change = (fill3) => session.change({ control: "fill", value: writeFill(fill3) });
   const reveal = () => {
-    show(sigma, kind.value === "blur");
-    show(value, kind.value === "number");
+    show(sigma.input, kind.value === "blur");
+    show(value.input, kind.value === "number");
     show(colour, kind.value === "colour");
   };
   kind.addEventListener("change", () => {
+    sigma.reset();
+    value.reset();
     reveal();
     if (kind.value !== "other") change(BEGIN[kind.value] ?? { kind: "name", name: kind.value });
   });
-  sigma.addEventListener("change", () => sigma.checkValidity() && change({ kind: "blur", sigma: Number(sigma.value) }));
-  value.addEventListener("change", () => value.value !== "" && change({ kind: "number", value: Number(value.value) }));
   colour.addEventListener("change", () => change({ kind: "colour", colour: colour.value }));
   session.store.watch(["form", "welcome"], ({ form, welcome }) => {
     const shown = form === null ? null : parseFill(form.fill);
@@ -618,13 +887,13 @@ var fill2 = (session) => {
     ]);
     if (shown === null) return;
     fill(kind, shown.kind === "name" ? shown.name : shown.kind);
-    if (shown.kind === "blur") fill(sigma, String(shown.sigma));
-    if (shown.kind === "number") fill(value, String(shown.value));
+    if (shown.kind === "blur") sigma.set(String(shown.sigma));
+    if (shown.kind === "number") value.set(String(shown.value));
     if (shown.kind === "colour") fill(colour, shown.colour);
     reveal();
   });
   reveal();
-  return group("Fill", "fill-group", h("div", { class: "kdb-row" }, kind, sigma, value, colour));
+  return group("Fill", "fill-group", h("div", { class: "kdb-row" }, kind, sigma.input, value.input, colour), sigma.why, value.why);
 };
 
 // src/controls/model.ts
@@ -669,7 +938,9 @@ function grouped(digits) {
   const parts = whole2.length > 4 ? whole2.replace(/\B(?=(\d{3})+$)/g, ",") : whole2;
   return fraction === void 0 ? parts : `${parts}.${fraction}`;
 }
+var cells = (axes) => ["samples", "pixels", "voxels"][axes - 1] ?? "cells";
 var count = (value) => grouped(String(Math.round(value)));
+var counted2 = (value, noun) => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
 function magnitude(value) {
   const units = ["", " k", " M", " G", " T", " P"];
   let scaled = value;
@@ -707,7 +978,7 @@ function described({ region: region2, axes }) {
     case "box": {
       if (region2.box === null) return "A box.";
       const half = region2.box.length / 2;
-      return `A box from ${coordinates(region2.box.slice(0, half), axes)}, ${region2.box.slice(half).join(" × ")} cells.`;
+      return `A box from ${coordinates(region2.box.slice(0, half), axes)}, ${region2.box.slice(half).join(" × ")} ${cells(half)}.`;
     }
   }
 }
@@ -779,30 +1050,41 @@ function sizes(session, of) {
   function row(axis, name) {
     const suffix = name === "" ? "" : `-${name}`;
     const slider = h("input", { type: "range", class: "kdb-range", min: 1, step: 1, "data-testid": of.control + suffix });
-    const number3 = h("input", { type: "number", class: "kdb-input kdb-small", min: 1, step: 1, "data-testid": `${of.control}-number${suffix}` });
+    const number3 = numberField(
+      { class: "kdb-input kdb-small", min: 1, step: 1, "data-testid": `${of.control}-number${suffix}` },
+      (value) => notWhole(value, 1, least(of.most, axis)),
+      (value) => {
+        if (value > Number(slider.max)) slider.max = String(value);
+        slider.value = String(value);
+        send(axis, value, false);
+      }
+    );
     const said = name === "" ? of.noun : `${of.noun} along ${name}`;
     set(slider, "aria-label", said);
-    set(number3, "aria-label", `${said}, as a number`);
+    set(number3.input, "aria-label", `${said}, as a number`);
     const made2 = {
-      element: h("div", { class: "kdb-size" }, h("span", { class: "kdb-axis", "aria-hidden": "true" }, name), slider, number3),
+      element: h(
+        "div",
+        {},
+        h("div", { class: "kdb-size" }, h("span", { class: "kdb-axis", "aria-hidden": "true" }, name), slider, number3.input),
+        number3.why
+      ),
       slider,
-      number: number3,
-      typing: false
+      number: number3
     };
     slider.addEventListener("input", () => {
-      fill(number3, slider.value);
+      number3.set(slider.value);
+      number3.reset();
       send(axis, Number(slider.value), true);
     });
     slider.addEventListener("change", () => send(axis, Number(slider.value), false));
-    number3.addEventListener("input", () => made2.typing = true);
-    number3.addEventListener("change", () => {
-      made2.typing = false;
-      if (number3.value === "" || !number3.checkValidity()) return lay();
-      if (Number(number3.value) > Number(slider.max)) slider.max = number3.value;
-      slider.value = number3.value;
-      send(axis, Number(number3.value), false);
-    });
     return made2;
+  }
+  function least(limit, axis) {
+    const { form } = session.store.state;
+    if (form === null) return Infinity;
+    const axes = spread(of.values(form), form)?.length ?? 1;
+    return linked ? Math.min(...Array.from({ length: axes }, (_, at) => limit(form, at))) : limit(form, axis);
   }
   function lay() {
     const { form } = session.store.state;
@@ -825,14 +1107,13 @@ function sizes(session, of) {
       holder.replaceChildren(...rows2.map(({ element }) => element));
     }
     rows2.forEach((each, axis) => {
-      const all = linked ? values.map((_, at) => at) : [axis];
-      const least = (limit) => Math.min(...all.map((at) => limit(form, at)));
       const value = values[axis];
-      set(each.number, "max", least(of.most));
-      set(each.slider, "max", Math.max(least(of.reach), value));
+      const most = least(of.most, axis);
+      set(each.number.input, "max", most < Infinity ? most : null);
+      set(each.slider, "max", Math.max(least(of.reach, axis), value));
       if (!anew && !session.store.state.settled) return;
       fill(each.slider, String(value));
-      if (!each.typing) fill(each.number, String(value));
+      each.number.set(String(value));
     });
   }
   session.store.watch(["form", "settled"], lay);
@@ -858,7 +1139,7 @@ var stride = (session) => sizes(session, {
   noun: "Stride",
   values: (form) => form.stride.length === 0 ? null : form.stride,
   alike: (value) => [value],
-  most: extent,
+  most: () => Infinity,
   reach: (form, axis) => Math.max(8, Math.ceil(extent(form, axis) / 7)),
   absent: (form) => form.region.kind === "at" ? "The text lists the positions." : form.patch === null ? "Segments have none." : null
 });
@@ -872,7 +1153,12 @@ function written(source2) {
 var source = (session) => {
   const input = h("input", { type: "text", class: "kdb-input", spellcheck: "false", autocomplete: "off", "data-testid": "source" });
   input.addEventListener("change", () => session.change({ control: "source", value: written(input.value) }));
-  input.addEventListener("keydown", ({ key }) => key === "Escape" && fill(input, session.store.state.form?.source ?? ""));
+  input.addEventListener("keydown", (event) => {
+    const source2 = session.store.state.form?.source ?? "";
+    if (event.key !== "Escape" || input.value === source2) return;
+    event.preventDefault();
+    fill(input, source2);
+  });
   const file = h("input", { type: "file", class: "kdb-unseen", tabindex: -1, "aria-hidden": "true", "data-testid": "file" });
   file.addEventListener("change", () => {
     if (file.files?.[0]) void session.upload(file.files[0]);
@@ -884,13 +1170,13 @@ var source = (session) => {
     quiet: true
   });
   const open = button("Open a file…", () => file.click(), { testid: "open", symbol: "image", quiet: true });
-  const samples = h("div", { class: "kdb-chips", role: "group", "aria-label": "Sample images", "data-testid": "samples" });
+  const samples = h("div", { class: "kdb-chips", role: "group", "aria-label": "Images at hand", "data-testid": "samples" });
   session.store.watch(["form"], ({ form }) => fill(input, form?.source ?? ""));
-  session.store.watch(["welcome"], ({ welcome }) => {
+  session.store.watch(["welcome", "dropped"], ({ welcome, dropped }) => {
     show(browse2, welcome !== null && welcome.root !== null);
     show(open, welcome !== null && welcome.root !== null);
     samples.replaceChildren(
-      ...(welcome?.samples ?? []).map(
+      ...[...welcome?.samples ?? [], ...dropped.map(({ name, file: file2 }) => ({ name, title: file2 }))].map(
         ({ name, title }) => h(
           "button",
           {
@@ -906,7 +1192,7 @@ var source = (session) => {
     );
     show(samples, samples.childElementCount > 0);
   });
-  session.store.watch(["form"], ({ form }) => {
+  session.store.watch(["form", "welcome", "dropped"], ({ form }) => {
     for (const chip of samples.children) chip.setAttribute("aria-pressed", String(chip.textContent === form?.source));
   });
   return h("div", { class: "kdb-stack" }, field("Image", input), samples, h("div", { class: "kdb-row" }, browse2, open, file));
@@ -916,17 +1202,15 @@ var source = (session) => {
 var CONTROLS = [source, model, classes, score, over, patch, stride, fill2, region, effort, others];
 var controls = (session) => {
   const heading = h("h3", { class: "kdb-heading" }, "Query");
-  const behind = h("p", { class: "kdb-note kdb-behind" }, "The text has an error: this is how it was last understood.");
-  const inner = h(
-    "div",
-    { class: "kdb-controls-inner", tabindex: -1 },
-    heading,
-    behind,
-    ...CONTROLS.map((control) => control(session))
-  );
+  const behind2 = h("p", { class: "kdb-note kdb-behind" }, "The text has an error: this is how it was last understood.");
+  const waits = h("p", { class: "kdb-note" }, "Connecting…");
+  const all = h("div", { class: "kdb-controls-all" }, ...CONTROLS.map((control) => control(session)));
+  const inner = h("div", { class: "kdb-controls-inner", tabindex: -1 }, heading, behind2, waits, all);
   const element = h("section", { class: "kdb-controls", "aria-label": "Controls", "data-testid": "controls" }, inner);
-  session.store.watch(["error", "form", "settled"], ({ error, settled }) => {
-    show(behind, error !== null);
+  session.store.watch(["error", "understood", "settled", "welcome"], ({ error, understood, settled, welcome }) => {
+    show(behind2, error !== null && !understood);
+    show(all, welcome !== null);
+    show(waits, welcome === null);
     set(element, "data-settled", String(settled));
   });
   return element;
@@ -947,46 +1231,6 @@ async function copy(text) {
     field2.remove();
     return copied;
   }
-}
-
-// src/query.ts
-var KEYWORDS = new Set(
-  `occlude with patch segments in source fill channels stride using for predicted class classes top all detection score
-  to over box mask within at exact precision on into run via threshold auto drill down speedup coarse approximate ssim
-  guaranteed refine percent budget seconds explain analyze verify calibrate tune create or replace model from labels
-  input drop show set reset resume manifest`.split(/\s+/)
-);
-var TOKEN = /(?<comment>--[^\n]*)|(?<string>'(?:[^']|'')*'?)|(?<parameter>\$\w+|\?)|(?<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?<name>[\p{L}_][\p{L}\p{N}_]*)|(?<space>\s+)|(?<sign>[^])/gu;
-function tokens(text) {
-  return [...text.matchAll(TOKEN)].map((match) => {
-    const [mark] = Object.entries(match.groups).find(([, found]) => found !== void 0);
-    const keyword = mark === "name" && KEYWORDS.has(match[0].toLowerCase());
-    return { mark: keyword ? "keyword" : mark, text: match[0] };
-  });
-}
-function runsByItself(text) {
-  const meant = tokens(text).filter(({ mark }) => mark !== "comment" && mark !== "space");
-  while (meant.at(-1)?.text === ";") meant.pop();
-  return meant[0]?.text.toLowerCase() === "occlude" && meant.every(({ mark, text: text2 }) => text2 !== ";" && !(mark === "keyword" && /^into$/i.test(text2)));
-}
-function offset(text, line, column) {
-  const lines = text.split("\n");
-  const before = lines.slice(0, line - 1).reduce((sum, each) => sum + each.length + 1, 0);
-  const within = [...lines[line - 1] ?? ""].slice(0, column - 1).join("").length;
-  return Math.min(before + within, text.length);
-}
-function tokenAt(text, place) {
-  let from = 0;
-  for (const { mark, text: token } of tokens(text)) {
-    const to = from + token.length;
-    if (place < to) return mark === "space" ? { from: place, to: place } : { from, to };
-    from = to;
-  }
-  return { from: text.length, to: text.length };
-}
-function corrected(text, line, column, suggestion) {
-  const { from, to } = tokenAt(text, offset(text, line, column));
-  return text.slice(0, from) + suggestion + text.slice(to);
 }
 
 // src/panels/editor.ts
@@ -1035,8 +1279,10 @@ var editor = (session) => {
   const stop = button("Stop", () => session.stop(), { testid: "stop", symbol: "stop" });
   const onChange = h("input", { type: "checkbox", "data-testid": "run-on-change" });
   onChange.addEventListener("change", () => store.set({ runsOnChange: onChange.checked }));
-  const copied = async (what, address) => {
-    if (address !== null) session.say(await copy(address) ? `${what} is copied.` : "The clipboard is closed to this page.");
+  const said = h("span", { class: "kdb-note", role: "status", "data-testid": "copied" });
+  const copied = async (what, given) => {
+    say(said, "");
+    if (given !== null) say(said, await copy(given) ? `${what} is copied.` : "The clipboard is closed to this page.");
   };
   const copyText = button("Copy query", () => void copied("The query", store.state.text), { testid: "copy", symbol: "copy", quiet: true });
   const link = button("Copy link", () => void copied("A link to this query", session.permalink()), {
@@ -1045,26 +1291,31 @@ var editor = (session) => {
     quiet: true
   });
   show(link, session.place !== null);
-  store.watch(["text"], (state) => fill(text, state.text));
+  store.watch(["text"], (state) => {
+    fill(text, state.text);
+    say(said, "");
+  });
   store.watch(["text", "error", "errorText"], (state) => {
-    const error = state.errorText === state.text ? state.error : null;
+    const error = state.errorText === state.text && state.error?.line != null ? state.error : null;
     layer.replaceChildren(...marked(state.text, error));
     set(text, "aria-invalid", error === null ? null : "true");
     explain(error);
   });
-  store.watch(["run"], ({ run: { state } }) => show(stop, state === "running"));
+  store.watch(["run"], ({ run: { state, stopping } }) => {
+    show(stop, state === "running");
+    stop.disabled = stopping;
+    say(stop.lastElementChild, stopping ? "Stopping…" : "Stop");
+  });
   function explain(error) {
     show(message2, error !== null);
     message2.replaceChildren();
     if (error === null) return;
-    const place = error.line !== null && error.column !== null ? `Line ${error.line}, column ${error.column}: ` : "";
+    const place = `Line ${error.line}, column ${error.column}: `;
     message2.append(h("p", { role: "alert" }, h("span", { class: "kdb-place" }, place), error.message));
     const { suggestion, expected } = error;
-    if (suggestion !== null && error.line !== null && error.column !== null) {
+    if (suggestion !== null) {
       const apply = button(`Use ${suggestion}`, () => (session.correct(), text.focus()), { testid: "suggestion", symbol: "run" });
       message2.append(h("p", { class: "kdb-row" }, "Did you mean ", apply));
-    } else if (suggestion !== null) {
-      message2.append(h("p", {}, `Did you mean ${suggestion}?`));
     }
     if (expected.length > 0) {
       const list = h("span", { class: "kdb-expected", "data-testid": "expected" });
@@ -1078,7 +1329,7 @@ var editor = (session) => {
     h("label", { for: text.id, class: "kdb-unseen" }, "Query"),
     h("div", { class: "kdb-writing" }, layer, text),
     message2,
-    h("div", { class: "kdb-row kdb-actions" }, run, stop, choice("Run as I change", onChange, "Runs when a control is released. Boxes and masks that are drawn run in any case."), h("span", { class: "kdb-gap" }), copyText, link)
+    h("div", { class: "kdb-row kdb-actions" }, run, stop, choice("Run as I change", onChange, "Runs when a control is released. Boxes and masks that are drawn run in any case."), h("span", { class: "kdb-gap" }), said, copyText, link)
   );
 };
 
@@ -1264,7 +1515,7 @@ var history = (session) => {
   });
   session.store.watch(["a", "history"], ({ a }) => {
     for (const each of list.querySelectorAll("button")) {
-      set(each, "aria-current", each.dataset.map === String(a?.content.map) ? "true" : null);
+      set(each, "aria-current", each.dataset.map === String(a?.content.map) && !a?.former ? "true" : null);
     }
   });
   return element;
@@ -1296,33 +1547,38 @@ var connection = (session) => {
   const again = button("Connect again", () => session.place?.reconnect(), { testid: "reconnect" });
   const element = h("div", { class: "kdb-message kdb-disconnected", role: "alert", "data-tone": "error", "data-testid": "connection" }, text, again);
   session.store.watch(["connection", "welcome"], ({ connection: connection2, welcome }) => {
-    show(element, connection2 === "lost" || connection2 === "gone");
-    say(text, connection2 === "lost" || connection2 === "gone" ? LOST[welcome === null ? "never" : connection2] : "");
+    const broken = connection2 in LOST;
+    show(element, broken);
+    say(text, !broken ? "" : welcome === null ? NEVER : LOST[connection2]);
     set(element, "data-connection", connection2);
   });
   return element;
 };
+var NEVER = "kdb does not answer this page. Open the address that kdb ui printed, with all that is behind its #.";
 var LOST = {
-  never: "kdb does not answer this page. Open the address that kdb ui printed, with all that is behind its #.",
   lost: "The connection to kdb is lost. It is tried again by itself; what is on this page stays.",
-  gone: "kdb does not answer any more. If it was ended, start kdb ui again and open the address that it prints; what is on this page stays."
+  gone: "kdb does not answer any more. If it was ended, start kdb ui again and open the address that it prints; what is on this page stays.",
+  refused: "kdb ui was started again: open the address that it printed. What is on this page stays."
 };
 
 // src/panels/plan.ts
-function bars({ expected_seconds: planned, naive_seconds: naive }) {
-  const longest = Math.max(planned, naive, Number.MIN_VALUE);
+function measured({ run, plan: plan2 }) {
+  return run.state === "done" && !run.both && run.maps > 0 && plan2 !== null && sameQuery(run.texts.a, plan2.text) ? run.seconds : null;
+}
+function bars({ expected_seconds: planned, naive_seconds: naive }, took) {
+  const longest = Math.max(planned, naive, took ?? 0, Number.MIN_VALUE);
   const bar = (name, value, kind) => {
     const full = h("div", { class: `kdb-bar-full kdb-bar-${kind}` });
     full.style.width = `${100 * value / longest}%`;
     return h("div", { class: "kdb-bar-row" }, h("span", {}, name), h("div", { class: "kdb-bar-track" }, full), h("span", { class: "kdb-bar-value" }, seconds(value)));
   };
-  return h("div", { class: "kdb-bar-chart", "data-testid": "plan-bars" }, bar("kdb", planned, "planned"), bar("Full inference", naive, "naive"));
+  return h("div", { class: "kdb-bar-chart", "data-testid": "plan-bars" }, bar("kdb", planned, "planned"), took === null ? null : bar("Measured", took, "measured"), bar("Full inference", naive, "naive"));
 }
 function planInWords(plan2) {
   const ratio = plan2.naive_seconds / plan2.expected_seconds;
   const faster = ratio >= 1.05 ? `${times(ratio)} as fast as full inference` : ratio > 1 / 1.05 ? "As fast as full inference" : `${times(1 / ratio)} the time of full inference`;
   const share = plan2.naive_macs > 0 ? ` (${(100 * plan2.planned_macs / plan2.naive_macs).toFixed(0)} %)` : "";
-  return `${faster}, as expected: ${count(plan2.positions)} positions, ${magnitude(plan2.planned_macs)} of ${magnitude(plan2.naive_macs)} multiply-adds${share}.`;
+  return `${faster}, as expected: ${counted2(plan2.positions, "position")}, ${magnitude(plan2.planned_macs)} of ${magnitude(plan2.naive_macs)} multiply-adds${share}.`;
 }
 function rules({ rules: rules2 }) {
   const one = ({ name, fired: fired2, reason, approximate, summary }) => {
@@ -1358,7 +1614,8 @@ function stages({ stages: stages2 }) {
     "div",
     {},
     h("h4", { class: "kdb-subheading" }, "Stages"),
-    scrolled("Stages of the plan", table(["Stage", "Layers", "Multiply-adds", "Full inference", "Expected"], rows2, /* @__PURE__ */ new Set([1, 2, 3, 4])))
+    h("p", { class: "kdb-note" }, "Thread-seconds are those of all threads together: of two threads, twice as many as pass on the clock."),
+    scrolled("Stages of the plan", table(["Stage", "Layers", "Multiply-adds", "Full inference", "Thread-seconds"], rows2, /* @__PURE__ */ new Set([1, 2, 3, 4])))
   );
 }
 function layers({ layers: layers2 }) {
@@ -1375,7 +1632,7 @@ function layers({ layers: layers2 }) {
       magnitude(layer.naive_macs),
       seconds(layer.seconds)
     ]);
-    const columns = ["Layer", "Operator", "Kernel", "Box", "Channels", "Multiply-adds", "Full", "Expected"];
+    const columns = ["Layer", "Operator", "Kernel", "Box", "Channels", "Multiply-adds", "Full", "Thread-seconds"];
     made2.append(scrolled("Layers of the plan", table(columns, rows2, /* @__PURE__ */ new Set([4, 5, 6, 7]))));
   });
   return made2;
@@ -1387,12 +1644,18 @@ var plan = (session) => {
   const content = h("div", { class: "kdb-stack" });
   const body = h("div", { class: "kdb-panel-body" }, empty, error, words, content);
   const { element, aside } = disclosure("Plan", "plan", body, (open) => session.openPlan(open));
+  const chart = h("div", {});
   let laid = null;
-  session.store.watch(["plan", "planError", "planWaits", "planOpen", "text"], ({ plan: plan2, planError, planWaits, planOpen, text }) => {
+  session.store.watch(["plan", "run"], (state) => {
+    if (state.plan !== null) chart.replaceChildren(bars(state.plan, measured(state)));
+  });
+  session.store.watch(["plan", "planError", "planWaits", "planOpen", "text", "run"], (state) => {
+    const { plan: plan2, planError, planWaits, planOpen, text } = state;
     set(element, "data-waits", String(planWaits));
-    const behind = plan2 !== null && plan2.text !== text;
-    set(element, "data-behind", behind);
-    const stands = plan2 === null ? "" : behind ? "of the query before" : `${seconds(plan2.expected_seconds)} expected`;
+    const behind2 = plan2 !== null && plan2.text !== text;
+    set(element, "data-behind", behind2);
+    const took = measured(state);
+    const stands = plan2 === null ? "" : behind2 ? "of the query before" : `${seconds(plan2.expected_seconds)} expected${took === null ? "" : `, ${seconds(took)} measured`}`;
     say(aside, planWaits ? "planning…" : planOpen ? stands : "");
     say(empty, planWaits ? "The first plan for a model takes as long as its trace." : "Write a query to see what kdb would do for it.");
     show(empty, plan2 === null && planError === null);
@@ -1403,7 +1666,7 @@ var plan = (session) => {
     laid = plan2;
     say(words, planInWords(plan2));
     content.replaceChildren(
-      bars(plan2),
+      chart,
       h("ul", { class: "kdb-notes" }, ...plan2.notes.map((note) => h("li", {}, note))),
       rules(plan2),
       stages(plan2),
@@ -1413,6 +1676,137 @@ var plan = (session) => {
   });
   return element;
 };
+
+// src/stage/palette.ts
+var EFFECT = { neutral: [0.865, 0.865, 0.865], lowers: [0.86, 0.1, 0.12], raises: [0.12, 0.34, 0.86] };
+var SAFE = { neutral: [0.62, 0.62, 0.62], lowers: [1, 0.8, 0.14], raises: [0.13, 0.2, 0.58] };
+var COOLWARM = evenly(
+  "3a4cc0 4d67d7 6182ea 779af6 8daffd a3c1fe b8cff8 ccd8ed dddcdb ecd2c4 f4c3ab f7b092 f39879 ea7d61 dc5e4b c93b37 b30326"
+);
+var JET = [
+  [0, [0, 0, 0.5]],
+  [0.11, [0, 0, 1]],
+  [0.125, [0, 0, 1]],
+  [0.34, [0, 0.86, 1]],
+  [0.35, [0, 0.9, 0.968]],
+  [0.375, [0.081, 1, 0.887]],
+  [0.64, [0.935, 1, 0.032]],
+  [0.65, [0.968, 0.963, 0]],
+  [0.66, [1, 0.926, 0]],
+  [0.89, [1, 0.074, 0]],
+  [0.91, [0.909, 0, 0]],
+  [1, [0.5, 0, 0]]
+];
+var FLOORS = { probability: 0.01, logit: 0.1, cosine: 0.01 };
+var LEVELS = 1025;
+function isDrop(score2) {
+  return score2.endsWith("drop");
+}
+function unitOf(score2) {
+  const unit = score2.replace(/_?drop$/, "") || "probability";
+  return unit in FLOORS ? unit : "probability";
+}
+function scaleOf(palette, values) {
+  return palette === "krypton" ? krypton(values) : effect(palette === "safe" ? SAFE : EFFECT, values);
+}
+function scaleOfDifference(palette, score2, half) {
+  const arms = palette === "safe" ? SAFE : EFFECT;
+  return palette === "krypton" ? symmetric(score2, 0, half) : diverging(arms, score2, 0, half, -half, half);
+}
+function effect(arms, { score: score2, neutral, half, lowest, highest }) {
+  half = Math.max(half, 1e-6 * Math.abs(neutral));
+  const bounded = score2 === "probability" && lowest >= -1e-6 && highest <= 1 + 1e-6;
+  const low = bounded ? Math.min(0, neutral) : -Infinity;
+  const high = bounded ? Math.max(1, neutral) : Infinity;
+  return diverging(arms, score2, neutral, half, Math.max(neutral - half, low), Math.min(neutral + half, high));
+}
+function diverging(arms, score2, neutral, half, lowest, highest) {
+  const [low, high] = isDrop(score2) ? [arms.raises, arms.lowers] : [arms.lowers, arms.raises];
+  const stops = [[(neutral - lowest) / (highest - lowest), arms.neutral]];
+  if (lowest < neutral) stops.unshift([0, mixed(arms.neutral, low, (neutral - lowest) / half)]);
+  if (highest > neutral) stops.push([1, mixed(arms.neutral, high, (highest - neutral) / half)]);
+  return { lowest, highest, stops };
+}
+function krypton({ score: score2, neutral, lowest, highest }) {
+  if (score2 === "probability" && neutral > 0 && neutral <= 1 + 1e-6)
+    return { lowest: 0.75 * neutral, highest: Math.min(1, 1.25 * neutral), stops: reversed(JET) };
+  return symmetric(score2, neutral, Math.max(highest - neutral, neutral - lowest) || 1);
+}
+function symmetric(score2, neutral, half) {
+  const stops = isDrop(score2) ? COOLWARM : reversed(COOLWARM);
+  return { lowest: neutral - half, highest: neutral + half, stops };
+}
+function together(one, two) {
+  const half = Math.max(one.half, two.half);
+  const reach = (values, other) => ({
+    ...values,
+    half,
+    lowest: Math.min(values.lowest, other.lowest - other.neutral + values.neutral),
+    highest: Math.max(values.highest, other.highest - other.neutral + values.neutral)
+  });
+  return one.score === "probability" ? [{ ...one, half }, { ...two, half }] : [reach(one, two), reach(two, one)];
+}
+function colourAt(stops, fraction) {
+  let i = 1;
+  while (i < stops.length - 1 && stops[i][0] < fraction) i++;
+  const [from, one] = stops[i - 1];
+  const [to, two] = stops[i];
+  return mixed(one, two, to > from ? (fraction - from) / (to - from) : 1);
+}
+function coloursOf(scale, neutral, hidden2) {
+  const colours = new Uint32Array(LEVELS);
+  for (let i = 0; i < LEVELS; i++) {
+    const fraction = i / (LEVELS - 1);
+    const value = scale.lowest + fraction * (scale.highest - scale.lowest);
+    if (Math.abs(value - neutral) < hidden2) continue;
+    const [red, green, blue] = colourAt(scale.stops, fraction).map((each) => Math.floor(each * 255));
+    colours[i] = (255 << 24 | blue << 16 | green << 8 | red) >>> 0;
+  }
+  return colours;
+}
+var FADE = 0.35;
+function faded(colours, scale, neutral, hidden2) {
+  const over2 = FADE * Math.max(scale.highest - neutral, neutral - scale.lowest);
+  return colours.map((colour, i) => {
+    const value = scale.lowest + i / (LEVELS - 1) * (scale.highest - scale.lowest);
+    const share = Math.max(0, Math.min(1, (Math.abs(value - neutral) - hidden2) / over2));
+    return (Math.round((colour >>> 24) * share) << 24 | colour & 16777215) >>> 0;
+  });
+}
+function levelOf(value, lowest, highest) {
+  const level = Math.floor((value - lowest) / (highest - lowest) * LEVELS);
+  return level < 0 ? 0 : level >= LEVELS ? LEVELS - 1 : level;
+}
+function mixed(one, two, share) {
+  const at = Math.max(0, Math.min(1, share));
+  return [0, 1, 2].map((k) => one[k] + at * (two[k] - one[k]));
+}
+function reversed(stops) {
+  return stops.map(([fraction, colour]) => [1 - fraction, colour]).reverse();
+}
+function evenly(hexes) {
+  const colours = hexes.split(" ");
+  const colour = (hex) => [0, 2, 4].map((k) => (parseInt(hex.slice(k, k + 2), 16) + 0.5) / 255);
+  return colours.map((hex, i) => [i / (colours.length - 1), colour(hex)]);
+}
+
+// src/scores.ts
+function changeOf(score2, value, baseline) {
+  const isOfDrop = isDrop(score2);
+  const patched = isOfDrop ? baseline - value : value;
+  const digits = Math.floor(Math.log10(Math.abs(baseline))) - Math.floor(Math.log10(Math.abs(baseline - patched))) + 2;
+  const told = Number.isFinite(digits) ? Math.min(Math.max(digits, 3), 7) : 3;
+  const ends = [number(baseline, told), number(patched, told)];
+  if (isOfDrop) return { name: "Drop", patched, change: number(value), ends };
+  return { name: "Change", patched, change: signed(value - baseline), ends };
+}
+function probedInWords(score2, value, baseline) {
+  const { change, ends } = changeOf(score2, value, baseline);
+  if (!isDrop(score2)) return `${number(value, 4)}, ${change} from the unmodified image`;
+  return `${spaced(score2)} ${change}, from ${ends[0]} to ${ends[1]}`;
+}
+var unmodified = (score2, baseline) => `${unitOf(score2)} ${number(baseline, 4)} unmodified`;
+var spaced = (score2) => score2.replaceAll("_", " ");
 
 // src/panels/probe.ts
 function checkInWords({ kdb, model: model2, difference: difference2, ratio }) {
@@ -1425,10 +1819,10 @@ var probe = (session) => {
   const empty = h("p", { class: "kdb-note" }, "Click a place of the map to see the image with the patch laid on it, and what the model makes of that.");
   const canvas2 = h("canvas", { class: "kdb-probe-image", role: "img" });
   const row = (name) => {
-    const text = h("dd", {});
-    return { element: h("div", {}, h("dt", {}, name), text), text };
+    const [term, text] = [h("dt", {}, name), h("dd", {})];
+    return { element: h("div", {}, term, text), name: term, text };
   };
-  const parts = { at: row("Position"), score: row("Score"), baseline: row("Unmodified"), change: row("Change"), took: row("Took") };
+  const parts = { at: row("Position"), score: row("With the patch"), baseline: row("Unmodified"), change: row("Change"), took: row("Took") };
   const values = h("dl", { class: "kdb-values kdb-column" }, ...Object.values(parts).map(({ element: element2 }) => element2));
   const check = button("Check this position", () => session.check(), { testid: "check" });
   const verdict = h("p", { role: "status", "data-testid": "checked" });
@@ -1453,14 +1847,16 @@ var probe = (session) => {
     const at = coordinates(found.position, map?.axes ?? null);
     set(canvas2, "aria-label", `The image with the patch at ${at}`);
     say(parts.at.text, at);
-    say(parts.score.text, number(found.score, 5));
+    const { name, patched, change } = changeOf(map?.score ?? "", found.score, found.baseline);
+    say(parts.score.text, number(patched, 5));
     say(parts.baseline.text, number(found.baseline, 5));
-    say(parts.change.text, signed(found.score - found.baseline));
+    say(parts.change.name, name);
+    say(parts.change.text, change);
     say(parts.took.text, milliseconds(found.milliseconds));
     set(element, "data-score", found.score);
   });
-  session.store.watch(["checked", "checkWaits", "probe"], ({ checked, checkWaits }) => {
-    check.disabled = checkWaits;
+  session.store.watch(["checked", "checkWaits", "probe", "a", "b"], ({ checked, checkWaits, probeSlot, a, b }) => {
+    check.disabled = checkWaits || (probeSlot === "a" ? a : b)?.former === true;
     say(verdict, checkWaits ? "The model runs…" : checked === null ? "" : `${checkInWords(checked)} It took ${milliseconds(checked.milliseconds)}.`);
     set(verdict, "data-right", checked?.ratio == null ? null : String(checked.ratio <= 1));
   });
@@ -1468,34 +1864,51 @@ var probe = (session) => {
 };
 
 // src/panels/progress.ts
-function stated({ run }) {
+function stated(state) {
+  const { run } = state;
   const slot = run.both ? ` (${run.slot === "a" ? "first" : "second"} of two)` : "";
   switch (run.state) {
     case "idle":
       return "";
     case "running": {
+      if (run.stopping) return "Stopping…";
       if (run.total === 0) return `Preparing${slot}`;
-      const parts = [`${count(run.done)} of ${count(run.total)} positions${slot}`, `${seconds(run.seconds)} passed`];
+      const parts = [`${count(run.done)} of ${counted2(run.total, "position")}${slot}`, `${seconds(run.seconds)} passed`];
       if (run.left !== null) parts.push(`about ${seconds(run.left)} left`);
       return parts.join(", ");
     }
     case "done":
       return run.seconds === 0 ? "Done" : `Done in ${seconds(run.seconds)}`;
     case "stopped":
+      if (run.maps === 0) return "Stopped before there was a map";
       return `Stopped after ${seconds(run.seconds)}; the map is what was found until then`;
     case "failed":
-      return "This did not work";
+      return placed(state) ? "This did not work: see the query" : "This did not work";
   }
+}
+var ofText = ({ error, errorText, text }) => errorText === text ? error : null;
+function placed(state) {
+  const { refused } = state.run;
+  const own2 = ofText(state);
+  return refused !== null && (refused.line !== null || own2?.line != null && own2.message === refused.message);
+}
+function unplaced(state) {
+  const { refused } = state.run;
+  if (refused !== null && !placed(state)) return refused.message;
+  const own2 = ofText(state);
+  return own2?.line === null ? own2.message : null;
 }
 var progress = (session) => {
   const bar = h("progress", { class: "kdb-progress", "aria-label": "Progress of the query" });
   const text = h("p", { class: "kdb-status", "data-testid": "status" });
   const refusal = h("p", { class: "kdb-refusal", role: "alert", "data-testid": "refusal" });
   const element = h("div", { class: "kdb-running", "data-testid": "progress" }, bar, text, refusal);
-  session.store.watch(["run"], (state) => {
-    const { run } = state;
+  session.store.watch(["run", "a", "text", "error", "errorText", "settled"], (state) => {
+    const run = state.run;
     const running = run.state === "running";
-    show(element, run.state !== "idle");
+    const counts = running || run.state !== "idle" && sameQuery(run.texts.a, state.text);
+    const refused = counts ? unplaced(state) : unplaced({ ...state, run: IDLE });
+    show(element, counts || refused !== null);
     show(bar, running);
     if (running && run.total > 0) {
       bar.max = run.total;
@@ -1503,9 +1916,9 @@ var progress = (session) => {
     } else {
       set(bar, "value", null);
     }
-    say(text, stated(state));
-    say(refusal, run.refused?.message ?? "");
-    show(refusal, run.refused !== null);
+    say(text, counts ? stated(state) : "");
+    say(refusal, refused ?? "");
+    show(refusal, refused !== null);
     set(element, "data-state", run.state);
   });
   return element;
@@ -1514,9 +1927,10 @@ var announced = (session) => {
   const element = h("p", { class: "kdb-unseen", role: "status", "data-testid": "announced" });
   let was = "";
   session.store.watch(["run"], (state) => {
-    if (state.run.state === was) return;
-    was = state.run.state;
-    if (was !== "failed") say(element, was === "running" ? "Running" : stated(state));
+    const now = state.run.stopping ? "stopping" : state.run.state;
+    if (now === was) return;
+    was = now;
+    if (now !== "failed") say(element, now === "running" ? "Running" : stated(state));
   });
   return element;
 };
@@ -1524,10 +1938,10 @@ var announced = (session) => {
 // src/panels/reading.ts
 var reading = (session) => {
   const value = (name) => {
-    const text = h("dd", {});
-    return { element: h("div", {}, h("dt", {}, name), text), text };
+    const [term, text] = [h("dt", {}, name), h("dd", {})];
+    return { element: h("div", {}, term, text), name: term, text };
   };
-  const parts = { score: value("Score"), change: value("Change"), difference: value("Difference, A − B"), error: value("Error"), how: value("Value"), at: value("At") };
+  const parts = { score: value("Score"), other: value("Score"), change: value("Change"), difference: value("Difference, A − B"), error: value("Error"), how: value("Value"), at: value("At") };
   const hint = h("p", { class: "kdb-note" });
   const list = h("dl", { class: "kdb-values" }, ...Object.values(parts).map(({ element }) => element));
   session.store.watch(["reading", "a", "b"], ({ reading: reading2, a, b }) => {
@@ -1537,12 +1951,24 @@ var reading = (session) => {
       say(hint, a === null ? "" : "Point at the map to read it; click to try the patch there.");
       return;
     }
-    const map = (reading2.slot === "a" ? a : b)?.content;
-    say(parts.score.text, number(reading2.score, 4));
-    say(parts.change.text, Number.isNaN(reading2.change) ? "unknown" : signed(reading2.change));
+    const shown = reading2.slot === "a" ? a : b;
+    const map = shown?.content;
+    const score2 = map?.score ?? "";
+    const name = isDrop(score2) ? "Drop" : "Score";
+    const both = reading2.other === null ? [reading2.score] : [reading2.score, reading2.other];
+    if (reading2.slot === "b") both.reverse();
+    say(parts.score.name, both.length > 1 ? `${name} in A` : name);
+    say(parts.score.text, number(both[0], 4));
+    parts.other.element.hidden = both.length === 1;
+    say(parts.other.name, `${name} in B`);
+    say(parts.other.text, both.length > 1 ? number(both[1], 4) : "");
+    const baseline = map?.classes[shown?.shown ?? 0]?.baseline ?? NaN;
+    const change = isDrop(score2) ? changeOf(score2, reading2.score, baseline).ends.join(" → ") : signed(reading2.change);
+    say(parts.change.name, isDrop(score2) ? `${unitOf(score2)[0].toUpperCase()}${unitOf(score2).slice(1)}` : "Change");
+    say(parts.change.text, Number.isNaN(reading2.score) ? "unknown" : change);
     parts.difference.element.hidden = reading2.difference == null;
     say(parts.difference.text, reading2.difference == null ? "" : signed(reading2.difference));
-    say(parts.error.text, reading2.error === null || reading2.measured ? "none" : `± ${number(reading2.error, 2)}`);
+    say(parts.error.text, Number.isNaN(reading2.score) ? "unknown" : reading2.error === null || reading2.measured ? "none" : `± ${number(reading2.error, 2)}`);
     say(parts.how.text, Number.isNaN(reading2.score) ? "not computed" : reading2.measured ? "measured" : "estimated");
     say(parts.at.text, coordinates(reading2.position, map?.axes ?? null));
   });
@@ -1561,8 +1987,9 @@ var probed = (session) => {
     show(more, probe3 !== null && !probeWaits);
     if (probe3 === null || probeWaits) return say(text, "Probing…");
     const { position, score: score2, baseline, milliseconds: took } = probe3.content;
-    const at = coordinates(position, (probeSlot === "a" ? a : b)?.content.axes ?? null);
-    say(text, `Patch at ${at}: ${number(score2, 4)}, ${signed(score2 - baseline)} from the unmodified image, in ${milliseconds(took)}`);
+    const map = (probeSlot === "a" ? a : b)?.content;
+    const at = coordinates(position, map?.axes ?? null);
+    say(text, `Patch at ${at}: ${probedInWords(map?.score ?? "", score2, baseline)}, in ${milliseconds(took)}`);
   });
   return element;
 };
@@ -1572,11 +1999,11 @@ function checkedInWords({ checked }) {
   if (checked === null) return null;
   const { positions, worst } = checked;
   if (!(worst <= 1)) return "The check failed: the model itself evaluated the whole map, so that its values are right.";
-  const where = positions === 0 ? "on the unmodified image" : `at ${count(positions)} position${positions === 1 ? "" : "s"}`;
+  const where = positions === 0 ? "on the unmodified image" : `at ${counted2(positions, "position")}`;
   return `Compared with the model itself ${where}: the largest difference is ${number(100 * worst, 2)} % of what Exact allows.`;
 }
 function qualityInWords({ exact, complete, ssim, done, total }) {
-  const evaluated = done < total ? `${count(done)} of ${count(total)} positions evaluated` : `all ${count(total)} positions evaluated`;
+  const evaluated = done < total ? `${count(done)} of ${counted2(total, "position")} evaluated` : `${total === 1 ? "the" : "all"} ${counted2(total, "position")} evaluated`;
   if (exact && complete) return `Exact, ${evaluated}`;
   const quality = complete || ssim !== null ? "Approximate" : "Incomplete";
   return `${quality}, ${evaluated}${ssim === null ? "" : `, expected SSIM ${ssim.toFixed(2)}`}`;
@@ -1600,13 +2027,14 @@ function slotPanel(session, slot) {
   const element = h(
     "div",
     { class: "kdb-result", "data-slot": slot, "data-testid": `result-${slot}` },
+    ofEarlier(session, slot),
     h("div", { class: "kdb-row kdb-result-head" }, h("p", {}, title, " ", caption), several, files),
     h("p", {}, quality, ". ", check),
     notes2
   );
   which.addEventListener("change", () => session.showClass(slot, Number(which.value)));
   let formatsShown = "";
-  session.store.watch(["a", "b", "comparing", "run"], (state) => {
+  session.store.watch(["a", "b", "comparing", "run", "names"], (state) => {
     const shown = state[slot];
     show(element, shown !== null);
     if (shown === null) return;
@@ -1615,10 +2043,12 @@ function slotPanel(session, slot) {
     const current = map.classes[shown.shown];
     const letter = state.b === null ? "" : slot === "a" ? "A: " : "B: ";
     say(title, `${letter}${current?.label ?? ""}`);
-    say(caption, [`${map.score.replaceAll("_", " ")} ${number(current?.baseline ?? NaN, 4)} unmodified`, map.model].join(", "));
+    const name = state.b === null ? null : state.names?.[slot];
+    say(caption, [...name ? [name] : [], unmodified(map.score, current?.baseline ?? NaN), ...name === map.model ? [] : [map.model]].join(", "));
     show(several, map.classes.length > 1);
     options(which, map.classes.map(({ label: label2, baseline }, at) => ({ value: String(at), text: `${label2} (${number(baseline ?? NaN)})` })));
     fill(which, String(shown.shown));
+    which.disabled = shown.former;
     say(quality, qualityInWords(map));
     set(quality, "data-exact", String(map.exact));
     const words = checkedInWords(map);
@@ -1633,6 +2063,7 @@ function slotPanel(session, slot) {
       );
     }
     show(files, map.formats.length > 0 && !grows);
+    for (const each of formats.children) each.disabled = shown.former;
   });
   return element;
 }
@@ -1645,8 +2076,8 @@ var rows = (session) => {
     if (given === null) return;
     const numeric = new Set(given.columns.keys());
     for (const row of given.rows) row.forEach((cell, at) => typeof cell !== "number" && cell !== null && numeric.delete(at));
-    const cells = given.rows.map((row) => row.map((cell) => cell === null ? "" : String(cell)));
-    if (given.columns.length > 0) element.append(scrolled("Table", table(given.columns, cells, numeric)));
+    const cells2 = given.rows.map((row) => row.map((cell) => cell === null ? "" : String(cell)));
+    if (given.columns.length > 0) element.append(scrolled("Table", table(given.columns, cells2, numeric)));
     if (given.lines.length > 0) element.append(h("pre", { class: "kdb-lines" }, given.lines.join("\n")));
   });
   return element;
@@ -1663,15 +2094,21 @@ var notes = (session) => {
 };
 
 // src/panels/start.ts
+function awaited({ welcome, form, error, settled }) {
+  if (welcome === null) return "Connecting…";
+  if (error !== null || settled && form === null) return null;
+  return form?.size == null ? "Loading the model and the image…" : null;
+}
 var start = (session) => {
   const samples = h("div", { class: "kdb-chips kdb-center" });
   const drop = h("p", { class: "kdb-note" }, "or drop an image of yours anywhere here");
+  const what = h("p", { role: "status" });
+  const choice2 = h("div", { class: "kdb-stack" }, samples, drop);
   const element = h(
     "div",
     { class: "kdb-start", "data-testid": "start" },
-    h("p", {}, "Choose an image, then run the query below."),
-    samples,
-    drop
+    what,
+    choice2
   );
   session.store.watch(["welcome"], ({ welcome }) => {
     samples.replaceChildren(
@@ -1685,7 +2122,13 @@ var start = (session) => {
     );
     show(drop, welcome !== null && welcome.root !== null);
   });
-  session.store.watch(["a", "run", "form"], ({ a, run, form }) => show(element, a === null && run.state === "idle" && form?.picture == null));
+  session.store.watch(["a", "run", "form", "error", "settled", "welcome"], (state) => {
+    const { a, run, form } = state;
+    const waits = awaited(state);
+    show(element, a === null && run.state === "idle" && form?.picture == null);
+    show(choice2, waits === null);
+    say(what, waits ?? "Choose an image, then run the query below.");
+  });
   return element;
 };
 
@@ -1937,69 +2380,6 @@ function changedSince(link, now) {
   return `Since this link was made, ${others2.join(" and ")} behind these names ${are}: the map may differ.`;
 }
 
-// src/state.ts
-var IDLE = {
-  id: null,
-  state: "idle",
-  both: false,
-  slot: "a",
-  text: "",
-  done: 0,
-  total: 0,
-  seconds: 0,
-  left: null,
-  maps: 0,
-  refused: null
-};
-var LOOK = {
-  palette: "safe",
-  opacity: 0.8,
-  threshold: 0,
-  heat: true,
-  region: true,
-  patch: true,
-  estimates: false,
-  grid: false
-};
-var beginning = (connection2) => ({
-  connection: connection2,
-  welcome: null,
-  text: "",
-  form: null,
-  error: null,
-  errorText: "",
-  notes: [],
-  settled: true,
-  labels: [],
-  run: IDLE,
-  runsOnChange: false,
-  a: null,
-  b: null,
-  table: null,
-  planOpen: false,
-  plan: null,
-  planError: null,
-  planWaits: false,
-  probe: null,
-  probeWaits: false,
-  probeSlot: "a",
-  checked: null,
-  checkWaits: false,
-  comparing: "off",
-  variant: "",
-  variantError: null,
-  history: { content: [], buffers: [] },
-  folder: null,
-  gallery: [],
-  galleryWaits: false,
-  browsing: false,
-  tool: "probe",
-  look: LOOK,
-  reading: null,
-  message: null,
-  permalinkSays: null
-});
-
 // src/store.ts
 var Store = class {
   #state;
@@ -2037,6 +2417,7 @@ var Store = class {
 
 // src/session.ts
 var PLANNING = 200;
+var OFFLINE = { tone: "error", text: "There is no connection to kdb." };
 var Session = class {
   store;
   place;
@@ -2058,6 +2439,12 @@ var Session = class {
   /** A permalink until its query runs, and after that until its map is there. */
   #linked;
   #arriving = null;
+  /** Run was asked for before there was anything to run it. */
+  #runsFirst = false;
+  /** Names of files that are on their way, by the ids of their requests. */
+  #uploads = /* @__PURE__ */ new Map();
+  /** What was said of the text or of an image for it: of no use once that is another. */
+  #saidOfText = null;
   constructor(model2) {
     this.place = model2.get("place") ?? null;
     this.#linked = this.place?.permalink ?? null;
@@ -2065,7 +2452,7 @@ var Session = class {
     this.#client = new Client(model2);
     this.#mirror = new Mirror({
       edit: (text) => this.#client.send({ kind: "edit", text }),
-      written: (text) => this.store.set({ text })
+      written: (text) => this.#write(text)
     });
     this.#listen();
     model2.on("change:connection", this.#connected);
@@ -2086,20 +2473,24 @@ var Session = class {
   }
   // ---- the text and the controls
   type(text) {
-    this.store.set({ text });
+    this.#write(text);
+    this.#unsay(this.#saidOfText);
     this.#mirror.type(text);
     this.#settle();
   }
   replace(text) {
-    this.store.set({ text });
+    this.#write(text);
+    this.#unsay(this.#saidOfText);
     this.#mirror.replace(text);
     this.#settle();
   }
   correct() {
     const { error, errorText } = this.#state;
-    if (error?.suggestion && error.line !== null && error.column !== null) {
-      this.replace(corrected(errorText, error.line, error.column, error.suggestion));
-    }
+    if (error !== null) this.replace(corrected(errorText, error) ?? errorText);
+  }
+  #write(text) {
+    this.store.set({ text });
+    this.place?.keep(text);
   }
   /** A control was moved; `held` while it still moves, `atOnce` to run in any case and not only as the user chose. */
   change(change, { held: held2 = false, atOnce = false, buffers = [] } = {}) {
@@ -2111,12 +2502,16 @@ var Session = class {
   async upload(file) {
     const { welcome } = this.#state;
     if (welcome === null || welcome.root === null) {
-      this.say("Images cannot be dropped here.", "warning");
+      this.#sayOfText("Images cannot be dropped here.", "warning");
     } else if (file.size > welcome.upload_limit) {
-      this.say(`${file.name} is larger than the ${Math.floor(welcome.upload_limit / 2 ** 20)} MiB that are taken.`, "error");
+      this.#sayOfText(`${file.name} is larger than the ${Math.floor(welcome.upload_limit / 2 ** 20)} MiB that are taken.`, "error");
     } else {
       const bytes = await file.arrayBuffer();
-      const send = (text) => this.#client.send({ kind: "upload", text, name: file.name }, [bytes]);
+      const send = (text) => {
+        const id = this.#client.send({ kind: "upload", text, name: file.name }, [bytes]);
+        this.#uploads.set(id, file.name);
+        return id;
+      };
       this.#mirror.move("upload", send, { runs: this.#state.runsOnChange });
       this.#settle();
     }
@@ -2131,12 +2526,14 @@ var Session = class {
     }
     const counts = this.#mirror.answer({ id: event.id, text: event.text, understood: event.form !== null });
     this.#settle();
+    this.#dropped(event);
     if (counts === null) return;
+    this.#unsay(this.#saidOfText);
     const { error, notes: notes2 } = event;
     const before = this.#state.form;
     const form = event.form === null ? null : carried(event.form, before);
     this.#isQuery = form !== null;
-    this.store.set({ error, errorText: event.text, notes: notes2 });
+    this.store.set({ error, errorText: event.text, notes: notes2, understood: form !== null });
     this.#show(form ?? before);
     if (form !== null) {
       this.store.set({ labels: form.labels === null ? [] : this.#labels.get(form.labels) ?? [] });
@@ -2151,6 +2548,13 @@ var Session = class {
     } else if (counts.runs && error === null) {
       this.run();
     }
+  }
+  /** Lists an image that was dropped, once Python has given it a name. */
+  #dropped({ id, form }) {
+    const file = this.#uploads.get(id);
+    this.#uploads.delete(id);
+    if (file === void 0 || form === null) return;
+    this.store.set({ dropped: [...this.#state.dropped, { name: form.source, file }] });
   }
   /** Sets controls and stage to a form, also to the one from before: what was moved or drawn since goes. */
   #show(form) {
@@ -2174,7 +2578,11 @@ var Session = class {
   }
   // ---- running
   run() {
-    const { text } = this.#state;
+    const { text, welcome, connection: connection2 } = this.#state;
+    if (welcome === null && (connection2 === "opening" || connection2 === "open")) {
+      this.#runsFirst = true;
+      return;
+    }
     if (this.#offline()) return;
     if (text.trim() === "") {
       this.say("Write a query first, or begin with one of the samples.", "warning");
@@ -2182,20 +2590,21 @@ var Session = class {
     }
     this.compareBy("off");
     if (this.#state.b !== null) this.#clear("b");
-    this.#begin(this.#client.send({ kind: "run", text }), text, false);
+    this.#begin(this.#client.send({ kind: "run", text }), { a: text, b: "" }, false);
   }
   compare() {
     const { text, variant, comparing } = this.#state;
     if (this.#offline()) return;
     if (comparing === "off") this.compareBy("side");
-    this.#begin(this.#client.send({ kind: "compare", texts: [text, variant] }), text, true);
+    this.#begin(this.#client.send({ kind: "compare", texts: [text, variant] }), { a: text, b: variant }, true);
+    this.#name();
   }
-  #begin(id, text, both) {
+  #begin(id, texts, both) {
     this.#drawn = id;
     this.#arriving = null;
     this.#forgetProbe();
     this.store.set({
-      run: { ...IDLE, id, state: "running", text, both },
+      run: { ...IDLE, id, state: "running", texts, both },
       table: null,
       message: null,
       permalinkSays: null
@@ -2203,15 +2612,20 @@ var Session = class {
   }
   #offline() {
     const offline = this.#state.connection !== "open";
-    if (offline) this.say("There is no connection to kdb.", "error");
+    if (offline) this.store.set({ message: OFFLINE });
     return offline;
   }
   stop() {
-    if (this.#state.run.state === "running") this.#client.send({ kind: "stop" });
+    const { run } = this.#state;
+    if (run.state !== "running" || run.stopping) return;
+    this.store.set({ run: { ...run, stopping: true } });
+    this.#client.send({ kind: "stop" });
   }
   #ran(id, changes) {
     const { run } = this.#state;
-    if (id === run.id) this.store.set({ run: { ...run, ...changes } });
+    if (id !== run.id) return;
+    const ended = changes.state !== void 0 && changes.state !== "running";
+    this.store.set({ run: { ...run, ...changes, ...ended ? { stopping: false } : {} } });
   }
   #mapped(map, buffers) {
     const { run } = this.#state;
@@ -2222,8 +2636,10 @@ var Session = class {
     const before = this.#state[map.slot];
     if (before !== null && before.content.map !== map.map && this.#state.probeSlot === map.slot) this.#forgetProbe();
     this.#stage?.showMap(map, buffers);
-    const shown = { content: map, buffers, shown: map.shown };
+    const asked = map.id === run.id ? run.texts[map.slot] : map.text;
+    const shown = { content: map, buffers, shown: map.shown, asked, former: false };
     this.store.set(map.slot === "a" ? { a: shown } : { b: shown });
+    this.#name();
     if (this.#arriving !== null) {
       this.store.set({ permalinkSays: changedSince(this.#arriving, map.identity) });
       this.#arriving = null;
@@ -2231,7 +2647,7 @@ var Session = class {
   }
   showClass(slot, index) {
     const shown = this.#state[slot];
-    if (shown !== null) this.#ask("layer", this.#client.send({ kind: "layer", map: shown.content.map, class: index }));
+    if (shown !== null && !shown.former) this.#ask("layer", this.#client.send({ kind: "layer", map: shown.content.map, class: index }));
   }
   // ---- plan
   openPlan(open) {
@@ -2262,6 +2678,10 @@ var Session = class {
       return;
     }
     if (this.#offline()) return;
+    if (shown.former) {
+      this.say("This map is of before the connection was lost. Run its query again: then a click shows a score.", "warning");
+      return;
+    }
     this.#stage?.mark(position);
     this.store.set({ probeWaits: true, probeSlot: slot, checked: null, checkWaits: false });
     this.#newest.delete("check");
@@ -2270,7 +2690,7 @@ var Session = class {
   check() {
     const { probe: probe3, probeSlot } = this.#state;
     const shown = this.#state[probeSlot];
-    if (probe3 === null || shown === null || this.#offline()) return;
+    if (probe3 === null || shown === null || shown.former || this.#offline()) return;
     const { map, position } = probe3.content;
     this.store.set({ checkWaits: true });
     this.#ask("check", this.#client.send({ kind: "check", map, position, class: shown.shown }));
@@ -2289,6 +2709,14 @@ var Session = class {
   setVariant(variant) {
     this.#variant = null;
     this.store.set({ variant, variantError: null });
+  }
+  /** Says beside the two maps what is not the same in their queries. */
+  #name() {
+    const { a, b, run } = this.#state;
+    const texts = run.state === "running" && run.both ? run.texts : a !== null && b !== null ? { a: a.content.text, b: b.content.text } : null;
+    const names = texts && differing(texts.a, texts.b);
+    this.store.set({ names });
+    this.#stage?.setNames(names);
   }
   compareBy(comparing) {
     if (comparing === this.#state.comparing) return;
@@ -2332,13 +2760,17 @@ var Session = class {
   }
   export(slot, format) {
     const shown = this.#state[slot];
-    if (shown !== null) this.#ask("file", this.#client.send({ kind: "export", map: shown.content.map, format }));
+    if (shown !== null && !shown.former) this.#ask("file", this.#client.send({ kind: "export", map: shown.content.map, format }));
   }
-  /** The address of the query and of the map that is shown of it; null where pages have none. */
+  /** The address of the query and of the map that is shown of it; null where there can be none, which is said. */
   permalink() {
-    const { text, a, run } = this.#state;
-    const ofText = a !== null && (a.content.text === text || a.content.id === run.id && run.text === text);
-    const identity = ofText ? a.content.identity : null;
+    const { text, a, welcome } = this.#state;
+    const stays = droppedIn(text, (welcome?.samples ?? []).map(({ name }) => name));
+    if (stays !== null) {
+      this.say(`A link has no pixels: ${stays}`, "warning");
+      return null;
+    }
+    const identity = a !== null && isOf(a, text) ? a.content.identity : null;
     return this.place?.address({ query: text, model: identity?.model ?? null, source: identity?.source ?? null }) ?? null;
   }
   // ---- how it looks
@@ -2357,6 +2789,13 @@ var Session = class {
   say(text, tone = "plain") {
     this.store.set({ message: { text, tone } });
   }
+  #sayOfText(text, tone) {
+    this.#saidOfText = { text, tone };
+    this.store.set({ message: this.#saidOfText });
+  }
+  #unsay(message2) {
+    if (message2 !== null && this.#state.message === message2) this.store.set({ message: null });
+  }
   silence() {
     this.store.set({ message: null, permalinkSays: null });
   }
@@ -2373,8 +2812,11 @@ var Session = class {
     client.on("welcome", (welcome) => {
       const first = this.#state.welcome === null;
       this.store.set({ welcome });
-      if (first) this.replace(this.#linked?.query ?? welcome.text);
-      else this.#mirror.renew();
+      if (!first) return this.#mirror.renew();
+      const text = this.#state.text || this.place?.kept() || this.#linked?.query || welcome.text;
+      if (text !== this.#linked?.query) this.#linked = null;
+      this.replace(text);
+      if (this.#runsFirst) this.run();
     });
     client.on("form", (event) => this.#formed(event));
     client.on("labels", ({ key, labels }) => {
@@ -2442,12 +2884,13 @@ var Session = class {
     if (this.#mirror.refused(id)) {
       this.#settle();
       this.#show(this.#state.form);
-      this.say(error.message, "error");
+      this.#uploads.delete(id);
+      this.#sayOfText(error.message, "error");
       return;
     }
     if (id === run.id) {
       this.#ran(id, { state: "failed", refused: error });
-      if (error.line !== null && this.#state.text === run.text) this.store.set({ error, errorText: run.text });
+      if (error.line !== null && this.#state.text === run.texts.a) this.store.set({ error, errorText: run.texts.a });
       return;
     }
     if (id === this.#variant) {
@@ -2470,15 +2913,19 @@ var Session = class {
     const before = this.#state.connection;
     this.store.set({ connection: connection2 });
     if (connection2 === "open") {
+      this.#unsay(OFFLINE);
       this.#client.send({ kind: "hello" });
     } else if (before === "open") {
       const { run } = this.#state;
       const lost = { type: "", message: "The connection was lost while this ran.", line: null, column: null };
       if (run.state === "running") {
-        this.store.set({ run: { ...run, state: "failed", left: null, refused: { ...lost, expected: [], suggestion: null } } });
+        this.store.set({ run: { ...run, state: "failed", stopping: false, left: null, refused: { ...lost, expected: [], suggestion: null } } });
       }
       this.#newest.clear();
+      this.#uploads.clear();
       this.#planned = null;
+      const { a, b } = this.#state;
+      this.store.set({ a: a && { ...a, former: true }, b: b && { ...b, former: true }, dropped: [] });
       this.store.set({ planWaits: false, probeWaits: false, checkWaits: false, galleryWaits: false });
     }
   };
@@ -2671,119 +3118,6 @@ function listen(element, listener, signal) {
   );
 }
 
-// src/stage/palette.ts
-var EFFECT = { neutral: [0.865, 0.865, 0.865], lowers: [0.86, 0.1, 0.12], raises: [0.12, 0.34, 0.86] };
-var SAFE = { neutral: [0.62, 0.62, 0.62], lowers: [1, 0.8, 0.14], raises: [0.13, 0.2, 0.58] };
-var COOLWARM = evenly(
-  "3a4cc0 4d67d7 6182ea 779af6 8daffd a3c1fe b8cff8 ccd8ed dddcdb ecd2c4 f4c3ab f7b092 f39879 ea7d61 dc5e4b c93b37 b30326"
-);
-var JET = [
-  [0, [0, 0, 0.5]],
-  [0.11, [0, 0, 1]],
-  [0.125, [0, 0, 1]],
-  [0.34, [0, 0.86, 1]],
-  [0.35, [0, 0.9, 0.968]],
-  [0.375, [0.081, 1, 0.887]],
-  [0.64, [0.935, 1, 0.032]],
-  [0.65, [0.968, 0.963, 0]],
-  [0.66, [1, 0.926, 0]],
-  [0.89, [1, 0.074, 0]],
-  [0.91, [0.909, 0, 0]],
-  [1, [0.5, 0, 0]]
-];
-var FLOORS = { probability: 0.01, logit: 0.1, cosine: 0.01 };
-var LEVELS = 1025;
-function isDrop(score2) {
-  return score2.endsWith("drop");
-}
-function unitOf(score2) {
-  const unit = score2.replace(/_?drop$/, "") || "probability";
-  return unit in FLOORS ? unit : "probability";
-}
-function scaleOf(palette, values) {
-  return palette === "krypton" ? krypton(values) : effect(palette === "safe" ? SAFE : EFFECT, values);
-}
-function scaleOfDifference(palette, score2, half) {
-  const arms = palette === "safe" ? SAFE : EFFECT;
-  return palette === "krypton" ? symmetric(score2, 0, half) : diverging(arms, score2, 0, half, -half, half);
-}
-function effect(arms, { score: score2, neutral, half, lowest, highest }) {
-  half = Math.max(half, 1e-6 * Math.abs(neutral));
-  const bounded = score2 === "probability" && lowest >= -1e-6 && highest <= 1 + 1e-6;
-  const low = bounded ? Math.min(0, neutral) : -Infinity;
-  const high = bounded ? Math.max(1, neutral) : Infinity;
-  return diverging(arms, score2, neutral, half, Math.max(neutral - half, low), Math.min(neutral + half, high));
-}
-function diverging(arms, score2, neutral, half, lowest, highest) {
-  const [low, high] = isDrop(score2) ? [arms.raises, arms.lowers] : [arms.lowers, arms.raises];
-  const stops = [[(neutral - lowest) / (highest - lowest), arms.neutral]];
-  if (lowest < neutral) stops.unshift([0, mixed(arms.neutral, low, (neutral - lowest) / half)]);
-  if (highest > neutral) stops.push([1, mixed(arms.neutral, high, (highest - neutral) / half)]);
-  return { lowest, highest, stops };
-}
-function krypton({ score: score2, neutral, lowest, highest }) {
-  if (score2 === "probability" && neutral > 0 && neutral <= 1 + 1e-6)
-    return { lowest: 0.75 * neutral, highest: Math.min(1, 1.25 * neutral), stops: reversed(JET) };
-  return symmetric(score2, neutral, Math.max(highest - neutral, neutral - lowest) || 1);
-}
-function symmetric(score2, neutral, half) {
-  const stops = isDrop(score2) ? COOLWARM : reversed(COOLWARM);
-  return { lowest: neutral - half, highest: neutral + half, stops };
-}
-function together(one, two) {
-  const half = Math.max(one.half, two.half);
-  const reach = (values, other) => ({
-    ...values,
-    half,
-    lowest: Math.min(values.lowest, other.lowest - other.neutral + values.neutral),
-    highest: Math.max(values.highest, other.highest - other.neutral + values.neutral)
-  });
-  return one.score === "probability" ? [{ ...one, half }, { ...two, half }] : [reach(one, two), reach(two, one)];
-}
-function colourAt(stops, fraction) {
-  let i = 1;
-  while (i < stops.length - 1 && stops[i][0] < fraction) i++;
-  const [from, one] = stops[i - 1];
-  const [to, two] = stops[i];
-  return mixed(one, two, to > from ? (fraction - from) / (to - from) : 1);
-}
-function coloursOf(scale, neutral, hidden2) {
-  const colours = new Uint32Array(LEVELS);
-  for (let i = 0; i < LEVELS; i++) {
-    const fraction = i / (LEVELS - 1);
-    const value = scale.lowest + fraction * (scale.highest - scale.lowest);
-    if (Math.abs(value - neutral) < hidden2) continue;
-    const [red, green, blue] = colourAt(scale.stops, fraction).map((each) => Math.floor(each * 255));
-    colours[i] = (255 << 24 | blue << 16 | green << 8 | red) >>> 0;
-  }
-  return colours;
-}
-var FADE = 0.35;
-function faded(colours, scale, neutral, hidden2) {
-  const over2 = FADE * Math.max(scale.highest - neutral, neutral - scale.lowest);
-  return colours.map((colour, i) => {
-    const value = scale.lowest + i / (LEVELS - 1) * (scale.highest - scale.lowest);
-    const share = Math.max(0, Math.min(1, (Math.abs(value - neutral) - hidden2) / over2));
-    return (Math.round((colour >>> 24) * share) << 24 | colour & 16777215) >>> 0;
-  });
-}
-function levelOf(value, lowest, highest) {
-  const level = Math.floor((value - lowest) / (highest - lowest) * LEVELS);
-  return level < 0 ? 0 : level >= LEVELS ? LEVELS - 1 : level;
-}
-function mixed(one, two, share) {
-  const at = Math.max(0, Math.min(1, share));
-  return [0, 1, 2].map((k) => one[k] + at * (two[k] - one[k]));
-}
-function reversed(stops) {
-  return stops.map(([fraction, colour]) => [1 - fraction, colour]).reverse();
-}
-function evenly(hexes) {
-  const colours = hexes.split(" ");
-  const colour = (hex) => [0, 2, 4].map((k) => (parseInt(hex.slice(k, k + 2), 16) + 0.5) / 255);
-  return colours.map((hex, i) => [i / (colours.length - 1), colour(hex)]);
-}
-
 // src/stage/wording.ts
 var TITLES = {
   probability: "probability",
@@ -2856,6 +3190,7 @@ function readingAt(slot, map, cell) {
     change: isDrop(map.score) ? score2 : score2 - map.baseline,
     error: error !== null && Number.isFinite(error) ? error : null,
     measured: map.evaluated[index] === 1,
+    other: null,
     difference: null
   };
 }
@@ -2906,8 +3241,8 @@ function toPixel(span, cell) {
 function toCell(span, pixel) {
   return (pixel - span.start) / span.scale;
 }
-function placed(from, length, cells, scale, centre) {
-  const spare = length - cells * scale;
+function placed2(from, length, cells2, scale, centre) {
+  const spare = length - cells2 * scale;
   const start2 = spare >= 0 ? spare / 2 : clamp(length / 2 - centre * scale, spare, 0);
   return { start: from + start2, scale };
 }
@@ -2948,12 +3283,12 @@ function clipped(pen, { frame }) {
   pen.rect(frame.x, frame.y, frame.width, frame.height);
   pen.clip();
 }
-function drawCells(pen, cells, { picture }, plane, smooth) {
+function drawCells(pen, cells2, { picture }, plane, smooth) {
   const rows2 = plane.down === null ? 1 : picture.size[plane.down];
   pen.imageSmoothingEnabled = smooth;
   pen.imageSmoothingQuality = "high";
   pen.drawImage(
-    cells,
+    cells2,
     plane.columns.start,
     plane.rows.start,
     picture.size[plane.right] * plane.columns.scale,
@@ -3249,7 +3584,7 @@ var TABLES = [
 ];
 function lengthsOf(size) {
   const least = Math.max(...size) * LEAST_SHARE;
-  return size.map((cells) => Math.max(cells, least));
+  return size.map((cells2) => Math.max(cells2, least));
 }
 var slices = {
   kind: "slices",
@@ -3317,7 +3652,7 @@ function planesOf(table2, lengths, scale, picture, area, camera) {
   const begin = (parts, index) => parts.slice(0, index).reduce((sum, each) => sum + each * scale + GAP, 0);
   const left = area.x + (area.width - total(widths)) / 2;
   const top = area.y + (area.height - total(heights)) / 2;
-  const centre = camera.centre ? fromSource(picture, camera.centre) : picture.size.map((cells) => cells / 2);
+  const centre = camera.centre ? fromSource(picture, camera.centre) : picture.size.map((cells2) => cells2 / 2);
   return table2.map(([down, right, row, column]) => {
     const frame = rectOf(
       left + begin(widths, column),
@@ -3325,7 +3660,7 @@ function planesOf(table2, lengths, scale, picture, area, camera) {
       lengths[right] * scale,
       lengths[down] * scale
     );
-    const span = (axis, from, length) => placed(from, length, picture.size[axis], length / picture.size[axis] * camera.zoom, centre[axis]);
+    const span = (axis, from, length) => placed2(from, length, picture.size[axis], length / picture.size[axis] * camera.zoom, centre[axis]);
     return {
       frame,
       down,
@@ -3351,8 +3686,8 @@ var flat = {
         frame: area,
         down: 0,
         right: 1,
-        rows: placed(area.y, area.height, rows2, scale * height, centre[0]),
-        columns: placed(area.x, area.width, columns, scale * width, centre[1])
+        rows: placed2(area.y, area.height, rows2, scale * height, centre[0]),
+        columns: placed2(area.x, area.width, columns, scale * width, centre[1])
       }
     ];
   },
@@ -3397,7 +3732,7 @@ var trace = {
         down: null,
         right: 0,
         rows: { start: frame.y, scale: frame.height },
-        columns: placed(frame.x, frame.width, samples, scale, centre)
+        columns: placed2(frame.x, frame.width, samples, scale, centre)
       }
     ];
   },
@@ -3540,9 +3875,9 @@ var Ground = class {
     const slice = sliceOf(picture.size, plane.down, plane.right, pane.at);
     const where = this.where(pane, plane);
     const [name, key] = [`heat ${where.name}`, `${heat.key} ${where.key}`];
-    const cells = this.rasters.canvas(name, key, slice.rows, slice.columns, (to) => fillHeat(to, heat, slice));
+    const cells2 = this.rasters.canvas(name, key, slice.rows, slice.columns, (to) => fillHeat(to, heat, slice));
     this.pen.globalAlpha = look.opacity;
-    drawCells(this.pen, cells, pane, plane, !look.grid);
+    drawCells(this.pen, cells2, pane, plane, !look.grid);
     this.pen.globalAlpha = 1;
     if (heat.gaps) {
       const layer = { name: "gaps", key: heat.key, inside: (i) => Number.isNaN(heat.values[i]) };
@@ -3599,7 +3934,7 @@ var Ground = class {
     const where = this.where(pane, plane);
     const name = `${layer.name} ${where.name}`;
     const key = `${layer.key} ${where.key}`;
-    const cells = this.rasters.canvas(name, key, slice.rows, slice.columns, (to) => fillMask(to, layer.inside, slice));
+    const cells2 = this.rasters.canvas(name, key, slice.rows, slice.columns, (to) => fillMask(to, layer.inside, slice));
     const { scratch, canvas: canvas2, ratio } = this;
     if (scratch.width !== canvas2.width) scratch.width = canvas2.width;
     if (scratch.height !== canvas2.height) scratch.height = canvas2.height;
@@ -3608,7 +3943,7 @@ var Ground = class {
     pen.globalCompositeOperation = "source-over";
     pen.clearRect(0, 0, scratch.width, scratch.height);
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    drawCells(pen, cells, pane, plane, false);
+    drawCells(pen, cells2, pane, plane, false);
     pen.setTransform(1, 0, 0, 1, 0, 0);
     pen.globalCompositeOperation = "source-in";
     pen.fillStyle = typeof fill3 === "string" ? fill3 : pen.createPattern(fill3, "repeat");
@@ -4153,7 +4488,7 @@ function ofDifference(a, b, look) {
   const colours = coloursOf(scale, 0, hidden(scale, 0, look));
   const { lowest, highest } = scale;
   const key = [a.map.version, b.map.version, look.palette, look.threshold].join(" ");
-  const [stronger, weaker] = ["A has the stronger effect", "B has the stronger effect"];
+  const name = isDrop(score2) ? "drop" : "score";
   return {
     a: { values, key, gaps, lowest, highest, colours: onImage(colours, scale, 0, look) },
     b: null,
@@ -4168,8 +4503,8 @@ function ofDifference(a, b, look) {
         changes: true,
         below: false,
         above: false,
-        low: isDrop(score2) ? weaker : stronger,
-        high: isDrop(score2) ? stronger : weaker,
+        low: `A's ${name} is lower`,
+        high: `A's ${name} is higher`,
         floor: floorOf(score2, half),
         estimates: look.estimates && a.map.estimates !== null,
         gaps: look.heat && gaps
@@ -4245,11 +4580,15 @@ function panesOf(content, heats, area, camera, at) {
   });
 }
 function titleOf2(content, slot, map, heats) {
-  const name = (each) => each.label ? `${each.label}, ${each.model}` : each.model;
-  if (content.comparing === "side") return `${slot.toUpperCase()}: ${map ? name(map) : "no map yet"}`;
+  const { names } = content;
+  const name = (each, of) => {
+    if (names !== null) return each.label ? `${names[of]} (${each.label})` : names[of];
+    return each.label ? `${each.label}, ${each.model}` : each.model;
+  };
+  if (content.comparing === "side") return `${slot.toUpperCase()}: ${map ? name(map, slot) : "no map yet"}`;
   if (content.comparing === "off") return "";
   const { a, b } = content.maps;
-  return heats.refused ?? (a && b ? `${name(a)} − ${name(b)}` : "A difference needs two maps.");
+  return heats.refused ?? (a && b ? `${name(a, "a")} − ${name(b, "b")}` : "A difference needs two maps.");
 }
 function below(area) {
   return { ...area, y: area.y + CAPTION, height: Math.max(1, area.height - CAPTION) };
@@ -4482,6 +4821,7 @@ var State = class {
   maps = { a: null, b: null };
   chosen = null;
   comparing = "off";
+  names = null;
   look;
   camera = ALL2;
   /** A box that is being drawn, in place of the query's. */
@@ -4637,11 +4977,13 @@ var State = class {
     const { map } = pane;
     if (map === null || !isWithin(pane, cell)) return null;
     const reading2 = readingAt(pane.slot, map, cell);
-    if (reading2 === null || this.comparing !== "difference" || pane.heat === null) return reading2;
-    const other = shownIn(this, "b");
-    if (other.map === null || other.picture === null) return reading2;
+    if (reading2 === null || this.comparing === "off" || pane.heat === null) return reading2;
+    const slot = pane.slot === "a" ? "b" : "a";
+    const other = shownIn(this, slot);
+    if (other.map === null || other.picture?.size.length !== pane.picture.size.length) return reading2;
     const centre = reading2.position.map((at, k) => at + map.patch[k] / 2);
-    const there = readingAt("b", other.map, convert(centre, pane.picture, other.picture));
+    const there = readingAt(slot, other.map, convert(centre, pane.picture, other.picture));
+    if (this.comparing === "side") return { ...reading2, other: there && there.score };
     return { ...reading2, difference: there && reading2.score - there.score };
   }
   /** The probed position with the patch on it, start.. and extent.., as a pane shows it. */
@@ -5097,6 +5439,10 @@ var Stage = class {
     this.state.recolour();
     this.screen.changed();
   }
+  setNames(names) {
+    this.state.names = names;
+    this.screen.changed();
+  }
   mark(position) {
     this.state.mark = position && { slot: this.probed, position: [...position] };
     this.screen.redraw();
@@ -5142,8 +5488,8 @@ var Stage = class {
     this.state.draft = box2;
     this.screen.changed();
   }
-  paint(cells) {
-    this.state.mask = cells && { cells, version: (this.state.mask?.version ?? 0) + 1 };
+  paint(cells2) {
+    this.state.mask = cells2 && { cells: cells2, version: (this.state.mask?.version ?? 0) + 1 };
     this.screen.changed();
   }
   own({ pane, cell }) {
@@ -5408,38 +5754,50 @@ function shell(model2, el) {
   session.stage = stage;
   stage.setTool(store.state.tool);
   const root = h("div", { class: "kdb", "data-testid": "kdb" });
-  keepKeys(root);
+  if (session.place === null) keepKeys(root);
   const theme = follow2(root);
-  const stageHolder = h("div", { class: "kdb-stage-holder" }, stage.element, start(session));
-  root.append(
-    header(theme.wish),
-    connection(session),
-    message(session),
+  const stageHolder = h("div", { class: "kdb-stage-holder" }, stage.element, behind(session), start(session));
+  const body = h(
+    "div",
+    { class: "kdb-body" },
     h(
-      "div",
-      { class: "kdb-body" },
-      h(
-        "section",
-        { class: "kdb-main", "aria-label": "Heat map" },
-        toolbar(session),
-        stageHolder,
-        reading(session)
-      ),
-      editor(session),
-      h("div", { class: "kdb-found" }, progress(session), result(session)),
-      controls(session),
-      h("div", { class: "kdb-below" }, gallery(session), ...BELOW2.map((panel) => panel(session)))
+      "section",
+      { class: "kdb-main", "aria-label": "Heat map" },
+      toolbar(session),
+      stageHolder,
+      reading(session)
     ),
+    editor(session),
+    h("div", { class: "kdb-found" }, progress(session), result(session)),
+    controls(session),
+    h("div", { class: "kdb-below" }, gallery(session), ...BELOW2.map((panel) => panel(session)))
+  );
+  root.append(
+    h("div", { class: "kdb-said" }, h("div", { class: "kdb-said-stack" }, connection(session), message(session))),
+    header(theme.wish),
+    body,
     browse(session),
     spoken2,
     announced(session),
     takesDrops(root, session)
   );
-  root.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
-    event.preventDefault();
-    session.run();
-  });
+  const ended = new AbortController();
+  const keys = session.place === null ? root : document.body;
+  keys.addEventListener(
+    "keydown",
+    (event) => {
+      const runs = event.key === "Enter" && (event.ctrlKey || event.metaKey);
+      const stops = event.key === "Escape" && !event.defaultPrevented && !event.target.closest("dialog");
+      if (!runs && !stops) return;
+      if (stops && (stage.cancel() || store.state.run.state !== "running")) return;
+      event.preventDefault();
+      event.stopPropagation();
+      if (runs) session.run();
+      else session.stop();
+    },
+    { signal: ended.signal }
+  );
+  store.watch(["connection", "welcome"], (state) => show(body, state.welcome !== null || /^open/.test(state.connection)));
   store.watch(["run", "a", "connection", "settled", "comparing"], ({ run, a, connection: connection2, settled, comparing }) => {
     set(root, "data-state", run.state);
     set(root, "data-maps", run.maps);
@@ -5455,6 +5813,7 @@ function shell(model2, el) {
   el.append(root);
   return () => {
     session.close(model2);
+    ended.abort();
     theme.end();
     stage.destroy();
     root.remove();

@@ -49,6 +49,7 @@ var PAUSES = [0.5, 1, 2, 4, 8, 15, 30, 60].map((pause) => pause * SECOND);
 var SocketModel = class {
   connection = "opening";
   #open;
+  #answers;
   #clock;
   #socket = null;
   #values = /* @__PURE__ */ new Map();
@@ -56,8 +57,10 @@ var SocketModel = class {
   #tries = 0;
   #pause = null;
   #was = false;
-  constructor(open, by = clock) {
+  /** `answers` finds out whether there is a server at all, where a socket did not open. */
+  constructor(open, answers, by = clock) {
     this.#open = open;
+    this.#answers = answers;
     this.#clock = by;
   }
   get(name) {
@@ -93,7 +96,9 @@ var SocketModel = class {
     const socket = this.#open();
     this.#socket = socket;
     socket.binaryType = "arraybuffer";
+    let opened = false;
     socket.onopen = () => {
+      opened = true;
       this.#tries = 0;
       this.#was = true;
       this.#say("open");
@@ -103,8 +108,15 @@ var SocketModel = class {
       const { content, buffers } = decodeFrame(data);
       this.#tell("msg:custom", content, buffers);
     };
-    socket.onclose = () => this.#lost();
+    socket.onclose = () => opened ? this.#lost() : void this.#unopened(socket);
     if (!this.#was) this.#say("opening");
+  }
+  async #unopened(socket) {
+    const refused = await this.#answers();
+    if (this.#socket !== socket) return;
+    if (!refused) return this.#lost();
+    this.#socket = null;
+    this.#say("refused");
   }
   #lost() {
     this.#socket = null;
@@ -154,6 +166,7 @@ async function boot() {
   const { token, permalink } = readFragment(location.hash);
   const bare = location.pathname + location.search;
   history.replaceState(null, "", permalink === null ? bare : bare + writeFragment(permalink));
+  const here = `kdb ${location.pathname}${location.hash}`;
   if (token !== null) {
     await fetch("session", {
       method: "POST",
@@ -164,9 +177,12 @@ async function boot() {
   const address = new URL("socket", location.href);
   address.protocol = address.protocol.replace("http", "ws");
   address.hash = "";
-  const model = new SocketModel(() => new WebSocket(address));
+  const answers = () => fetch(bare, { method: "HEAD" }).then(({ ok }) => ok, () => false);
+  const model = new SocketModel(() => new WebSocket(address), answers);
   const place = {
     permalink,
+    kept: () => stored(() => sessionStorage.getItem(here)),
+    keep: (text) => void stored(() => sessionStorage.setItem(here, text)),
     address: (link) => location.origin + bare + writeFragment(link),
     get connection() {
       return model.connection;
@@ -177,10 +193,17 @@ async function boot() {
   widget.render({ model, el });
   model.connect();
   const again = () => {
-    if (document.visibilityState === "visible" && model.connection === "gone") model.connect();
+    if (document.visibilityState === "visible" && /gone|refused/.test(model.connection)) model.connect();
   };
   document.addEventListener("visibilitychange", again);
   window.addEventListener("online", again);
   window.addEventListener("hashchange", () => location.reload());
+}
+function stored(use) {
+  try {
+    return use();
+  } catch {
+    return null;
+  }
 }
 void boot();

@@ -1,6 +1,7 @@
 import { fill, h, options, say, set, show } from "../dom";
 import { combobox, type Choice } from "../parts/combobox";
 import { field, group, type Panel } from "../parts/field";
+import { notWhole, numberField } from "../parts/number";
 import type { Classes } from "../protocol";
 
 const KINDS: { value: Classes["kind"]; text: string }[] = [
@@ -28,7 +29,10 @@ export function labelled(labels: readonly string[]): Choice[] {
 export const classes: Panel = (session) => {
   const kind = h("select", { class: "kdb-input", "aria-label": "Which classes", "data-testid": "class" });
   options(kind, KINDS);
-  const count = h("input", { type: "number", class: "kdb-input", min: 1, step: 1, "data-testid": "class-number" });
+  const count = numberField({ min: 1, step: 1, "data-testid": "class-number" }, (value) => notWhole(value, 1), (value) =>
+    change({ kind: kind.value as "top" | "detection", value }),
+  );
+  const counts = h("div", {}, count.input, count.why);
   const several = h("p", { class: "kdb-note", "data-testid": "class-several" });
   let choices: Choice[] = [];
   const box = combobox({
@@ -46,16 +50,18 @@ export const classes: Panel = (session) => {
   const change = (value: Classes): void => session.change({ control: "classes", value });
   const parts: Partial<Record<Classes["kind"], HTMLElement>> = {
     class: box.element,
-    top: count,
-    detection: count,
+    top: counts,
+    detection: counts,
     several,
   };
   const reveal = (): void => {
     const part = parts[kind.value as Classes["kind"]];
     for (const each of new Set(Object.values(parts))) show(each, each === part);
-    set(count, "aria-label", kind.value === "top" ? "How many classes" : "Which detection, from 1");
+    set(count.input, "aria-label", kind.value === "top" ? "How many classes" : "Which detection, from 1");
   };
   kind.addEventListener("change", () => {
+    count.reset();
+    unentered = null;
     reveal();
     const chosen = kind.value as Classes["kind"];
     const { a } = session.store.state;
@@ -65,20 +71,24 @@ export const classes: Panel = (session) => {
     else if (chosen === "detection") change({ kind: "detection", value: 1 });
     // It begins with what the last map shows; without one it waits for what is entered.
     else if (chosen === "class" && known.length > 0) change({ kind: "class", value: known[0]!.index });
-    else if (chosen === "class") box.input.focus();
-  });
-  count.addEventListener("change", () => {
-    if (count.checkValidity() && count.value !== "") {
-      change({ kind: kind.value as "top" | "detection", value: Number(count.value) });
+    else if (chosen === "class") {
+      unentered = written;
+      box.input.focus();
     }
   });
 
+  /** The classes of the text; and those that it had when one class was chosen of which nothing is entered yet. */
+  let written = "";
+  let unentered: string | null = null;
   session.store.watch(["form"], ({ form }) => {
     if (form === null) return;
     const { kind: shown, value } = form.classes;
+    written = JSON.stringify(form.classes);
+    if (unentered === written) return;
+    unentered = null;
     options(kind, shown === "several" ? [...KINDS, SEVERAL] : KINDS);
     fill(kind, shown);
-    if (shown === "top" || shown === "detection") fill(count, String(value ?? 1));
+    if (shown === "top" || shown === "detection") count.set(String(value ?? 1));
     say(several, shown === "several" ? String(value ?? "") : "");
     reveal();
   });
@@ -89,7 +99,7 @@ export const classes: Panel = (session) => {
     box.set(typeof value === "number" ? (labels[value] ?? String(value)) : (value ?? ""));
   });
   reveal();
-  return group("Class", "classes", kind, box.element, count, several);
+  return group("Class", "classes", kind, box.element, counts, several);
 };
 
 export const score: Panel = (session) => {

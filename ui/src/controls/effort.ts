@@ -1,5 +1,6 @@
 import { fill, h, say, show, unique } from "../dom";
 import { choice, group, type Panel } from "../parts/field";
+import { numberField } from "../parts/number";
 import type { Effort } from "../protocol";
 
 export const effort: Panel = (session) => {
@@ -17,13 +18,17 @@ export const effort: Panel = (session) => {
     h("div", { class: "kdb-size" }, slider, shown),
     choice("Guaranteed, for nineteen maps of twenty", guaranteed),
   );
-  const limit = h("input", { type: "number", class: "kdb-input kdb-small", min: 0.1, step: "any", value: 5, "aria-label": "Seconds", "data-testid": "effort-limit" });
-  const time = h("div", { class: "kdb-inset kdb-row" }, limit, "seconds at most");
+  const limit = numberField(
+    { class: "kdb-input kdb-small", min: 0, value: 5, "aria-label": "Seconds", "data-testid": "effort-limit" },
+    (value) => (value > 0 ? null : "More than 0 seconds."),
+    () => change(timed()),
+  );
+  const time = h("div", { class: "kdb-inset" }, h("div", { class: "kdb-row" }, limit.input, "seconds at most"), limit.why);
   const other = choice("As in the text", radios.other);
   radios.other.disabled = true;
 
   const similar = (): Effort => ({ kind: "ssim", ssim: Number(slider.value), guaranteed: guaranteed.checked });
-  const timed = (): Effort => ({ kind: "seconds", seconds: Number(limit.value) });
+  const timed = (): Effort => ({ kind: "seconds", seconds: Number(limit.input.value) });
   const change = (value: Effort, held = false): void => session.change({ control: "effort", value }, { held });
   const reveal = (): void => {
     show(ssim, radios.ssim.checked);
@@ -36,7 +41,6 @@ export const effort: Panel = (session) => {
   slider.addEventListener("input", () => (reveal(), change(similar(), true)));
   slider.addEventListener("change", () => change(similar()));
   guaranteed.addEventListener("change", () => change(similar()));
-  limit.addEventListener("change", () => limit.value !== "" && limit.checkValidity() && change(timed()));
 
   session.store.watch(["form"], ({ form }) => {
     if (form === null) return;
@@ -47,7 +51,7 @@ export const effort: Panel = (session) => {
       fill(slider, String(effort.ssim));
       guaranteed.checked = effort.guaranteed;
     }
-    if (effort.kind === "seconds") fill(limit, String(effort.seconds));
+    if (effort.kind === "seconds") limit.set(String(effort.seconds));
     if (effort.kind === "other") say(other.lastElementChild!, effort.text);
     reveal();
   });

@@ -1,5 +1,6 @@
 import { fill as write, h, options, show } from "../dom";
 import { group, type Panel } from "../parts/field";
+import { numberField } from "../parts/number";
 
 export type Fill =
   | { kind: "name"; name: string }
@@ -44,22 +45,28 @@ const BEGIN: Record<string, Fill> = {
 
 export const fill: Panel = (session) => {
   const kind = h("select", { class: "kdb-input", "aria-label": "Fill of the patch", "data-testid": "fill" });
-  const sigma = h("input", { type: "number", class: "kdb-input", min: 0.1, max: 1000, step: "any", "aria-label": "Sigma of the blur, in pixels", "data-testid": "fill-sigma" });
-  const value = h("input", { type: "number", class: "kdb-input", step: "any", "aria-label": "Value of the fill", "data-testid": "fill-number" });
+  const sigma = numberField(
+    { min: 0, "aria-label": "Sigma of the blur, in pixels", "data-testid": "fill-sigma" },
+    (value) => (value > 0 ? null : "More than 0 pixels."),
+    (value) => change({ kind: "blur", sigma: value }),
+  );
+  const value = numberField({ "aria-label": "Value of the fill", "data-testid": "fill-number" }, () => null, (value) =>
+    change({ kind: "number", value }),
+  );
   const colour = h("input", { type: "color", class: "kdb-colour", "aria-label": "Colour of the fill", "data-testid": "fill-colour" });
 
   const change = (fill: Fill): void => session.change({ control: "fill", value: writeFill(fill) });
   const reveal = (): void => {
-    show(sigma, kind.value === "blur");
-    show(value, kind.value === "number");
+    show(sigma.input, kind.value === "blur");
+    show(value.input, kind.value === "number");
     show(colour, kind.value === "colour");
   };
   kind.addEventListener("change", () => {
+    sigma.reset();
+    value.reset();
     reveal();
     if (kind.value !== "other") change(BEGIN[kind.value] ?? { kind: "name", name: kind.value });
   });
-  sigma.addEventListener("change", () => sigma.checkValidity() && change({ kind: "blur", sigma: Number(sigma.value) }));
-  value.addEventListener("change", () => value.value !== "" && change({ kind: "number", value: Number(value.value) }));
   colour.addEventListener("change", () => change({ kind: "colour", colour: colour.value }));
 
   session.store.watch(["form", "welcome"], ({ form, welcome }) => {
@@ -75,11 +82,11 @@ export const fill: Panel = (session) => {
     ]);
     if (shown === null) return;
     write(kind, shown.kind === "name" ? shown.name : shown.kind);
-    if (shown.kind === "blur") write(sigma, String(shown.sigma));
-    if (shown.kind === "number") write(value, String(shown.value));
+    if (shown.kind === "blur") sigma.set(String(shown.sigma));
+    if (shown.kind === "number") value.set(String(shown.value));
     if (shown.kind === "colour") write(colour, shown.colour);
     reveal();
   });
   reveal();
-  return group("Fill", "fill-group", h("div", { class: "kdb-row" }, kind, sigma, value, colour));
+  return group("Fill", "fill-group", h("div", { class: "kdb-row" }, kind, sigma.input, value.input, colour), sigma.why, value.why);
 };

@@ -1,5 +1,5 @@
 import { fill, h, options, say, show } from "../dom";
-import { coordinates } from "../format";
+import { cells, coordinates } from "../format";
 import { button, field, group, type Panel } from "../parts/field";
 import type { Form } from "../protocol";
 
@@ -14,7 +14,7 @@ function described({ region, axes }: Form): string {
     case "box": {
       if (region.box === null) return "A box.";
       const half = region.box.length / 2;
-      return `A box from ${coordinates(region.box.slice(0, half), axes)}, ${region.box.slice(half).join(" × ")} cells.`;
+      return `A box from ${coordinates(region.box.slice(0, half), axes)}, ${region.box.slice(half).join(" × ")} ${cells(half)}.`;
     }
   }
 }

@@ -1,4 +1,5 @@
 import { fill, h, set, show } from "../dom";
+import { notWhole, numberField, type NumberField } from "../parts/number";
 import { button, group, type Panel } from "../parts/field";
 import type { Form } from "../protocol";
 import type { Session } from "../session";
@@ -6,9 +7,7 @@ import type { Session } from "../session";
 interface Row {
   element: HTMLElement;
   slider: HTMLInputElement;
-  number: HTMLInputElement;
-  /** Something is being typed that has not been entered. */
-  typing: boolean;
+  number: NumberField;
 }
 
 interface Sizes {
@@ -19,7 +18,7 @@ interface Sizes {
   values(form: Form): number[] | null;
   /** How one number for all axes is written. */
   alike(value: number, axes: number): number[];
-  /** The largest that makes sense along an axis, and the one up to which a slider goes. */
+  /** The largest that there may be along an axis, and the one up to which a slider goes. */
   most(form: Form, axis: number): number;
   reach(form: Form, axis: number): number;
   /** Why there is nothing to set, if there is not. */
@@ -54,30 +53,43 @@ function sizes(session: Session, of: Sizes): HTMLElement {
   function row(axis: number, name: string): Row {
     const suffix = name === "" ? "" : `-${name}`;
     const slider = h("input", { type: "range", class: "kdb-range", min: 1, step: 1, "data-testid": of.control + suffix });
-    const number = h("input", { type: "number", class: "kdb-input kdb-small", min: 1, step: 1, "data-testid": `${of.control}-number${suffix}` });
+    const number = numberField(
+      { class: "kdb-input kdb-small", min: 1, step: 1, "data-testid": `${of.control}-number${suffix}` },
+      (value) => notWhole(value, 1, least(of.most, axis)),
+      (value) => {
+        if (value > Number(slider.max)) slider.max = String(value);
+        slider.value = String(value);
+        send(axis, value, false);
+      },
+    );
     const said = name === "" ? of.noun : `${of.noun} along ${name}`;
     set(slider, "aria-label", said);
-    set(number, "aria-label", `${said}, as a number`);
+    set(number.input, "aria-label", `${said}, as a number`);
     const made: Row = {
-      element: h("div", { class: "kdb-size" }, h("span", { class: "kdb-axis", "aria-hidden": "true" }, name), slider, number),
+      element: h(
+        "div",
+        {},
+        h("div", { class: "kdb-size" }, h("span", { class: "kdb-axis", "aria-hidden": "true" }, name), slider, number.input),
+        number.why,
+      ),
       slider,
       number,
-      typing: false,
     };
     slider.addEventListener("input", () => {
-      fill(number, slider.value);
+      number.set(slider.value);
+      number.reset();
       send(axis, Number(slider.value), true);
     });
     slider.addEventListener("change", () => send(axis, Number(slider.value), false));
-    number.addEventListener("input", () => (made.typing = true));
-    number.addEventListener("change", () => {
-      made.typing = false;
-      if (number.value === "" || !number.checkValidity()) return lay();
-      if (Number(number.value) > Number(slider.max)) slider.max = number.value;
-      slider.value = number.value;
-      send(axis, Number(number.value), false);
-    });
     return made;
+  }
+
+  /** Of the axes that a row is for. */
+  function least(limit: (form: Form, axis: number) => number, axis: number): number {
+    const { form } = session.store.state;
+    if (form === null) return Infinity;
+    const axes = spread(of.values(form), form)?.length ?? 1;
+    return linked ? Math.min(...Array.from({ length: axes }, (_, at) => limit(form, at))) : limit(form, axis);
   }
 
   function lay(): void {
@@ -103,14 +115,13 @@ function sizes(session: Session, of: Sizes): HTMLElement {
       holder.replaceChildren(...rows.map(({ element }) => element));
     }
     rows.forEach((each, axis) => {
-      const all = linked ? values.map((_, at) => at) : [axis];
-      const least = (limit: (form: Form, axis: number) => number): number => Math.min(...all.map((at) => limit(form, at)));
       const value = values[axis]!;
-      set(each.number, "max", least(of.most));
-      set(each.slider, "max", Math.max(least(of.reach), value));
+      const most = least(of.most, axis);
+      set(each.number.input, "max", most < Infinity ? most : null);
+      set(each.slider, "max", Math.max(least(of.reach, axis), value));
       if (!anew && !session.store.state.settled) return;
       fill(each.slider, String(value));
-      if (!each.typing) fill(each.number, String(value));
+      each.number.set(String(value));
     });
   }
 
@@ -146,7 +157,7 @@ export const stride: Panel = (session) =>
     noun: "Stride",
     values: (form) => (form.stride.length === 0 ? null : form.stride),
     alike: (value) => [value],
-    most: extent,
+    most: () => Infinity,
     reach: (form, axis) => Math.max(8, Math.ceil(extent(form, axis) / 7)),
     absent: (form) =>
       form.region.kind === "at" ? "The text lists the positions." : form.patch === null ? "Segments have none." : null,

@@ -11,7 +11,12 @@ export function written(source: string): string {
 export const source: Panel = (session) => {
   const input = h("input", { type: "text", class: "kdb-input", spellcheck: "false", autocomplete: "off", "data-testid": "source" });
   input.addEventListener("change", () => session.change({ control: "source", value: written(input.value) }));
-  input.addEventListener("keydown", ({ key }) => key === "Escape" && fill(input, session.store.state.form?.source ?? ""));
+  input.addEventListener("keydown", (event) => {
+    const source = session.store.state.form?.source ?? "";
+    if (event.key !== "Escape" || input.value === source) return;
+    event.preventDefault();
+    fill(input, source);
+  });
 
   const file = h("input", { type: "file", class: "kdb-unseen", tabindex: -1, "aria-hidden": "true", "data-testid": "file" });
   file.addEventListener("change", () => {
@@ -24,14 +29,14 @@ export const source: Panel = (session) => {
     quiet: true,
   });
   const open = button("Open a file…", () => file.click(), { testid: "open", symbol: "image", quiet: true });
-  const samples = h("div", { class: "kdb-chips", role: "group", "aria-label": "Sample images", "data-testid": "samples" });
+  const samples = h("div", { class: "kdb-chips", role: "group", "aria-label": "Images at hand", "data-testid": "samples" });
 
   session.store.watch(["form"], ({ form }) => fill(input, form?.source ?? ""));
-  session.store.watch(["welcome"], ({ welcome }) => {
+  session.store.watch(["welcome", "dropped"], ({ welcome, dropped }) => {
     show(browse, welcome !== null && welcome.root !== null);
     show(open, welcome !== null && welcome.root !== null);
     samples.replaceChildren(
-      ...(welcome?.samples ?? []).map(({ name, title }) =>
+      ...[...(welcome?.samples ?? []), ...dropped.map(({ name, file }) => ({ name, title: file }))].map(({ name, title }) =>
         h(
           "button",
           {
@@ -47,7 +52,7 @@ export const source: Panel = (session) => {
     );
     show(samples, samples.childElementCount > 0);
   });
-  session.store.watch(["form"], ({ form }) => {
+  session.store.watch(["form", "welcome", "dropped"], ({ form }) => {
     for (const chip of samples.children) chip.setAttribute("aria-pressed", String(chip.textContent === form?.source));
   });
   return h("div", { class: "kdb-stack" }, field("Image", input), samples, h("div", { class: "kdb-row" }, browse, open, file));

@@ -35,6 +35,8 @@ export const compare: Panel = (session) => {
   by.addEventListener("change", () => {
     other.set("");
     other.input.value = "";
+    // It is one change of A, and not one more of B.
+    session.setVariant("");
     other.input.focus();
   });
 
@@ -45,7 +47,12 @@ export const compare: Panel = (session) => {
   first.addEventListener("input", () => session.type(first.value));
   second.addEventListener("input", () => session.setVariant(second.value));
   const error = h("p", { class: "kdb-refusal", role: "alert" });
-  const run = button("Compare", () => session.compare(), { testid: "compare-run", symbol: "run" });
+  const begin = (): void => {
+    session.compare();
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    body.closest(".kdb")?.querySelector(".kdb-main")?.scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "start" });
+  };
+  const run = button("Compare", begin, { testid: "compare-run", symbol: "run" });
 
   const name = unique("comparing");
   const ways = (["side", "difference", "off"] as const).map((way: Comparing) => {

@@ -14,16 +14,14 @@ const CONTROLS: Panel[] = [source, model, classes, score, over, patch, stride, f
 export const controls: Panel = (session) => {
   const heading = h("h3", { class: "kdb-heading" }, "Query");
   const behind = h("p", { class: "kdb-note kdb-behind" }, "The text has an error: this is how it was last understood.");
-  const inner = h(
-    "div",
-    { class: "kdb-controls-inner", tabindex: -1 },
-    heading,
-    behind,
-    ...CONTROLS.map((control) => control(session)),
-  );
+  const waits = h("p", { class: "kdb-note" }, "Connecting…");
+  const all = h("div", { class: "kdb-controls-all" }, ...CONTROLS.map((control) => control(session)));
+  const inner = h("div", { class: "kdb-controls-inner", tabindex: -1 }, heading, behind, waits, all);
   const element = h("section", { class: "kdb-controls", "aria-label": "Controls", "data-testid": "controls" }, inner);
-  session.store.watch(["error", "form", "settled"], ({ error, settled }) => {
-    show(behind, error !== null);
+  session.store.watch(["error", "understood", "settled", "welcome"], ({ error, understood, settled, welcome }) => {
+    show(behind, error !== null && !understood);
+    show(all, welcome !== null);
+    show(waits, welcome === null);
     set(element, "data-settled", String(settled));
   });
   return element;

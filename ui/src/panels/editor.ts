@@ -1,4 +1,4 @@
-import { fill, h, set, show, unique } from "../dom";
+import { fill, h, say, set, show, unique } from "../dom";
 import { button, choice, type Panel } from "../parts/field";
 import { copy } from "../parts/copy";
 import type { Refusal } from "../protocol";
@@ -53,8 +53,10 @@ export const editor: Panel = (session) => {
   const onChange = h("input", { type: "checkbox", "data-testid": "run-on-change" });
   onChange.addEventListener("change", () => store.set({ runsOnChange: onChange.checked }));
 
-  const copied = async (what: string, address: string | null): Promise<void> => {
-    if (address !== null) session.say((await copy(address)) ? `${what} is copied.` : "The clipboard is closed to this page.");
+  const said = h("span", { class: "kdb-note", role: "status", "data-testid": "copied" });
+  const copied = async (what: string, given: string | null): Promise<void> => {
+    say(said, "");
+    if (given !== null) say(said, (await copy(given)) ? `${what} is copied.` : "The clipboard is closed to this page.");
   };
   const copyText = button("Copy query", () => void copied("The query", store.state.text), { testid: "copy", symbol: "copy", quiet: true });
   const link = button("Copy link", () => void copied("A link to this query", session.permalink()), {
@@ -64,28 +66,33 @@ export const editor: Panel = (session) => {
   });
   show(link, session.place !== null);
 
-  store.watch(["text"], (state) => fill(text, state.text));
+  store.watch(["text"], (state) => {
+    fill(text, state.text);
+    say(said, "");
+  });
   store.watch(["text", "error", "errorText"], (state) => {
-    // An error is shown as long as it is about the text that stands there.
-    const error = state.errorText === state.text ? state.error : null;
+    // An error is shown as long as it is about the text that stands there; one without a place, under the image.
+    const error = state.errorText === state.text && state.error?.line != null ? state.error : null;
     layer.replaceChildren(...marked(state.text, error));
     set(text, "aria-invalid", error === null ? null : "true");
     explain(error);
   });
-  store.watch(["run"], ({ run: { state } }) => show(stop, state === "running"));
+  store.watch(["run"], ({ run: { state, stopping } }) => {
+    show(stop, state === "running");
+    stop.disabled = stopping;
+    say(stop.lastElementChild!, stopping ? "Stopping…" : "Stop");
+  });
 
   function explain(error: Refusal | null): void {
     show(message, error !== null);
     message.replaceChildren();
     if (error === null) return;
-    const place = error.line !== null && error.column !== null ? `Line ${error.line}, column ${error.column}: ` : "";
+    const place = `Line ${error.line}, column ${error.column}: `;
     message.append(h("p", { role: "alert" }, h("span", { class: "kdb-place" }, place), error.message));
     const { suggestion, expected } = error;
-    if (suggestion !== null && error.line !== null && error.column !== null) {
+    if (suggestion !== null) {
       const apply = button(`Use ${suggestion}`, () => (session.correct(), text.focus()), { testid: "suggestion", symbol: "run" });
       message.append(h("p", { class: "kdb-row" }, "Did you mean ", apply));
-    } else if (suggestion !== null) {
-      message.append(h("p", {}, `Did you mean ${suggestion}?`));
     }
     if (expected.length > 0) {
       const list = h("span", { class: "kdb-expected", "data-testid": "expected" });
@@ -100,6 +107,6 @@ export const editor: Panel = (session) => {
     h("label", { for: text.id, class: "kdb-unseen" }, "Query"),
     h("div", { class: "kdb-writing" }, layer, text),
     message,
-    h("div", { class: "kdb-row kdb-actions" }, run, stop, choice("Run as I change", onChange, "Runs when a control is released. Boxes and masks that are drawn run in any case."), h("span", { class: "kdb-gap" }), copyText, link),
+    h("div", { class: "kdb-row kdb-actions" }, run, stop, choice("Run as I change", onChange, "Runs when a control is released. Boxes and masks that are drawn run in any case."), h("span", { class: "kdb-gap" }), said, copyText, link),
   );
 };

@@ -40,7 +40,7 @@ export const history: Panel = (session) => {
   });
   session.store.watch(["a", "history"], ({ a }) => {
     for (const each of list.querySelectorAll("button")) {
-      set(each, "aria-current", each.dataset.map === String(a?.content.map) ? "true" : null);
+      set(each, "aria-current", each.dataset.map === String(a?.content.map) && !a?.former ? "true" : null);
     }
   });
   return element;

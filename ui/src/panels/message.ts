@@ -29,17 +29,20 @@ export const connection: Panel = (session) => {
   const again = button("Connect again", () => session.place?.reconnect(), { testid: "reconnect" });
   const element = h("div", { class: "kdb-message kdb-disconnected", role: "alert", "data-tone": "error", "data-testid": "connection" }, text, again);
   session.store.watch(["connection", "welcome"], ({ connection, welcome }) => {
-    show(element, connection === "lost" || connection === "gone");
-    say(text, connection === "lost" || connection === "gone" ? LOST[welcome === null ? "never" : connection] : "");
+    const broken = connection in LOST;
+    show(element, broken);
+    say(text, !broken ? "" : welcome === null ? NEVER : LOST[connection as keyof typeof LOST]);
     set(element, "data-connection", connection);
   });
   return element;
 };
 
+const NEVER = "kdb does not answer this page. Open the address that kdb ui printed, with all that is behind its #.";
+
 const LOST = {
-  never: "kdb does not answer this page. Open the address that kdb ui printed, with all that is behind its #.",
   lost: "The connection to kdb is lost. It is tried again by itself; what is on this page stays.",
   gone:
     "kdb does not answer any more. If it was ended, start kdb ui again and open the address that it prints; what is on " +
     "this page stays.",
+  refused: "kdb ui was started again: open the address that it printed. What is on this page stays.",
 };

@@ -1,16 +1,23 @@
 import { h, say, set, show } from "../dom";
-import { count, magnitude, seconds, times } from "../format";
+import { count, counted, magnitude, seconds, times } from "../format";
 import { disclosure, scrolled, table, type Panel } from "../parts/field";
 import type { Plan } from "../protocol";
+import { sameQuery } from "../query";
+import type { State } from "../state";
 
-function bars({ expected_seconds: planned, naive_seconds: naive }: Plan): HTMLElement {
-  const longest = Math.max(planned, naive, Number.MIN_VALUE);
+/** What the query of a plan took, if it was run last, and to its end. */
+function measured({ run, plan }: State): number | null {
+  return run.state === "done" && !run.both && run.maps > 0 && plan !== null && sameQuery(run.texts.a, plan.text) ? run.seconds : null;
+}
+
+function bars({ expected_seconds: planned, naive_seconds: naive }: Plan, took: number | null): HTMLElement {
+  const longest = Math.max(planned, naive, took ?? 0, Number.MIN_VALUE);
   const bar = (name: string, value: number, kind: string): HTMLElement => {
     const full = h("div", { class: `kdb-bar-full kdb-bar-${kind}` });
     full.style.width = `${(100 * value) / longest}%`;
     return h("div", { class: "kdb-bar-row" }, h("span", {}, name), h("div", { class: "kdb-bar-track" }, full), h("span", { class: "kdb-bar-value" }, seconds(value)));
   };
-  return h("div", { class: "kdb-bar-chart", "data-testid": "plan-bars" }, bar("kdb", planned, "planned"), bar("Full inference", naive, "naive"));
+  return h("div", { class: "kdb-bar-chart", "data-testid": "plan-bars" }, bar("kdb", planned, "planned"), took === null ? null : bar("Measured", took, "measured"), bar("Full inference", naive, "naive"));
 }
 
 export function planInWords(plan: Plan): string {
@@ -23,7 +30,7 @@ export function planInWords(plan: Plan): string {
         : `${times(1 / ratio)} the time of full inference`;
   const share = plan.naive_macs > 0 ? ` (${((100 * plan.planned_macs) / plan.naive_macs).toFixed(0)} %)` : "";
   return (
-    `${faster}, as expected: ${count(plan.positions)} positions, ` +
+    `${faster}, as expected: ${counted(plan.positions, "position")}, ` +
     `${magnitude(plan.planned_macs)} of ${magnitude(plan.naive_macs)} multiply-adds${share}.`
   );
 }
@@ -68,7 +75,8 @@ function stages({ stages }: Plan): HTMLElement {
     "div",
     {},
     h("h4", { class: "kdb-subheading" }, "Stages"),
-    scrolled("Stages of the plan", table(["Stage", "Layers", "Multiply-adds", "Full inference", "Expected"], rows, new Set([1, 2, 3, 4]))),
+    h("p", { class: "kdb-note" }, "Thread-seconds are those of all threads together: of two threads, twice as many as pass on the clock."),
+    scrolled("Stages of the plan", table(["Stage", "Layers", "Multiply-adds", "Full inference", "Thread-seconds"], rows, new Set([1, 2, 3, 4]))),
   );
 }
 
@@ -87,7 +95,7 @@ function layers({ layers }: Plan): HTMLElement {
       magnitude(layer.naive_macs),
       seconds(layer.seconds),
     ]);
-    const columns = ["Layer", "Operator", "Kernel", "Box", "Channels", "Multiply-adds", "Full", "Expected"];
+    const columns = ["Layer", "Operator", "Kernel", "Box", "Channels", "Multiply-adds", "Full", "Thread-seconds"];
     made.append(scrolled("Layers of the plan", table(columns, rows, new Set([4, 5, 6, 7]))));
   });
   return made;
@@ -100,12 +108,18 @@ export const plan: Panel = (session) => {
   const content = h("div", { class: "kdb-stack" });
   const body = h("div", { class: "kdb-panel-body" }, empty, error, words, content);
   const { element, aside } = disclosure("Plan", "plan", body, (open) => session.openPlan(open));
+  const chart = h("div", {});
   let laid: Plan | null = null;
-  session.store.watch(["plan", "planError", "planWaits", "planOpen", "text"], ({ plan, planError, planWaits, planOpen, text }) => {
+  session.store.watch(["plan", "run"], (state) => {
+    if (state.plan !== null) chart.replaceChildren(bars(state.plan, measured(state)));
+  });
+  session.store.watch(["plan", "planError", "planWaits", "planOpen", "text", "run"], (state) => {
+    const { plan, planError, planWaits, planOpen, text } = state;
     set(element, "data-waits", String(planWaits));
     const behind = plan !== null && plan.text !== text;
     set(element, "data-behind", behind);
-    const stands = plan === null ? "" : behind ? "of the query before" : `${seconds(plan.expected_seconds)} expected`;
+    const took = measured(state);
+    const stands = plan === null ? "" : behind ? "of the query before" : `${seconds(plan.expected_seconds)} expected${took === null ? "" : `, ${seconds(took)} measured`}`;
     say(aside, planWaits ? "planning…" : planOpen ? stands : "");
     say(empty, planWaits ? "The first plan for a model takes as long as its trace." : "Write a query to see what kdb would do for it.");
     show(empty, plan === null && planError === null);
@@ -116,7 +130,7 @@ export const plan: Panel = (session) => {
     laid = plan;
     say(words, planInWords(plan));
     content.replaceChildren(
-      bars(plan),
+      chart,
       h("ul", { class: "kdb-notes" }, ...plan.notes.map((note) => h("li", {}, note))),
       rules(plan),
       stages(plan),

@@ -1,8 +1,9 @@
 import { h, say, set, show } from "../dom";
-import { coordinates, milliseconds, number, signed } from "../format";
+import { coordinates, milliseconds, number } from "../format";
 import { button, disclosure, type Panel } from "../parts/field";
 import { paint } from "../parts/paint";
 import type { Checked } from "../protocol";
+import { changeOf } from "../scores";
 
 export function checkInWords({ kdb, model, difference, ratio }: Pick<Checked, "kdb" | "model" | "difference" | "ratio">): string {
   const both = `kdb says ${number(kdb, 6)}, the model itself ${number(model, 6)}; they differ by ${number(Math.abs(difference), 2)}.`;
@@ -14,11 +15,11 @@ export function checkInWords({ kdb, model, difference, ratio }: Pick<Checked, "k
 export const probe: Panel = (session) => {
   const empty = h("p", { class: "kdb-note" }, "Click a place of the map to see the image with the patch laid on it, and what the model makes of that.");
   const canvas = h("canvas", { class: "kdb-probe-image", role: "img" });
-  const row = (name: string): { element: HTMLElement; text: HTMLElement } => {
-    const text = h("dd", {});
-    return { element: h("div", {}, h("dt", {}, name), text), text };
+  const row = (name: string): { element: HTMLElement; name: HTMLElement; text: HTMLElement } => {
+    const [term, text] = [h("dt", {}, name), h("dd", {})];
+    return { element: h("div", {}, term, text), name: term, text };
   };
-  const parts = { at: row("Position"), score: row("Score"), baseline: row("Unmodified"), change: row("Change"), took: row("Took") };
+  const parts = { at: row("Position"), score: row("With the patch"), baseline: row("Unmodified"), change: row("Change"), took: row("Took") };
   const values = h("dl", { class: "kdb-values kdb-column" }, ...Object.values(parts).map(({ element }) => element));
   const check = button("Check this position", () => session.check(), { testid: "check" });
   const verdict = h("p", { role: "status", "data-testid": "checked" });
@@ -44,14 +45,16 @@ export const probe: Panel = (session) => {
     const at = coordinates(found.position, map?.axes ?? null);
     set(canvas, "aria-label", `The image with the patch at ${at}`);
     say(parts.at.text, at);
-    say(parts.score.text, number(found.score, 5));
+    const { name, patched, change } = changeOf(map?.score ?? "", found.score, found.baseline);
+    say(parts.score.text, number(patched, 5));
     say(parts.baseline.text, number(found.baseline, 5));
-    say(parts.change.text, signed(found.score - found.baseline));
+    say(parts.change.name, name);
+    say(parts.change.text, change);
     say(parts.took.text, milliseconds(found.milliseconds));
     set(element, "data-score", found.score);
   });
-  session.store.watch(["checked", "checkWaits", "probe"], ({ checked, checkWaits }) => {
-    check.disabled = checkWaits;
+  session.store.watch(["checked", "checkWaits", "probe", "a", "b"], ({ checked, checkWaits, probeSlot, a, b }) => {
+    check.disabled = checkWaits || (probeSlot === "a" ? a : b)?.former === true;
     say(verdict, checkWaits ? "The model runs…" : checked === null ? "" : `${checkInWords(checked)} It took ${milliseconds(checked.milliseconds)}.`);
     set(verdict, "data-right", checked?.ratio == null ? null : String(checked.ratio <= 1));
   });

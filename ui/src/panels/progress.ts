@@ -1,26 +1,49 @@
 import { h, say, set, show } from "../dom";
-import { count, seconds } from "../format";
+import { count, counted, seconds } from "../format";
 import type { Panel } from "../parts/field";
-import type { State } from "../state";
+import type { Refusal } from "../protocol";
+import { sameQuery } from "../query";
+import { IDLE, type State } from "../state";
 
-function stated({ run }: State): string {
+function stated(state: State): string {
+  const { run } = state;
   const slot = run.both ? ` (${run.slot === "a" ? "first" : "second"} of two)` : "";
   switch (run.state) {
     case "idle":
       return "";
     case "running": {
+      if (run.stopping) return "Stopping…";
       if (run.total === 0) return `Preparing${slot}`;
-      const parts = [`${count(run.done)} of ${count(run.total)} positions${slot}`, `${seconds(run.seconds)} passed`];
+      const parts = [`${count(run.done)} of ${counted(run.total, "position")}${slot}`, `${seconds(run.seconds)} passed`];
       if (run.left !== null) parts.push(`about ${seconds(run.left)} left`);
       return parts.join(", ");
     }
     case "done":
       return run.seconds === 0 ? "Done" : `Done in ${seconds(run.seconds)}`;
     case "stopped":
+      if (run.maps === 0) return "Stopped before there was a map";
       return `Stopped after ${seconds(run.seconds)}; the map is what was found until then`;
     case "failed":
-      return "This did not work";
+      return placed(state) ? "This did not work: see the query" : "This did not work";
   }
+}
+
+/** What is wrong with the text that stands there. */
+const ofText = ({ error, errorText, text }: State): Refusal | null => (errorText === text ? error : null);
+
+/** Whether what ended the run is shown in the text, at its place. */
+function placed(state: State): boolean {
+  const { refused } = state.run;
+  const own = ofText(state);
+  return refused !== null && (refused.line !== null || (own?.line != null && own.message === refused.message));
+}
+
+/** What went wrong and is not shown in the text: with the run, else with the text itself. */
+function unplaced(state: State): string | null {
+  const { refused } = state.run;
+  if (refused !== null && !placed(state)) return refused.message;
+  const own = ofText(state);
+  return own?.line === null ? own.message : null;
 }
 
 export const progress: Panel = (session) => {
@@ -28,10 +51,13 @@ export const progress: Panel = (session) => {
   const text = h("p", { class: "kdb-status", "data-testid": "status" });
   const refusal = h("p", { class: "kdb-refusal", role: "alert", "data-testid": "refusal" });
   const element = h("div", { class: "kdb-running", "data-testid": "progress" }, bar, text, refusal);
-  session.store.watch(["run"], (state) => {
-    const { run } = state;
+  session.store.watch(["run", "a", "text", "error", "errorText", "settled"], (state) => {
+    const run = state.run;
     const running = run.state === "running";
-    show(element, run.state !== "idle");
+    // How another query ended says nothing of the one in the text.
+    const counts = running || (run.state !== "idle" && sameQuery(run.texts.a, state.text));
+    const refused = counts ? unplaced(state) : unplaced({ ...state, run: IDLE });
+    show(element, counts || refused !== null);
     show(bar, running);
     if (running && run.total > 0) {
       bar.max = run.total;
@@ -39,9 +65,9 @@ export const progress: Panel = (session) => {
     } else {
       set(bar, "value", null);
     }
-    say(text, stated(state));
-    say(refusal, run.refused?.message ?? "");
-    show(refusal, run.refused !== null);
+    say(text, counts ? stated(state) : "");
+    say(refusal, refused ?? "");
+    show(refusal, refused !== null);
     set(element, "data-state", run.state);
   });
   return element;
@@ -52,9 +78,10 @@ export const announced: Panel = (session) => {
   const element = h("p", { class: "kdb-unseen", role: "status", "data-testid": "announced" });
   let was = "";
   session.store.watch(["run"], (state) => {
-    if (state.run.state === was) return;
-    was = state.run.state;
-    if (was !== "failed") say(element, was === "running" ? "Running" : stated(state));
+    const now = state.run.stopping ? "stopping" : state.run.state;
+    if (now === was) return;
+    was = now;
+    if (now !== "failed") say(element, now === "running" ? "Running" : stated(state));
   });
   return element;
 };

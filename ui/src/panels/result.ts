@@ -1,20 +1,22 @@
 import { fill, h, options, say, set, show } from "../dom";
-import { count, number } from "../format";
+import { count, counted, number } from "../format";
 import { button, field, scrolled, table, type Panel } from "../parts/field";
 import type { HeatMap, Slot } from "../protocol";
+import { unmodified } from "../scores";
 import type { Shown } from "../state";
+import { ofEarlier } from "./behind";
 
 /** What became of comparing the map with the model itself. */
 export function checkedInWords({ checked }: Pick<HeatMap, "checked">): string | null {
   if (checked === null) return null;
   const { positions, worst } = checked;
   if (!(worst <= 1)) return "The check failed: the model itself evaluated the whole map, so that its values are right.";
-  const where = positions === 0 ? "on the unmodified image" : `at ${count(positions)} position${positions === 1 ? "" : "s"}`;
+  const where = positions === 0 ? "on the unmodified image" : `at ${counted(positions, "position")}`;
   return `Compared with the model itself ${where}: the largest difference is ${number(100 * worst, 2)} % of what Exact allows.`;
 }
 
 export function qualityInWords({ exact, complete, ssim, done, total }: HeatMap): string {
-  const evaluated = done < total ? `${count(done)} of ${count(total)} positions evaluated` : `all ${count(total)} positions evaluated`;
+  const evaluated = done < total ? `${count(done)} of ${counted(total, "position")} evaluated` : `${total === 1 ? "the" : "all"} ${counted(total, "position")} evaluated`;
   if (exact && complete) return `Exact, ${evaluated}`;
   const quality = complete || ssim !== null ? "Approximate" : "Incomplete";
   return `${quality}, ${evaluated}${ssim === null ? "" : `, expected SSIM ${ssim.toFixed(2)}`}`;
@@ -39,13 +41,14 @@ function slotPanel(session: Parameters<Panel>[0], slot: Slot): HTMLElement {
   const element = h(
     "div",
     { class: "kdb-result", "data-slot": slot, "data-testid": `result-${slot}` },
+    ofEarlier(session, slot),
     h("div", { class: "kdb-row kdb-result-head" }, h("p", {}, title, " ", caption), several, files),
     h("p", {}, quality, ". ", check),
     notes,
   );
   which.addEventListener("change", () => session.showClass(slot, Number(which.value)));
   let formatsShown = "";
-  session.store.watch(["a", "b", "comparing", "run"], (state) => {
+  session.store.watch(["a", "b", "comparing", "run", "names"], (state) => {
     const shown: Shown | null = state[slot];
     show(element, shown !== null);
     if (shown === null) return;
@@ -54,10 +57,12 @@ function slotPanel(session: Parameters<Panel>[0], slot: Slot): HTMLElement {
     const current = map.classes[shown.shown];
     const letter = state.b === null ? "" : slot === "a" ? "A: " : "B: ";
     say(title, `${letter}${current?.label ?? ""}`);
-    say(caption, [`${map.score.replaceAll("_", " ")} ${number(current?.baseline ?? NaN, 4)} unmodified`, map.model].join(", "));
+    const name = state.b === null ? null : state.names?.[slot];
+    say(caption, [...(name ? [name] : []), unmodified(map.score, current?.baseline ?? NaN), ...(name === map.model ? [] : [map.model])].join(", "));
     show(several, map.classes.length > 1);
     options(which, map.classes.map(({ label, baseline }, at) => ({ value: String(at), text: `${label} (${number(baseline ?? NaN)})` })));
     fill(which, String(shown.shown));
+    which.disabled = shown.former;
     say(quality, qualityInWords(map));
     set(quality, "data-exact", String(map.exact));
     const words = checkedInWords(map);
@@ -72,6 +77,7 @@ function slotPanel(session: Parameters<Panel>[0], slot: Slot): HTMLElement {
       );
     }
     show(files, map.formats.length > 0 && !grows);
+    for (const each of formats.children) (each as HTMLButtonElement).disabled = shown.former;
   });
   return element;
 }

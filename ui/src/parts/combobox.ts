@@ -1,4 +1,5 @@
 import { fill, h, icon, set, show, unique } from "../dom";
+import { searched } from "./search";
 
 export interface Choice {
   value: string;
@@ -63,11 +64,7 @@ export function combobox(given: {
   }
 
   function open(search: string): void {
-    const words = search.toLowerCase().split(/\s+/).filter(Boolean);
-    const all = given.choices().filter(({ text, hint }) => {
-      const searched = `${text} ${hint ?? ""}`.toLowerCase();
-      return words.every((word) => searched.includes(word));
-    });
+    const all = searched(given.choices(), search);
     found = all.slice(0, MOST);
     active = -1;
     list.replaceChildren(

@@ -28,6 +28,8 @@ export interface Reading {
   change: number; // from the baseline, as written: score - baseline; of drops the score itself
   error: number | null;
   measured: boolean;
+  /** The score there in the other slot, while both are shown side by side; else null. */
+  other: number | null;
   /** The score of slot a minus that of slot b, while their difference is shown; else null. */
   difference: number | null;
 }
@@ -60,9 +62,13 @@ export interface StageApi {
   setTool(tool: Tool): void;
   setLook(look: Look): void;
   setComparing(comparing: Comparing): void;
+  /** What differs between the queries of the two slots, for their captions. */
+  setNames(names: Readonly<Record<Slot, string>> | null): void;
   /** Marks the position that was probed last; null takes the mark away. */
   mark(position: number[] | null): void;
   zoom(factor: number | "fit"): void;
+  /** Ends what is being drawn.  Returns whether something was. */
+  cancel(): boolean;
   destroy(): void;
 }
 

@@ -19,6 +19,7 @@ export function readingAt(slot: Slot, map: MapData, cell: readonly number[]): Re
     change: isDrop(map.score) ? score : score - map.baseline,
     error: error !== null && Number.isFinite(error) ? error : null,
     measured: map.evaluated[index] === 1,
+    other: null,
     difference: null,
   };
 }

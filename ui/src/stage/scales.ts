@@ -163,7 +163,7 @@ function ofDifference(a: Shown, b: Shown, look: Look): Coloured {
   const colours = coloursOf(scale, 0, hidden(scale, 0, look));
   const { lowest, highest } = scale;
   const key = [a.map.version, b.map.version, look.palette, look.threshold].join(" ");
-  const [stronger, weaker] = ["A has the stronger effect", "B has the stronger effect"];
+  const name = isDrop(score) ? "drop" : "score";
   return {
     a: { values, key, gaps, lowest, highest, colours: onImage(colours, scale, 0, look) },
     b: null,
@@ -178,8 +178,8 @@ function ofDifference(a: Shown, b: Shown, look: Look): Coloured {
         changes: true,
         below: false,
         above: false,
-        low: isDrop(score) ? weaker : stronger,
-        high: isDrop(score) ? stronger : weaker,
+        low: `A's ${name} is lower`,
+        high: `A's ${name} is higher`,
         floor: floorOf(score, half),
         estimates: look.estimates && a.map.estimates !== null,
         gaps: look.heat && gaps,

@@ -18,6 +18,7 @@ export interface Content {
   chosen: string | null;
   maps: Readonly<Record<Slot, MapData | null>>;
   comparing: Comparing;
+  names: Readonly<Record<Slot, string>> | null;
   look: Look;
 }
 
@@ -69,11 +70,15 @@ export function panesOf(content: Content, heats: Coloured, area: Rect, camera: C
 }
 
 function titleOf(content: Content, slot: Slot, map: MapData | null, heats: Coloured): string {
-  const name = (each: MapData) => (each.label ? `${each.label}, ${each.model}` : each.model);
-  if (content.comparing === "side") return `${slot.toUpperCase()}: ${map ? name(map) : "no map yet"}`;
+  const { names } = content;
+  const name = (each: MapData, of: Slot) => {
+    if (names !== null) return each.label ? `${names[of]} (${each.label})` : names[of];
+    return each.label ? `${each.label}, ${each.model}` : each.model;
+  };
+  if (content.comparing === "side") return `${slot.toUpperCase()}: ${map ? name(map, slot) : "no map yet"}`;
   if (content.comparing === "off") return "";
   const { a, b } = content.maps;
-  return heats.refused ?? (a && b ? `${name(a)} \u2212 ${name(b)}` : "A difference needs two maps.");
+  return heats.refused ?? (a && b ? `${name(a, "a")} \u2212 ${name(b, "b")}` : "A difference needs two maps.");
 }
 
 function below(area: Rect): Rect {

@@ -109,6 +109,11 @@ class Stage implements StageApi, Bench, Drawn, PointerListener, KeyListener {
     this.screen.changed();
   }
 
+  setNames(names: Readonly<Record<Slot, string>> | null): void {
+    this.state.names = names;
+    this.screen.changed();
+  }
+
   mark(position: number[] | null): void {
     this.state.mark = position && { slot: this.probed, position: [...position] };
     this.screen.redraw();

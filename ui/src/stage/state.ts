@@ -20,6 +20,7 @@ export class State implements Content {
   readonly maps: Record<Slot, MapData | null> = { a: null, b: null };
   chosen: string | null = null;
   comparing: Comparing = "off";
+  names: Readonly<Record<Slot, string>> | null = null;
   look: Look;
 
   camera = ALL;
@@ -208,11 +209,13 @@ export class State implements Content {
     const { map } = pane;
     if (map === null || !isWithin(pane, cell)) return null;
     const reading = readingAt(pane.slot, map, cell);
-    if (reading === null || this.comparing !== "difference" || pane.heat === null) return reading;
-    const other = shownIn(this, "b");
-    if (other.map === null || other.picture === null) return reading;
+    if (reading === null || this.comparing === "off" || pane.heat === null) return reading;
+    const slot = pane.slot === "a" ? "b" : "a";
+    const other = shownIn(this, slot);
+    if (other.map === null || other.picture?.size.length !== pane.picture.size.length) return reading;
     const centre = reading.position.map((at, k) => at + map.patch[k]! / 2);
-    const there = readingAt("b", other.map, convert(centre, pane.picture, other.picture));
+    const there = readingAt(slot, other.map, convert(centre, pane.picture, other.picture));
+    if (this.comparing === "side") return { ...reading, other: there && there.score };
     return { ...reading, difference: there && reading.score - there.score };
   }
 

@@ -20,6 +20,7 @@ test("a reading is of the position whose patch is centred nearest", () => {
     change: 0.25,
     error: null,
     measured: true,
+    other: null,
     difference: null,
   });
 });

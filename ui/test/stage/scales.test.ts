@@ -71,7 +71,7 @@ test("the scale of a difference is symmetric, as wide as it, and never below its
   const one = shown("drop", DROPS, 0);
   const { a, legends } = coloured(one, shown("drop", DROPS.map((each) => each / 2), 0), "difference", LOOK);
   assert.deepEqual([a!.lowest, a!.highest], [-0.25, 0.25]);
-  assert.equal(legends[0]!.high, "A has the stronger effect");
+  assert.deepEqual([legends[0]!.low, legends[0]!.high], ["A's drop is lower", "A's drop is higher"]);
   const same = coloured(one, shown("drop", DROPS, 0), "difference", LOOK);
   assert.deepEqual([same.a!.lowest, same.a!.highest], [-0.01, 0.01]);
 });
@@ -86,6 +86,7 @@ test("a difference of drops is red where that of the probabilities is", () => {
     "difference",
     LOOK,
   );
+  assert.deepEqual([probabilities.legends[0]!.low, probabilities.legends[0]!.high], ["A's score is lower", "A's score is higher"]);
   assert.equal(drops.a!.colours.at(-1), probabilities.a!.colours[0]);
 });
 
