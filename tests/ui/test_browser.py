@@ -670,6 +670,8 @@ class TestAxes:
             slider.fill("2")
         shown.stage.focus()
         shown.page.keyboard.press("ArrowRight")
+        # What the sliders and the first key have changed is drawn, and read, in the next frame.
+        shown.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         seen = [shown.reading()]
         for key in ("ArrowRight", "ArrowDown", "PageDown"):
             shown.page.keyboard.press(key)
