@@ -797,13 +797,7 @@ class TestKeyboard:
         mapped.ended(before=before)
 
     def test_control_enter_runs_from_anywhere(self, shown: Shown) -> None:
-        shown.page.evaluate("addEventListener('keydown', ({ key }) => (window.seen ??= []).push(key))")
-        for focused in (shown["zoom-fit"], shown.stage, shown["opacity"]):
-            focused.focus()
-            expect(focused).to_have_attribute("data-lm-suppress-shortcuts", "true")
-            shown.page.keyboard.press("b")
-            shown.page.keyboard.press("Shift+Enter")
-        assert shown.page.evaluate("window.seen") is None, "a notebook around it does not see keys"
+        shown["opacity"].focus()
         shown.page.keyboard.press("Control+Enter")
         shown.ended(before="")
         shown.page.reload(wait_until="commit")
