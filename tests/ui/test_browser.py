@@ -147,7 +147,7 @@ def slow(db: kdb.Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     def slowly(self: Engine, planned: Any, views: Any, occlusion: Any, take: Any, report: Any, *rest: Any) -> Any:
         def tell(done: int, total: int) -> None:
-            time.sleep(0.03)
+            time.sleep(0.15)
             report(done, total)
 
         return execute(self, planned, views, occlusion, take, tell, *rest)
