@@ -12,7 +12,7 @@ UI = $(VENV)/ui
 BIN = $(VENV)/bin
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-dense test-volumes test-runs test-ui test-benchmarks quick fuzz verify coverage robustness chaos bench bench-runs bench-approx bench-axes bench-dense bench-page gpu-check figures index style wheel clean
+.PHONY: demo test test-dense test-volumes test-runs test-ui test-benchmarks test-benchmarks-slow quick fuzz verify coverage robustness chaos bench bench-runs bench-approx bench-axes bench-dense bench-page gpu-check figures index style wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -20,17 +20,19 @@ demo: $(STAMP)
 test: style
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not dense and not volumes and not runs and not ui' --ignore tests/benchmarks
 
+# Of tests with a mark the files that have it are named: to read all the others takes a quarter of a minute.
+
 # Segmentations and detectors, whose networks take long.
 test-dense: $(STAMP)
-	$(BIN)/python -m pytest -n $(WORKERS) -m dense
+	$(BIN)/python -m pytest -n $(WORKERS) -m dense $$(grep -rl --include='*.py' 'mark\.dense' tests)
 
 # What reads volumes, video and signals, or stands beside MONAI.
 test-volumes: $(VOLUMES)
-	$(BIN)/python -m pytest -n $(WORKERS) -m volumes
+	$(BIN)/python -m pytest -n $(WORKERS) -m volumes $$(grep -rl --include='*.py' 'mark\.volumes' tests)
 
 # Runs over data sets, their results for other tools, DICOM files.
 test-runs: $(RUNS)
-	$(BIN)/python -m pytest -n $(WORKERS) -m runs
+	$(BIN)/python -m pytest -n $(WORKERS) -m runs $$(grep -rl --include='*.py' 'mark\.runs' tests)
 
 # The page, in a browser and in notebooks; needs Chromium, and npm to see that what is committed is what is built.
 test-ui: $(UI)
@@ -39,7 +41,11 @@ test-ui: $(UI)
 
 # Of what measures kdb, rather than of kdb.
 test-benchmarks: $(STAMP)
-	$(BIN)/python -m pytest -n $(WORKERS) -m 'not volumes' tests/benchmarks
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not volumes and not slow' tests/benchmarks
+
+# Those of them that measure in earnest, which continuous integration leaves out, as it does the benchmarks.
+test-benchmarks-slow: $(STAMP)
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not volumes and slow' tests/benchmarks
 
 # What holds of whatever is drawn, and of the imports.
 quick: $(STAMP)
