@@ -41,9 +41,6 @@ def printable(text: str) -> str:
     return _UNSHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", " ".join(text.splitlines()).replace("\t", " "))
 
 
-_MEANT = re.compile(r"; did you mean '([^']+)'\?")
-"""What :func:`did_you_mean` appends."""
-
 WINDOW = 50
 """Characters of a long line that are shown on either side of what is wrong."""
 
@@ -118,15 +115,16 @@ class BindError(Error):
 class UnknownName(BindError):
     """Something is named that does not exist; ``name`` is what was written, ``suggestion`` a similar name or None."""
 
-    def __init__(self, message: str, name: str = "") -> None:
+    def __init__(self, message: str, name: str = "", suggestion: str | None = None) -> None:
         super().__init__(message)
-        self.name = name
+        self.name, self.suggestion = name, suggestion
 
-    @property
-    def suggestion(self) -> str | None:
-        """The name that the message suggests."""
-        found = _MEANT.search(str(self))
-        return None if found is None else found[1]
+    @classmethod
+    def of_model(cls, name: str, known: Iterable[str], otherwise: str = "") -> UnknownName:
+        """That no model has the name: it suggests a similar one of those ``known``, or says ``otherwise``."""
+        similar = most_similar(name, known)
+        hint = otherwise if similar is None else _meant(similar)
+        return cls(f"unknown model '{name}'{hint}", name, similar)
 
 
 class ClauseError(BindError):
@@ -245,11 +243,21 @@ def behind_of(error: BaseException, contexts: bool = True) -> Iterator[BaseExcep
         each = each.__cause__ or (each.__context__ if contexts else None)
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` with the known name most similar to ``name``, ignoring case; empty without one."""
+def most_similar(name: str, known: Iterable[str]) -> str | None:
+    """The known name most similar to ``name``, ignoring case; None where none is."""
     folded = {each.casefold(): each for each in known}
     close = get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
-    return f"; did you mean '{folded[close[0]]}'?" if close else ""
+    return folded[close[0]] if close else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` with the known name :func:`most_similar` to ``name``; empty without one."""
+    similar = most_similar(name, known)
+    return "" if similar is None else _meant(similar)
+
+
+def _meant(name: str) -> str:
+    return f"; did you mean '{name}'?"
 
 
 def looked_in(path: str | os.PathLike[str]) -> str:

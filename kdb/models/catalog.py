@@ -308,8 +308,8 @@ class Catalog:
         except UnknownName as error:
             if error.name.startswith("timm/"):  # timm's own names are nearer
                 raise
-            hint = did_you_mean(name, self.names()) or "; SHOW MODELS lists those there are, besides timm/NAME"
-            raise UnknownName(f"unknown model '{name}'{hint}", name) from None
+            listed = "; SHOW MODELS lists those there are, besides timm/NAME"
+            raise UnknownName.of_model(name, self.names(), listed) from None
         model.shared = False
         return model
 

@@ -90,8 +90,8 @@ def resolve(name: str, options: Mapping[str, object] | None = None) -> Model:
         elif name in torchvision_names():
             model = _from_torchvision(name, weights, options)
         else:
-            hint = did_you_mean(name, known_names()) or "; kdb knows torchvision's classifiers and timm/NAME"
-            raise UnknownName(f"unknown model '{name}'{hint}", name)
+            known = "; kdb knows torchvision's classifiers and timm/NAME"
+            raise UnknownName.of_model(name, known_names(), known)
     check_finite(model.module.eval())
     model.recipe = recipe_of(name, options)
     model.facts = ("mean, std, input: of its weights",)
@@ -379,8 +379,7 @@ def timm_named(name: str) -> tuple[Any, str]:
     bare = name.removeprefix("timm/")
     known = [*timm.list_models(), *timm.list_pretrained()]
     if bare not in known:
-        hint = did_you_mean(name, ("timm/" + other for other in known))
-        raise UnknownName(f"unknown model '{name}'{hint}", name)
+        raise UnknownName.of_model(name, ("timm/" + other for other in known))
     return timm, bare
 
 

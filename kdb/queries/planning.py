@@ -44,9 +44,9 @@ def strategy_for(engine: Engine, bound: BoundQuery, anytime: bool = False) -> St
     selection, seed = bound.selection, engine.settings["seed"]
     stride = bound.stride or syntax.DEFAULT_STRIDE
     strategy: Strategy = strategy_of(bound.query, selection.grid.shape[:-1], stride, len(selection.cells), seed, gain)
-    if anytime and isinstance(strategy, Everything) and strategy.is_exact:
-        listed = isinstance(bound.query.region, syntax.At)
-        return anytime_of(bound.query, None if listed else selection.filled, selection.positions, seed)
+    if anytime and isinstance(strategy, Everything) and bound.permissions.exact:
+        shape = None if bound.stride is None else selection.filled  # after AT and of segments there is no lattice
+        return anytime_of(bound.query, shape, selection.positions, seed)
     return strategy
 
 

@@ -45,14 +45,11 @@ class Selection:
 
     @property
     def filled(self) -> Size | None:
-        """The number of positions along each axis, where those to evaluate are all of a box of the lattice; else None.
+        """Of a lattice, the number of positions along each axis, if those to evaluate are all of a box; else None.
 
-        So they are without a region, and within a box; after AT and of segments there is no lattice.
+        So they are without a region, and within a box.
         """
-        lattice = self.grid.shape[:-1]
-        if self.segments is not None or len(lattice) != self.grid.shape[-1] or not len(self.cells):
-            return None
-        places = np.unravel_index(self.cells, lattice)
+        places = np.unravel_index(self.cells, self.grid.shape[:-1])
         sides = tuple(int(np.ptp(along)) + 1 for along in places)
         return sides if math.prod(sides) == len(self.cells) else None
 

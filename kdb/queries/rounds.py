@@ -199,10 +199,7 @@ class Rounds:
         failed = CheckFailed(verdict.checked, self._evidence.to_blame(verdict), verdict.unmodified > 1)
         said = f"'{bound.traced.model.name}': {failed}. It is evaluated in full by the model, and so is right"
         warnings.warn(said, VerificationWarning, stacklevel=2)
-        self.strategy, self.scorer = (
-            Everything(len(bound.selection.cells), True if bound.query.approximate is not None else None),
-            None,
-        )
+        self.strategy, self.scorer = Everything(len(bound.selection.cells), bound.query.approximate is not None), None
         self._cells, self._finished = self.strategy.propose(), 0
         planned = plan_round(self._engine, bound, bound.selection.positions[self._cells], low=False)
         stop = self._by_model(planned)

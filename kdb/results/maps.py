@@ -171,13 +171,8 @@ class HeatMap:
 
         An image of floats is shown from its least to its largest.
         """
-        pixels = self.image.astype(np.float64)
-        if pixels.shape[-1] != 3:
-            pixels = np.repeat(pixels.mean(axis=-1, keepdims=True), 3, axis=-1)
-        if self.provenance is not None and self.provenance.floats:
-            low, high = float(pixels.min()), float(pixels.max())
-            pixels = (pixels - low) * (255 / (high - low) if high > low else 0)
-        return np.asarray(np.rint(np.clip(pixels, 0, 255)), np.uint8)
+        floats = self.provenance is not None and self.provenance.floats
+        return displayed(self.image, self.image if floats else None)
 
     @property
     def has_class_axis(self) -> bool:
@@ -330,6 +325,24 @@ class HeatMap:
         state += "" if self.checked is None else f", {checked(*self.checked)}"
         state += f", {len(self.notes)} note{'' if len(self.notes) == 1 else 's'}" if self.notes else ""
         return f"<HeatMap {name}: {self.score} {shape}, {baseline}{span}, {state}>"
+
+
+def displayed(pixels: NDArray[Any], of: NDArray[Any] | None = None) -> NDArray[np.uint8]:
+    """uint8 [*size, 3] of pixels [*size, C]: rounded, or the mean of the channels if there are not three.
+
+    Those of an image of floats are shown from the least to the largest value ``of`` the image.
+    """
+
+    def coloured(values: NDArray[Any]) -> NDArray[np.float64]:
+        values = values.astype(np.float64)
+        return values if values.shape[-1] == 3 else np.repeat(values.mean(axis=-1, keepdims=True), 3, axis=-1)
+
+    values = coloured(pixels)
+    if of is not None:
+        whole = coloured(of)
+        low, high = float(whole.min()), float(whole.max())
+        values = (values - low) * (255 / (high - low) if high > low else 0)
+    return np.asarray(np.rint(np.clip(values, 0, 255)), np.uint8)
 
 
 def _mean_over_patches(

@@ -54,8 +54,8 @@ def strategy_of(
     Raises:
         BindError: for a DRILL DOWN that no coarse stride satisfies.
     """
-    approximated = query.threshold is not None or query.precision != "fp32"
-    everything = Everything(cells, False if approximated else None if query.approximate is None else True)
+    fully_exact = query.approximate is not None and query.threshold is None and query.precision == "fp32"
+    everything = Everything(cells, fully_exact)
     sides = tuple(length for length in shape if length > 1)
     if query.region is not None or isinstance(query.patch, syntax.Segments) or min(sides, default=1) < WINDOW:
         return everything

@@ -65,22 +65,16 @@ class Strategy(Protocol):
 class Everything:
     """Evaluates all cells in one round.
 
-    If ``fully_exact``, the scores are the model's own and the estimate reports an error of 0 and an SSIM of 1;
-    if None, the query permits no approximation, and nobody asks for them.
+    If ``fully_exact``, the scores are the model's own and the estimate reports an error of 0 and an SSIM of 1.
     """
 
     note = ""
     adapts = False
     low_fidelity = False
 
-    def __init__(self, cells: int, fully_exact: bool | None = None) -> None:
+    def __init__(self, cells: int, fully_exact: bool = False) -> None:
         self._count, self._proposed, self._fully_exact = cells, False, fully_exact
         self._values: Scores | None = None
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether nothing but the choice of cells could make an estimate differ from the model's own scores."""
-        return self._fully_exact is not False
 
     def propose(self) -> IntArray:
         """All cells on the first call, none on later ones."""

@@ -197,6 +197,7 @@ def _bound(binder: Binder, query: syntax.Occlude, arguments: Arguments, statemen
             f"{error}; the map in '{path}' was made by it: "
             f"register it, or write VERIFY {syntax.quote(path)} USING and the model",
             error.name,
+            error.suggestion,
         ) from None
 
 

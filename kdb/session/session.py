@@ -154,9 +154,7 @@ class Session:
         Whoever has seen enough stops iterating.  ``progress`` as in :meth:`execute`; after a :class:`kdb.Cancel` the
         partial map is the last.
         """
-        query = parse_one(text, self._catalog.names)
-        if not isinstance(query, syntax.Occlude):
-            raise BindError("only OCCLUDE has heat maps to stream")
+        query = self._occlude(text, "has heat maps to stream")
         return self._statements.stream(query, Arguments(parameters, (query,)), progress)
 
     def explain(self, text: str, parameters: Parameters = None, *, analyze: bool = False, format: str = "text") -> str:
@@ -175,9 +173,10 @@ class Session:
     def subject(self, text: str, parameters: Parameters = None) -> Subject:
         """The model of an OCCLUDE query and its image, as it was read and as the model sees it; nothing is run.
 
-        Raises ParseError, BindError, ModelError or ExecutionError as running the query would.
+        Raises ParseError, BindError, ModelError or ExecutionError as running the query would, and BindError for several
+        images.
         """
-        query = self._occlude(text)
+        query = self._occlude(text, "is about an image")
         with self._environment.turn():
             return subject.subject(self._environment, query, Arguments(parameters, (query,)))
 
@@ -187,14 +186,15 @@ class Session:
         [*size, 1] where they are the same for all classes; None for models that give vectors, and for detections.
         Raises what running the query would.
         """
-        query = self._occlude(text)
+        query = self._occlude(text, "has a region")
         with self._environment.turn():
             return subject.region(self._environment, query, Arguments(parameters, (query,)))
 
-    def _occlude(self, text: str) -> syntax.Occlude:
+    def _occlude(self, text: str, only: str) -> syntax.Occlude:
+        """The query in a text; raises BindError that says what ``only`` OCCLUDE does for other statements."""
         query = parse_one(text, self._catalog.names)
         if not isinstance(query, syntax.Occlude):
-            raise BindError("only OCCLUDE is about an image")
+            raise BindError(f"only OCCLUDE {only}")
         return query
 
     def register_model(self, name: str, module: object, **keywords: object) -> None:

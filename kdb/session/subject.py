@@ -53,7 +53,7 @@ def region(environment: Environment, query: syntax.Occlude, arguments: Arguments
     """
     binder = Binder(environment)
     bound = binder.bind(query, arguments)
-    if bound.reading is None or isinstance(query.classes, syntax.Detection) or bound.traced.model.head is not None:
+    if bound.reading is None or bound.traced.model.head is not None:
         return None
     found, _ = binder.find_images(query, arguments)
     head = binder.bind_on(query, arguments, found[0]).bound.traced.head

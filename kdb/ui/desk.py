@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kdb.errors import Error, ExecutionError, ParseError, UnknownName
+from kdb.errors import Error, ExecutionError, ParseError, UnknownName, printable
 from kdb.language import syntax
 from kdb.language.parser import parse
 from kdb.queries import clauses
@@ -113,7 +113,7 @@ class Desk:
             {
                 "map": kept.number,
                 "text": kept.heat_map.query,
-                "label": kept.heat_map.by_class()[2][0],
+                "label": printable(kept.heat_map.by_class()[2][0]),
                 "seconds": kept.heat_map.stats.seconds["total"],
                 "exact": kept.heat_map.exact,
                 "complete": kept.heat_map.complete,
@@ -153,8 +153,7 @@ def refusal(error: Error, text: str = "") -> Content:
         place: Content = {"line": None, "column": None, "expected": [], "suggestion": None}
         if isinstance(error, UnknownName) and error.name and (at := text.rfind(error.name)) >= 0:
             before = text[:at].split("\n")
-            suggestion = error.suggestion
-            suggestion = None if suggestion is None else str(syntax.ModelRef(suggestion))
+            suggestion = None if error.suggestion is None else str(syntax.ModelRef(error.suggestion))
             place |= {"line": len(before), "column": len(before[-1]) + 1, "suggestion": suggestion}
         return {"type": type(error).__name__, "message": str(error), **place}
     message = str(error).split("\n")[0].removesuffix(f" (line {error.line}, column {error.column})")

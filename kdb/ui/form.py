@@ -73,14 +73,21 @@ def _others(query: syntax.Occlude) -> list[str]:
     patch, region = query.patch, query.region
     clauses = {
         f"WITH {patch}": isinstance(patch, syntax.Segments),
-        f"CHANNELS {patch.channels}": patch.channels is not None,
+        f"CHANNELS ({', '.join(map(str, patch.channels or ()))})": patch.channels is not None,
         f"SCORE {query.score} TO {query.to}": query.to is not None,
         f"FOR {query.classes}": _classes(query.classes)["kind"] == "several",
-        str(region): isinstance(region, syntax.At | syntax.Mask) or (region is not None and region.in_source),
+        str(region): region is not None and not _is_controlled(region),
         str(query.over): isinstance(query.over, syntax.OverBox | syntax.OverMask),
         f"ON {query.device}": query.device != "auto",
     }
     return [text for text, there in clauses.items() if there]
+
+
+def _is_controlled(region: syntax.Region) -> bool:
+    """Whether the page draws the region: a box in cells of the input, or the mask that was painted."""
+    if isinstance(region, syntax.Mask):
+        return region.parameter.name == MASK and not region.in_source
+    return isinstance(region, syntax.Box) and not region.in_source
 
 
 # ---- changes
@@ -145,9 +152,8 @@ def _stride(query: syntax.Occlude, value: list[int]) -> syntax.Occlude:
 
 
 def _fill(query: syntax.Occlude, value: str) -> syntax.Occlude:
-    return replace(
-        query, patch=replace(query.patch, fill=_part(f"OCCLUDE x WITH patch(1) FILL {value} USING x").patch.fill)
-    )
+    fill = _part(f"OCCLUDE x WITH patch(1) FILL {value} USING x").patch.fill
+    return replace(query, patch=replace(query.patch, fill=fill))
 
 
 def _box(query: syntax.Occlude, value: list[int] | None) -> syntax.Occlude:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kdb.errors import Error, ExecutionError
+from kdb.errors import Error, ExecutionError, printable
 from kdb.results.several import HeatMaps
 from kdb.runs.run import Run
 from kdb.ui.maps import finite, thumbnail
@@ -23,7 +23,7 @@ def of_run(run: Run, folder: str, offset: int, label: str | None) -> tuple[Conte
     columns = {name: table.column(name).to_pylist() for name in ("id", "status", "label", "baseline", "error")}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     for row in rows:
-        row["label"], row["baseline"] = _first(row["label"]) or "", finite(_first(row["baseline"]))
+        row["label"], row["baseline"] = printable(_first(row["label"]) or ""), finite(_first(row["baseline"]))
     places = {row["id"]: i for i, row in enumerate(row for row in rows if row["status"] == "done")}
     try:
         maps: HeatMaps | None = run.maps()

@@ -9,7 +9,6 @@ from weakref import WeakSet
 
 import anywidget
 
-from kdb.session.session import Session
 from kdb.ui.page import Page
 
 if TYPE_CHECKING:

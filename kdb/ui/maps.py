@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdb.errors import Error
+from kdb.errors import Error, printable
+from kdb.images.image import evenly
 from kdb.language import syntax
 from kdb.language.parser import parse_one
 from kdb.results import dicom_source
@@ -49,14 +50,13 @@ def of_map(heat_map: HeatMap, number: int, picture: str, region: Region | None) 
         "patch": [*heat_map.patch],
         "stride": None if heat_map.stride is None else [*heat_map.stride],
         "classes": [
-            {"index": int(index), "label": label, "baseline": finite(baseline)}
+            {"index": int(index), "label": printable(label), "baseline": finite(baseline)}
             for index, label, baseline in zip(indices, labels, baselines, strict=True)
         ],
         "half": max([*spread, FLOORS[unit(heat_map.score)]]),
         **_of_class(heat_map, which, region, packing),
         "positions": packing(places(heat_map)),
         "evaluated": packing(evaluated.reshape(-1)),
-        "error": None if heat_map.error is None else packing(_by_class(heat_map, heat_map.error)[which]),
         "labels": None if heat_map.labels is None else packing(heat_map.labels),
         "boxes": None if heat_map.boxes is None else packing(heat_map.boxes),
         "exact": heat_map.exact,
@@ -93,6 +93,7 @@ def _of_class(heat_map: HeatMap, which: int, region: Region | None, packing: Pac
         "shown": which,
         "neutral": _neutral(heat_map, which),
         "values": packing(values),
+        "error": None if one.error is None else packing(one.error.reshape(-1)),
         "heat": packing(one.upsample().reshape(heat_map.size)),
         "scored": None if scored is None else packing(scored),
     }
@@ -103,16 +104,11 @@ def _neutral(heat_map: HeatMap, which: int) -> float:
     return 0.0 if heat_map.score.endswith("drop") or math.isnan(baseline) else baseline
 
 
-def _by_class(heat_map: HeatMap, values: NDArray[Any]) -> NDArray[Any]:
-    return values.reshape(len(heat_map.by_class()[1]), -1)
-
-
 def _on_grid(region: Region, index: int, size: tuple[int, ...]) -> Region:
     """The region [*output, K] of a class on the input's grid, by the nearest cell."""
     found = region[..., index if region.shape[-1] > 1 else 0]
     for axis, length in enumerate(size):
-        cells = ((np.arange(length) + 0.5) * found.shape[axis] / length).astype(np.int64)
-        found = found.take(cells, axis=axis)
+        found = found.take(evenly(found.shape[axis], length), axis=axis)
     return found
 
 
@@ -147,7 +143,7 @@ def thumbnail(heat_map: HeatMap) -> NDArray[np.uint8]:
     if drawn is None:
         values, neutral = of_class(heat_map).upsample().reshape(-1), _neutral(heat_map, 0)
         half = max(colours.spread(values, neutral), FLOORS[unit(heat_map.score)])
-        strip = values[((np.arange(THUMBNAIL) + 0.5) * len(values) / THUMBNAIL).astype(np.int64)]
+        strip = values[evenly(len(values), THUMBNAIL)]
         row = colours.coloured(np.nan_to_num(strip, nan=neutral), colours.effect(heat_map.score, neutral, half))
         return np.repeat(row[None], THUMBNAIL // 3, axis=0)
     photo, painted, _ = drawn

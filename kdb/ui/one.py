@@ -10,7 +10,7 @@ import numpy as np
 
 from kdb.language import syntax
 from kdb.results.maps import HeatMap
-from kdb.ui.maps import query_of
+from kdb.ui.maps import places, query_of
 
 POSITION = "one_position"
 """The parameter that holds it; of a segment its label in an array."""
@@ -32,9 +32,6 @@ def query_at(
         assert heat_map.segments is not None and heat_map.labels is not None, "the map is of segments"
         label = heat_map.segments[at]
         alone = np.where(heat_map.labels == label, label, 0)
-        return replace(plain, patch=replace(query.patch, parameter=parameter, in_source=False)), {
-            **parameters,
-            POSITION: alone,
-        }
-    position = heat_map.positions.reshape(-1, len(heat_map.axes))[at]
-    return replace(plain, region=syntax.At(parameter)), {**parameters, POSITION: position[None]}
+        segment = replace(query.patch, parameter=parameter, in_source=False)
+        return replace(plain, patch=segment), {**parameters, POSITION: alone}
+    return replace(plain, region=syntax.At(parameter)), {**parameters, POSITION: places(heat_map)[at, None]}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kdb.images.image import SourceImage
-from kdb.results.maps import HeatMap
+from kdb.results.maps import HeatMap, displayed
 from kdb.session.subject import Subject
 from kdb.ui.wire import Content, Packing
 
@@ -29,19 +29,10 @@ def shown(pixels: Pixels, of: Pixels, floats: bool) -> Pixels:
 
     Those of an image of ``floats`` are shown from the least to the largest value ``of`` the whole image.
     """
-    axes = pixels.ndim - 1
-    if axes == 1:
+    if pixels.ndim == 2:
         return pixels.astype(np.float32)
-    values = pixels.astype(np.float32)
-    if values.shape[-1] != 3:
-        values = values.mean(axis=-1, keepdims=True)
-    if floats:
-        low, high = float(of.min()), float(of.max())
-        values = (values - low) * (255 / (high - low) if high > low else 0)
-    whole = np.asarray(np.rint(np.clip(values, 0, 255)), np.uint8)
-    if axes == 3:
-        return whole[..., 0] if whole.shape[-1] == 1 else whole
-    return np.broadcast_to(whole, (*whole.shape[:-1], 3))
+    seen = displayed(pixels, of if floats else None)
+    return seen[..., 0] if pixels.ndim == 4 and pixels.shape[-1] != 3 else seen
 
 
 def key_of(pixels: Pixels, box: Sequence[float], axes: str) -> str:

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+UPLOAD_LIMIT = 1 << 28
+"""Bytes of an image that is dropped on the page."""
+
 Buffer = bytes | memoryview
 Content = dict[str, Any]
 

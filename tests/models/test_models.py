@@ -466,7 +466,7 @@ def test_unknown_names_and_options(name: str, options: dict[str, object], said: 
 def test_an_unknown_name_is_told_as_data(find: Callable[[str], object]) -> None:
     with pytest.raises(UnknownName, match="did you mean 'resnet18'") as caught:
         find("resnet81")
-    assert caught.value.name == "resnet81"
+    assert (caught.value.name, caught.value.suggestion) == ("resnet81", "resnet18")
 
 
 def test_known_names_are_classifiers() -> None:

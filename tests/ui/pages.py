@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pytest
 
 import kdb
+from kdb.execution.engine import Engine
 from kdb.ui.page import Page
 
 Content = dict[str, Any]
@@ -72,3 +75,22 @@ class Browser:
         for name in path:
             packed = packed[name]
         return np.frombuffer(buffers[packed["buffer"]], packed["dtype"]).reshape(packed["shape"])
+
+
+@contextmanager
+def slow_batches(db: kdb.Session, size: int, seconds: float) -> Iterator[None]:
+    """Batches of so few positions, each of which takes so long."""
+    execute = Engine.execute
+
+    def slowly(self: Engine, planned: Any, views: Any, occlusion: Any, take: Any, report: Any, *rest: Any) -> Any:
+        def tell(done: int, total: int) -> None:
+            time.sleep(seconds)
+            report(done, total)
+
+        return execute(self, planned, views, occlusion, take, tell, *rest)
+
+    db.execute(f"SET batch_size = {size}")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Engine, "execute", slowly)
+        yield
+    db.execute("RESET batch_size")

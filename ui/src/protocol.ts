@@ -170,7 +170,8 @@ export interface Picture {
   key: string;
   axes: string; // t, yx, zyx, tyx, ..
   size: number[];
-  /** uint8 [*size, 3]; uint8 [*size] grey for three axes; float32 [L, C] in the image's own units for one axis. */
+  /** uint8 [*size, 3]; uint8 [*size] where the image of three axes has no three channels; float32 [L, C] in the image's
+   * own units for one axis. */
   image: Packed;
   /** Of two axes: uint8 [H, W, 3], what the grid shows of the source image in a finer resolution; null where it is not
    * finer. */
@@ -238,6 +239,7 @@ export interface Layer {
   shown: number;
   neutral: number;
   values: Packed;
+  error: Packed | null;
   heat: Packed;
   scored: Packed | null;
 }

@@ -58,12 +58,12 @@ def check(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
 
 def _place(desk: Desk, content: Content) -> tuple[Kept, int, int]:
     """The map of a request, the flat index of the position nearest to the one asked for, and the class."""
-    kept, axes = desk.history[int(content["map"])], len(desk.history[int(content["map"])].heat_map.axes)
-    position = [int(each) for each in content["position"]]
-    if len(position) != axes:
-        raise BindError(f"a position has {axes} numbers; got {position}")
-    which = min(max(int(content["class"]), 0), len(kept.heat_map.by_class()[1]) - 1)
-    return kept, maps.nearest(kept.heat_map, position), which
+    kept = desk.history[int(content["map"])]
+    found, position = kept.heat_map, [int(each) for each in content["position"]]
+    if len(position) != len(found.axes):
+        raise BindError(f"a position has {len(found.axes)} numbers; got {position}")
+    which = min(max(int(content["class"]), 0), len(found.by_class()[1]) - 1)
+    return kept, maps.nearest(found, position), which
 
 
 def _named(kept: Kept, at: int) -> Content:

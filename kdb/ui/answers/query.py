@@ -12,11 +12,8 @@ from kdb.errors import BindError, Error, ParseError, printable
 from kdb.language import syntax
 from kdb.ui import form, pictures, samples
 from kdb.ui.desk import Desk, query_of, refusal
-from kdb.ui.wire import Buffer, Content, bytes_of
+from kdb.ui.wire import UPLOAD_LIMIT, Buffer, Content, bytes_of
 from kdb.version import __version__
-
-UPLOAD_LIMIT = 256 << 20
-"""Bytes of an image that is dropped on the page."""
 
 _KIND = "form"
 """Of the work on the query's text: one request replaces another."""

@@ -34,11 +34,13 @@ def run(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
     if query is not None:
         _begin(desk, id, [("a", text)])
         return
-    statements = parse(text)
-    if len(statements) > 1:
+    statement, *others = parse(text)
+    if others:
         raise BindError("the page runs one statement at a time; a script is for `kdb -f`")
-    if any(isinstance(each, syntax.ResumeRun) for each in statements):
+    if isinstance(statement, syntax.ResumeRun):
         raise BindError("runs over data sets are for `kdb`; the page shows them, by Browse")
+    if isinstance(statement, syntax.Explain | syntax.VerifyQuery):
+        _check_writes_nothing(statement.query)
     desk.ask(f"statement {id}", id, lambda: _tell(desk, id, text), text)
 
 
@@ -57,8 +59,7 @@ def _begin(desk: Desk, id: int, queries: Sequence[Query]) -> None:
         query = query_of(text)
         if query is None:
             raise BindError("two OCCLUDE queries are compared")
-        if query.into is not None or query.run is not None:
-            raise BindError("INTO writes files, which the page does by Export; leave INTO out")
+        _check_writes_nothing(query)
     parameters = desk.parameters
 
     def job() -> Iterator[object]:
@@ -72,6 +73,11 @@ def _begin(desk: Desk, id: int, queries: Sequence[Query]) -> None:
             _finished(desk, id, slot, None, True, 0.0)
 
     desk.worker.begin(job, forgotten)
+
+
+def _check_writes_nothing(query: syntax.Occlude) -> None:
+    if query.into is not None or query.run is not None:
+        raise BindError("INTO writes files, which the page does by Export; leave INTO out")
 
 
 def _finished(desk: Desk, id: int, slot: str, number: int | None, stopped: bool, seconds: float) -> None:
@@ -98,12 +104,16 @@ class _Growing:
         if more is None:
             return
         if self._found is not None:
-            with suppress(BindError):  # so many maps since that it is forgotten
-                self._desk.history.done(self._number, maps.thumbnail(self._found))
-            self._desk.list_history()
+            self._desk.guarded(self._id, self._list)
         last = None if self._found is None else self._number
         seconds = time.perf_counter() - self._begun
         _finished(self._desk, self._id, self._slot, last, self._desk.worker.stopped, seconds)
+
+    def _list(self) -> None:
+        assert self._found is not None, "it was shown"
+        with suppress(BindError):  # so many maps since that it is forgotten
+            self._desk.history.done(self._number, maps.thumbnail(self._found))
+        self._desk.list_history()
 
     def _next(self, growing: Iterator[object]) -> bool | None:
         """Show the next map: True, or False if there is none; None where the query failed, which has been told."""

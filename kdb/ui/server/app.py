@@ -19,6 +19,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from kdb.ui.server import frames
 from kdb.ui.server.access import RESPONSE_HEADERS, SOCKET, Access
 from kdb.ui.server.outbox import Full, Outbox
+from kdb.ui.wire import Buffer
 
 FILES = {
     "page.js": "text/javascript",
@@ -41,14 +42,14 @@ MALFORMED, BUSY = 1007, 1013
 class AnyPage(Protocol):
     """What the server needs of :class:`kdb.ui.page.Page`."""
 
-    def receive(self, content: dict[str, Any], buffers: Sequence[frames.Buffer]) -> None:
+    def receive(self, content: dict[str, Any], buffers: Sequence[Buffer]) -> None:
         """A request of the browser; returns at once."""
 
     def close(self) -> None:
         """Stop what is under way."""
 
 
-Post = Callable[[dict[str, Any], list[frames.Buffer]], None]
+Post = Callable[[dict[str, Any], list[Buffer]], None]
 Open = Callable[[Post], AnyPage]
 """Makes a page that posts what it has to say."""
 
@@ -142,9 +143,9 @@ class Sockets:
         if self._pages >= PAGES:
             await socket.close(BUSY)
             return
-        self._pages += 1
         outbox = Outbox(asyncio.get_running_loop())
         page = self._open_page(outbox.post)
+        self._pages += 1
         sending = asyncio.create_task(self._send(socket, outbox))
         try:
             await self._receive(socket, page)

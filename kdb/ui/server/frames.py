@@ -15,14 +15,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-Buffer = memoryview | bytes
+from kdb.ui.wire import UPLOAD_LIMIT, Buffer
 
 HEADER = 1 << 20
 """Most bytes of the header of a request: a query's text is much shorter."""
 BUFFERS = 16
 """Most buffers of a request, which have one."""
-REQUEST = (1 << 28) + HEADER + 64
-"""Most bytes of a request: an image of 256 MiB, with its header."""
+REQUEST = UPLOAD_LIMIT + HEADER + 64
+"""Most bytes of a request: an image, with its header."""
 
 _PREFIX = 4
 

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any
 
-from kdb.ui.server.frames import Buffer, encoded
+from kdb.ui.server.frames import encoded
+from kdb.ui.wire import Buffer
 
 WAITING = 1 << 29
 """Most bytes that wait; a browser that leaves more unread is given up."""

@@ -1334,39 +1334,37 @@ var editor = (session) => {
 };
 
 // src/arrays.ts
-function unpack(packed, buffers) {
+var TYPES = { uint8: Uint8Array, int32: Int32Array, float32: Float32Array };
+function product(numbers) {
+  return numbers.reduce((sum, each) => sum * each, 1);
+}
+function unpack(dtype, packed, buffers) {
   const buffer = buffers[packed.buffer];
-  if (buffer === void 0) throw new RangeError(`a message has no buffer ${packed.buffer}`);
-  const length = packed.shape.reduce((product2, extent2) => product2 * extent2, 1);
-  switch (packed.dtype) {
-    case "uint8":
-      return new Uint8Array(buffer, 0, length);
-    case "int32":
-      return new Int32Array(buffer, 0, length);
-    case "float32":
-      return new Float32Array(buffer, 0, length);
-  }
+  if (packed.dtype !== dtype) throw new TypeError(`an array of ${packed.dtype}, not of ${dtype}`);
+  if (buffer === void 0) throw new RangeError(`there is no buffer ${packed.buffer}`);
+  return new TYPES[dtype](buffer, 0, product(packed.shape));
 }
 
 // src/parts/paint.ts
+function pixelsOf(values, shape, at) {
+  const isVolume = at.length === 3;
+  const channels = shape.length > (isVolume ? 3 : 2) ? 3 : 1;
+  const [height, width] = shape.slice(isVolume ? 1 : 0);
+  const slice = isVolume ? Math.min(Math.max(at[0], 0), shape[0] - 1) : 0;
+  const begin = slice * height * width * channels;
+  const data = new Uint8ClampedArray(4 * height * width).fill(255);
+  for (let pixel = 0; pixel < height * width; pixel++)
+    for (let channel = 0; channel < 3; channel++)
+      data[4 * pixel + channel] = values[begin + pixel * channels + (channels === 3 ? channel : 0)];
+  return { width, height, data };
+}
 function paint(canvas2, packed, buffers, at = []) {
-  const values = unpack(packed, buffers);
   const { shape } = packed;
-  if (values instanceof Float32Array) return traces(canvas2, values, shape[0], shape[1] ?? 1);
-  const colours = shape.length === 3 && shape[2] === 3 && at.length !== 3 ? 3 : 1;
-  const [height, width] = colours === 3 ? shape : shape.slice(-2);
-  const slice = shape.length === 3 && colours === 1 ? Math.min(Math.max(at[0] ?? 0, 0), shape[0] - 1) : 0;
-  const begin = slice * height * width;
-  const image = new ImageData(width, height);
-  for (let pixel = 0; pixel < height * width; pixel++) {
-    for (let channel = 0; channel < 3; channel++) {
-      image.data[4 * pixel + channel] = values[colours === 3 ? 3 * pixel + channel : begin + pixel];
-    }
-    image.data[4 * pixel + 3] = 255;
-  }
+  if (packed.dtype === "float32") return traces(canvas2, unpack("float32", packed, buffers), shape[0], shape[1] ?? 1);
+  const { width, height, data } = pixelsOf(unpack("uint8", packed, buffers), shape, at);
   canvas2.width = width;
   canvas2.height = height;
-  canvas2.getContext("2d").putImageData(image, 0, 0);
+  canvas2.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);
 }
 var WIDE = 480;
 var HIGH = 48;
@@ -2945,16 +2943,6 @@ function download(name, blob) {
 }
 
 // src/stage/arrays.ts
-var TYPES = { uint8: Uint8Array, int32: Int32Array, float32: Float32Array };
-function product(numbers) {
-  return numbers.reduce((sum, each) => sum * each, 1);
-}
-function unpack2(dtype, packed, buffers) {
-  const buffer = buffers[packed.buffer];
-  if (packed.dtype !== dtype) throw new TypeError(`an array of ${packed.dtype}, not of ${dtype}`);
-  if (buffer === void 0) throw new RangeError(`there is no buffer ${packed.buffer}`);
-  return new TYPES[dtype](buffer, 0, product(packed.shape));
-}
 function sliceOf(size, down, right, at) {
   const strides = size.map((_, axis) => product(size.slice(axis + 1)));
   let first = 0;
@@ -4284,13 +4272,13 @@ function nearestOf(ascending, value) {
 var versions = 0;
 function mapData(message2, buffers) {
   const { size, patch: patch2, score: score2, classes: classes2, shown } = message2;
-  const values = unpack2("float32", message2.values, buffers);
-  const positions = unpack2("int32", message2.positions, buffers);
-  const evaluated = unpack2("uint8", message2.evaluated, buffers);
-  const heat = unpack2("float32", message2.heat, buffers);
-  const labels = message2.labels && unpack2("int32", message2.labels, buffers);
+  const values = unpack("float32", message2.values, buffers);
+  const positions = unpack("int32", message2.positions, buffers);
+  const evaluated = unpack("uint8", message2.evaluated, buffers);
+  const heat = unpack("float32", message2.heat, buffers);
+  const labels = message2.labels && unpack("int32", message2.labels, buffers);
   const places = placesOf(positions, patch2, size, labels);
-  const scored = message2.scored && unpack2("uint8", message2.scored, buffers);
+  const scored = message2.scored && unpack("uint8", message2.scored, buffers);
   return {
     map: message2.map,
     version: ++versions,
@@ -4305,27 +4293,28 @@ function mapData(message2, buffers) {
     places,
     values,
     evaluated,
-    error: message2.error && unpack2("float32", message2.error, buffers),
+    error: message2.error && unpack("float32", message2.error, buffers),
     heat,
     gaps: hasGaps(heat),
     labels,
     scored,
     cellsScored: countOf(scored),
-    boxes: message2.boxes && unpack2("float32", message2.boxes, buffers),
+    boxes: message2.boxes && unpack("float32", message2.boxes, buffers),
     estimates: estimatesOf(positions, labels, values, evaluated, message2.stride ?? patch2, patch2, size),
     classes: classes2,
     scale: { score: score2, neutral: message2.neutral, half: message2.half, ...endsOf(heat, message2.neutral) }
   };
 }
 function withLayer(map, layer, buffers) {
-  const heat = unpack2("float32", layer.heat, buffers);
-  const scored = layer.scored && unpack2("uint8", layer.scored, buffers);
+  const heat = unpack("float32", layer.heat, buffers);
+  const scored = layer.scored && unpack("uint8", layer.scored, buffers);
   return {
     ...map,
     version: ++versions,
     label: map.classes[layer.shown]?.label ?? "",
     baseline: map.classes[layer.shown]?.baseline ?? layer.neutral,
-    values: unpack2("float32", layer.values, buffers),
+    values: unpack("float32", layer.values, buffers),
+    error: layer.error && unpack("float32", layer.error, buffers),
     heat,
     gaps: hasGaps(heat),
     scored,
@@ -4808,9 +4797,9 @@ function pictureData(picture, buffers) {
     size,
     box: box2,
     source: source2,
-    image: image.dtype === "float32" ? unpack2("float32", image, buffers) : unpack2("uint8", image, buffers),
+    image: image.dtype === "float32" ? unpack("float32", image, buffers) : unpack("uint8", image, buffers),
     channels: image.shape.length > size.length ? image.shape[size.length] : 1,
-    fine: fine && { image: unpack2("uint8", fine, buffers), rows: fine.shape[0], columns: fine.shape[1] }
+    fine: fine && { image: unpack("uint8", fine, buffers), rows: fine.shape[0], columns: fine.shape[1] }
   };
 }
 

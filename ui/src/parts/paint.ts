@@ -1,25 +1,35 @@
 import { unpack } from "../arrays";
 import type { Packed } from "../protocol";
 
-/** A picture of an array as messages have it: [H, W, 3]; a slice at `at` of [D, H, W]; traces of [L, C]. */
+interface Pixels {
+  width: number;
+  height: number;
+  /** Red, green, blue and opacity of each. */
+  data: Uint8ClampedArray<ArrayBuffer>;
+}
+
+/** Of an array as pictures have it, [H, W, 3], or the slice at `at` of [D, H, W] or [D, H, W, 3]. */
+export function pixelsOf(values: Uint8Array, shape: readonly number[], at: readonly number[]): Pixels {
+  const isVolume = at.length === 3;
+  const channels = shape.length > (isVolume ? 3 : 2) ? 3 : 1;
+  const [height, width] = shape.slice(isVolume ? 1 : 0) as [number, number];
+  const slice = isVolume ? Math.min(Math.max(at[0]!, 0), shape[0]! - 1) : 0;
+  const begin = slice * height * width * channels;
+  const data = new Uint8ClampedArray(4 * height * width).fill(255);
+  for (let pixel = 0; pixel < height * width; pixel++)
+    for (let channel = 0; channel < 3; channel++)
+      data[4 * pixel + channel] = values[begin + pixel * channels + (channels === 3 ? channel : 0)]!;
+  return { width, height, data };
+}
+
+/** A picture of an array as messages have it: see `pixelsOf`; traces of [L, C]. */
 export function paint(canvas: HTMLCanvasElement, packed: Packed, buffers: ArrayBuffer[], at: readonly number[] = []): void {
-  const values = unpack(packed, buffers);
   const { shape } = packed;
-  if (values instanceof Float32Array) return traces(canvas, values, shape[0]!, shape[1] ?? 1);
-  const colours = shape.length === 3 && shape[2] === 3 && at.length !== 3 ? 3 : 1;
-  const [height, width] = (colours === 3 ? shape : shape.slice(-2)) as [number, number];
-  const slice = shape.length === 3 && colours === 1 ? Math.min(Math.max(at[0] ?? 0, 0), shape[0]! - 1) : 0;
-  const begin = slice * height * width;
-  const image = new ImageData(width, height);
-  for (let pixel = 0; pixel < height * width; pixel++) {
-    for (let channel = 0; channel < 3; channel++) {
-      image.data[4 * pixel + channel] = values[colours === 3 ? 3 * pixel + channel : begin + pixel]!;
-    }
-    image.data[4 * pixel + 3] = 255;
-  }
+  if (packed.dtype === "float32") return traces(canvas, unpack("float32", packed, buffers), shape[0]!, shape[1] ?? 1);
+  const { width, height, data } = pixelsOf(unpack("uint8", packed, buffers), shape, at);
   canvas.width = width;
   canvas.height = height;
-  canvas.getContext("2d")!.putImageData(image, 0, 0);
+  canvas.getContext("2d")!.putImageData(new ImageData(data, width, height), 0, 0);
 }
 
 const WIDE = 480;

@@ -1,6 +1,6 @@
 /** One map minus another, which may be on another grid. */
 
-import { product } from "./arrays";
+import { product } from "../arrays";
 import { fromSource, sameGrid, toSource, type Grid } from "./source";
 
 /**

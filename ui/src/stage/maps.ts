@@ -1,7 +1,7 @@
 /** Heat maps as the stage keeps them: arrays out of their buffers, and what is found of them once. */
 
 import type { HeatMap, Layer } from "../protocol";
-import { product, unpack } from "./arrays";
+import { product, unpack } from "../arrays";
 import type { Values } from "./palette";
 import { placesOf, type Places } from "./places";
 
@@ -84,6 +84,7 @@ export function withLayer(map: MapData, layer: Layer, buffers: ArrayBuffer[]): M
     label: map.classes[layer.shown]?.label ?? "",
     baseline: map.classes[layer.shown]?.baseline ?? layer.neutral,
     values: unpack("float32", layer.values, buffers),
+    error: layer.error && unpack("float32", layer.error, buffers),
     heat,
     gaps: hasGaps(heat),
     scored,

@@ -1,7 +1,7 @@
 /** Images as the stage keeps them. */
 
 import type { Picture } from "../protocol";
-import { unpack } from "./arrays";
+import { unpack } from "../arrays";
 import type { Grid } from "./source";
 
 export interface PictureData extends Grid {

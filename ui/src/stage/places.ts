@@ -1,6 +1,6 @@
 /** Where the patch has been: which position is nearest to a place, and which is next to another. */
 
-import { product } from "./arrays";
+import { product } from "../arrays";
 
 export interface Places {
   readonly count: number;

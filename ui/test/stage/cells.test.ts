@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Packed } from "../../src/protocol";
-import { product, sliceOf, unpack } from "../../src/stage/arrays";
+import { product, unpack } from "../../src/arrays";
+import { sliceOf } from "../../src/stage/arrays";
 import { fillHeat, fillImage } from "../../src/stage/layers";
 import { stamp, stroke } from "../../src/stage/masks";
 import { outline } from "../../src/stage/outline";

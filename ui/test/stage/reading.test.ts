@@ -58,13 +58,16 @@ test("a layer is the same map with the scores of another class", () => {
     shown: 1,
     neutral: 0.25,
     values: { dtype: "float32", shape: [6], buffer: 0 },
+    error: { dtype: "float32", shape: [6], buffer: 2 },
     heat: { dtype: "float32", shape: [4, 6], buffer: 1 },
     scored: null,
   };
-  const other = withLayer(map, layer, [new Float32Array(6).fill(0.5).buffer, new Float32Array(24).fill(0.5).buffer]);
+  const buffers = [[6, 0.5], [24, 0.5], [6, 0.125]] as const;
+  const other = withLayer(map, layer, buffers.map(([length, value]) => new Float32Array(length).fill(value).buffer));
   assert.equal(other.label, "dog");
   assert.ok(other.version > map.version);
   assert.equal(readingAt("a", other, [1, 1])!.change, 0.25);
+  assert.equal(other.error![0], 0.125, "the error is that class's too");
 });
 
 test("numbers have the decimals that matter, a true minus, and no minus before zero", () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { product } from "../../src/stage/arrays";
+import { product } from "../../src/arrays";
 import { difference } from "../../src/stage/difference";
 import { convert, convertBox, fromSource, toSource, type Grid } from "../../src/stage/source";
 import { tried, type Random } from "./random";

@@ -1,6 +1,6 @@
 /** Paints the mask of a query. */
 
-import { product } from "../arrays";
+import { product } from "../../arrays";
 import { haloed } from "../drawing";
 import { stroke } from "../masks";
 import type { PictureData } from "../pictures";

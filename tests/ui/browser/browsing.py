@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 
 import kdb
@@ -23,6 +24,10 @@ playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
 expect.set_options(timeout=20_000)
 
+QUERY = "OCCLUDE photo WITH patch(8, 8) STRIDE 4 USING net"
+FINE = QUERY.replace("STRIDE 4", "STRIDE 2")
+CELLS = [(6, 6), (24.5, 20.5), (40, 9), (31, 43)]
+"""Places all over an image."""
 ANY = re.compile(".")
 CAPTION, GAP = 26, 16
 """Pixels above each of two maps that are compared, and between them."""
@@ -210,3 +215,32 @@ class Shown:
     def heat_map(self, folder: Path) -> HeatMap:
         """The shown map, by way of a file."""
         return HeatMap.load(self.exported(folder))
+
+
+def score_at(found: HeatMap, position: list[int], which: int = 0) -> float:
+    """A map's value at a position."""
+    at = np.flatnonzero((found.positions.reshape(-1, len(found.axes)) == position).all(axis=1))
+    assert len(at) == 1
+    return float(found.by_class()[0][which].reshape(-1)[at[0]])
+
+
+def reads(shown: Shown, found: HeatMap, **where: Any) -> None:
+    """What the page reads at places all over its map is the map's."""
+    for cell in CELLS:
+        reading = shown.point(cell, **where)
+        near = np.abs(np.asarray(reading["position"]) + np.divide(found.patch, 2) - cell)
+        assert (near <= np.asarray(found.stride) / 2 + np.divide(found.patch, 2)).all()
+        assert reading["score"] == pytest.approx(score_at(found, reading["position"]), abs=1e-6)
+        assert reading["measured"] and reading["slot"] == (where.get("slot") or "a")
+
+
+def compare(shown: Shown, by: str, other: str) -> None:
+    """Run the page's query beside another that differs by one clause."""
+    shown.unfold("compare")
+    shown["compare-by"].select_option(by)
+    shown["compare-with"].fill(other)
+    shown["compare-with"].press("Enter")
+    expect(shown["compare-b"]).to_have_value(re.compile(other))
+    shown["compare-run"].click()
+    expect(shown["comparing-side"]).to_be_checked()
+    shown.ended()
