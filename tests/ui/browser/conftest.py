@@ -13,8 +13,7 @@ from PIL import Image
 from torch import nn
 
 import kdb
-from benchmarks import photos
-from benchmarks.notebooks import CHROMIUM, OPTIONS
+from benchmarks import notebooks, photos
 from tests.ui.pages import slow_batches
 
 if TYPE_CHECKING:  # it skips what imports it where playwright is missing
@@ -87,12 +86,8 @@ def server(db: kdb.Session) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    from tests.ui.browser.browsing import playwright
-
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+    with notebooks.browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
