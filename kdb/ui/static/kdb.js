@@ -5669,7 +5669,8 @@ var Stage = class {
   startingSpot() {
     const pane = this.screen.panes[0];
     if (pane === void 0) return null;
-    const cell = pane.planes.length > 1 ? pane.at : pane.picture.size.map((length) => length / 2);
+    const { size } = pane.picture;
+    const cell = pane.planes.length > 1 ? this.state.cellOn(pane, this.state.crossed) : size.map((length) => length / 2);
     return this.spotOf({ slot: pane.slot, plane: 0, cell });
   }
 };

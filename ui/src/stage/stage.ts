@@ -397,7 +397,9 @@ class Stage implements StageApi, Bench, Drawn, PointerListener, KeyListener {
   private startingSpot(): Spot | null {
     const pane = this.screen.panes[0];
     if (pane === undefined) return null;
-    const cell = pane.planes.length > 1 ? pane.at : pane.picture.size.map((length) => length / 2);
+    // Not the pane's own slices, which are those of the last frame: a slider may have moved since.
+    const { size } = pane.picture;
+    const cell = pane.planes.length > 1 ? this.state.cellOn(pane, this.state.crossed) : size.map((length) => length / 2);
     return this.spotOf({ slot: pane.slot, plane: 0, cell });
   }
 }
