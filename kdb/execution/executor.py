@@ -159,6 +159,7 @@ class _Execution:
         with self._lock:
             self.doubts[result.members] = result.doubts
             sure = result.doubts <= MOST
-            self._sink(result.members[sure], result.logits[sure])
+            if sure.any():
+                self._sink(result.members[sure], result.logits[sure])
             self.measured.add(result.measured)
             self.finished += len(result.members)

@@ -16,12 +16,14 @@ from torch.nn import functional as F
 import kdb
 from benchmarks.oracle import exactness
 from kdb.execution.cancellation import MOST, doubts
-from kdb.kernels.base import Instruction
+from kdb.geometry import IntArray
+from kdb.kernels.base import Array, Instruction
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.operators.base import Shape
 from kdb.operators.network import Network, ParameterStore
 from kdb.operators.pointwise import Pointwise
 from kdb.operators.sources import Source
+from kdb.queries.found import Found
 
 SIDE = 64
 QUERY = "OCCLUDE $i WITH patch(8, 8) STRIDE 3 USING m FOR ALL CLASSES SCORE logit"
@@ -120,6 +122,24 @@ def test_a_square_that_the_patch_covers_is_exact(head: Callable[[Headed, Tensor]
     found = exactness(hm.values.reshape(5, -1).T, exact, plain)
     assert found.range_use <= 1, found
     assert hm.stats.executed_macs < 0.6 * hm.stats.naive_macs  # few positions are evaluated in full
+
+
+def test_no_group_is_handed_over_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where each position is doubted."""
+    counts: list[int] = []
+    take = Found.take
+
+    def counted(found: Found, members: IntArray, logits: Array) -> None:
+        counts.append(len(members))
+        take(found, members, logits)
+
+    monkeypatch.setattr(Found, "take", counted)
+    db = kdb.connect()
+    db.register_model("m", Headed(_cosine), input_size=(SIDE, SIDE))
+    covering = [(y, x) for y in range(27, 31) for x in range(24, 28)]
+    text = "OCCLUDE $i WITH patch(8, 8) AT $covering USING m FOR ALL CLASSES SCORE logit"
+    hm = db.execute(text, {"i": _square(), "covering": covering})
+    assert isinstance(hm, kdb.HeatMap) and sum(counts) == 16 and min(counts) > 0
 
 
 def test_explain_says_how_many_were_evaluated_in_full() -> None:
