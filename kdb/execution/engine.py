@@ -244,6 +244,14 @@ class Engine:
             room = traits.buffer_bytes // workers
             yield Context(costs, workers, size, room, traits.buffer_positions, permissions)
 
+    def together(self, permissions: Permissions, axes: int) -> int:
+        """How many positions are evaluated at full speed: a full batch for each worker."""
+        return max(
+            each.threads * (each.batch_size or traits.usual_batch or traits.batch_sizes[0])
+            for each in self._contexts(permissions, 1, axes)
+            for traits in (each.costs.backend.traits,)
+        )
+
     def _backends(self, permissions: Permissions, native: bool, axes: int) -> Iterator[tuple[Backend, CostProfile]]:
         """The backends that the query permits and that take so many axes, each with the profile of its device."""
         asked, precision = permissions.device, permissions.precision

@@ -43,7 +43,10 @@ def strategy_for(engine: Engine, bound: BoundQuery, anytime: bool = False) -> St
 
     selection, seed = bound.selection, engine.settings["seed"]
     stride = bound.stride or syntax.DEFAULT_STRIDE
-    strategy: Strategy = strategy_of(bound.query, selection.grid.shape[:-1], stride, len(selection.cells), seed, gain)
+    together = engine.together(bound.permissions, selection.positions.shape[1])
+    strategy: Strategy = strategy_of(
+        bound.query, selection.grid.shape[:-1], stride, len(selection.cells), seed, gain, together
+    )
     if anytime and isinstance(strategy, Everything) and bound.permissions.exact:
         shape = None if bound.stride is None else selection.filled  # after AT and of segments there is no lattice
         return anytime_of(bound.query, shape, selection.positions, seed)

@@ -36,6 +36,7 @@ def strategy_of(
     cells: int,
     seed: int,
     gain: Callable[[], float] = lambda: 1.0,
+    together: int = 1,
 ) -> Strategy:
     """The strategy for evaluating ``query`` on ``cells`` positions.
 
@@ -50,6 +51,7 @@ def strategy_of(
         cells: the number of positions.
         seed: of all random choices.
         gain: how many times as fast a position is evaluated at low fidelity; called only where that is permitted.
+        together: how many positions are evaluated at full speed; rounds that depend on scores are multiples of it.
 
     Raises:
         BindError: for a DRILL DOWN that no coarse stride satisfies.
@@ -67,7 +69,7 @@ def strategy_of(
     if goal is None or (goal.guaranteed and len(sides) != MEASURED):
         return everything
     cheaper = query.approximate is not None and len(sides) == MEASURED and gain() >= MIN_GAIN
-    return (MultiFidelity if cheaper else Progressive)(sides, goal, important, seed)
+    return (MultiFidelity if cheaper else Progressive)(sides, goal, important, seed, together)
 
 
 def anytime_of(query: syntax.Occlude, shape: Size | None, places: IntArray, seed: int) -> Strategy:

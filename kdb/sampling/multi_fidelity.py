@@ -25,7 +25,9 @@ from kdb.sampling.quality import lowest_ssim
 from kdb.sampling.strategy import Estimate, Scores
 
 PAIRS = 32
-"""Most pairs of cells that are evaluated at both fidelities."""
+"""Pairs of cells that are evaluated at both fidelities, at first, and each time that they say too little."""
+MOST_PAIRS = 0.1
+"""Pairs for each cell of the map, from which on there are no more: exact sampling would cost less."""
 
 
 class MultiFidelity:
@@ -37,11 +39,12 @@ class MultiFidelity:
 
     adapts = True
 
-    def __init__(self, shape: Size, goal: Goal, important: int, seed: int = 0) -> None:
+    def __init__(self, shape: Size, goal: Goal, important: int, seed: int = 0, together: int = 1) -> None:
         self._shape, self._goal = shape, goal
-        self._low = Progressive(shape, Goal(None, refine=goal.refine), important, seed)
-        self._exact = Progressive(shape, goal, important, seed)
-        self._pairs = _pairs(self._low, shape, np.random.default_rng(seed))
+        self._low = Progressive(shape, goal, important, seed, together)
+        self._exact = Progressive(shape, goal, important, seed, together)
+        self._all_pairs = _pairs(self._low, shape, np.random.default_rng(seed))
+        self._drawn = PAIRS
         self._true: Scores | None = None
         self._fitted_line: _Line | None = None
         self._known = np.zeros(math.prod(shape), bool)
@@ -63,20 +66,28 @@ class MultiFidelity:
         """The cells of the next round; :attr:`low_fidelity` says how to evaluate them.
 
         First a round at low fidelity, then the paired samples exactly, then rounds at low fidelity while these can
-        still reach the goal.  Once they have, the important cells are evaluated exactly; if they cannot, exact sampling
-        starts, and cells already known exactly are not proposed again.
+        still reach the goal.  Where that is expected but not sure, there are more pairs.  Once the goal is reached, the
+        important cells are evaluated exactly; if it cannot be, exact sampling starts, and cells already known exactly
+        are not proposed again.
         """
         self._rounds += 1
         self.low_fidelity = False
         if self._rounds == 2:
             return np.unique(self._pairs)
-        if self._rounds > 2 and not self._exact_only:
-            if self._reaches(self._ssim(self._z_score)):
-                likely = self._low.important()
-                return likely[~self._known[likely]]
-            self._exact_only = not self._reaches(self._ssim(self._z_score, complete=True))
         if not self._exact_only:
-            cells = self._low.propose()
+            z_score = self._goal.z_score
+            now, most = self._ssim(z_score), self._ssim(z_score, complete=True)
+            if self._rounds > 2:
+                if self._goal.reached(now):
+                    likely = self._low.important()
+                    return likely[~self._known[likely]]
+                if not self._goal.reached(most):
+                    more = self._more_pairs()
+                    if len(more):
+                        return more
+                    self._exact_only = True
+        if not self._exact_only:
+            cells = self._low.propose_towards(self._goal.ssim, now, most or 1.0)
             self._exact_only = not len(cells)
             self.low_fidelity = not self._exact_only
         return self._exact_cells() if self._exact_only else cells
@@ -107,13 +118,19 @@ class MultiFidelity:
         error = None if variances is None else np.sqrt(variances)
         return Estimate(self._values, self._known.copy(), error, self._ssim(0.0), self._ssim(Z_SCORE))
 
-    @property
-    def _z_score(self) -> float:
-        """Standard errors to subtract from the SSIM that is compared with the goal."""
-        return Z_SCORE if self._goal.guaranteed else 0.0
+    def _more_pairs(self) -> IntArray:
+        """The cells of more pairs, which make the error of low fidelity surer; none where that would not help."""
+        count = min(self._drawn + PAIRS, len(self._all_pairs), int(MOST_PAIRS * len(self._known)))
+        if count <= self._drawn or not self._goal.reached(self._ssim(0.0, complete=True)):
+            return np.zeros(0, np.int64)
+        self._drawn = count
+        cells = np.unique(self._pairs)
+        return cells[~self._known[cells]]
 
-    def _reaches(self, ssim: float | None) -> bool:
-        return self._goal.ssim is not None and ssim is not None and ssim >= self._goal.ssim
+    @property
+    def _pairs(self) -> IntArray:
+        """The pairs drawn so far, int64 [pairs, 2]."""
+        return self._all_pairs[: self._drawn]
 
     def _exact_cells(self) -> IntArray:
         """The next cells of exact sampling that are not known yet; it receives those that are."""
@@ -169,16 +186,18 @@ class MultiFidelity:
 
 
 def _pairs(strategy: Progressive, shape: Size, rng: np.random.Generator) -> IntArray:
-    """At most PAIRS held-out samples, each with a random cell of the coarsest lattice in the same window of SSIM.
+    """Pairs of cells of the first round, in the order in which they are drawn: int64 [pairs, 2], indices of cells.
 
-    ``shape`` has the cells along each axis.  Returns int64 [pairs, 2], indices of cells.
+    A pair is a held-out sample, or once there are no more a cell of the coarsest lattice, with a random other cell of
+    that lattice in the same window of SSIM.  ``shape`` has the cells along each axis.
     """
-    anchors = rng.permutation(strategy.held_out)[:PAIRS]
+    anchors = np.concatenate([rng.permutation(strategy.held_out), rng.permutation(strategy.coarsest)])
     lattice_cells = np.stack(np.unravel_index(strategy.coarsest, shape), axis=1)
     partners = []
     for anchor in anchors:
         distance = np.abs(lattice_cells - np.array(np.unravel_index(anchor, shape))).max(axis=1)
-        near = np.flatnonzero(distance <= max(WINDOW // 2, int(distance.min())))
+        others = distance > 0
+        near = np.flatnonzero(others & (distance <= max(WINDOW // 2, int(distance[others].min()))))
         partners.append(strategy.coarsest[rng.choice(near)])
     return np.stack([anchors, np.array(partners, np.int64)], axis=1)
 

@@ -43,7 +43,11 @@ MIN_SAMPLES = 8
 Z_SCORE = 1.645
 """Standard errors by which a guaranteed SSIM lies below the expected one: one map of twenty falls short of it."""
 ROUNDS = 20
-"""A round evaluates the number of cells divided by this; as many are held out."""
+"""A round evaluates the number of cells divided by this, unless the goal says otherwise; as many are held out."""
+LEAST_ROUNDS = 5
+"""Where many workers evaluate many cells at a time, there are still about so many rounds."""
+HASTE = 0.5
+"""Share of the cells that may still be needed which a round evaluates: more of them evaluates too many in the end."""
 MIN_HELD_OUT = 32
 """Least number of held-out samples: fewer do not reach the promised nineteen maps of twenty."""
 RANK_MARGIN = 0.05
@@ -68,6 +72,15 @@ class Goal:
     refine: float = 0.0
     growing: bool = False
 
+    @property
+    def z_score(self) -> float:
+        """Standard errors to subtract from the SSIM that is compared with the goal."""
+        return Z_SCORE if self.guaranteed else 0.0
+
+    def reached(self, ssim: float | None) -> bool:
+        """Whether an SSIM is as large as the goal's."""
+        return self.ssim is not None and ssim is not None and ssim >= self.ssim
+
 
 class Progressive:
     """Progressive sampling of one heat map.
@@ -77,14 +90,16 @@ class Progressive:
         goal: when to stop.
         important: 1 if large scores are important, as those of a drop; -1 if small ones are.
         seed: of the choice of held-out samples.
+        together: how many cells are evaluated at full speed, in batches that are full; rounds are multiples of it.
     """
 
     adapts = True
     low_fidelity = False
 
-    def __init__(self, shape: Size, goal: Goal, important: int, seed: int = 0) -> None:
+    def __init__(self, shape: Size, goal: Goal, important: int, seed: int = 0, together: int = 1) -> None:
         self._shape, self._goal, self._important = shape, goal, important
         n = math.prod(shape)
+        self._together = min(together, max(n // LEAST_ROUNDS, 1))
         self._cells = np.stack(np.unravel_index(np.arange(n), shape), axis=1)
         self._levels = lattice.levels(shape).reshape(-1)
         self._round = max(n // ROUNDS, 1)
@@ -116,24 +131,53 @@ class Progressive:
         refined = f"; then the top {100 * goal.refine:g}%" if goal.refine else ""
         return (
             f"sampled, {first} of {cells:,} positions first as below, {held_out} of them held out to estimate errors, "
-            f"then {self._round} a round where the expected error is largest, until {until}{refined}; the rest "
+            f"then {self._rounds} where the expected error is largest, until {until}{refined}; the rest "
             "interpolated by kriging"
         )
 
     def propose(self) -> IntArray:
         """The cells of the next round.
 
-        First the coarsest lattice and the held-out samples; then the roughest cells of the coarsest incomplete level;
-        once the goal is reached, the important cells; then none.
+        First the coarsest lattice and the held-out samples; then the roughest cells, of the coarsest levels first; once
+        the goal is reached, the important cells; then none.
+        """
+        if self._proposed.any() and self._goal_reached():
+            cells = self._to_refine()
+            self._proposed[cells] = True
+            return cells
+        return self.propose_towards(self._goal.ssim, self._judged.ssim(self._goal.z_score) if self.begun else None)
+
+    def propose_towards(self, target: float | None, ssim: float | None, most: float = 1.0) -> IntArray:
+        """The cells of the next round, whose size is chosen by how far the goal is.
+
+        Args:
+            target: the SSIM to reach; None to evaluate all cells.
+            ssim: the one reached; None if unknown.
+            most: the one that all cells would reach.
         """
         if not self._proposed.any():
             cells = np.flatnonzero(self._held_out | (self._levels == 0))
-        elif self._goal_reached():
-            cells = self._to_refine()
+        elif target is None or ssim is None or most <= ssim:
+            cells = self._roughest(int(self._proposed.sum()) if self._goal.growing else self._round)
         else:
-            cells = self._roughest()
+            # SSIM grows by less and less as cells are evaluated, so that no more than its chord says are needed.
+            needed = min((target - ssim) / (most - ssim), 1.0) * int((~self._proposed).sum())
+            cells = self._roughest(max(int(HASTE * needed), self._round // 2))
         self._proposed[cells] = True
         return cells
+
+    @property
+    def _rounds(self) -> str:
+        """How many cells later rounds have, for EXPLAIN."""
+        if self._goal.growing:
+            return "as many a round as in all before it"
+        if self._goal.ssim is None:
+            return f"{self._multiple(self._round)} a round"
+        return f"{self._multiple(self._round // 2)} or more a round"
+
+    def _multiple(self, cells: int) -> int:
+        """At least so many cells, in full batches."""
+        return max(-(-cells // self._together), 1) * self._together
 
     def take(self, cells: IntArray, scores: Scores) -> None:
         """Store the scores and their residuals; a cell with a NaN score remains unevaluated.
@@ -196,12 +240,8 @@ class Progressive:
         return bool(self._fitted[self._levels == 0].all())
 
     def _goal_reached(self) -> bool:
-        target = self._goal.ssim
-        if target is None:
-            return False
-        z_score = Z_SCORE if self._goal.guaranteed else 0.0
-        ssim = self._judged.ssim(z_score)
-        if ssim is None or ssim < target:
+        target, z_score = self._goal.ssim, self._goal.z_score
+        if target is None or not self._goal.reached(self._judged.ssim(z_score)):
             return False
         assert self._values is not None
         if len(self._judges) == len(self._values):
@@ -214,15 +254,11 @@ class Progressive:
         self._judged_state = None
         return False
 
-    def _roughest(self) -> IntArray:
-        """A round of cells of the coarsest incomplete level, those with the largest expected error."""
+    def _roughest(self, count: int) -> IntArray:
+        """``count`` cells or a few more, of the coarsest levels first, in a level the largest expected error first."""
         left = np.flatnonzero(~self._proposed)
-        if not len(left):
-            return left
-        level = left[self._levels[left] == self._levels[left].min()]
-        size = int(self._proposed.sum()) if self._goal.growing else self._round
-        chosen: IntArray = level[np.argsort(-self._judged.roughness[level], kind="stable")[:size]]
-        return chosen
+        order = np.lexsort((-self._judged.roughness[left], self._levels[left]))
+        return left[order[: self._multiple(count)]]
 
     def _to_refine(self) -> IntArray:
         """The cells of :meth:`important` that have not been proposed yet."""

@@ -18,7 +18,7 @@ from kdb.planner.permissions import Permissions
 from kdb.planner.rules.aggregates import gates
 from kdb.results.maps import HeatMap
 from kdb.results.similarity import ssim
-from kdb.sampling.multi_fidelity import PAIRS, MultiFidelity
+from kdb.sampling.multi_fidelity import MOST_PAIRS, PAIRS, MultiFidelity
 from kdb.sampling.progressive import Goal, Progressive
 from tests.support import examples
 
@@ -178,6 +178,16 @@ class TestTheStrategy:
             expected.append(found.ssim)
             achieved.append(ssim(found.values.reshape(30, 31), exact.reshape(30, 31), 2))
         assert abs(np.mean(expected) - np.mean(achieved)) < 0.1
+
+    def test_where_pairs_say_too_little_there_are_more(self) -> None:
+        """Rather than exact sampling, which evaluates most cells, where low fidelity is expected to reach the goal."""
+        more = 0
+        for seed in range(20):
+            exact, noise = smooth(seed)[None], np.random.default_rng(seed).standard_t(3, (1, 930))
+            strategy = MultiFidelity((30, 31), Goal(0.9, True), -1, seed)
+            counts = followed(strategy, exact, exact + 0.03 * np.ptp(exact) * noise)
+            more += 2 * PAIRS < counts["exact"] <= 2 * MOST_PAIRS * 930
+        assert more >= 3
 
     def test_unrelated_low_scores_are_given_up(self) -> None:
         exact, cheap = smooth(0)[None], smooth(1)[None]

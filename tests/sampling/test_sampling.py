@@ -208,8 +208,40 @@ class TestProgressive:
         strategy = Progressive((24, 24), Goal(0.9), 1)
         while len(cells := strategy.propose()):
             strategy.take(cells, truth[:, cells])
-        assert judged[-1] == len(truth) and judged.count(len(truth)) <= 4 and judged.count(JUDGES) >= 3
+        assert judged[-1] == len(truth) and judged.count(len(truth)) <= 4 and judged.count(JUDGES) >= 2
         assert set(judged) == {JUDGES, len(truth)}
+
+    @settings(max_examples=20)
+    @given(
+        together=st.integers(2, 70), seed=st.integers(0, 99), goal=st.sampled_from([Goal(), Goal(0.9), Goal(0.8, True)])
+    )
+    def test_rounds_are_full_batches(self, together: int, seed: int, goal: Goal) -> None:
+        """But for the first and the last, and where batches are so large that there would be few rounds."""
+        strategy, truth = Progressive((24, 26), goal, 1, seed, together), smooth((24, 26), seed)
+        counts = []
+        while len(cells := strategy.propose()):
+            counts.append(len(cells))
+            strategy.take(cells, truth[:, cells])
+        assert all(count % together == 0 for count in counts[1:-1])
+
+    @settings(max_examples=15)
+    @given(seed=st.integers(0, 99), target=st.floats(0.7, 0.98))
+    def test_far_from_the_goal_rounds_are_large(self, seed: int, target: float) -> None:
+        """So there are few of them, and hardly more cells are evaluated in the end than in many small ones."""
+        truth = smooth((30, 30), seed)
+
+        def proposed() -> list[int]:
+            strategy, found = Progressive((30, 30), Goal(target), 1, seed), []
+            while len(cells := strategy.propose()):
+                found.append(len(cells))
+                strategy.take(cells, truth[:, cells])
+            return found
+
+        large = proposed()
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(progressive, "HASTE", 0)
+            small = proposed()
+        assert len(large) <= 9 and len(large) <= len(small) and sum(large) <= sum(small) + 0.15 * 900
 
     def test_a_map_without_contrast(self) -> None:
         maps = followed(Progressive((12, 12), Goal(0.9), 1), np.ones((1, 144)))
@@ -282,42 +314,42 @@ BEFORE = [
         (24, 31),
         0,
         "two",
-        (100, 57, 37, 69),
-        120.64215893319562,
-        30.423403582292146,
-        0.9438276224609446,
-        0.9066691533,
+        (100, 58, 37, 69),
+        121.23468672929266,
+        30.234480700944477,
+        0.943725457222933,
+        0.9064658317,
     ),
     ((24, 31), 0, "drilled", (128, 157), 120.22167351166091, None, None, None),
     (
         (40, 22),
         2,
         "refined",
-        (121, 44, 3, 44, 44, 17, 44, 44, 44, 170, 11),
-        590.6391597982599,
-        93.35098585911837,
-        0.9527711906584723,
-        0.9247067794,
+        (121, 44, 237, 22, 163, 10, 1, 1),
+        590.5074129457158,
+        89.90814040679041,
+        0.9563336243554387,
+        0.9307277887,
     ),
     (
         (40, 22),
         2,
         "guaranteed",
-        (121, 44, 3, 44, 44, 17, 44, 44, 44, 44),
-        586.5762072,
-        136.16791312202227,
-        0.9335954883758819,
-        0.8902669780,
+        (121, 44, 221, 41),
+        581.8609133365181,
+        175.01949283807298,
+        0.9067219402777785,
+        0.8534237582,
     ),
     (
         (40, 22),
         2,
         "two",
-        (121, 60, 44, 3, 44, 44, 17, 44, 44, 44, 220),
-        580.3565659047676,
-        155.91796237260354,
-        0.9255737012528301,
-        0.88140616525,
+        (121, 59, 44, 222, 38, 220),
+        583.6339516113453,
+        152.55168197814612,
+        0.925890371770599,
+        0.8811969374,
     ),
     ((40, 22), 2, "drilled", (154, 175), 558.3106948184256, None, None, None),
     (
@@ -340,16 +372,16 @@ BEFORE = [
         0.9422287691336995,
         0.902664432,
     ),
-    ((7, 40), 4, "two", (65, 54, 14, 25), 56.92497476119743, 12.174444581585565, 0.9500746127020994, 0.9153166625),
+    ((7, 40), 4, "two", (65, 52, 14, 26), 57.22183654799976, 12.30016087845118, 0.9497027717227141, 0.914626002),
     ((7, 40), 4, "drilled", (60, 35), 51.491060363131446, None, None, None),
 ]
-"""Of maps with two axes, before there were others: how many cells each round took, the sums of magnitudes of the values
-and of the errors, the expected SSIM and its lower bound. Which cell of a round comes first depends on the last bits."""
+"""Of maps with two axes: how many cells each round takes, the sums of magnitudes of the values and of the errors, the
+expected SSIM and its lower bound. Which cell of a round comes first depends on the last bits."""
 
 
 class TestTwoAxes:
     @pytest.mark.parametrize(("shape", "seed", "what", "rounds", "total", "error", "ssim", "assured"), BEFORE)
-    def test_they_are_sampled_as_before(
+    def test_they_are_sampled_as_is_written_down(
         self,
         shape: tuple[int, int],
         seed: int,
