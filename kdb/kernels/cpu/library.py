@@ -6,7 +6,6 @@ and sums in float32.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -39,12 +38,9 @@ def _laid_out(weight: torch.Tensor) -> torch.Tensor:
     return weight if layout is None or weight.shape[1] == 1 else weight.to(memory_format=layout)
 
 
-def _weight(weight: FloatArray) -> torch.Tensor:
-    return _laid_out(torch.from_numpy(weight))
-
-
-def _reduced(weight: FloatArray) -> torch.Tensor:
-    return _laid_out(torch.from_numpy(weight).bfloat16())
+def _weight(weight: FloatArray, kernel: Size, dtype: torch.dtype) -> torch.Tensor:
+    """A weight [out, in, ...] with as many axes as ``kernel``, laid out in memory of its own."""
+    return _laid_out(torch.tensor(weight.reshape(*weight.shape[:2], *kernel), dtype=dtype))
 
 
 def multiply(a: FloatArray, b: FloatArray, out: FloatArray) -> None:
@@ -106,20 +102,39 @@ class _Windows(NamedTuple):
         return maps, _Windows(*zip(*along, strict=True))
 
 
-ONEDNN_BATCH, ONEDNN_WORK = 16, 1 << 22
-"""From so many maps on, PyTorch gives convolutions of one tap to oneDNN even in a worker's single thread; fewer become
-a product by MKL, which takes twice as long on other makers' processors.  And multiply-adds from which that matters."""
+def _packs() -> bool:
+    """Whether this build of PyTorch convolves by weights that lie in blocks as oneDNN wants them."""
+    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return available and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
 
 
-def _regrouped(x: FloatArray, spec: ConvolutionSpec) -> FloatArray:
-    """x [n, h, w, C] as at least so many maps of one row, where each cell is alone and there are fewer; else x."""
-    sliding = spec.sliding
-    alone = set(sliding.kernel + sliding.stride) == {1} and not any(spec.padding) and spec.groups == 1
-    cells = math.prod(x.shape[:-1])
-    if not alone or len(x) >= ONEDNN_BATCH or cells * spec.weight.array.size < ONEDNN_WORK:
-        return x
-    maps = next((maps for maps in range(ONEDNN_BATCH, cells // 4) if cells % maps == 0), None)
-    return x if maps is None else x.reshape(maps, *(1 for _ in x.shape[2:-1]), cells // maps, x.shape[-1])
+PACKS = _packs()
+
+
+def _convolution(x: torch.Tensor, spec: ConvolutionSpec, windows: _Windows, dtype: torch.dtype) -> torch.Tensor:
+    """The convolution of x [n, in, *size] by these windows: [n, out, *size'], of ``dtype``.
+
+    The functions that anyone calls lay out the weights at each call, and give small batches of one tap to MKL.
+    """
+    rank = len(windows.kernel)
+    bias = None if spec.bias is None else spec.bias.layout(f"torch/{dtype}", lambda b: torch.tensor(b, dtype=dtype))
+    around = windows.before, windows.stride, windows.dilation
+    if not PACKS or rank == 3:
+        weight = spec.weight.layout(f"torch/{rank}/{dtype}", lambda w: _weight(w, windows.kernel, dtype))
+        convolved = getattr(torch.nn.functional, f"conv{rank}d")
+        y: torch.Tensor = convolved(
+            x.to(dtype), weight, bias, windows.stride, windows.before, windows.dilation, spec.groups
+        )
+        return y
+    packed = spec.weight.layout(
+        f"packed/{windows.kernel}/{dtype}",
+        lambda w: torch.ops.mkldnn._reorder_convolution_weight(
+            _weight(w, windows.kernel, dtype), *around, spec.groups, x.shape
+        ),
+    )
+    convolved = torch.ops.mkldnn._convolution_pointwise.default
+    y = convolved(x.to(dtype), packed, bias, *around, spec.groups, "none", [], "")
+    return y
 
 
 def convolve(x: FloatArray, spec: ConvolutionSpec, reduced: bool = False) -> FloatArray:
@@ -128,9 +143,6 @@ def convolve(x: FloatArray, spec: ConvolutionSpec, reduced: bool = False) -> Flo
     Channels-last numpy arrays are torch's ``channels_last`` tensors as they lie.  Symmetric padding is left to the
     library, any other is laid around x first.
     """
-    regrouped = _regrouped(x, spec)
-    if regrouped is not x:
-        return convolve(regrouped, spec, reduced).reshape(*x.shape[:-1], -1)
     sliding = spec.sliding
     before, behind = spec.padding[: sliding.rank], spec.padding[sliding.rank :]
     if before != behind:
@@ -139,21 +151,7 @@ def convolve(x: FloatArray, spec: ConvolutionSpec, reduced: bool = False) -> Flo
     dilation = tuple(1 if taps == 1 else gap for taps, gap in zip(sliding.kernel, sliding.dilation, strict=True))
     maps, windows = _Windows(x.shape[1:-1], sliding.kernel, sliding.stride, dilation, before).planar()
     inputs = _channels_first(_own(x).reshape(len(x) * maps, *windows.size, x.shape[-1]))
-    derive = _reduced if reduced else _weight
-    weights = spec.weight.layout(
-        f"{'bf16' if reduced else 'torch'}/{len(windows.kernel)}",
-        lambda w: derive(np.array(w).reshape(*w.shape[:2], *windows.kernel)),
-    )
-    bias = None if spec.bias is None else spec.bias.layout("torch", lambda b: torch.from_numpy(np.array(b)))
-    y = getattr(torch.nn.functional, f"conv{len(windows.kernel)}d")(
-        inputs.to(weights.dtype),
-        weights,
-        None if bias is None else bias.to(weights.dtype),
-        stride=windows.stride,
-        padding=windows.before,
-        dilation=windows.dilation,
-        groups=spec.groups,
-    )
+    y = _convolution(inputs, spec, windows, torch.bfloat16 if reduced else torch.float32)
     lengths = map(Window.output_length, sliding.windows((*before, *before)), x.shape[1:-1])
     return _channels_last(y.float()).reshape(len(x), *lengths, y.shape[1])
 
@@ -172,7 +170,7 @@ def sum_pool(x: FloatArray, sliding: Sliding) -> FloatArray:
 
 def dense(x: FloatArray, weight: Weight, bias: Weight | None) -> FloatArray:
     """``x W^T + b`` over the channels of [n, h, w, in], in bf16."""
-    weights = weight.layout("bf16", _reduced)
+    weights = weight.layout("bf16", lambda w: torch.from_numpy(w).bfloat16())
     y: FloatArray = torch.nn.functional.linear(torch.from_numpy(x).bfloat16(), weights).float().numpy()
     if bias is not None:
         y += bias.array
