@@ -60,7 +60,7 @@ class CompiledPointwise(PointwiseKernel):
 
     setting = "compiled"
     timed = False
-    rates: Mapping[str, Rates] = {"pointwise.c": ((1, 2e9),)}
+    rates: Mapping[str, Rates] = {"pointwise.c": ((1, 7e9),)}
 
     def applies(self, backend: CpuBackend, program: Program) -> bool:
         """Where there is a library, and it has all functions."""

@@ -64,7 +64,7 @@ class CompiledWinograd(ConvolutionKernel):
 
     setting = "compiled"
     rates: Mapping[str, Rates] = {
-        "winograd.c": ((13, 6e9), (32, 9.5e9), (64, 17e9), (128, 27.5e9), (256, 32.5e9), (512, 40e9))
+        "winograd.c": ((13, 20e9), (32, 33e9), (64, 42e9), (128, 56e9), (256, 62e9), (512, 56e9))
     }
 
     def applies(self, backend: CpuBackend, sliding: Sliding, groups: int) -> bool:
