@@ -12,12 +12,12 @@ UI = $(VENV)/ui
 BIN = $(VENV)/bin
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-dense test-volumes test-runs test-ui test-benchmarks test-benchmarks-slow quick fuzz verify coverage robustness chaos bench bench-runs bench-approx bench-axes bench-dense bench-page gpu-check figures index style wheel clean
+.PHONY: demo test test-dense test-volumes test-runs test-ui test-benchmarks test-benchmarks-slow quick fuzz verify coverage robustness chaos bench bench-runs bench-approx bench-axes bench-dense bench-page gpu-check figures kernels index style wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
 
-test: style
+test: kernels style
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not dense and not volumes and not runs and not ui' --ignore tests/benchmarks
 
 # Of tests with a mark the files that have it are named: to read all the others takes a quarter of a minute.
@@ -48,7 +48,7 @@ test-benchmarks-slow: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not volumes and slow' tests/benchmarks
 
 # What holds of whatever is drawn, and of the imports.
-quick: $(STAMP)
+quick: kernels
 	$(BIN)/python -m pytest -n $(WORKERS) -m '(hypothesis or law) and not slow'
 
 # The same laws with fresh draws, again and again: for example make fuzz MINUTES=60.
@@ -94,6 +94,10 @@ gpu-check:
 figures: $(STAMP)
 	$(BIN)/python -m benchmarks.figures
 
+# The kernels in C, compiled again where their sources changed; nothing where there is no compiler.
+kernels: $(STAMP)
+	$(BIN)/python kdb/kernels/compiled/build.py
+
 # The list of decisions, from their pages.
 index:
 	$(PYTHON) docs/decisions/index.py
@@ -109,7 +113,7 @@ clean:
 	rm -rf $(VENV) build dist demo.png .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 # The build backend first, pinned like the rest, so that the project itself is built without a second, unpinned download.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt hatch_build.py
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) hatchling editables
 	$(PIP) --no-build-isolation --editable '.[demo,dev,frames,ui]'

@@ -103,6 +103,12 @@ def traces(cache: Path, request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without compiled kernels, so that plans are the same whether there are any."""
+    monkeypatch.setenv("KDB_COMPILED", "off")
+
+
 @pytest.fixture(scope="session")
 def photo() -> np.ndarray:
     """A photograph of a cat, uint8 [224, 224, 3]; read-only, as every test sees the same one."""

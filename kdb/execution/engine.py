@@ -28,6 +28,7 @@ from kdb.execution.verification import AT_ONCE, Compared, Reference, wanted
 from kdb.execution.views import MaterializedViews, ViewStore
 from kdb.geometry import IntArray, Laid
 from kdb.kernels.base import Array, Backend
+from kdb.kernels.compiled import library as compiled
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
@@ -86,10 +87,12 @@ def default_settings() -> Settings:
 class Engine:
     """Plans and runs queries under ``settings``.
 
-    ``kept`` takes the name of a machine and returns the cost profile stored for it, or None.
+    ``kept`` takes the name of a machine and returns the cost profile stored for it, or None.  Raises BindError where
+    KDB_COMPILED names no compiled kernels that there are.
     """
 
     def __init__(self, settings: Settings, kept: Callable[[str], CostProfile | None] = calibration.kept) -> None:
+        compiled.found()  # a wrong KDB_COMPILED is told at once
         self.settings, self._kept = settings, kept
         self._profiles: dict[str, CostProfile] = {}
         self.views = ViewStore(0)

@@ -357,6 +357,10 @@ class Backend(Protocol):
     """The kernels for convolutions, dense layers and sums."""
 
     @property
+    def title(self) -> str:
+        """What EXPLAIN calls it."""
+
+    @property
     def memory(self) -> Memory:
         """Arrays, and their way from the host and back."""
 

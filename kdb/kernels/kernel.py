@@ -14,7 +14,17 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from kdb.geometry import Boxes, Margins, Size
-from kdb.kernels.base import NO_MARGINS, Array, ConvolutionSpec, Delta, Epilogue, Program, Sliding, Weight
+from kdb.kernels.base import (
+    NO_MARGINS,
+    Array,
+    ConvolutionSpec,
+    Delta,
+    Epilogue,
+    Parameters,
+    Program,
+    Sliding,
+    Weight,
+)
 from kdb.kernels.work import ELEMENT, Rates, Work
 
 NO_RATES: Mapping[str, Rates] = MappingProxyType({})
@@ -183,6 +193,26 @@ class DenseKernel(Kernel, ABC):
         """``x W^T + b`` over the channels of x [n, h, w, in]: [n, h, w, out]."""
 
 
+class PointwiseKernel(Kernel, ABC):
+    """A kernel for pointwise layers, which competes with the backend's own way to compute them."""
+
+    @abstractmethod
+    def applies(self, backend: Any, program: Program) -> bool:
+        """Whether it computes this program on this backend."""
+
+    @abstractmethod
+    def work(self, program: Program, numbers: int, incremental: bool) -> Work:
+        """Its work for so many ``numbers`` of a map, or of a delta if ``incremental``."""
+
+    @abstractmethod
+    def evaluate(self, backend: Any, x: Array, program: Program, parameters: Parameters, donate: bool) -> Array:
+        """``f(x)``; ``donate`` grants the memory of ``x``."""
+
+    @abstractmethod
+    def delta(self, backend: Any, delta: Delta, epilogue: Epilogue) -> Array:
+        """The epilogue of a delta; it may take the memory of one that is donated."""
+
+
 class SumKernel(Kernel):
     """The delta rule of a sum of two maps: the backend's ``union``."""
 
@@ -229,6 +259,11 @@ class Kernels:
         """Those that compute deltas of dense layers."""
         declared = (kernel for kernel in self._declares if isinstance(kernel, DenseKernel))
         return tuple(kernel for kernel in declared if kernel.applies(self._backend))
+
+    def pointwise(self, program: Program) -> tuple[PointwiseKernel, ...]:
+        """Those that compute such a program."""
+        declared = (kernel for kernel in self._declares if isinstance(kernel, PointwiseKernel))
+        return tuple(kernel for kernel in declared if kernel.applies(self._backend, program))
 
     @cached_property
     def sums(self) -> tuple[SumKernel, ...]:

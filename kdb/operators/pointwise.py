@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from kdb.geometry import Boxes, Footprint, Part, Size
 from kdb.kernels.base import ROUNDED, Array, Backend, Epilogue, Instruction, Parameters, Program
-from kdb.kernels.kernel import DenseKernel, Kernel
+from kdb.kernels.kernel import DELTA, FULL, DenseKernel, Kernel, PointwiseKernel
 from kdb.kernels.work import ELEMENT, Work
 from kdb.operators.base import Operator, Reads, Shape, Update, whole_map
 
@@ -49,7 +49,17 @@ class Pointwise(_Pointwise):
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
         """``f(x)``."""
+        if isinstance(kernel, PointwiseKernel):
+            return kernel.evaluate(k, inputs[0], self.program, parameters, donate)
         return k.maps.pointwise(inputs[0], self.program, parameters, donate)
+
+    def kernels(self, k: Backend) -> tuple[Kernel, ...]:
+        """The backend's verb, and its kernels for such a program."""
+        return DELTA, *k.kernels.pointwise(self.program)
+
+    def evaluation_kernels(self, k: Backend) -> tuple[Kernel, ...]:
+        """The backend's verb, and its kernels for such a program."""
+        return FULL, *k.kernels.pointwise(self.program)
 
     @property
     def rounded(self) -> bool:
@@ -65,17 +75,24 @@ class Pointwise(_Pointwise):
         (d,) = update.inputs
         assert d is not None
         (view,) = update.input_views
-        return k.deltas.pointwise(d, Epilogue(self.program, parameters, view, update.view))
+        epilogue = Epilogue(self.program, parameters, view, update.view)
+        if isinstance(update.kernel, PointwiseKernel):
+            return update.kernel.delta(k, d, epilogue)
+        return k.deltas.pointwise(d, epilogue)
 
     def delta_work(
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
         """A sum, a difference and each instruction; instructions twice where its own view does not serve."""
+        if isinstance(kernel, PointwiseKernel):
+            return kernel.work(self.program, math.prod(extent) * shape.channels, incremental=True)
         passes = 2 + len(self.program) if self.rounded else 3 + 2 * len(self.program)
         return Work("elementwise", 0, ELEMENT * math.prod(extent) * shape.channels * passes, 3)
 
     def full_work(self, kernel: Kernel, shapes: Sequence[Shape], shape: Shape) -> Work:
         """Once through memory and a pass in the cache for each instruction, which takes about half of that."""
+        if isinstance(kernel, PointwiseKernel):
+            return kernel.work(self.program, shape.elements, incremental=False)
         passes = 1 + len(self.program)
         return Work("elementwise", 0, ELEMENT * shape.elements * passes // 2, len(self.program))
 

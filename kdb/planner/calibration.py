@@ -27,6 +27,7 @@ import torch
 from kdb.errors import ExecutionError, printable
 from kdb.geometry import Boxes, Size
 from kdb.kernels.base import Backend, Delta, Instruction, Weight
+from kdb.kernels.compiled import library as compiled
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.kernels.gpu.device import Device
@@ -43,7 +44,7 @@ from kdb.system.threads import NewThreads, checkpoint, computing, limited_pools,
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Version of the stored profile; raise it when an operator counts its work differently or a kernel's speed changes."""
 
 BATCH, MOST_POSITIONS, MOST_BYTES = 48, 1 << 15, 1 << 30
@@ -251,10 +252,20 @@ def processor() -> str:
     return named[0] if named else platform.processor() or platform.machine()
 
 
-@cache
 def machine(threads: int) -> str:
-    """An identifier of this machine with ``threads`` workers: a hash of processor, cores and library versions."""
-    parts = (FORMAT, platform.machine(), processor(), os.cpu_count(), threads, torch.__version__, np.__version__)
+    """An identifier of this machine with ``threads`` workers: a hash of processor, cores, libraries and kernels."""
+    library = compiled.found().library
+    variant = "" if library is None else library.variant
+    parts = (
+        FORMAT,
+        platform.machine(),
+        processor(),
+        os.cpu_count(),
+        threads,
+        torch.__version__,
+        np.__version__,
+        variant,
+    )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 

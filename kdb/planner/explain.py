@@ -191,7 +191,7 @@ def explain(
         largest_batch=largest,
         groups=len(logical.groups),
         threads=plan.threads,
-        backend=plan.backend.name,
+        backend=plan.backend.title,
         rates=_rates(context.costs.profile),
         rates_origin=context.costs.profile.origin,
         rates_date=context.costs.profile.measured,

@@ -50,7 +50,7 @@ def examined(study: str | None = None, root: str | None = None) -> Table:
     """A row for each thing that was looked at."""
     rows: list[Row] = []
     parts: list[Callable[[], Iterator[Row]]] = [
-        _versions, _extras, _threads, _memory, _devices, _caches, lambda: _study(study, root),
+        _versions, _extras, _threads, _compiled, _memory, _devices, _caches, lambda: _study(study, root),
     ]  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -152,6 +152,18 @@ def _threads() -> Iterator[Row]:
     there = mkldnn.is_available()
     onednn = "oneDNN" if there else "no oneDNN, so that convolutions are slow"
     yield "torch on CPU", f"{torch.backends.cpu.get_cpu_capability()}, {onednn}", OK if there else WARNING
+
+
+def _compiled() -> Iterator[Row]:
+    from kdb.kernels.compiled import library
+
+    try:
+        library_found, text = library.found()
+    except Error as error:
+        yield "compiled kernels", str(error), BROKEN
+        return
+    left_out = library_found is None and not text.startswith("off")
+    yield "compiled kernels", f"none: {text}" if left_out else text, WARNING if left_out else OK
 
 
 def _memory() -> Iterator[Row]:

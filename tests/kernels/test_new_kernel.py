@@ -104,7 +104,7 @@ def test_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = without.execute(QUERY + "cpu").values
     assert np.ptp(expected) > 1e-3 and "einsum" not in chosen(without, "cpu")
     with pytest.raises(
-        kdb.BindError, match=r"one of auto, native, direct, taps, winograd, recompute, gemm; not 'einsum'"
+        kdb.BindError, match=r"one of auto, native, direct, taps, winograd, compiled, recompute, gemm; not 'einsum'"
     ):
         without.execute("SET kernels = einsum")
 

@@ -77,7 +77,7 @@ class Sorting(nn.Module):
 
 
 @pytest.fixture
-def db() -> Session:
+def db(plain: None) -> Session:
     torch.manual_seed(0)
     session = kdb.connect()
     session.register_model("residual", Residual(), input_size=(64, 64), mean=0, std=1)

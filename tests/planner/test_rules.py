@@ -53,7 +53,7 @@ from kdb.planner.rules import (
 )
 from kdb.planner.rules.aggregates import first_aggregate, first_opaque, first_spread, gates
 
-pytestmark = pytest.mark.law
+pytestmark = [pytest.mark.law, pytest.mark.usefixtures("plain")]
 
 # The rules are judged on fixed rates, whatever the machine's are.
 PROFILE = CostProfile("fixed", dict.fromkeys(CostProfile().rates, ((1, 1e10),)), bandwidth=1e10, call=1e-6)

@@ -8,21 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from kdb.kernels.base import Product, Tail
+from kdb.kernels.compiled import library as compiled
 from kdb.kernels.cpu import library
 from kdb.kernels.cpu.deltas import CpuDeltas
 from kdb.kernels.cpu.dense import DENSE, DENSE_BF16, DENSE_DELTA
+from kdb.kernels.cpu.depthwise_c import DEPTHWISE_C
 from kdb.kernels.cpu.direct import BF16, DIRECT
 from kdb.kernels.cpu.maps import CpuMaps
 from kdb.kernels.cpu.memory import CpuMemory
+from kdb.kernels.cpu.pointwise_c import POINTWISE_C
 from kdb.kernels.cpu.recompute import CpuRecompute
 from kdb.kernels.cpu.taps import TAPS
 from kdb.kernels.cpu.windows import CpuWindows
 from kdb.kernels.cpu.winograd import WINOGRAD
+from kdb.kernels.cpu.winograd_c import WINOGRAD_C
 from kdb.kernels.kernel import Kernel, Kernels, SumKernel
 from kdb.kernels.traits import DeviceTraits
 from kdb.system.threads import NewThreads, Threads
@@ -33,12 +38,15 @@ KERNELS: tuple[Kernel, ...] = (
     DIRECT,
     TAPS,
     WINOGRAD,
+    WINOGRAD_C,
+    DEPTHWISE_C,
     BF16,
     CpuRecompute(DIRECT),
     CpuRecompute(TAPS),
     DENSE,
     DENSE_DELTA,
     DENSE_BF16,
+    POINTWISE_C,
     SumKernel("union"),
 )
 """All kernels of the CPU, the most general of a kind first."""
@@ -79,6 +87,16 @@ class CpuBackend:
         self.memory, self.deltas = CpuMemory(), CpuDeltas()
         self.windows, self.maps = CpuWindows(native), CpuMaps()
         self.kernels = Kernels(self, KERNELS)
+
+    @property
+    def title(self) -> str:
+        """The name, and the instructions that kernels were compiled for."""
+        return self.name if self.compiled is None else f"{self.name} with kernels for {self.compiled.variant}"
+
+    @cached_property
+    def compiled(self) -> compiled.Library | None:
+        """The compiled kernels, if there are any; raises BindError where they are asked for wrongly."""
+        return None if self.native else compiled.found().library
 
     def running(self) -> AbstractContextManager[None]:
         """Nothing to enter: threads are the executor's."""

@@ -85,6 +85,11 @@ class GpuBackend:
         room = TRAITS.buffer_bytes if memory_limit is None else min(TRAITS.buffer_bytes, memory_limit // 8)
         self.traits = replace(TRAITS, buffer_bytes=room)
 
+    @property
+    def title(self) -> str:
+        """The name."""
+        return self.name
+
     def running(self) -> AbstractContextManager[None]:
         """The device's memory pool, limited, and its stream."""
         self.device.limit_memory(self._limit)

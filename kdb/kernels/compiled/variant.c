@@ -1,0 +1,5 @@
+/* All kernels, for the instructions of one variant. */
+
+#include "depthwise.c"
+#include "pointwise.c"
+#include "winograd.c"

@@ -1,0 +1,249 @@
+/* Minimal filtering of deltas: convolutions of stride 1 by fewer multiplications.
+
+   The algorithm is that of kdb/kernels/cpu/winograd.py.  The delta of a position is cut into tiles of its cells, each
+   tile is evaluated at points, multiplied by the weights at these points, and interpolated; its whole convolution, which
+   is larger than the tile, is added to the output's box, where it overlaps that of its neighbours.  Several tiles at a
+   time pass the three steps, few enough for the second level cache; between steps they are [points, tiles, channels]. */
+
+#include "transforms.h"
+
+#ifdef __AVX512F__
+#define ROWS 14 /* tiles whose products with two vectors of outputs are kept in registers */
+#else
+#define ROWS 6
+#endif
+#define SUMMED 128      /* input channels that are summed before the products go to memory */
+#define CACHED (1 << 19) /* numbers at all points of the tiles of a turn, of inputs and outputs together, or so */
+#define PANEL (2 * LANES)
+#define MOST_POINTS 64
+
+/* ---- products */
+
+INLINE void multiply(const int rows, const int vectors, long count, const float *a, long lda, const float *b, float *c,
+                     long ldc, int begins) {
+    vec sums[ROWS][2];
+    const float *quarter[4] = {a, a + 4 * lda, a + 8 * lda, a + 12 * lda};
+#pragma GCC unroll 14
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < vectors; j++) sums[i][j] = begins ? (vec){} : load(c + i * ldc + j * LANES);
+    for (long k = 0; k < count; k++, b += vectors * LANES) {
+        vec weights[2];
+#pragma GCC unroll 2
+        for (int j = 0; j < vectors; j++) weights[j] = load(b + j * LANES);
+#pragma GCC unroll 14
+        for (int i = 0; i < rows; i++) {
+            vec x = all(quarter[i / 4][i % 4 * lda + k]);
+#pragma GCC unroll 2
+            for (int j = 0; j < vectors; j++) sums[i][j] += x * weights[j];
+        }
+    }
+#pragma GCC unroll 14
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < vectors; j++) store(c + i * ldc + j * LANES, sums[i][j]);
+}
+
+typedef void product(long count, const float *a, long lda, const float *b, float *c, long ldc, int begins);
+
+#define PRODUCT(rows, vectors)                                                                                   \
+    static void product_##rows##_##vectors(long count, const float *a, long lda, const float *b, float *c, long ldc, \
+                                           int begins) {                                                         \
+        multiply(rows, vectors, count, a, lda, b, c, ldc, begins);                                               \
+    }
+#define PRODUCTS(rows) PRODUCT(rows, 1) PRODUCT(rows, 2)
+PRODUCTS(1) PRODUCTS(2) PRODUCTS(3) PRODUCTS(4) PRODUCTS(5) PRODUCTS(6)
+#ifdef __AVX512F__
+PRODUCTS(7) PRODUCTS(8) PRODUCTS(9) PRODUCTS(10) PRODUCTS(11) PRODUCTS(12) PRODUCTS(13) PRODUCTS(14)
+#endif
+
+#define BOTH(rows) {product_##rows##_1, product_##rows##_2}
+static product *const products[ROWS + 1][2] = {
+    {0, 0},   BOTH(1), BOTH(2), BOTH(3), BOTH(4),  BOTH(5),  BOTH(6),
+#ifdef __AVX512F__
+    BOTH(7), BOTH(8), BOTH(9), BOTH(10), BOTH(11), BOTH(12), BOTH(13), BOTH(14),
+#endif
+};
+
+/* c [tiles, outputs] = a [tiles, inputs] b, where b is packed in panels of two vectors of outputs, the last of one where
+   one is enough: [panel, inputs, outputs of the panel]. */
+static void matrix_product(long tiles, long inputs, long outputs, const float *a, long lda, const float *b, float *c,
+                           long ldc) {
+    for (long o = 0; o < outputs; o += PANEL) {
+        const int vectors = outputs - o > LANES ? 2 : 1;
+        for (long k = 0; k < inputs; k += SUMMED) {
+            const long count = least(SUMMED, inputs - k);
+            /* The rows in parts that are about equal, rather than many and a few. */
+            for (long parts = (tiles + ROWS - 1) / ROWS, t = 0; parts > 0; parts--) {
+                const long rows = (tiles - t + parts - 1) / parts;
+                products[rows][vectors - 1](count, a + t * lda + k, lda, b + k * vectors * LANES, c + t * ldc + o, ldc,
+                                            k == 0);
+                t += rows;
+            }
+        }
+        b += inputs * vectors * LANES;
+    }
+}
+
+/* ---- transforms, by the form of a tile: inputs and taps along y and x */
+
+/* `cells` [my, mx] of a tile at its points: values [my + ry - 1, mx + rx - 1] of `channels`, `plane` apart. */
+typedef void evaluate(const float *const *cells, long channels, float *values, long plane);
+/* The other way round, added to cells [my + ry - 1, mx + rx - 1]. */
+typedef void interpolate(float *const *cells, long channels, const float *values, long plane);
+
+#define TRANSFORMS(my, ry, mx, rx)                                                                               \
+    static void evaluate_##my##_##ry##_##mx##_##rx(const float *const *cells, long channels, float *values,     \
+                                                   long plane) {                                                 \
+        enum { py = my + ry - 1, px = mx + rx - 1 };                                                             \
+        for (long c = 0; c < channels; c += LANES) {                                                             \
+            vec rows[my * px];                                                                                   \
+            for (int i = 0; i < my; i++) {                                                                       \
+                vec row[mx];                                                                                     \
+                for (int j = 0; j < mx; j++) row[j] = get(cells[i * mx + j] + c, channels - c);                  \
+                evaluate_##mx##_##rx(row, 1, rows + i * px, 1);                                                  \
+            }                                                                                                    \
+            for (int j = 0; j < px; j++) {                                                                       \
+                vec column[py];                                                                                  \
+                evaluate_##my##_##ry(rows + j, px, column, 1);                                                   \
+                for (int i = 0; i < py; i++) store(values + (i * px + j) * plane + c, column[i]);                \
+            }                                                                                                    \
+        }                                                                                                        \
+    }                                                                                                            \
+    static void interpolate_##my##_##ry##_##mx##_##rx(float *const *cells, long channels, const float *values,  \
+                                                      long plane) {                                              \
+        enum { py = my + ry - 1, px = mx + rx - 1 };                                                             \
+        for (long c = 0; c < channels; c += LANES) {                                                             \
+            vec rows[py * px];                                                                                   \
+            for (int i = 0; i < py; i++) {                                                                       \
+                vec row[px];                                                                                     \
+                for (int j = 0; j < px; j++) row[j] = load(values + (i * px + j) * plane + c);                   \
+                interpolate_##mx##_##rx(row, 1, rows + i * px, 1);                                               \
+            }                                                                                                    \
+            for (int j = 0; j < px; j++) {                                                                       \
+                vec column[py];                                                                                  \
+                interpolate_##my##_##ry(rows + j, px, column, 1);                                                \
+                for (int i = 0; i < py; i++) {                                                                   \
+                    float *cell = cells[i * px + j] + c;                                                         \
+                    put(cell, get(cell, channels - c) + column[i], channels - c);                                \
+                }                                                                                                \
+            }                                                                                                    \
+        }                                                                                                        \
+    }
+FORMS(TRANSFORMS)
+
+typedef struct {
+    long my, ry, mx, rx;
+    evaluate *evaluate;
+    interpolate *interpolate;
+} form;
+
+#define FORM(my, ry, mx, rx) \
+    {my, ry, mx, rx, evaluate_##my##_##ry##_##mx##_##rx, interpolate_##my##_##ry##_##mx##_##rx},
+static const form forms[] = {FORMS(FORM)};
+
+static const form *form_of(long my, long ry, long mx, long rx) {
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
+        if (forms[i].my == my && forms[i].ry == ry && forms[i].mx == mx && forms[i].rx == rx) return forms + i;
+    return 0;
+}
+
+/* ---- turns */
+
+typedef struct {
+    long points, tiles, lda, ldc, plane_a, plane_c;
+} turn;
+
+/* Numbers from one point to the next, so that equal channels of all points do not meet in one set of a cache. */
+static long apart(long numbers) { return (numbers + 1023) / 1024 * 1024 + 80; }
+
+static turn turn_of(const form *f, long inputs, long outputs) {
+    turn t;
+    t.points = (f->my + f->ry - 1) * (f->mx + f->rx - 1);
+    t.lda = padded(inputs) + LANES;
+    t.ldc = padded(outputs);
+    const long fit = CACHED / (t.points * (t.lda + t.ldc));
+    t.tiles = most((fit + ROWS - 1) / ROWS, 2) * ROWS;
+    t.plane_a = apart(t.tiles * t.lda);
+    t.plane_c = apart(t.tiles * t.ldc);
+    return t;
+}
+
+typedef struct {
+    long position, y, x; /* of the tile's first cell in the delta */
+} tile;
+
+/* Numbers of scratch memory that a call needs; 0 where there is no such form. */
+EXPORTED long NAME(winograd_scratch)(long my, long ry, long mx, long rx, long inputs, long outputs) {
+    const form *f = form_of(my, ry, mx, rx);
+    if (!f) return 0;
+    const turn t = turn_of(f, inputs, outputs);
+    return t.points * (t.plane_a + t.plane_c) + t.lda + t.ldc + t.tiles * (long)(sizeof(tile) / sizeof(float));
+}
+
+static void begin(float *out, long cells, long channels, const float *bias) {
+    if (!bias)
+        memset(out, 0, sizeof(float) * cells * channels);
+    else
+        for (long i = 0; i < cells; i++) memcpy(out + i * channels, bias, sizeof(float) * channels);
+}
+
+/* out [n, outer_y, outer_x, outputs] = the convolution of x [n, inner_y, inner_x, inputs].
+
+   `weights` are at the points, packed as matrix_product wants them, one point after the other.  The whole convolution
+   of position i begins at offsets[i] [y, x] of its box, which may be negative; what falls outside of it is dropped. */
+EXPORTED void NAME(winograd)(long my, long ry, long mx, long rx, const float *x, long n, long inner_y, long inner_x,
+                             long inputs, const float *weights, const float *bias, float *out, long outer_y,
+                             long outer_x, long outputs, const int64_t *offsets, float *scratch) {
+    const form *f = form_of(my, ry, mx, rx);
+    const turn t = turn_of(f, inputs, outputs);
+    const long py = my + ry - 1, px = mx + rx - 1, packed = inputs * t.ldc, box = outer_y * outer_x;
+    float *at_points = scratch, *multiplied = at_points + t.points * t.plane_a;
+    float *zeros = multiplied + t.points * t.plane_c, *dropped = zeros + t.lda;
+    tile *tiles = (tile *)(dropped + t.ldc);
+    memset(zeros, 0, sizeof(float) * (t.lda + t.ldc));
+
+    tile next = {0, 0, 0};
+    long begun = 0;
+    while (next.position < n) {
+        long count = 0;
+        for (; next.position < n && count < t.tiles; next.x = 0, next.y += my) {
+            if (next.y >= inner_y) {
+                next.position++, next.y = -my;
+                continue;
+            }
+            const long top = offsets[2 * next.position] + next.y, left = offsets[2 * next.position + 1];
+            if (top + py <= 0 || top >= outer_y) continue;
+            for (; next.x < inner_x && count < t.tiles; next.x += mx)
+                if (left + next.x + px > 0 && left + next.x < outer_x) tiles[count++] = next;
+            if (next.x < inner_x) break;
+        }
+        for (long i = 0; i < count; i++) {
+            const float *cells[MOST_POINTS];
+            for (long y = 0; y < my; y++)
+                for (long xx = 0; xx < mx; xx++) {
+                    const long v = tiles[i].y + y, u = tiles[i].x + xx;
+                    const int there = v < inner_y && u < inner_x;
+                    cells[y * mx + xx] = there ? x + ((tiles[i].position * inner_y + v) * inner_x + u) * inputs : zeros;
+                }
+            f->evaluate(cells, inputs, at_points + i * t.lda, t.plane_a);
+        }
+        for (long p = 0; p < t.points; p++)
+            matrix_product(count, inputs, outputs, at_points + p * t.plane_a, t.lda, weights + p * packed,
+                           multiplied + p * t.plane_c, t.ldc);
+        for (long i = 0; i < count; i++) {
+            float *cells[MOST_POINTS];
+            const long position = tiles[i].position;
+            for (; begun <= position; begun++) begin(out + begun * box * outputs, box, outputs, bias);
+            for (long y = 0; y < py; y++)
+                for (long xx = 0; xx < px; xx++) {
+                    const long v = offsets[2 * position] + tiles[i].y + y;
+                    const long u = offsets[2 * position + 1] + tiles[i].x + xx;
+                    const int there = v >= 0 && v < outer_y && u >= 0 && u < outer_x;
+                    cells[y * px + xx] = there ? out + ((position * outer_y + v) * outer_x + u) * outputs : dropped;
+                }
+            f->interpolate(cells, outputs, multiplied + i * t.ldc, t.plane_c);
+        }
+    }
+    for (; begun < n; begun++) begin(out + begun * box * outputs, box, outputs, bias);
+}

@@ -1,0 +1,426 @@
+"""Kernels in C: each computes what float64 does; they are built, found, refused and done without."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import kdb
+from kdb.geometry import Boxes
+from kdb.kernels.base import ConvolutionSpec, Delta, Epilogue, Instruction, Program, Sliding, Weight
+from kdb.kernels.compiled import build, generate, library
+from kdb.kernels.cpu import pointwise_c, winograd_c
+from kdb.kernels.cpu.backend import CpuBackend
+from kdb.kernels.cpu.depthwise_c import DEPTHWISE_C
+from kdb.kernels.cpu.pointwise_c import POINTWISE_C
+from kdb.kernels.cpu.winograd import transforms
+from kdb.kernels.cpu.winograd_c import WINOGRAD_C
+from kdb.session import doctor
+from tests.support import normal
+
+VARIANTS = tuple(library._variants(library.FILE)[0])
+
+compiled = pytest.mark.skipif(not VARIANTS, reason=f"no compiled kernels: {library._variants(library.FILE)[1]}")
+
+
+def backend(variant: str) -> CpuBackend:
+    """A backend with the kernels of one variant."""
+    made = CpuBackend()
+    made.compiled = library._variants(library.FILE)[0][variant]
+    return made
+
+
+each_variant = pytest.mark.parametrize("variant", VARIANTS)
+
+
+# ---- convolutions
+
+
+def exactly(x: np.ndarray, spec: ConvolutionSpec) -> np.ndarray:
+    """The convolution in float64, of x [n, ..., in]."""
+    rank = spec.sliding.rank
+    before, after = spec.padding[:rank], spec.padding[rank:]
+    framed = np.pad(x.astype(np.float64), [(0, 0), *zip(before, after, strict=True), (0, 0)])
+    function = getattr(torch.nn.functional, f"conv{rank}d")
+    y = function(
+        torch.from_numpy(framed).movedim(-1, 1), torch.from_numpy(spec.weight.array).double(),
+        None if spec.bias is None else torch.from_numpy(spec.bias.array).double(),
+        stride=spec.sliding.stride, groups=spec.groups,
+    )  # fmt: skip
+    return y.movedim(1, -1).numpy()
+
+
+def embedded(delta: Delta, size: tuple[int, ...]) -> np.ndarray:
+    """A delta on the whole map, in float64."""
+    whole = np.zeros((len(delta.values), *size, delta.values.shape[-1]))
+    for map_, values, origin in zip(whole, delta.values, delta.boxes.origins, strict=True):
+        map_[tuple(slice(start, start + n) for start, n in zip(origin, delta.boxes.extent, strict=True))] = values
+    return whole
+
+
+@st.composite
+def cases(draw: Callable[..., Any], kernel: tuple[int, ...], stride: int = 1) -> tuple[Delta, Boxes, tuple[int, ...]]:
+    """A delta's boxes in a map, those of the output anywhere, and the padding."""
+    rank, n = len(kernel), draw(st.integers(1, 5))
+    extent = tuple(draw(st.integers(1, 13)) for _ in kernel)
+    size = tuple(max(each, taps) + draw(st.integers(0, 6)) for each, taps in zip(extent, kernel, strict=True))
+    padding = tuple(draw(st.integers(0, 4)) for _ in range(2 * rank))
+    outputs = tuple(
+        (size[i] + padding[i] + padding[rank + i] - kernel[i]) // stride + 1 for i in range(rank)
+    )  # fmt: skip
+    out = tuple(draw(st.integers(1, each)) for each in outputs)
+    seed = np.random.default_rng(draw(st.integers(0, 99)))
+    places = seed.integers(0, np.array(size) - extent + 1, (n, rank))
+    boxes = Boxes(seed.integers(0, np.array(outputs) - out + 1, (n, rank)), out)
+    return Delta(Boxes(places, extent), np.zeros((n, *extent, 0), np.float32)), boxes, (*size, *padding)
+
+
+def agrees(kernel: Any, b: CpuBackend, spec: ConvolutionSpec, delta: Delta, boxes: Boxes, size: tuple[int, ...],
+           tolerance: float) -> None:  # fmt: skip
+    """The kernel's delta is the part that the boxes have of the whole convolution; and so is its evaluation."""
+    rank = len(size)
+    whole = exactly(embedded(delta, size), spec.linear(spec.padding))
+    expected = np.stack([
+        each[tuple(slice(start, start + n) for start, n in zip(origin, boxes.extent, strict=True))]
+        for each, origin in zip(whole, boxes.origins, strict=True)
+    ])  # fmt: skip
+    scale = np.abs(spec.weight.array).sum(axis=tuple(range(1, rank + 2))).max()
+    found = kernel.delta(b, spec, delta, boxes)
+    assert found.dtype == np.float32 and found.flags.c_contiguous
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale)
+    for i in range(len(boxes)):  # a batch is its positions
+        at = slice(i, i + 1)
+        alone = Delta(Boxes(delta.boxes.origins[at], delta.boxes.extent), delta.values[at])
+        one = kernel.delta(b, spec, alone, Boxes(boxes.origins[at], boxes.extent))
+        assert np.array_equal(one[0], found[i])
+    evaluated = kernel.evaluate(b, delta.values, spec) if min(found.shape) and fits(delta, spec) else None
+    if evaluated is not None:
+        np.testing.assert_allclose(evaluated, exactly(delta.values, spec), rtol=0, atol=tolerance * scale)
+
+
+def fits(delta: Delta, spec: ConvolutionSpec) -> bool:
+    """Whether the delta's box, taken for a map, is as large as the kernel."""
+    return all(w.output_length(n) > 0 for w, n in zip(spec.windows, delta.boxes.extent, strict=True))
+
+
+@compiled
+@each_variant
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 5), (1, 3), (3, 1), (5, 1), (1, 7), (7, 1), (3,), (7,)])
+@given(data=st.data())
+def test_minimal_filtering_convolves(data: st.DataObject, kernel: tuple[int, ...], variant: str) -> None:
+    bare, boxes, sizes = data.draw(cases(kernel))
+    rank, b = len(kernel), backend(variant)
+    inner, outer = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 70))
+    delta = Delta(bare.boxes, normal(0, *bare.values.shape[:-1], inner))
+    spec = ConvolutionSpec(
+        Weight(normal(1, outer, inner, *kernel)), Weight(normal(2, outer)), Sliding(kernel), 1, sizes[rank:]
+    )
+    assert WINOGRAD_C.applies(b, spec.sliding, 1)
+    agrees(WINOGRAD_C, b, spec, delta, boxes, sizes[:rank], 1e-5)
+
+
+@compiled
+@each_variant
+@pytest.mark.parametrize("form", sorted(set(generate.forms())))
+def test_its_rounding_is_that_of_few_points(form: tuple[int, int, int, int], variant: str) -> None:
+    """Of every tile, with several blocks of channels; relative to the output's deviation."""
+    my, ry, mx, rx = form
+    b, inner = backend(variant), 150
+    x, w = normal(0, 3, 3 * my, 3 * mx, inner), normal(1, 40, inner, ry, rx)
+    spec = ConvolutionSpec(Weight(w), None, Sliding((ry, rx)), 1, (ry - 1, rx - 1) * 2)
+    expected = exactly(x, spec)
+    offsets = np.zeros((len(x), 2), np.int64)
+    found = winograd_c._run(b, x, spec, expected.shape[1:3], offsets, None, (my, mx))
+    points = (my + ry - 1, mx + rx - 1)
+    most = 2e-4 if max(points) > 8 else 1.5e-4 if max(points) == 8 else 5e-5
+    assert np.abs(found - expected).max() <= most * expected.std()
+
+
+@compiled
+@each_variant
+@pytest.mark.parametrize(("taps", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2), (7, 1)])
+@given(data=st.data())
+def test_depthwise_convolves(data: st.DataObject, taps: int, stride: int, variant: str) -> None:
+    bare, boxes, sizes = data.draw(cases((taps, taps), stride))
+    b, channels = backend(variant), data.draw(st.integers(2, 70))
+    delta = Delta(bare.boxes, normal(0, *bare.values.shape[:-1], channels))
+    sliding = Sliding((taps, taps), (stride, stride))
+    weight, bias = Weight(normal(1, channels, 1, taps, taps)), Weight(normal(2, channels))
+    spec = ConvolutionSpec(weight, bias, sliding, channels, sizes[2:])
+    assert DEPTHWISE_C.applies(b, sliding, channels)
+    agrees(DEPTHWISE_C, b, spec, delta, boxes, sizes[:2], 1e-6)
+
+
+@compiled
+@pytest.mark.parametrize(("inner", "outer", "groups"), [(8, 8, 4), (4, 8, 4), (8, 4, 4)])
+def test_groups_of_several_channels_are_left_to_direct(inner: int, outer: int, groups: int) -> None:
+    b, sliding = CpuBackend(), Sliding((3, 3))
+    spec = ConvolutionSpec(Weight(normal(1, outer, inner // groups, 3, 3)), None, sliding, groups, (1,) * 4)
+    delta = Delta(Boxes(np.array([[2, 3], [0, 1]]), (4, 5)), normal(0, 2, 4, 5, inner))
+    agrees(DEPTHWISE_C, b, spec, delta, Boxes(np.array([[1, 2], [0, 0]]), (6, 7)), (9, 9), 1e-6)
+
+
+@compiled
+def test_what_they_do_not_do() -> None:
+    b = CpuBackend()
+    square, strided = Sliding((3, 3)), Sliding((3, 3), (2, 2))
+    assert not WINOGRAD_C.applies(b, strided, 1) and not WINOGRAD_C.applies(b, square, 2)
+    assert not WINOGRAD_C.applies(b, Sliding((3, 3), (1, 1), (2, 2)), 1)
+    assert not WINOGRAD_C.applies(b, Sliding((3, 5)), 1) and not WINOGRAD_C.applies(b, Sliding((3, 3, 3)), 1)
+    assert not DEPTHWISE_C.applies(b, square, 1) and not DEPTHWISE_C.applies(b, Sliding((3, 3), (3, 3)), 8)
+    assert not POINTWISE_C.applies(b, (Instruction("softmax", (0,)),))
+    native = CpuBackend(native=True)
+    assert not any(k.setting == "compiled" for k in native.kernels.convolution_deltas(square, 1))
+    assert native.kernels.pointwise((Instruction("neg", (0,)),)) == ()
+
+
+# ---- pointwise layers
+
+UNARY = ("neg", "abs", "exp", "sigmoid", "tanh", "erf", "gelu", "gelu_tanh")
+BINARY = ("add", "sub", "mul", "maximum", "minimum", "leaky_relu")
+HARD_SWISH: Program = (
+    Instruction("add", (0, 3.0)), Instruction("maximum", (1, 0.0)), Instruction("minimum", (2, 6.0)),
+    Instruction("mul", (0, 3)), Instruction("div", (4, 6.0)),
+)  # fmt: skip
+SILU: Program = (Instruction("sigmoid", (0,)), Instruction("mul", (0, 1)))
+ROOT: Program = (
+    Instruction("abs", (0,)), Instruction("add", (1, 0.5)), Instruction("sqrt", (2,)), Instruction("reciprocal", (3,)),
+)  # fmt: skip
+
+
+@st.composite
+def programs(draw: Callable[..., Any]) -> Program:
+    """A chain or a known activation."""
+    if draw(st.booleans()):
+        return draw(st.sampled_from([HARD_SWISH, SILU, ROOT]))
+    program: list[Instruction] = []
+    for i in range(draw(st.integers(1, 4))):
+        operand = draw(st.sampled_from([0.1, "p", *range(i + 1)]))
+        unary = Instruction(draw(st.sampled_from(UNARY[:2] if i else UNARY)), (i,))
+        binary = Instruction(draw(st.sampled_from(BINARY[:2] + BINARY[3:5])), (i, operand))
+        program.append(draw(st.sampled_from([unary, binary])))
+    return tuple(program)
+
+
+@compiled
+@each_variant
+@given(
+    program=programs(), rank=st.integers(1, 3), channels=st.integers(1, 700), n=st.integers(1, 3),
+    seed=st.integers(0, 99), donate=st.booleans(),
+)  # fmt: skip
+def test_programs_are_run(
+    program: Program, rank: int, channels: int, n: int, seed: int, donate: bool, variant: str
+) -> None:
+    draw, b = np.random.default_rng(seed), backend(variant)
+    extent = tuple(draw.integers(1, 5, rank).tolist())
+    size = tuple(each + int(draw.integers(0, 4)) for each in extent)
+    boxes = Boxes(draw.integers(0, np.array(size) - extent + 1, (n, rank)), extent)
+    view, values = normal(draw, *size, channels), normal(draw, n, *extent, channels)
+    values[draw.random(values.shape) < 0.3] = 0
+    epilogue = Epilogue(program, {"p": Weight(normal(draw, channels))}, view, None)
+    expected = b.deltas.pointwise(Delta(boxes, values), epilogue)
+    given = Delta(boxes, values.copy(), donate)
+    found = POINTWISE_C.delta(b, given, epilogue)
+    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=4e-6)
+    assert not found[values == 0].any(), "where nothing changes"
+    assert np.array_equal(given.values, values) or donate
+    whole = POINTWISE_C.evaluate(b, values, program, epilogue.parameters, False)
+    np.testing.assert_allclose(
+        whole, b.maps.pointwise(values, program, epilogue.parameters, False), rtol=2e-6, atol=1e-6
+    )
+
+
+@compiled
+@each_variant
+@pytest.mark.parametrize("name", UNARY)
+def test_functions_are_accurate(name: str, variant: str) -> None:
+    x = np.concatenate([np.linspace(-110, 95, 40001), np.linspace(-5, 5, 40001), np.geomspace(1e-30, 1, 999)])
+    x = x.astype(np.float32)
+    wide = x.astype(np.float64)
+    t = torch.from_numpy(wide)
+    exact = {
+        "neg": -wide, "abs": abs(wide), "exp": np.exp(wide), "sigmoid": t.sigmoid().numpy(), "tanh": np.tanh(wide),
+        "erf": t.erf().numpy(), "gelu": torch.nn.functional.gelu(t).numpy(),
+        "gelu_tanh": torch.nn.functional.gelu(t, approximate="tanh").numpy(),
+    }[name]  # fmt: skip
+    found = POINTWISE_C.evaluate(backend(variant), x, (Instruction(name, (0,)),), {}, False)
+    with np.errstate(over="ignore"):
+        expected = exact.astype(np.float32)
+    size = np.maximum(np.abs(x), 1) if "gelu" in name else 1  # of what erf is multiplied with
+    np.testing.assert_allclose(found / size, expected / size, rtol=3e-7, atol=2e-7)
+
+
+@compiled
+@each_variant
+def test_what_is_no_number_stays_none(variant: str) -> None:
+    """So that it is found in the end."""
+    x = np.array([np.nan, np.inf, -np.inf, 1.0], np.float32)
+    for program in (SILU, HARD_SWISH, (Instruction("maximum", (0, 0.0)),), (Instruction("minimum", (6.0, 0)),)):
+        assert np.isnan(POINTWISE_C.evaluate(backend(variant), x, program, {}, False)[0])
+    found = POINTWISE_C.evaluate(backend(variant), x, (Instruction("exp", (0,)),), {}, False)
+    np.testing.assert_allclose(found, [np.nan, np.inf, 0, np.e], rtol=1e-6)
+
+
+@compiled
+def test_numbers_of_the_sources_are_those_of_the_kernels() -> None:
+    source = (build.FOLDER / "pointwise.c").read_text()
+    assert f"#define BLOCK {pointwise_c.BLOCK} " in source and f"#define REGISTERS {pointwise_c.REGISTERS} " in source
+    long = tuple(Instruction("add", (i, 1.0)) for i in range(pointwise_c.REGISTERS - 1))
+    assert POINTWISE_C.applies(CpuBackend(), long) and not POINTWISE_C.applies(CpuBackend(), (*long, long[0]))
+    found = POINTWISE_C.evaluate(CpuBackend(), np.zeros((1, 3), np.float32), long, {}, False)
+    assert (found == len(long)).all()
+
+
+def test_the_transforms_are_those_that_are_generated() -> None:
+    assert generate.FILE.read_text() == generate.text()
+    assert transforms(6, 7)[0].shape == (12, 6)
+
+
+# ---- many threads
+
+
+@compiled
+def test_threads_share_a_kernel() -> None:
+    b, spec = CpuBackend(), ConvolutionSpec(Weight(normal(1, 64, 64, 3, 3)), None, Sliding((3, 3)), 1, (1,) * 4)
+    inputs = [normal(i, 4, 9, 9, 64) for i in range(6)]
+    expected = [WINOGRAD_C.evaluate(b, x, spec) for x in inputs]
+    wrong: list[int] = []
+
+    def work(i: int) -> None:
+        for _ in range(20):
+            if not np.array_equal(WINOGRAD_C.evaluate(b, inputs[i], spec), expected[i]):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(inputs))]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert not wrong
+
+
+# ---- built, found, done without
+
+
+@pytest.fixture
+def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The library in a folder of its own, where the loader looks for it."""
+    file = tmp_path / build.NAME
+    monkeypatch.setattr(library, "FILE", file)
+    monkeypatch.delenv(library.SETTING, raising=False)
+    yield file
+
+
+def row() -> tuple[str, str]:
+    """What ``kdb doctor`` says."""
+    return next((found, state) for part, found, state in doctor.examined() if part == "compiled kernels")
+
+
+@compiled
+def test_an_outdated_library_is_never_used(copied: Path, caplog: pytest.LogCaptureFixture) -> None:
+    content = library.FILE.parent.joinpath(build.FOLDER / build.NAME).read_bytes()
+    digest = build.digest().encode()
+    assert content.count(digest) == 1
+    copied.write_bytes(content.replace(digest, b"0" * len(digest)))
+    assert not build.current(copied)
+    assert library.found() == (None, "the library was built of other sources; install kdb again")
+    assert "other sources" in caplog.text and CpuBackend().compiled is None
+    assert row()[1] == doctor.WARNING and "install kdb again" in row()[0]
+
+
+def test_without_a_library_all_is_as_before(copied: Path) -> None:
+    assert library.found() == (None, "none was built") and CpuBackend().title == "cpu"
+    assert row() == ("none: none was built", doctor.WARNING)
+    assert not WINOGRAD_C.applies(CpuBackend(), Sliding((3, 3)), 1)
+    copied.write_bytes(b"no library")
+    library._variants.cache_clear()
+    assert library.found().library is None and "cannot be used" in library.found().text
+
+
+@pytest.mark.parametrize("command", ["no-such-compiler", f"{sys.executable} -c 'raise SystemExit(1)'"])
+def test_without_a_compiler_nothing_is_built(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", command)
+    with pytest.raises(build.BuildError, match=r"there is no C compiler|failed|no compiled kernels for"):
+        build.build(tmp_path / build.NAME)
+    assert not list(tmp_path.iterdir())
+
+
+@compiled
+def test_a_place_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which("true") is None:
+        pytest.skip("no command that does nothing")
+    monkeypatch.setenv("CC", "true")
+    (tmp_path / "file").touch()
+    with pytest.raises(build.BuildError, match="cannot be written"):
+        build.build(tmp_path / "file" / build.NAME)
+
+
+@compiled
+@each_variant
+def test_the_variant_is_chosen(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KDB_COMPILED", variant.upper())
+    assert CpuBackend().title == f"cpu with kernels for {variant}" and row() == (variant, doctor.OK)
+    monkeypatch.setenv("KDB_COMPILED", "auto")
+    assert library.found().text == VARIANTS[0]
+    monkeypatch.setenv("KDB_COMPILED", "off")
+    assert CpuBackend().title == "cpu" and row() == ("off: KDB_COMPILED=off", doctor.OK)
+
+
+def test_a_variant_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KDB_COMPILED", "fast")
+    with pytest.raises(kdb.BindError, match="KDB_COMPILED is one of auto, off, avx512, avx2; not 'fast'"):
+        kdb.connect()
+    assert row()[1] == doctor.BROKEN
+    if VARIANTS:
+        monkeypatch.setenv("KDB_COMPILED", "avx512")
+        monkeypatch.setattr(library, "_variants", lambda file: ({"avx2": None}, ""))
+        with pytest.raises(kdb.BindError, match="which this processor does not have"):
+            library.found()
+
+
+# ---- whole maps
+
+TRIES = """
+import numpy as np, torch, kdb
+torch.manual_seed(0)
+net = torch.nn.Sequential(
+    torch.nn.Conv2d(3, 32, 3, padding=1), torch.nn.SiLU(), torch.nn.Conv2d(32, 32, 3, groups=32, padding=1),
+    torch.nn.ReLU6(), torch.nn.Conv2d(32, 32, (1, 7), padding=(0, 3)), torch.nn.ReLU(),
+    torch.nn.Conv2d(32, 64, 3, padding=1), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(64, 3))
+for each in net:
+    if hasattr(each, "weight"):
+        torch.nn.init.kaiming_normal_(each.weight)
+"""
+
+
+@compiled
+def test_a_map_with_them_is_the_map_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    names: dict[str, Any] = {}
+    exec(TRIES, names)
+    image = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    maps = {}
+    for setting in ("off", *VARIANTS):
+        monkeypatch.setenv("KDB_COMPILED", setting)
+        db = kdb.connect()
+        db.register_model("net", names["net"].eval(), input_size=(48, 48))
+        db.execute("SET rule.cut_over = off; SET kernels = compiled")
+        query = "OCCLUDE $image WITH patch(8, 8) STRIDE 5 USING net FOR CLASS 0 SCORE logit"
+        maps[setting] = db.execute(query, {"image": image})
+        shown = db.explain(query, {"image": image})
+        used = {"winograd.c", "depthwise.c", "pointwise.c"} & set(maps[setting].stats.kernels)
+        assert len(used) == (0 if setting == "off" else 3)
+        assert (f"cpu with kernels for {setting}" in shown) == (setting != "off")
+    expected = maps.pop("off").values
+    assert np.ptp(expected) > 1e-3
+    for found in maps.values():
+        np.testing.assert_allclose(found.values, expected, rtol=0, atol=2e-5 * np.ptp(expected))
