@@ -315,7 +315,7 @@ class Engine:
 
             return self._computed(plan, work)
 
-        digest = hashlib.sha256(wanted.seeds).hexdigest()
+        digest = hashlib.sha256(wanted.seeds.tobytes()).hexdigest()
         found, _ = self.views.get((*self._views_key(plan, identity, image), digest), list(adjoints), compute)
         placed = wanted.places.reshape(*network.output.shape.size, -1)
         places = {name: plan.backend.memory.upload(placed) for name, each in given.items() if isinstance(each, Places)}

@@ -241,7 +241,7 @@ class Autograd:
 
 
 def gradients(outputs: Tensor, seeds: FloatArray, tensors: Sequence[Tensor]) -> list[FloatArray]:
-    """Of each of the tensors [1, H, W, C] the gradients [K', H, W, C] of ``seeds`` [K', K] times ``outputs`` [1, .., K].
+    """Of each tensor [1, H, W, C] the gradients [k, H, W, C] of ``seeds`` [k, K] times ``outputs`` [1, .., K].
 
     Zero for a tensor that no output depends on.
     """

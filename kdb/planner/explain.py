@@ -88,10 +88,11 @@ class Explanation:
     ``strategy`` describes the sampling of a map that is evaluated in part, ``tuned`` the origin of a tuned threshold;
     both are empty otherwise.  ``live`` counts the gates that follow the whole map in boxes alone, ``frozen``
     those that keep their values on the unmodified image.  From the layer ``cut`` on, layers are evaluated in full, and
-    ``because`` says why; both are None if no layer is.  ``outside`` describes the layers that kdb has no operator for.  ``check`` says how the map is compared with the model itself;
-    positions at which the inputs of the ``watched`` layers nearly cancel are evaluated in full.  ``region`` is the part
-    of a dense output that is scored, in words, and empty for others; ``unreached`` counts the positions that do not
-    reach it.  ``notes`` say what was assumed, or taken otherwise than written.
+    ``because`` says why; both are None if no layer is.  ``outside`` describes the layers that kdb has no operator for.
+    ``check`` says how the map is compared with the model itself; positions at which the inputs of the ``watched``
+    layers nearly cancel are evaluated in full.  ``region`` is the part of a dense output that is scored, in words, and
+    empty for others; ``unreached`` counts the positions that do not reach it.  ``notes`` say what was assumed, or taken
+    otherwise than written.
     """
 
     query: str

@@ -115,7 +115,7 @@ class CpuWindows:
             weights -= (-1.0) ** (len(extent) - sum(ends)) * sums[tuple(corner.T)]
         change = delta.values[:, *(0 for _ in extent)]
         found = np.einsum("nkc,nc->nk", weights.reshape(n, -1, channels), change)
-        return found.reshape(n, *(1 for _ in extent), -1).astype(np.float32)
+        return np.asarray(found.reshape(n, *(1 for _ in extent), -1), np.float32)
 
 
 def _margins(x: FloatArray, sliding: Sliding, padding: Margins, size: Size) -> Margins:
