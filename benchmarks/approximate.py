@@ -38,7 +38,7 @@ from kdb.results.similarity import ssim as similarity
 from kdb.sampling.drill_down import DrillDown, coarse_steps
 from kdb.sampling.multi_fidelity import MultiFidelity
 from kdb.sampling.progressive import Goal
-from kdb.sampling.strategy import Estimate, Strategy
+from kdb.sampling.strategy import Estimate, Fidelity, Strategy
 from kdb.session.session import Session
 from kdb.system.threads import limited_pools
 
@@ -121,7 +121,7 @@ def followed(strategy: Strategy, maps: Maps, costs: Costs) -> tuple[Estimate, di
     """
     macs, cells_of = costs.network.macs, {False: 0, True: 0}  # one full inference computes the views
     while len(cells := strategy.propose()):
-        low = strategy.low_fidelity
+        low = strategy.fidelity is not Fidelity.EXACT
         strategy.take(cells, (maps.low if low else maps.exact).reshape(1, -1)[:, cells])
         macs += costs.of(maps.positions[cells], low)
         cells_of[low] += len(cells)

@@ -36,6 +36,7 @@ from kdb.queries.planning import LOW_FIDELITY
 from kdb.results.similarity import ssim as similarity
 from kdb.sampling.multi_fidelity import MultiFidelity
 from kdb.sampling.progressive import Goal, Progressive
+from kdb.sampling.strategy import Fidelity
 
 TARGETS = (0.85, 0.9, 0.95)
 CLASSES = 3
@@ -258,7 +259,7 @@ def sampled(name: str, maps: Maps, sampling: str, seed: int, ssim: float, guaran
     strategy = (Progressive if sampling == "exact" else MultiFidelity)(shape, Goal(ssim, guaranteed), -1, seed)
     counts = {False: 0, True: 0}
     while len(cells := strategy.propose()):
-        low = strategy.low_fidelity
+        low = strategy.fidelity is not Fidelity.EXACT
         strategy.take(cells, (maps.low if low else maps.exact).reshape(1, -1)[:, cells])
         counts[low] += len(cells)
     estimate = strategy.estimate()

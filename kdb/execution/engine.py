@@ -32,7 +32,8 @@ from kdb.kernels.compiled import library as compiled
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.gpu import device as gpu
 from kdb.kernels.gpu.backend import GpuBackend
-from kdb.operators.inference import materialize
+from kdb.operators.gates import Adjoint, Corrections, Given, Places, summed
+from kdb.operators.inference import gradients, materialize
 from kdb.operators.network import Network
 from kdb.planner import calibration
 from kdb.planner.cost import CostModel, CostProfile, data_sheet_profile
@@ -286,24 +287,66 @@ class Engine:
         """
         plan, taken = planned.physical, planned.memory
         network = plan.logical.network
+        wanted = {name for name in plan.views if not isinstance(network[name].operator, Given)}
         self.views.budget = self.settings["view_budget"] * MEGABYTE
         if taken.limit is not None and not taken.is_auto:  # views of other images are within it too
             self.views.budget = min(self.views.budget, taken.limit - taken.total + taken.views)
         self.views.trim()  # the budget may have been lowered since
-        # Views are of one network as the rules left it; another of the same identity may round its weights otherwise.
-        serial = self._serials.setdefault(network, next(self._serial))
-        digest = hashlib.sha256(image).hexdigest()
-        key = (serial, identity, plan.backend.name, image.shape, digest)
 
         def compute(wanted: Collection[str]) -> MaterializedViews:
-            def work() -> MaterializedViews:
-                with computing(plan.threads), plan.backend.running():
-                    return MaterializedViews(materialize(network, image, plan.backend, wanted))
+            return self._computed(plan, lambda: materialize(network, image, plan.backend, wanted))
 
-            with limited_pools(plan.threads, plan.backend.traits.computes_on_host):
-                return plan.backend.threads.call(work)
+        return self.views.get(self._views_key(plan, identity, image), wanted, compute)
 
-        return self.views.get(key, plan.views, compute)
+    def with_corrections(
+        self,
+        planned: Planned,
+        views: MaterializedViews,
+        identity: str,
+        image: Array,
+        corrections: Callable[[], Corrections],
+    ) -> MaterializedViews:
+        """The ``views`` that :meth:`materialize` gave, and what the plan's live gates need, if it has any.
+
+        The ``corrections`` are asked for then alone; their gradients are taken once for an image and kept as views are.
+        """
+        plan, network = planned.physical, planned.physical.logical.network
+        given = {name: network[name].operator for name in plan.views}
+        adjoints = {name: each.of for name, each in given.items() if isinstance(each, Adjoint)}
+        if not adjoints:
+            return views
+        wanted = corrections()
+        (logits, *_) = network.output.inputs
+
+        def compute(names: Collection[str]) -> MaterializedViews:
+            def work() -> dict[str, Array]:
+                of = [adjoints[name] for name in names]
+                found = gradients(network, image, logits, wanted.seeds, of)
+                return {name: plan.backend.memory.upload(summed(found[adjoints[name]])) for name in names}
+
+            return self._computed(plan, work)
+
+        digest = hashlib.sha256(wanted.seeds.tobytes()).hexdigest()
+        found, _ = self.views.get((*self._views_key(plan, identity, image), digest), list(adjoints), compute)
+        placed = wanted.places.reshape(*network.output.shape.size, -1)
+        places = {name: plan.backend.memory.upload(placed) for name, each in given.items() if isinstance(each, Places)}
+        return MaterializedViews({**views.arrays, **found.arrays, **places})
+
+    def _views_key(self, plan: PhysicalPlan, identity: str, image: Array) -> tuple[Hashable, ...]:
+        # Views are of one network as the rules left it; another of the same identity may round its weights otherwise.
+        serial = self._serials.setdefault(plan.logical.network, next(self._serial))
+        return serial, identity, plan.backend.name, image.shape, hashlib.sha256(image).hexdigest()
+
+    @staticmethod
+    def _computed(plan: PhysicalPlan, arrays: Callable[[], Mapping[str, Array]]) -> MaterializedViews:
+        """Views that are computed as the plan's backend is run."""
+
+        def work() -> MaterializedViews:
+            with computing(plan.threads), plan.backend.running():
+                return MaterializedViews(arrays())
+
+        with limited_pools(plan.threads, plan.backend.traits.computes_on_host):
+            return plan.backend.threads.call(work)
 
     def execute(
         self,

@@ -305,6 +305,12 @@ class Windows(Protocol):
     def weighted_delta(self, delta: Delta, weights: Weight) -> Array:
         """The same of a delta, which lies inside the map."""
 
+    def outside(self, delta: Delta, sums: Array) -> Array:
+        """A change that is the same in every cell, times weights, summed over the cells outside of its boxes.
+
+        ``sums`` [H + 1, W + 1, k C] are those of k weights [H, W, C] over the cells before y and x: [n, 1, 1, k].
+        """
+
 
 class Maps(Protocol):
     """Whole maps cell by cell: pointwise functions, sums and products, selections."""
@@ -317,6 +323,9 @@ class Maps(Protocol):
 
     def multiply(self, x: Array, y: Array, donate: bool) -> Array:
         """``x * y``; ``donate`` grants the memory of ``x``."""
+
+    def mixed(self, x: Array, matrix: Array) -> Array:
+        """The channels of x [n, h, w, C] times a view [1, 1, C K], the matrix [C, K] row by row: [n, h, w, K]."""
 
     def concatenate(self, parts: Sequence[Array]) -> Array:
         """Stack along the channels."""

@@ -101,6 +101,8 @@ class Operator:
     """Whether what changes of the only input is told to whoever runs the plan, beside the output."""
     broadcasts: ClassVar[bool] = False
     """Whether the output may repeat one cell of the input all over a map."""
+    joined: ClassVar[bool] = False
+    """Whether it stands on the same side of the cut as the layer before it."""
 
     def params(self) -> tuple[tuple[str, str], ...]:
         """Parameters in order, as text, for whoever renders a plan; weights are left out."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import torch
 
 from kdb.errors import DeviceError, ExecutionError
-from kdb.kernels.base import Array, Backend
+from kdb.kernels import autograd
+from kdb.kernels.base import Array, Backend, FloatArray
 from kdb.operators.network import Network
 from kdb.operators.sources import Source
 from kdb.system.threads import checkpoint
@@ -54,3 +60,27 @@ def evaluate(network: Network, images: Array, backend: Backend, wanted: Collecti
             if last[source] == i:
                 alive.pop(source, None)
     return kept
+
+
+def gradients(
+    network: Network, image: FloatArray, output: str, seeds: FloatArray, layers: Sequence[str]
+) -> dict[str, FloatArray]:
+    """Of ``seeds`` [k, K] times the vector that the layer ``output`` is, by some ``layers``: [k, H, W, C] by name.
+
+    They are taken at ``image`` [H, W, C] by PyTorch, a forward and k backward passes.
+    """
+    backend: Any = autograd.Autograd()
+    needed = nx.ancestors(network.graph, output) | {output}
+    maps: dict[str, Array] = {}
+    with torch.inference_mode(False), torch.enable_grad():
+        for node in (node for node in network if node.name in needed):
+            checkpoint()
+            operator = node.operator
+            if isinstance(operator, Source):
+                maps[node.name] = torch.from_numpy(np.array(image[None])).requires_grad_()
+                continue
+            kernel = operator.evaluation_kernels(backend)[0]
+            inputs = [maps[name] for name in node.inputs]
+            maps[node.name] = operator.evaluate(backend, network.parameters, inputs, kernel, False)
+        found = autograd.gradients(maps[output], seeds, [maps[name] for name in layers])
+    return dict(zip(layers, found, strict=True))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kdb.geometry import Size
+from kdb.operators.gates import LiveGate
 from kdb.operators.indexing import Crop
 from kdb.operators.network import Network
 from kdb.operators.regions import RegionMean
@@ -85,12 +86,13 @@ class Explanation:
     takes.
 
     ``strategy`` describes the sampling of a map that is evaluated in part, ``tuned`` the origin of a tuned threshold;
-    both are empty otherwise.  ``frozen`` counts the gates that keep their values on the unmodified image.  From the
-    layer ``cut`` on, layers are evaluated in full, and ``because`` says why; both are None if no layer is.  ``outside``
-    describes the layers that kdb has no operator for.  ``check`` says how the map is compared with the model itself;
-    positions at which the inputs of the ``watched`` layers nearly cancel are evaluated in full.  ``region`` is the part
-    of a dense output that is scored, in words, and empty for others; ``unreached`` counts the positions that do not
-    reach it.  ``notes`` say what was assumed, or taken otherwise than written.
+    both are empty otherwise.  ``live`` counts the gates that follow the whole map in boxes alone, ``frozen``
+    those that keep their values on the unmodified image.  From the layer ``cut`` on, layers are evaluated in full, and
+    ``because`` says why; both are None if no layer is.  ``outside`` describes the layers that kdb has no operator for.
+    ``check`` says how the map is compared with the model itself; positions at which the inputs of the ``watched``
+    layers nearly cancel are evaluated in full.  ``region`` is the part of a dense output that is scored, in words, and
+    empty for others; ``unreached`` counts the positions that do not reach it.  ``notes`` say what was assumed, or taken
+    otherwise than written.
     """
 
     query: str
@@ -116,6 +118,7 @@ class Explanation:
     bounded: bool
     threshold: float
     tuned: str
+    live: int
     frozen: int
     outside: tuple[str, ...]
     check: str
@@ -206,6 +209,7 @@ def explain(
         bounded=logical.bounded,
         threshold=logical.threshold,
         tuned=tuned,
+        live=sum(isinstance(node.operator, LiveGate) for node in logical.network.nodes[: logical.cut]),
         frozen=len([name for name in logical.frozen if logical.network[name].operator.label == "expand"]),
         outside=tuple(node.operator.because for node in logical.network if isinstance(node.operator, Opaque)),
         check=check,

@@ -105,6 +105,8 @@ class LogicalPlan:
         self.network.verify()
         if not 1 <= self.cut <= len(self.network):
             raise ValueError(f"the cut {self.cut} is outside the network")
+        if self.cut < len(self.network) and self.network.nodes[self.cut].operator.joined:
+            raise ValueError(f"the cut parts {self.network.nodes[self.cut].name} from the layer before it")
         shared = since is not None and self.positions is since.positions and self.batches is since.batches
         if not shared:
             members = np.concatenate([*self.batches, np.zeros(0, np.int64)])

@@ -106,6 +106,10 @@ def _notes(e: Explanation) -> list[str]:
             f"approximate: boxes take at most {e.threshold:g} of a map on either axis (equations 23 to 29)"
             + (f"; {e.tuned}" if e.tuned else "")
         )
+    if e.live:
+        notes.append(
+            f"approximate: {e.live} gates by the whole map follow it in the boxes, and to first order outside of them"
+        )
     if e.frozen:
         notes.append(f"approximate: {e.frozen} gates by the whole map keep the unmodified image's values")
     if e.watched:

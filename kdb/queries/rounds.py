@@ -25,7 +25,7 @@ from kdb.queries.found import Found, refuse_infinite
 from kdb.queries.observing import ObservedReference
 from kdb.queries.planning import plan_round, strategy_for
 from kdb.queries.scoring import Scorer
-from kdb.sampling.strategy import Estimate, Everything, Strategy
+from kdb.sampling.strategy import Estimate, Everything, Fidelity, Strategy
 from kdb.system.threads import all_threads, checkpoint
 
 
@@ -104,7 +104,7 @@ class Rounds:
         begun = time.perf_counter()
         bound, engine = self._query.bound, self._engine
         positions = bound.selection.positions[self._cells]
-        planned = plan_round(engine, bound, positions, self.strategy.low_fidelity)
+        planned = plan_round(engine, bound, positions, self.strategy.fidelity)
         self.planned = self.planned or planned
         self.seconds["plan"] += time.perf_counter() - begun
         run = self._by_model if planned.naive and not self._analyze else self._by_engine
@@ -118,10 +118,13 @@ class Rounds:
         """Execute the plan over the views of the image; returns what stopped it."""
         bound, logical, start = self._query.bound, planned.physical.logical, time.perf_counter()
         views, kept = self._engine.materialize(planned, bound.traced.identity, self._image)
-        self.seconds["materialize"] += time.perf_counter() - start
         if not kept:
             self.measured.macs += bound.traced.network.macs
         scorer = self._scorer(planned.physical.backend.memory.download(views[logical.network.output.name]))
+        views = self._engine.with_corrections(
+            planned, views, bound.traced.identity, self._image, lambda: scorer.corrections(self._baseline)
+        )
+        self.seconds["materialize"] += time.perf_counter() - start
         found, stop = Found(scorer, logical.positions), None
         start, doubts = time.perf_counter(), np.zeros(len(logical.positions), np.float32)
         try:
@@ -201,7 +204,7 @@ class Rounds:
         warnings.warn(said, VerificationWarning, stacklevel=2)
         self.strategy, self.scorer = Everything(len(bound.selection.cells), bound.query.approximate is not None), None
         self._cells, self._finished = self.strategy.propose(), 0
-        planned = plan_round(self._engine, bound, bound.selection.positions[self._cells], low=False)
+        planned = plan_round(self._engine, bound, bound.selection.positions[self._cells], Fidelity.EXACT)
         stop = self._by_model(planned)
         if stop is not None:
             raise stop

@@ -13,6 +13,7 @@ from kdb.language import syntax
 from kdb.language.arguments import Arguments
 from kdb.models.catalog import TracedModel
 from kdb.models.model import Model
+from kdb.operators.gates import Corrections
 
 Scores = npt.NDArray[np.float64]
 
@@ -73,6 +74,19 @@ class Scorer:
         exact = np.asarray(logits, np.float64)
         length = np.linalg.norm(exact, axis=1)
         return np.asarray(exact @ self._direction / np.where(length > 0, length, 1))[None]
+
+    def corrections(self, logits: Scores) -> Corrections:
+        """Which logits live gates correct, by which gradients at ``logits`` [K], those of the unmodified image.
+
+        A class's logit by its own; where scores are probabilities by softmax, by that of its logit against all classes
+        that are not scored, which for one class are its log-odds.
+        """
+        seeds = np.zeros((len(self.classes), len(logits)))
+        seeds[np.arange(len(seeds)), self.classes] = 1
+        others = np.setdiff1d(np.arange(len(logits)), self.classes)
+        if self.has_sums and len(others):
+            seeds[:, others] = -special.softmax(logits[others])
+        return Corrections(self.classes, seeds.astype(np.float32))
 
     def score(self, i: int, logits: npt.NDArray[np.floating], sums: Scores | None) -> Scores:
         """The scores [n] of the i-th class, of its ``logits`` [n] and the ``sums`` [n], if scores have any."""

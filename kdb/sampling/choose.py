@@ -11,7 +11,7 @@ from kdb.sampling.drill_down import DrillDown, coarse_steps
 from kdb.sampling.multi_fidelity import MultiFidelity
 from kdb.sampling.progressive import Goal, Progressive
 from kdb.sampling.scattered import Scattered
-from kdb.sampling.strategy import Everything, Strategy
+from kdb.sampling.strategy import Everything, Fidelity, Strategy
 
 DEFAULT_SSIM = 0.9
 """The target of ``APPROXIMATE`` without ``TO SSIM``."""
@@ -35,7 +35,7 @@ def strategy_of(
     stride: Size,
     cells: int,
     seed: int,
-    gain: Callable[[], float] = lambda: 1.0,
+    gain: Callable[[Fidelity], float] = lambda _: 1.0,
     together: int = 1,
 ) -> Strategy:
     """The strategy for evaluating ``query`` on ``cells`` positions.
@@ -50,7 +50,8 @@ def strategy_of(
         stride: of the grid along each axis, in pixels.
         cells: the number of positions.
         seed: of all random choices.
-        gain: how many times as fast a position is evaluated at low fidelity; called only where that is permitted.
+        gain: how many times as fast a position is evaluated at a low fidelity, 0 if it cannot be; called only where
+            that is permitted.
         together: how many positions are evaluated at full speed; rounds that depend on scores are multiples of it.
 
     Raises:
@@ -68,8 +69,11 @@ def strategy_of(
     goal = _goal(query, cells)
     if goal is None or (goal.guaranteed and len(sides) != MEASURED):
         return everything
-    cheaper = query.approximate is not None and len(sides) == MEASURED and gain() >= MIN_GAIN
-    return (MultiFidelity if cheaper else Progressive)(sides, goal, important, seed, together)
+    if query.approximate is not None and len(sides) == MEASURED:
+        cheaper = [fidelity for fidelity in (Fidelity.LIVE, Fidelity.FROZEN) if gain(fidelity) >= MIN_GAIN]
+        if cheaper:
+            return MultiFidelity(sides, goal, important, seed, together, cheaper)
+    return Progressive(sides, goal, important, seed, together)
 
 
 def anytime_of(query: syntax.Occlude, shape: Size | None, places: IntArray, seed: int) -> Strategy:

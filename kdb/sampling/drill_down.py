@@ -12,7 +12,7 @@ import numpy as np
 from kdb.errors import BindError
 from kdb.geometry import IntArray, Size, spelled
 from kdb.language import syntax
-from kdb.sampling.strategy import Estimate, Scores
+from kdb.sampling.strategy import Estimate, Fidelity, Scores
 
 
 def coarse_steps(clause: syntax.DrillDown, stride: Size) -> Size:
@@ -72,7 +72,7 @@ class DrillDown:
     """
 
     adapts = True
-    low_fidelity = False
+    fidelity = Fidelity.EXACT
 
     def __init__(self, shape: Size, step: Size, ratio: float, important: int) -> None:
         cells = np.stack(np.unravel_index(np.arange(math.prod(shape)), shape))

@@ -24,7 +24,7 @@ from kdb.geometry import IntArray, Size
 from kdb.results.similarity import WINDOW
 from kdb.sampling import kriging, lattice
 from kdb.sampling.quality import expected_ssims
-from kdb.sampling.strategy import Estimate, Scores
+from kdb.sampling.strategy import Estimate, Fidelity, Scores
 
 SMOOTHING = 2.5
 """Standard deviation, in cells, of the Gaussian kernel that smooths squared residuals."""
@@ -94,7 +94,7 @@ class Progressive:
     """
 
     adapts = True
-    low_fidelity = False
+    fidelity = Fidelity.EXACT
 
     def __init__(self, shape: Size, goal: Goal, important: int, seed: int = 0, together: int = 1) -> None:
         self._shape, self._goal, self._important = shape, goal, important

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from kdb.geometry import IntArray
-from kdb.sampling.strategy import Estimate, Scores
+from kdb.sampling.strategy import Estimate, Fidelity, Scores
 
 STEPS = (16, 4, 2, 1)
 """Of the positions along a curve, every so many of them are evaluated after each round."""
@@ -24,7 +24,7 @@ class Scattered:
     """
 
     adapts = True  # each round is shown, so that it takes its scores at once
-    low_fidelity = False
+    fidelity = Fidelity.EXACT
     note = "in a few rounds, each spread over all positions"
 
     def __init__(self, places: IntArray) -> None:

@@ -7,6 +7,7 @@ it proposes next.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,14 @@ from kdb.geometry import IntArray
 
 Scores = NDArray[Any]
 """Scores of cells: float64 [classes, cells]; float32 where they are handed on as they are."""
+
+
+class Fidelity(Enum):
+    """How positions are evaluated: as the query says, or approximately, with gates by the whole map live or frozen."""
+
+    EXACT = "exact"
+    LIVE = "live"
+    FROZEN = "frozen"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +58,8 @@ class Strategy(Protocol):
         """Whether what it proposes depends on scores; one that does not takes them when the last are there."""
 
     @property
-    def low_fidelity(self) -> bool:
-        """Whether the cells proposed last may be evaluated approximately."""
+    def fidelity(self) -> Fidelity:
+        """How the cells proposed last may be evaluated."""
 
     def propose(self) -> IntArray:
         """Cells to evaluate next, int64 indices; empty when the strategy is done."""
@@ -70,7 +79,7 @@ class Everything:
 
     note = ""
     adapts = False
-    low_fidelity = False
+    fidelity = Fidelity.EXACT
 
     def __init__(self, cells: int, fully_exact: bool = False) -> None:
         self._count, self._proposed, self._fully_exact = cells, False, fully_exact

@@ -17,6 +17,7 @@ import kdb
 from kdb.execution.engine import Engine
 from kdb.planner.cost import CostProfile
 from kdb.session.session import Session
+from tests.networks import SqueezeExcite
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -32,6 +33,7 @@ QUERIES = {
     "threshold": f"SET rule.cut_over = off; EXPLAIN {QUERY} THRESHOLD 0.5",
     "opaque": "EXPLAIN OCCLUDE 'cat.png' WITH patch(8, 8) USING sorting",
     "interior": "EXPLAIN OCCLUDE 'cat.png' WITH patch(40, 40) STRIDE 2 USING wide",
+    "live": "SET kernels = native; EXPLAIN OCCLUDE 'cat.png' WITH patch(8, 8) STRIDE 2 USING excited APPROXIMATE",
     "graph": f"EXPLAIN (FORMAT dot) {QUERY}",
 }
 
@@ -65,6 +67,19 @@ class Wide(nn.Module):
         return self.head(self.body(x))
 
 
+class Excited(nn.Module):
+    """Squeeze-and-excitation twice, while a change is narrow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), SqueezeExcite(16), nn.ReLU())
+        self.body = nn.Sequential(nn.Conv2d(16, 32, 3, padding=1), SqueezeExcite(32), nn.Conv2d(32, 32, 3), nn.ReLU())
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(self.stem(x)))
+
+
 class Sorting(nn.Module):
     """Ends in what kdb has no operator for."""
 
@@ -82,6 +97,7 @@ def db(plain: None) -> Session:
     session = kdb.connect()
     session.register_model("residual", Residual(), input_size=(64, 64), mean=0, std=1)
     session.register_model("wide", Wide(), input_size=(64, 64), mean=0, std=1)
+    session.register_model("excited", Excited(), input_size=(64, 64), mean=0, std=1)
     session.register_model("sorting", Sorting(), input_size=(32, 32), mean=0, std=1)
     session.execute("SET threads = 2")
     return session
@@ -138,7 +154,7 @@ WHY: dict[str, tuple[nn.Module, str]] = {
 
 
 @pytest.mark.parametrize("name", WHY)
-def test_the_reason_for_what_is_evaluated_in_full(name: str) -> None:
+def test_the_reason_for_what_is_evaluated_in_full(name: str, plain: None) -> None:
     module, because = WHY[name]
     db = kdb.connect()
     db.register_model("model", module, input_size=48)

@@ -556,7 +556,7 @@ def test_rules_are_applied_in_order_timed_and_explained() -> None:
     assert all(applied.seconds >= 0 and applied.rule.summary for applied in history)
     assert [node.name for node in after.network] == ["image", "conv", "relu", "mean", "dense"]
     assert len({rule.name for rule in RULES}) == len(RULES)
-    assert [rule.name for rule in RULES if not rule.exact] == ["freeze_context", "projective_field"]
+    assert [rule.name for rule in RULES if not rule.exact] == ["gates_live", "freeze_context", "projective_field"]
 
 
 def broken(before: LogicalPlan, how: str) -> LogicalPlan:

@@ -19,7 +19,7 @@ from kdb.language.parser import parse_one
 from kdb.models.catalog import Catalog
 from kdb.planner.permissions import EXACT, Permissions
 from kdb.queries import bind
-from kdb.queries.planning import low_fidelity
+from kdb.queries.planning import frozen
 from kdb.results.several import HeatMaps
 
 SIDE = 24
@@ -112,8 +112,8 @@ class TestABoundQuery:
         assert self.bind(f"mean {net} ON cpu").permissions == EXACT
         bound = self.bind(f"mean {net} THRESHOLD 0.5 PRECISION bf16 ON cpu")
         assert bound.permissions == Permissions("bf16", 0.5)
-        assert low_fidelity(bound.permissions) == Permissions("bf16", 0.5, freeze_context=True)
-        assert low_fidelity(EXACT) == Permissions("bf16", 0.8, freeze_context=True)
+        assert frozen(bound.permissions) == Permissions("bf16", 0.5, freeze_context=True)
+        assert frozen(EXACT) == Permissions("bf16", 0.8, freeze_context=True)
         assert bound.with_threshold(0.25).permissions.threshold == 0.25
         assert self.bind(f"mean {net} APPROXIMATE ON gpu").permissions == Permissions(device="gpu", approximate=True)
 

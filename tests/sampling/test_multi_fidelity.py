@@ -20,6 +20,7 @@ from kdb.results.maps import HeatMap
 from kdb.results.similarity import ssim
 from kdb.sampling.multi_fidelity import MOST_PAIRS, PAIRS, MultiFidelity
 from kdb.sampling.progressive import Goal, Progressive
+from kdb.sampling.strategy import Fidelity
 from tests.support import examples
 
 SIDE = 40
@@ -143,9 +144,10 @@ def followed(strategy: MultiFidelity, exact: np.ndarray, cheap: np.ndarray) -> d
     """
     seen = {True: np.zeros(exact.shape[1], bool), False: np.zeros(exact.shape[1], bool)}
     while len(cells := strategy.propose()):
-        assert not seen[strategy.low_fidelity][cells].any()
-        seen[strategy.low_fidelity][cells] = True
-        strategy.take(cells, (cheap if strategy.low_fidelity else exact)[:, cells])
+        low = strategy.fidelity is not Fidelity.EXACT
+        assert not seen[low][cells].any()
+        seen[low][cells] = True
+        strategy.take(cells, (cheap if low else exact)[:, cells])
         found = strategy.estimate()
         np.testing.assert_array_equal(found.evaluated, seen[False])
         np.testing.assert_array_equal(found.values[:, seen[False]], exact[:, seen[False]])
@@ -210,7 +212,7 @@ class TestTheStrategy:
         strategy = MultiFidelity((30, 31), Goal(0.9), -1, 0)
         for low, share in ((True, 1.0), (False, 0.05)):
             cells = strategy.propose()
-            assert strategy.low_fidelity == low
+            assert (strategy.fidelity is not Fidelity.EXACT) == low
             scores = exact[:, cells].copy()
             scores[:, int(share * len(cells)) :] = np.nan
             strategy.take(cells, scores)
@@ -248,14 +250,18 @@ class TestQueries:
         assert ssim(low.values, exact.values, 2) > 0.75
 
     def test_explain_shows_both_approximations(self, db: kdb.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("kdb.sampling.choose.MIN_GAIN", 0.0)
+        monkeypatch.setattr("kdb.sampling.choose.MIN_GAIN", 0.01)
+        plan = db.explain(self.QUERY + "APPROXIMATE", {"image": self.IMAGE})
+        assert "approximate: 2 gates by the whole map follow it in the boxes, and to first order outside" in plan
+        assert "at most" not in plan.partition("\n\nrule")[0]
+        db.execute("SET rule.gates_live = off")
         plan = db.explain(self.QUERY + "APPROXIMATE", {"image": self.IMAGE})
         assert "approximate: 2 gates by the whole map keep the unmodified image's values" in plan
         assert "boxes take at most 0.8 of a map" in plan
         assert "evaluated approximately as below" in plan and "positions exactly too" in plan
         db.execute("SET rule.freeze_context = off; SET rule.projective_field = off")
         assert "at most" not in db.explain(self.QUERY + "APPROXIMATE", {"image": self.IMAGE}).partition("\n\nrule")[0]
-        db.execute("RESET rule.freeze_context; RESET rule.projective_field")
+        db.execute("RESET rule.gates_live; RESET rule.freeze_context; RESET rule.projective_field")
         for other in (
             self.QUERY,
             self.QUERY.replace("gated", "plain") + "APPROXIMATE",

@@ -30,7 +30,7 @@ from kdb.sampling.drill_down import DrillDown, coarse_steps
 from kdb.sampling.multi_fidelity import MultiFidelity
 from kdb.sampling.progressive import JUDGES, Goal, Progressive
 from kdb.sampling.quality import expected_ssim
-from kdb.sampling.strategy import Estimate, Everything, Strategy
+from kdb.sampling.strategy import Estimate, Everything, Fidelity, Strategy
 from tests import support
 
 sides = st.integers(7, 24)
@@ -404,7 +404,7 @@ class TestTwoAxes:
         proposed = []
         while len(cells := strategy.propose()):
             proposed.append(len(cells))
-            strategy.take(cells, (low if strategy.low_fidelity else exact)[:, cells])
+            strategy.take(cells, (exact if strategy.fidelity is Fidelity.EXACT else low)[:, cells])
         found = strategy.estimate()
         assert tuple(proposed) == rounds
         assert np.abs(found.values).sum() == pytest.approx(total, rel=1e-9)
@@ -416,7 +416,7 @@ def chosen(clauses: str, shape: tuple[int, ...], gain: float = 1) -> Strategy:
     """The strategy for a query with ``clauses`` on a whole grid, where low fidelity is ``gain`` times as fast."""
     query = parse_one(f"OCCLUDE image USING net {clauses}")
     assert isinstance(query, syntax.Occlude)
-    return strategy_of(query, shape, (4,) * len(shape), math.prod(shape), 0, gain=lambda: gain)
+    return strategy_of(query, shape, (4,) * len(shape), math.prod(shape), 0, gain=lambda _: gain)
 
 
 class TestChoice:

@@ -53,6 +53,11 @@ class CpuMaps:
         products: FloatArray = np.multiply(x, y, out=x if donate else None)
         return products
 
+    def mixed(self, x: FloatArray, matrix: FloatArray) -> FloatArray:
+        """The channels of x times a matrix."""
+        products: FloatArray = x @ matrix.reshape(x.shape[-1], -1)
+        return products
+
     def concatenate(self, parts: Sequence[FloatArray]) -> FloatArray:
         """Stack along the channels."""
         return np.concatenate(parts, axis=-1)

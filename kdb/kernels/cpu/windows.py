@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -103,6 +104,18 @@ class CpuWindows:
     def weighted_delta(self, delta: Delta, weights: Weight) -> FloatArray:
         """The same of a delta."""
         return self.mean(delta.values * boxed.gather(weights.array, delta.boxes), 1)
+
+    def outside(self, delta: Delta, sums: FloatArray) -> FloatArray:
+        """By the corners of each box in the table of ``sums``."""
+        n, *extent, channels = delta.values.shape
+        start, stop = delta.boxes.origins, delta.boxes.origins + np.array(extent)
+        weights = np.repeat(sums[(-1,) * len(extent)][None].astype(np.float64), n, axis=0)
+        for ends in product((0, 1), repeat=len(extent)):  # inclusion and exclusion
+            corner = np.where(np.array(ends) == 1, stop, start)
+            weights -= (-1.0) ** (len(extent) - sum(ends)) * sums[tuple(corner.T)]
+        change = delta.values[:, *(0 for _ in extent)]
+        found = np.einsum("nkc,nc->nk", weights.reshape(n, -1, channels), change)
+        return np.asarray(found.reshape(n, *(1 for _ in extent), -1), np.float32)
 
 
 def _margins(x: FloatArray, sliding: Sliding, padding: Margins, size: Size) -> Margins:

@@ -61,6 +61,11 @@ class GpuMaps:
         self._launcher.combine(out, (Instruction("mul", (0, 1)),), [x, y], {})
         return out
 
+    def mixed(self, x: Array, matrix: Array) -> Array:
+        """On the host."""
+        rows = self._on_host.download(matrix)
+        return self._on_host.of(lambda values: self._on_host.maps.mixed(values, rows), x)
+
     def concatenate(self, parts: Sequence[Array]) -> Array:
         """The parts stacked along the channels, by a launch for each."""
         n, *size, _ = parts[0].shape

@@ -24,6 +24,10 @@ class OnHost:
         self._memory = GpuMemory(launcher)
         self.maps, self.windows = CpuMaps(), CpuWindows(native=True)
 
+    def download(self, view: Array) -> FloatArray:
+        """A view that a verb reads."""
+        return self._memory.download(view)
+
     def of(self, verb: Callable[[FloatArray], FloatArray], x: Array) -> Array:
         """``verb`` of x, stored as x is."""
         found = verb(self._memory.download(x))

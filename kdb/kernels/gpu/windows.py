@@ -121,3 +121,8 @@ class GpuWindows:
     def weighted_delta(self, delta: Delta, weights: Weight) -> Array:
         """On the host."""
         return self._on_host.of_delta(lambda d: self._on_host.windows.weighted_delta(d, weights), delta)
+
+    def outside(self, delta: Delta, sums: Array) -> Array:
+        """On the host."""
+        table = self._on_host.download(sums)
+        return self._on_host.of_delta(lambda d: self._on_host.windows.outside(d, table), delta)

@@ -16,6 +16,7 @@ _ORDER = (
     "share_duplicates",
     "unreached",
     "distribute",
+    "gates_live",
     "freeze_context",
     "incremental",
     "incremental_aggregate",

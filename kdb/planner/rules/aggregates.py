@@ -22,19 +22,20 @@ def first_spread(network: Network, frozen: frozenset[str] = frozenset()) -> int:
 
     This is a gate by the means of the map, or a layer without a delta rule; the number of layers if there is none.
     """
-    return _first(network, frozen, lambda node: _is_gate(network, node) or not node.operator.has_delta_rule)
+    return _first(network, frozen, lambda node: is_gate(network, node) or not node.operator.has_delta_rule)
 
 
 def gates(network: Network) -> frozenset[str]:
     """The layers that repeat a few cells over a whole map, and the layers that only such layers read."""
     found: set[str] = set()
     for node in reversed(network.nodes[1:-1]):
-        if _is_gate(network, node) or all(reader.name in found for reader in network.readers(node.name)):
+        if is_gate(network, node) or all(reader.name in found for reader in network.readers(node.name)):
             found.add(node.name)
     return frozenset(found)
 
 
-def _is_gate(network: Network, node: Node) -> bool:
+def is_gate(network: Network, node: Node) -> bool:
+    """Whether it repeats a few cells over a whole map."""
     return node.operator.broadcasts and network.input_shapes(node)[0].size != node.shape.size
 
 

@@ -32,7 +32,8 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     totals = before + np.cumsum(crossing)[1:-1] + np.append(after[1:], 0.0)
     best, least = plan.cut, float("inf")
     for cut, total in enumerate(totals[: plan.cut].tolist(), start=1):
-        if total < least * (1 - 1e-9):
+        parts = cut < len(network) and network.nodes[cut].operator.joined
+        if not parts and total < least * (1 - 1e-9):
             best, least = cut, total
     if best == plan.cut:
         return "full evaluation from an earlier layer on would cost more"

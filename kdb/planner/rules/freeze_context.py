@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from kdb.operators.gates import LiveGate
 from kdb.operators.network import Network
 from kdb.planner.plan import LogicalPlan
 from kdb.planner.rules.aggregates import gates
@@ -21,6 +22,8 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
         return "these positions are evaluated at full fidelity" if permitted else "the query has no APPROXIMATE"
     frozen = gates(plan.network)
     if not frozen:
+        if any(isinstance(node.operator, LiveGate) for node in plan.network):
+            return "every gate is live"
         return "no layer multiplies every cell by means of the map"
     if not _reaches_output(plan.network, frozen):
         return "with the gates frozen, no change would reach the output"
