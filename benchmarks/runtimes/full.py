@@ -19,10 +19,9 @@ from benchmarks.runtimes.base import Run, Runtime
 from kdb.system.allocation import retained
 from kdb.system.threads import computing
 
-BATCHES = (1, 4, 16)
+BATCHES = (4, 16)
 TRIED = 16
 """Images on which each way is tried, a batch for each worker at least."""
-TRIALS = 2
 AGREES = 1e-3
 """The largest difference of logits from the module's own, relative to the largest logit."""
 
@@ -58,7 +57,7 @@ class FullInference:
             expected = module(image[None])
 
         def tried(way: Way) -> tuple[float, Way, list[_Worker]]:
-            """Seconds an image, the least of TRIALS, and what was prepared."""
+            """Seconds an image, and what was prepared."""
             example = image.repeat(way.batch, *repeat(1, image.ndim))
             workers = [_Worker(runtime, folded, example, way.threads) for _ in range(way.workers)]
             for worker in workers:
@@ -66,7 +65,7 @@ class FullInference:
                 if not error <= AGREES:
                     raise Disagrees(f"its logits differ by {error:.1g} of the largest")
             batches = max(way.workers, TRIED // way.batch)
-            return min(_clock(workers, example.clone, batches, way.batch) for _ in range(TRIALS)), way, workers
+            return _clock(workers, example.clone, batches, way.batch), way, workers
 
         together = min((tried(Way(batch, 1, threads)) for batch in BATCHES), key=lambda each: each[0])
         found = [together]
