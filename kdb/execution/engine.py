@@ -25,7 +25,7 @@ from kdb.execution.executor import Executor, Outcome, Sink
 from kdb.execution.occlusion import Occlusion
 from kdb.execution.settings import Settings, declared, most_threads
 from kdb.execution.verification import AT_ONCE, Compared, Reference, wanted
-from kdb.execution.views import MaterializedViews, ViewStore
+from kdb.execution.views import MaterializedViews, Output, ViewStore
 from kdb.geometry import IntArray, Laid
 from kdb.kernels.base import Array, Backend
 from kdb.kernels.cpu.backend import CpuBackend
@@ -242,7 +242,8 @@ class Engine:
             if size is not None and traits.most_positions is not None:
                 size = min(size, traits.most_positions)
             room = traits.buffer_bytes // workers
-            yield Context(costs, workers, size, room, traits.buffer_positions, permissions)
+            compared = (wanted(self.settings["verify"], positions) or 0) + (self.settings["verify"] is not False)
+            yield Context(costs, workers, size, room, traits.buffer_positions, permissions, compared)
 
     def _backends(self, permissions: Permissions, native: bool, axes: int) -> Iterator[tuple[Backend, CostProfile]]:
         """The backends that the query permits and that take so many axes, each with the profile of its device."""
@@ -273,16 +274,13 @@ class Engine:
         ``image`` float32 [H, W, C] is the network's input; ``identity`` is a digest of the model's graph and weights.
         Raises ExecutionError where the output for the image is not finite.
         """
-        plan, taken = planned.physical, planned.memory
+        plan = planned.physical
         network = plan.logical.network
-        self.views.budget = self.settings["view_budget"] * MEGABYTE
-        if taken.limit is not None and not taken.is_auto:  # views of other images are within it too
-            self.views.budget = min(self.views.budget, taken.limit - taken.total + taken.views)
-        self.views.trim()  # the budget may have been lowered since
+        self._set_budget(planned.memory)
         # Views are of one network as the rules left it; another of the same identity may round its weights otherwise.
         serial = self._serials.setdefault(network, next(self._serial))
         digest = hashlib.sha256(image).hexdigest()
-        key = (serial, identity, plan.backend.name, image.shape, digest)
+        key: Hashable = (serial, identity, plan.backend.name, image.shape, digest)
 
         def compute(wanted: Collection[str]) -> MaterializedViews:
             def work() -> MaterializedViews:
@@ -293,6 +291,18 @@ class Engine:
                 return plan.backend.threads.call(work)
 
         return self.views.get(key, plan.views, compute)
+
+    def _set_budget(self, taken: Memory) -> None:
+        """What the settings allow for views, beside what a plan has ``taken``."""
+        self.views.budget = self.settings["view_budget"] * MEGABYTE
+        if taken.limit is not None and not taken.is_auto:  # views of other images are within it too
+            self.views.budget = min(self.views.budget, taken.limit - taken.total + taken.views)
+        self.views.trim()  # the budget may have been lowered since
+
+    def output(self, planned: Planned, identity: str, image: Array) -> Output:
+        """The model's own output for an ``image`` that it may have seen before; arguments as of :meth:`materialize`."""
+        self._set_budget(planned.memory)
+        return Output(self.views, (identity, image.shape, hashlib.sha256(image).hexdigest()))
 
     def execute(
         self,

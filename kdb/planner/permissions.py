@@ -17,6 +17,9 @@ class Permissions:
     approximate     whether the query has APPROXIMATE, which permits low fidelity in some rounds; this plan is of such
                     a round if it also has ``freeze_context``
 
+    alone           whether the plan is of all of the query's positions and the model itself is at hand, so that it may
+                    evaluate them
+
     That the patch is of one colour is no permission but a property of the patch; see :meth:`Engine.plan`.
     """
 
@@ -25,6 +28,7 @@ class Permissions:
     freeze_context: bool = False
     device: str = "cpu"
     approximate: bool = False
+    alone: bool = False
 
     @property
     def exact(self) -> bool:

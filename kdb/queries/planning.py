@@ -53,6 +53,7 @@ def strategy_for(engine: Engine, bound: BoundQuery, anytime: bool = False) -> St
 def plan_round(engine: Engine, bound: BoundQuery, positions: IntArray, low: bool) -> Planned:
     """The plan for some of the query's ``positions`` int64 [n, 2], of ``low`` fidelity or as the query says."""
     permissions = low_fidelity(bound.permissions) if low else bound.permissions
+    permissions = replace(permissions, alone=len(positions) == len(bound.selection.positions))
     network, result = bound.traced.network, result_bytes(bound)
     return engine.plan(network, positions, bound.patch, permissions, uniform=bound.uniform, result=result)
 
