@@ -9,6 +9,7 @@ STAMP = $(VENV)/installed
 VOLUMES = $(VENV)/volumes
 RUNS = $(VENV)/runs
 UI = $(VENV)/ui
+BENCH = $(VENV)/bench
 BIN = $(VENV)/bin
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
@@ -69,7 +70,7 @@ robustness: $(STAMP)
 chaos: $(RUNS)
 	$(BIN)/python -m benchmarks.chaos
 
-bench: $(STAMP)
+bench: $(BENCH)
 	$(BIN)/python -m benchmarks.bench
 
 bench-approx: $(STAMP)
@@ -122,6 +123,10 @@ $(STAMP): pyproject.toml constraints.txt hatch_build.py
 	$(PIP) hatchling editables
 	$(PIP) --no-build-isolation --editable '.[demo,dev,frames,ui]'
 	touch $(STAMP)
+
+$(BENCH): $(STAMP)
+	$(PIP) --no-build-isolation --editable '.[bench]'
+	touch $(BENCH)
 
 $(VOLUMES): $(STAMP)
 	$(PIP) --no-build-isolation --editable '.[volumes]'

@@ -1,7 +1,8 @@
 """The speed of exact heat maps on a CPU against full inference and captum, and their peak memory.
 
 First the possible speedups are counted in multiply-adds.  Then the experiments run one after another; in each, the
-competitors take turns in one process.  Peak memory is measured in a separate process for each query.
+competitors take turns in one process.  Peak memory is measured in a separate process for each query.  Last come maps
+beside full inference by other runtimes (:mod:`benchmarks.runtimes.comparison`), a table of its own.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from benchmarks.experiment import (
     run,
 )
 from benchmarks.memory import PHOTO, Peak, memory_table, modest, peak
+from benchmarks.runtimes import comparison
 from benchmarks.timing import markdown_table, write_json, write_markdown
 from benchmarks.verify import DOCS, Ints, chosen_networks
 from kdb.execution.settings import cores
@@ -61,12 +63,14 @@ class Suite:
         experiments: timed one after another.
         memory_of: the network whose memory is measured.
         memory: queries of that network, each run in its own process.
+        beside: networks whose maps are compared with full inference by other runtimes.
         size: (H, W) of the inputs; None for each network's own.
     """
 
     experiments: tuple[Experiment, ...]
     memory_of: str
     memory: tuple[str, ...]
+    beside: tuple[str, ...]
     size: Ints | None = None
 
     @property
@@ -92,6 +96,7 @@ FULL = Suite(
     ),
     "vgg16",
     _maps("vgg16", "vgg16 (weights = 'random')", (4, 2)),
+    comparison.NETWORKS,
 )
 QUICK = Suite(
     (
@@ -101,6 +106,7 @@ QUICK = Suite(
     ),
     "squeezenet1_1",
     _maps("squeezenet1_1", "squeezenet1_1 (weights = 'random', input = (64, 64))", (4,)),
+    ("squeezenet1_1",),
     (64, 64),
 )
 
@@ -190,9 +196,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     threads = options.threads or cores()
     torch.set_num_threads(threads)
     suite = QUICK if options.quick else FULL
-    names = chosen_networks(options.only, suite.networks)
     rounds = options.rounds or (2 if options.quick else 3)
     sampled = -(-(options.sample or (BATCH if options.quick else 64)) // BATCH) * BATCH
+    if options.runtimes:
+        return 0 if beside(suite, options, rounds, sampled) else 1
+    names = chosen_networks(options.only, suite.networks)
     experiments = chosen_experiments(suite, names, options.what or "")
     sized = [(each, suite.size or input_size(each.network)) for each in experiments]
     print(ceiling_table([ceiling(each, size, threads) for each, size in sized]), flush=True)
@@ -206,8 +214,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if (folder := options.out or (DOCS if full else None)) is not None:
         report(results, peaks, rounds, sampled, folder)
     exact, within_limits = all(result.ok for result in results), modest(peaks)
+    if options.only is None and options.what is None:
+        exact = beside(suite, options, rounds, sampled) and exact
     print(f"exact where promised: {'yes' if exact else 'NO'}; memory within limits: {'yes' if within_limits else 'NO'}")
     return 0 if exact and within_limits else 1
+
+
+def beside(suite: Suite, options: argparse.Namespace, rounds: int, sampled: int) -> bool:
+    """Compare maps with full inference by other runtimes, and print and report that; whether they all are exact."""
+    names = chosen_networks(options.only, suite.beside)
+    rows = []
+    for name in names:
+        rows.append(comparison.compared(name, suite.size, rounds, sampled))
+        print(comparison.table(rows[-1:]), flush=True)
+    if (folder := options.out or (None if options.quick else DOCS)) is not None:
+        comparison.report(rows, rounds, sampled, folder)
+    return all(row.exact for row in rows)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -220,6 +242,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=_count, help="of torch and of kdb (all cores)")
     parser.add_argument("--skip-memory", action="store_true", help="measure speed alone")
+    parser.add_argument("--runtimes", action="store_true", help="the comparison with other runtimes alone")
     parser.add_argument("--quick", action="store_true", help="a small network, to check that everything runs")
     parser.add_argument("--out", type=Path, help="folder for the report; docs/benchmarks for a full run")
     return parser.parse_args(arguments)

@@ -296,7 +296,9 @@ def judge(setting: Setting, heat_map: HeatMap) -> Exactness:
     """Compare a heat map of several classes with float64 at JUDGED of its positions, the corners among them."""
     positions = heat_map.positions.reshape(-1, 2)
     chosen = sample(positions, JUDGED)
+    pixels = heat_map.image  # as kdb has brought it onto the model's grid
     logits = heat_map.by_class()[0].T[chosen]
     classes = list(heat_map.by_class()[1])
-    arguments = setting.subject.module, setting.normalised, setting.fill, heat_map.patch, positions[chosen]
+    image = setting.subject.normalise(pixels.astype(np.float32))
+    arguments = setting.subject.module, image, setting.fill, heat_map.patch, positions[chosen]
     return exactness(logits, oracle_logits(*arguments)[:, classes], float32_logits(*arguments)[:, classes])

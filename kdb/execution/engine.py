@@ -25,7 +25,7 @@ from kdb.execution.executor import Executor, Outcome, Sink
 from kdb.execution.occlusion import Occlusion
 from kdb.execution.settings import Settings, declared, most_threads
 from kdb.execution.verification import AT_ONCE, Compared, Reference, wanted
-from kdb.execution.views import MaterializedViews, ViewStore
+from kdb.execution.views import MaterializedViews, Output, ViewStore
 from kdb.geometry import IntArray, Laid
 from kdb.kernels.base import Array, Backend
 from kdb.kernels.compiled import library as compiled
@@ -246,7 +246,8 @@ class Engine:
             if size is not None and traits.most_positions is not None:
                 size = min(size, traits.most_positions)
             room = traits.buffer_bytes // workers
-            yield Context(costs, workers, size, room, traits.buffer_positions, permissions)
+            compared = (wanted(self.settings["verify"], positions) or 0) + (self.settings["verify"] is not False)
+            yield Context(costs, workers, size, room, traits.buffer_positions, permissions, compared)
 
     def together(self, permissions: Permissions, axes: int) -> int:
         """How many positions are evaluated at full speed: a full batch for each worker."""
@@ -285,13 +286,10 @@ class Engine:
         ``image`` float32 [H, W, C] is the network's input; ``identity`` is a digest of the model's graph and weights.
         Raises ExecutionError where the output for the image is not finite.
         """
-        plan, taken = planned.physical, planned.memory
+        plan = planned.physical
         network = plan.logical.network
         wanted = {name for name in plan.views if not isinstance(network[name].operator, Given)}
-        self.views.budget = self.settings["view_budget"] * MEGABYTE
-        if taken.limit is not None and not taken.is_auto:  # views of other images are within it too
-            self.views.budget = min(self.views.budget, taken.limit - taken.total + taken.views)
-        self.views.trim()  # the budget may have been lowered since
+        self._set_budget(planned.memory)
 
         def compute(wanted: Collection[str]) -> MaterializedViews:
             return self._computed(plan, lambda: materialize(network, image, plan.backend, wanted))
@@ -347,6 +345,18 @@ class Engine:
 
         with limited_pools(plan.threads, plan.backend.traits.computes_on_host):
             return plan.backend.threads.call(work)
+
+    def _set_budget(self, taken: Memory) -> None:
+        """What the settings allow for views, beside what a plan has ``taken``."""
+        self.views.budget = self.settings["view_budget"] * MEGABYTE
+        if taken.limit is not None and not taken.is_auto:  # views of other images are within it too
+            self.views.budget = min(self.views.budget, taken.limit - taken.total + taken.views)
+        self.views.trim()  # the budget may have been lowered since
+
+    def output(self, planned: Planned, identity: str, image: Array) -> Output:
+        """The model's own output for an ``image`` that it may have seen before; arguments as of :meth:`materialize`."""
+        self._set_budget(planned.memory)
+        return Output(self.views, (identity, image.shape, hashlib.sha256(image).hexdigest()))
 
     def execute(
         self,

@@ -264,11 +264,23 @@ def in_full(
     threads: int,
     sink: Callable[[IntArray, Array], None],
     on_finished: Callable[[int], None] = lambda done: None,
+    unmodified: Callable[[Array], None] | None = None,
 ) -> None:
-    """Hand the model's own logits of every position to ``sink``, ``batch`` at a time; raises what either raises."""
+    """Hand the model's own logits of every position to ``sink``, ``batch`` at a time; raises what either raises.
+
+    Before them, ``unmodified`` takes those of the ``image`` itself, [1, K], which is in the first batch.
+    """
     with all_threads(threads), reference.several():
-        for first in range(0, len(positions), batch):
+        for first in range(0 if unmodified is None else -1, len(positions), batch):
             checkpoint()
-            members = np.arange(first, min(first + batch, len(positions)))
-            sink(members, reference.logits(occlusion.applied(image, positions[members], patch)))
-            on_finished(int(members[-1]) + 1)
+            members = np.arange(max(first, 0), min(first + batch, len(positions)))
+            images = occlusion.applied(image, positions[members], patch)
+            if unmodified is not None and first < 0:
+                logits = reference.logits(np.concatenate([image[None], images]))
+                unmodified(logits[:1])
+                logits = logits[1:]
+            else:
+                logits = reference.logits(images)
+            if len(members):
+                sink(members, logits)
+                on_finished(int(members[-1]) + 1)

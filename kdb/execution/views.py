@@ -41,10 +41,20 @@ class ViewStore:
             self._entries.move_to_end(key)
             return entry, True
         views = compute(set(wanted) | (set(entry.arrays) if entry else set()))
+        self.keep(key, views)
+        return views, False
+
+    def known(self, key: Hashable) -> MaterializedViews | None:
+        """The views under ``key``; None where there are none."""
+        if key in self._entries:
+            self._entries.move_to_end(key)
+        return self._entries.get(key)
+
+    def keep(self, key: Hashable, views: MaterializedViews) -> None:
+        """Put ``views`` under ``key``, within the budget."""
         self._entries[key] = views
         self._entries.move_to_end(key)
         self.trim()
-        return views, False
 
     @contextmanager
     def passing(self) -> Iterator[None]:
@@ -72,3 +82,24 @@ class ViewStore:
     def nbytes(self) -> int:
         """Bytes held in all."""
         return sum(entry.nbytes for entry in self._entries.values())
+
+
+class Output:
+    """The model's own output for one image, as it is kept among the views: it is that of the last layer.
+
+    ``key`` stands for model and image; the output float64 [1, K] is what :meth:`get` gives.
+    """
+
+    _NAME = "output"
+
+    def __init__(self, store: ViewStore, key: Hashable) -> None:
+        self._store, self._key = store, ("the model itself", key)
+
+    def get(self) -> Array | None:
+        """What was kept; None where nothing is, or not any more."""
+        found = self._store.known(self._key)
+        return None if found is None else found[self._NAME]
+
+    def keep(self, logits: Array) -> None:
+        """Keep it for queries to come."""
+        self._store.keep(self._key, MaterializedViews({self._NAME: logits.copy()}))

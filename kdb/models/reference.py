@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,11 @@ from kdb.kernels.base import Array
 
 Logits = npt.NDArray[np.float64]
 
+CHANNELS_LAST = 4
+"""Images of two axes, [n, H, W, C], are given to the module in the memory layout that they have: PyTorch's convolutions
+are faster so, depthwise ones twice as fast."""
+_contiguous: WeakSet[nn.Module] = WeakSet()
+"""Modules that take no other layout than the usual one: ``view`` of a map refuses any other."""
 _ACTIVATIONS = ("_softmax", "_log_softmax", "sigmoid", "softmax", "log_softmax")
 
 
@@ -88,14 +94,23 @@ class ModuleReference:
 
     def _run(self, module: nn.Module, images: Array, dtype: torch.dtype) -> Logits:
         weight = next(module.parameters(), torch.empty(0))
-        batch = torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, -1, 1))).to(weight.device, dtype)
-        activations = _Activations()
+        batch = torch.from_numpy(np.ascontiguousarray(images)).movedim(-1, 1).to(weight.device, dtype)
+        if dtype != torch.float32 or images.ndim != CHANNELS_LAST or module in _contiguous:
+            batch = batch.contiguous()
         try:
-            with self.several(), torch.no_grad(), activations if self._before_activation else nullcontext():
-                output = module(batch)
+            output = self._output(module, batch)
         except Exception as error:  # a module may raise anything
-            raise ModelError(f"the model fails on images {list(batch.shape)}: {first_line(error)}") from error
-        return np.asarray(activations.before(output).reshape(len(images), -1).double().cpu().numpy())
+            if batch.is_contiguous():
+                raise ModelError(f"the model fails on images {list(batch.shape)}: {first_line(error)}") from error
+            _contiguous.add(module)
+            return self._run(module, images, dtype)
+        return np.asarray(output.reshape(len(images), -1).double().cpu().numpy())
+
+    def _output(self, module: nn.Module, batch: Tensor) -> Tensor:
+        activations = _Activations()
+        with self.several(), torch.no_grad(), activations if self._before_activation else nullcontext():
+            output = module(batch)
+        return activations.before(output)
 
 
 def _dtype(module: nn.Module) -> torch.dtype:

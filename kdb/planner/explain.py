@@ -21,7 +21,7 @@ from kdb.operators.regions import RegionMean
 from kdb.operators.sources import Opaque
 from kdb.planner.cost import CostProfile
 from kdb.planner.memory import Memory, memory
-from kdb.planner.optimize import Applied
+from kdb.planner.optimize import SETTLED, Applied
 from kdb.planner.plan import LogicalPlan, PhysicalPlan, Stage
 from kdb.planner.rules import Context, incremental
 from kdb.planner.rules.aggregates import first_spread
@@ -281,6 +281,8 @@ def _why_in_full(logical: LogicalPlan, history: Sequence[Applied]) -> str | None
     rest = [node for node in network.nodes[logical.cut :] if extents[node.name] is not None]
     if not rest:
         return None
+    if logical.by_model:
+        return f"{SETTLED}: {logical.by_model}"
     for applied in history:
         if applied.rule.name == incremental.RULE.name and not applied.fired:
             return f"rule {applied.rule.name} did not apply: {applied.reason}"

@@ -15,6 +15,9 @@ from kdb.system.threads import checkpoint
 
 log = logging.getLogger(__name__)
 
+SETTLED = "the model itself evaluates all positions"
+"""Why a rule leaves a plan alone that needs no other."""
+
 Memo = MutableMapping[Network, dict[str, Network | str]]
 """What the rules on networks made of each, by name: a new network, or why not.  Best a WeakKeyDictionary."""
 
@@ -48,7 +51,7 @@ def optimize(
         checkpoint()
         start = time.perf_counter()
         off = not (switches or {}).get(rule.name, True)
-        result = "switched off" if off else _apply(rule, plan, context, memo)
+        result = "switched off" if off else SETTLED if plan.by_model else _apply(rule, plan, context, memo)
         seconds = 0.0 if off else time.perf_counter() - start
         if isinstance(result, str):
             history.append(Applied(rule, False, result, seconds))

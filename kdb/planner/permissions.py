@@ -18,6 +18,8 @@ class Permissions:
     device          'cpu', 'gpu', or 'auto': a GPU where there is one and it is expected to take less time
     approximate     whether the query has APPROXIMATE, which permits low fidelity in some rounds; this plan is of such
                     a round if it also has ``freeze_context`` or ``live``
+    alone           whether the plan is of all of the query's positions and the model itself is at hand, so that it may
+                    evaluate them
 
     That the patch is of one colour is no permission but a property of the patch; see :meth:`Engine.plan`.
     """
@@ -28,6 +30,7 @@ class Permissions:
     device: str = "cpu"
     approximate: bool = False
     live: int = 0
+    alone: bool = False
 
     @property
     def exact(self) -> bool:

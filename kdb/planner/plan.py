@@ -29,7 +29,8 @@ class LogicalPlan:
     ``bounded`` boxes are the paper's upper bound instead of the exact ones.  A patch that is ``uniform`` is of one
     colour; in the ``interior`` layers what reads it alone is its constant, and only the ring around that is computed.
     Boxes take at most the share ``threshold`` of a map on either axis: 1, unless the query permits less.  Layers that
-    are ``frozen`` keep the value that they have on the unmodified image.
+    are ``frozen`` keep the value that they have on the unmodified image.  ``by_model`` says in words why the model
+    itself evaluates everything, with the unmodified image in the same batch; no rule changes such a plan.
     """
 
     network: Network
@@ -46,6 +47,7 @@ class LogicalPlan:
     interior: frozenset[str] = frozenset()
     threshold: float = 1.0
     frozen: frozenset[str] = frozenset()
+    by_model: str = ""
     full_macs: int = 0
     """Multiply-adds of one full inference, before any rule."""
     _geometries: list[Geometry] = field(default_factory=list, repr=False)

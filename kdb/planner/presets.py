@@ -24,7 +24,10 @@ class Preset:
 
 
 _AFTER_THE_PAPER = frozenset(
-    {"coarse_first", "distribute", "cut_over", "constant_interior", "rebatch", "null_deltas", "share_duplicates"}
+    {
+        *("coarse_first", "distribute", "cut_over", "constant_interior", "rebatch", "null_deltas", "share_duplicates"),
+        "few_positions",
+    }
 )
 
 PRESETS: Mapping[str, Preset] = {

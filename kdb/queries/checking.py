@@ -153,7 +153,7 @@ def planned(engine: Engine, bound: BoundQuery, plan: Planned) -> str:
     """In words, how a query's map will be compared with the model itself."""
     count = wanted(engine.settings["verify"], len(bound.selection.cells))
     if plan.naive:
-        return "every position is evaluated by the model itself"
+        return "every position is evaluated by the model itself, so that nothing is left to compare"
     if count is None:
         return "off; SET verify = auto compares with the model itself"
     if bound.permissions.precision == "tf32":

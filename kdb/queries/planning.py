@@ -60,7 +60,7 @@ def strategy_for(engine: Engine, bound: BoundQuery, anytime: bool = False) -> St
 
 def plan_round(engine: Engine, bound: BoundQuery, positions: IntArray, fidelity: Fidelity) -> Planned:
     """The plan for some of the query's ``positions`` int64 [n, 2], of low ``fidelity`` or as the query says."""
-    permissions = bound.permissions
+    permissions = replace(bound.permissions, alone=len(positions) == len(bound.selection.positions))
     if fidelity is Fidelity.FROZEN:
         permissions = frozen(permissions)
     elif fidelity is Fidelity.LIVE:

@@ -145,15 +145,30 @@ class Rounds:
         """Run the model itself for every position, as there is nothing to gain by the network made of it."""
         bound, logical, start = self._query.bound, planned.physical.logical, time.perf_counter()
         reference, threads = bound.traced.reference, self._engine.settings["threads"]
-        with all_threads(threads):
-            baseline = reference.logits(self._image[None])
-            refuse_infinite(baseline)
-            scorer = self._scorer(baseline)
-            if self.changes is not None and bound.traced.head is not None:
-                reference = ObservedReference(bound.traced.whole, bound.traced.head, self._image, self.changes)
-        self.seconds["materialize"] += time.perf_counter() - start
-        found, stop = Found(scorer, logical.positions), None
-        start = time.perf_counter()
+        head, found, stop = bound.traced.head, None, None
+        # Of a module that others hold, no digest tells all: what it gives is never taken from an earlier query.
+        keeps = head is None and not bound.traced.model.shared
+        known = self._engine.output(planned, bound.traced.identity, self._image) if keeps else None
+
+        def begin(logits: Array) -> None:
+            nonlocal found
+            refuse_infinite(logits)
+            found = Found(self._scorer(logits), logical.positions)
+            if known is not None:
+                known.keep(logits)
+
+        def take(members: IntArray, logits: Array) -> None:
+            assert found is not None, "the unmodified image comes first"
+            found.take(members, logits)
+
+        before = None if known is None else known.get()
+        if before is not None:
+            begin(before)
+        elif head is not None and head.observed:  # what changes is told by it
+            with all_threads(threads):
+                begin(reference.logits(self._image[None]))
+                if self.changes is not None:
+                    reference = ObservedReference(bound.traced.whole, head, self._image, self.changes)
         try:
             in_full(
                 reference,
@@ -163,11 +178,15 @@ class Rounds:
                 bound.patch,
                 logical.full_batch,
                 threads,
-                found.take,
+                take,
                 lambda done: self._report(done, 0),
+                begin if found is None else None,
             )
         except STOPS as stopped:
+            if found is None:
+                raise
             stop = stopped
+        assert found is not None, "the unmodified image comes first"
         self.seconds["execute"] += time.perf_counter() - start
         evaluated = int(found.evaluated.sum())
         self.measured.add(Measured(evaluated=evaluated, macs=evaluated * bound.traced.network.macs))

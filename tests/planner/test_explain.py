@@ -25,11 +25,12 @@ QUERY = "OCCLUDE 'cat.png' WITH patch(8, 8) STRIDE 4 USING residual"
 QUERIES = {
     "whole_map": f"EXPLAIN {QUERY}",
     "within": f"EXPLAIN {QUERY} WITHIN box(0, 0, 16, 24)",
+    "few": f"EXPLAIN {QUERY} WITHIN box(0, 0, 8, 8)",
     "native": f"SET kernels = native; EXPLAIN {QUERY}",
     "krypton": f"SET preset = krypton; EXPLAIN {QUERY}",
     "naive": f"SET rule.incremental = off; EXPLAIN {QUERY}",
     "no_cut_over": f"SET rule.cut_over = off; EXPLAIN {QUERY}",
-    "unbatched": f"SET rule.multi_query_batching = off; EXPLAIN {QUERY} WITHIN box(0, 0, 12, 8)",
+    "unbatched": f"SET rule.multi_query_batching = off; EXPLAIN {QUERY} WITHIN box(0, 0, 16, 24)",
     "threshold": f"SET rule.cut_over = off; EXPLAIN {QUERY} THRESHOLD 0.5",
     "opaque": "EXPLAIN OCCLUDE 'cat.png' WITH patch(8, 8) USING sorting",
     "interior": "EXPLAIN OCCLUDE 'cat.png' WITH patch(40, 40) STRIDE 2 USING wide",

@@ -26,7 +26,7 @@ from kdb.operators.resampling import Interpolation, Resample
 from kdb.operators.sources import Opaque, Source
 from kdb.planner.cost import CostModel, CostProfile
 from kdb.planner.lower import lower
-from kdb.planner.optimize import optimize
+from kdb.planner.optimize import SETTLED, optimize
 from kdb.planner.partition import partition, work_by_axis
 from kdb.planner.permissions import Permissions
 from kdb.planner.plan import LogicalPlan
@@ -38,6 +38,7 @@ from kdb.planner.rules import (
     constant_interior,
     cut_over,
     distribute,
+    few_positions,
     fold_batch_norm,
     fold_padding,
     freeze_context,
@@ -369,6 +370,48 @@ def test_share_duplicates() -> None:
     assert after.positions[after.duplicates].tolist() == positions.tolist()
     assert lower(after, CONTEXT).naive_macs == 5 * before.network.macs
     assert share_duplicates.apply(after, CONTEXT) == "all positions are distinct"
+
+
+# --- the model itself --------------------------------------------------------------------------------------------
+
+WIDE_NET = [("conv", CONV), ("relu", RELU), ("conv2", replace(CONV, weight="w")), *HEAD]
+
+
+def few(n: int, compared: int = 1, **permissions: bool | str | float) -> LogicalPlan | str:
+    """What the rule makes of ``n`` positions."""
+    before = plan(network(*chain(*WIDE_NET), size=(64, 64)), stride=2)
+    before = LogicalPlan.naive(before.network, before.positions[:n], before.patch)
+    permitted = Permissions(**{"alone": True, **permissions})  # type: ignore[arg-type]
+    return few_positions.RULE.apply(before, replace(CONTEXT, permissions=permitted, compared=compared))
+
+
+@given(st.integers(0, 8))
+def test_few_positions_are_those_below_some_number(compared: int) -> None:
+    by_model = [isinstance(few(n, compared), LogicalPlan) for n in range(1, 40)]
+    assert by_model == sorted(by_model, reverse=True)
+    assert sum(by_model) >= compared and not by_model[-1], "inferences that are saved decide, then deltas"
+
+
+def test_few_positions_are_one_batch_that_no_rule_changes() -> None:
+    after = few(2, compared=2)
+    assert isinstance(after, LogicalPlan)
+    assert (len(after.batches), after.groups, after.full_batch, after.cut) == (1, ((0,),), 3, 1)
+    assert after.by_model.endswith(" or more of views, deltas and check")
+    context = replace(CONTEXT, permissions=Permissions(alone=True), compared=1)
+    whole, history = optimize(LogicalPlan.naive(after.network, after.positions[:1], after.patch), context)
+    reasons = {applied.rule.name: applied.reason for applied in history if not applied.fired}
+    assert whole.by_model and reasons["incremental"] == reasons["rebatch"] == SETTLED
+
+
+def test_many_positions_are_not_left_to_the_model() -> None:
+    said = few(30)
+    assert isinstance(said, str) and said.endswith("of views, deltas and check")
+    assert few(1, alone=False) == "others of the query's positions have a plan of their own"
+    assert few(1, precision="bf16") == few(1, threshold=0.5) == "the query permits an approximation"
+    sized = replace(CONTEXT, permissions=Permissions(alone=True), batch_size=4, compared=1)
+    net = network(*chain(*WIDE_NET))
+    said = few_positions.RULE.apply(plan(net), sized)
+    assert said == "with the unmodified image they are more than a batch"
 
 
 def test_incremental() -> None:

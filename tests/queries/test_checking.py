@@ -53,6 +53,7 @@ def network(*end: nn.Module) -> nn.Sequential:
 
 def session(module: nn.Module, **options: Any) -> Session:
     db = kdb.connect()
+    db.execute("SET rule.few_positions = off")  # the model itself would evaluate the small maps
     db.register_model("m", module, input_size=(SIDE, SIDE), **options)
     return db
 

@@ -15,6 +15,7 @@ _ORDER = (
     "share_prefixes",
     "share_duplicates",
     "unreached",
+    "few_positions",
     "distribute",
     "gates_live",
     "freeze_context",

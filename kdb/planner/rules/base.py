@@ -24,6 +24,8 @@ class Context:
     buffer_bytes: int = 256 << 20
     buffer_positions: int = 256
     permissions: Permissions = EXACT
+    compared: int = 0
+    """Images that the model itself evaluates after an incremental plan, to check what that has found."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,129 @@
+"""Queries of a few positions beside plain full inference of the occluded images, in turns in one process.
+
+What a query costs besides its positions counts most here: planning, the unmodified image, the check.  ``naive`` is the
+module as it is, called once with all occluded images, which are made in the time that is measured; ``with unmodified``
+the same with the image itself among them, which a user needs for the class and the drop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import kdb
+from benchmarks import photos
+from benchmarks.experiment import FILL, FILL_VALUE, PATCH
+from benchmarks.memory import PHOTO
+from benchmarks.oracle import occlude
+from benchmarks.timing import Timing, interleave, markdown_table, ratio, write_markdown
+from benchmarks.verify import DOCS, Subject, load, scattered
+from kdb.execution.settings import cores
+from kdb.session.session import Session
+
+NETWORKS = "resnet18,inception_v3,mobilenet_v2"
+POSITIONS = (1, 4, 16)
+HEADERS = (
+    "network",
+    "positions",
+    "image",
+    "naive s",
+    "with unmodified s",
+    "kdb s",
+    "kdb vs naive",
+    "vs with unmodified",
+)
+
+
+@dataclass
+class Case:
+    """A network and a number of positions; each call takes other positions, so that no plan is found again."""
+
+    subject: Subject
+    db: Session
+    count: int
+    image: np.ndarray[Any, np.dtype[np.uint8]]
+    turn: int = field(default=0, init=False)
+
+    def _positions(self) -> Any:
+        self.turn += 1
+        free = self.subject.size[0] - PATCH[0], self.subject.size[1] - PATCH[1]
+        return scattered(free, 12 + self.count, seed=self.turn)[12:]
+
+    def naive(self, unmodified: bool) -> None:
+        """The module's logits of the occluded images, and of the image itself if ``unmodified``."""
+        subject = self.subject
+        image = subject.normalise(self.image.astype(np.float32))
+        fill = subject.normalise(np.full((1, 1, 3), FILL_VALUE, np.float32))[:, 0, 0]
+        with torch.inference_mode():
+            images = occlude(image, fill, PATCH, self._positions())
+            subject.module(torch.cat([image[None], images]) if unmodified else images)
+
+    def known(self) -> None:
+        """The query on an image that the session knows."""
+        self._ask(self.image)
+
+    def new(self) -> None:
+        """The query on an image that it does not know."""
+        image = self.image.copy()
+        image[0, 0] = self.turn % 256, self.turn // 256 % 256, self.count
+        self._ask(image)
+
+    def _ask(self, image: object) -> None:
+        text = f"OCCLUDE $image WITH patch{PATCH} FILL {FILL} AT $at USING {self.subject.name}"
+        self.db.execute(text, {"image": image, "at": self._positions()})
+
+
+def measured(name: str, rounds: int, threads: int) -> list[list[object]]:
+    """The rows of a network."""
+    subject = load(name)
+    db = kdb.connect()  # with the usual settings but for the threads, unlike that of the subject
+    db.execute(f"SET threads = {threads}")
+    db.register_model(name, subject.module, input_size=subject.size, mean=subject.mean, std=subject.std)
+    rows: list[list[object]] = []
+    for count in POSITIONS:
+        case = Case(subject, db, count, photos.photo(PHOTO, subject.size))
+        candidates: Mapping[str, Callable[[], object]] = {
+            "naive": lambda case=case: case.naive(False),  # type: ignore[misc]
+            "unmodified": lambda case=case: case.naive(True),  # type: ignore[misc]
+            "new": case.new,
+            "known": case.known,
+        }
+        found = interleave(candidates, rounds=rounds, warmups=2)
+        rows += [_row(name, count, which, found) for which in ("new", "known")]
+        print(*rows[-2], *rows[-1], sep="  ", flush=True)
+    return rows
+
+
+def _row(name: str, count: int, which: str, found: Mapping[str, Timing]) -> list[object]:
+    ours = found[which].seconds
+    seconds = [float(np.median(found[each].seconds)) for each in ("naive", "unmodified", which)]
+    ratios = [f"{ratio(found[each].seconds, ours):.2f}" for each in ("naive", "unmodified")]
+    return [name, count, which, *seconds, *ratios]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.few", description=__doc__.partition("\n")[0])
+    parser.add_argument("--networks", default=NETWORKS, help="comma-separated (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=9, help="in each of which all candidates run once (%(default)s)")
+    parser.add_argument("--out", type=Path, default=DOCS, help="folder of few.md (docs/benchmarks)")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(cores())
+    rows = [row for name in options.networks.split(",") for row in measured(name, options.rounds, cores())]
+    options.out.mkdir(parents=True, exist_ok=True)
+    text = f"{__doc__}\nSeconds are medians; ratios are geometric means over rounds, with their 95 % intervals.\n\n"
+    write_markdown(
+        options.out / "few.md", "Queries of a few positions", {"Seconds": text + markdown_table(HEADERS, rows)}
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

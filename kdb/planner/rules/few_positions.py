@@ -1,0 +1,58 @@
+"""A few positions: the model itself takes them and the unmodified image in one batch, where that is cheaper.
+
+An incremental plan costs inferences that have nothing to do with its positions: that of the unmodified image, whose
+layers are the views, and those by the model itself, which the map is compared with.  Where the model itself evaluates
+everything there is no view, and nothing to compare.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from kdb.planner.plan import LogicalPlan
+from kdb.planner.rules.base import Context, Rule
+from kdb.planner.rules.rebatch import full_batch
+from kdb.results.wording import seconds
+
+
+def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
+    """Leave all positions to the model itself, if that is estimated to take no longer.
+
+    What deltas take is only estimated where the other inferences do not decide: planning would take as long.
+    """
+    n, network = len(plan.positions), plan.network
+    if not context.permissions.alone:
+        return "others of the query's positions have a plan of their own"
+    if not context.permissions.exact:
+        return "the query permits an approximation"
+    if not context.costs.backend.traits.computes_on_host:
+        return "the model itself does not run on the device"
+    if n + 1 > full_batch(network.nodes[1:], context):
+        return "with the unmodified image they are more than a batch"
+    inference = sum(context.costs.full(network, node, n + 1).seconds for node in network.nodes[1:]) / (n + 1)
+    own, fixed = inference * (n + 1), inference * (1 + context.compared)
+    decided = own <= fixed
+    incremental = fixed if decided else fixed + _deltas(plan, context)
+    own_, incremental_ = (seconds(each / context.threads) for each in (own, incremental))
+    because = f"{own_} expected, {incremental_}{' or more' if decided else ''} of views, deltas and check"
+    if own > incremental:
+        return f"the model itself: {because}"
+    return replace(plan, batches=(np.arange(n),), groups=((0,),), full_batch=n + 1, by_model=because)
+
+
+def _deltas(plan: LogicalPlan, context: Context) -> float:
+    """Thread-seconds of all positions in a batch for each worker, every layer by its delta rule or in full."""
+    network, costs, n = plan.network, context.costs, len(plan.positions)
+    extents, each = plan.extents(), -(-n // context.threads)
+    total = 0.0
+    for node in network.nodes[1:]:
+        if extents[node.name] is not None:
+            delta = costs.delta(network, node, extents, each)
+            full = costs.full(network, node, each).seconds
+            total += full if delta is None else min(delta.seconds, full)
+    return total * n / each
+
+
+RULE = Rule("few_positions", "a few positions are left to the model itself where that costs no more", apply)
