@@ -141,4 +141,3 @@ def test_the_other_image_is_run_once_for_all_images(db: kdb.Session, monkeypatch
     maps = list(db.execute(text, {"images": [ONE, OTHER, ONE], "b": OTHER}))
     assert given == [1] and maps[1].baseline == pytest.approx(1)
     assert np.array_equal(maps[0].values, maps[2].values)
-    db.execute("RESET verify; RESET rule.few_positions")
