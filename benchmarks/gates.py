@@ -248,7 +248,7 @@ def measured(db: Session, subject: Subject, name: str) -> Maps:
         fewer[fidelity] = found.stats.naive_macs / found.stats.executed_macs
     KEPT.mkdir(parents=True, exist_ok=True)
     arrays = {fidelity.value: value for fidelity, value in values.items()}
-    np.savez(file, fewer=list(fewer.values()), **arrays)  # type: ignore[arg-type]
+    np.savez(file, fewer=list(fewer.values()), **arrays)
     return Maps(subject.name, name, values, fewer)
 
 
