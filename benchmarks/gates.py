@@ -420,8 +420,8 @@ cells are scored.
 - SSIM: of the map of logits at that fidelity to the exact one, every position evaluated. Frozen is as queries take it,
   in boxes of at most 0.8 of a map; live boxes are not cropped.
 - exact, live, frozen: by how much full inference makes more multiply-adds than such a map, views included.
-- Promises: strategies on these maps, some seeds each. Kept: runs whose SSIM is at least what was promised. Given up:
-  runs that went on with exact scores.
+- Promises: strategies on these maps, by seeds that the table's runs count. Kept: runs whose SSIM is at least what was
+  promised. Given up: runs that went on with exact scores.
 - Seconds: whole queries, in turns; `{CLAUSES}`, on the first image of each network."""
 
 

@@ -70,7 +70,8 @@ def strategy_of(
     if goal is None or (goal.guaranteed and len(sides) != MEASURED):
         return everything
     if query.approximate is not None and len(sides) == MEASURED:
-        cheaper = [fidelity for fidelity in (Fidelity.LIVE, Fidelity.FROZEN) if gain(fidelity) >= MIN_GAIN]
+        times = {fidelity: gain(fidelity) for fidelity in (Fidelity.LIVE, Fidelity.FROZEN)}
+        cheaper = [fidelity for fidelity, faster in times.items() if faster > 0 and faster >= MIN_GAIN]
         if cheaper:
             return MultiFidelity(sides, goal, important, seed, together, cheaper)
     return Progressive(sides, goal, important, seed, together)
