@@ -18,6 +18,8 @@ from kdb.execution.engine import Engine
 from kdb.planner.cost import CostProfile
 from kdb.session.session import Session
 
+pytestmark = pytest.mark.usefixtures("plain")
+
 GOLDEN = Path(__file__).parent / "golden"
 
 QUERY = "OCCLUDE 'cat.png' WITH patch(8, 8) STRIDE 4 USING residual"
@@ -77,7 +79,7 @@ class Sorting(nn.Module):
 
 
 @pytest.fixture
-def db(plain: None) -> Session:
+def db() -> Session:
     torch.manual_seed(0)
     session = kdb.connect()
     session.register_model("residual", Residual(), input_size=(64, 64), mean=0, std=1)
