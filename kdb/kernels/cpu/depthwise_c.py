@@ -28,6 +28,7 @@ class CompiledDepthwise(ConvolutionKernel):
     """
 
     setting = "compiled"
+    optional = True
     rates: Mapping[str, Rates] = {"depthwise.c.depthwise": ((1, 24e9),)}
 
     def applies(self, backend: CpuBackend, sliding: Sliding, groups: int) -> bool:

@@ -59,6 +59,7 @@ class CompiledPointwise(PointwiseKernel):
     """Programs of the functions that the library has."""
 
     setting = "compiled"
+    optional = True
     timed = False
     rates: Mapping[str, Rates] = {"pointwise.c": ((1, 7e9),)}
 
