@@ -103,6 +103,21 @@ def traces(cache: Path, request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+ABOUT_FEW_POSITIONS = ("planner", "project", "ui", "benchmarks", "test_few_positions.py")
+"""Folders and files whose tests are of plans as users get them, also of a few positions."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def deltas(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All other tests are of deltas, though they have few positions, which the model itself would evaluate."""
+    with pytest.MonkeyPatch.context() as patched:
+        if not {*ABOUT_FEW_POSITIONS} & {request.path.name, request.path.parent.name}:
+            from kdb.planner.rules import few_positions
+
+            patched.setattr(few_positions, "full_batch", lambda *_: 0)
+        yield
+
+
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without compiled kernels, so that plans are the same whether there are any."""

@@ -37,6 +37,8 @@ class Kernel:
     """The value of ``SET kernels`` that restricts convolutions to this kernel; None if there is none."""
     timed = True
     """Whether CALIBRATE measures the rate of its kind of work, by timing it on layers of several widths."""
+    optional = False
+    """Whether an installation may lack it: then a profile may lack its rates, and has those that it declares."""
     rates: Mapping[str, Rates] = NO_RATES
     """The rates of its kinds of work on a machine that was not calibrated."""
 

@@ -28,11 +28,11 @@ from kdb.errors import ExecutionError, printable
 from kdb.geometry import Boxes, Size
 from kdb.kernels.base import Backend, Delta, Instruction, Weight
 from kdb.kernels.compiled import library as compiled
-from kdb.kernels.cpu.backend import CpuBackend
+from kdb.kernels.cpu.backend import KERNELS, CpuBackend
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.kernels.gpu.device import Device
 from kdb.kernels.gpu.launcher import MATHS
-from kdb.kernels.kernel import DELTA
+from kdb.kernels.kernel import DELTA, declared_rates
 from kdb.kernels.work import Rates
 from kdb.operators.base import Operator, Shape, Update
 from kdb.operators.convolution import Convolution
@@ -44,7 +44,7 @@ from kdb.system.threads import NewThreads, checkpoint, computing, limited_pools,
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 2
 """Version of the stored profile; raise it when an operator counts its work differently or a kernel's speed changes."""
 
 BATCH, MOST_POSITIONS, MOST_BYTES = 48, 1 << 15, 1 << 30
@@ -255,18 +255,9 @@ def processor() -> str:
 def machine(threads: int) -> str:
     """An identifier of this machine with ``threads`` workers: a hash of processor, cores, libraries and kernels."""
     library = compiled.found().library
-    variant = "" if library is None else library.variant
-    parts = (
-        FORMAT,
-        platform.machine(),
-        processor(),
-        os.cpu_count(),
-        threads,
-        torch.__version__,
-        np.__version__,
-        variant,
-    )
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    parts = [FORMAT, platform.machine(), processor(), os.cpu_count(), threads, torch.__version__, np.__version__]
+    parts += [] if library is None else [library.variant]
+    return hashlib.sha256(repr(tuple(parts)).encode()).hexdigest()[:16]
 
 
 def machines(most_threads: int) -> list[str]:
@@ -313,6 +304,7 @@ def decoded(data: str | bytes) -> CostProfile | None:
     try:
         found = json.loads(data)
         rates = {str(kind): tuple((int(w), float(r)) for w, r in points) for kind, points in found["rates"].items()}
+        rates = {**declared_rates([kernel for kernel in KERNELS if kernel.optional]), **rates}
         bandwidth, derivation, call = (float(found[name]) for name in ("bandwidth", "derivation", "call"))
         sound = all(
             0 < n < math.inf

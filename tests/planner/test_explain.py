@@ -19,6 +19,8 @@ from kdb.planner.cost import CostProfile
 from kdb.session.session import Session
 from tests.networks import SqueezeExcite
 
+pytestmark = pytest.mark.usefixtures("plain")
+
 GOLDEN = Path(__file__).parent / "golden"
 
 QUERY = "OCCLUDE 'cat.png' WITH patch(8, 8) STRIDE 4 USING residual"
@@ -93,7 +95,7 @@ class Sorting(nn.Module):
 
 
 @pytest.fixture
-def db(plain: None) -> Session:
+def db() -> Session:
     torch.manual_seed(0)
     session = kdb.connect()
     session.register_model("residual", Residual(), input_size=(64, 64), mean=0, std=1)

@@ -76,10 +76,13 @@ def test_the_wheel_carries_all_of_the_package_and_nothing_else(wheel: Path) -> N
     package = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "kdb").rglob("*")
-        if path.is_file() and path.suffix in (".py", ".cu", ".cuh", ".typed", ".json", ".html", ".js", ".css", ".svg")
+        if path.is_file()
+        and path.suffix in (".py", ".c", ".h", ".cu", ".cuh", ".typed", ".json", ".html", ".js", ".css", ".svg")
     }
     assert package <= names
     assert "kdb/grammar/kdb.lark" in names
+    # One with compiled kernels is of this platform, and has their sources, by which they are checked.
+    assert ("kdb/kernels/compiled/kdb_kernels.so" in names) == (not wheel.name.endswith("-none-any.whl"))
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"kdb"}
 
 

@@ -5,29 +5,28 @@
 #define NEIGHBOURS 4 /* outputs along x that are computed together, since they read the same weights, and cells */
 #define MOST_READ 256
 
-/* Outputs [NEIGHBOURS] of all channels: `cells` [taps, (NEIGHBOURS - 1) * stride + taps] are what they read, weights
-   [taps, taps, channels].  Of the outputs the first `count` are written. */
+/* Outputs [NEIGHBOURS] of a vector of channels: `cells` [taps, (NEIGHBOURS - 1) * stride + taps] are what they read,
+   weights [taps, taps, channels].  Of the outputs the first `count` are written. */
 INLINE void filter(const int taps, const int stride, const float *const *cells, const float *weights, const float *bias,
-                   long channels, float *out, long count) {
+                   long channels, float *out, long count, long c, long left, const int whole) {
     const int width = (NEIGHBOURS - 1) * stride + taps;
-    for (long c = 0; c < channels; c += LANES) {
-        const long left = channels - c;
-        const vec begin = bias ? get(bias + c, left) : (vec){};
-        vec sums[NEIGHBOURS] = {begin, begin, begin, begin};
-#pragma GCC unroll 7
-        for (int i = 0; i < taps; i++) {
-            vec row[(NEIGHBOURS - 1) * 2 + 7];
+    const vec begin = bias ? take(bias + c, left, whole) : (vec){};
+    vec sums[NEIGHBOURS] = {begin, begin, begin, begin};
+#pragma GCC unroll 1 /* the cells of one row of taps are as many as there are registers */
+    for (int i = 0; i < taps; i++) {
+        vec row[(NEIGHBOURS - 1) * 2 + 7];
 #pragma GCC unroll 13
-            for (int j = 0; j < width; j++) row[j] = get(cells[i * width + j] + c, left);
+        for (int j = 0; j < width; j++) row[j] = take(cells[i * width + j] + c, left, whole);
 #pragma GCC unroll 7
-            for (int j = 0; j < taps; j++) {
-                const vec weight = get(weights + (i * taps + j) * channels + c, left);
+        for (int j = 0; j < taps; j++) {
+            const vec weight = take(weights + (i * taps + j) * channels + c, left, whole);
 #pragma GCC unroll 4
-                for (int k = 0; k < NEIGHBOURS; k++) sums[k] += row[k * stride + j] * weight;
-            }
+            for (int k = 0; k < NEIGHBOURS; k++) sums[k] += row[k * stride + j] * weight;
         }
-        for (int k = 0; k < count; k++) put(out + k * channels + c, sums[k], left);
     }
+#pragma GCC unroll 4
+    for (int k = 0; k < NEIGHBOURS; k++)
+        if (k < count) give(out + k * channels + c, sums[k], left, whole);
 }
 
 typedef void filtering(const float *const *cells, const float *weights, const float *bias, long channels, float *out,
@@ -36,7 +35,7 @@ typedef void filtering(const float *const *cells, const float *weights, const fl
 #define FILTER(taps, stride)                                                                                     \
     static void filter_##taps##_##stride(const float *const *cells, const float *weights, const float *bias,     \
                                          long channels, float *out, long count) {                                \
-        filter(taps, stride, cells, weights, bias, channels, out, count);                                        \
+        EVERY(filter(taps, stride, cells, weights, bias, channels, out, count, c, left, whole))                  \
     }
 FILTER(3, 1) FILTER(3, 2) FILTER(5, 1) FILTER(5, 2) FILTER(7, 1)
 

@@ -57,6 +57,28 @@ INLINE void put(float *p, vec v, long left) {
         store_part(p, v, left);
 }
 
+/* A statement for each vector of `channels`, of which c is the first, `left` are left, and `whole` is a constant: whether
+   it is full, so that all but the last are read and written without a mask. */
+#define EVERY(statement)                           \
+    long c = 0;                                    \
+    for (; c + LANES <= channels; c += LANES) {    \
+        enum { left = LANES, whole = 1 };          \
+        statement;                                 \
+    }                                              \
+    if (c < channels) {                            \
+        const long left = channels - c;            \
+        enum { whole = 0 };                        \
+        statement;                                 \
+    }
+
+INLINE vec take(const float *p, long left, const int whole) { return whole ? load(p) : load_part(p, left); }
+INLINE void give(float *p, vec v, long left, const int whole) {
+    if (whole)
+        store(p, v);
+    else
+        store_part(p, v, left);
+}
+
 INLINE long padded(long n) { return (n + LANES - 1) / LANES * LANES; }
 INLINE long least(long a, long b) { return a < b ? a : b; }
 INLINE long most(long a, long b) { return a > b ? a : b; }

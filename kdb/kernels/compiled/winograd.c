@@ -92,43 +92,47 @@ typedef void evaluate(const float *const *cells, long channels, float *values, l
 /* The other way round, added to cells [my + ry - 1, mx + rx - 1]. */
 typedef void interpolate(float *const *cells, long channels, const float *values, long plane);
 
-#define TRANSFORMS(my, ry, mx, rx)                                                                               \
-    static void evaluate_##my##_##ry##_##mx##_##rx(const float *const *cells, long channels, float *values,     \
-                                                   long plane) {                                                 \
-        enum { py = my + ry - 1, px = mx + rx - 1 };                                                             \
-        for (long c = 0; c < channels; c += LANES) {                                                             \
-            vec rows[my * px];                                                                                   \
-            for (int i = 0; i < my; i++) {                                                                       \
-                vec row[mx];                                                                                     \
-                for (int j = 0; j < mx; j++) row[j] = get(cells[i * mx + j] + c, channels - c);                  \
-                evaluate_##mx##_##rx(row, 1, rows + i * px, 1);                                                  \
-            }                                                                                                    \
-            for (int j = 0; j < px; j++) {                                                                       \
-                vec column[py];                                                                                  \
-                evaluate_##my##_##ry(rows + j, px, column, 1);                                                   \
-                for (int i = 0; i < py; i++) store(values + (i * px + j) * plane + c, column[i]);                \
-            }                                                                                                    \
-        }                                                                                                        \
-    }                                                                                                            \
-    static void interpolate_##my##_##ry##_##mx##_##rx(float *const *cells, long channels, const float *values,  \
-                                                      long plane) {                                              \
-        enum { py = my + ry - 1, px = mx + rx - 1 };                                                             \
-        for (long c = 0; c < channels; c += LANES) {                                                             \
-            vec rows[py * px];                                                                                   \
-            for (int i = 0; i < py; i++) {                                                                       \
-                vec row[px];                                                                                     \
-                for (int j = 0; j < px; j++) row[j] = load(values + (i * px + j) * plane + c);                   \
-                interpolate_##mx##_##rx(row, 1, rows + i * px, 1);                                               \
-            }                                                                                                    \
-            for (int j = 0; j < px; j++) {                                                                       \
-                vec column[py];                                                                                  \
-                interpolate_##my##_##ry(rows + j, px, column, 1);                                                \
-                for (int i = 0; i < py; i++) {                                                                   \
-                    float *cell = cells[i * px + j] + c;                                                         \
-                    put(cell, get(cell, channels - c) + column[i], channels - c);                                \
-                }                                                                                                \
-            }                                                                                                    \
-        }                                                                                                        \
+#define TRANSFORMS(my, ry, mx, rx)                                                                                   \
+    INLINE void evaluate_at_##my##_##ry##_##mx##_##rx(const float *const *cells, float *values, long plane, long c,  \
+                                                      long left, const int whole) {                                  \
+        enum { py = my + ry - 1, px = mx + rx - 1 };                                                                 \
+        vec rows[my * px];                                                                                           \
+        for (int i = 0; i < my; i++) {                                                                               \
+            vec row[mx];                                                                                             \
+            for (int j = 0; j < mx; j++) row[j] = take(cells[i * mx + j] + c, left, whole);                          \
+            evaluate_##mx##_##rx(row, 1, rows + i * px, 1);                                                          \
+        }                                                                                                            \
+        for (int j = 0; j < px; j++) {                                                                               \
+            vec column[py];                                                                                          \
+            evaluate_##my##_##ry(rows + j, px, column, 1);                                                           \
+            for (int i = 0; i < py; i++) store(values + (i * px + j) * plane + c, column[i]);                        \
+        }                                                                                                            \
+    }                                                                                                                \
+    INLINE void interpolate_at_##my##_##ry##_##mx##_##rx(float *const *cells, const float *values, long plane, long c,\
+                                                         long left, const int whole) {                               \
+        enum { py = my + ry - 1, px = mx + rx - 1 };                                                                 \
+        vec rows[py * px];                                                                                           \
+        for (int i = 0; i < py; i++) {                                                                               \
+            vec row[px];                                                                                             \
+            for (int j = 0; j < px; j++) row[j] = load(values + (i * px + j) * plane + c);                           \
+            interpolate_##mx##_##rx(row, 1, rows + i * px, 1);                                                       \
+        }                                                                                                            \
+        for (int j = 0; j < px; j++) {                                                                               \
+            vec column[py];                                                                                          \
+            interpolate_##my##_##ry(rows + j, px, column, 1);                                                        \
+            for (int i = 0; i < py; i++) {                                                                           \
+                float *cell = cells[i * px + j] + c;                                                                 \
+                give(cell, take(cell, left, whole) + column[i], left, whole);                                        \
+            }                                                                                                        \
+        }                                                                                                            \
+    }                                                                                                                \
+    static void evaluate_##my##_##ry##_##mx##_##rx(const float *const *cells, long channels, float *values,          \
+                                                   long plane) {                                                     \
+        EVERY(evaluate_at_##my##_##ry##_##mx##_##rx(cells, values, plane, c, left, whole))                           \
+    }                                                                                                                \
+    static void interpolate_##my##_##ry##_##mx##_##rx(float *const *cells, long channels, const float *values,       \
+                                                      long plane) {                                                  \
+        EVERY(interpolate_at_##my##_##ry##_##mx##_##rx(cells, values, plane, c, left, whole))                        \
     }
 FORMS(TRANSFORMS)
 

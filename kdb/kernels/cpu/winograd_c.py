@@ -63,6 +63,7 @@ class CompiledWinograd(ConvolutionKernel):
     """Minimal filtering along one axis or two, of square kernels and of those of one row or column."""
 
     setting = "compiled"
+    optional = True
     rates: Mapping[str, Rates] = {
         "winograd.c": ((13, 20e9), (32, 33e9), (64, 42e9), (128, 56e9), (256, 62e9), (512, 56e9))
     }
