@@ -304,7 +304,9 @@ def decoded(data: str | bytes) -> CostProfile | None:
     try:
         found = json.loads(data)
         rates = {str(kind): tuple((int(w), float(r)) for w, r in points) for kind, points in found["rates"].items()}
-        rates = {**declared_rates([kernel for kernel in KERNELS if kernel.optional]), **rates}
+        optional = declared_rates([kernel for kernel in KERNELS if kernel.optional])
+        if rates.keys() >= CostProfile().rates.keys() - optional.keys():
+            rates = {**optional, **rates}
         bandwidth, derivation, call = (float(found[name]) for name in ("bandwidth", "derivation", "call"))
         sound = all(
             0 < n < math.inf

@@ -25,6 +25,7 @@ import kdb
 from benchmarks import photos
 from benchmarks.calibrated import calibrate
 from kdb.errors import BindError, Error, ExecutionError, Interrupted, ModelError, ParseError, UnknownName
+from kdb.kernels.cpu import library
 from kdb.planner.rules import RULES
 from kdb.results.maps import HeatMap
 from kdb.results.several import HeatMaps
@@ -270,6 +271,7 @@ class TestSettings:
             raise AssertionError("torch was called")
 
         monkeypatch.setattr(torch.nn.functional, "conv2d", never)
+        monkeypatch.setattr(library, "PACKS", False)
         db.close()
         assert db.execute("OCCLUDE cat WITH patch(4, 4) USING small").stats.kernels.keys() & {"taps", "recompute"}
         db.execute("SET kernels = direct")

@@ -14,6 +14,7 @@
 #endif
 #define SUMMED 128      /* input channels that are summed before the products go to memory */
 #define CACHED (1 << 19) /* numbers at all points of the tiles of a turn, of inputs and outputs together, or so */
+#define REUSED 8 /* times ROWS tiles at least: wide layers' weights come from memory once a turn, the tiles from a cache */
 #define PANEL (2 * LANES)
 #define MOST_POINTS 64
 
@@ -167,7 +168,7 @@ static turn turn_of(const form *f, long inputs, long outputs) {
     t.lda = padded(inputs) + LANES;
     t.ldc = padded(outputs);
     const long fit = CACHED / (t.points * (t.lda + t.ldc));
-    t.tiles = most((fit + ROWS - 1) / ROWS, 2) * ROWS;
+    t.tiles = most((fit + ROWS - 1) / ROWS, REUSED) * ROWS;
     t.plane_a = apart(t.tiles * t.lda);
     t.plane_c = apart(t.tiles * t.ldc);
     return t;

@@ -111,7 +111,7 @@ def _packs() -> bool:
 PACKS = _packs()
 
 
-def _convolution(x: torch.Tensor, spec: ConvolutionSpec, windows: _Windows, dtype: torch.dtype) -> torch.Tensor:
+def _convolved(x: torch.Tensor, spec: ConvolutionSpec, windows: _Windows, dtype: torch.dtype) -> torch.Tensor:
     """The convolution of x [n, in, *size] by these windows: [n, out, *size'], of ``dtype``.
 
     The functions that anyone calls lay out the weights at each call, and give small batches of one tap to MKL.
@@ -151,7 +151,7 @@ def convolve(x: FloatArray, spec: ConvolutionSpec, reduced: bool = False) -> Flo
     dilation = tuple(1 if taps == 1 else gap for taps, gap in zip(sliding.kernel, sliding.dilation, strict=True))
     maps, windows = _Windows(x.shape[1:-1], sliding.kernel, sliding.stride, dilation, before).planar()
     inputs = _channels_first(_own(x).reshape(len(x) * maps, *windows.size, x.shape[-1]))
-    y = _convolution(inputs, spec, windows, torch.bfloat16 if reduced else torch.float32)
+    y = _convolved(inputs, spec, windows, torch.bfloat16 if reduced else torch.float32)
     lengths = map(Window.output_length, sliding.windows((*before, *before)), x.shape[1:-1])
     return _channels_last(y.float()).reshape(len(x), *lengths, y.shape[1])
 
