@@ -92,6 +92,7 @@ class Subject:
             db.register_model(self.name, self.module, input_size=self.size, mean=self.mean, std=self.std)
         db.execute(f"SET kernels = {kernels}")
         db.execute(f"SET verify = {USUAL}")  # of small maps too
+        db.execute("SET rule.few_positions = off")  # what is measured are deltas
         return db
 
     def normalise(self, pixels: FloatArray) -> Tensor:

@@ -103,7 +103,7 @@ def traces(cache: Path, request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-ABOUT_FEW_POSITIONS = ("planner", "project", "ui", "benchmarks", "test_few_positions.py")
+ABOUT_FEW_POSITIONS = ("planner", "project", "runs", "ui", "test_few_positions.py")
 """Folders and files whose tests are of plans as users get them, also of a few positions."""
 
 

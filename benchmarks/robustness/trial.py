@@ -87,6 +87,7 @@ class Trial:
     def connect(self) -> Session:
         """A new session with the module."""
         db = kdb.connect()
+        db.execute("SET rule.few_positions = off")  # what is tried are deltas
         db.register_model(
             NAME,
             self.module,
