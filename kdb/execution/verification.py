@@ -275,12 +275,12 @@ def in_full(
             checkpoint()
             members = np.arange(max(first, 0), min(first + batch, len(positions)))
             images = occlusion.applied(image, positions[members], patch)
-            if unmodified is not None and first < 0:
-                logits = reference.logits(np.concatenate([image[None], images]))
-                unmodified(logits[:1])
-                logits = logits[1:]
-            else:
+            if unmodified is None or first >= 0:
                 logits = reference.logits(images)
+            else:
+                both = reference.logits(np.concatenate([image[None], images]))
+                unmodified(both[:1])
+                logits = both[1:]
             if len(members):
                 sink(members, logits)
                 on_finished(int(members[-1]) + 1)

@@ -7,7 +7,8 @@ calls; a network is evaluated on this backend where the gradient of its logits i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -238,6 +239,16 @@ class Autograd:
     def __init__(self) -> None:
         self.memory, self.windows, self.maps = _Memory(), _Windows(), _Maps()
         self.kernels = Kernels(self, (_Convolution("autograd"), _Dense("autograd")))
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Gradients are recorded, wherever they are not otherwise."""
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+
+    def source(self, image: FloatArray) -> Tensor:
+        """An image [H, W, C] as a map of one position, from which gradients are recorded."""
+        return torch.from_numpy(np.array(image[None])).requires_grad_()
 
 
 def gradients(outputs: Tensor, seeds: FloatArray, tensors: Sequence[Tensor]) -> list[FloatArray]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import cast
 
 import networkx as nx
-import numpy as np
-import torch
 
 from kdb.errors import DeviceError, ExecutionError
 from kdb.kernels import autograd
@@ -69,18 +67,19 @@ def gradients(
 
     They are taken at ``image`` [H, W, C] by PyTorch, a forward and k backward passes.
     """
-    backend: Any = autograd.Autograd()
+    backend = autograd.Autograd()
     needed = nx.ancestors(network.graph, output) | {output}
     maps: dict[str, Array] = {}
-    with torch.inference_mode(False), torch.enable_grad():
+    with backend.running():
         for node in (node for node in network if node.name in needed):
             checkpoint()
             operator = node.operator
             if isinstance(operator, Source):
-                maps[node.name] = torch.from_numpy(np.array(image[None])).requires_grad_()
+                maps[node.name] = backend.source(image)
                 continue
-            kernel = operator.evaluation_kernels(backend)[0]
+            verbs = cast(Backend, backend)  # those of full evaluation, which are all that is called
+            kernel = operator.evaluation_kernels(verbs)[0]
             inputs = [maps[name] for name in node.inputs]
-            maps[node.name] = operator.evaluate(backend, network.parameters, inputs, kernel, False)
+            maps[node.name] = operator.evaluate(verbs, network.parameters, inputs, kernel, False)
         found = autograd.gradients(maps[output], seeds, [maps[name] for name in layers])
     return dict(zip(layers, found, strict=True))

@@ -145,7 +145,9 @@ class Progressive:
             cells = self._to_refine()
             self._proposed[cells] = True
             return cells
-        return self.propose_towards(self._goal.ssim, self._judged.ssim(self._goal.z_score) if self.begun else None)
+        target = self._goal.ssim
+        known = target is not None and self.begun
+        return self.propose_towards(target, self._judged.ssim(self._goal.z_score) if known else None)
 
     def propose_towards(self, target: float | None, ssim: float | None, most: float = 1.0) -> IntArray:
         """The cells of the next round, whose size is chosen by how far the goal is.

@@ -43,7 +43,9 @@ class Gate(nn.Module):
     def __init__(self, rank: int, channels: int, function: Callable[[Tensor], Tensor], adds: bool = False) -> None:
         super().__init__()
         self.rank, self.function, self.adds = rank, function, adds
-        self.mix, self.nudge = CONV[rank](channels, channels, 1), 0.0
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.mix, self.nudge = CONV[rank](channels, channels, 1), 0.0
 
     def forward(self, x: Tensor) -> Tensor:
         gate = self.function(self.mix(x.mean(tuple(range(2, 2 + self.rank)), keepdim=True))) + self.nudge
@@ -65,11 +67,12 @@ class ResponseNorm(nn.Module):
 
 def gated(rank: int, gates: Sequence[nn.Module], between: nn.Module, seed: int = 0, kernel: int = 3) -> nn.Sequential:
     """Convolutions of four channels with gates and other layers between them, three logits."""
-    torch.manual_seed(seed)
-    layers: list[nn.Module] = [CONV[rank](2, 4, kernel, padding=kernel // 2)]
-    for gate in gates:
-        layers += [between, gate, CONV[rank](4, 4, kernel, padding=kernel // 2)]
-    return nn.Sequential(*layers, Mean(), nn.Linear(4, 3)).eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        layers: list[nn.Module] = [CONV[rank](2, 4, kernel, padding=kernel // 2)]
+        for gate in gates:
+            layers += [between, gate, CONV[rank](4, 4, kernel, padding=kernel // 2)]
+        return nn.Sequential(*layers, Mean(), nn.Linear(4, 3)).eval()
 
 
 class Case:
@@ -134,8 +137,8 @@ def test_where_gate_and_network_are_linear_it_is_exact(rank: int, adds: bool) ->
     gate = Gate(rank, 4, lambda x: x, adds)
     case = Case(gated(rank, [gate], nn.Identity(), rank), size, lattice(size, patch, 3), patch)
     truth = case.truth()
-    close(case.logits(rule__cut_over=False), truth, 3e-6)
-    assert error(case.logits(replace(LIVE, live=0)), truth) > 1e-3 * truth.std(), "frozen gates err"
+    close(case.logits(rule__cut_over=False), truth, 1e-6)
+    assert error(case.logits(replace(LIVE, live=0)), truth) > 1e-4 * np.abs(truth).max(), "frozen gates err"
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])

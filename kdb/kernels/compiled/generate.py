@@ -60,9 +60,8 @@ def _function(name: str, matrix: Matrix) -> str:
     lines = [f"    const vec x{i} = x[{i} * from];" for i in range(inputs)]
     names = [f"x{i}" for i in range(inputs)]
     columns = matrix.round(12)  # an inverse is not exact
-    for i, j, same in list(
-        _pairs(columns.T)
-    ):  # points p and -p: their sum serves some outputs, their difference others
+    # Of points p and -p the sum serves some outputs, the difference others.
+    for i, j, same in list(_pairs(columns.T)):
         lines.append(f"    const vec s{i} = x{i} + x{j}, d{i} = x{i} - x{j};")
         columns[:, j] = np.where(same, 0, columns[:, i])
         columns[:, i] = np.where(same, columns[:, i], 0)

@@ -79,7 +79,7 @@ INLINE vec gelu_tanh(vec x) {
     return 0.5f * x * (1.0f + hyperbolic_tangent(0.797884561f * (x + 0.044715f * x * x * x)));
 }
 
-/* By name, of up to two operands a and b; in the order in which kdb/kernels/cpu/pointwise_c.py lists them. */
+/* By name, of up to two operands a and b; an instruction has a function's place in this list, which is exported. */
 #define FUNCTIONS(X)                                                                                            \
     X(add, a + b)                                                                                               \
     X(sub, a - b)                                                                                               \

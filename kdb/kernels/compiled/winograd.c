@@ -2,8 +2,8 @@
 
    The algorithm is that of kdb/kernels/cpu/winograd.py.  The delta of a position is cut into tiles of its cells, each
    tile is evaluated at points, multiplied by the weights at these points, and interpolated; its whole convolution, which
-   is larger than the tile, is added to the output's box, where it overlaps that of its neighbours.  Several tiles at a
-   time pass the three steps, few enough for the second level cache; between steps they are [points, tiles, channels]. */
+   is larger than the tile, is added to the output's box, where it overlaps that of its neighbours.  Many tiles at a
+   time pass the three steps; between steps they are [points, tiles, channels], and those of a point fit into a cache. */
 
 #include "transforms.h"
 

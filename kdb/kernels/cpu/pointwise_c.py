@@ -52,7 +52,7 @@ def _encoded(program: Program, functions: tuple[str, ...]) -> tuple[npt.NDArray[
 
 def _repeated(values: FloatArray, period: int) -> FloatArray:
     """Values of each channel, or one of all, for ``period`` numbers, with some behind them."""
-    return np.resize(np.broadcast_to(values.reshape(-1), values.size), period + BEYOND)
+    return np.resize(values, period + BEYOND)
 
 
 class CompiledPointwise(PointwiseKernel):
