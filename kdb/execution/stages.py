@@ -19,7 +19,7 @@ from kdb.execution.measured import Measured, timed
 from kdb.execution.occlusion import Occlusion, Replacement
 from kdb.execution.views import MaterializedViews
 from kdb.geometry import Boxes, IntArray, Part, Size
-from kdb.kernels.base import Array, Backend, Delta, Epilogue
+from kdb.kernels.base import Array, Backend, Delta, Epilogue, rounded
 from kdb.kernels.kernel import FUSED
 from kdb.operators.base import Update, materialize
 from kdb.operators.network import Node
@@ -202,7 +202,7 @@ class DeltaStage:
         """A pointwise layer, for the kernel of the layer before it to compute in the same pass."""
         operator = node.operator
         assert isinstance(operator, Pointwise), "only those fuse"
-        result = self._views[node.name] if operator.rounded else None
+        result = self._views[node.name] if rounded(operator.program) else None
         return Epilogue(operator.program, self._network.parameters, self._views[node.inputs[0]], result)
 
     def _around(self, node: Node, update: Update, core: Part) -> Array:

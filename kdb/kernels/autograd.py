@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from kdb.geometry import Boxes, IntArray, Margins, Size
 from kdb.kernels.base import Array, ConvolutionSpec, FloatArray, Operand, Parameters, Program, Sliding, Weight
-from kdb.kernels.kernel import ConvolutionKernel, DenseKernel, Kernels
+from kdb.kernels.kernel import ConvolutionKernel, DenseKernel, Kernel, Kernels, PointwiseVerb
 
 
 def _normalize(x: Tensor, eps: float) -> Tensor:
@@ -105,6 +105,9 @@ class _Dense(DenseKernel):
     def run(self, backend: Any, x: Tensor, weight: Weight, bias: Weight | None) -> Tensor:
         """``x W^T + b``."""
         return functional.linear(x, _tensor(weight), None if bias is None else _tensor(bias))
+
+
+KERNELS: tuple[Kernel, ...] = (_Convolution("autograd"), _Dense("autograd"), PointwiseVerb("autograd", whole=True))
 
 
 class _Memory:
@@ -238,7 +241,9 @@ class Autograd:
 
     def __init__(self) -> None:
         self.memory, self.windows, self.maps = _Memory(), _Windows(), _Maps()
-        self.kernels = Kernels(self, (_Convolution("autograd"), _Dense("autograd")))
+        self.kernels = Kernels(
+            self, (_Convolution("autograd"), _Dense("autograd"), PointwiseVerb("autograd", whole=True))
+        )
 
     @contextmanager
     def running(self) -> Iterator[None]:

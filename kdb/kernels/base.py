@@ -56,6 +56,11 @@ ROUNDED = frozenset({"add", "sub", "mul", "div", "neg", "abs", "maximum", "minim
 """Functions for which IEEE 754 leaves one result: the same in any layout, whatever lies beside an element."""
 
 
+def rounded(program: Program) -> bool:
+    """Whether ``f(v)[B]`` is ``f(v[B])`` to the last bit: other functions may round an array's end in their own way."""
+    return all(instruction.function in ROUNDED for instruction in program)
+
+
 NO_MARGINS: Margins = ()
 """None, along any number of axes."""
 WIDEST = 1 << 31
@@ -200,7 +205,7 @@ class Epilogue(NamedTuple):
 
     Where d is zero so is the result.
 
-    ``view`` is v; ``result`` is ``f(v)`` where every function of the program is in ROUNDED, otherwise None.
+    ``view`` is v; ``result`` is ``f(v)`` where the program is :func:`rounded`, otherwise None.
     """
 
     program: Program

@@ -24,10 +24,12 @@ from kdb.kernels.base import (
     Program,
     Sliding,
     Weight,
+    rounded,
 )
 from kdb.kernels.work import ELEMENT, Rates, Work
 
 NO_RATES: Mapping[str, Rates] = MappingProxyType({})
+NO_PASSES: Mapping[str, int] = MappingProxyType({})
 
 
 class Kernel:
@@ -196,11 +198,19 @@ class DenseKernel(Kernel, ABC):
 
 
 class PointwiseKernel(Kernel, ABC):
-    """A kernel for pointwise layers, which competes with the backend's own way to compute them."""
+    """A kernel for pointwise layers."""
+
+    def reads_result(self, program: Program) -> bool:
+        """Whether its delta rule reads ``f(view)`` instead of computing it."""
+        return False
 
     @abstractmethod
     def applies(self, backend: Any, program: Program) -> bool:
-        """Whether it computes this program on this backend."""
+        """Whether it computes deltas by this program on this backend."""
+
+    def evaluates(self, backend: Any, program: Program) -> bool:
+        """Whether it also evaluates whole maps, as it does by default wherever it applies."""
+        return self.applies(backend, program)
 
     @abstractmethod
     def work(self, program: Program, numbers: int, incremental: bool) -> Work:
@@ -213,6 +223,49 @@ class PointwiseKernel(Kernel, ABC):
     @abstractmethod
     def delta(self, backend: Any, delta: Delta, epilogue: Epilogue) -> Array:
         """The epilogue of a delta; it may take the memory of one that is donated."""
+
+
+class PointwiseVerb(PointwiseKernel):
+    """The backend's own way, function by function: by one name on whole maps, by another on deltas.
+
+    ``passes`` says of functions as many passes over an array as what they take the time of; 1 of all others.
+    """
+
+    def __init__(self, name: str, whole: bool, passes: Mapping[str, int] = NO_PASSES) -> None:
+        super().__init__(name)
+        self._whole = whole
+        self._passes = passes
+
+    def reads_result(self, program: Program) -> bool:
+        """Where that is the same to the last bit."""
+        return rounded(program)
+
+    def applies(self, backend: Any, program: Program) -> bool:
+        """Whether this is the one for deltas."""
+        return not self._whole
+
+    def evaluates(self, backend: Any, program: Program) -> bool:
+        """Whether this is the one for whole maps."""
+        return self._whole
+
+    def work(self, program: Program, numbers: int, incremental: bool) -> Work:
+        """Of a delta a sum, a difference and each function, functions twice where the result does not serve.
+
+        Of a whole map once through memory, and passes in the cache, which take about half of that.
+        """
+        passes = sum(self._passes.get(instruction.function, 1) for instruction in program)
+        if not incremental:
+            return Work("elementwise", 0, ELEMENT * numbers * (1 + passes) // 2, len(program))
+        passes = 2 + passes if self.reads_result(program) else 3 + 2 * passes
+        return Work("elementwise", 0, ELEMENT * numbers * passes, 3)
+
+    def evaluate(self, backend: Any, x: Array, program: Program, parameters: Parameters, donate: bool) -> Array:
+        """``f(x)``."""
+        return backend.maps.pointwise(x, program, parameters, donate)
+
+    def delta(self, backend: Any, delta: Delta, epilogue: Epilogue) -> Array:
+        """``f(view[B] + d) - f(view[B])``."""
+        return backend.deltas.pointwise(delta, epilogue)
 
 
 class SumKernel(Kernel):
@@ -262,10 +315,17 @@ class Kernels:
         declared = (kernel for kernel in self._declares if isinstance(kernel, DenseKernel))
         return tuple(kernel for kernel in declared if kernel.applies(self._backend))
 
+    @cached_property
+    def _pointwise(self) -> tuple[PointwiseKernel, ...]:
+        return tuple(kernel for kernel in self._declares if isinstance(kernel, PointwiseKernel))
+
     def pointwise(self, program: Program) -> tuple[PointwiseKernel, ...]:
-        """Those that compute such a program."""
-        declared = (kernel for kernel in self._declares if isinstance(kernel, PointwiseKernel))
-        return tuple(kernel for kernel in declared if kernel.applies(self._backend, program))
+        """Those that evaluate such a program on whole maps."""
+        return tuple(kernel for kernel in self._pointwise if kernel.evaluates(self._backend, program))
+
+    def pointwise_deltas(self, program: Program) -> tuple[PointwiseKernel, ...]:
+        """Those that compute deltas by such a program."""
+        return tuple(kernel for kernel in self._pointwise if kernel.applies(self._backend, program))
 
     @cached_property
     def sums(self) -> tuple[SumKernel, ...]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from kdb.geometry import Boxes, Footprint, Part, Size
-from kdb.kernels.base import ROUNDED, Array, Backend, Epilogue, Instruction, Parameters, Program
-from kdb.kernels.kernel import DELTA, FULL, DenseKernel, Kernel, PointwiseKernel
+from kdb.kernels.base import Array, Backend, Epilogue, Instruction, Parameters, Program
+from kdb.kernels.kernel import DenseKernel, Kernel, PointwiseKernel
 from kdb.kernels.work import ELEMENT, Work
 from kdb.operators.base import Operator, Reads, Shape, Update, whole_map
 
@@ -49,52 +49,41 @@ class Pointwise(_Pointwise):
         self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
     ) -> Array:
         """``f(x)``."""
-        if isinstance(kernel, PointwiseKernel):
-            return kernel.evaluate(k, inputs[0], self.program, parameters, donate)
-        return k.maps.pointwise(inputs[0], self.program, parameters, donate)
+        assert isinstance(kernel, PointwiseKernel), "pointwise layers have kernels of their own"
+        return kernel.evaluate(k, inputs[0], self.program, parameters, donate)
 
     def kernels(self, k: Backend) -> tuple[Kernel, ...]:
-        """The backend's verb, and its kernels for such a program."""
-        return DELTA, *k.kernels.pointwise(self.program)
+        """The backend's for deltas by such a program."""
+        return k.kernels.pointwise_deltas(self.program)
 
     def evaluation_kernels(self, k: Backend) -> tuple[Kernel, ...]:
-        """The backend's verb, and its kernels for such a program."""
-        return FULL, *k.kernels.pointwise(self.program)
-
-    @property
-    def rounded(self) -> bool:
-        """Whether ``f(v)[B]`` is ``f(v[B])`` to the last bit: others may round the end of an array in their own way."""
-        return all(instruction.function in ROUNDED for instruction in self.program)
+        """The backend's for such a program on whole maps."""
+        return k.kernels.pointwise(self.program)
 
     def reads(self, kernel: Kernel, changed: Sequence[bool]) -> Reads:
         """The input's view, and its own where that saves computing it."""
-        return Reads((True,), self.rounded)
+        assert isinstance(kernel, PointwiseKernel), "pointwise layers have kernels of their own"
+        return Reads((True,), kernel.reads_result(self.program))
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``f(v[B] + d) - f(v[B])``."""
         (d,) = update.inputs
         assert d is not None
         (view,) = update.input_views
-        epilogue = Epilogue(self.program, parameters, view, update.view)
-        if isinstance(update.kernel, PointwiseKernel):
-            return update.kernel.delta(k, d, epilogue)
-        return k.deltas.pointwise(d, epilogue)
+        assert isinstance(update.kernel, PointwiseKernel), "pointwise layers have kernels of their own"
+        return update.kernel.delta(k, d, Epilogue(self.program, parameters, view, update.view))
 
     def delta_work(
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
-        """A sum, a difference and each instruction; instructions twice where its own view does not serve."""
-        if isinstance(kernel, PointwiseKernel):
-            return kernel.work(self.program, math.prod(extent) * shape.channels, incremental=True)
-        passes = 2 + len(self.program) if self.rounded else 3 + 2 * len(self.program)
-        return Work("elementwise", 0, ELEMENT * math.prod(extent) * shape.channels * passes, 3)
+        """The kernel's."""
+        assert isinstance(kernel, PointwiseKernel), "pointwise layers have kernels of their own"
+        return kernel.work(self.program, math.prod(extent) * shape.channels, incremental=True)
 
     def full_work(self, kernel: Kernel, shapes: Sequence[Shape], shape: Shape) -> Work:
-        """Once through memory and a pass in the cache for each instruction, which takes about half of that."""
-        if isinstance(kernel, PointwiseKernel):
-            return kernel.work(self.program, shape.elements, incremental=False)
-        passes = 1 + len(self.program)
-        return Work("elementwise", 0, ELEMENT * shape.elements * passes // 2, len(self.program))
+        """The kernel's, of all numbers."""
+        assert isinstance(kernel, PointwiseKernel), "pointwise layers have kernels of their own"
+        return kernel.work(self.program, shape.elements, incremental=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from kdb.kernels.cpu.backend import KERNELS, CpuBackend
 from kdb.kernels.gpu.backend import GpuBackend
 from kdb.kernels.gpu.device import Device
 from kdb.kernels.gpu.launcher import MATHS
-from kdb.kernels.kernel import DELTA, declared_rates
+from kdb.kernels.kernel import declared_rates
 from kdb.kernels.work import Rates
 from kdb.operators.base import Operator, Shape, Update
 from kdb.operators.convolution import Convolution
@@ -215,8 +215,9 @@ def _bandwidth(backend: Backend, clock: Clock) -> float:
     boxes = Boxes(np.full((BATCH, 2), 7), extent)
     view = backend.memory.upload(np.zeros((56, 56, 64), np.float32))
     values = backend.memory.upload_delta(np.zeros((BATCH, *extent, 64), np.float32))
-    update = Update([Delta(boxes, values, donate=True)], [view], None, boxes, [shape], DELTA)
-    work = relu.delta_work(DELTA, [shape], [extent], shape, extent)
+    kernel, *_ = relu.kernels(backend)
+    update = Update([Delta(boxes, values, donate=True)], [view], None, boxes, [shape], kernel)
+    work = relu.delta_work(kernel, [shape], [extent], shape, extent)
     return BATCH * work.bytes / clock(lambda: relu.delta(backend, {}, update))
 
 

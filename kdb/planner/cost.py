@@ -17,7 +17,7 @@ from kdb.geometry import Part, Size
 from kdb.kernels.base import Backend
 from kdb.kernels.cpu import backend as cpu
 from kdb.kernels.gpu import backend as gpu
-from kdb.kernels.kernel import DELTA, Kernel, declared_rates
+from kdb.kernels.kernel import Kernel, declared_rates
 from kdb.kernels.work import ELEMENT, Rates, Work
 from kdb.operators.base import Shape
 from kdb.operators.network import Network, Node
@@ -147,7 +147,8 @@ class CostModel:
         """By kernel, the seconds of the layer ``behind``, if the kernel computes that as well."""
         if behind is None or not isinstance(behind.operator, Pointwise):
             return {}
-        seconds = self._seconds(behind.operator.delta_work(DELTA, [shape], [extent], shape, extent), n)
+        by, *_ = behind.operator.kernels(self.backend)
+        seconds = self._seconds(behind.operator.delta_work(by, [shape], [extent], shape, extent), n)
         return {kernel: seconds for kernel in kernels if kernel.fuses(behind.operator.program)}
 
     def ring(self, network: Network, node: Node, kernel: Kernel, cores: Sequence[Core]) -> float:

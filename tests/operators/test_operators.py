@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 from kdb.geometry import Boxes, Footprint, Part, Size, Spans
 from kdb.kernels.base import ConvolutionSpec, Delta, Instruction, Weight
 from kdb.kernels.cpu.backend import CpuBackend
+from kdb.kernels.cpu.pointwise_c import CompiledPointwise
 from kdb.kernels.cpu.taps import TAPS
 from kdb.kernels.cpu.winograd import Winograd
 from kdb.kernels.cpu.winograd_c import CompiledWinograd
-from kdb.kernels.kernel import DELTA, FULL, Kernel, PointwiseKernel, Recompute
+from kdb.kernels.kernel import DELTA, FULL, Kernel, Recompute
 from kdb.operators.base import Operator, Shape, Update, materialize
 from kdb.operators.combine import Add, Concatenate, Expand, Multiply
 from kdb.operators.convolution import Convolution
@@ -468,7 +469,7 @@ def test_kernels_agree_and_write_only_where_they_may(situation: Situation, donat
                     assert operator.aliases or not np.shares_memory(values, each)
 
 
-OTHERWISE_COUNTED = (Winograd, CompiledWinograd, PointwiseKernel)
+OTHERWISE_COUNTED = (Winograd, CompiledWinograd, CompiledPointwise)
 """Kernels whose work is not the textbook's multiply-adds."""
 
 

@@ -35,7 +35,7 @@ typedef void filtering(const float *const *cells, const float *weights, const fl
 #define FILTER(taps, stride)                                                                                     \
     static void filter_##taps##_##stride(const float *const *cells, const float *weights, const float *bias,     \
                                          long channels, float *out, long count) {                                \
-        EVERY(filter(taps, stride, cells, weights, bias, channels, out, count, c, left, whole))                  \
+        EVERY(filter(taps, stride, cells, weights, bias, channels, out, count, c, left, whole));                 \
     }
 FILTER(3, 1) FILTER(3, 2) FILTER(5, 1) FILTER(5, 2) FILTER(7, 1)
 

@@ -34,7 +34,7 @@ _FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
     "winograd": (None, [*[_LONG] * 4, _ARRAY, *[_LONG] * 4, *[_ARRAY] * 3, *[_LONG] * 3, *[_ARRAY] * 2]),
     "depthwise_applies": (ctypes.c_int, [_LONG] * 2),
     "depthwise": (None, [*[_LONG] * 2, _ARRAY, *[_LONG] * 4, *[_ARRAY] * 3, *[_LONG] * 2, *[_ARRAY] * 2]),
-    "pointwise": (None, [*[_LONG] * 4, *[_ARRAY] * 3, *[_LONG] * 3, *[_ARRAY] * 2, _LONG, _ARRAY]),
+    "pointwise": (None, [*[_LONG] * 4, *[_ARRAY] * 3, *[_LONG] * 3, *[_ARRAY] * 2, *[_LONG] * 3, *[_ARRAY] * 2]),
 }
 """Result and arguments of each function that a variant exports."""
 
@@ -49,7 +49,8 @@ class _Scratch(threading.local):
 class Library:
     """The functions of one ``variant``, such as avx512, as ctypes calls them.
 
-    ``lanes`` are the float32 numbers of its vectors, ``functions`` the names of those that programs may use, in order.
+    ``lanes`` are the float32 numbers of its vectors, ``functions`` the names of those that programs may use, in order,
+    ``cellwise`` of those that read all channels of a cell.
     """
 
     def __init__(self, loaded: ctypes.CDLL, variant: str) -> None:
@@ -63,6 +64,7 @@ class Library:
         self.depthwise, self.depthwise_applies = bound("depthwise"), bound("depthwise_applies")
         self.pointwise = bound("pointwise")
         self.functions = _text(loaded, f"kdb_{variant}_functions").split()
+        self.cellwise = frozenset(_text(loaded, f"kdb_{variant}_cellwise").split())
         self._scratch = _Scratch()
 
     def scratch(self, numbers: int) -> int:

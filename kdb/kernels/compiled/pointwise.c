@@ -1,12 +1,10 @@
 /* Pointwise layers of deltas in one pass: f(v[B] + d) - f(v[B]), where f is a program of functions.
 
-   The program is interpreted, a block of numbers at a time, so that what lies between two functions stays in the first
-   level cache.  Both values of f are computed by the same code in the same lanes: where d is zero so is the result. */
+   The program is interpreted, a block of numbers at a time, so that what lies between two functions stays in a near
+   cache.  A block is of whole cells where a function needs all channels of one.  Both values of f are computed by the
+   same code in the same lanes: where d is zero so is the result. */
 
 #include "vectors.h"
-
-#define BLOCK 512    /* numbers that are computed together */
-#define REGISTERS 32 /* the input, and a result of each instruction */
 
 /* ---- functions */
 
@@ -99,11 +97,13 @@ INLINE vec gelu_tanh(vec x) {
     X(gelu_tanh, gelu_tanh(a))                                                                                  \
     X(leaky_relu, either(a > 0.0f, a, a * b))
 
-/* y [n] of operands of which the next number lies a step on, 0 of constants. */
-typedef void function(long n, const float *pa, long step_a, const float *pb, long step_b, float *y);
+/* y [n] of operands of which the next number lies a step on, 0 of constants; cells have so many `channels`. */
+typedef void function(long n, const float *pa, long step_a, const float *pb, long step_b, float *y, long channels);
 
 #define FUNCTION(name, value)                                                                                   \
-    static void function_##name(long n, const float *pa, long step_a, const float *pb, long step_b, float *y) { \
+    static void function_##name(long n, const float *pa, long step_a, const float *pb, long step_b, float *y,   \
+                                long channels) {                                                                \
+        (void)channels;                                                                                         \
         for (long i = 0; i < n; i += LANES) {                                                                   \
             const vec a = load(pa + step_a * i), b = load(pb + step_b * i);                                     \
             (void)b;                                                                                            \
@@ -112,10 +112,59 @@ typedef void function(long n, const float *pa, long step_a, const float *pb, lon
     }
 FUNCTIONS(FUNCTION)
 
+/* (x - mean) / sqrt(variance + eps) over the channels of each cell of x [n]; pb is eps. */
+static void function_normalize(long n, const float *x, long step_a, const float *pb, long step_b, float *y, long channels) {
+    (void)step_a, (void)step_b;
+    for (long cell = 0; cell < n; cell += channels, x += channels, y += channels) {
+        vec sum = all(0.0f), squares = all(0.0f);
+        EVERY(sum += take(x + c, left, whole));
+        const vec mean = all(total(sum) / channels);
+        EVERY({
+            const vec centred = take(x + c, left, whole) - mean, kept = whole ? centred : part(centred, left);
+            squares += kept * kept;
+        });
+        const vec scale = 1.0f / root(all(total(squares) / channels + *pb));
+        EVERY(give(y + c, (take(x + c, left, whole) - mean) * scale, left, whole));
+    }
+}
+
+/* The largest of x [n]; NaN where one is. */
+INLINE float highest(const float *x, long n) {
+    float peak = x[0];
+    long i = 0;
+    if (n >= LANES) {
+        vec peaks = load(x);
+        for (i = LANES; i + LANES <= n; i += LANES) peaks = larger(peaks, load(x + i));
+        for (int j = 0; j < LANES; j++) peak = peaks[j] > peak || peaks[j] != peaks[j] ? peaks[j] : peak;
+    }
+    for (; i < n; i++) peak = x[i] > peak || x[i] != x[i] ? x[i] : peak;
+    return peak;
+}
+
+/* exp(x) over its sum over the channels of each cell of x [n]. */
+static void function_softmax(long n, const float *x, long step_a, const float *pb, long step_b, float *y, long channels) {
+    (void)step_a, (void)pb, (void)step_b;
+    for (long cell = 0; cell < n; cell += channels, x += channels, y += channels) {
+        const float peak = highest(x, channels);
+        vec sum = all(0.0f);
+        EVERY({
+            const vec power = exponential(take(x + c, left, whole) - peak), kept = whole ? power : part(power, left);
+            sum += kept;
+            give(y + c, kept, left, whole);
+        });
+        const vec scale = all(1.0f / total(sum));
+        EVERY(give(y + c, take(y + c, left, whole) * scale, left, whole));
+    }
+}
+
+/* Functions of whole cells, by name. */
+#define CELLWISE(X) X(normalize, ) X(softmax, )
+
 #define LISTED(name, value) function_##name,
-static function *const functions[] = {FUNCTIONS(LISTED)};
+static function *const functions[] = {FUNCTIONS(LISTED) CELLWISE(LISTED)};
 #define SPELLED(name, value) #name " "
-EXPORTED const char NAME(functions)[] = FUNCTIONS(SPELLED);
+EXPORTED const char NAME(functions)[] = FUNCTIONS(SPELLED) CELLWISE(SPELLED);
+EXPORTED const char NAME(cellwise)[] = CELLWISE(SPELLED);
 
 /* ---- programs */
 
@@ -128,46 +177,50 @@ typedef struct {
     int64_t step;
 } operand;
 
-typedef float block[BLOCK];
-
-/* The last register of a program of `count` instructions, whose first register holds n numbers. */
-static float *run(long n, long count, const instruction *program, const operand *operands, long phase, block *registers) {
+/* The last register of a program of `count` instructions, whose first register holds n numbers; registers lie `apart`. */
+static float *run(long n, long channels, long count, const instruction *program, const operand *operands, long phase,
+                  long apart, float *registers) {
     for (long i = 0; i < count; i++) {
         const float *numbers[2];
         long steps[2];
         for (int j = 0; j < 2; j++) {
             const int32_t which = j ? program[i].b : program[i].a;
             const operand *fixed = operands - 1 - which;
-            numbers[j] = which >= 0 ? registers[which] : fixed->numbers + fixed->step * phase;
+            numbers[j] = which >= 0 ? registers + apart * which : fixed->numbers + fixed->step * phase;
             steps[j] = which >= 0 ? 1 : fixed->step;
         }
-        functions[program[i].function](n, numbers[0], steps[0], numbers[1], steps[1], registers[i + 1]);
+        functions[program[i].function](n, numbers[0], steps[0], numbers[1], steps[1], registers + apart * (i + 1),
+                                       channels);
     }
-    return registers[count];
+    return registers + apart * count;
 }
 
 /* out = f(v + d) - f(v) for n boxes of planes x rows of `run` numbers, cells and channels, next to one another; of a
    view in which box i begins at starts[i], planes and rows lie apart as said.  Without a view, f(d).
 
-   Operands that depend on the channel are repeated to `period` numbers, whole cells. */
+   Operands that depend on the channel are repeated to `period` numbers, whole cells; `block` numbers are computed
+   together, and whole cells where a function needs those. Scratch is for two sets of registers: the input and each
+   instruction's result, of `block` numbers, rounded up to vectors. */
 EXPORTED void NAME(pointwise)(long n, long planes, long rows, long numbers, const float *d, const float *view,
                               const int64_t *starts, long plane, long row, long count, const instruction *program,
-                              const operand *operands, long period, float *out) {
-    block before[REGISTERS], after[REGISTERS];
+                              const operand *operands, long channels, long period, long block, float *scratch,
+                              float *out) {
+    const long apart = padded(block);
+    float *const before = scratch, *const after = scratch + apart * (count + 1);
     for (long line = 0; line < n * planes * rows; line++) {
         const long z = line / rows % planes, y = line % rows;
         const float *v = view ? view + starts[line / (rows * planes)] + z * plane + y * row : 0;
         for (long at = 0, phase = 0, length; at < numbers; at += length) {
-            length = least(least(BLOCK, numbers - at), period - phase);
+            length = least(least(block, numbers - at), period - phase);
             const float *given = d + line * numbers + at;
             float *result = out + line * numbers + at;
             for (long i = 0; i < length; i += LANES) {
                 const vec x = get(given + i, length - i), seen = v ? get(v + at + i, length - i) : (vec){};
-                if (v) store(before[0] + i, seen);
-                store(after[0] + i, x + seen);
+                if (v) store(before + i, seen);
+                store(after + i, x + seen);
             }
-            const float *f = run(length, count, program, operands, phase, after);
-            const float *less = v ? run(length, count, program, operands, phase, before) : 0;
+            const float *f = run(length, channels, count, program, operands, phase, apart, after);
+            const float *less = v ? run(length, channels, count, program, operands, phase, apart, before) : 0;
             for (long i = 0; i < length; i += LANES)
                 put(result + i, v ? load(f + i) - load(less + i) : load(f + i), length - i);
             phase = phase + length == period ? 0 : phase + length;

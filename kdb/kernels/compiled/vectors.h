@@ -59,17 +59,19 @@ INLINE void put(float *p, vec v, long left) {
 
 /* A statement for each vector of `channels`, of which c is the first, `left` are left, and `whole` is a constant: whether
    it is full, so that all but the last are read and written without a mask. */
-#define EVERY(statement)                           \
-    long c = 0;                                    \
-    for (; c + LANES <= channels; c += LANES) {    \
-        enum { left = LANES, whole = 1 };          \
-        statement;                                 \
-    }                                              \
-    if (c < channels) {                            \
-        const long left = channels - c;            \
-        enum { whole = 0 };                        \
-        statement;                                 \
-    }
+#define EVERY(...)                                    \
+    do {                                              \
+        long c = 0;                                   \
+        for (; c + LANES <= channels; c += LANES) {   \
+            enum { left = LANES, whole = 1 };         \
+            __VA_ARGS__;                              \
+        }                                             \
+        if (c < channels) {                           \
+            const long left = channels - c;           \
+            enum { whole = 0 };                       \
+            __VA_ARGS__;                              \
+        }                                             \
+    } while (0)
 
 INLINE vec take(const float *p, long left, const int whole) { return whole ? load(p) : load_part(p, left); }
 INLINE void give(float *p, vec v, long left, const int whole) {
@@ -77,6 +79,20 @@ INLINE void give(float *p, vec v, long left, const int whole) {
         store(p, v);
     else
         store_part(p, v, left);
+}
+
+/* The first n numbers of a vector, and zeros behind them. */
+#ifdef __AVX512F__
+INLINE vec part(vec v, long n) { return (vec)_mm512_maskz_mov_ps((__mmask16)((1u << n) - 1), (__m512)v); }
+#else
+INLINE vec part(vec v, long n) { return either((ivec)first(n), v, (vec){}); }
+#endif
+
+/* The sum of a vector's numbers. */
+INLINE float total(vec v) {
+    float sum = 0.0f;
+    for (int i = 0; i < LANES; i++) sum += v[i];
+    return sum;
 }
 
 INLINE long padded(long n) { return (n + LANES - 1) / LANES * LANES; }

@@ -129,11 +129,11 @@ typedef void interpolate(float *const *cells, long channels, const float *values
     }                                                                                                                \
     static void evaluate_##my##_##ry##_##mx##_##rx(const float *const *cells, long channels, float *values,          \
                                                    long plane) {                                                     \
-        EVERY(evaluate_at_##my##_##ry##_##mx##_##rx(cells, values, plane, c, left, whole))                           \
+        EVERY(evaluate_at_##my##_##ry##_##mx##_##rx(cells, values, plane, c, left, whole));                          \
     }                                                                                                                \
     static void interpolate_##my##_##ry##_##mx##_##rx(float *const *cells, long channels, const float *values,       \
                                                       long plane) {                                                  \
-        EVERY(interpolate_at_##my##_##ry##_##mx##_##rx(cells, values, plane, c, left, whole))                        \
+        EVERY(interpolate_at_##my##_##ry##_##mx##_##rx(cells, values, plane, c, left, whole));                       \
     }
 FORMS(TRANSFORMS)
 

@@ -28,7 +28,8 @@ from kdb.kernels.cpu.taps import TAPS
 from kdb.kernels.cpu.windows import CpuWindows
 from kdb.kernels.cpu.winograd import WINOGRAD
 from kdb.kernels.cpu.winograd_c import WINOGRAD_C
-from kdb.kernels.kernel import Kernel, Kernels, SumKernel
+from kdb.kernels.kernel import Kernel, Kernels, PointwiseVerb, SumKernel
+from kdb.kernels.programs import PASSES
 from kdb.kernels.traits import DeviceTraits
 from kdb.system.threads import NewThreads, Threads
 
@@ -46,6 +47,8 @@ KERNELS: tuple[Kernel, ...] = (
     DENSE,
     DENSE_DELTA,
     DENSE_BF16,
+    PointwiseVerb("full", whole=True, passes=PASSES),
+    PointwiseVerb("delta", whole=False, passes=PASSES),
     POINTWISE_C,
     SumKernel("union"),
 )

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float32]
 
 BLOCK = 512
-"""Numbers that are computed together, as pointwise.c has it."""
-REGISTERS = 32
-"""Results and inputs of a program, at most, as there."""
+"""Numbers that are computed together, unless a cell is to be and has more."""
 BEYOND = 16
 """Numbers behind the last one that a vector may read."""
 COSTLY = 8
@@ -66,11 +64,7 @@ class CompiledPointwise(PointwiseKernel):
     def applies(self, backend: CpuBackend, program: Program) -> bool:
         """Where there is a library, and it has all functions."""
         compiled = backend.compiled
-        return (
-            compiled is not None
-            and len(program) < REGISTERS
-            and all(i.function in compiled.functions and len(i.operands) <= 2 for i in program)
-        )
+        return compiled is not None and all(i.function in compiled.functions and len(i.operands) <= 2 for i in program)
 
     def work(self, program: Program, numbers: int, incremental: bool) -> Work:
         """Each function once, of a delta twice, and what the passes over memory take in the time of such."""
@@ -115,6 +109,8 @@ def _run(
     assert isinstance(compiled, Library), "it applies where there is one"
     channels = x.shape[-1]
     period = max(BLOCK // channels, 1) * channels
+    block = period if any(i.function in compiled.cellwise for i in program) else BLOCK
+    scratch = compiled.scratch(2 * (len(program) + 1) * (block + compiled.lanes))
     instructions, fixed = _encoded(program, tuple(compiled.functions))
     operands = np.empty(len(fixed), _OPERAND)
     held = []  # what the library reads is not to go while it does
@@ -128,7 +124,7 @@ def _run(
     view, starts = seen or (None, None)
     compiled.pointwise(
         *shape, address(x), address(view), address(starts), *apart,
-        len(instructions), address(instructions), address(operands), period, address(out),
+        len(instructions), address(instructions), address(operands), channels, period, block, scratch, address(out),
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from kdb.kernels.gpu.programs import encode
 from kdb.kernels.gpu.recompute import GpuRecompute
 from kdb.kernels.gpu.rounding import rounding
 from kdb.kernels.gpu.windows import GpuWindows
-from kdb.kernels.kernel import Kernel, Kernels, SumKernel
+from kdb.kernels.kernel import Kernel, Kernels, PointwiseVerb, SumKernel
 from kdb.kernels.traits import DeviceTraits
 from kdb.system.threads import Threads
 
@@ -44,6 +44,8 @@ KERNELS: tuple[Kernel, ...] = (
     GpuRecompute(DIRECT[0]),
     GpuRecompute(GEMM[0]),
     *DENSE,
+    PointwiseVerb("full", whole=True),
+    PointwiseVerb("delta", whole=False),
     Union("union"),
 )
 """All kernels of a GPU, the most general of a kind first."""
