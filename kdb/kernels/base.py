@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdb.geometry import Boxes, IntArray, Margins, Size, Window
+from kdb.system.locks import ProcessLock
 
 if TYPE_CHECKING:
     from kdb.kernels.kernel import Kernels
@@ -111,13 +112,14 @@ Origin = FloatArray | Callable[[], FloatArray]
 class Weight:
     """One parameter, and the layouts that kernels have derived from it.
 
-    Weights that a rule rewrites are computed when they are first read, since planning needs no values.  Two threads
-    may derive the same array or layout at once; either result serves.
+    Weights that a rule rewrites are computed when they are first read, since planning needs no values.  Of two threads
+    that want the same array or layout, one computes it while the other waits.
     """
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
         self._layouts: dict[str, Any] = {}
+        self._lock = ProcessLock()
 
     @property
     def origin(self) -> Origin:
@@ -127,15 +129,18 @@ class Weight:
     @property
     def array(self) -> FloatArray:
         """The parameter's values, computed when they are first read."""
-        origin = self._origin
-        if not isinstance(origin, np.ndarray):
-            origin = self._origin = origin()  # and whatever it was derived from is let go
-        return origin
+        if not isinstance(self._origin, np.ndarray):
+            with self._lock:
+                if not isinstance(self._origin, np.ndarray):
+                    self._origin = self._origin()  # and whatever it was derived from is let go
+        return self._origin
 
     def layout(self, name: str, derive: Callable[[FloatArray], Any]) -> Any:
         """The layout ``name``, which ``derive`` computes at the first call."""
         if name not in self._layouts:
-            self._layouts[name] = derive(self.array)
+            with self._lock:
+                if name not in self._layouts:
+                    self._layouts[name] = derive(self.array)
         return self._layouts[name]
 
 

@@ -23,7 +23,7 @@ from kdb.kernels.cpu import winograd_c
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.cpu.depthwise_c import DEPTHWISE_C
 from kdb.kernels.cpu.pointwise_c import POINTWISE_C
-from kdb.kernels.cpu.winograd import transforms
+from kdb.kernels.cpu.winograd import tiles, transforms
 from kdb.kernels.cpu.winograd_c import WINOGRAD_C
 from kdb.kernels.kernel import PointwiseVerb
 from kdb.session import doctor
@@ -116,7 +116,7 @@ def fits(delta: Delta, spec: ConvolutionSpec) -> bool:
 
 @compiled
 @each_variant
-@pytest.mark.parametrize("kernel", [(3, 3), (5, 5), (1, 3), (3, 1), (5, 1), (1, 7), (7, 1), (3,), (7,)])
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 5), (3, 5), (7, 7), (1, 3), (3, 1), (5, 1), (1, 7), (7, 1), (3,), (7,)])
 @given(data=st.data())
 def test_minimal_filtering_convolves(data: st.DataObject, kernel: tuple[int, ...], variant: str) -> None:
     bare, boxes, sizes = data.draw(cases(kernel))
@@ -130,21 +130,24 @@ def test_minimal_filtering_convolves(data: st.DataObject, kernel: tuple[int, ...
     agrees(WINOGRAD_C, b, spec, delta, boxes, sizes[:rank], 1e-5)
 
 
+ROUNDED = {4: 6e-6, 5: 1e-5, 6: 2e-5, 7: 4e-5, 8: 8e-5, 9: 2e-4, 10: 5e-5, 11: 7e-5, 12: 9e-5}
+"""The largest error of a tile by its points along an axis; beyond 9 along one axis alone."""
+
+
 @compiled
 @each_variant
-@pytest.mark.parametrize("form", sorted(set(generate.forms())))
-def test_its_rounding_is_that_of_few_points(form: tuple[int, int, int, int], variant: str) -> None:
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 5), (7, 7), (3, 5), (1, 3), (5, 1), (1, 7), (7, 1)])
+def test_its_rounding_is_that_of_few_points(kernel: tuple[int, int], variant: str) -> None:
     """Of every tile, with several blocks of channels; relative to the output's deviation."""
-    my, ry, mx, rx = form
-    b, inner = backend(variant), 150
-    x, w = normal(0, 3, 3 * my, 3 * mx, inner), normal(1, 40, inner, ry, rx)
-    spec = ConvolutionSpec(Weight(w), None, Sliding((ry, rx)), 1, (ry - 1, rx - 1) * 2)
-    expected = exactly(x, spec)
-    offsets = np.zeros((len(x), 2), np.int64)
-    found = winograd_c._run(b, x, spec, expected.shape[1:3], offsets, None, (my, mx))
-    points = (my + ry - 1, mx + rx - 1)
-    most = 2e-4 if max(points) > 8 else 1.5e-4 if max(points) == 8 else 5e-5
-    assert np.abs(found - expected).max() <= most * expected.std()
+    (ry, rx), b, inner = kernel, backend(variant), 150
+    for my, mx in tiles(kernel):
+        x, w = normal(0, 3, 2 * my + 1, 2 * mx + 1, inner), normal(1, 40, inner, ry, rx)
+        spec = ConvolutionSpec(Weight(w), None, Sliding((ry, rx)), 1, (ry - 1, rx - 1) * 2)
+        expected = exactly(x, spec)
+        offsets = np.zeros((len(x), 2), np.int64)
+        found = winograd_c._run(b, x, spec, expected.shape[1:3], offsets, None, (my, mx))
+        error = np.abs(found - expected).max() / expected.std()
+        assert error <= ROUNDED[max(my + ry - 1, mx + rx - 1)], (my, mx, error)
 
 
 @compiled
@@ -177,7 +180,7 @@ def test_what_they_do_not_do() -> None:
     square, strided = Sliding((3, 3)), Sliding((3, 3), (2, 2))
     assert not WINOGRAD_C.applies(b, strided, 1) and not WINOGRAD_C.applies(b, square, 2)
     assert not WINOGRAD_C.applies(b, Sliding((3, 3), (1, 1), (2, 2)), 1)
-    assert not WINOGRAD_C.applies(b, Sliding((3, 5)), 1) and not WINOGRAD_C.applies(b, Sliding((3, 3, 3)), 1)
+    assert not WINOGRAD_C.applies(b, Sliding((3, 4)), 1) and not WINOGRAD_C.applies(b, Sliding((3, 3, 3)), 1)
     assert not DEPTHWISE_C.applies(b, square, 1) and not DEPTHWISE_C.applies(b, Sliding((3, 3), (3, 3)), 8)
     assert not POINTWISE_C.applies(b, (Instruction("log_softmax", (0,)),))
     native = CpuBackend(native=True)

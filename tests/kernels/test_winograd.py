@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 import numpy as np
 import pytest
 import torch
@@ -15,7 +13,7 @@ from kdb.kernels.cpu import winograd
 from kdb.kernels.cpu.backend import CpuBackend
 
 
-@pytest.mark.parametrize(("taps", "m"), [(taps, m) for taps, tiles in winograd.TILES.items() for m in tiles])
+@pytest.mark.parametrize(("taps", "m"), [(taps, m) for taps in winograd.TAPS for m in winograd.sizes(taps, alone=True)])
 def test_the_transforms_multiply_polynomials(taps: int, m: int) -> None:
     draw = np.random.default_rng(0)
     x, g = draw.normal(size=m), draw.normal(size=taps)
@@ -24,7 +22,7 @@ def test_the_transforms_multiply_polynomials(taps: int, m: int) -> None:
     assert max(np.abs(evaluate).max(), np.abs(interpolate).max()) <= 2
 
 
-kernels = st.tuples(*[st.sampled_from(list(winograd.TILES))] * 2).filter(lambda kernel: kernel != (1, 1))
+kernels = st.tuples(*[st.sampled_from(winograd.TAPS)] * 2).filter(lambda kernel: kernel != (1, 1))
 
 
 @given(
@@ -59,7 +57,7 @@ def test_its_rounding_is_that_of_few_points() -> None:
     """What the choice of points is worth: against float64, relative to the output's deviation."""
     draw = np.random.default_rng(0)
     x = draw.normal(size=(8, 12, 12, 64)).astype(np.float32)
-    for kernel, bound in (((3, 3), 6e-5), ((1, 7), 6e-5), ((5, 5), 3e-4)):
+    for kernel, bound in (((3, 3), 6e-5), ((1, 7), 8e-5), ((5, 5), 2e-4)):
         w = draw.normal(size=(32, 64, *kernel)).astype(np.float32)
         margins = (kernel[0] - 1, kernel[1] - 1) * 2
         found = winograd.convolve(x, ConvolutionSpec(Weight(w), None, Sliding(kernel), 1, margins))
@@ -74,7 +72,7 @@ def test_the_tiling_covers_the_input_and_none_is_cheaper(x: int, y: int, kernel:
     found = winograd.tiling(y, x, kernel, 64, 32)
     for count, inputs, length in zip(found.counts, found.inputs, (y, x), strict=True):
         assert (count - 1) * inputs < length <= count * inputs
-    for my, mx in product(winograd.TILES[kernel[0]], winograd.TILES[kernel[1]]):
+    for my, mx in winograd.tiles(kernel):
         points = (my + kernel[0] - 1) * (mx + kernel[1] - 1)
         assert found.macs <= -(-y // my) * -(-x // mx) * points * (64 * 32 + my * mx * 64 + points * 32)
 

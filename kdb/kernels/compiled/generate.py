@@ -8,24 +8,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from kdb.kernels.cpu.winograd import transforms
+from kdb.kernels.cpu.winograd import MOST, TAPS, sizes, transforms
 
 FILE = Path(__file__).with_name("transforms.h")
-
-TILES = {1: (1,), 3: (2, 3, 4), 5: (2, 4), 7: (2, 4, 6)}
-"""Inputs of a tile along an axis, by the number of taps."""
-LARGEST = 8
-"""Points along an axis at most, where there are several along the other too; more of them round too much."""
 
 Matrix = npt.NDArray[np.float64]
 
 
-def forms() -> Iterator[tuple[int, int, int, int]]:
-    """Inputs and taps of a tile along y and along x: of square kernels, and of those along one axis."""
-    for taps, sizes in TILES.items():
-        for m in sizes if taps > 1 else ():
-            yield from ((m, taps, other, taps) for other in sizes if taps <= 5)
-            yield from ((1, 1, m, taps), (m, taps, 1, 1))
+def axes() -> Iterator[tuple[int, int]]:
+    """Inputs and taps of tiles along an axis."""
+    for taps in TAPS:
+        yield from ((inputs, taps) for inputs in sizes(taps, alone=True))
 
 
 def _pairs(matrix: Matrix) -> Iterator[tuple[int, int, npt.NDArray[np.bool_]]]:
@@ -72,7 +65,7 @@ def _function(name: str, matrix: Matrix) -> str:
         lines.append(f"    const vec o{i} = {_sum(np.where(same, 0, columns[i]), names)};")
         rows[i], rows[j] = f"e{i} + o{i}", f"e{i} - o{i}"
     lines += [f"    y[{i} * to] = {text};" for i, text in rows.items()]
-    return f"INLINE void {name}(const vec *x, long from, vec *y, long to) {{\n" + "\n".join(lines) + "\n}\n"
+    return f"static void {name}(const vec *x, long from, vec *y, long to) {{\n" + "\n".join(lines) + "\n}\n"
 
 
 def text() -> str:
@@ -82,12 +75,12 @@ def text() -> str:
         "   lie `from` apart, to vectors that lie `to` apart; their numbers are inputs of a tile and taps. */",
         "#include \"vectors.h\"\n",
     ]  # fmt: skip
-    for taps, sizes in TILES.items():
-        for m in sizes:
-            e, _, s = transforms(m, taps)
-            parts += [_function(f"evaluate_{m}_{taps}", e), _function(f"interpolate_{m}_{taps}", s)]
-    listed = " ".join(f"X({', '.join(map(str, form))})" for form in forms())
-    return "\n".join([*parts, f"#define FORMS(X) {listed}"]) + "\n"
+    for inputs, taps in axes():
+        e, _, s = transforms(inputs, taps)
+        parts += [_function(f"evaluate_{inputs}_{taps}", e), _function(f"interpolate_{inputs}_{taps}", s)]
+    listed = " ".join(f"X({inputs}, {taps})" for inputs, taps in axes())
+    most = f"#define MOST_CELLS {MOST * MOST}"
+    return "\n".join([*parts, most, f"#define AXES(X) {listed}"]) + "\n"
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ FloatArray = npt.NDArray[np.float32]
 _ARRAY, _LONG = ctypes.c_void_p, ctypes.c_long
 _FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
     "winograd_scratch": (_LONG, [_LONG] * 6),
+    "winograd_pack": (None, [*[_LONG] * 4, _ARRAY, *[_LONG] * 2, *[_ARRAY] * 3]),
     "winograd": (None, [*[_LONG] * 4, _ARRAY, *[_LONG] * 4, *[_ARRAY] * 3, *[_LONG] * 3, *[_ARRAY] * 2]),
     "depthwise_applies": (ctypes.c_int, [_LONG] * 2),
     "depthwise": (None, [*[_LONG] * 2, _ARRAY, *[_LONG] * 4, *[_ARRAY] * 3, *[_LONG] * 2, *[_ARRAY] * 2]),
@@ -61,6 +62,7 @@ class Library:
 
         self.variant, self.lanes = variant, build.LANES[variant]
         self.winograd, self.winograd_scratch = bound("winograd"), bound("winograd_scratch")
+        self.winograd_pack = bound("winograd_pack")
         self.depthwise, self.depthwise_applies = bound("depthwise"), bound("depthwise_applies")
         self.pointwise = bound("pointwise")
         self.functions = _text(loaded, f"kdb_{variant}_functions").split()

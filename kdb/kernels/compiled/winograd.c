@@ -14,9 +14,9 @@
 #endif
 #define SUMMED 128      /* input channels that are summed before the products go to memory */
 #define CACHED (1 << 19) /* numbers at all points of the tiles of a turn, of inputs and outputs together, or so */
-#define REUSED 8 /* times ROWS tiles at least: wide layers' weights come from memory once a turn, the tiles from a cache */
+#define REUSED 6 /* times ROWS tiles at least: wide layers' weights come from memory once a turn, the tiles from a cache */
+#define TOGETHER 8 /* vectors of a tile that are written at a time: points lie in pages far apart */
 #define PANEL (2 * LANES)
-#define MOST_POINTS 64
 
 /* ---- products */
 
@@ -28,8 +28,11 @@ INLINE void multiply(const int rows, const int vectors, long count, const float 
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 2
         for (int j = 0; j < vectors; j++) sums[i][j] = begins ? (vec){} : load(c + i * ldc + j * LANES);
+    const long ahead = count * vectors * LANES;
     for (long k = 0; k < count; k++, b += vectors * LANES) {
         vec weights[2];
+#pragma GCC unroll 2
+        for (int j = 0; j < vectors; j++) __builtin_prefetch(b + ahead + j * LANES, 0, 2);
 #pragma GCC unroll 2
         for (int j = 0; j < vectors; j++) weights[j] = load(b + j * LANES);
 #pragma GCC unroll 14
@@ -86,71 +89,101 @@ static void matrix_product(long tiles, long inputs, long outputs, const float *a
     }
 }
 
-/* ---- transforms, by the form of a tile: inputs and taps along y and x */
+/* ---- transforms, along one axis after the other */
 
-/* `cells` [my, mx] of a tile at its points: values [my + ry - 1, mx + rx - 1] of `channels`, `plane` apart. */
-typedef void evaluate(const float *const *cells, long channels, float *values, long plane);
-/* The other way round, added to cells [my + ry - 1, mx + rx - 1]. */
-typedef void interpolate(float *const *cells, long channels, const float *values, long plane);
-
-#define TRANSFORMS(my, ry, mx, rx)                                                                                   \
-    INLINE void evaluate_at_##my##_##ry##_##mx##_##rx(const float *const *cells, float *values, long plane, long c,  \
-                                                      long left, const int whole) {                                  \
-        enum { py = my + ry - 1, px = mx + rx - 1 };                                                                 \
-        vec rows[my * px];                                                                                           \
-        for (int i = 0; i < my; i++) {                                                                               \
-            vec row[mx];                                                                                             \
-            for (int j = 0; j < mx; j++) row[j] = take(cells[i * mx + j] + c, left, whole);                          \
-            evaluate_##mx##_##rx(row, 1, rows + i * px, 1);                                                          \
-        }                                                                                                            \
-        for (int j = 0; j < px; j++) {                                                                               \
-            vec column[py];                                                                                          \
-            evaluate_##my##_##ry(rows + j, px, column, 1);                                                           \
-            for (int i = 0; i < py; i++) store(values + (i * px + j) * plane + c, column[i]);                        \
-        }                                                                                                            \
-    }                                                                                                                \
-    INLINE void interpolate_at_##my##_##ry##_##mx##_##rx(float *const *cells, const float *values, long plane, long c,\
-                                                         long left, const int whole) {                               \
-        enum { py = my + ry - 1, px = mx + rx - 1 };                                                                 \
-        vec rows[py * px];                                                                                           \
-        for (int i = 0; i < py; i++) {                                                                               \
-            vec row[px];                                                                                             \
-            for (int j = 0; j < px; j++) row[j] = load(values + (i * px + j) * plane + c);                           \
-            interpolate_##mx##_##rx(row, 1, rows + i * px, 1);                                                       \
-        }                                                                                                            \
-        for (int j = 0; j < px; j++) {                                                                               \
-            vec column[py];                                                                                          \
-            interpolate_##my##_##ry(rows + j, px, column, 1);                                                        \
-            for (int i = 0; i < py; i++) {                                                                           \
-                float *cell = cells[i * px + j] + c;                                                                 \
-                give(cell, take(cell, left, whole) + column[i], left, whole);                                        \
-            }                                                                                                        \
-        }                                                                                                            \
-    }                                                                                                                \
-    static void evaluate_##my##_##ry##_##mx##_##rx(const float *const *cells, long channels, float *values,          \
-                                                   long plane) {                                                     \
-        EVERY(evaluate_at_##my##_##ry##_##mx##_##rx(cells, values, plane, c, left, whole));                          \
-    }                                                                                                                \
-    static void interpolate_##my##_##ry##_##mx##_##rx(float *const *cells, long channels, const float *values,       \
-                                                      long plane) {                                                  \
-        EVERY(interpolate_at_##my##_##ry##_##mx##_##rx(cells, values, plane, c, left, whole));                       \
-    }
-FORMS(TRANSFORMS)
+typedef void transform(const vec *x, long from, vec *y, long to);
 
 typedef struct {
-    long my, ry, mx, rx;
-    evaluate *evaluate;
-    interpolate *interpolate;
-} form;
+    long inputs, taps, points;
+    transform *evaluate, *interpolate;
+} axis;
 
-#define FORM(my, ry, mx, rx) \
-    {my, ry, mx, rx, evaluate_##my##_##ry##_##mx##_##rx, interpolate_##my##_##ry##_##mx##_##rx},
-static const form forms[] = {FORMS(FORM)};
+#define AXIS(inputs, taps) {inputs, taps, inputs + taps - 1, evaluate_##inputs##_##taps, interpolate_##inputs##_##taps},
+static const axis axes[] = {AXES(AXIS)};
 
-static const form *form_of(long my, long ry, long mx, long rx) {
-    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
-        if (forms[i].my == my && forms[i].ry == ry && forms[i].mx == mx && forms[i].rx == rx) return forms + i;
+static const axis *axis_of(long inputs, long taps) {
+    for (size_t i = 0; i < sizeof axes / sizeof *axes; i++)
+        if (axes[i].inputs == inputs && axes[i].taps == taps) return axes + i;
     return 0;
+}
+
+/* The cells [inputs of y, inputs of x] of a tile at its points: values [points of y, points of x] of `channels`, `plane`
+   apart. */
+static void evaluate(const axis *y, const axis *x, const float *const *cells, long channels, float *values, long plane) {
+    vec rows[MOST_CELLS], line[MOST_CELLS], held[MOST_CELLS][TOGETHER];
+    const long points = y->points * x->points;
+    for (long begin = 0; begin < channels; begin += TOGETHER * LANES) {
+        const long vectors = least((channels - begin + LANES - 1) / LANES, TOGETHER);
+        for (long v = 0; v < vectors; v++) {
+            const long c = begin + v * LANES, left = channels - c;
+            for (long i = 0; i < y->inputs; i++) {
+                for (long j = 0; j < x->inputs; j++) line[j] = get(cells[i * x->inputs + j] + c, left);
+                x->evaluate(line, 1, rows + i * x->points, 1);
+            }
+            for (long j = 0; j < x->points; j++) y->evaluate(rows + j, x->points, &held[j][v], x->points * TOGETHER);
+        }
+        for (long p = 0; p < points; p++)
+            for (long v = 0; v < vectors; v++) store(values + p * plane + begin + v * LANES, held[p][v]);
+    }
+}
+
+/* The other way round, added to cells [points of y, points of x]. */
+static void interpolate(const axis *y, const axis *x, float *const *cells, long channels, const float *values, long plane) {
+    EVERY({
+        vec rows[MOST_CELLS], line[MOST_CELLS];
+        for (long i = 0; i < y->points; i++) {
+            for (long j = 0; j < x->points; j++) line[j] = load(values + (i * x->points + j) * plane + c);
+            x->interpolate(line, 1, rows + i * x->points, 1);
+        }
+        for (long j = 0; j < x->points; j++) {
+            y->interpolate(rows + j, x->points, line, 1);
+            for (long i = 0; i < y->points; i++) {
+                float *cell = cells[i * x->points + j] + c;
+                give(cell, take(cell, left, whole) + line[i], left, whole);
+            }
+        }
+    });
+}
+
+/* ---- weights */
+
+/* Weights [outputs, inputs, ry, rx] at the points of a tile, as matrix_product wants them, one point after the other.
+
+   gy [points, ry] and gx [points, rx] evaluate a filter, in double precision: the weights are rounded once.  Filters are
+   turned round, as layers correlate where polynomials convolve. */
+EXPORTED void NAME(winograd_pack)(long py, long ry, long px, long rx, const float *weights, long outputs, long inputs,
+                                  const double *gy, const double *gx, float *packed) {
+    const long point = inputs * padded(outputs), points = py * px;
+    double taps[MOST_CELLS][PANEL], rows[MOST_CELLS][PANEL];
+    float values[MOST_CELLS][TOGETHER][PANEL];
+    for (long o = 0; o < outputs; o += PANEL) {
+        const long width = outputs - o > LANES ? PANEL : LANES, there = least(outputs - o, PANEL);
+        for (long begin = 0; begin < inputs; begin += TOGETHER) {
+            const long count = least(inputs - begin, TOGETHER);
+            for (long i = 0; i < count; i++) {
+                for (long t = 0; t < ry * rx; t++)
+                    for (long j = 0; j < PANEL; j++)
+                        taps[t][j] = j < there ? weights[((o + j) * inputs + begin + i + 1) * ry * rx - 1 - t] : 0;
+                for (long y = 0; y < ry; y++)
+                    for (long q = 0; q < px; q++) {
+                        double *row = rows[y * px + q];
+                        for (long j = 0; j < PANEL; j++) row[j] = 0;
+                        for (long x = 0; x < rx; x++)
+                            for (long j = 0; j < PANEL; j++) row[j] += gx[q * rx + x] * taps[y * rx + x][j];
+                    }
+                for (long p = 0; p < py; p++)
+                    for (long q = 0; q < px; q++) {
+                        double sums[PANEL] = {0};
+                        for (long y = 0; y < ry; y++)
+                            for (long j = 0; j < PANEL; j++) sums[j] += gy[p * ry + y] * rows[y * px + q][j];
+                        for (long j = 0; j < PANEL; j++) values[p * px + q][i][j] = (float)sums[j];
+                    }
+            }
+            for (long p = 0; p < points; p++)
+                for (long i = 0; i < count; i++)
+                    memcpy(packed + p * point + o * inputs + (begin + i) * width, values[p][i], sizeof(float) * width);
+        }
+    }
 }
 
 /* ---- turns */
@@ -162,9 +195,9 @@ typedef struct {
 /* Numbers from one point to the next, so that equal channels of all points do not meet in one set of a cache. */
 static long apart(long numbers) { return (numbers + 1023) / 1024 * 1024 + 80; }
 
-static turn turn_of(const form *f, long inputs, long outputs) {
+static turn turn_of(const axis *ay, const axis *ax, long inputs, long outputs) {
     turn t;
-    t.points = (f->my + f->ry - 1) * (f->mx + f->rx - 1);
+    t.points = ay->points * ax->points;
     t.lda = padded(inputs) + LANES;
     t.ldc = padded(outputs);
     const long fit = CACHED / (t.points * (t.lda + t.ldc));
@@ -180,9 +213,9 @@ typedef struct {
 
 /* Numbers of scratch memory that a call needs; 0 where there is no such form. */
 EXPORTED long NAME(winograd_scratch)(long my, long ry, long mx, long rx, long inputs, long outputs) {
-    const form *f = form_of(my, ry, mx, rx);
-    if (!f) return 0;
-    const turn t = turn_of(f, inputs, outputs);
+    const axis *ay = axis_of(my, ry), *ax = axis_of(mx, rx);
+    if (!ay || !ax || ay->points * ax->points > MOST_CELLS) return 0;
+    const turn t = turn_of(ay, ax, inputs, outputs);
     return t.points * (t.plane_a + t.plane_c) + t.lda + t.ldc + t.tiles * (long)(sizeof(tile) / sizeof(float));
 }
 
@@ -200,9 +233,9 @@ static void begin(float *out, long cells, long channels, const float *bias) {
 EXPORTED void NAME(winograd)(long my, long ry, long mx, long rx, const float *x, long n, long inner_y, long inner_x,
                              long inputs, const float *weights, const float *bias, float *out, long outer_y,
                              long outer_x, long outputs, const int64_t *offsets, float *scratch) {
-    const form *f = form_of(my, ry, mx, rx);
-    const turn t = turn_of(f, inputs, outputs);
-    const long py = my + ry - 1, px = mx + rx - 1, packed = inputs * t.ldc, box = outer_y * outer_x;
+    const axis *ay = axis_of(my, ry), *ax = axis_of(mx, rx);
+    const turn t = turn_of(ay, ax, inputs, outputs);
+    const long py = ay->points, px = ax->points, packed = inputs * t.ldc, box = outer_y * outer_x;
     float *at_points = scratch, *multiplied = at_points + t.points * t.plane_a;
     float *zeros = multiplied + t.points * t.plane_c, *dropped = zeros + t.lda;
     tile *tiles = (tile *)(dropped + t.ldc);
@@ -224,20 +257,20 @@ EXPORTED void NAME(winograd)(long my, long ry, long mx, long rx, const float *x,
             if (next.x < inner_x) break;
         }
         for (long i = 0; i < count; i++) {
-            const float *cells[MOST_POINTS];
+            const float *cells[MOST_CELLS];
             for (long y = 0; y < my; y++)
                 for (long xx = 0; xx < mx; xx++) {
                     const long v = tiles[i].y + y, u = tiles[i].x + xx;
                     const int there = v < inner_y && u < inner_x;
                     cells[y * mx + xx] = there ? x + ((tiles[i].position * inner_y + v) * inner_x + u) * inputs : zeros;
                 }
-            f->evaluate(cells, inputs, at_points + i * t.lda, t.plane_a);
+            evaluate(ay, ax, cells, inputs, at_points + i * t.lda, t.plane_a);
         }
         for (long p = 0; p < t.points; p++)
             matrix_product(count, inputs, outputs, at_points + p * t.plane_a, t.lda, weights + p * packed,
                            multiplied + p * t.plane_c, t.ldc);
         for (long i = 0; i < count; i++) {
-            float *cells[MOST_POINTS];
+            float *cells[MOST_CELLS];
             const long position = tiles[i].position;
             for (; begun <= position; begun++) begin(out + begun * box * outputs, box, outputs, bias);
             for (long y = 0; y < py; y++)
@@ -247,7 +280,7 @@ EXPORTED void NAME(winograd)(long my, long ry, long mx, long rx, const float *x,
                     const int there = v >= 0 && v < outer_y && u >= 0 && u < outer_x;
                     cells[y * px + xx] = there ? out + ((position * outer_y + v) * outer_x + u) * outputs : dropped;
                 }
-            f->interpolate(cells, outputs, multiplied + i * t.ldc, t.plane_c);
+            interpolate(ay, ax, cells, outputs, multiplied + i * t.ldc, t.plane_c);
         }
     }
     for (; begun < n; begun++) begin(out + begun * box * outputs, box, outputs, bias);

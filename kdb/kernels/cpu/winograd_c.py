@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping
 from functools import cache
@@ -13,9 +12,8 @@ import numpy.typing as npt
 
 from kdb.geometry import Boxes, IntArray, Size
 from kdb.kernels.base import ConvolutionSpec, Delta, Epilogue, Sliding, Weight
-from kdb.kernels.compiled.generate import TILES
-from kdb.kernels.compiled.library import address
-from kdb.kernels.cpu.winograd import transformed
+from kdb.kernels.compiled.library import Library, address
+from kdb.kernels.cpu.winograd import TAPS, tiles, transforms
 from kdb.kernels.kernel import ConvolutionKernel, ConvolutionShape
 from kdb.kernels.work import ELEMENT, Rates, Work
 
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float32]
 
-TRANSFORM = 12
+TRANSFORM = 24
 """Multiply-adds of a product that take as long as a channel of a tile at a point does in a transform, or so."""
 
 
@@ -37,30 +35,32 @@ def _planar(size: Size) -> tuple[int, int]:
 def _tiling(x: tuple[int, int], kernel: tuple[int, int], inner: int, outer: int) -> tuple[int, int, int]:
     """The tile's inputs along (y, x) that take the fewest multiply-adds for x cells, and how many they are."""
     choices = []
-    for m in itertools.product(*(TILES[taps] for taps in kernel)):
-        tiles = math.prod(-(-length // each) for length, each in zip(x, m, strict=True))
+    for m in tiles(kernel):
+        count = math.prod(-(-length // each) for length, each in zip(x, m, strict=True))
         points = math.prod(each + taps - 1 for each, taps in zip(m, kernel, strict=True))
-        choices.append((tiles * points * (inner * outer + TRANSFORM * (inner + outer)), points, *m))
+        choices.append((count * points * (inner * outer + TRANSFORM * (inner + outer)), points, *m))
     macs, _, my, mx = min(choices)
     return my, mx, macs
 
 
-def _packed(weight: FloatArray, inputs: tuple[int, int], lanes: int) -> FloatArray:
+def _packed(weight: FloatArray, inputs: tuple[int, int], compiled: Library) -> FloatArray:
     """[out, in, *kernel] at the points of a tile, in panels of two vectors of outputs, the last perhaps of one.
 
     [points, panels, in, 2 lanes], flat, with zeros for outputs that there are not.
     """
     outer, inner, *kernel = weight.shape
-    values = transformed(weight.reshape(outer, inner, *_planar(tuple(kernel))), inputs)
-    values = np.pad(values, ((0, 0), (0, 0), (0, -outer % lanes)))
-    whole = outer // (2 * lanes) * 2 * lanes if values.shape[2] % (2 * lanes) else values.shape[2]
-    panels = values[:, :, :whole].reshape(len(values), inner, -1, 2 * lanes).transpose(0, 2, 1, 3)
-    parts = panels.reshape(len(values), -1), values[:, :, whole:].reshape(len(values), -1)
-    return np.concatenate(parts, axis=1)
+    ry, rx = _planar(tuple(kernel))
+    gy, gx = (np.ascontiguousarray(transforms(m, taps)[1]) for m, taps in zip(inputs, (ry, rx), strict=True))
+    packed = np.empty(len(gy) * len(gx) * inner * (outer + -outer % compiled.lanes), np.float32)
+    compiled.winograd_pack(
+        len(gy), ry, len(gx), rx, address(np.ascontiguousarray(weight)), outer, inner,
+        address(gy), address(gx), address(packed),
+    )  # fmt: skip
+    return packed
 
 
 class CompiledWinograd(ConvolutionKernel):
-    """Minimal filtering along one axis or two, of square kernels and of those of one row or column."""
+    """Minimal filtering along one axis or two."""
 
     setting = "compiled"
     optional = True
@@ -72,10 +72,8 @@ class CompiledWinograd(ConvolutionKernel):
         """Where there is a library, and a tiling for such a kernel."""
         if backend.compiled is None or sliding.rank > 2 or groups > 1 or sliding.taps == 1:
             return False
-        kernel = _planar(sliding.kernel)
-        alone = sliding.stride == sliding.dilation == (1,) * sliding.rank
-        square = kernel[0] == kernel[1] <= 5 or 1 in kernel
-        return alone and square and all(taps in TILES for taps in kernel)
+        dense = sliding.stride == sliding.dilation == (1,) * sliding.rank
+        return dense and all(taps in TAPS for taps in sliding.kernel)
 
     def work(self, shape: ConvolutionShape, x: Size, outputs: Size) -> Work:
         """Products at the points of all tiles and the transforms; the transformed weights are derived once."""
@@ -126,9 +124,7 @@ def _run(
     inner, outer = x.shape[-1], spec.out_channels
     my, mx = inputs or _tiling(size, kernel, inner, outer)[:2]
     form = my, kernel[0], mx, kernel[1]
-    weights = spec.weight.layout(
-        f"{compiled.variant}/{my}x{mx}", lambda weight: _packed(weight, (my, mx), compiled.lanes)
-    )
+    weights = spec.weight.layout(f"{compiled.variant}/{my}x{mx}", lambda weight: _packed(weight, (my, mx), compiled))
     x = np.ascontiguousarray(x)
     out = np.empty((len(x), *extent, outer), np.float32)
     if len(extent) == 1:
