@@ -202,7 +202,8 @@ class DeltaStage:
         """A pointwise layer, for the kernel of the layer before it to compute in the same pass."""
         operator = node.operator
         assert isinstance(operator, Pointwise), "only those fuse"
-        result = self._views[node.name] if rounded(operator.program) else None
+        kept = rounded(operator.program) and node.name in self._views
+        result = self._views[node.name] if kept else None
         return Epilogue(operator.program, self._network.parameters, self._views[node.inputs[0]], result)
 
     def _around(self, node: Node, update: Update, core: Part) -> Array:

@@ -19,6 +19,9 @@ class MaterializedViews:
     def __getitem__(self, name: str) -> Array:
         return self.arrays[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.arrays
+
     @property
     def nbytes(self) -> int:
         """Bytes held."""

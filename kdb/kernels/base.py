@@ -210,7 +210,7 @@ class Epilogue(NamedTuple):
 
     Where d is zero so is the result.
 
-    ``view`` is v; ``result`` is ``f(v)`` where the program is :func:`rounded`, otherwise None.
+    ``view`` is v; ``result`` is ``f(v)`` where the program is :func:`rounded` and the plan keeps it, otherwise None.
     """
 
     program: Program

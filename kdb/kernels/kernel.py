@@ -50,7 +50,7 @@ class Kernel:
     def __repr__(self) -> str:
         return f"<kernel {self.name}>"
 
-    def fuses(self, program: Program) -> bool:
+    def fuses(self, backend: Any, program: Program) -> bool:
         """Whether its delta rule can also compute a pointwise layer with this program, as its epilogue."""
         return False
 
@@ -269,7 +269,38 @@ class PointwiseVerb(PointwiseKernel):
 
 
 class SumKernel(Kernel):
-    """The delta rule of a sum of two maps: the backend's ``union``."""
+    """The delta rule of a sum of two maps: by default the backend's ``union``."""
+
+    def applies(self, backend: Any) -> bool:
+        """Whether it serves on this backend."""
+        return True
+
+    def work(self, numbers: int) -> Work:
+        """Its work for a delta of so many: one pass over the union box."""
+        return Work("elementwise", 0, 2 * ELEMENT * numbers)
+
+    def run(self, backend: Any, deltas: Sequence[Delta], boxes: Boxes, epilogue: Epilogue | None) -> Array:
+        """The sum of deltas over ``boxes``, which cover all of theirs, and its epilogue."""
+        return backend.deltas.union(deltas, boxes, epilogue)
+
+
+class MaxPoolKernel(Kernel):
+    """The delta rule of a max-pool: by default the backend's ``max_pool_delta``, the paper's Algorithm 1."""
+
+    def applies(self, backend: Any, sliding: Sliding) -> bool:
+        """Whether it serves for such windows on this backend."""
+        return True
+
+    def work(self, sliding: Sliding, numbers: int) -> Work:
+        """Its work for a delta of so many: context in, a pass for each tap, and the view."""
+        context = numbers * math.prod(sliding.stride)
+        return Work("elementwise", 0, ELEMENT * (4 * context + 2 * numbers * (sliding.taps + 1)), sliding.taps + 3)
+
+    def run(
+        self, backend: Any, delta: Delta, boxes: Boxes, view: Array, result: Array, sliding: Sliding, padding: Margins
+    ) -> Array:
+        """``max(view + d) - result[B]`` over ``boxes``: [n, h, w, C]."""
+        return backend.windows.max_pool_delta(delta, boxes, view, result, sliding, padding)
 
 
 class Kernels:
@@ -330,7 +361,13 @@ class Kernels:
     @cached_property
     def sums(self) -> tuple[SumKernel, ...]:
         """Those that compute deltas of sums."""
-        return tuple(kernel for kernel in self._declares if isinstance(kernel, SumKernel))
+        declared = (kernel for kernel in self._declares if isinstance(kernel, SumKernel))
+        return tuple(kernel for kernel in declared if kernel.applies(self._backend))
+
+    def max_pools(self, sliding: Sliding) -> tuple[MaxPoolKernel, ...]:
+        """Those that compute deltas of max-pools."""
+        declared = (kernel for kernel in self._declares if isinstance(kernel, MaxPoolKernel))
+        return tuple(kernel for kernel in declared if kernel.applies(self._backend, sliding))
 
 
 def declared_rates(kernels: Sequence[Kernel]) -> Mapping[str, Rates]:

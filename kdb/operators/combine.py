@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from kdb.geometry import Boxes, Footprint, Part, Size
 from kdb.kernels.base import Array, Backend, Parameters
-from kdb.kernels.kernel import Kernel
+from kdb.kernels.kernel import Kernel, SumKernel
 from kdb.kernels.work import ELEMENT, Work
 from kdb.operators.base import Operator, Reads, Shape, Update, whole_map
 
@@ -47,13 +47,15 @@ class Add(Operator):
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``dx + dy``, laid into the union box."""
-        return k.deltas.union([d for d in update.inputs if d is not None], update.boxes, update.epilogue)
+        assert isinstance(update.kernel, SumKernel), "sums have kernels of their own"
+        return update.kernel.run(k, [d for d in update.inputs if d is not None], update.boxes, update.epilogue)
 
     def delta_work(
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
-        """One pass over the union box."""
-        return Work("elementwise", 0, 2 * ELEMENT * math.prod(extent) * shape.channels)
+        """The kernel's."""
+        assert isinstance(kernel, SumKernel), "sums have kernels of their own"
+        return kernel.work(math.prod(extent) * shape.channels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,10 @@ import numpy as np
 
 from kdb.geometry import Boxes, Footprint, Margins, Part, Size
 from kdb.kernels.base import Array, Backend, Delta, Parameters, Sliding, Weight
-from kdb.kernels.kernel import FULL, Kernel
+from kdb.kernels.kernel import FULL, Kernel, MaxPoolKernel
 from kdb.kernels.work import ELEMENT, Work
 from kdb.operators.base import Operator, Reads, Shape, Update, whole_map
 
-RECOMPUTE = Kernel("recompute")
 """The kernel of max-pooling: Algorithm 1 with a maximum in place of the convolution."""
 
 
@@ -88,8 +87,8 @@ class MaxPool(_Pool):
         return k.windows.max_pool(inputs[0], self.sliding, self.padding, self.size)
 
     def kernels(self, k: Backend) -> tuple[Kernel, ...]:
-        """Only Algorithm 1: a maximum is not linear."""
-        return (RECOMPUTE,)
+        """The backend's for such windows; all of them read the context, as a maximum is not linear."""
+        return k.kernels.max_pools(self.sliding)
 
     def reads(self, kernel: Kernel, changed: Sequence[bool]) -> Reads:
         """The context, and its own view to subtract."""
@@ -100,17 +99,15 @@ class MaxPool(_Pool):
         (d,) = update.inputs
         assert d is not None
         (view,) = update.input_views
-        return k.windows.max_pool_delta(d, update.boxes, view, update.view, self.sliding, self.padding)
+        assert isinstance(update.kernel, MaxPoolKernel), "max-pools have kernels of their own"
+        return update.kernel.run(k, d, update.boxes, view, update.view, self.sliding, self.padding)
 
     def delta_work(
         self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
     ) -> Work:
-        """Context in, a pass for each tap, and the view."""
-        cells = math.prod(extent) * shape.channels
-        context = cells * math.prod(self.stride)
-        return Work(
-            "elementwise", 0, ELEMENT * (4 * context + 2 * cells * (self.sliding.taps + 1)), self.sliding.taps + 3
-        )
+        """The kernel's."""
+        assert isinstance(kernel, MaxPoolKernel), "max-pools have kernels of their own"
+        return kernel.work(self.sliding, math.prod(extent) * shape.channels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,7 @@ class CostModel:
             return {}
         by, *_ = behind.operator.kernels(self.backend)
         seconds = self._seconds(behind.operator.delta_work(by, [shape], [extent], shape, extent), n)
-        return {kernel: seconds for kernel in kernels if kernel.fuses(behind.operator.program)}
+        return {kernel: seconds for kernel in kernels if kernel.fuses(self.backend, behind.operator.program)}
 
     def ring(self, network: Network, node: Node, kernel: Kernel, cores: Sequence[Core]) -> float:
         """Seconds of all batches if ``kernel`` computes only the ring around their cores, which are filled in."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from kdb.geometry import Size
+from kdb.kernels.base import Backend
 from kdb.kernels.kernel import FUSED
 from kdb.operators.network import Network, Node
 from kdb.operators.pointwise import Pointwise
@@ -52,7 +53,7 @@ def lower(plan: LogicalPlan, context: Context) -> PhysicalPlan:
                 choice = context.costs.full(network, node, min(plan.full_batch, len(plan.positions)))
                 views |= {source for source in node.inputs if extents[source] is None}
             choices.append((node, choice, i == 0))
-        fused = _fused(choices, keeps, network, watch) if i == 0 else {}
+        fused = _fused(choices, keeps, network, watch, context.costs.backend) if i == 0 else {}
         steps = _steps(choices, keeps, extents, plan, context.costs, fused, watch)
         stages.append(Stage(name, steps, keeps, batch))
     return PhysicalPlan(plan, context.costs.backend, tuple(stages), frozenset(views), context.threads)
@@ -81,7 +82,11 @@ def _read_after(plan: LogicalPlan, bound: int) -> tuple[str, ...]:
 
 
 def _fused(
-    choices: Sequence[tuple[Node, Choice, bool]], keeps: Sequence[str], network: Network, watch: Collection[str]
+    choices: Sequence[tuple[Node, Choice, bool]],
+    keeps: Collection[str],
+    network: Network,
+    watch: Collection[str],
+    backend: Backend,
 ) -> dict[str, Node]:
     """By the name of a layer, the pointwise layer that its kernel computes as well; none whose input is watched."""
     names, fused = {node.name for node, _, _ in choices} - {*watch}, {}
@@ -89,7 +94,7 @@ def _fused(
         behind = None if node.name in keeps else fusable(network, node)
         if behind is None or behind.name not in names or not isinstance(behind.operator, Pointwise):
             continue
-        if choice.kernel.fuses(behind.operator.program):
+        if choice.kernel.fuses(backend, behind.operator.program):
             fused[node.name] = behind
     return fused
 

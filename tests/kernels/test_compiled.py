@@ -22,7 +22,9 @@ from kdb.kernels.compiled import build, generate, library
 from kdb.kernels.cpu import winograd_c
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.cpu.depthwise_c import DEPTHWISE_C
+from kdb.kernels.cpu.max_pool_c import MAX_POOL_C
 from kdb.kernels.cpu.pointwise_c import POINTWISE_C
+from kdb.kernels.cpu.union_c import UNION_C
 from kdb.kernels.cpu.winograd import tiles, transforms
 from kdb.kernels.cpu.winograd_c import WINOGRAD_C
 from kdb.kernels.kernel import PointwiseVerb
@@ -429,3 +431,64 @@ def test_a_map_with_them_is_the_map_without(monkeypatch: pytest.MonkeyPatch) -> 
     assert np.ptp(expected) > 1e-3
     for found in maps.values():
         np.testing.assert_allclose(found.values, expected, rtol=0, atol=2e-5 * np.ptp(expected))
+
+
+# ---- sums and max-pools
+
+
+@compiled
+@each_variant
+@given(
+    rank=st.integers(1, 3), channels=st.integers(1, 40), n=st.integers(1, 3), both=st.booleans(),
+    program=st.none() | programs(), seed=st.integers(0, 99), donate=st.booleans(),
+)  # fmt: skip
+def test_sums_are_laid_into_the_union(
+    rank: int, channels: int, n: int, both: bool, program: Program | None, seed: int, donate: bool, variant: str
+) -> None:
+    draw, b = np.random.default_rng(seed), backend(variant)
+    extent = draw.integers(1, 6, rank)
+    boxes = Boxes(draw.integers(0, 4, (n, rank)), tuple(extent.tolist()))
+
+    def delta() -> Delta:
+        own = np.where(draw.random() < 0.3, extent, draw.integers(1, extent + 1))
+        values = normal(draw, n, *own, channels)
+        return Delta(Boxes(boxes.origins + draw.integers(0, extent - own + 1, (n, rank)), tuple(own.tolist())), values)
+
+    deltas = [delta() for _ in range(1 + both)]
+    view = normal(draw, *(extent + 4), channels)
+    epilogue = None if program is None else Epilogue(program, {"p": Weight(normal(draw, channels))}, view, None)
+    expected = b.deltas.union(deltas, boxes)
+    if epilogue is not None:
+        expected = b.deltas.pointwise(Delta(boxes, expected), epilogue)
+    given = [Delta(each.boxes, each.values.copy(), donate) for each in deltas]
+    found = UNION_C.run(b, given, boxes, epilogue)
+    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=0 if program is None else 4e-6)
+    assert donate or all(np.array_equal(a.values, d.values) for a, d in zip(given, deltas, strict=True))
+    assert program is None or UNION_C.fuses(b, program)
+
+
+@compiled
+@each_variant
+@given(data=st.data(), rank=st.integers(1, 3), channels=st.integers(1, 40), seed=st.integers(0, 99))
+def test_max_pools_are_those_of_the_verb(
+    data: st.DataObject, rank: int, channels: int, seed: int, variant: str
+) -> None:
+    draw, b = np.random.default_rng(seed), backend(variant)
+    kernel = tuple(draw.integers(1, 4, rank).tolist())
+    sliding = Sliding(kernel, tuple(draw.integers(1, 4, rank).tolist()), tuple(draw.integers(1, 3, rank).tolist()))
+    padding = tuple(int(draw.integers(0, taps)) for taps in kernel * 2)
+    windows = sliding.windows(padding)
+    size = tuple(
+        (taps - 1) * window.dilation + 1 + int(draw.integers(0, 6))
+        for taps, window in zip(kernel, windows, strict=True)
+    )
+    outputs = np.array([window.output_length(each) for window, each in zip(windows, size, strict=True)])
+    n, view = int(draw.integers(1, 4)), normal(draw, *size, channels)
+    extent, out = draw.integers(1, np.array(size) + 1), draw.integers(1, outputs + 1)
+    given = Boxes(draw.integers(0, size - extent + 1, (n, rank)), tuple(extent.tolist()))
+    boxes = Boxes(draw.integers(0, outputs - out + 1, (n, rank)), tuple(out.tolist()))
+    delta = Delta(given, normal(draw, n, *extent, channels))
+    result = b.windows.max_pool(view[None], sliding, padding, tuple(outputs.tolist()))[0]
+    expected = b.windows.max_pool_delta(delta, boxes, view, result, sliding, padding)
+    assert MAX_POOL_C.applies(b, sliding)
+    assert np.array_equal(MAX_POOL_C.run(b, delta, boxes, view, result, sliding, padding), expected)

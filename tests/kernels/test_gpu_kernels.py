@@ -263,7 +263,7 @@ def convolution(
         program = (Instruction("maximum", (0, 0.0)), Instruction("minimum", (1, 1.0)))
         epilogue = Epilogue(program, {}, view, CPU.maps.pointwise(view, program, {}, False))
         expected = CPU.deltas.pointwise(Delta(where, expected), epilogue)
-        assert kernel.fuses(program)
+        assert kernel.fuses(K, program)
     DEVICE.launches.clear()
     found = kernel.delta(k, spec, mine, where, epilogue=epilogue)
     assert DEVICE.launches.total() == 1
@@ -367,7 +367,7 @@ def check_program(
 def test_programs_of_many_live_values_are_cut_in_pieces() -> None:
     program = tuple(Instruction("add", (0, float(i))) for i in range(REGISTERS + 1))
     program += tuple(Instruction("mul", (len(program) + i, i + 1)) for i in range(REGISTERS))
-    assert encode(program) is None and not GEMM[0].fuses(program)
+    assert encode(program) is None and not GEMM[0].fuses(K, program)
     x = normal(np.random.default_rng(0), 2, 3, 3, 4) / 8
     close(K.maps.pointwise(x, program, {}, False), CPU.maps.pointwise(x, program, {}, False))
 

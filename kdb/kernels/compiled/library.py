@@ -35,6 +35,19 @@ _FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
     "winograd": (None, [*[_LONG] * 4, _ARRAY, *[_LONG] * 4, *[_ARRAY] * 3, *[_LONG] * 3, *[_ARRAY] * 2]),
     "depthwise_applies": (ctypes.c_int, [_LONG] * 2),
     "depthwise": (None, [*[_LONG] * 2, _ARRAY, *[_LONG] * 4, *[_ARRAY] * 3, *[_LONG] * 2, *[_ARRAY] * 2]),
+    "max_pool": (None, [*[_LONG] * 5, *[_ARRAY] * 13]),
+    "sum": (
+        None,
+        [
+            *[_LONG] * 4,
+            *[_ARRAY, _ARRAY, *[_LONG] * 3] * 2,
+            *[_ARRAY] * 2,
+            *[_LONG] * 3,
+            *[_ARRAY] * 2,
+            *[_LONG] * 3,
+            *[_ARRAY] * 2,
+        ],
+    ),
     "pointwise": (None, [*[_LONG] * 4, *[_ARRAY] * 3, *[_LONG] * 3, *[_ARRAY] * 2, *[_LONG] * 3, *[_ARRAY] * 2]),
 }
 """Result and arguments of each function that a variant exports."""
@@ -64,7 +77,7 @@ class Library:
         self.winograd, self.winograd_scratch = bound("winograd"), bound("winograd_scratch")
         self.winograd_pack = bound("winograd_pack")
         self.depthwise, self.depthwise_applies = bound("depthwise"), bound("depthwise_applies")
-        self.pointwise = bound("pointwise")
+        self.pointwise, self.sum, self.max_pool = bound("pointwise"), bound("sum"), bound("max_pool")
         self.functions = _text(loaded, f"kdb_{variant}_functions").split()
         self.cellwise = frozenset(_text(loaded, f"kdb_{variant}_cellwise").split())
         self._scratch = _Scratch()

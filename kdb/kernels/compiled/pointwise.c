@@ -8,7 +8,6 @@
 
 /* ---- functions */
 
-INLINE vec larger(vec a, vec b) { return either((a < b) | (b != b), b, a); } /* NaN where either is */
 INLINE vec smaller(vec a, vec b) { return either((a > b) | (b != b), b, a); }
 INLINE vec absolute(vec x) { return (vec)((ivec)x & 0x7fffffff); }
 
@@ -195,35 +194,46 @@ static float *run(long n, long channels, long count, const instruction *program,
     return registers + apart * count;
 }
 
-/* out = f(v + d) - f(v) for n boxes of planes x rows of `run` numbers, cells and channels, next to one another; of a
-   view in which box i begins at starts[i], planes and rows lie apart as said.  Without a view, f(d).
+/* A program with what it reads: operands that depend on the channel are repeated to `period` numbers, whole cells; `block`
+   numbers are computed together, and whole cells where a function needs those.  Scratch is for two sets of registers: the
+   input and each instruction's result, of `block` numbers, rounded up to vectors. */
+typedef struct {
+    long count;
+    const instruction *program;
+    const operand *operands;
+    long channels, period, block;
+    float *scratch;
+} applied;
 
-   Operands that depend on the channel are repeated to `period` numbers, whole cells; `block` numbers are computed
-   together, and whole cells where a function needs those. Scratch is for two sets of registers: the input and each
-   instruction's result, of `block` numbers, rounded up to vectors. */
+/* out = f(v + d) - f(v) of a row of numbers, whole cells; without v, f(d).  It may be written over d. */
+static void apply(const applied *f, long numbers, const float *d, const float *v, float *out) {
+    const long apart = padded(f->block);
+    float *const before = f->scratch, *const after = before + apart * (f->count + 1);
+    for (long at = 0, phase = 0, length; at < numbers; at += length) {
+        length = least(least(f->block, numbers - at), f->period - phase);
+        for (long i = 0; i < length; i += LANES) {
+            const vec x = get(d + at + i, length - i), seen = v ? get(v + at + i, length - i) : (vec){};
+            if (v) store(before + i, seen);
+            store(after + i, x + seen);
+        }
+        const float *now = run(length, f->channels, f->count, f->program, f->operands, phase, apart, after);
+        const float *then = v ? run(length, f->channels, f->count, f->program, f->operands, phase, apart, before) : 0;
+        for (long i = 0; i < length; i += LANES)
+            put(out + at + i, v ? load(now + i) - load(then + i) : load(now + i), length - i);
+        phase = phase + length == f->period ? 0 : phase + length;
+    }
+}
+
+/* The epilogue of n deltas: boxes of planes x rows of `numbers`, cells and channels, next to one another; of a view in
+   which box i begins at starts[i], planes and rows lie apart as said. */
 EXPORTED void NAME(pointwise)(long n, long planes, long rows, long numbers, const float *d, const float *view,
                               const int64_t *starts, long plane, long row, long count, const instruction *program,
                               const operand *operands, long channels, long period, long block, float *scratch,
                               float *out) {
-    const long apart = padded(block);
-    float *const before = scratch, *const after = scratch + apart * (count + 1);
+    const applied f = {count, program, operands, channels, period, block, scratch};
     for (long line = 0; line < n * planes * rows; line++) {
         const long z = line / rows % planes, y = line % rows;
         const float *v = view ? view + starts[line / (rows * planes)] + z * plane + y * row : 0;
-        for (long at = 0, phase = 0, length; at < numbers; at += length) {
-            length = least(least(block, numbers - at), period - phase);
-            const float *given = d + line * numbers + at;
-            float *result = out + line * numbers + at;
-            for (long i = 0; i < length; i += LANES) {
-                const vec x = get(given + i, length - i), seen = v ? get(v + at + i, length - i) : (vec){};
-                if (v) store(before + i, seen);
-                store(after + i, x + seen);
-            }
-            const float *f = run(length, channels, count, program, operands, phase, apart, after);
-            const float *less = v ? run(length, channels, count, program, operands, phase, apart, before) : 0;
-            for (long i = 0; i < length; i += LANES)
-                put(result + i, v ? load(f + i) - load(less + i) : load(f + i), length - i);
-            phase = phase + length == period ? 0 : phase + length;
-        }
+        apply(&f, numbers, d + line * numbers, v, out + line * numbers);
     }
 }

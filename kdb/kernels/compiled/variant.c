@@ -1,5 +1,6 @@
 /* All kernels, for the instructions of one variant. */
 
 #include "depthwise.c"
-#include "pointwise.c"
+#include "max_pool.c"
+#include "union.c"
 #include "winograd.c"

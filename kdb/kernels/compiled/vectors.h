@@ -36,6 +36,8 @@ INLINE vec all(float x) {
 /* By bits, where a mask from a comparison is set a, elsewhere b. */
 INLINE vec either(ivec mask, vec a, vec b) { return (vec)((mask & (ivec)a) | (~mask & (ivec)b)); }
 
+INLINE vec larger(vec a, vec b) { return either((a < b) | (b != b), b, a); } /* NaN where either is */
+
 /* Of the last vector of an array: the first n < LANES numbers, and zeros behind them. */
 #ifdef __AVX512F__
 INLINE vec load_part(const float *p, long n) { return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }

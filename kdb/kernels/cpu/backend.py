@@ -21,14 +21,16 @@ from kdb.kernels.cpu.dense import DENSE, DENSE_BF16, DENSE_DELTA
 from kdb.kernels.cpu.depthwise_c import DEPTHWISE_C
 from kdb.kernels.cpu.direct import BF16, DIRECT
 from kdb.kernels.cpu.maps import CpuMaps
+from kdb.kernels.cpu.max_pool_c import MAX_POOL_C
 from kdb.kernels.cpu.memory import CpuMemory
 from kdb.kernels.cpu.pointwise_c import POINTWISE_C
 from kdb.kernels.cpu.recompute import CpuRecompute
 from kdb.kernels.cpu.taps import TAPS
+from kdb.kernels.cpu.union_c import UNION_C
 from kdb.kernels.cpu.windows import CpuWindows
 from kdb.kernels.cpu.winograd import WINOGRAD
 from kdb.kernels.cpu.winograd_c import WINOGRAD_C
-from kdb.kernels.kernel import Kernel, Kernels, PointwiseVerb, SumKernel
+from kdb.kernels.kernel import Kernel, Kernels, MaxPoolKernel, PointwiseVerb, SumKernel
 from kdb.kernels.programs import PASSES
 from kdb.kernels.traits import DeviceTraits
 from kdb.system.threads import NewThreads, Threads
@@ -51,12 +53,15 @@ KERNELS: tuple[Kernel, ...] = (
     PointwiseVerb("delta", whole=False, passes=PASSES),
     POINTWISE_C,
     SumKernel("union"),
+    UNION_C,
+    MaxPoolKernel("recompute"),
+    MAX_POOL_C,
 )
 """All kernels of the CPU, the most general of a kind first."""
 
 TRAITS = DeviceTraits(
     computes_on_host=True,
-    fuses_epilogues=False,
+    fuses_epilogues=True,
     workers=None,
     groups_in_flight=0,
     # Far fewer lose to calls where layers are thin, far more to memory and longer extents; where the extents of boxes

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from kdb.geometry import Boxes
 from kdb.kernels.base import Delta, Epilogue, Parameters, Program
 from kdb.kernels.compiled.library import Library, address
 from kdb.kernels.kernel import PointwiseKernel
@@ -75,45 +76,43 @@ class CompiledPointwise(PointwiseKernel):
         self, backend: CpuBackend, x: FloatArray, program: Program, parameters: Parameters, donate: bool
     ) -> FloatArray:
         """``f(x)``."""
-        x = np.ascontiguousarray(x)
+        compiled, x = _library(backend), np.ascontiguousarray(x)
         out = x if donate and x.flags.writeable else np.empty_like(x)
-        _run(backend, x, (1, 1, 1, x.size), None, (0, 0), program, parameters, out)
+        given = arguments(compiled, program, parameters, x.shape[-1])
+        compiled.pointwise(1, 1, 1, x.size, address(x), None, None, 0, 0, *given.passed, address(out))
         return out
 
     def delta(self, backend: CpuBackend, delta: Delta, epilogue: Epilogue) -> FloatArray:
         """``f(view[B] + d) - f(view[B])``."""
-        values, boxes = np.ascontiguousarray(delta.values), delta.boxes
+        compiled, values = _library(backend), np.ascontiguousarray(delta.values)
         out = values if delta.donate and values.flags.writeable else np.empty_like(values)
-        view = np.ascontiguousarray(epilogue.view)
-        *size, channels = view.shape
-        planes, rows, cells = (1,) * (3 - len(size)) + boxes.extent
-        *_, depth, row = (0, 0, *(stride // view.itemsize for stride in view.strides[:-2]))
-        shape = len(boxes), planes, rows, cells * channels
-        starts = boxes.origins @ (np.array(view.strides[:-1], np.int64) // view.itemsize)
-        _run(backend, values, shape, (view, starts), (depth, row), epilogue.program, epilogue.parameters, out)
+        seen, channels = place(epilogue.view, delta.boxes), values.shape[-1]
+        given = arguments(compiled, epilogue.program, epilogue.parameters, channels)
+        compiled.pointwise(
+            *lines(delta.boxes, channels), address(values), *seen.passed, *given.passed, address(out)
+        )  # fmt: skip
         return out
 
 
-def _run(
-    backend: CpuBackend,
-    x: FloatArray,
-    shape: tuple[int, int, int, int],
-    seen: tuple[FloatArray, npt.NDArray[np.int64]] | None,
-    apart: tuple[int, int],
-    program: Program,
-    parameters: Parameters,
-    out: FloatArray,
-) -> None:
-    """Call the library: x as boxes of planes of rows of numbers, and where they begin in a view."""
-    compiled = backend.compiled
-    assert isinstance(compiled, Library), "it applies where there is one"
-    channels = x.shape[-1]
+def _library(backend: CpuBackend) -> Library:
+    assert backend.compiled is not None, "it applies where there is a library"
+    return backend.compiled
+
+
+class Arguments(NamedTuple):
+    """A program as the library takes it; ``held`` are arrays that are not to go while it reads them."""
+
+    passed: tuple[int | None, ...]
+    held: Sequence[npt.NDArray[Any]]
+
+
+def arguments(compiled: Library, program: Program, parameters: Parameters, channels: int) -> Arguments:
+    """Those of a program on cells of so many ``channels``."""
     period = max(BLOCK // channels, 1) * channels
     block = period if any(i.function in compiled.cellwise for i in program) else BLOCK
-    scratch = compiled.scratch(2 * (len(program) + 1) * (block + compiled.lanes))
     instructions, fixed = _encoded(program, tuple(compiled.functions))
     operands = np.empty(len(fixed), _OPERAND)
-    held = []  # what the library reads is not to go while it does
+    held = [instructions, operands]
     for i, operand in enumerate(fixed):
         if isinstance(operand, str):
             numbers = parameters[operand].layout(f"repeated/{period}", lambda values: _repeated(values, period))
@@ -121,11 +120,30 @@ def _run(
             numbers = np.full(BEYOND, operand, np.float32)
         held.append(numbers)
         operands[i] = address(numbers), int(isinstance(operand, str))
-    view, starts = seen or (None, None)
-    compiled.pointwise(
-        *shape, address(x), address(view), address(starts), *apart,
-        len(instructions), address(instructions), address(operands), channels, period, block, scratch, address(out),
-    )  # fmt: skip
+    scratch = compiled.scratch(2 * (len(program) + 1) * (block + compiled.lanes))
+    passed = len(instructions), address(instructions), address(operands), channels, period, block, scratch
+    return Arguments(passed, held)
+
+
+class Place(NamedTuple):
+    """Boxes of a view as the library takes them; ``held`` as of :class:`Arguments`."""
+
+    passed: tuple[int | None, ...]
+    held: Sequence[npt.NDArray[Any]]
+
+
+def place(view: FloatArray, boxes: Boxes) -> Place:
+    """The view, where each box begins in it, and how far planes and rows lie apart."""
+    view = np.ascontiguousarray(view)
+    starts = boxes.origins @ (np.array(view.strides[:-1], np.int64) // view.itemsize)
+    *_, depth, row = (0, 0, *(stride // view.itemsize for stride in view.strides[:-2]))
+    return Place((address(view), address(starts), depth, row), (view, starts))
+
+
+def lines(boxes: Boxes, channels: int) -> tuple[int, int, int, int]:
+    """Boxes as rows of numbers: how many boxes, planes and rows there are, and numbers of a row."""
+    planes, rows, cells = (1,) * (3 - len(boxes.extent)) + boxes.extent
+    return len(boxes), planes, rows, cells * channels
 
 
 POINTWISE_C = CompiledPointwise("pointwise.c")

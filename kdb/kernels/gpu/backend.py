@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -25,7 +26,7 @@ from kdb.kernels.gpu.programs import encode
 from kdb.kernels.gpu.recompute import GpuRecompute
 from kdb.kernels.gpu.rounding import rounding
 from kdb.kernels.gpu.windows import GpuWindows
-from kdb.kernels.kernel import Kernel, Kernels, PointwiseVerb, SumKernel
+from kdb.kernels.kernel import Kernel, Kernels, MaxPoolKernel, PointwiseVerb, SumKernel
 from kdb.kernels.traits import DeviceTraits
 from kdb.system.threads import Threads
 
@@ -33,7 +34,7 @@ from kdb.system.threads import Threads
 class Union(SumKernel):
     """One launch of ``superimpose.cu``, with the epilogue if there is one."""
 
-    def fuses(self, program: Program) -> bool:
+    def fuses(self, backend: Any, program: Program) -> bool:
         """Where the program is one that the kernels' interpreter takes."""
         return encode(program) is not None
 
@@ -47,6 +48,7 @@ KERNELS: tuple[Kernel, ...] = (
     PointwiseVerb("full", whole=True),
     PointwiseVerb("delta", whole=False),
     Union("union"),
+    MaxPoolKernel("recompute"),
 )
 """All kernels of a GPU, the most general of a kind first."""
 

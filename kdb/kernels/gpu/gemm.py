@@ -77,7 +77,7 @@ class Gemm(GpuConvolution):
     def __init__(self, precision: str) -> None:
         super().__init__("gemm", precision)
 
-    def fuses(self, program: Program) -> bool:
+    def fuses(self, backend: Any, program: Program) -> bool:
         """Where the program is one that the kernels' interpreter takes."""
         return encode(program) is not None
 
