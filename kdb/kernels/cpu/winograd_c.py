@@ -65,7 +65,7 @@ class CompiledWinograd(ConvolutionKernel):
     setting = "compiled"
     optional = True
     rates: Mapping[str, Rates] = {
-        "winograd.c": ((13, 20e9), (32, 33e9), (64, 42e9), (128, 56e9), (256, 62e9), (512, 56e9))
+        "winograd.c": ((13, 22e9), (32, 31e9), (64, 46e9), (128, 54e9), (256, 60e9), (512, 62e9))
     }
 
     def applies(self, backend: CpuBackend, sliding: Sliding, groups: int) -> bool:
