@@ -13,7 +13,9 @@ from kdb.kernels.cpu import winograd
 from kdb.kernels.cpu.backend import CpuBackend
 
 
-@pytest.mark.parametrize(("taps", "m"), [(taps, m) for taps in winograd.TAPS for m in winograd.sizes(taps, alone=True)])
+@pytest.mark.parametrize(
+    ("taps", "m"), [(taps, m) for taps in winograd.TAPS for m in winograd.sizes(taps, winograd.MOST_ALONE)]
+)
 def test_the_transforms_multiply_polynomials(taps: int, m: int) -> None:
     draw = np.random.default_rng(0)
     x, g = draw.normal(size=m), draw.normal(size=taps)
@@ -72,7 +74,7 @@ def test_the_tiling_covers_the_input_and_none_is_cheaper(x: int, y: int, kernel:
     found = winograd.tiling(y, x, kernel, 64, 32)
     for count, inputs, length in zip(found.counts, found.inputs, (y, x), strict=True):
         assert (count - 1) * inputs < length <= count * inputs
-    for my, mx in winograd.tiles(kernel):
+    for my, mx in winograd.tiles(kernel, 64):
         points = (my + kernel[0] - 1) * (mx + kernel[1] - 1)
         assert found.macs <= -(-y // my) * -(-x // mx) * points * (64 * 32 + my * mx * 64 + points * 32)
 

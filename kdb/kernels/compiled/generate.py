@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from kdb.kernels.cpu.winograd import MOST, TAPS, sizes, transforms
+from kdb.kernels.cpu.winograd import MOST, MOST_ALONE, TAPS, sizes, transforms
 
 FILE = Path(__file__).with_name("transforms.h")
 
@@ -18,7 +18,7 @@ Matrix = npt.NDArray[np.float64]
 def axes() -> Iterator[tuple[int, int]]:
     """Inputs and taps of tiles along an axis."""
     for taps in TAPS:
-        yield from ((inputs, taps) for inputs in sizes(taps, alone=True))
+        yield from ((inputs, taps) for inputs in sizes(taps, MOST_ALONE))
 
 
 def _pairs(matrix: Matrix) -> Iterator[tuple[int, int, npt.NDArray[np.bool_]]]:
