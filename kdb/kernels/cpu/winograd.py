@@ -44,7 +44,7 @@ WIDE = 512
 
 
 def sizes(taps: int, most: int) -> range:
-    """Possible inputs of a tile along an axis of so many taps: of two, and as many as give so many points at ``most``."""
+    """Possible inputs of a tile along an axis of so many taps: two, or what gives so many points at ``most``."""
     return range(2, max(most - taps, 1) + 2) if taps > 1 else range(1, 2)
 
 
