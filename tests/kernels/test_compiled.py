@@ -25,7 +25,7 @@ from kdb.kernels.cpu.depthwise_c import DEPTHWISE_C
 from kdb.kernels.cpu.max_pool_c import MAX_POOL_C
 from kdb.kernels.cpu.pointwise_c import POINTWISE_C
 from kdb.kernels.cpu.union_c import UNION_C
-from kdb.kernels.cpu.winograd import WIDE, tiles, transforms
+from kdb.kernels.cpu.winograd import tiles, transforms
 from kdb.kernels.cpu.winograd_c import WINOGRAD_C
 from kdb.kernels.kernel import PointwiseVerb
 from kdb.session import doctor
@@ -142,7 +142,7 @@ ROUNDED = {4: 6e-6, 5: 1e-5, 6: 2e-5, 7: 4e-5, 8: 8e-5, 9: 2e-4, 10: 5e-5, 11: 7
 def test_its_rounding_is_that_of_few_points(kernel: tuple[int, int], variant: str) -> None:
     """Of every tile, with several blocks of channels; relative to the output's deviation."""
     (ry, rx), b, inner = kernel, backend(variant), 150
-    for my, mx in tiles(kernel, WIDE):
+    for my, mx in tiles(kernel):
         x, w = normal(0, 3, 2 * my + 1, 2 * mx + 1, inner), normal(1, 40, inner, ry, rx)
         spec = ConvolutionSpec(Weight(w), None, Sliding((ry, rx)), 1, (ry - 1, rx - 1) * 2)
         expected = exactly(x, spec)

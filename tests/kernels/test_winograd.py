@@ -74,7 +74,7 @@ def test_the_tiling_covers_the_input_and_none_is_cheaper(x: int, y: int, kernel:
     found = winograd.tiling(y, x, kernel, 64, 32)
     for count, inputs, length in zip(found.counts, found.inputs, (y, x), strict=True):
         assert (count - 1) * inputs < length <= count * inputs
-    for my, mx in winograd.tiles(kernel, 64):
+    for my, mx in winograd.tiles(kernel):
         points = (my + kernel[0] - 1) * (mx + kernel[1] - 1)
         assert found.macs <= -(-y // my) * -(-x // mx) * points * (64 * 32 + my * mx * 64 + points * 32)
 

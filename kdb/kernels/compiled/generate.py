@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from kdb.kernels.cpu.winograd import MOST, MOST_ALONE, TAPS, sizes, transforms
+from kdb.kernels.cpu.winograd import MOST_ALONE, TAPS, sizes, tiles, transforms
 
 FILE = Path(__file__).with_name("transforms.h")
 
@@ -79,7 +79,8 @@ def text() -> str:
         e, _, s = transforms(inputs, taps)
         parts += [_function(f"evaluate_{inputs}_{taps}", e), _function(f"interpolate_{inputs}_{taps}", s)]
     listed = " ".join(f"X({inputs}, {taps})" for inputs, taps in axes())
-    most = f"#define MOST_CELLS {MOST * MOST}"
+    points = (tiles((taps, taps))[-1][0] + taps - 1 for taps in TAPS)
+    most = f"#define MOST_CELLS {max(points) ** 2}"
     return "\n".join([*parts, most, f"#define AXES(X) {listed}"]) + "\n"
 
 

@@ -1030,5 +1030,5 @@ static void interpolate_6_7(const vec *x, long from, vec *y, long to) {
     y[11 * to] = 0.03125f * x11;
 }
 
-#define MOST_CELLS 81
+#define MOST_CELLS 64
 #define AXES(X) X(1, 1) X(2, 3) X(3, 3) X(4, 3) X(5, 3) X(6, 3) X(7, 3) X(8, 3) X(9, 3) X(10, 3) X(2, 5) X(3, 5) X(4, 5) X(5, 5) X(6, 5) X(7, 5) X(8, 5) X(2, 7) X(3, 7) X(4, 7) X(5, 7) X(6, 7)

@@ -36,11 +36,8 @@ FloatArray = npt.NDArray[np.float32]
 
 TAPS = (1, 3, 5, 7)
 """Taps along an axis for which there are tiles."""
-MOST, MOST_NARROW, MOST_ALONE = 9, 7, 12
-"""Points of a tile along an axis, at most: of wide layers, of others, and of kernels with one tap along the other."""
-WIDE = 512
-"""Input channels of a wide layer.  Narrower ones are the early ones, whose rounding passes through all others.
-"""
+MOST, MOST_ALONE = 7, 12
+"""Points of a tile along an axis, at most, and where the kernel has one tap along the other: more round too much."""
 
 
 def sizes(taps: int, most: int) -> range:
@@ -49,9 +46,9 @@ def sizes(taps: int, most: int) -> range:
 
 
 @cache
-def tiles(kernel: tuple[int, int], inner: int) -> tuple[tuple[int, int], ...]:
+def tiles(kernel: tuple[int, int]) -> tuple[tuple[int, int], ...]:
     """Possible inputs of a tile along (y, x): of a square kernel as many along both, since each has its own weights."""
-    most = MOST_ALONE if 1 in kernel else MOST if inner >= WIDE else MOST_NARROW
+    most = MOST_ALONE if 1 in kernel else MOST
     along_y, along_x = (sizes(taps, most) for taps in kernel)
     if kernel[0] == kernel[1]:
         return tuple(zip(along_y, along_x, strict=True))
@@ -86,7 +83,7 @@ def applies(sliding: Sliding, groups: int) -> bool:
 def tiling(height: int, width: int, kernel: tuple[int, int], inner: int, outer: int) -> Tiling:
     """The tiling of an input of ``height`` x ``width`` cells with the fewest multiply-adds."""
     choices = []
-    for my, mx in tiles(kernel, inner):
+    for my, mx in tiles(kernel):
         counts = -(-height // my), -(-width // mx)
         points = (my + kernel[0] - 1) * (mx + kernel[1] - 1)
         each = points * (inner * outer + my * mx * inner + points * outer)

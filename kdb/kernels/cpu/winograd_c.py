@@ -35,7 +35,7 @@ def _planar(size: Size) -> tuple[int, int]:
 def _tiling(x: tuple[int, int], kernel: tuple[int, int], inner: int, outer: int) -> tuple[int, int, int]:
     """The tile's inputs along (y, x) that take the fewest multiply-adds for x cells, and how many they are."""
     choices = []
-    for m in tiles(kernel, inner):
+    for m in tiles(kernel):
         count = math.prod(-(-length // each) for length, each in zip(x, m, strict=True))
         points = math.prod(each + taps - 1 for each, taps in zip(m, kernel, strict=True))
         choices.append((count * points * (inner * outer + TRANSFORM * (inner + outer)), points, *m))
