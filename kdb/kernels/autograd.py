@@ -241,9 +241,7 @@ class Autograd:
 
     def __init__(self) -> None:
         self.memory, self.windows, self.maps = _Memory(), _Windows(), _Maps()
-        self.kernels = Kernels(
-            self, (_Convolution("autograd"), _Dense("autograd"), PointwiseVerb("autograd", whole=True))
-        )
+        self.kernels = Kernels(self, KERNELS)
 
     @contextmanager
     def running(self) -> Iterator[None]:

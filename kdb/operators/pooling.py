@@ -19,8 +19,6 @@ from kdb.kernels.kernel import FULL, Kernel, MaxPoolKernel
 from kdb.kernels.work import ELEMENT, Work
 from kdb.operators.base import Operator, Reads, Shape, Update, whole_map
 
-"""The kernel of max-pooling: Algorithm 1 with a maximum in place of the convolution."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Pool(Operator):

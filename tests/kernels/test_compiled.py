@@ -19,7 +19,7 @@ import kdb
 from kdb.geometry import Boxes
 from kdb.kernels.base import ConvolutionSpec, Delta, Epilogue, Instruction, Program, Sliding, Weight
 from kdb.kernels.compiled import build, generate, library
-from kdb.kernels.cpu import winograd_c
+from kdb.kernels.cpu import max_pool_c, winograd_c
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.cpu.depthwise_c import DEPTHWISE_C
 from kdb.kernels.cpu.max_pool_c import MAX_POOL_C
@@ -132,8 +132,8 @@ def test_minimal_filtering_convolves(data: st.DataObject, kernel: tuple[int, ...
     agrees(WINOGRAD_C, b, spec, delta, boxes, sizes[:rank], 1e-5)
 
 
-ROUNDED = {4: 6e-6, 5: 1e-5, 6: 2e-5, 7: 4e-5, 8: 8e-5, 9: 2e-4, 10: 5e-5, 11: 7e-5, 12: 9e-5}
-"""The largest error of a tile by its points along an axis; beyond 9 along one axis alone."""
+ROUNDED = {4: 6e-6, 5: 1e-5, 6: 2e-5, 7: 4e-5, 8: 8e-5, 9: 5e-5, 10: 5e-5, 11: 7e-5, 12: 9e-5}
+"""The largest error of a tile by its points along an axis; beyond 8 along one axis alone."""
 
 
 @compiled
@@ -436,6 +436,10 @@ def test_a_map_with_them_is_the_map_without(monkeypatch: pytest.MonkeyPatch) -> 
 # ---- sums and max-pools
 
 
+def test_windows_have_as_many_taps_as_the_source_holds() -> None:
+    assert f"#define MOST_TAPS {max_pool_c.MOST_TAPS}\n" in (build.FOLDER / "max_pool.c").read_text()
+
+
 @compiled
 @each_variant
 @given(
@@ -469,10 +473,8 @@ def test_sums_are_laid_into_the_union(
 
 @compiled
 @each_variant
-@given(data=st.data(), rank=st.integers(1, 3), channels=st.integers(1, 40), seed=st.integers(0, 99))
-def test_max_pools_are_those_of_the_verb(
-    data: st.DataObject, rank: int, channels: int, seed: int, variant: str
-) -> None:
+@given(rank=st.integers(1, 3), channels=st.integers(1, 40), seed=st.integers(0, 999))
+def test_max_pools_are_those_of_the_verb(rank: int, channels: int, seed: int, variant: str) -> None:
     draw, b = np.random.default_rng(seed), backend(variant)
     kernel = tuple(draw.integers(1, 4, rank).tolist())
     sliding = Sliding(kernel, tuple(draw.integers(1, 4, rank).tolist()), tuple(draw.integers(1, 3, rank).tolist()))
