@@ -100,7 +100,7 @@ def _library(backend: CpuBackend) -> Library:
 
 
 class Arguments(NamedTuple):
-    """A program as the library takes it; ``held`` are arrays that are not to go while it reads them."""
+    """Some of a call's arguments; ``held`` are arrays that are not to go while it reads them."""
 
     passed: tuple[int | None, ...]
     held: Sequence[npt.NDArray[Any]]
@@ -125,19 +125,12 @@ def arguments(compiled: Library, program: Program, parameters: Parameters, chann
     return Arguments(passed, held)
 
 
-class Place(NamedTuple):
-    """Boxes of a view as the library takes them; ``held`` as of :class:`Arguments`."""
-
-    passed: tuple[int | None, ...]
-    held: Sequence[npt.NDArray[Any]]
-
-
-def place(view: FloatArray, boxes: Boxes) -> Place:
+def place(view: FloatArray, boxes: Boxes) -> Arguments:
     """The view, where each box begins in it, and how far planes and rows lie apart."""
     view = np.ascontiguousarray(view)
     starts = boxes.origins @ (np.array(view.strides[:-1], np.int64) // view.itemsize)
     *_, depth, row = (0, 0, *(stride // view.itemsize for stride in view.strides[:-2]))
-    return Place((address(view), address(starts), depth, row), (view, starts))
+    return Arguments((address(view), address(starts), depth, row), (view, starts))
 
 
 def lines(boxes: Boxes, channels: int) -> tuple[int, int, int, int]:

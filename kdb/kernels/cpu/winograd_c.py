@@ -50,10 +50,11 @@ def _packed(weight: FloatArray, inputs: tuple[int, int], compiled: Library) -> F
     """
     outer, inner, *kernel = weight.shape
     ry, rx = _planar(tuple(kernel))
+    weight = np.ascontiguousarray(weight)
     gy, gx = (np.ascontiguousarray(transforms(m, taps)[1]) for m, taps in zip(inputs, (ry, rx), strict=True))
     packed = np.empty(len(gy) * len(gx) * inner * (outer + -outer % compiled.lanes), np.float32)
     compiled.winograd_pack(
-        len(gy), ry, len(gx), rx, address(np.ascontiguousarray(weight)), outer, inner,
+        len(gy), ry, len(gx), rx, address(weight), outer, inner,
         address(gy), address(gx), address(packed),
     )  # fmt: skip
     return packed
