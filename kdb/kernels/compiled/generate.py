@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdb.kernels.cpu.winograd import MOST_ALONE, TAPS, sizes, tiles, transforms
+from kdb.kernels.cpu.winograd_c import MOST_WIDE
 
 FILE = Path(__file__).with_name("transforms.h")
 
@@ -79,7 +80,7 @@ def text() -> str:
         e, _, s = transforms(inputs, taps)
         parts += [_function(f"evaluate_{inputs}_{taps}", e), _function(f"interpolate_{inputs}_{taps}", s)]
     listed = " ".join(f"X({inputs}, {taps})" for inputs, taps in axes())
-    points = (tiles((taps, taps))[-1][0] + taps - 1 for taps in TAPS)
+    points = (tiles((taps, taps), MOST_WIDE)[-1][0] + taps - 1 for taps in TAPS)
     most = f"#define MOST_CELLS {max(points) ** 2}"
     return "\n".join([*parts, most, f"#define AXES(X) {listed}"]) + "\n"
 

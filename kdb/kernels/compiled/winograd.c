@@ -12,7 +12,7 @@
 #else
 #define ROWS 6
 #endif
-#define SUMMED 128      /* input channels that are summed before the products go to memory */
+#define SUMMED 64       /* input channels that are summed by themselves: sums of sums round less than one long sum */
 #define CACHED (1 << 19) /* numbers at all points of the tiles of a turn, of inputs and outputs together, or so */
 #define REUSED 6 /* times ROWS tiles at least: wide layers' weights come from memory once a turn, the tiles from a cache */
 #define TOGETHER 8 /* vectors of a tile that are written at a time: points lie in pages far apart */
@@ -27,7 +27,7 @@ INLINE void multiply(const int rows, const int vectors, long count, const float 
 #pragma GCC unroll 14
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 2
-        for (int j = 0; j < vectors; j++) sums[i][j] = begins ? (vec){} : load(c + i * ldc + j * LANES);
+        for (int j = 0; j < vectors; j++) sums[i][j] = (vec){};
     const long ahead = count * vectors * LANES;
     for (long k = 0; k < count; k++, b += vectors * LANES) {
         vec weights[2];
@@ -45,7 +45,10 @@ INLINE void multiply(const int rows, const int vectors, long count, const float 
 #pragma GCC unroll 14
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 2
-        for (int j = 0; j < vectors; j++) store(c + i * ldc + j * LANES, sums[i][j]);
+        for (int j = 0; j < vectors; j++) {
+            float *to = c + i * ldc + j * LANES;
+            store(to, begins ? sums[i][j] : load(to) + sums[i][j]);
+        }
 }
 
 typedef void product(long count, const float *a, long lda, const float *b, float *c, long ldc, int begins);

@@ -46,9 +46,12 @@ def sizes(taps: int, most: int) -> range:
 
 
 @cache
-def tiles(kernel: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-    """Possible inputs of a tile along (y, x): of a square kernel as many along both, since each has its own weights."""
-    most = MOST_ALONE if 1 in kernel else MOST
+def tiles(kernel: tuple[int, int], most: int = MOST) -> tuple[tuple[int, int], ...]:
+    """Possible inputs of a tile along (y, x): of a square kernel as many along both, since each has its own weights.
+
+    There are at most so many points an axis where the kernel has several taps along both.
+    """
+    most = MOST_ALONE if 1 in kernel else most
     along_y, along_x = (sizes(taps, most) for taps in kernel)
     if kernel[0] == kernel[1]:
         return tuple(zip(along_y, along_x, strict=True))

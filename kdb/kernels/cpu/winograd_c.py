@@ -13,7 +13,7 @@ import numpy.typing as npt
 from kdb.geometry import Boxes, IntArray, Size
 from kdb.kernels.base import ConvolutionSpec, Delta, Epilogue, Sliding, Weight
 from kdb.kernels.compiled.library import Library, address
-from kdb.kernels.cpu.winograd import TAPS, tiles, transforms
+from kdb.kernels.cpu.winograd import MOST, TAPS, tiles, transforms
 from kdb.kernels.kernel import ConvolutionKernel, ConvolutionShape
 from kdb.kernels.work import ELEMENT, Rates, Work
 
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float32]
 
+WIDE, MOST_WIDE = 256, 9
+"""Input channels of a wide layer, and the points of its tiles along an axis, at most, in two dimensions.
+
+Two more than numpy's, since products are summed 64 channels at a time, which rounds less.  Narrow layers come early,
+and their rounding passes through all others."""
 TRANSFORM = 24
 """Multiply-adds of a product that take as long as a channel of a tile at a point does in a transform, or so."""
 
@@ -35,7 +40,7 @@ def _planar(size: Size) -> tuple[int, int]:
 def _tiling(x: tuple[int, int], kernel: tuple[int, int], inner: int, outer: int) -> tuple[int, int, int]:
     """The tile's inputs along (y, x) that take the fewest multiply-adds for x cells, and how many they are."""
     choices = []
-    for m in tiles(kernel):
+    for m in tiles(kernel, MOST_WIDE if inner >= WIDE else MOST):
         count = math.prod(-(-length // each) for length, each in zip(x, m, strict=True))
         points = math.prod(each + taps - 1 for each, taps in zip(m, kernel, strict=True))
         choices.append((count * points * (inner * outer + TRANSFORM * (inner + outer)), points, *m))
