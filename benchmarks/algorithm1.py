@@ -21,8 +21,9 @@ from kdb.geometry import Boxes
 from kdb.kernels.base import Program
 from kdb.operators.combine import Add, Concatenate
 from kdb.operators.convolution import Convolution
+from kdb.operators.dense import Dense, Flatten
 from kdb.operators.network import Network, Node
-from kdb.operators.pointwise import Affine, Dense, Flatten, Pointwise, SelectChannels
+from kdb.operators.pointwise import Affine, Pointwise, SelectChannels
 from kdb.operators.pooling import AveragePool, GlobalMean, MaxPool
 
 FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {

@@ -16,8 +16,8 @@ from kdb.kernels.kernel import Kernel
 from kdb.kernels.work import Work
 from kdb.operators.base import Shape, Update
 from kdb.operators.convolution import Convolution
+from kdb.operators.dense import Dense
 from kdb.operators.network import Node
-from kdb.operators.pointwise import Dense
 from kdb.planner.calibration import busy_seconds
 from kdb.planner.plan import PhysicalPlan
 from kdb.system.threads import limited_pools

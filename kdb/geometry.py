@@ -392,6 +392,12 @@ class Boxes:
         """Whether each box covers the whole map of ``size``."""
         return self.extent == size
 
+    def cells(self, size: Size) -> IntArray:
+        """The cells of boxes inside a map of ``size``, by their numbers in it, row by row: int64 [n, *extent]."""
+        strides = [math.prod(size[axis + 1 :]) for axis in range(len(size))]
+        within = sum(step * index for step, index in zip(strides, np.indices(self.extent), strict=True))
+        return np.asarray(np.expand_dims(self.origins @ np.array(strides), tuple(range(1, len(size) + 1))) + within)
+
     def shifted(self, by: Sequence[int]) -> Boxes:
         """The boxes moved ``by`` so many cells along each axis."""
         return Boxes(self.origins + np.array(by), self.extent)

@@ -387,3 +387,18 @@ def test_a_space_follows_its_grid():
     cell = np.array([3, 2, 7])
     inside = np.array([2, 4, 1]) * cell + (0.5, 1.5, 0)
     np.testing.assert_allclose(coarse.affine @ [*cell, 1], affine @ [*inside, 1])
+
+
+@given(
+    size=st.lists(st.integers(1, 7), min_size=1, max_size=3).map(tuple),
+    fractions=st.tuples(*[st.floats(0, 1)] * 6),
+)
+def test_cells_of_boxes_are_their_numbers_in_the_map(size: tuple[int, ...], fractions: tuple[float, ...]) -> None:
+    extent = tuple(1 + int(f * (length - 1)) for f, length in zip(fractions[:3], size, strict=False))
+    last = np.array(size) - extent
+    origins = np.stack([np.zeros_like(last), last, (np.array(fractions[3 : 3 + len(size)]) * last).astype(np.int64)])
+    numbers = np.arange(math.prod(size)).reshape(size)
+    expected = [
+        numbers[tuple(slice(first, first + n) for first, n in zip(origin, extent, strict=True))] for origin in origins
+    ]
+    np.testing.assert_array_equal(Boxes(origins, extent).cells(size), expected)

@@ -38,8 +38,8 @@ from kdb.execution.engine import Engine, default_settings
 from kdb.execution.occlusion import Replacement
 from kdb.frontends.torch_export import trace
 from kdb.kernels.base import Array
+from kdb.operators.dense import Flatten
 from kdb.operators.network import Network
-from kdb.operators.pointwise import Flatten
 from kdb.planner.footprints import Geometry
 from kdb.planner.permissions import Permissions
 from kdb.session.session import Session

@@ -17,9 +17,10 @@ from kdb.geometry import AXES, IntArray, Part
 from kdb.kernels.base import Instruction, Operand, Origin
 from kdb.operators.base import Operator, Shape
 from kdb.operators.combine import Concatenate
+from kdb.operators.dense import Flatten
 from kdb.operators.indexing import SelectCells
 from kdb.operators.network import Network, ParameterStore
-from kdb.operators.pointwise import Flatten, Pointwise, SelectChannels
+from kdb.operators.pointwise import Pointwise, SelectChannels
 from kdb.operators.sequences import Ravel
 from kdb.operators.sources import Constant, Source
 

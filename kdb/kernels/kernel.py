@@ -196,6 +196,20 @@ class DenseKernel(Kernel, ABC):
     def run(self, backend: Any, x: Array, weight: Weight, bias: Weight | None) -> Array:
         """``x W^T + b`` over the channels of x [n, h, w, in]: [n, h, w, out]."""
 
+    def map_work(self, channels: int, size: Size, extent: Size, outputs: int) -> Work:
+        """The work of :meth:`map_delta` for one delta of ``extent`` in a map of ``size``."""
+        return self.work(channels * math.prod(size), outputs, 1)
+
+    def map_delta(self, backend: Any, delta: Delta, size: Size, weight: Weight) -> Array:
+        """``d W^T`` of deltas in a map of ``size``, by a weight [out, H W in] of all its numbers: [n, 1, 1, out]."""
+        whole = backend.deltas.embed(delta, Boxes.whole(len(delta.boxes), size))
+        return self.run(backend, flat(whole), weight, None)
+
+
+def flat(x: Array) -> Array:
+    """Maps as vectors: [n, H, W, C] -> [n, 1, 1, H W C]."""
+    return x.reshape(len(x), *(1 for _ in x.shape[1:-1]), -1)
+
 
 class PointwiseKernel(Kernel, ABC):
     """A kernel for pointwise layers."""

@@ -16,7 +16,8 @@ class Work(NamedTuple):
 
     ``kind`` names the rate of the cost profile at which its multiply-adds run, ``width`` the geometric mean of a
     group's input and output channels.  ``weights`` are the bytes of weights that a launch reads whatever the batch,
-    ``derived`` those of the layout of its weights that this kernel derives, once a query at most.
+    ``derived`` those of the layout of its weights that this kernel derives, once a query at most, and ``deriving``
+    those that it takes beside while it does.
     """
 
     kind: str
@@ -26,3 +27,4 @@ class Work(NamedTuple):
     width: int = 1
     weights: int = 0
     derived: int = 0
+    deriving: int = 0

@@ -18,8 +18,8 @@ from kdb.frontends.fallback import TorchTail
 from kdb.frontends.reach import content
 from kdb.kernels.base import FloatArray, Weight
 from kdb.models.fingerprint import fingerprint
+from kdb.operators.dense import Flatten
 from kdb.operators.network import Network, Node
-from kdb.operators.pointwise import Flatten
 from kdb.operators.sources import Opaque
 
 _EPSILON = 1e-5  # of PyTorch's batch norm, unless it is given

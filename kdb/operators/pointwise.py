@@ -1,4 +1,4 @@
-"""Operators that keep locations apart: activations, affine maps, channel selection, dense layers, flattening."""
+"""Operators that keep locations apart: activations, affine maps, channel selection."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from kdb.geometry import Boxes, Footprint, Part, Size
+from kdb.geometry import Footprint, Size
 from kdb.kernels.base import Array, Backend, Epilogue, Instruction, Parameters, Program
-from kdb.kernels.kernel import DenseKernel, Kernel, PointwiseKernel
+from kdb.kernels.kernel import Kernel, PointwiseKernel
 from kdb.kernels.work import ELEMENT, Work
-from kdb.operators.base import Operator, Reads, Shape, Update, whole_map
+from kdb.operators.base import Operator, Reads, Shape, Update
 
 
 @dataclass(frozen=True, slots=True)
-class _Pointwise(Operator):
+class CellByCell(Operator):
     """Each output reads the input at its own location alone."""
 
     def enclosed(self, inputs: Sequence[Footprint | None]) -> Footprint | None:
@@ -24,7 +24,7 @@ class _Pointwise(Operator):
 
 
 @dataclass(frozen=True, slots=True)
-class Pointwise(_Pointwise):
+class Pointwise(CellByCell):
     """``f`` at each location, as a program over its channels: activations, layer norm or softmax over channels."""
 
     label: ClassVar[str] = "pointwise"
@@ -87,7 +87,7 @@ class Pointwise(_Pointwise):
 
 
 @dataclass(frozen=True, slots=True)
-class Affine(_Pointwise):
+class Affine(CellByCell):
     """``a x + b``, channel by channel: batch normalization in inference."""
 
     label: ClassVar[str] = "affine"
@@ -124,7 +124,7 @@ class Affine(_Pointwise):
 
 
 @dataclass(frozen=True, slots=True)
-class SelectChannels(_Pointwise):
+class SelectChannels(CellByCell):
     """``x[order]``: a slice of the channels, or a permutation of them (channel shuffle)."""
 
     label: ClassVar[str] = "select_channels"
@@ -152,99 +152,3 @@ class SelectChannels(_Pointwise):
         (d,) = update.inputs
         assert d is not None
         return k.maps.take_channels(d.values, self.order)
-
-
-@dataclass(frozen=True, slots=True)
-class Flatten(Operator):
-    """A map as one vector, in the order of memory: axis by axis, channels last."""
-
-    label: ClassVar[str] = "flatten"
-    gathers: ClassVar[bool] = True
-    aliases: ClassVar[bool] = True
-
-    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """One cell of all numbers."""
-        return Shape(inputs[0].elements, inputs[0].vector.size)
-
-    def project(self, inputs: Sequence[Footprint | None], shapes: Sequence[Shape], shape: Shape) -> Footprint | None:
-        """The one cell."""
-        return whole_map(inputs, shape)
-
-    def requires(self, part: Part, shapes: Sequence[Shape], shape: Shape) -> tuple[Part, ...] | None:
-        """The whole map."""
-        return None
-
-    def evaluate(
-        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
-    ) -> Array:
-        """The input's memory, seen as vectors."""
-        return _flat(inputs[0])
-
-    def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
-        """The delta on the whole map, flattened."""
-        (d,) = update.inputs
-        assert d is not None
-        whole = k.deltas.embed(d, Boxes.whole(len(d.boxes), update.shapes[0].size))
-        return _flat(whole)
-
-
-def _flat(x: Array) -> Array:
-    """[n, H, W, C] -> [n, 1, 1, H W C]."""
-    return x.reshape(len(x), *(1 for _ in x.shape[1:-1]), -1)
-
-
-@dataclass(frozen=True, slots=True)
-class Dense(_Pointwise):
-    """``y = W x + b`` over the channels, location by location; ``weight`` is [out, in]."""
-
-    label: ClassVar[str] = "dense"
-
-    weight: str
-    bias: str | None
-    out_channels: int
-
-    def weights_fields(self) -> tuple[str, ...]:
-        """Weight and bias."""
-        return ("weight", "bias")
-
-    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """``out_channels`` at each location."""
-        return Shape(self.out_channels, inputs[0].size)
-
-    def evaluate(
-        self, k: Backend, parameters: Parameters, inputs: Sequence[Array], kernel: Kernel, donate: bool
-    ) -> Array:
-        """``x W^T + b``."""
-        assert isinstance(kernel, DenseKernel), "dense layers have kernels of their own"
-        bias = None if self.bias is None else parameters[self.bias]
-        return kernel.run(k, inputs[0], parameters[self.weight], bias)
-
-    def kernels(self, k: Backend) -> tuple[Kernel, ...]:
-        """The backend's for deltas, in float32 or in fewer bits."""
-        return k.kernels.dense_deltas
-
-    def evaluation_kernels(self, k: Backend) -> tuple[Kernel, ...]:
-        """The backend's for whole maps."""
-        return k.kernels.dense
-
-    def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
-        """``d W^T``."""
-        (d,) = update.inputs
-        assert d is not None
-        assert isinstance(update.kernel, DenseKernel), "dense layers have kernels of their own"
-        return update.kernel.run(k, d.values, parameters[self.weight], None)
-
-    def macs(self, shapes: Sequence[Shape], shape: Shape, cells: int) -> int:
-        """in x out at each location."""
-        return shapes[0].channels * shape.channels * cells
-
-    def delta_work(
-        self, kernel: Kernel, shapes: Sequence[Shape], extents: Sequence[Size | None], shape: Shape, extent: Size
-    ) -> Work:
-        """The kernel's."""
-        assert isinstance(kernel, DenseKernel), "dense layers have kernels of their own"
-        return kernel.work(shapes[0].channels, shape.channels, math.prod(extent))
-
-    def full_work(self, kernel: Kernel, shapes: Sequence[Shape], shape: Shape) -> Work:
-        """The kernel's, of all cells."""
-        return self.delta_work(kernel, shapes, (), shape, shape.size)

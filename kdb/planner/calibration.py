@@ -36,7 +36,8 @@ from kdb.kernels.kernel import declared_rates
 from kdb.kernels.work import Rates
 from kdb.operators.base import Operator, Shape, Update
 from kdb.operators.convolution import Convolution
-from kdb.operators.pointwise import Dense, Pointwise
+from kdb.operators.dense import Dense
+from kdb.operators.pointwise import Pointwise
 from kdb.planner.cost import MEASURED, CostProfile, data_sheet_profile
 from kdb.system import cache as files
 from kdb.system.interrupts import deferred

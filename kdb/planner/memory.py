@@ -20,8 +20,6 @@ CHECK = 1 << 28
 
 So they are faster, too: of a 3-D U-Net seven at a time take twice as long each as one, of ResNet18 three quarters.
 """
-DERIVING = 6
-"""Bytes that deriving a kernel's own layout of weights takes, relative to the layout: it is computed in float64."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +86,12 @@ def memory(
     workers = min(plan.threads, len(logical.groups))
     worker, scratch = _worker(plan)
     views = sum(logical.network[name].shape.elements for name in plan.views) * ELEMENT
-    derived = [step.work.derived for stage in plan.stages for step in stage.steps]
+    works = [step.work for stage in plan.stages for step in stage.steps]
     alone = _full(logical.network if model is None else model)
     checked = min(checked, max(CHECK // max(alone, 1), 1))
     return Memory(
         views=views,
-        layouts=sum(derived) + DERIVING * workers * max(derived, default=0),
+        layouts=sum(work.derived for work in works) + workers * max((work.deriving for work in works), default=0),
         worker=worker,
         scratch=scratch + LIBRARIES,
         workers=workers,

@@ -23,7 +23,7 @@ from benchmarks.regret import Contest
 from kdb.execution.engine import Engine, default_settings
 from kdb.geometry import Boxes
 from kdb.operators.convolution import Convolution
-from kdb.operators.pointwise import Dense
+from kdb.operators.dense import Dense
 from kdb.planner import calibration
 from kdb.planner.calibration import busy_seconds
 from kdb.planner.cost import CostProfile

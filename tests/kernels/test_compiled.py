@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 import threading
@@ -21,9 +22,12 @@ from kdb.kernels.base import ConvolutionSpec, Delta, Epilogue, Instruction, Prog
 from kdb.kernels.compiled import build, generate, library
 from kdb.kernels.cpu import max_pool_c, winograd_c
 from kdb.kernels.cpu.backend import CpuBackend
+from kdb.kernels.cpu.dense import DENSE_DELTA
+from kdb.kernels.cpu.dense_c import DENSE_C
 from kdb.kernels.cpu.depthwise_c import DEPTHWISE_C
 from kdb.kernels.cpu.max_pool_c import MAX_POOL_C
 from kdb.kernels.cpu.pointwise_c import POINTWISE_C
+from kdb.kernels.cpu.taps_c import TAPS_C
 from kdb.kernels.cpu.union_c import UNION_C
 from kdb.kernels.cpu.winograd import tiles, transforms
 from kdb.kernels.cpu.winograd_c import WINOGRAD_C
@@ -46,7 +50,7 @@ def backend(variant: str) -> CpuBackend:
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
 
 
-# ---- convolutions
+# ---- convolutions and dense layers
 
 
 def exactly(x: np.ndarray, spec: ConvolutionSpec) -> np.ndarray:
@@ -58,7 +62,7 @@ def exactly(x: np.ndarray, spec: ConvolutionSpec) -> np.ndarray:
     y = function(
         torch.from_numpy(framed).movedim(-1, 1), torch.from_numpy(spec.weight.array).double(),
         None if spec.bias is None else torch.from_numpy(spec.bias.array).double(),
-        stride=spec.sliding.stride, groups=spec.groups,
+        stride=spec.sliding.stride, dilation=spec.sliding.dilation, groups=spec.groups,
     )  # fmt: skip
     return y.movedim(1, -1).numpy()
 
@@ -130,6 +134,75 @@ def test_minimal_filtering_convolves(data: st.DataObject, kernel: tuple[int, ...
     )
     assert WINOGRAD_C.applies(b, spec.sliding, 1)
     agrees(WINOGRAD_C, b, spec, delta, boxes, sizes[:rank], 1e-5)
+
+
+@compiled
+@each_variant
+@pytest.mark.parametrize(
+    ("kernel", "stride"), [((1, 1), 1), ((1, 1), 2), ((3, 3), 2), ((5, 3), 3), ((3,), 2), ((7,), 1), ((2, 3, 1), 2)]
+)
+@given(data=st.data())
+def test_taps_convolve(data: st.DataObject, kernel: tuple[int, ...], stride: int, variant: str) -> None:
+    bare, boxes, sizes = data.draw(cases(kernel, stride))
+    rank, b = len(kernel), backend(variant)
+    inner, outer = data.draw(st.sampled_from([1, 3, 17, 64, 150])), data.draw(st.integers(1, 70))
+    delta = Delta(bare.boxes, normal(0, *bare.values.shape[:-1], inner))
+    sliding = Sliding(kernel, (stride,) * rank)
+    spec = ConvolutionSpec(Weight(normal(1, outer, inner, *kernel)), Weight(normal(2, outer)), sliding, 1, sizes[rank:])
+    assert TAPS_C.applies(b, sliding, 1) and not TAPS_C.applies(b, sliding, 2)
+    agrees(TAPS_C, b, spec, delta, boxes, sizes[:rank], 2e-6)
+
+
+@compiled
+@each_variant
+@given(seed=st.integers(0, 99), reach=st.tuples(st.integers(1, 3), st.integers(1, 3)), dilation=st.integers(1, 3))
+def test_taps_convolve_with_holes(seed: int, reach: tuple[int, int], dilation: int, variant: str) -> None:
+    b, sliding = backend(variant), Sliding(reach, (2, 1), (dilation, 1))
+    spec = ConvolutionSpec(Weight(normal(seed, 9, 5, *reach)), None, sliding, 1, (1, 2, 3, 0))
+    x = normal(seed + 1, 3, 9, 8, 5)
+    np.testing.assert_allclose(TAPS_C.evaluate(b, x, spec), exactly(x, spec), rtol=0, atol=1e-4)
+
+
+@compiled
+@each_variant
+@given(
+    inner=st.sampled_from([1, 15, 64, 600, 1100]), outer=st.integers(1, 90), n=st.integers(1, 300), biased=st.booleans()
+)
+def test_dense_layers(inner: int, outer: int, n: int, biased: bool, variant: str) -> None:
+    b = backend(variant)
+    x, w, bias = normal(0, n, 1, 2, inner), normal(1, outer, inner), normal(2, outer)
+    found = DENSE_C.run(b, x, Weight(w), Weight(bias) if biased else None)
+    expected = x.astype(np.float64) @ w.T.astype(np.float64) + (bias if biased else 0)
+    assert found.dtype == np.float32 and found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=0, atol=3e-6 * inner**0.5 * 4)
+
+
+@compiled
+@each_variant
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@given(data=st.data())
+def test_dense_layers_of_maps(data: st.DataObject, rank: int, variant: str) -> None:
+    """Of deltas that lie differently, against the product of the whole maps; a batch is its positions."""
+    size = tuple(data.draw(st.integers(1, 7)) for _ in range(rank))
+    extent = tuple(data.draw(st.integers(1, each)) for each in size)
+    n, channels, outer = (
+        data.draw(st.integers(1, 20)),
+        data.draw(st.sampled_from([1, 5, 40])),
+        data.draw(st.integers(1, 70)),
+    )
+    draw = np.random.default_rng(data.draw(st.integers(0, 99)))
+    origins = draw.integers(0, np.array(size) - extent + 1, (n, rank))
+    delta = Delta(Boxes(origins, extent), normal(0, n, *extent, channels))
+    w = Weight(normal(1, outer, math.prod(size) * channels))
+    b = backend(variant)
+    found = DENSE_C.map_delta(b, delta, size, w)
+    expected = embedded(delta, size).reshape(n, -1) @ w.array.T.astype(np.float64)
+    assert found.shape == (n, *(1,) * rank, outer)
+    np.testing.assert_allclose(found.reshape(n, outer), expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(found, DENSE_DELTA.map_delta(b, delta, size, w), rtol=0, atol=1e-4)
+    alone = Delta(Boxes(origins[-1:], extent), delta.values[-1:])
+    assert np.array_equal(DENSE_C.map_delta(b, alone, size, w)[0], found[-1])
+    assert DENSE_C.map_work(channels, size, extent, outer).macs == math.prod(extent) * channels * outer
 
 
 ROUNDED = {4: 6e-6, 5: 1e-5, 6: 2e-5, 7: 4e-5, 8: 8e-5, 9: 3e-4}

@@ -22,14 +22,16 @@ from kdb.kernels.base import ConvolutionSpec, Delta, Instruction, Weight
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.cpu.pointwise_c import CompiledPointwise
 from kdb.kernels.cpu.taps import TAPS
+from kdb.kernels.cpu.taps_c import TAPS_C
 from kdb.kernels.cpu.winograd import Winograd
 from kdb.kernels.cpu.winograd_c import CompiledWinograd
 from kdb.kernels.kernel import DELTA, FULL, Kernel, Recompute
 from kdb.operators.base import Operator, Shape, Update, materialize
 from kdb.operators.combine import Add, Concatenate, Expand, Multiply
 from kdb.operators.convolution import Convolution
+from kdb.operators.dense import Dense, DenseMap, Flatten
 from kdb.operators.indexing import Crop, Interleave, SelectCells
-from kdb.operators.pointwise import Affine, Dense, Flatten, Pointwise, SelectChannels
+from kdb.operators.pointwise import Affine, Pointwise, SelectChannels
 from kdb.operators.pooling import AdaptiveAveragePool, AveragePool, GlobalMean, MaxPool, Pad
 from kdb.operators.regions import RegionMean
 from kdb.operators.resampling import Interpolation, Resample
@@ -143,7 +145,9 @@ def aggregates(draw: Draw) -> Case:
     padding = draw(along(2 * len(shape.size), 0, 3))
     output = tuple(draw(st.integers(1, length)) for length in shape.size)
     choices = (GlobalMean(), Flatten(), AdaptiveAveragePool(output), Pad(padding, draw(st.sampled_from([0.0, -2.0]))))
-    return case(draw(st.sampled_from(choices)), shape)
+    dense = DenseMap("w", draw(st.sampled_from([None, "b"])), 5)
+    operators = [*(case(each, shape) for each in choices), case(dense, shape, w=(5, shape.elements), b=(5,))]
+    return draw(st.sampled_from(operators))
 
 
 @st.composite
@@ -490,7 +494,7 @@ def test_work_is_estimated_for_every_kernel(situation: Situation) -> None:
             macs = operator.full_work(kernel, shapes, shape).macs
             # Taps skip the padding; minimal filtering saves products and adds transforms.
             counted = macs > 0 if isinstance(kernel, OTHERWISE_COUNTED) else macs == full
-            assert macs <= full if kernel is TAPS else counted
+            assert macs <= full if kernel in (TAPS, TAPS_C) else counted
 
 
 @given(st.tuples(*[st.integers(0, 2)] * 4))

@@ -18,10 +18,11 @@ from kdb.kernels.cpu.backend import CpuBackend
 from kdb.operators.base import Operator, Shape
 from kdb.operators.combine import Add, Concatenate, Expand, Multiply
 from kdb.operators.convolution import Convolution
+from kdb.operators.dense import Dense, Flatten
 from kdb.operators.indexing import SelectCells
 from kdb.operators.network import Network, Node, ParameterStore
-from kdb.operators.pointwise import Affine, Dense, Flatten, Pointwise
-from kdb.operators.pooling import GlobalMean, MaxPool, Pad
+from kdb.operators.pointwise import Affine, Pointwise
+from kdb.operators.pooling import AdaptiveAveragePool, GlobalMean, MaxPool, Pad
 from kdb.operators.resampling import Interpolation, Resample
 from kdb.operators.sources import Opaque, Source
 from kdb.planner.cost import CostModel, CostProfile
@@ -44,6 +45,7 @@ from kdb.planner.rules import (
     freeze_context,
     incremental,
     incremental_aggregate,
+    merge_flatten,
     merge_pointwise,
     multi_query_batching,
     null_deltas,
@@ -70,11 +72,11 @@ CONV = Convolution("w", "b", 4, (3, 3), padding=(1, 1, 1, 1))
 def network(*layers: Layer, channels: int = 4, size: tuple[int, int] = (24, 24)) -> Network:
     """Layers behind a source named ``image``.
 
-    Weights are ``w`` [4, 4, 3, 3], ``w1`` [4, 4], ``p`` [4, 4, 1, 1], ``d`` [2, 4], and ``a`` to ``c`` [4].
+    Weights are ``w`` [4, 4, 3, 3], ``w1`` [4, 4], ``p`` [4, 4, 1, 1], ``d`` [2, 4], ``f`` [60, 60], ``a`` to ``c`` [4].
     """
     draw = np.random.default_rng(0)
     shapes = {"w": (4, channels, 3, 3), "v": (4, channels, 3, 3), "d": (2, 4), "a": (4,), "b": (4,), "c": (4,)}
-    shapes |= {"w1": (4, channels), "p": (4, channels, 1, 1)}
+    shapes |= {"w1": (4, channels), "p": (4, channels, 1, 1), "f": (60, 60)}
     arrays = {name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     source: Layer = ("image", Source(Shape(channels, tuple(size))), ())
     return Network.build([source, *layers], ParameterStore().extended(arrays))
@@ -86,6 +88,7 @@ def chain(*layers: tuple[str, Operator]) -> list[Layer]:
     return [(name, operator, (before,)) for (name, operator), before in zip(layers, names, strict=False)]
 
 
+FLAT = [("pool", AdaptiveAveragePool((5, 3))), ("flatten", Flatten()), ("dense", Dense("f", None, 60))]
 HEAD = [("mean", GlobalMean()), ("dense", Dense("d", None, 2))]
 
 
@@ -154,6 +157,24 @@ def test_fold_batch_norm(linear: Convolution | Dense, bias: str | None) -> None:
     before = network(*chain(("linear", replace(linear, bias=bias)), ("norm", Affine("a", "c")), ("relu", RELU)))
     after = fired(fold_batch_norm.RULE, plan(before)).network
     assert layers(after)[1:] == [("norm", linear.label, ("image",)), ("relu", "pointwise", ("norm",))]
+    equal(before, after)
+
+
+def test_merge_flatten() -> None:
+    before = network(*chain(*FLAT, ("relu", RELU)))
+    after = fired(merge_flatten.RULE, plan(before)).network
+    assert layers(after)[1:] == [
+        ("pool", "adaptive_average_pool", ("image",)), ("dense", "dense", ("pool",)), ("relu", "pointwise", ("dense",)),
+    ]  # fmt: skip
+    equal(before, after)
+    unflattened = network(*chain(("conv", CONV), *HEAD))
+    assert merge_flatten.apply(plan(unflattened), CONTEXT) == "no dense layer reads a flattened map"
+
+
+def test_a_flattened_map_that_others_read_stays() -> None:
+    before = network(*chain(*FLAT), ("sum", Add(), ("flatten", "dense")))
+    after = fired(merge_flatten.RULE, plan(before)).network
+    assert after["dense"].inputs == ("pool",) and after["sum"].inputs == ("flatten", "dense")
     equal(before, after)
 
 

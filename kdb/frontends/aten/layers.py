@@ -18,8 +18,9 @@ from kdb.frontends.builder import Builder, only_tensor
 from kdb.geometry import Margins, Part, Size
 from kdb.kernels.base import Instruction
 from kdb.operators.convolution import Convolution
+from kdb.operators.dense import Dense
 from kdb.operators.indexing import Interleave
-from kdb.operators.pointwise import Affine, Dense, Pointwise, SelectChannels
+from kdb.operators.pointwise import Affine, Pointwise, SelectChannels
 from kdb.operators.pooling import AdaptiveAveragePool, AveragePool, GlobalMean, MaxPool, Pad
 
 

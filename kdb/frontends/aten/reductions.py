@@ -15,7 +15,8 @@ from kdb.frontends.axes import Traced, Unsupported, length
 from kdb.frontends.builder import Builder
 from kdb.kernels.base import Instruction
 from kdb.operators.combine import Add
-from kdb.operators.pointwise import Dense, Pointwise
+from kdb.operators.dense import Dense
+from kdb.operators.pointwise import Pointwise
 from kdb.operators.pooling import GlobalMean, MaxPool
 
 

@@ -35,6 +35,9 @@ _FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
     "winograd": (None, [*[_LONG] * 4, _ARRAY, *[_LONG] * 4, *[_ARRAY] * 3, *[_LONG] * 3, *[_ARRAY] * 2]),
     "depthwise_applies": (ctypes.c_int, [_LONG] * 2),
     "depthwise": (None, [*[_LONG] * 2, _ARRAY, *[_LONG] * 4, *[_ARRAY] * 3, *[_LONG] * 2, *[_ARRAY] * 2]),
+    "gathered_pack": (None, [*[_LONG] * 3, _ARRAY, *[_LONG] * 3, _ARRAY]),
+    "gathered_scratch": (_LONG, [_LONG]),
+    "gathered": (None, [ctypes.c_int, _LONG, *[_ARRAY] * 4, _LONG, _ARRAY, _LONG, *[_ARRAY] * 2]),
     "max_pool": (None, [*[_LONG] * 5, *[_ARRAY] * 13]),
     "sum": (
         None,
@@ -77,6 +80,8 @@ class Library:
         self.winograd, self.winograd_scratch = bound("winograd"), bound("winograd_scratch")
         self.winograd_pack = bound("winograd_pack")
         self.depthwise, self.depthwise_applies = bound("depthwise"), bound("depthwise_applies")
+        self.gathered, self.gathered_scratch = bound("gathered"), bound("gathered_scratch")
+        self.gathered_pack = bound("gathered_pack")
         self.pointwise, self.sum, self.max_pool = bound("pointwise"), bound("sum"), bound("max_pool")
         self.functions = _text(loaded, f"kdb_{variant}_functions").split()
         self.cellwise = frozenset(_text(loaded, f"kdb_{variant}_cellwise").split())

@@ -5,92 +5,12 @@
    is larger than the tile, is added to the output's box, where it overlaps that of its neighbours.  Many tiles at a
    time pass the three steps; between steps they are [points, tiles, channels], and those of a point fit into a cache. */
 
+#include "product.h"
 #include "transforms.h"
 
-#ifdef __AVX512F__
-#define ROWS 14 /* tiles whose products with two vectors of outputs are kept in registers */
-#else
-#define ROWS 6
-#endif
-#define SUMMED 64       /* input channels that are summed by themselves: sums of sums round less than one long sum */
 #define CACHED (1 << 19) /* numbers at all points of the tiles of a turn, of inputs and outputs together, or so */
 #define REUSED 6 /* times ROWS tiles at least: wide layers' weights come from memory once a turn, the tiles from a cache */
 #define TOGETHER 8 /* vectors of a tile that are written at a time: points lie in pages far apart */
-#define PANEL (2 * LANES)
-
-/* ---- products */
-
-INLINE void multiply(const int rows, const int vectors, long count, const float *a, long lda, const float *b, float *c,
-                     long ldc, int begins) {
-    vec sums[ROWS][2];
-    const float *quarter[4] = {a, a + 4 * lda, a + 8 * lda, a + 12 * lda};
-#pragma GCC unroll 14
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 2
-        for (int j = 0; j < vectors; j++) sums[i][j] = (vec){};
-    const long ahead = count * vectors * LANES;
-    for (long k = 0; k < count; k++, b += vectors * LANES) {
-        vec weights[2];
-#pragma GCC unroll 2
-        for (int j = 0; j < vectors; j++) __builtin_prefetch(b + ahead + j * LANES, 0, 2);
-#pragma GCC unroll 2
-        for (int j = 0; j < vectors; j++) weights[j] = load(b + j * LANES);
-#pragma GCC unroll 14
-        for (int i = 0; i < rows; i++) {
-            vec x = all(quarter[i / 4][i % 4 * lda + k]);
-#pragma GCC unroll 2
-            for (int j = 0; j < vectors; j++) sums[i][j] += x * weights[j];
-        }
-    }
-#pragma GCC unroll 14
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 2
-        for (int j = 0; j < vectors; j++) {
-            float *to = c + i * ldc + j * LANES;
-            store(to, begins ? sums[i][j] : load(to) + sums[i][j]);
-        }
-}
-
-typedef void product(long count, const float *a, long lda, const float *b, float *c, long ldc, int begins);
-
-#define PRODUCT(rows, vectors)                                                                                   \
-    static void product_##rows##_##vectors(long count, const float *a, long lda, const float *b, float *c, long ldc, \
-                                           int begins) {                                                         \
-        multiply(rows, vectors, count, a, lda, b, c, ldc, begins);                                               \
-    }
-#define PRODUCTS(rows) PRODUCT(rows, 1) PRODUCT(rows, 2)
-PRODUCTS(1) PRODUCTS(2) PRODUCTS(3) PRODUCTS(4) PRODUCTS(5) PRODUCTS(6)
-#ifdef __AVX512F__
-PRODUCTS(7) PRODUCTS(8) PRODUCTS(9) PRODUCTS(10) PRODUCTS(11) PRODUCTS(12) PRODUCTS(13) PRODUCTS(14)
-#endif
-
-#define BOTH(rows) {product_##rows##_1, product_##rows##_2}
-static product *const products[ROWS + 1][2] = {
-    {0, 0},   BOTH(1), BOTH(2), BOTH(3), BOTH(4),  BOTH(5),  BOTH(6),
-#ifdef __AVX512F__
-    BOTH(7), BOTH(8), BOTH(9), BOTH(10), BOTH(11), BOTH(12), BOTH(13), BOTH(14),
-#endif
-};
-
-/* c [tiles, outputs] = a [tiles, inputs] b, where b is packed in panels of two vectors of outputs, the last of one where
-   one is enough: [panel, inputs, outputs of the panel]. */
-static void matrix_product(long tiles, long inputs, long outputs, const float *a, long lda, const float *b, float *c,
-                           long ldc) {
-    for (long o = 0; o < outputs; o += PANEL) {
-        const int vectors = outputs - o > LANES ? 2 : 1;
-        for (long k = 0; k < inputs; k += SUMMED) {
-            const long count = least(SUMMED, inputs - k);
-            /* The rows in parts that are about equal, rather than many and a few. */
-            for (long parts = (tiles + ROWS - 1) / ROWS, t = 0; parts > 0; parts--) {
-                const long rows = (tiles - t + parts - 1) / parts;
-                products[rows][vectors - 1](count, a + t * lda + k, lda, b + k * vectors * LANES, c + t * ldc + o, ldc,
-                                            k == 0);
-                t += rows;
-            }
-        }
-        b += inputs * vectors * LANES;
-    }
-}
 
 /* ---- transforms, along one axis after the other */
 
@@ -150,7 +70,7 @@ static void interpolate(const axis *y, const axis *x, float *const *cells, long 
 
 /* ---- weights */
 
-/* Weights [outputs, inputs, ry, rx] at the points of a tile, as matrix_product wants them, one point after the other.
+/* Weights [outputs, inputs, ry, rx] at the points of a tile, as matrix_product takes them, one point after the other.
 
    gy [points, ry] and gx [points, rx] evaluate a filter, in double precision: the weights are rounded once.  Filters are
    turned round, as layers correlate where polynomials convolve. */
@@ -231,7 +151,7 @@ static void begin(float *out, long cells, long channels, const float *bias) {
 
 /* out [n, outer_y, outer_x, outputs] = the convolution of x [n, inner_y, inner_x, inputs].
 
-   `weights` are at the points, packed as matrix_product wants them, one point after the other.  The whole convolution
+   `weights` are at the points, packed as matrix_product takes them, one point after the other.  The whole convolution
    of position i begins at offsets[i] [y, x] of its box, which may be negative; what falls outside of it is dropped. */
 EXPORTED void NAME(winograd)(long my, long ry, long mx, long rx, const float *x, long n, long inner_y, long inner_x,
                              long inputs, const float *weights, const float *bias, float *out, long outer_y,

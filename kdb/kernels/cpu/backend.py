@@ -18,6 +18,7 @@ from kdb.kernels.compiled import library as compiled
 from kdb.kernels.cpu import library
 from kdb.kernels.cpu.deltas import CpuDeltas
 from kdb.kernels.cpu.dense import DENSE, DENSE_BF16, DENSE_DELTA
+from kdb.kernels.cpu.dense_c import DENSE_C
 from kdb.kernels.cpu.depthwise_c import DEPTHWISE_C
 from kdb.kernels.cpu.direct import BF16, DIRECT
 from kdb.kernels.cpu.maps import CpuMaps
@@ -26,6 +27,7 @@ from kdb.kernels.cpu.memory import CpuMemory
 from kdb.kernels.cpu.pointwise_c import POINTWISE_C
 from kdb.kernels.cpu.recompute import CpuRecompute
 from kdb.kernels.cpu.taps import TAPS
+from kdb.kernels.cpu.taps_c import TAPS_C
 from kdb.kernels.cpu.union_c import UNION_C
 from kdb.kernels.cpu.windows import CpuWindows
 from kdb.kernels.cpu.winograd import WINOGRAD
@@ -42,12 +44,14 @@ KERNELS: tuple[Kernel, ...] = (
     TAPS,
     WINOGRAD,
     WINOGRAD_C,
+    TAPS_C,
     DEPTHWISE_C,
     BF16,
     CpuRecompute(DIRECT),
     CpuRecompute(TAPS),
     DENSE,
     DENSE_DELTA,
+    DENSE_C,
     DENSE_BF16,
     PointwiseVerb("full", whole=True, passes=PASSES),
     PointwiseVerb("delta", whole=False, passes=PASSES),

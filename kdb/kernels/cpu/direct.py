@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from kdb.geometry import Size
 from kdb.kernels.base import ConvolutionSpec, Sliding
 from kdb.kernels.cpu import library
 from kdb.kernels.cpu.convolution import CpuConvolution
-from kdb.kernels.work import Rates
+from kdb.kernels.kernel import ConvolutionShape
+from kdb.kernels.work import ELEMENT, Rates, Work
 
 if TYPE_CHECKING:
     from kdb.kernels.cpu.backend import CpuBackend
@@ -33,6 +36,15 @@ class Direct(CpuConvolution):
     def applies(self, backend: CpuBackend, sliding: Sliding, groups: int) -> bool:
         """Everywhere, unless the backend does without libraries."""
         return not backend.native
+
+    def work(self, shape: ConvolutionShape, x: Size, outputs: Size) -> Work:
+        """As of all kernels, and with a stride what the delta is embedded in, and the library copies of that."""
+        work = super().work(shape, x, outputs)
+        if max(shape.sliding.stride) == 1:
+            return work
+        windows = shape.sliding.windows(shape.padding)
+        frame = math.prod((n - 1) * window.stride + window.reach for n, window in zip(outputs, windows, strict=True))
+        return work._replace(bytes=3 * ELEMENT * frame * shape.inputs)
 
     def evaluate(self, backend: CpuBackend, x: FloatArray, spec: ConvolutionSpec) -> FloatArray:
         """The convolution of x [n, h, w, in]: [n, h', w', out]."""

@@ -7,6 +7,7 @@ multiplied, they only shorten that box.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from operator import mul
 from typing import TYPE_CHECKING
@@ -59,6 +60,12 @@ def _taps(
         read, fed = zip(*axes, strict=True)
         if all(part.stop > part.start for part in fed):
             yield number, x[each, *read], (each, *fed)
+
+
+def met(sliding: Sliding, x: Size, outputs: Size) -> int:
+    """Pairs of a tap and a cell of an input without padding that serve so many outputs, or a few more."""
+    axes = zip(x, outputs, sliding.kernel, sliding.stride, strict=True)
+    return math.prod(min(taps * count, -(-taps * length // stride)) for length, count, taps, stride in axes)
 
 
 def _copied_windows(x: FloatArray, sliding: Sliding, outputs: Size) -> FloatArray:
@@ -138,12 +145,14 @@ class Taps(CpuConvolution):
         return backend.native or sliding.rank < 3
 
     def work(self, shape: ConvolutionShape, x: Size, outputs: Size) -> Work:
-        """Products of the taps that meet a cell of the unpadded input; a call for each tap."""
+        """Products of the taps that meet a cell of the unpadded input; a call for each tap.
+
+        With a stride, the cells that a tap reads are copied.
+        """
         pairs, taps = shape.pairs, shape.sliding.taps
-        met = 1
-        for length, out, k, s in zip(x, outputs, shape.sliding.kernel, shape.sliding.stride, strict=True):
-            met *= min(k * out, -(-k * length // s))
-        return Work(f"taps.{shape.form}", met * pairs, 0, taps, shape.width, ELEMENT * taps * pairs)
+        cells = met(shape.sliding, x, outputs)
+        copied = 2 * ELEMENT * cells * shape.inputs if max(shape.sliding.stride) > 1 else 0
+        return Work(f"taps.{shape.form}", cells * pairs, copied, taps, shape.width, ELEMENT * taps * pairs)
 
     def evaluate(self, backend: CpuBackend, x: FloatArray, spec: ConvolutionSpec) -> FloatArray:
         """The convolution of x [n, h, w, in]: [n, h', w', out]."""

@@ -122,6 +122,8 @@ def points(count: int) -> list[Fraction]:
     return [Fraction(0)] * (count % 2) + [sign * point for point in pairs for sign in (1, -1)]
 
 
+DERIVING = 6
+"""Bytes that deriving the weights at points takes, relative to these: it is done in float64."""
 CELLS = 1 << 15
 """Tiles times channels that are transformed together: enough rows for BLAS; more of them outgrow the cache."""
 
@@ -225,7 +227,7 @@ class Winograd(CpuConvolution):
         """Products at the points of all tiles and the transforms; the transformed weights are derived once."""
         plan = tiling(*x, shape.sliding.kernel, shape.inputs, shape.outputs)
         weights = ELEMENT * plan.points * shape.pairs
-        return Work("winograd", plan.macs, 0, plan.points, shape.width, weights, weights)
+        return Work("winograd", plan.macs, 0, plan.points, shape.width, weights, weights, DERIVING * weights)
 
     def evaluate(self, backend: CpuBackend, x: FloatArray, spec: ConvolutionSpec) -> FloatArray:
         """The convolution of x [n, h, w, in]: [n, h', w', out]."""

@@ -10,6 +10,7 @@ _ORDER = (
     "fold_padding",
     "fold_batch_norm",
     "merge_pointwise",
+    "merge_flatten",
     "coarse_first",
     "demand",
     "share_prefixes",

@@ -10,7 +10,8 @@ import numpy as np
 from kdb.kernels.base import FloatArray, Origin, Weight
 from kdb.operators.base import Operator
 from kdb.operators.convolution import Convolution
-from kdb.operators.pointwise import Affine, Dense
+from kdb.operators.dense import Dense
+from kdb.operators.pointwise import Affine
 from kdb.planner.plan import LogicalPlan
 from kdb.planner.rules.base import Context, Rule
 from kdb.planner.rules.rewriting import rewritten
