@@ -25,6 +25,7 @@ from benchmarks.oracle import Exactness, exactness, float32_logits, oracle_logit
 from benchmarks.timing import Estimate, Seconds, Timing, interleave
 from benchmarks.verify import IntArray, Ints, Subject, load, sample, scattered
 from kdb.results.maps import HeatMap
+from kdb.session.session import Session
 
 PATCH = (16, 16)
 FILL, FILL_VALUE = "gray", 128
@@ -161,21 +162,36 @@ class Setting:
 
 
 class KdbMap:
-    """A candidate: the whole heat map by kdb; ``last`` is the last one.  ``threads`` is by default torch's number."""
+    """A candidate: the whole heat map by kdb; ``last`` is the last one.  ``threads`` is by default torch's number.
 
-    def __init__(self, setting: Setting, experiment: Experiment, threads: int | None = None) -> None:
+    Each map is computed in a new session; with ``again``, in one that has made another, and of another image each time.
+    """
+
+    def __init__(
+        self, setting: Setting, experiment: Experiment, threads: int | None = None, again: bool = False
+    ) -> None:
         self.subject = setting.subject
         self.text = experiment.text(self.subject.name, TOP)
         self.parameters = experiment.parameters(self.subject.size)
         self.threads = threads or torch.get_num_threads()
         self.last: HeatMap | None = None
+        self._session = self.subject.connect(threads=self.threads) if again else None
+        if again:
+            self()
 
     def __call__(self) -> Seconds:
         """Compute the map in a new session, as close() would free views but neither plans nor folded weights."""
+        if self._session is not None:
+            self.parameters["image"] = other = self.parameters["image"].copy()
+            other[0, 0] += 1
+            return self._computed(self._session)
         with self.subject.connect(threads=self.threads) as db:
-            start = time.perf_counter()
-            heat_map = db.execute(self.text, self.parameters)
-            seconds = time.perf_counter() - start
+            return self._computed(db)
+
+    def _computed(self, db: Session) -> Seconds:
+        start = time.perf_counter()
+        heat_map = db.execute(self.text, self.parameters)
+        seconds = time.perf_counter() - start
         assert isinstance(heat_map, HeatMap)
         self.last = heat_map
         return Seconds(seconds - heat_map.stats.seconds["trace"])

@@ -44,7 +44,7 @@ from kdb.planner.permissions import EXACT, Permissions
 from kdb.planner.plan import LogicalPlan, PhysicalPlan
 from kdb.planner.presets import PRESETS, Preset
 from kdb.planner.rules import RULES, Context, incremental
-from kdb.system.memory import ADVICE, MEGABYTE, available, require
+from kdb.system.memory import ADVICE, MEGABYTE, available, within
 from kdb.system.threads import computing, limited_pools, quiet
 
 log = logging.getLogger(__name__)
@@ -101,6 +101,7 @@ class Engine:
         self._rewritten: Memo = WeakKeyDictionary()
         self._serial, self._serials = count(), WeakKeyDictionary[Network, int]()
         self._plans: OrderedDict[Hashable, tuple[Network, Planned]] = OrderedDict()
+        self._costs: OrderedDict[Hashable, CostModel] = OrderedDict()
 
     def profile(self, threads: int) -> CostProfile:
         """The cost profile of this machine at ``threads`` workers: the measured one if stored, else the default."""
@@ -171,7 +172,7 @@ class Engine:
         """
         limit = self._limit()
         most = available() if limit is None else limit
-        require(result + POSITION_BYTES * len(positions), f"a map of {len(positions):,} positions", limit)
+        within(result + POSITION_BYTES * len(positions), f"a map of {len(positions):,} positions", most, limit is None)
         planned = self._kept_plan(network, positions, patch, permissions, uniform)
         size = max(len(batch) for batch in planned.physical.logical.batches)
         compared = min((wanted(self.settings["verify"], len(positions)) or 0) + 1, AT_ONCE)
@@ -228,6 +229,7 @@ class Engine:
             if held is network:
                 self._plans.pop(key, None)
         self._rewritten.pop(network, None)
+        self._costs.clear()
 
     @property
     def _preset(self) -> Preset:
@@ -239,7 +241,7 @@ class Engine:
         kernels = preset.kernels if self.settings["kernels"] == "auto" else self.settings["kernels"]
         native, allowed = kernels == "native", None if kernels in ("auto", "native") else kernels
         for backend, profile in self._backends(permissions, native, axes):
-            traits, costs = backend.traits, CostModel(profile, backend, allowed, positions)
+            traits, costs = backend.traits, self._cost_model(profile, backend, allowed, positions)
             workers = traits.workers or self.settings["threads"]
             usual = preset.batch_size if traits.computes_on_host else preset.device_batch_size
             size = self.settings["batch_size"] or usual
@@ -248,6 +250,18 @@ class Engine:
             room = traits.buffer_bytes // workers
             compared = (wanted(self.settings["verify"], positions) or 0) + (self.settings["verify"] is not False)
             yield Context(costs, workers, size, room, traits.buffer_positions, permissions, compared)
+
+    def _cost_model(self, profile: CostProfile, backend: Backend, allowed: str | None, positions: int) -> CostModel:
+        """That of a host is kept, with the costs that it found: they are most of what a plan of few positions takes."""
+        if not backend.traits.computes_on_host:
+            return CostModel(profile, backend, allowed, positions)
+        key = backend.title, tuple(kernel.name for kernel in backend.kernels.dense_deltas), allowed, positions
+        found = self._costs.get(key)
+        if found is None or found.profile is not profile:
+            found = self._costs[key] = CostModel(profile, backend, allowed, positions)
+            if len(self._costs) > PLANS_KEPT:
+                self._costs.popitem(last=False)
+        return found
 
     def together(self, permissions: Permissions, axes: int) -> int:
         """How many positions are evaluated at full speed: a full batch for each worker."""

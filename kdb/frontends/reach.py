@@ -94,6 +94,7 @@ class Reached:
         self._numbers: dict[int, int] = {}
         self._keyless: set[int] = set()
         self._whole: set[int] = set()
+        self._classes: dict[type, str] = {}
         self._number(root)
         for hooks in (nn_module._global_forward_pre_hooks, nn_module._global_forward_hooks):
             self._hooks(hooks)
@@ -243,14 +244,16 @@ class Reached:
 
     def _class_of(self, kind: type) -> str:
         """The class of a layer, and functions of the user's in the place of a library's."""
-        patched = [
-            f"{base.__name__}.{key}:{self._ref(value)}"
-            for base in kind.__mro__
-            if _is_library(str(base.__module__))
-            for key, value in vars(base).items()
-            if type(value) is FunctionType and not _is_library(_home(value))
-        ]
-        return " ".join([self._ref(kind), *patched])
+        if kind not in self._classes:
+            patched = [
+                f"{base.__name__}.{key}:{self._ref(value)}"
+                for base in kind.__mro__
+                if _is_library(str(base.__module__))
+                for key, value in vars(base).items()
+                if type(value) is FunctionType and not _is_library(_home(value))
+            ]
+            self._classes[kind] = " ".join([self._ref(kind), *patched])
+        return self._classes[kind]
 
     def _class(self, kind: type) -> Iterator[str]:
         yield _name(kind)
@@ -318,7 +321,7 @@ def _code(code: CodeType, texts: list[str]) -> Iterator[str]:
             texts.append(repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant))
 
 
-def slots(kind: type) -> list[str]:
+def slots(kind: type[Any]) -> list[str]:
     """The attributes of objects of a class that are not in their dict."""
     found: list[str] = []
     for base in kind.__mro__:

@@ -41,14 +41,15 @@ def untouched(module: torch.nn.Module) -> Iterator[None]:
     modes = {part: part.training for part in module.modules()}
     try:
         try:
-            module.eval()
+            if any(modes.values()):
+                module.eval()
         except Exception as error:  # a module may define eval, train and how its attributes are set
             raise ModelError(f"{_raiser(module, error)} cannot be put into eval mode: {first_line(error)}") from error
         yield
     finally:
         with deferred():
             # First for modules that do more than set their flag; then the flags themselves, whatever these make of it.
-            back: list[Restore] = [partial(module.train, modes[module])]
+            back: list[Restore] = [partial(module.train, modes[module])] if any(modes.values()) else []
             back += [partial(vars(part).__setitem__, "training", mode) for part, mode in modes.items()]
             for each in [*back, *restore]:
                 try:

@@ -27,11 +27,15 @@ def available() -> int | None:
     return min((max(each, 0) for each in (*_machine(), *_containers(), *_own()) if each is not None), default=None)
 
 
-def require(nbytes: int, what: str, limit: int | None = None) -> None:
-    """Raise ExecutionError where ``what`` takes more than ``limit``, or more than is available where that is None."""
-    most = available() if limit is None else limit
+def require(nbytes: int, what: str) -> None:
+    """Raise ExecutionError where ``what`` takes more than is available."""
+    within(nbytes, what, available(), True)
+
+
+def within(nbytes: int, what: str, most: int | None, is_auto: bool) -> None:
+    """Raise ExecutionError where ``what`` takes more than ``most``: what is available (``is_auto``), or was set."""
     if most is not None and nbytes > most:
-        raise ExecutionError(f"{what} takes {megabytes(nbytes)}, and {allowed(most, limit is None)}; {ADVICE}")
+        raise ExecutionError(f"{what} takes {megabytes(nbytes)}, and {allowed(most, is_auto)}; {ADVICE}")
 
 
 def allowed(limit: int, is_auto: bool) -> str:

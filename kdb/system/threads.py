@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
@@ -12,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from kdb.errors import ExecutionError
 from kdb.system.allowance import check_time
@@ -26,6 +27,22 @@ def quiet() -> np.errstate:
     return np.errstate(all="ignore")
 
 
+class _Pools:
+    """The libraries with threads of their own, which are looked for again once modules were imported: it takes 2 ms."""
+
+    def __init__(self) -> None:
+        self._modules, self._controller = 0, ThreadpoolController()
+
+    def found(self) -> ThreadpoolController:
+        """What limits them."""
+        if self._modules != len(sys.modules):
+            self._modules, self._controller = len(sys.modules), ThreadpoolController()
+        return self._controller
+
+
+_pools = _Pools()
+
+
 @contextmanager
 def limited_pools(threads: int, computes: bool = True) -> Iterator[None]:
     """Around workers, in the thread that starts them: BLAS on so many threads; afterwards all as it was found.
@@ -34,7 +51,7 @@ def limited_pools(threads: int, computes: bool = True) -> Iterator[None]:
     """
     before = torch.get_num_threads()
     try:
-        with threadpool_limits(limits=threads, user_api="blas") if computes else nullcontext():
+        with _pools.found().limit(limits=threads, user_api="blas") if computes else nullcontext():
             yield
     finally:
         # Workers also set what threads that are started later begin with.
