@@ -1,6 +1,7 @@
 """Queries of a few positions beside plain full inference of the occluded images, in turns in one process.
 
-What a query costs besides its positions counts most here: planning, the unmodified image, the check.  ``naive`` is the
+What a query costs besides its positions counts most here: planning, the unmodified image, the check, and of a module
+that was registered to look whether somebody changed it and to put it back as it was.  ``naive`` is the
 module as it is, called once with all occluded images, which are made in the time that is measured; ``with unmodified``
 the same with the image itself among them, which a user needs for the class and the drop.
 """
@@ -11,6 +12,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ POSITIONS = (1, 4, 16)
 HEADERS = (
     "network",
     "positions",
+    "model",
     "image",
     "naive s",
     "with unmodified s",
@@ -48,6 +51,7 @@ class Case:
     subject: Subject
     db: Session
     count: int
+    using: str
     image: np.ndarray[Any, np.dtype[np.uint8]]
     turn: int = field(default=0, init=False)
 
@@ -76,7 +80,7 @@ class Case:
         self._ask(image)
 
     def _ask(self, image: object) -> None:
-        text = f"OCCLUDE $image WITH patch{PATCH} FILL {FILL} AT $at USING {self.subject.name}"
+        text = f"OCCLUDE $image WITH patch{PATCH} FILL {FILL} AT $at USING {self.using}"
         self.db.execute(text, {"image": image, "at": self._positions()})
 
 
@@ -87,8 +91,9 @@ def measured(name: str, rounds: int, threads: int) -> list[list[object]]:
     db.execute(f"SET threads = {threads}")
     db.register_model(name, subject.module, input_size=subject.size, mean=subject.mean, std=subject.std)
     rows: list[list[object]] = []
-    for count in POSITIONS:
-        case = Case(subject, db, count, photos.photo(PHOTO, subject.size))
+    usings = {"registered": name, "by name": f"{name} (weights = 'random')"}
+    for count, (model, using) in product(POSITIONS, usings.items()):
+        case = Case(subject, db, count, using, photos.photo(PHOTO, subject.size))
         candidates: Mapping[str, Callable[[], object]] = {
             "naive": lambda case=case: case.naive(False),  # type: ignore[misc]
             "unmodified": lambda case=case: case.naive(True),  # type: ignore[misc]
@@ -96,16 +101,16 @@ def measured(name: str, rounds: int, threads: int) -> list[list[object]]:
             "known": case.known,
         }
         found = interleave(candidates, rounds=rounds, warmups=2)
-        rows += [_row(name, count, which, found) for which in ("new", "known")]
+        rows += [_row(name, count, model, which, found) for which in ("new", "known")]
         print(*rows[-2], *rows[-1], sep="  ", flush=True)
     return rows
 
 
-def _row(name: str, count: int, which: str, found: Mapping[str, Timing]) -> list[object]:
+def _row(name: str, count: int, model: str, which: str, found: Mapping[str, Timing]) -> list[object]:
     ours = found[which].seconds
     seconds = [float(np.median(found[each].seconds)) for each in ("naive", "unmodified", which)]
     ratios = [f"{ratio(found[each].seconds, ours):.2f}" for each in ("naive", "unmodified")]
-    return [name, count, which, *seconds, *ratios]
+    return [name, count, model, which, *seconds, *ratios]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import ClassVar
 
 from kdb.system.locks import ProcessLock
 
@@ -18,6 +20,15 @@ USUAL = 32 << 20
 """The thresholds outside of queries, in bytes: those to which glibc raises its own after a large array is freed."""
 
 
+class _Statistics(ctypes.Structure):
+    """What glibc's mallinfo2 gives; ``fordblks`` are the bytes that are free and not returned to the system."""
+
+    _fields_: ClassVar = [
+        *((name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks")),
+        *((name, ctypes.c_size_t) for name in ("uordblks", "fordblks", "keepcost")),
+    ]
+
+
 class _Allocator:
     """Counts the queries that compute: the first one raises the process's thresholds, the last one restores them."""
 
@@ -25,6 +36,9 @@ class _Allocator:
         # On other systems (musl, macOS, Windows) nothing is changed.
         library = ctypes.CDLL(None) if sys.platform == "linux" else None
         self._library = library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
+        self._statistics = getattr(library, "mallinfo2", None)
+        if self._statistics is not None:
+            self._statistics.restype = _Statistics
         self._lock = ProcessLock(self._renew)
         self._users = 0
 
@@ -45,8 +59,12 @@ class _Allocator:
             self._users = max(self._users - 1, 0)
             if self._users == 0:
                 self._thresholds(USUAL)
-                if self._library is not None:
+                if self._library is not None and self._free() >= 2 * USUAL:
                     self._library.malloc_trim(0)
+
+    def _free(self) -> float:
+        """Bytes that are free in the process; infinite where that is not known."""
+        return math.inf if self._statistics is None else self._statistics().fordblks
 
     def _thresholds(self, size: int) -> None:
         if self._library is not None:
@@ -62,7 +80,8 @@ def retained() -> Iterator[None]:
     """Within this context large arrays reuse freed memory; otherwise glibc maps each anew, with a fault for every page.
 
     A query makes and frees arrays of megabytes thousands of times.  On Inception3 page faults took a tenth of the time;
-    with this they take a third of that.  Free memory is returned to the system at the end.
+    with this they take a third of that.  At the end free memory is returned to the system, unless there is no more than
+    glibc keeps by itself: small queries that follow one another would fault for it each time.
     """
     _allocator.enter()
     try:

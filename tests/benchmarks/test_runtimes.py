@@ -91,6 +91,6 @@ def test_the_table_names_the_strongest_and_what_is_missing(tmp_path: Path) -> No
 
 
 def test_a_query_takes_other_positions_each_time() -> None:
-    case = few.Case(few.Subject("m", module(), (40, 48)), None, 4, None)  # type: ignore[arg-type]
+    case = few.Case(few.Subject("m", module(), (40, 48)), None, 4, "m", None)  # type: ignore[arg-type]
     first, second = case._positions(), case._positions()
     assert first.shape == second.shape == (4, 2) and (first != second).any()

@@ -223,7 +223,7 @@ def test_its_rounding_is_that_of_few_points(kernel: tuple[int, int], variant: st
         spec = ConvolutionSpec(Weight(w), None, Sliding((ry, rx)), 1, (ry - 1, rx - 1) * 2)
         expected = exactly(x, spec)
         offsets = np.zeros((len(x), 2), np.int64)
-        found = winograd_c._run(b, x, spec, expected.shape[1:3], offsets, None, (my, mx))
+        found = winograd_c._run(b, x, spec, Boxes.whole(len(x), expected.shape[1:3]), offsets, None, (my, mx))
         error = np.abs(found - expected).max() / expected.std()
         assert error <= bounds[max(my + ry - 1, mx + rx - 1)], (my, mx, error)
 
@@ -237,7 +237,8 @@ def test_wide_layers_round_no_more_than_narrow_ones(variant: str) -> None:
         x, w = normal(0, 4, 7, 7, inner), normal(1, 48, inner, 3, 3)
         spec = ConvolutionSpec(Weight(w), None, Sliding((3, 3)), 1, (2, 2, 2, 2))
         expected = exactly(x, spec)
-        found = winograd_c._run(b, x, spec, expected.shape[1:3], np.zeros((len(x), 2), np.int64), None, (7, 7))
+        boxes, offsets = Boxes.whole(len(x), expected.shape[1:3]), np.zeros((len(x), 2), np.int64)
+        found = winograd_c._run(b, x, spec, boxes, offsets, None, (7, 7))
         errors[inner] = np.sqrt(np.mean((found - expected) ** 2)) / expected.std()
     assert errors[512] <= 1.3 * errors[64], errors
 
@@ -514,7 +515,7 @@ def test_a_map_with_them_is_the_map_without(monkeypatch: pytest.MonkeyPatch) -> 
         query = "OCCLUDE $image WITH patch(8, 8) STRIDE 5 USING net FOR CLASS 0 SCORE logit"
         maps[setting] = db.execute(query, {"image": image})
         shown = db.explain(query, {"image": image})
-        used = {"winograd.c", "depthwise.c", "pointwise.c"} & set(maps[setting].stats.kernels)
+        used = {"winograd.c", "depthwise.c", "fused"} & set(maps[setting].stats.kernels)
         assert len(used) == (0 if setting == "off" else 3)
         assert (f"cpu with kernels for {setting}" in shown) == (setting != "off")
     expected = maps.pop("off").values
@@ -559,6 +560,49 @@ def test_sums_are_laid_into_the_union(
     np.testing.assert_allclose(found, expected, rtol=2e-6, atol=0 if program is None else 4e-6)
     assert donate or all(np.array_equal(a.values, d.values) for a, d in zip(given, deltas, strict=True))
     assert program is None or UNION_C.fuses(b, program)
+
+
+@compiled
+@each_variant
+@pytest.mark.parametrize(
+    ("kernel", "taps", "stride", "grouped"),
+    [
+        (WINOGRAD_C, (3, 3), 1, False), (WINOGRAD_C, (7,), 1, False),
+        (DEPTHWISE_C, (3, 3), 1, True), (DEPTHWISE_C, (5, 5), 2, True),
+    ],
+)  # fmt: skip
+@given(data=st.data(), program=programs())
+def test_convolutions_compute_the_layer_behind(
+    data: st.DataObject, program: Program, kernel: Any, taps: tuple[int, ...], stride: int, grouped: bool, variant: str
+) -> None:
+    """To the last bit what the layer by itself gives, of many positions and tiles, too."""
+    bare, boxes, sizes = data.draw(cases(taps, stride))
+    rank, b, channels = len(taps), backend(variant), data.draw(st.sampled_from([2, 20, 70]))
+    delta = Delta(bare.boxes, normal(0, *bare.values.shape[:-1], channels))
+    weight = Weight(normal(1, channels, 1 if grouped else channels, *taps))
+    sliding = Sliding(taps, (stride,) * rank)
+    spec = ConvolutionSpec(weight, None, sliding, channels if grouped else 1, sizes[rank:])
+    size = [window.output_length(length) for window, length in zip(spec.windows, sizes[:rank], strict=True)]
+    epilogue = Epilogue(program, {"p": Weight(normal(3, channels))}, normal(2, *size, channels), None)
+    assert kernel.fuses(b, program)
+    alone = kernel.delta(b, spec, delta, boxes)
+    expected = POINTWISE_C.delta(b, Delta(boxes, alone), epilogue)
+    assert np.array_equal(kernel.delta(b, spec, delta, boxes, epilogue=epilogue), expected, equal_nan=True)
+
+
+@compiled
+@each_variant
+def test_a_position_is_finished_before_its_scratch_is_taken_again(variant: str) -> None:
+    """Of more tiles than a turn has, of several positions each, with a program of many registers."""
+    b, n, channels = backend(variant), 40, 96
+    program = tuple(Instruction("add", (i, 0)) for i in range(30))
+    boxes = Boxes(np.tile(np.arange(n)[:, None] % 5, (1, 2)), (13, 12))
+    spec = ConvolutionSpec(Weight(normal(1, channels, channels, 3, 3)), None, Sliding((3, 3)), 1, (1, 1, 1, 1))
+    delta = Delta(Boxes(boxes.origins + 1, (11, 10)), normal(0, n, 11, 10, channels))
+    epilogue = Epilogue(program, {}, normal(2, 20, 20, channels), None)
+    alone = WINOGRAD_C.delta(b, spec, delta, boxes)
+    expected = POINTWISE_C.delta(b, Delta(boxes, alone), epilogue)
+    assert np.array_equal(WINOGRAD_C.delta(b, spec, delta, boxes, epilogue=epilogue), expected)
 
 
 @compiled

@@ -15,6 +15,7 @@ class Library:
     def __init__(self) -> None:
         self.thresholds: dict[int, int] = {}
         self.trims = 0
+        self.free = 1 << 30
 
     def mallopt(self, parameter: int, value: int) -> int:
         self.thresholds[parameter] = value
@@ -29,7 +30,7 @@ class Library:
 def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     told = Library()
     allocator: Any = allocation._Allocator()
-    allocator._library = told
+    allocator._library, allocator._statistics = told, lambda: allocation._Statistics(fordblks=told.free)
     monkeypatch.setattr(allocation, "_allocator", allocator)
     return told
 
@@ -48,3 +49,17 @@ def test_an_error_puts_them_back(library: Library) -> None:
     with pytest.raises(ValueError, match="broken"), allocation.retained():
         raise ValueError("broken")
     assert library.thresholds[allocation.M_TRIM_THRESHOLD] < allocation.KEEP
+
+
+def test_what_glibc_would_keep_by_itself_is_kept(library: Library) -> None:
+    library.free = allocation.USUAL
+    with allocation.retained():
+        pass
+    assert library.trims == 0
+
+
+def test_without_statistics_all_is_returned(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allocation._allocator, "_statistics", None)
+    with allocation.retained():
+        pass
+    assert library.trims == 1

@@ -1,6 +1,7 @@
-/* Depthwise convolutions, of deltas and of whole maps: every channel by weights of its own, from boxes to boxes. */
+/* Depthwise convolutions, of deltas and of whole maps: every channel by weights of its own, from boxes to boxes; and the
+   pointwise layer behind them, a row at a time. */
 
-#include "vectors.h"
+#include "pointwise.c"
 
 #define NEIGHBOURS 4 /* outputs along x that are computed together, since they read the same weights, and cells */
 #define MOST_READ 256
@@ -54,14 +55,20 @@ static filtering *filtering_of(long taps, long stride) {
 EXPORTED int NAME(depthwise_applies)(long taps, long stride) { return filtering_of(taps, stride) != 0; }
 
 /* out [n, outer_y, outer_x, channels] of x [n, inner_y, inner_x, channels]: the first output of position i reads cells
-   from offsets[i] [y, x] of its box on, which may be negative; cells outside of the box are zero. */
+   from offsets[i] [y, x] of its box on, which may be negative; cells outside of the box are zero.  Then its epilogue,
+   unless count is 0; the view's arguments and all behind them are those of `pointwise`. */
 EXPORTED void NAME(depthwise)(long taps, long stride, const float *x, long n, long inner_y, long inner_x, long channels,
                               const float *weights, const float *bias, float *out, long outer_y, long outer_x,
-                              const int64_t *offsets, const float *zeros) {
+                              const int64_t *offsets, const float *zeros, const float *view, const int64_t *starts,
+                              long plane, long row, long count, const instruction *program, const operand *operands,
+                              long numbers, long period, long block, float *scratch) {
+    (void)plane; /* of maps of three axes */
+    const applied f = {count, program, operands, numbers, period, block, scratch};
     filtering *const function = filtering_of(taps, stride);
     const long width = (NEIGHBOURS - 1) * stride + taps;
     for (long position = 0; position < n; position++)
-        for (long y = 0; y < outer_y; y++)
+        for (long y = 0; y < outer_y; y++) {
+            float *line = out + (position * outer_y + y) * outer_x * channels;
             for (long first = 0; first < outer_x; first += NEIGHBOURS) {
                 const float *cells[MOST_READ];
                 for (long i = 0; i < taps; i++)
@@ -71,7 +78,8 @@ EXPORTED void NAME(depthwise)(long taps, long stride, const float *x, long n, lo
                         const int there = v >= 0 && v < inner_y && u >= 0 && u < inner_x;
                         cells[i * width + j] = there ? x + ((position * inner_y + v) * inner_x + u) * channels : zeros;
                     }
-                function(cells, weights, bias, channels, out + ((position * outer_y + y) * outer_x + first) * channels,
-                         least(NEIGHBOURS, outer_x - first));
+                function(cells, weights, bias, channels, line + first * channels, least(NEIGHBOURS, outer_x - first));
             }
+            if (count) apply(&f, outer_x * channels, line, view + starts[position] + y * row, line);
+        }
 }

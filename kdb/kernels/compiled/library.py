@@ -29,29 +29,23 @@ FILE = build.FOLDER / build.NAME
 FloatArray = npt.NDArray[np.float32]
 
 _ARRAY, _LONG = ctypes.c_void_p, ctypes.c_long
+_EPILOGUE = [*[_ARRAY] * 2, *[_LONG] * 3, *[_ARRAY] * 2, *[_LONG] * 3, _ARRAY]
+"""Of a pointwise layer behind: its view, where boxes lie in it, and the program."""
 _FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
     "winograd_scratch": (_LONG, [_LONG] * 6),
     "winograd_pack": (None, [*[_LONG] * 4, _ARRAY, *[_LONG] * 2, *[_ARRAY] * 3]),
-    "winograd": (None, [*[_LONG] * 4, _ARRAY, *[_LONG] * 4, *[_ARRAY] * 3, *[_LONG] * 3, *[_ARRAY] * 2]),
+    "winograd": (None, [*[_LONG] * 4, _ARRAY, *[_LONG] * 4, *[_ARRAY] * 3, *[_LONG] * 3, *[_ARRAY] * 2, *_EPILOGUE]),
     "depthwise_applies": (ctypes.c_int, [_LONG] * 2),
-    "depthwise": (None, [*[_LONG] * 2, _ARRAY, *[_LONG] * 4, *[_ARRAY] * 3, *[_LONG] * 2, *[_ARRAY] * 2]),
+    "depthwise": (
+        None,
+        [*[_LONG] * 2, _ARRAY, *[_LONG] * 4, *[_ARRAY] * 3, *[_LONG] * 2, *[_ARRAY] * 2, *_EPILOGUE],
+    ),
     "gathered_pack": (None, [*[_LONG] * 3, _ARRAY, *[_LONG] * 3, _ARRAY]),
     "gathered_scratch": (_LONG, [_LONG]),
     "gathered": (None, [ctypes.c_int, _LONG, *[_ARRAY] * 4, _LONG, _ARRAY, _LONG, *[_ARRAY] * 2]),
     "max_pool": (None, [*[_LONG] * 5, *[_ARRAY] * 13]),
-    "sum": (
-        None,
-        [
-            *[_LONG] * 4,
-            *[_ARRAY, _ARRAY, *[_LONG] * 3] * 2,
-            *[_ARRAY] * 2,
-            *[_LONG] * 3,
-            *[_ARRAY] * 2,
-            *[_LONG] * 3,
-            *[_ARRAY] * 2,
-        ],
-    ),
-    "pointwise": (None, [*[_LONG] * 4, *[_ARRAY] * 3, *[_LONG] * 3, *[_ARRAY] * 2, *[_LONG] * 3, *[_ARRAY] * 2]),
+    "sum": (None, [*[_LONG] * 4, *[_ARRAY, _ARRAY, *[_LONG] * 3] * 2, *_EPILOGUE, _ARRAY]),
+    "pointwise": (None, [*[_LONG] * 4, _ARRAY, *_EPILOGUE, _ARRAY]),
 }
 """Result and arguments of each function that a variant exports."""
 

@@ -4,6 +4,9 @@
    cache.  A block is of whole cells where a function needs all channels of one.  Both values of f are computed by the
    same code in the same lanes: where d is zero so is the result. */
 
+#ifndef KDB_POINTWISE_C
+#define KDB_POINTWISE_C
+
 #include "vectors.h"
 
 /* ---- functions */
@@ -237,3 +240,5 @@ EXPORTED void NAME(pointwise)(long n, long planes, long rows, long numbers, cons
         apply(&f, numbers, d + line * numbers, v, out + line * numbers);
     }
 }
+
+#endif

@@ -5,6 +5,7 @@
    is larger than the tile, is added to the output's box, where it overlaps that of its neighbours.  Many tiles at a
    time pass the three steps; between steps they are [points, tiles, channels], and those of a point fit into a cache. */
 
+#include "pointwise.c"
 #include "product.h"
 #include "transforms.h"
 
@@ -149,13 +150,29 @@ static void begin(float *out, long cells, long channels, const float *bias) {
         for (long i = 0; i < cells; i++) memcpy(out + i * channels, bias, sizeof(float) * channels);
 }
 
+/* The epilogue of the positions that are finished, from *done to `until`, while their boxes are in a cache. */
+static void finish(const applied *f, long *done, long until, long rows, long numbers, const float *view,
+                   const int64_t *starts, long row, float *out) {
+    for (; f->count && *done < until; ++*done)
+        for (long y = 0; y < rows; y++) {
+            float *line = out + (*done * rows + y) * numbers;
+            apply(f, numbers, line, view + starts[*done] + y * row, line);
+        }
+}
+
 /* out [n, outer_y, outer_x, outputs] = the convolution of x [n, inner_y, inner_x, inputs].
 
    `weights` are at the points, packed as matrix_product takes them, one point after the other.  The whole convolution
-   of position i begins at offsets[i] [y, x] of its box, which may be negative; what falls outside of it is dropped. */
+   of position i begins at offsets[i] [y, x] of its box, which may be negative; what falls outside of it is dropped.
+   Then its epilogue, unless it has no steps; the view's arguments and all behind them are those of `pointwise`, whose scratch
+   memory may be that of this call: nothing lies in its beginning when a position is finished. */
 EXPORTED void NAME(winograd)(long my, long ry, long mx, long rx, const float *x, long n, long inner_y, long inner_x,
                              long inputs, const float *weights, const float *bias, float *out, long outer_y,
-                             long outer_x, long outputs, const int64_t *offsets, float *scratch) {
+                             long outer_x, long outputs, const int64_t *offsets, float *scratch, const float *view,
+                             const int64_t *starts, long plane, long row, long steps, const instruction *program,
+                             const operand *operands, long channels, long period, long block, float *registers) {
+    (void)plane; /* of maps of three axes */
+    const applied f = {steps, program, operands, channels, period, block, registers};
     const axis *ay = axis_of(my, ry), *ax = axis_of(mx, rx);
     const turn t = turn_of(ay, ax, inputs, outputs);
     const long py = ay->points, px = ax->points, packed = inputs * t.ldc, box = outer_y * outer_x;
@@ -165,7 +182,7 @@ EXPORTED void NAME(winograd)(long my, long ry, long mx, long rx, const float *x,
     memset(zeros, 0, sizeof(float) * (t.lda + t.ldc));
 
     tile next = {0, 0, 0};
-    long begun = 0;
+    long begun = 0, done = 0;
     while (next.position < n) {
         long count = 0;
         for (; next.position < n && count < t.tiles; next.x = 0, next.y += my) {
@@ -205,6 +222,8 @@ EXPORTED void NAME(winograd)(long my, long ry, long mx, long rx, const float *x,
                 }
             interpolate(ay, ax, cells, outputs, multiplied + i * t.ldc, t.plane_c);
         }
+        finish(&f, &done, least(begun, next.position), outer_y, outer_x * outputs, view, starts, row, out);
     }
     for (; begun < n; begun++) begin(out + begun * box * outputs, box, outputs, bias);
+    finish(&f, &done, n, outer_y, outer_x * outputs, view, starts, row, out);
 }

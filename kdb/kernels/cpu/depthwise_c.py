@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kdb.geometry import Boxes, IntArray, Size
-from kdb.kernels.base import ConvolutionSpec, Delta, Epilogue, Sliding, Weight
+from kdb.kernels.base import ConvolutionSpec, Delta, Epilogue, Program, Sliding, Weight
 from kdb.kernels.compiled.library import address
 from kdb.kernels.cpu.direct import DIRECT
+from kdb.kernels.cpu.pointwise_c import NOTHING, POINTWISE_C, Arguments, behind
 from kdb.kernels.kernel import ConvolutionKernel, ConvolutionShape
 from kdb.kernels.work import Rates, Work
 
@@ -45,6 +46,10 @@ class CompiledDepthwise(ConvolutionKernel):
             return super().work(shape, x, outputs)
         return DIRECT.work(shape, x, outputs)
 
+    def fuses(self, backend: CpuBackend, program: Program) -> bool:
+        """What the library computes of pointwise layers."""
+        return POINTWISE_C.applies(backend, program)
+
     def evaluate(self, backend: CpuBackend, x: FloatArray, spec: ConvolutionSpec) -> FloatArray:
         """The convolution of x [n, h, w, in]: [n, h', w', out]."""
         if not _alone(spec):
@@ -52,7 +57,8 @@ class CompiledDepthwise(ConvolutionKernel):
         windows, size = spec.windows, x.shape[1:-1]
         extent = tuple(window.output_length(length) for window, length in zip(windows, size, strict=True))
         before = [-window.before for window in windows]
-        return _run(backend, x, spec, extent, np.tile(np.array(before, np.int64), (len(x), 1)), spec.bias)
+        offsets = np.tile(np.array(before, np.int64), (len(x), 1))
+        return _run(backend, x, spec, extent, offsets, spec.bias, NOTHING)
 
     def delta(
         self,
@@ -66,9 +72,12 @@ class CompiledDepthwise(ConvolutionKernel):
     ) -> FloatArray:
         """``W * d`` over the boxes, each of which may lie in its own way."""
         if not _alone(spec):
-            return DIRECT.delta(backend, spec, delta, boxes)
+            values = DIRECT.delta(backend, spec, delta, boxes)
+            return values if epilogue is None else POINTWISE_C.delta(backend, Delta(boxes, values, True), epilogue)
         offsets = boxes.read_in(spec.windows).origins - delta.boxes.origins
-        return _run(backend, delta.values, spec, boxes.extent, offsets, None)
+        assert backend.compiled is not None, "it applies where there is a library"
+        applied = behind(backend.compiled, epilogue, boxes, spec.out_channels)
+        return _run(backend, delta.values, spec, boxes.extent, offsets, None, applied)
 
 
 def _alone(spec: ConvolutionSpec) -> bool:
@@ -82,9 +91,15 @@ def _taps_first(weight: FloatArray) -> FloatArray:
 
 
 def _run(
-    backend: CpuBackend, x: FloatArray, spec: ConvolutionSpec, extent: Size, offsets: IntArray, bias: Weight | None
+    backend: CpuBackend,
+    x: FloatArray,
+    spec: ConvolutionSpec,
+    extent: Size,
+    offsets: IntArray,
+    bias: Weight | None,
+    applied: Arguments,
 ) -> FloatArray:
-    """Boxes of ``extent`` whose first outputs read x from ``offsets`` [n, axes] on."""
+    """Boxes of ``extent`` whose first outputs read x from ``offsets`` [n, axes] on, and what is ``applied`` to them."""
     compiled = backend.compiled
     assert compiled is not None, "it applies where there is a library"
     weights, x = spec.weight.layout("depthwise", _taps_first), np.ascontiguousarray(x)
@@ -93,7 +108,7 @@ def _run(
     compiled.depthwise(
         spec.sliding.kernel[0], spec.sliding.stride[0], address(x), n, *size, channels, address(weights),
         address(None if bias is None else bias.array), address(out), *extent,
-        address(np.ascontiguousarray(offsets)), address(zeros),
+        address(np.ascontiguousarray(offsets)), address(zeros), *applied.passed,
     )  # fmt: skip
     return out
 

@@ -106,6 +106,10 @@ class Arguments(NamedTuple):
     held: Sequence[npt.NDArray[Any]]
 
 
+NOTHING = Arguments((None, None, 0, 0, 0, None, None, 1, 1, 1, None), ())
+"""Of a layer with no pointwise layer behind it."""
+
+
 def arguments(compiled: Library, program: Program, parameters: Parameters, channels: int) -> Arguments:
     """Those of a program on cells of so many ``channels``."""
     period = max(BLOCK // channels, 1) * channels
@@ -131,6 +135,15 @@ def place(view: FloatArray, boxes: Boxes) -> Arguments:
     starts = boxes.origins @ (np.array(view.strides[:-1], np.int64) // view.itemsize)
     *_, depth, row = (0, 0, *(stride // view.itemsize for stride in view.strides[:-2]))
     return Arguments((address(view), address(starts), depth, row), (view, starts))
+
+
+def behind(compiled: Library, epilogue: Epilogue | None, boxes: Boxes, channels: int) -> Arguments:
+    """Those of a pointwise layer behind another one, or of none."""
+    if epilogue is None:
+        return NOTHING
+    seen = place(epilogue.view, boxes)
+    given = arguments(compiled, epilogue.program, epilogue.parameters, channels)
+    return Arguments((*seen.passed, *given.passed), (*seen.held, *given.held))
 
 
 def lines(boxes: Boxes, channels: int) -> tuple[int, int, int, int]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from kdb.geometry import Boxes
 from kdb.kernels.base import Delta, Epilogue, Program
 from kdb.kernels.compiled.library import address
-from kdb.kernels.cpu.pointwise_c import POINTWISE_C, arguments, lines, place
+from kdb.kernels.cpu.pointwise_c import POINTWISE_C, behind, lines
 from kdb.kernels.kernel import SumKernel
 from kdb.kernels.work import ELEMENT, Work
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from kdb.kernels.cpu.backend import CpuBackend
 
 FloatArray = npt.NDArray[np.float32]
-
-NO_PROGRAM: tuple[int | None, ...] = (None, None, 0, 0, 0, None, None, 1, 1, 1, None)
-"""Of a sum without an epilogue, what ``place`` and ``arguments`` would have passed."""
 
 
 class CompiledUnion(SumKernel):
@@ -63,13 +60,8 @@ class CompiledUnion(SumKernel):
                 passed += [address(values), address(at), planes, rows, numbers]
             if not source:
                 passed += [None, None, 0, 0, 0]
-        behind = [*NO_PROGRAM]
-        if epilogue is not None:
-            seen = place(epilogue.view, boxes)
-            given = arguments(compiled, epilogue.program, epilogue.parameters, channels)
-            behind = [*seen.passed, *given.passed]
-            held += [*seen.held, *given.held]
-        compiled.sum(*lines(boxes, channels), *passed, *behind, address(out))
+        applied = behind(compiled, epilogue, boxes, channels)
+        compiled.sum(*lines(boxes, channels), *passed, *applied.passed, address(out))
         return out
 
 

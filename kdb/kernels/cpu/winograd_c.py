@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kdb.geometry import Boxes, IntArray, Size
-from kdb.kernels.base import ConvolutionSpec, Delta, Epilogue, Sliding, Weight
+from kdb.kernels.base import ConvolutionSpec, Delta, Epilogue, Program, Sliding, Weight
 from kdb.kernels.compiled.library import Library, address
+from kdb.kernels.cpu.pointwise_c import POINTWISE_C, behind
 from kdb.kernels.cpu.winograd import MOST, TAPS, tiles, transforms
 from kdb.kernels.kernel import ConvolutionKernel, ConvolutionShape
 from kdb.kernels.work import ELEMENT, Rates, Work
@@ -88,13 +89,17 @@ class CompiledWinograd(ConvolutionKernel):
         weights = ELEMENT * (my + kernel[0] - 1) * (mx + kernel[1] - 1) * shape.pairs
         return Work("winograd.c", macs, 0, 1, shape.width, weights, weights)
 
+    def fuses(self, backend: CpuBackend, program: Program) -> bool:
+        """What the library computes of pointwise layers."""
+        return POINTWISE_C.applies(backend, program)
+
     def evaluate(self, backend: CpuBackend, x: FloatArray, spec: ConvolutionSpec) -> FloatArray:
         """The convolution of x [n, h, w, in]: [n, h', w', out]."""
         size = x.shape[1:-1]
         windows = spec.windows
         extent = tuple(window.output_length(length) for window, length in zip(windows, size, strict=True))
         offsets = np.tile(np.array([window.before - window.kernel + 1 for window in windows], np.int64), (len(x), 1))
-        return _run(backend, x, spec, extent, offsets, spec.bias)
+        return _run(backend, x, spec, Boxes.whole(len(x), extent), offsets, spec.bias)
 
     def delta(
         self,
@@ -108,19 +113,21 @@ class CompiledWinograd(ConvolutionKernel):
     ) -> FloatArray:
         """``W * d`` over the boxes, each of which may lie in its own way."""
         reach = np.array([window.before - window.kernel + 1 for window in spec.windows])
-        return _run(backend, delta.values, spec, boxes.extent, delta.boxes.origins + reach - boxes.origins, None)
+        offsets = delta.boxes.origins + reach - boxes.origins
+        return _run(backend, delta.values, spec, boxes, offsets, None, epilogue=epilogue)
 
 
 def _run(
     backend: CpuBackend,
     x: FloatArray,
     spec: ConvolutionSpec,
-    extent: Size,
+    boxes: Boxes,
     offsets: IntArray,
     bias: Weight | None,
     inputs: tuple[int, int] | None = None,
+    epilogue: Epilogue | None = None,
 ) -> FloatArray:
-    """The whole convolution of each x, which begins at ``offsets`` [n, axes] of boxes of ``extent``.
+    """The whole convolution of each x, which begins at ``offsets`` [n, axes] of its box, and its epilogue.
 
     By tiles of so many ``inputs``, those that cost least if that is None.
     """
@@ -132,13 +139,16 @@ def _run(
     form = my, kernel[0], mx, kernel[1]
     weights = spec.weight.layout(f"{compiled.variant}/{my}x{mx}", lambda weight: _packed(weight, (my, mx), compiled))
     x = np.ascontiguousarray(x)
-    out = np.empty((len(x), *extent, outer), np.float32)
-    if len(extent) == 1:
+    out = np.empty((len(x), *boxes.extent, outer), np.float32)
+    needed = compiled.winograd_scratch(*form, inner, outer)
+    compiled.scratch(needed)  # before the epilogue asks for less: they share it
+    applied = behind(compiled, epilogue, boxes, outer)
+    if len(boxes.extent) == 1:
         offsets = np.pad(offsets, ((0, 0), (1, 0)))
     compiled.winograd(
         *form, address(x), len(x), *size, inner,
-        address(weights), address(None if bias is None else bias.array), address(out), *_planar(extent), outer,
-        address(np.ascontiguousarray(offsets)), compiled.scratch(compiled.winograd_scratch(*form, inner, outer)),
+        address(weights), address(None if bias is None else bias.array), address(out), *_planar(boxes.extent), outer,
+        address(np.ascontiguousarray(offsets)), compiled.scratch(needed), *applied.passed,
     )  # fmt: skip
     return out
 
