@@ -253,6 +253,7 @@ class Engine:
 
     def _cost_model(self, profile: CostProfile, backend: Backend, allowed: str | None, positions: int) -> CostModel:
         """That of a host is kept, with the costs that it found: they are most of what a plan of few positions takes."""
+        positions = 1 << (positions - 1).bit_length()  # what is done once a query weighs about as much
         if not backend.traits.computes_on_host:
             return CostModel(profile, backend, allowed, positions)
         key = backend.title, tuple(kernel.name for kernel in backend.kernels.dense_deltas), allowed, positions

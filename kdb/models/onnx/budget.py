@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from kdb.errors import ModelError
 from kdb.models.onnx import reference
@@ -87,16 +89,41 @@ class Budget(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise ModelError(f"a tensor of {_number(sum(sizes))} bytes would be computed, which is too large")
 
 
-def _sizes(func: Any, args: Any, kwargs: Any) -> list[int]:
+class _Like(NamedTuple):
+    """What the sizes of a function's outputs depend on, of a tensor that it is given."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def _sizes(func: Any, args: Any, kwargs: Any) -> Sequence[int]:
     """The bytes of the outputs of a function, without computing them; none where that cannot be told."""
-    if any(each.name == "device" for each in func._schema.arguments):
-        kwargs = {**kwargs, "device": torch.device("meta")}
-    try:
-        if func is torch.ops.onnx_reference.node.default:
+    if func is torch.ops.onnx_reference.node.default:
+        with suppress(Exception):  # the function itself will fail, and say why
             return [math.prod(shape) * dtype.itemsize for shape, dtype in reference.shapes(*args)]
+        return []
+    leaves, tree = tree_flatten((args, kwargs))
+    given = (_Like(tuple(leaf.shape), leaf.dtype) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves)
+    typed = tuple((type(each), each) for each in given)  # as 1 and 1.0 are equal, and promote types differently
+    try:
+        return _known_sizes(func, tree, typed)
+    except TypeError:  # an argument cannot be hashed
+        return _known_sizes.__wrapped__(func, tree, typed)
+
+
+@lru_cache(maxsize=1 << 14)
+def _known_sizes(func: Any, tree: Any, typed: tuple[tuple[type, Any], ...]) -> tuple[int, ...]:
+    """The same; it takes ten times as long as small layers do, and a forward asks the same as the one before."""
+    try:
         with _disable_current_modes():  # other modes would take this for a part of the forward
-            args, kwargs = tree_map_only(torch.Tensor, lambda tensor: tensor.to("meta"), (args, kwargs))
+            leaves = (
+                torch.empty(each.shape, dtype=each.dtype, device="meta") if kind is _Like else each
+                for kind, each in typed
+            )
+            args, kwargs = tree_unflatten(leaves, tree)
+            if any(each.name == "device" for each in func._schema.arguments):
+                kwargs = {**kwargs, "device": torch.device("meta")}
             made = func(*args, **kwargs)
     except Exception:  # where the shapes depend on the values; or else the function itself will fail, and say why
-        return []
-    return [each.numel() * each.element_size() for each in tree_leaves(made) if isinstance(each, torch.Tensor)]
+        return ()
+    return tuple(each.numel() * each.element_size() for each in tree_leaves(made) if isinstance(each, torch.Tensor))
