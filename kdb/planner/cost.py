@@ -83,6 +83,11 @@ TIE = 1.03
 """Estimates within this factor of the least are equal: of those, the kernel that the backend names first is taken."""
 
 
+FUSED = 0.7
+"""What a pointwise layer still takes on a host where the kernel before computes it, relative to a pass of its own: it
+reads its view from memory, and computes the same."""
+
+
 class Choice(NamedTuple):
     """The kernel chosen for a layer, its work for one position, and the estimated seconds of a batch."""
 
@@ -149,7 +154,8 @@ class CostModel:
             return {}
         by, *_ = behind.operator.kernels(self.backend)
         seconds = self._seconds(behind.operator.delta_work(by, [shape], [extent], shape, extent), n)
-        return {kernel: seconds for kernel in kernels if kernel.fuses(self.backend, behind.operator.program)}
+        left = seconds * (1 - FUSED if self.backend.traits.computes_on_host else 1)
+        return {kernel: left for kernel in kernels if kernel.fuses(self.backend, behind.operator.program)}
 
     def ring(self, network: Network, node: Node, kernel: Kernel, cores: Sequence[Core]) -> float:
         """Seconds of all batches if ``kernel`` computes only the ring around their cores, which are filled in."""
