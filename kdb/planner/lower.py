@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from kdb.geometry import Size
 from kdb.kernels.base import Backend
 from kdb.kernels.kernel import FUSED
-from kdb.operators.network import Network, Node
+from kdb.operators.network import Node
 from kdb.operators.pointwise import Pointwise
 from kdb.planner.cost import Choice, CostModel, fusable
 from kdb.planner.plan import LogicalPlan, PhysicalPlan, Stage, Step
@@ -53,7 +53,7 @@ def lower(plan: LogicalPlan, context: Context) -> PhysicalPlan:
                 choice = context.costs.full(network, node, min(plan.full_batch, len(plan.positions)))
                 views |= {source for source in node.inputs if extents[source] is None}
             choices.append((node, choice, i == 0))
-        fused = _fused(choices, keeps, network, watch, context.costs.backend) if i == 0 else {}
+        fused = _fused(choices, keeps, plan, watch, context.costs.backend) if i == 0 else {}
         steps = _steps(choices, keeps, extents, plan, context.costs, fused, watch)
         stages.append(Stage(name, steps, keeps, batch))
     return PhysicalPlan(plan, context.costs.backend, tuple(stages), frozenset(views), context.threads)
@@ -84,14 +84,18 @@ def _read_after(plan: LogicalPlan, bound: int) -> tuple[str, ...]:
 def _fused(
     choices: Sequence[tuple[Node, Choice, bool]],
     keeps: Collection[str],
-    network: Network,
+    plan: LogicalPlan,
     watch: Collection[str],
     backend: Backend,
 ) -> dict[str, Node]:
-    """By the name of a layer, the pointwise layer that its kernel computes as well; none whose input is watched."""
+    """By the name of a layer, the pointwise layer that its kernel computes as well.
+
+    None whose input is watched, or has an interior, which no kernel computes.
+    """
     names, fused = {node.name for node, _, _ in choices} - {*watch}, {}
     for node, choice, _ in choices:
-        behind = None if node.name in keeps else fusable(network, node)
+        alone = node.name in keeps or node.name in plan.interior
+        behind = None if alone else fusable(plan.network, node)
         if behind is None or behind.name not in names or not isinstance(behind.operator, Pointwise):
             continue
         if choice.kernel.fuses(backend, behind.operator.program):

@@ -48,8 +48,8 @@ def session() -> kdb.Session:
 
 @pytest.fixture
 def db(session: kdb.Session) -> Iterator[kdb.Session]:
-    """With small batches, so that there are many."""
-    session.execute("SET threads = 2; SET batch_size = 8; SET rule.rebatch = off")
+    """With small batches, so that there are many; by the kernel that can be made slow."""
+    session.execute("SET threads = 2; SET batch_size = 8; SET rule.rebatch = off; SET kernels = direct")
     yield session
     session.execute("RESET ALL")
     session.progress = None
