@@ -21,9 +21,9 @@ def test_what_is_available_is_some_of_the_machine() -> None:
 
 
 def test_more_than_there_is_is_refused() -> None:
-    memory.require(99, "a map", 100)
+    memory.within(99, "a map", 100, False)
     with pytest.raises(ExecutionError, match="a map takes 3 MB, and 2 MB is the most that SET memory_limit allows"):
-        memory.require(3 * MEGABYTE, "a map", 2 * MEGABYTE)
+        memory.within(3 * MEGABYTE, "a map", 2 * MEGABYTE, False)
     with pytest.raises(ExecutionError, match="MB are available"):
         memory.require(1 << 60, "a map")
 

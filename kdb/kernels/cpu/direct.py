@@ -22,7 +22,20 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float32]
 
 
-class Direct(CpuConvolution):
+class _OfLibrary(CpuConvolution):
+    """Either of them."""
+
+    def work(self, shape: ConvolutionShape, x: Size, outputs: Size) -> Work:
+        """As of all kernels, and with a stride what the delta is embedded in, and the library copies of that."""
+        work = super().work(shape, x, outputs)
+        if max(shape.sliding.stride) == 1:
+            return work
+        windows = shape.sliding.windows(shape.padding)
+        frame = math.prod((n - 1) * window.stride + window.reach for n, window in zip(outputs, windows, strict=True))
+        return work._replace(bytes=3 * ELEMENT * frame * shape.inputs)
+
+
+class Direct(_OfLibrary):
     """The library's convolution in float32."""
 
     setting = "direct"
@@ -37,21 +50,12 @@ class Direct(CpuConvolution):
         """Everywhere, unless the backend does without libraries."""
         return not backend.native
 
-    def work(self, shape: ConvolutionShape, x: Size, outputs: Size) -> Work:
-        """As of all kernels, and with a stride what the delta is embedded in, and the library copies of that."""
-        work = super().work(shape, x, outputs)
-        if max(shape.sliding.stride) == 1:
-            return work
-        windows = shape.sliding.windows(shape.padding)
-        frame = math.prod((n - 1) * window.stride + window.reach for n, window in zip(outputs, windows, strict=True))
-        return work._replace(bytes=3 * ELEMENT * frame * shape.inputs)
-
     def evaluate(self, backend: CpuBackend, x: FloatArray, spec: ConvolutionSpec) -> FloatArray:
         """The convolution of x [n, h, w, in]: [n, h', w', out]."""
         return library.convolve(x, spec)
 
 
-class Reduced(CpuConvolution):
+class Reduced(_OfLibrary):
     """The library's convolution in bfloat16, of deltas alone."""
 
     rates: Mapping[str, Rates] = {
