@@ -89,9 +89,9 @@ def measured(name: str, rounds: int, threads: int) -> list[list[object]]:
     subject = load(name)
     db = kdb.connect()  # with the usual settings but for the threads, unlike that of the subject
     db.execute(f"SET threads = {threads}")
-    db.register_model(name, subject.module, input_size=subject.size, mean=subject.mean, std=subject.std)
+    db.register_model(f"my_{name}", subject.module, input_size=subject.size, mean=subject.mean, std=subject.std)
     rows: list[list[object]] = []
-    usings = {"registered": name, "by name": f"{name} (weights = 'random')"}
+    usings = {"registered": f"my_{name}", "by name": f"{name} (weights = 'random')"}
     for count, (model, using) in product(POSITIONS, usings.items()):
         case = Case(subject, db, count, using, photos.photo(PHOTO, subject.size))
         candidates: Mapping[str, Callable[[], object]] = {
