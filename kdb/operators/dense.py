@@ -12,7 +12,6 @@ from kdb.kernels.base import Array, Backend, Parameters
 from kdb.kernels.kernel import DenseKernel, Kernel, flat
 from kdb.kernels.work import Work
 from kdb.operators.base import Operator, Shape, Update, whole_map
-from kdb.operators.pointwise import CellByCell
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +49,8 @@ class Flatten(Operator):
 
 
 @dataclass(frozen=True, slots=True)
-class Dense(CellByCell):
-    """``y = W x + b`` over the channels, location by location; ``weight`` is [out, in]."""
+class _Dense(Operator):
+    """What both kinds have: weights, and kernels that multiply by them."""
 
     label: ClassVar[str] = "dense"
 
@@ -63,6 +62,23 @@ class Dense(CellByCell):
         """Weight and bias."""
         return ("weight", "bias")
 
+    def kernels(self, k: Backend) -> tuple[Kernel, ...]:
+        """The backend's for deltas, in float32 or in fewer bits."""
+        return k.kernels.dense_deltas
+
+    def evaluation_kernels(self, k: Backend) -> tuple[Kernel, ...]:
+        """The backend's for whole maps."""
+        return k.kernels.dense
+
+
+@dataclass(frozen=True, slots=True)
+class Dense(_Dense):
+    """``y = W x + b`` over the channels, location by location; ``weight`` is [out, in]."""
+
+    def enclosed(self, inputs: Sequence[Footprint | None]) -> Footprint | None:
+        """The input's."""
+        return inputs[0]
+
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """``out_channels`` at each location."""
         return Shape(self.out_channels, inputs[0].size)
@@ -73,14 +89,6 @@ class Dense(CellByCell):
         """``x W^T + b``."""
         bias = None if self.bias is None else parameters[self.bias]
         return _own(kernel).run(k, inputs[0], parameters[self.weight], bias)
-
-    def kernels(self, k: Backend) -> tuple[Kernel, ...]:
-        """The backend's for deltas, in float32 or in fewer bits."""
-        return k.kernels.dense_deltas
-
-    def evaluation_kernels(self, k: Backend) -> tuple[Kernel, ...]:
-        """The backend's for whole maps."""
-        return k.kernels.dense
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``d W^T``."""
@@ -104,19 +112,10 @@ class Dense(CellByCell):
 
 
 @dataclass(frozen=True, slots=True)
-class DenseMap(Operator):
+class DenseMap(_Dense):
     """``y = W x + b`` of all numbers of a map, axis by axis, channels last; ``weight`` is [out, H W C]."""
 
-    label: ClassVar[str] = "dense"
     gathers: ClassVar[bool] = True
-
-    weight: str
-    bias: str | None
-    out_channels: int
-
-    def weights_fields(self) -> tuple[str, ...]:
-        """Weight and bias."""
-        return ("weight", "bias")
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """One cell of ``out_channels``."""
@@ -136,14 +135,6 @@ class DenseMap(Operator):
         """``x W^T + b``."""
         bias = None if self.bias is None else parameters[self.bias]
         return _own(kernel).run(k, flat(inputs[0]), parameters[self.weight], bias)
-
-    def kernels(self, k: Backend) -> tuple[Kernel, ...]:
-        """The backend's for deltas."""
-        return k.kernels.dense_deltas
-
-    def evaluation_kernels(self, k: Backend) -> tuple[Kernel, ...]:
-        """The backend's for whole maps."""
-        return k.kernels.dense
 
     def delta(self, k: Backend, parameters: Parameters, update: Update) -> Array:
         """``d W^T``, of which some kernels multiply the cells of the box alone."""
