@@ -133,7 +133,8 @@ class DeltaStage:
     def _doubts(self, node: Node, deltas: Mapping[str, Delta]) -> Doubts:
         """Of a layer on vectors, whose only input changes."""
         (name,) = node.inputs
-        return doubts(self._backend, self._network, node, [self._views[name]], [self._maps(name, deltas[name])])
+        views, maps = [self._views[name]], [self._maps(name, deltas[name])]
+        return doubts(self._backend, self._network, node, views, maps, self._plan.noise)
 
     def _tell(self, step: Step, batch: IntArray, deltas: Mapping[str, Delta]) -> None:
         """Call ``note``, if there is one, unless the kernel has computed the layer behind as well."""
@@ -234,6 +235,7 @@ class FullStage:
         changes: Changes | None = None,
     ) -> None:
         self._changes = changes
+        self._noise = plan.noise
         self._stage, self._views, self._stopped, self._analyze = stage, views, stopped, analyze
         self._backend, self._network = plan.backend, plan.logical.network
 
@@ -262,7 +264,7 @@ class FullStage:
                 inputs = [self._map(maps, name, count) for name in node.inputs]
                 if step.watched:
                     views = [self._views[name] for name in node.inputs]
-                    found = doubts(self._backend, self._network, node, views, inputs)
+                    found = doubts(self._backend, self._network, node, views, inputs, self._noise)
                     np.maximum(doubtful, found, out=doubtful)
                 if self._changes is not None and node.operator.observed:
                     self._changes.take(self._changed(node, inputs[0]), doubtful <= MOST)

@@ -321,7 +321,7 @@ def _code(code: CodeType, texts: list[str]) -> Iterator[str]:
             texts.append(repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant))
 
 
-def slots(kind: type[Any]) -> list[str]:
+def slots(kind: type) -> list[str]:
     """The attributes of objects of a class that are not in their dict."""
     found: list[str] = []
     for base in kind.__mro__:

@@ -39,9 +39,10 @@ def untouched(module: torch.nn.Module) -> Iterator[None]:
     """
     restore = _restores(module)
     modes = {part: part.training for part in module.modules()}
+    trains = any(modes.values())  # else there is nothing to change, and both calls take a millisecond
     try:
         try:
-            if any(modes.values()):
+            if trains:
                 module.eval()
         except Exception as error:  # a module may define eval, train and how its attributes are set
             raise ModelError(f"{_raiser(module, error)} cannot be put into eval mode: {first_line(error)}") from error
@@ -49,7 +50,7 @@ def untouched(module: torch.nn.Module) -> Iterator[None]:
     finally:
         with deferred():
             # First for modules that do more than set their flag; then the flags themselves, whatever these make of it.
-            back: list[Restore] = [partial(module.train, modes[module])] if any(modes.values()) else []
+            back: list[Restore] = [partial(module.train, modes[module])] if trains else []
             back += [partial(vars(part).__setitem__, "training", mode) for part, mode in modes.items()]
             for each in [*back, *restore]:
                 try:

@@ -41,6 +41,8 @@ class Kernel:
     """Whether CALIBRATE measures the rate of its kind of work, by timing it on layers of several widths."""
     optional = False
     """Whether an installation may lack it: then a profile may lack its rates, and has those that it declares."""
+    noise = 2.0**-21
+    """Rounding error of ``view + delta``, relative to the larger, where this kernel had a part in the delta."""
     rates: Mapping[str, Rates] = NO_RATES
     """The rates of its kinds of work on a machine that was not calibrated."""
 

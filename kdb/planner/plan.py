@@ -187,6 +187,11 @@ class PhysicalPlan:
         return max(self.threads // len(self.logical.groups), 1)
 
     @cached_property
+    def noise(self) -> float:
+        """The rounding error of deltas: that of the kernel which rounds most."""
+        return max(step.kernel.noise for stage in self.stages for step in stage.steps)
+
+    @cached_property
     def seconds(self) -> float:
         """Estimated seconds of all stages, on ``threads`` that share the work evenly."""
         return sum(self.seconds_of(step) for stage in self.stages for step in stage.steps) / self.threads

@@ -19,6 +19,7 @@ from kdb.execution.cancellation import MOST, doubts
 from kdb.geometry import IntArray
 from kdb.kernels.base import Array, Instruction
 from kdb.kernels.cpu.backend import CpuBackend
+from kdb.kernels.kernel import DELTA
 from kdb.operators.base import Shape
 from kdb.operators.network import Network, ParameterStore
 from kdb.operators.pointwise import Pointwise
@@ -105,11 +106,15 @@ def _two_squares() -> np.ndarray:
     return image
 
 
+@pytest.mark.parametrize("kernels", ["auto", "compiled"])  # the latter round most
 @pytest.mark.parametrize("image", [_square(), _two_squares()], ids=["square", "two"])
 @pytest.mark.parametrize("head", HEADS, ids=lambda head: head.__name__)
-def test_a_square_that_the_patch_covers_is_exact(head: Callable[[Headed, Tensor], Tensor], image: np.ndarray) -> None:
+def test_a_square_that_the_patch_covers_is_exact(
+    head: Callable[[Headed, Tensor], Tensor], image: np.ndarray, kernels: str
+) -> None:
     module = Headed(head)
     db = kdb.connect()
+    db.execute(f"SET kernels = {kernels}")
     db.register_model("m", module, input_size=(SIDE, SIDE))
     hm = db.execute(QUERY, {"i": image})
     assert isinstance(hm, kdb.HeatMap) and hm.checked is not None and hm.checked[1] <= 1
@@ -169,7 +174,7 @@ def test_what_nearly_cancels_is_doubted_and_what_does_not_is_not(name: str, low:
     network = _network(*PROGRAMS[name])
     view = np.random.default_rng(seed).uniform(20, 90, (1, 1, 6)).astype(np.float32)
     x = np.stack([view * np.float32(10**low), view * np.float32(10**high), view])
-    found = doubts(CpuBackend(), network, network["head"], [view], [x])
+    found = doubts(CpuBackend(), network, network["head"], [view], [x], DELTA.noise)
     assert found.shape == (3,) and found[0] > MOST and found[2] < MOST
     assert found[0] > found[1]
 
@@ -178,6 +183,6 @@ def test_beside_the_root_of_zero_there_is_no_bound() -> None:
     network = _network(*PROGRAMS["root"])
     view = np.ones((1, 1, 6), np.float32)
     x = np.stack([view * 0, view * 0 - 1, view])
-    assert doubts(CpuBackend(), network, network["head"], [view], [x]).tolist()[:2] == [np.inf, np.inf]
+    assert doubts(CpuBackend(), network, network["head"], [view], [x], DELTA.noise).tolist()[:2] == [np.inf, np.inf]
     nothing = np.zeros((1, 1, 6), np.float32)
-    assert doubts(CpuBackend(), network, network["head"], [nothing], [nothing[None]]).tolist() == [0]
+    assert doubts(CpuBackend(), network, network["head"], [nothing], [nothing[None]], DELTA.noise).tolist() == [0]

@@ -14,10 +14,9 @@ import numpy.typing as npt
 
 from kdb.geometry import IntArray
 from kdb.kernels.compiled.library import Library, address
+from kdb.kernels.work import ELEMENT
 
 FloatArray = npt.NDArray[np.float32]
-
-SINGLE = np.dtype(np.float32).itemsize
 
 
 class Rows(NamedTuple):
@@ -40,15 +39,19 @@ class Rows(NamedTuple):
     def by_group(cls, groups: int, group: IntArray, target: IntArray) -> Rows:
         """Rows that belong to a ``group`` and a ``target`` each, both int64 [rows]."""
         order = np.argsort(group, kind="stable")
-        starts = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=groups))])
-        return cls(starts, order, target[order])
+        return cls.in_order(np.bincount(group, minlength=groups), order, target[order])
+
+    @classmethod
+    def in_order(cls, counts: IntArray, source: IntArray, target: IntArray) -> Rows:
+        """Rows that lie group by group, so many of each."""
+        return cls(np.concatenate([[0], np.cumsum(counts)]), source, target)
 
 
 def packed(matrices: FloatArray, compiled: Library) -> FloatArray:
     """Matrices [groups, in, out] of any strides, in panels of two vectors of outputs, the last perhaps of one: flat."""
     groups, inner, outer = matrices.shape
     panels = np.empty(groups * inner * (outer + -outer % compiled.lanes), np.float32)
-    strides = (stride // SINGLE for stride in matrices.strides)
+    strides = (stride // ELEMENT for stride in matrices.strides)
     compiled.gathered_pack(groups, inner, outer, address(matrices), *strides, address(panels))
     return panels
 

@@ -102,8 +102,8 @@ def _rows(spec: ConvolutionSpec, given: Boxes, boxes: Boxes) -> gathered.Rows:
     taps = math.prod(spec.sliding.kernel)
     counts = np.count_nonzero(is_met.reshape(taps, -1), axis=1)
     shape = is_met.shape
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    return gathered.Rows(starts, np.broadcast_to(source, shape)[is_met], np.broadcast_to(target, shape)[is_met])
+    met_source, met_target = (np.broadcast_to(each, shape)[is_met] for each in (source, target))
+    return gathered.Rows.in_order(counts, met_source, met_target)
 
 
 TAPS_C = CompiledTaps("taps.c")

@@ -215,6 +215,7 @@ class Winograd(CpuConvolution):
     """Minimal filtering: convolutions of stride 1 without groups, of kernels that have a tiling."""
 
     setting = "winograd"
+    noise = 2.0**-19
     rates: Mapping[str, Rates] = {
         "winograd": ((13, 6e9), (32, 9.5e9), (64, 17e9), (128, 27.5e9), (256, 32.5e9), (512, 40e9))
     }

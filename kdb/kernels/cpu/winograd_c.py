@@ -71,6 +71,7 @@ class CompiledWinograd(ConvolutionKernel):
 
     setting = "compiled"
     optional = True
+    noise = 2.0**-17
     rates: Mapping[str, Rates] = {
         "winograd.c": ((13, 22e9), (32, 31e9), (64, 46e9), (128, 54e9), (256, 60e9), (512, 62e9))
     }
