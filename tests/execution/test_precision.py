@@ -25,6 +25,7 @@ BITS = 8
 """Of bfloat16's mantissa: a rounding is off by 2**-9 at most, relative to the number."""
 
 
+@pytest.mark.skipif(not library.multiplies_bf16(), reason="this processor does not multiply in bfloat16")
 @settings(max_examples=30)
 @given(
     st.sampled_from([((3, 3), (1, 1), 1), ((1, 1), (1, 1), 1), ((3, 3), (2, 2), 1), ((3, 3), (1, 1), 8)]),
