@@ -19,7 +19,7 @@ from kdb.planner.rules.conditioning import watched
 def lower(plan: LogicalPlan, context: Context) -> PhysicalPlan:
     """The physical plan: deltas up to the cut, full evaluation after it, and last the head, which works on vectors."""
     network = plan.network
-    extents = plan.extents()
+    extents = plan.extents() if plan.cut > 1 else plan.changing()
     crossing = plan.crossing()
     head = _head(plan)
     n = plan.mean_batch
