@@ -159,13 +159,15 @@ class Engine:
         *,
         uniform: bool = False,
         result: int = 0,
+        asked: int | None = None,
     ) -> Planned:
         """The physical plan; no pixel is looked at.  Recent plans are kept: the images of a glob share one.
 
         ``positions`` int64 [n, axes] are the corners of the ``patch``, which may be clipped at the image's far edges,
         or the places by which segments are known.
         With ``uniform`` the caller promises that the patch is of one colour; a plan that relies on it is wrong for
-        any other.  Batches are as small as it takes for plan and ``result``, in bytes, to fit into memory.
+        any other.  Batches are as small as it takes for plan and ``result``, in bytes, to fit into memory, and for the
+        check of a map of which ``asked`` positions were asked for, these alone if that is None.
 
         Raises DeviceError where a GPU is asked for and there is none, or none for so many axes, ExecutionError where no
         batch is small enough.
@@ -175,7 +177,7 @@ class Engine:
         within(result + POSITION_BYTES * len(positions), f"a map of {len(positions):,} positions", most, limit is None)
         planned = self._kept_plan(network, positions, patch, permissions, uniform)
         size = max(len(batch) for batch in planned.physical.logical.batches)
-        compared = min((wanted(self.settings["verify"], len(positions)) or 0) + 1, AT_ONCE)
+        compared = min((wanted(self.settings["verify"], len(positions) if asked is None else asked) or 0) + 1, AT_ONCE)
         while True:
             taken = memory(planned.physical, result, most, limit is None, compared, network)
             if taken.fits or most is None or not planned.physical.backend.traits.computes_on_host:

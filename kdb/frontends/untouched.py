@@ -26,6 +26,8 @@ MOST_KEPT = 1 << 30
 """Bytes of tensors and arrays that are kept beside the parameters."""
 
 Restore = Callable[[], object]
+_WITHOUT: frozenset[type] = frozenset({dict, list, tuple, set, frozenset, CellType})
+"""Built-in types whose objects have no attributes of their own."""
 
 
 @contextmanager
@@ -196,7 +198,9 @@ def _clear(containers: list[Any]) -> None:
 
 
 def _attributes(value: Any) -> Iterator[Restore]:
-    """The attributes of an object, in its dict and in slots."""
+    """The attributes of an object, in its dict and in slots; those of built-in types have none."""
+    if type(value) in _WITHOUT:
+        return
     with suppress(TypeError):  # it has none
         if isinstance(attributes := vars(value), dict) and not isinstance(value, ModuleType):
             yield _container(attributes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -30,6 +30,8 @@ from kdb.kernels.work import ELEMENT, Rates, Work
 
 NO_RATES: Mapping[str, Rates] = MappingProxyType({})
 NO_PASSES: Mapping[str, int] = MappingProxyType({})
+Extents = Callable[[], Mapping[Size, int]]
+"""How many of a query's deltas have boxes of each extent; counted when it is called."""
 
 
 class Kernel:
@@ -116,6 +118,10 @@ class ConvolutionKernel(Kernel, ABC):
         """
         weights = shape.sliding.taps * shape.pairs
         return Work(f"{self.name}.{shape.form}", weights * math.prod(outputs), 0, 1, shape.width, ELEMENT * weights)
+
+    def suited(self, shape: ConvolutionShape, extents: Extents) -> ConvolutionKernel:
+        """This kernel as it is best for a query with these input deltas."""
+        return self
 
     @abstractmethod
     def evaluate(self, backend: Any, x: Array, spec: ConvolutionSpec) -> Array:

@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple
 
 from kdb.geometry import Boxes, Footprint, Part, Size
 from kdb.kernels.base import Array, Backend, Delta, Epilogue, Parameters
-from kdb.kernels.kernel import DELTA, FULL, Kernel
+from kdb.kernels.kernel import DELTA, FULL, Extents, Kernel
 from kdb.kernels.work import ELEMENT, Work
 
 
@@ -181,6 +181,10 @@ class Operator:
     def kernels(self, k: Backend) -> tuple[Kernel, ...]:
         """The physical operators that compute the delta rule on this backend; they compete by cost."""
         return (DELTA,)
+
+    def suited(self, kernel: Kernel, shapes: Sequence[Shape], extents: Extents) -> Kernel:
+        """The ``kernel`` as it is best for a query with these deltas of the first input."""
+        return kernel
 
     def evaluation_kernels(self, k: Backend) -> tuple[Kernel, ...]:
         """The physical operators that compute the value on this backend."""

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from kdb.geometry import Boxes, Footprint, Margins, Part, Size, Window, spelled
 from kdb.kernels.base import NO_MARGINS, Array, Backend, ConvolutionSpec, Parameters, Sliding
-from kdb.kernels.kernel import ConvolutionKernel, ConvolutionShape, Kernel
+from kdb.kernels.kernel import ConvolutionKernel, ConvolutionShape, Extents, Kernel
 from kdb.kernels.work import Work
 from kdb.operators.base import Operator, Reads, Shape, Update
 
@@ -92,6 +92,10 @@ class Convolution(Operator):
     def kernels(self, k: Backend) -> tuple[ConvolutionKernel, ...]:
         """The backend's for deltas, Algorithm 1 among them."""
         return k.kernels.convolution_deltas(self.sliding, self.groups)
+
+    def suited(self, kernel: Kernel, shapes: Sequence[Shape], extents: Extents) -> Kernel:
+        """As the kernel has it."""
+        return _own(kernel).suited(self._shape(shapes[0].channels), extents)
 
     def frames(self, kernel: Kernel, boxes: Boxes) -> Boxes | None:
         """The read-in context, where the kernel derives it."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -95,10 +96,12 @@ class Batched:
         """Cells of the boxes of all positions."""
         self._geometry = geometry
         self._cores: dict[str, tuple[Core, ...]] = {}
-        counts = np.array([len(batch) for batch in batches])
+        self._lengths: dict[str, list[IntArray]] = {}  # layers with one footprint share a list
+        self._extents: dict[int, Counter[Size]] = {}
+        self._counts = counts = np.array([len(batch) for batch in batches])
         batch, members = np.repeat(np.arange(len(batches)), counts), np.concatenate(batches)
         # Many layers share a footprint (activations, 1x1 kernels), and all of them, as a rule, which spans are whose.
-        known: dict[tuple[int, Size], tuple[Size, int]] = {}
+        known: dict[tuple[int, Size], tuple[Size, int, list[IntArray]]] = {}
         present: dict[int, tuple[IntArray, IntArray]] = {}
 
         def longest(spans: Spans) -> IntArray:
@@ -112,10 +115,11 @@ class Batched:
             longest: IntArray = np.maximum.reduceat(spans.lengths[distinct], starts)
             return np.maximum(longest, 1)
 
-        def measured(footprint: Footprint, size: Size) -> tuple[Size, int]:
+        def measured(footprint: Footprint, size: Size) -> tuple[Size, int, list[IntArray]]:
             lengths = [longest(spans) for spans in footprint.spans]
             cells = math.prod(lengths)
-            return _extent(float(np.mean(cells)), [float(np.mean(each)) for each in lengths], size), int(cells @ counts)
+            mean = _extent(float(np.mean(cells)), [float(np.mean(each)) for each in lengths], size)
+            return mean, int(cells @ counts), lengths
 
         for node in geometry.network:
             footprint = geometry.footprints[node.name]
@@ -125,7 +129,16 @@ class Batched:
             key = (id(footprint), node.shape.size)
             if key not in known:
                 known[key] = measured(footprint, node.shape.size)
-            self.means[node.name], self.cells[node.name] = known[key]
+            self.means[node.name], self.cells[node.name], self._lengths[node.name] = known[key]
+
+    def extents(self, name: str) -> Mapping[Size, int]:
+        """How many positions have boxes of each extent in a layer that positions change."""
+        lengths = self._lengths[name]
+        if id(lengths) not in self._extents:
+            found = self._extents[id(lengths)] = Counter[Size]()
+            for count, *extent in zip(self._counts.tolist(), *(each.tolist() for each in lengths), strict=True):
+                found[tuple(extent)] += count
+        return self._extents[id(lengths)]
 
     def cores(self, node: Node) -> tuple[Core, ...]:
         """Of each batch, in a layer that positions change."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 
 from kdb.geometry import Size
 from kdb.kernels.base import Backend
@@ -18,7 +19,7 @@ from kdb.planner.rules.conditioning import watched
 def lower(plan: LogicalPlan, context: Context) -> PhysicalPlan:
     """The physical plan: deltas up to the cut, full evaluation after it, and last the head, which works on vectors."""
     network = plan.network
-    extents = plan.extents()
+    extents = plan.extents() if plan.cut > 1 else plan.changing()
     crossing = plan.crossing()
     head = _head(plan)
     n = plan.mean_batch
@@ -45,6 +46,7 @@ def lower(plan: LogicalPlan, context: Context) -> PhysicalPlan:
             if i == 0:
                 choice = context.costs.delta(network, node, extents, n)
                 assert choice is not None, "the cut lies before any layer without a delta rule"
+                choice = _suited(choice, node, plan, extents)
                 changed = [extents[source] is not None for source in node.inputs]
                 reads = node.operator.reads(choice.kernel, changed)
                 views |= {source for source, read in zip(node.inputs, reads.inputs, strict=True) if read}
@@ -57,6 +59,16 @@ def lower(plan: LogicalPlan, context: Context) -> PhysicalPlan:
         steps = _steps(choices, keeps, extents, plan, context.costs, fused, watch)
         stages.append(Stage(name, steps, keeps, batch))
     return PhysicalPlan(plan, context.costs.backend, tuple(stages), frozenset(views), context.threads)
+
+
+def _suited(choice: Choice, node: Node, plan: LogicalPlan, extents: Mapping[str, Size | None]) -> Choice:
+    """With the kernel as it is best for the boxes of all batches."""
+    shapes, inputs = plan.network.input_shapes(node), [extents[source] for source in node.inputs]
+    boxes = partial(plan.geometry.batched(plan.batches).extents, node.inputs[0])
+    kernel, extent = node.operator.suited(choice.kernel, shapes, boxes), extents[node.name]
+    if kernel is choice.kernel or extent is None:
+        return choice
+    return choice._replace(kernel=kernel, work=node.operator.delta_work(kernel, shapes, inputs, node.shape, extent))
 
 
 def _head(plan: LogicalPlan) -> int:

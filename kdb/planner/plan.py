@@ -89,6 +89,11 @@ class LogicalPlan:
         """Every layer's mean batch extent; None where nothing changes."""
         return self.geometry.batched(self.batches).means
 
+    def changing(self) -> dict[str, Size | None]:
+        """The size of every layer that positions change, None of the others: found faster than the extents."""
+        footprints = self.geometry.footprints
+        return {node.name: None if footprints[node.name] is None else node.shape.size for node in self.network}
+
     def cores(self, node: Node) -> tuple[Core, ...]:
         """What each batch's boxes in a layer have in their interior."""
         return self.geometry.batched(self.batches).cores(node)

@@ -66,7 +66,8 @@ def plan_round(engine: Engine, bound: BoundQuery, positions: IntArray, fidelity:
     elif fidelity is Fidelity.LIVE:
         permissions = live(permissions, corrected(bound))
     network, result = bound.traced.network, result_bytes(bound)
-    return engine.plan(network, positions, bound.patch, permissions, uniform=bound.uniform, result=result)
+    asked = len(bound.selection.cells)
+    return engine.plan(network, positions, bound.patch, permissions, uniform=bound.uniform, result=result, asked=asked)
 
 
 def result_bytes(bound: BoundQuery) -> int:

@@ -30,8 +30,8 @@ from kdb.kernels.cpu.pointwise_c import POINTWISE_C
 from kdb.kernels.cpu.taps_c import TAPS_C
 from kdb.kernels.cpu.union_c import UNION_C
 from kdb.kernels.cpu.winograd import tiles, transforms
-from kdb.kernels.cpu.winograd_c import WINOGRAD_C
-from kdb.kernels.kernel import PointwiseVerb
+from kdb.kernels.cpu.winograd_c import LAYING, MOST_WIDE, WIDE, WINOGRAD_C, CompiledWinograd
+from kdb.kernels.kernel import ConvolutionShape, PointwiseVerb
 from kdb.session import doctor
 from tests.support import normal
 
@@ -631,3 +631,33 @@ def test_max_pools_are_those_of_the_verb(rank: int, channels: int, seed: int, va
     expected = b.windows.max_pool_delta(delta, boxes, view, result, sliding, padding)
     assert MAX_POOL_C.applies(b, sliding)
     assert np.array_equal(MAX_POOL_C.run(b, delta, boxes, view, result, sliding, padding), expected)
+
+
+@compiled
+@given(
+    st.dictionaries(st.tuples(st.integers(1, 14), st.integers(1, 14)), st.integers(1, 2000), min_size=1, max_size=6),
+    st.sampled_from([(3, 3), (5, 5), (1, 7)]),
+    st.sampled_from([8, 64, 300]),
+)
+def test_a_query_has_the_tiles_that_cost_least(
+    extents: dict[tuple[int, int], int], taps: tuple[int, int], channels: int
+) -> None:
+    shape = ConvolutionShape(channels, channels, Sliding(taps))
+
+    def cost(kernel: Any) -> int:
+        works = [(n, kernel.work(shape, x, x)) for x, n in extents.items()]
+        return sum(n * work.macs for n, work in works) + LAYING * works[0][1].derived
+
+    suited = WINOGRAD_C.suited(shape, lambda: extents)
+    assert all(
+        cost(suited) <= cost(CompiledWinograd("one", (tile,)))
+        for tile in tiles(taps, MOST_WIDE if channels >= WIDE else 7)
+    )
+    # And by it as by any tile.
+    (y, x), inner = next(iter(extents)), 8
+    spec = ConvolutionSpec(Weight(normal(1, 5, inner, *taps)), None, Sliding(taps), 1, (0,) * 4)
+    d = Delta(Boxes(np.array([[4, 4]]), (y, x)), normal(0, 1, y, x, inner))
+    boxes = Boxes(np.array([[0, 0]]), (y + 8, x + 8))
+    b = CpuBackend()
+    expected, found = (kernel.delta(b, spec, d, boxes) for kernel in (WINOGRAD_C, suited))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 import kdb
 from benchmarks.oracle import RANGE_BOUND, SCALE_BOUND
 from kdb.captum import Occlusion
+from kdb.execution.engine import Engine, default_settings
 from kdb.execution.verification import FLAT, allowed, chosen, worst
 from kdb.kernels.cpu.deltas import CpuDeltas
 from kdb.language import syntax
@@ -33,6 +34,7 @@ from kdb.operators.pooling import GlobalMean, MaxPool
 from kdb.planner.rules import fold_batch_norm
 from kdb.results.maps import HeatMap
 from kdb.session.session import Session
+from tests.problems import scattered
 from tests.support import heat_map, normal
 
 SIDE = 32
@@ -148,11 +150,19 @@ def test_a_naive_plan_runs_the_model_itself(inferences: list[int]) -> None:
 def test_of_an_approximate_map_only_exact_positions_are_compared(inferences: list[int]) -> None:
     db = session(network())
     sampled = heat_map(db, "OCCLUDE $i WITH patch(8, 8) FILL gray STRIDE 1 USING m APPROXIMATE TO SSIM 0.8", i=IMAGE)
+    assert inferences == [7]
     assert sampled.checked is not None and sampled.checked[0] == 6 and sampled.checked[1] < 0.5
     limited = heat_map(db, QUERY + " THRESHOLD 0.5", i=IMAGE)
     assert limited.checked is not None and limited.checked[0] == 0
     coarse = heat_map(db, QUERY + " PRECISION bf16", i=IMAGE)
     assert coarse.checked is not None and coarse.checked[0] == 0
+
+
+def test_a_round_of_few_positions_plans_for_the_check_of_the_whole_map() -> None:
+    problem, engine = scattered(), Engine(default_settings())
+    alone = engine.plan(problem.network, problem.positions, problem.patch)
+    of_many = engine.plan(problem.network, problem.positions, problem.patch, asked=2000)
+    assert alone.memory.checked == 1 and of_many.memory.checked == 7
 
 
 def test_every_map_of_a_stream_is_compared() -> None:

@@ -15,7 +15,7 @@ from kdb.kernels.base import ConvolutionSpec, Delta, Epilogue, Program, Sliding,
 from kdb.kernels.compiled.library import Library, address
 from kdb.kernels.cpu.pointwise_c import POINTWISE_C, behind
 from kdb.kernels.cpu.winograd import MOST, TAPS, tiles, transforms
-from kdb.kernels.kernel import ConvolutionKernel, ConvolutionShape
+from kdb.kernels.kernel import ConvolutionKernel, ConvolutionShape, Extents
 from kdb.kernels.work import ELEMENT, Rates, Work
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ WIDE, MOST_WIDE = 256, 9
 
 Two more than numpy's, since products are summed 64 channels at a time, which rounds less.  Narrow layers come early,
 and their rounding passes through all others."""
+LAYING = 100
+"""Multiply-adds of a product that take as long as a byte of a layout of weights that is made, or so."""
 TRANSFORM = 24
 """Multiply-adds of a product that take as long as a channel of a tile at a point does in a transform, or so."""
 
@@ -37,16 +39,36 @@ def _planar(size: Size) -> tuple[int, int]:
     return (1, size[0]) if len(size) == 1 else (size[0], size[1])
 
 
+Tile = tuple[int, int]
+"""Its inputs along (y, x)."""
+
+
+def _possible(kernel: Tile, inner: int) -> tuple[Tile, ...]:
+    """The tiles that a layer of so many input channels may be computed by."""
+    return tiles(kernel, MOST_WIDE if inner >= WIDE else MOST)
+
+
 @cache
-def _tiling(x: tuple[int, int], kernel: tuple[int, int], inner: int, outer: int) -> tuple[int, int, int]:
-    """The tile's inputs along (y, x) that take the fewest multiply-adds for x cells, and how many they are."""
-    choices = []
-    for m in tiles(kernel, MOST_WIDE if inner >= WIDE else MOST):
-        count = math.prod(-(-length // each) for length, each in zip(x, m, strict=True))
-        points = math.prod(each + taps - 1 for each, taps in zip(m, kernel, strict=True))
-        choices.append((count * points * (inner * outer + TRANSFORM * (inner + outer)), points, *m))
-    macs, _, my, mx = min(choices)
-    return my, mx, macs
+def _macs(x: Tile, tile: Tile, kernel: Tile, inner: int, outer: int) -> int:
+    """Multiply-adds of one map of x cells by such tiles: products, and transforms as if they were such."""
+    count = math.prod(-(-length // each) for length, each in zip(x, tile, strict=True))
+    return count * _points(tile, kernel) * (inner * outer + TRANSFORM * (inner + outer))
+
+
+def _points(tile: Tile, kernel: Tile) -> int:
+    """Of a tile, along both axes."""
+    return math.prod(each + taps - 1 for each, taps in zip(tile, kernel, strict=True))
+
+
+@cache
+def _tiling(x: Tile, kernel: Tile, inner: int, outer: int, of: tuple[Tile, ...]) -> Tile:
+    """Of these tiles the one that takes the fewest multiply-adds for a map of x cells."""
+    return min(of, key=lambda tile: (_macs(x, tile, kernel, inner, outer), _points(tile, kernel), tile))
+
+
+def _bytes(tile: Tile, kernel: Tile, shape: ConvolutionShape) -> int:
+    """Of the layout of weights."""
+    return ELEMENT * _points(tile, kernel) * shape.pairs
 
 
 def _packed(weight: FloatArray, inputs: tuple[int, int], compiled: Library) -> FloatArray:
@@ -67,7 +89,7 @@ def _packed(weight: FloatArray, inputs: tuple[int, int], compiled: Library) -> F
 
 
 class CompiledWinograd(ConvolutionKernel):
-    """Minimal filtering along one axis or two."""
+    """Minimal filtering along one axis or two, ``by`` some of the tiles that there are; by any if none is given."""
 
     setting = "compiled"
     optional = True
@@ -75,6 +97,10 @@ class CompiledWinograd(ConvolutionKernel):
     rates: Mapping[str, Rates] = {
         "winograd.c": ((13, 22e9), (32, 31e9), (64, 46e9), (128, 54e9), (256, 60e9), (512, 62e9))
     }
+
+    def __init__(self, name: str, by: tuple[Tile, ...] = ()) -> None:
+        super().__init__(name)
+        self._by = by
 
     def applies(self, backend: CpuBackend, sliding: Sliding, groups: int) -> bool:
         """Where there is a library, and a tiling for such a kernel."""
@@ -85,10 +111,28 @@ class CompiledWinograd(ConvolutionKernel):
 
     def work(self, shape: ConvolutionShape, x: Size, outputs: Size) -> Work:
         """Products at the points of all tiles and the transforms; the transformed weights are derived once."""
-        kernel = _planar(shape.sliding.kernel)
-        my, mx, macs = _tiling(_planar(x), kernel, shape.inputs, shape.outputs)
-        weights = ELEMENT * (my + kernel[0] - 1) * (mx + kernel[1] - 1) * shape.pairs
-        return Work("winograd.c", macs, 0, 1, shape.width, weights, weights)
+        kernel, inner, outer = _planar(shape.sliding.kernel), shape.inputs, shape.outputs
+        tile = _tiling(_planar(x), kernel, inner, outer, self._by or _possible(kernel, inner))
+        macs, read = _macs(_planar(x), tile, kernel, inner, outer), _bytes(tile, kernel, shape)
+        derived = sum(_bytes(each, kernel, shape) for each in self._by or (tile,))
+        return Work("winograd.c", macs, 0, 1, shape.width, read, derived)
+
+    def suited(self, shape: ConvolutionShape, extents: Extents) -> CompiledWinograd:
+        """The kernel ``by`` the few tiles that cost least for all these deltas, with the layout of weights of each."""
+        kernel, inner, outer = _planar(shape.sliding.kernel), shape.inputs, shape.outputs
+        possible, found = _possible(kernel, inner), extents()
+
+        def cost(by: tuple[Tile, ...]) -> int:
+            least = (n * min(_macs(_planar(x), tile, kernel, inner, outer) for tile in by) for x, n in found.items())
+            return sum(least) + LAYING * sum(_bytes(tile, kernel, shape) for tile in by)
+
+        by: tuple[Tile, ...] = min(((tile,) for tile in possible), key=cost)
+        while more := [(*by, tile) for tile in possible if tile not in by]:
+            best = min(more, key=cost)
+            if cost(best) >= cost(by):
+                break
+            by = best
+        return CompiledWinograd(self.name, by)
 
     def fuses(self, backend: CpuBackend, program: Program) -> bool:
         """What the library computes of pointwise layers."""
@@ -100,7 +144,7 @@ class CompiledWinograd(ConvolutionKernel):
         windows = spec.windows
         extent = tuple(window.output_length(length) for window, length in zip(windows, size, strict=True))
         offsets = np.tile(np.array([window.before - window.kernel + 1 for window in windows], np.int64), (len(x), 1))
-        return _run(backend, x, spec, Boxes.whole(len(x), extent), offsets, spec.bias)
+        return _run(backend, x, spec, Boxes.whole(len(x), extent), offsets, self._by, bias=spec.bias)
 
     def delta(
         self,
@@ -115,7 +159,7 @@ class CompiledWinograd(ConvolutionKernel):
         """``W * d`` over the boxes, each of which may lie in its own way."""
         reach = np.array([window.before - window.kernel + 1 for window in spec.windows])
         offsets = delta.boxes.origins + reach - boxes.origins
-        return _run(backend, delta.values, spec, boxes, offsets, None, epilogue=epilogue)
+        return _run(backend, delta.values, spec, boxes, offsets, self._by, epilogue=epilogue)
 
 
 def _run(
@@ -124,19 +168,19 @@ def _run(
     spec: ConvolutionSpec,
     boxes: Boxes,
     offsets: IntArray,
-    bias: Weight | None,
-    inputs: tuple[int, int] | None = None,
+    by: tuple[Tile, ...] = (),
+    bias: Weight | None = None,
     epilogue: Epilogue | None = None,
 ) -> FloatArray:
     """The whole convolution of each x, which begins at ``offsets`` [n, axes] of its box, and its epilogue.
 
-    By tiles of so many ``inputs``, those that cost least if that is None.
+    By one of these tiles, or of all that there are: the one that costs least.
     """
     compiled = backend.compiled
     assert compiled is not None, "it applies where there is a library"
     kernel, size = _planar(spec.sliding.kernel), _planar(x.shape[1:-1])
     inner, outer = x.shape[-1], spec.out_channels
-    my, mx = inputs or _tiling(size, kernel, inner, outer)[:2]
+    my, mx = _tiling(size, kernel, inner, outer, by or _possible(kernel, inner))
     form = my, kernel[0], mx, kernel[1]
     weights = spec.weight.layout(f"{compiled.variant}/{my}x{mx}", lambda weight: _packed(weight, (my, mx), compiled))
     x = np.ascontiguousarray(x)
