@@ -72,24 +72,24 @@ class Desk:
         """Have a request's work done by the page's thread, in place of such of the ``kind`` as still waits."""
         self.worker.ask(kind, lambda: self.guarded(id, job, text))
 
-    def guarded(self, id: int, job: Callable[[], object], text: str = "") -> bool:
+    def guarded(self, id: int, job: Callable[[], object], text: str = "", slot: str | None = None) -> bool:
         """Do a request's work, and return True; what stops it is told, with its place in the query's ``text``."""
         try:
             job()
         except Error as error:
-            self.refuse(id, error, text)
+            self.refuse(id, error, text, slot)
         except Exception as error:  # a request that no page sends, or a fault of kdb's: the page must live on
             log.exception("a request of the page failed")
-            self.refuse(id, ExecutionError(f"this failed: {type(error).__name__}: {error}"))
+            self.refuse(id, ExecutionError(f"this failed: {type(error).__name__}: {error}"), slot=slot)
         else:
             return True
         return False
 
     # ---- events
 
-    def refuse(self, id: int, error: Error, text: str = "") -> None:
-        """Tell why a request cannot be answered, and where in its ``text`` it is wrong."""
-        self.post({"kind": "refused", "id": id, "error": refusal(error, text)}, [])
+    def refuse(self, id: int, error: Error, text: str = "", slot: str | None = None) -> None:
+        """Tell why a request cannot be answered, and where in its ``text`` it is wrong; of two, that of a ``slot``."""
+        self.post({"kind": "refused", "id": id, "error": refusal(error, text), "slot": slot}, [])
 
     def send(self, message: tuple[Content, Packing], **more: Any) -> None:
         """Post an event that was made with its arrays."""

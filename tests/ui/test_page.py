@@ -294,6 +294,17 @@ class TestMaps:
         assert {each["slot"] for each in browser.all("map", id)} == {"a", "b"}
         assert len({each["map"] for each in browser.all("map", id)}) == 2
 
+    @pytest.mark.parametrize(("slot", "begun"), [("a", ["a"]), ("b", ["a", "b"])])
+    def test_which_of_two_failed_is_told(self, browser: Browser, slot: str, begun: list[str]) -> None:
+        wrong = QUERY.replace("net", "nosuch")
+        id = browser.send("compare", texts=[wrong, QUERY] if slot == "a" else [QUERY, wrong])
+        refused = browser.wait(lambda each: each["kind"] == "refused" and each["id"] == id)
+        assert refused["slot"] == slot
+        run(browser)  # what would still come of the two has come
+        assert [each["slot"] for each in browser.all("started", id)] == begun
+        misspelt = browser.ask("compare", until="finished", texts=[QUERY, QUERY + " STRIDR 4"])
+        assert misspelt["kind"] == "refused" and misspelt["slot"] == "b"
+
     def test_history(self, browser: Browser) -> None:
         first, _ = run(browser, QUERY)
         run(browser, QUERY + " SCORE drop")

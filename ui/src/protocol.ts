@@ -125,7 +125,8 @@ export type Event =
   | Labels
   | Picture
   | ({ kind: "plan"; id: number } & Plan)
-  | { kind: "refused"; id: number; error: Refusal }
+  /** `slot` tells which of two queries it is of. */
+  | { kind: "refused"; id: number; error: Refusal; slot: Slot | null }
   | { kind: "table"; id: number; columns: string[]; rows: (string | number | boolean | null)[][]; lines: string[] }
   | { kind: "started"; id: number; slot: Slot; text: string }
   | { kind: "progress"; id: number; slot: Slot; done: number; total: number; seconds: number; left: number | null }

@@ -3,9 +3,9 @@ import { Mirror } from "./mirror";
 import { changedSince, type Permalink } from "./permalink";
 import type { Place } from "./place";
 import type { AnyModel, Change, Event, Form, HeatMap, Refusal, Slot } from "./protocol";
-import { corrected, differing, droppedIn, runsByItself } from "./query";
+import { corrected, droppedIn, runsByItself } from "./query";
 import type { Comparing, Look, StageApi, Tool } from "./stage/contract";
-import { beginning, IDLE, isOf, type Message, type Run, type State } from "./state";
+import { beginning, IDLE, isOf, namesOf, type Message, type Run, type State } from "./state";
 import { Store } from "./store";
 
 type FormEvent = Extract<Event, { kind: "form" }>;
@@ -195,6 +195,7 @@ export class Session {
   #clear(slot: Slot): void {
     this.#stage?.clear(slot);
     this.store.set(slot === "a" ? { a: null } : { b: null });
+    this.#name();
     if (this.#state.probeSlot === slot) this.#forgetProbe();
   }
 
@@ -217,8 +218,10 @@ export class Session {
   }
 
   compare(): void {
-    const { text, variant, comparing } = this.#state;
+    const { text, variant, comparing, b } = this.#state;
     if (this.#offline()) return;
+    // Beside the new A a map of another query than B's would pass for B's.
+    if (b !== null && !isOf(b, variant)) this.#clear("b");
     if (comparing === "off") this.compareBy("side");
     this.#begin(this.#client.send({ kind: "compare", texts: [text, variant] }), { a: text, b: variant }, true);
     this.#name();
@@ -353,9 +356,7 @@ export class Session {
 
   /** Says beside the two maps what is not the same in their queries. */
   #name(): void {
-    const { a, b, run } = this.#state;
-    const texts = run.state === "running" && run.both ? run.texts : a !== null && b !== null ? { a: a.content.text, b: b.content.text } : null;
-    const names = texts && differing(texts.a, texts.b);
+    const names = namesOf(this.#state);
     this.store.set({ names });
     this.#stage?.setNames(names);
   }
@@ -506,7 +507,7 @@ export class Session {
       this.store.set({ table: { columns, rows, lines } });
       this.#ran(id, { state: "done" });
     });
-    client.on("refused", ({ id, error }) => this.#refused(id, error));
+    client.on("refused", ({ id, error, slot }) => this.#refused(id, error, slot));
 
     client.on("plan", ({ id, kind: _, ...plan }) => {
       if (!this.#answers("plan", id)) return;
@@ -543,7 +544,7 @@ export class Session {
     });
   }
 
-  #refused(id: number, error: Refusal): void {
+  #refused(id: number, error: Refusal, slot: Slot | null): void {
     const { run } = this.#state;
     if (this.#mirror.refused(id)) {
       this.#settle();
@@ -553,9 +554,13 @@ export class Session {
       return;
     }
     if (id === run.id) {
-      this.#ran(id, { state: "failed", refused: error });
+      const failed = slot ?? "a";
+      this.#ran(id, { state: "failed", refused: error, failed });
+      // There is no map of that query: what is left of B is of another, or of before whatever is wrong now.
+      if (failed === "b" && this.#state.b !== null) this.#clear("b");
+      this.#name();
       // Where it is about the text, it is shown at its place there too.
-      if (error.line !== null && this.#state.text === run.texts.a) this.store.set({ error, errorText: run.texts.a });
+      if (failed === "a" && error.line !== null && this.#state.text === run.texts.a) this.store.set({ error, errorText: run.texts.a });
       return;
     }
     if (id === this.#variant) {

@@ -1,6 +1,6 @@
 import type { Connection } from "./place";
 import type { Checked, Entry, Folder, Form, Gallery, HeatMap, Plan, Probe, Refusal, Slot, Welcome } from "./protocol";
-import { sameQuery } from "./query";
+import { differing, sameQuery } from "./query";
 import type { Comparing, Look, Reading, Tool } from "./stage/contract";
 
 /** What came with buffers. */
@@ -28,6 +28,8 @@ export interface Run {
   /** Maps received. */
   maps: number;
   refused: Refusal | null;
+  /** Which of the two queries was. */
+  failed: Slot;
 }
 
 export interface Shown extends With<HeatMap> {
@@ -42,6 +44,22 @@ export interface Shown extends With<HeatMap> {
 /** Whether a map is of a text. */
 export const isOf = (shown: Shown, text: string): boolean =>
   sameQuery(shown.asked, text) || sameQuery(shown.content.text, text);
+
+/** The map of a slot where it is not of the text that stands for it; else null. */
+export function earlier({ a, b, text, variant }: Pick<State, "a" | "b" | "text" | "variant">, slot: Slot): Shown | null {
+  const shown = slot === "a" ? a : b;
+  return shown === null || isOf(shown, slot === "a" ? text : variant) ? null : shown;
+}
+
+/**
+ * What differs between the queries that made the two maps, never those that are to make others; while the first of two
+ * is there alone, between the two that run.
+ */
+export function namesOf({ a, b, run }: Pick<State, "a" | "b" | "run">): Record<Slot, string> | null {
+  if (a === null) return null;
+  if (b !== null) return differing(a.content.text, b.content.text);
+  return run.state === "running" && run.both && a.content.id === run.id ? differing(run.texts.a, run.texts.b) : null;
+}
 
 /** An image that was dropped on the page. */
 export interface Dropped {
@@ -131,6 +149,7 @@ export const IDLE: Run = {
   left: null,
   maps: 0,
   refused: null,
+  failed: "a",
 };
 
 export const LOOK: Look = {

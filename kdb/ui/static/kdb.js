@@ -234,6 +234,15 @@ function droppedIn(text, samples) {
 
 // src/state.ts
 var isOf = (shown, text) => sameQuery(shown.asked, text) || sameQuery(shown.content.text, text);
+function earlier({ a, b, text, variant }, slot) {
+  const shown = slot === "a" ? a : b;
+  return shown === null || isOf(shown, slot === "a" ? text : variant) ? null : shown;
+}
+function namesOf({ a, b, run }) {
+  if (a === null) return null;
+  if (b !== null) return differing(a.content.text, b.content.text);
+  return run.state === "running" && run.both && a.content.id === run.id ? differing(run.texts.a, run.texts.b) : null;
+}
 var IDLE = {
   id: null,
   state: "idle",
@@ -246,7 +255,8 @@ var IDLE = {
   seconds: 0,
   left: null,
   maps: 0,
-  refused: null
+  refused: null,
+  failed: "a"
 };
 var LOOK = {
   palette: "safe",
@@ -301,13 +311,21 @@ var beginning = (connection2) => ({
 });
 
 // src/panels/behind.ts
-function earlier({ a, b, text, variant }, slot) {
-  const shown = slot === "a" ? a : b;
-  return shown === null || isOf(shown, slot === "a" ? text : variant) ? null : shown;
+function behindInWords(state) {
+  const a = earlier(state, "a") !== null;
+  const b = state.comparing !== "off" && earlier(state, "b") !== null;
+  if (a && b) return "A and B: the maps of earlier queries";
+  if (b) return "B: the map of an earlier query";
+  if (!a) return null;
+  return state.b !== null && state.comparing !== "off" ? "A: the map of an earlier query" : "The map of an earlier query";
 }
 var behind = (session) => {
-  const element = h("p", { class: "kdb-of-earlier", "data-testid": "behind" }, "The map of an earlier query");
-  session.store.watch(["a", "text"], (state) => show(element, earlier(state, "a") !== null));
+  const element = h("p", { class: "kdb-of-earlier", "data-testid": "behind" });
+  session.store.watch(["a", "b", "text", "variant", "comparing"], (state) => {
+    const words = behindInWords(state);
+    say(element, words ?? "");
+    show(element, words !== null);
+  });
   return element;
 };
 function ofEarlier(session, slot) {
@@ -741,7 +759,7 @@ var compare = (session) => {
   });
   store.watch(["comparing", "b"], ({ comparing, b }) => {
     ways.forEach(({ way, input }) => input.checked = way === comparing);
-    show(how, b !== null);
+    show(how, b !== null || comparing !== "off");
   });
   const body = h(
     "div",
@@ -1881,14 +1899,15 @@ function stated(state) {
       if (run.maps === 0) return "Stopped before there was a map";
       return `Stopped after ${seconds(run.seconds)}; the map is what was found until then`;
     case "failed":
+      if (run.both) return `${run.failed.toUpperCase()} did not work${placed(state) ? ": see the query" : ""}`;
       return placed(state) ? "This did not work: see the query" : "This did not work";
   }
 }
 var ofText = ({ error, errorText, text }) => errorText === text ? error : null;
 function placed(state) {
-  const { refused } = state.run;
+  const { refused, failed } = state.run;
   const own2 = ofText(state);
-  return refused !== null && (refused.line !== null || own2?.line != null && own2.message === refused.message);
+  return refused !== null && failed === "a" && (refused.line !== null || own2?.line != null && own2.message === refused.message);
 }
 function unplaced(state) {
   const { refused } = state.run;
@@ -1901,10 +1920,11 @@ var progress = (session) => {
   const text = h("p", { class: "kdb-status", "data-testid": "status" });
   const refusal = h("p", { class: "kdb-refusal", role: "alert", "data-testid": "refusal" });
   const element = h("div", { class: "kdb-running", "data-testid": "progress" }, bar, text, refusal);
-  session.store.watch(["run", "a", "text", "error", "errorText", "settled"], (state) => {
+  session.store.watch(["run", "a", "text", "variant", "error", "errorText", "settled"], (state) => {
     const run = state.run;
     const running = run.state === "running";
-    const counts = running || run.state !== "idle" && sameQuery(run.texts.a, state.text);
+    const same = sameQuery(run.texts.a, state.text) && (!run.both || sameQuery(run.texts.b, state.variant));
+    const counts = running || run.state !== "idle" && same;
     const refused = counts ? unplaced(state) : unplaced({ ...state, run: IDLE });
     show(element, counts || refused !== null);
     show(bar, running);
@@ -2572,6 +2592,7 @@ var Session = class {
   #clear(slot) {
     this.#stage?.clear(slot);
     this.store.set(slot === "a" ? { a: null } : { b: null });
+    this.#name();
     if (this.#state.probeSlot === slot) this.#forgetProbe();
   }
   // ---- running
@@ -2591,8 +2612,9 @@ var Session = class {
     this.#begin(this.#client.send({ kind: "run", text }), { a: text, b: "" }, false);
   }
   compare() {
-    const { text, variant, comparing } = this.#state;
+    const { text, variant, comparing, b } = this.#state;
     if (this.#offline()) return;
+    if (b !== null && !isOf(b, variant)) this.#clear("b");
     if (comparing === "off") this.compareBy("side");
     this.#begin(this.#client.send({ kind: "compare", texts: [text, variant] }), { a: text, b: variant }, true);
     this.#name();
@@ -2710,9 +2732,7 @@ var Session = class {
   }
   /** Says beside the two maps what is not the same in their queries. */
   #name() {
-    const { a, b, run } = this.#state;
-    const texts = run.state === "running" && run.both ? run.texts : a !== null && b !== null ? { a: a.content.text, b: b.content.text } : null;
-    const names = texts && differing(texts.a, texts.b);
+    const names = namesOf(this.#state);
     this.store.set({ names });
     this.#stage?.setNames(names);
   }
@@ -2843,7 +2863,7 @@ var Session = class {
       this.store.set({ table: { columns, rows: rows2, lines } });
       this.#ran(id, { state: "done" });
     });
-    client.on("refused", ({ id, error }) => this.#refused(id, error));
+    client.on("refused", ({ id, error, slot }) => this.#refused(id, error, slot));
     client.on("plan", ({ id, kind: _, ...plan2 }) => {
       if (!this.#answers("plan", id)) return;
       this.store.set({ plan: { ...plan2, text: this.#planned ?? plan2.text }, planError: null, planWaits: false });
@@ -2877,7 +2897,7 @@ var Session = class {
       if (this.#answers("file", id)) download(name, new Blob([buffers[data.buffer]], { type }));
     });
   }
-  #refused(id, error) {
+  #refused(id, error, slot) {
     const { run } = this.#state;
     if (this.#mirror.refused(id)) {
       this.#settle();
@@ -2887,8 +2907,11 @@ var Session = class {
       return;
     }
     if (id === run.id) {
-      this.#ran(id, { state: "failed", refused: error });
-      if (error.line !== null && this.#state.text === run.texts.a) this.store.set({ error, errorText: run.texts.a });
+      const failed = slot ?? "a";
+      this.#ran(id, { state: "failed", refused: error, failed });
+      if (failed === "b" && this.#state.b !== null) this.#clear("b");
+      this.#name();
+      if (failed === "a" && error.line !== null && this.#state.text === run.texts.a) this.store.set({ error, errorText: run.texts.a });
       return;
     }
     if (id === this.#variant) {

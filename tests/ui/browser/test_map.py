@@ -177,6 +177,25 @@ class TestComparing:
         expect(shown.stage).to_have_attribute("data-comparing", "off")
         reads(shown, first)
 
+    def test_a_map_is_never_named_after_another_query(self, shown: Shown) -> None:
+        captions = shown.page.locator(".kdb-stage-caption")
+        compare(shown, "model", "second")
+        made = QUERY.replace("net", "second")
+        shown["compare-b"].fill(QUERY.replace("net", "nosuch"))
+        expect(shown["behind"]).to_have_text("B: the map of an earlier query")
+        expect(shown["earlier-b"]).to_contain_text(made)
+        expect(captions.filter(has_text="B: second")).to_have_count(1)
+        expect(shown["result-b"]).to_contain_text("second")
+        shown["compare-run"].click()
+        expect(shown["status"]).to_have_text("B did not work")
+        expect(shown["refusal"]).to_contain_text("nosuch")
+        expect(shown["error"]).to_be_hidden()
+        expect(captions).to_have_text([re.compile("^A: .*, net$"), "B: no map yet"])
+        expect(shown["result-b"]).to_be_hidden()
+        expect(shown["behind"]).to_be_hidden()
+        shown["comparing-off"].check()
+        expect(captions).to_have_count(0)
+
     def test_the_cursor_is_linked(self, shown: Shown, db: kdb.Session) -> None:
         compare(shown, "model", "second")
         shown.stage.focus()

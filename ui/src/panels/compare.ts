@@ -71,7 +71,7 @@ export const compare: Panel = (session) => {
   });
   store.watch(["comparing", "b"], ({ comparing, b }) => {
     ways.forEach(({ way, input }) => (input.checked = way === comparing));
-    show(how, b !== null);
+    show(how, b !== null || comparing !== "off");
   });
 
   const body = h(
