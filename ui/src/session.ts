@@ -7,6 +7,7 @@ import { corrected, droppedIn, runsByItself } from "./query";
 import type { Comparing, Look, StageApi, Tool } from "./stage/contract";
 import { beginning, IDLE, isOf, namesOf, type Message, type Run, type State } from "./state";
 import { Store } from "./store";
+import { Undo } from "./undo";
 
 type FormEvent = Extract<Event, { kind: "form" }>;
 
@@ -49,6 +50,9 @@ export class Session {
   #uploads = new Map<number, string>();
   /** What was said of the text or of an image for it: of no use once that is another. */
   #saidOfText: Message | null = null;
+  /** What the query was, and B's. */
+  #texts = new Undo();
+  #variants = new Undo();
 
   constructor(model: AnyModel) {
     this.place = (model.get("place") as Place | undefined) ?? null;
@@ -57,7 +61,7 @@ export class Session {
     this.#client = new Client(model);
     this.#mirror = new Mirror({
       edit: (text) => this.#client.send({ kind: "edit", text }),
-      written: (text) => this.#write(text),
+      written: (text, control) => this.#write(text, control),
     });
     this.#listen();
     model.on("change:connection", this.#connected);
@@ -82,15 +86,28 @@ export class Session {
 
   // ---- the text and the controls
 
-  type(text: string): void {
-    this.#write(text);
+  type(text: string, by = "typed"): void {
+    this.#write(text, by);
     this.#unsay(this.#saidOfText);
     this.#mirror.type(text);
     this.#settle();
   }
 
   replace(text: string): void {
-    this.#write(text);
+    this.#write(text, "");
+    this.#send(text);
+  }
+
+  /** Takes the last change of the text back, or makes it again; returns whether there was one. */
+  undo(way: "undo" | "redo"): boolean {
+    const text = this.#texts[way]();
+    if (text === null) return false;
+    this.#keep(text);
+    this.#send(text);
+    return true;
+  }
+
+  #send(text: string): void {
     this.#unsay(this.#saidOfText);
     this.#mirror.replace(text);
     this.#settle();
@@ -101,7 +118,13 @@ export class Session {
     if (error !== null) this.replace(corrected(errorText, error) ?? errorText);
   }
 
-  #write(text: string): void {
+  /** `by` is a control, or what else changes the text. */
+  #write(text: string, by: string): void {
+    this.#texts.record(text, by, Date.now());
+    this.#keep(text);
+  }
+
+  #keep(text: string): void {
     this.store.set({ text });
     this.place?.keep(text);
   }
@@ -138,6 +161,7 @@ export class Session {
 
   #formed(event: FormEvent): void {
     if (event.id === this.#variant) {
+      this.#variants.record(event.text, "", Date.now());
       this.store.set({ variant: event.text, variantError: event.error });
       return;
     }
@@ -349,9 +373,18 @@ export class Session {
     this.#variant = this.#client.send({ kind: "change", text: this.#state.text, ...change });
   }
 
-  setVariant(variant: string): void {
+  setVariant(variant: string, by = ""): void {
+    this.#variant = null;
+    this.#variants.record(variant, by, Date.now());
+    this.store.set({ variant, variantError: null });
+  }
+
+  undoVariant(way: "undo" | "redo"): boolean {
+    const variant = this.#variants[way]();
+    if (variant === null) return false;
     this.#variant = null;
     this.store.set({ variant, variantError: null });
+    return true;
   }
 
   /** Says beside the two maps what is not the same in their queries. */

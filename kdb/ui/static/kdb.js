@@ -697,6 +697,72 @@ var score = (session) => {
   return field("Score", select);
 };
 
+// src/undo.ts
+var TOGETHER = 1e3;
+var MOST2 = 200;
+var Undo = class {
+  #past = [];
+  #now = null;
+  #future = [];
+  #kind = "";
+  #at = -Infinity;
+  /** The text is now another; `kind` says by what, and each of the kind "" is a step of its own. */
+  record(text, kind, at) {
+    if (text === this.#now) return;
+    const goes = kind !== "" && kind === this.#kind && at - this.#at < TOGETHER && this.#past.length > 0;
+    if (this.#now !== null && !goes) this.#past.push(this.#now);
+    if (this.#past.length > MOST2) this.#past.shift();
+    this.#future = [];
+    this.#now = text;
+    this.#kind = kind;
+    this.#at = at;
+  }
+  /** The text of before, or null where there is none. */
+  undo() {
+    return this.#go(this.#past, this.#future);
+  }
+  redo() {
+    return this.#go(this.#future, this.#past);
+  }
+  #go(from, to) {
+    const text = from.pop();
+    if (text === void 0 || this.#now === null) return null;
+    to.push(this.#now);
+    this.#now = text;
+    this.#kind = "";
+    return text;
+  }
+};
+var typedBy = (event) => /^insertFrom/.test(event.inputType ?? "") ? "" : "typed";
+function asked({ key, ctrlKey, metaKey, altKey, shiftKey }) {
+  if (!(ctrlKey || metaKey) || altKey) return null;
+  const letter = key.toLowerCase();
+  if (letter === "z") return shiftKey ? "redo" : "undo";
+  return letter === "y" && !shiftKey ? "redo" : null;
+}
+function behindChange(before, after) {
+  let same = 0;
+  const most = Math.min(before.length, after.length);
+  while (same < most && before.at(-1 - same) === after.at(-1 - same)) same += 1;
+  return after.length - same;
+}
+function undoes(field2, go) {
+  const take = (way, event) => {
+    event.preventDefault();
+    event.stopPropagation();
+    const before = field2.value;
+    if (go(way)) field2.setSelectionRange(behindChange(before, field2.value), behindChange(before, field2.value));
+  };
+  field2.addEventListener("keydown", (event) => {
+    const way = event.isComposing ? null : asked(event);
+    if (way !== null) take(way, event);
+  });
+  field2.addEventListener("beforeinput", (event) => {
+    if (event.inputType === "historyUndo") take("undo", event);
+    if (event.inputType === "historyRedo") take("redo", event);
+  });
+}
+
 // src/panels/compare.ts
 var compare = (session) => {
   const { store } = session;
@@ -734,8 +800,10 @@ var compare = (session) => {
   const text = (testid) => h("textarea", { class: "kdb-input kdb-code", rows: 3, spellcheck: "false", "data-testid": testid });
   const first = text("compare-a");
   const second = text("compare-b");
-  first.addEventListener("input", () => session.type(first.value));
-  second.addEventListener("input", () => session.setVariant(second.value));
+  first.addEventListener("input", (event) => session.type(first.value, typedBy(event)));
+  second.addEventListener("input", (event) => session.setVariant(second.value, typedBy(event)));
+  undoes(first, (way) => session.undo(way));
+  undoes(second, (way) => session.undoVariant(way));
   const error = h("p", { class: "kdb-refusal", role: "alert" });
   const begin = () => {
     session.compare();
@@ -1288,7 +1356,8 @@ var editor = (session) => {
     "aria-describedby": message2.id,
     "data-testid": "query"
   });
-  text.addEventListener("input", () => session.type(text.value));
+  text.addEventListener("input", (event) => session.type(text.value, typedBy(event)));
+  undoes(text, (way) => session.undo(way));
   const apple = /Mac|iPhone|iPad/.test(navigator.platform);
   const run = button("Run", () => session.run(), { testid: "run", symbol: "run" });
   run.classList.add("kdb-primary");
@@ -2321,9 +2390,9 @@ var Mirror = class {
     if (flight === null || id !== flight.id) return this.#again(id) ? { runs: false } : null;
     this.#flight = null;
     if (flight.typed !== this.#typed) return null;
-    if (flight.change && text !== this.text) {
+    if (flight.control !== null && text !== this.text) {
       this.text = text;
-      this.#ports.written(text);
+      this.#ports.written(text, flight.control);
     }
     if (!understood) {
       this.#drop();
@@ -2368,7 +2437,7 @@ var Mirror = class {
   #edit() {
     this.#typing = null;
     this.#answered = null;
-    this.#flight = { id: this.#ports.edit(this.text), typed: this.#typed, change: false };
+    this.#flight = { id: this.#ports.edit(this.text), typed: this.#typed, control: null };
   }
   #moved() {
     this.#moving = null;
@@ -2376,14 +2445,14 @@ var Mirror = class {
   }
   #next() {
     const first = this.#waiting.entries().next();
-    const overtaken = this.#flight === null || !this.#flight.change || this.#flight.typed !== this.#typed;
+    const overtaken = this.#flight === null || this.#flight.control === null || this.#flight.typed !== this.#typed;
     if (first.done || !overtaken) return;
     const [control, change] = first.value;
     this.#waiting.delete(control);
     this.#typing?.();
     this.#typing = null;
     this.#answered = null;
-    this.#flight = { id: change(this.text), typed: this.#typed, change: true };
+    this.#flight = { id: change(this.text), typed: this.#typed, control };
   }
 };
 
@@ -2463,6 +2532,9 @@ var Session = class {
   #uploads = /* @__PURE__ */ new Map();
   /** What was said of the text or of an image for it: of no use once that is another. */
   #saidOfText = null;
+  /** What the query was, and B's. */
+  #texts = new Undo();
+  #variants = new Undo();
   constructor(model2) {
     this.place = model2.get("place") ?? null;
     this.#linked = this.place?.permalink ?? null;
@@ -2470,7 +2542,7 @@ var Session = class {
     this.#client = new Client(model2);
     this.#mirror = new Mirror({
       edit: (text) => this.#client.send({ kind: "edit", text }),
-      written: (text) => this.#write(text)
+      written: (text, control) => this.#write(text, control)
     });
     this.#listen();
     model2.on("change:connection", this.#connected);
@@ -2490,14 +2562,25 @@ var Session = class {
     return this.store.state;
   }
   // ---- the text and the controls
-  type(text) {
-    this.#write(text);
+  type(text, by = "typed") {
+    this.#write(text, by);
     this.#unsay(this.#saidOfText);
     this.#mirror.type(text);
     this.#settle();
   }
   replace(text) {
-    this.#write(text);
+    this.#write(text, "");
+    this.#send(text);
+  }
+  /** Takes the last change of the text back, or makes it again; returns whether there was one. */
+  undo(way) {
+    const text = this.#texts[way]();
+    if (text === null) return false;
+    this.#keep(text);
+    this.#send(text);
+    return true;
+  }
+  #send(text) {
     this.#unsay(this.#saidOfText);
     this.#mirror.replace(text);
     this.#settle();
@@ -2506,7 +2589,12 @@ var Session = class {
     const { error, errorText } = this.#state;
     if (error !== null) this.replace(corrected(errorText, error) ?? errorText);
   }
-  #write(text) {
+  /** `by` is a control, or what else changes the text. */
+  #write(text, by) {
+    this.#texts.record(text, by, Date.now());
+    this.#keep(text);
+  }
+  #keep(text) {
     this.store.set({ text });
     this.place?.keep(text);
   }
@@ -2539,6 +2627,7 @@ var Session = class {
   }
   #formed(event) {
     if (event.id === this.#variant) {
+      this.#variants.record(event.text, "", Date.now());
       this.store.set({ variant: event.text, variantError: event.error });
       return;
     }
@@ -2656,8 +2745,8 @@ var Session = class {
     const before = this.#state[map.slot];
     if (before !== null && before.content.map !== map.map && this.#state.probeSlot === map.slot) this.#forgetProbe();
     this.#stage?.showMap(map, buffers);
-    const asked = map.id === run.id ? run.texts[map.slot] : map.text;
-    const shown = { content: map, buffers, shown: map.shown, asked, former: false };
+    const asked2 = map.id === run.id ? run.texts[map.slot] : map.text;
+    const shown = { content: map, buffers, shown: map.shown, asked: asked2, former: false };
     this.store.set(map.slot === "a" ? { a: shown } : { b: shown });
     this.#name();
     if (this.#arriving !== null) {
@@ -2726,9 +2815,17 @@ var Session = class {
   vary(change) {
     this.#variant = this.#client.send({ kind: "change", text: this.#state.text, ...change });
   }
-  setVariant(variant) {
+  setVariant(variant, by = "") {
+    this.#variant = null;
+    this.#variants.record(variant, by, Date.now());
+    this.store.set({ variant, variantError: null });
+  }
+  undoVariant(way) {
+    const variant = this.#variants[way]();
+    if (variant === null) return false;
     this.#variant = null;
     this.store.set({ variant, variantError: null });
+    return true;
   }
   /** Says beside the two maps what is not the same in their queries. */
   #name() {

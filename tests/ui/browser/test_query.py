@@ -145,6 +145,29 @@ class TestText:
         assert shown.data("total") == "1"
         expect(shown["quality-a"]).to_contain_text("the 1 position evaluated")
 
+    def test_steps_back_are_whole_texts(self, shown: Shown) -> None:
+        keys, text = shown.page.keyboard, shown["query"]
+        text.focus()
+        keys.press("Control+End")
+        keys.type(" FOR TOP 3")
+        shown.settled()
+        wider = f"{QUERY} FOR TOP 3".replace("STRIDE 4", "STRIDE 16")
+        shown["stride-number"].fill("16")
+        shown["stride-number"].press("Enter")
+        expect(text).to_have_value(wider)
+        text.focus()
+        keys.insert_text(" EXACT")
+        with_exact = text.input_value()
+        for key, wanted in [
+            ("Control+z", wider), ("Control+z", f"{QUERY} FOR TOP 3"), ("Control+z", QUERY), ("Control+z", QUERY),
+            ("Control+y", f"{QUERY} FOR TOP 3"), ("Control+Shift+z", wider), ("Control+y", with_exact),
+            ("Control+z", wider),
+        ]:  # fmt: skip
+            keys.press(key)
+            expect(text).to_have_value(wanted)
+        expect(shown["stride-number"]).to_have_value("16")
+        expect(shown["class-number"]).to_have_value("3")
+
     def test_controls_run_the_query_where_that_is_chosen(self, mapped: Shown) -> None:
         before = mapped.map
         mapped["run-on-change"].check()

@@ -4,6 +4,7 @@ import { combobox, type Choice } from "../parts/combobox";
 import { button, choice, disclosure, field, type Panel } from "../parts/field";
 import type { Change } from "../protocol";
 import type { Comparing } from "../stage/contract";
+import { typedBy, undoes } from "../undo";
 
 export const compare: Panel = (session) => {
   const { store } = session;
@@ -44,8 +45,10 @@ export const compare: Panel = (session) => {
     h("textarea", { class: "kdb-input kdb-code", rows: 3, spellcheck: "false", "data-testid": testid });
   const first = text("compare-a");
   const second = text("compare-b");
-  first.addEventListener("input", () => session.type(first.value));
-  second.addEventListener("input", () => session.setVariant(second.value));
+  first.addEventListener("input", (event) => session.type(first.value, typedBy(event)));
+  second.addEventListener("input", (event) => session.setVariant(second.value, typedBy(event)));
+  undoes(first, (way) => session.undo(way));
+  undoes(second, (way) => session.undoVariant(way));
   const error = h("p", { class: "kdb-refusal", role: "alert" });
   const begin = (): void => {
     session.compare();
