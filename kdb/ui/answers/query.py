@@ -56,14 +56,15 @@ def edit(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
 
 def change(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
     """A control was moved: the text is rewritten."""
-    query = query_of(str(content["text"]))
+    text = str(content["text"])
+    query = query_of(text)
     if query is None:
         raise BindError("the controls are of one OCCLUDE query, and the text is none")
     control, value, id = str(content["control"]), content.get("value"), content["id"]
     if control == "mask" and value is not None:
-        desk.ask(_KIND, id, lambda: _paint(desk, id, query, bytes_of(buffers)))
+        desk.ask(_KIND, id, lambda: _paint(desk, id, text, query, bytes_of(buffers)))
     else:
-        _show(desk, id, str(form.changed(query, control, value)))
+        _show(desk, id, form.written(text, query, control, value))
 
 
 def upload(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
@@ -73,7 +74,8 @@ def upload(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
         data, given = bytes_of(buffers), Path(str(content["name"])).name
         if len(data) > UPLOAD_LIMIT:
             raise BindError(f"the image has {len(data):,} bytes, more than {UPLOAD_LIMIT:,}")
-        query = query_of(str(content["text"]))
+        text = str(content["text"])
+        query = query_of(text)
         if query is None:
             raise BindError("an image is for an OCCLUDE query, and the text is none")
         name = _name_of(given, desk.session.images)
@@ -84,18 +86,18 @@ def upload(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
         except Error as error:  # of the file that was dropped, and not of where it is kept
             error.args = (str(error).replace(str(path), given), *error.args[1:])
             raise
-        _show(desk, content["id"], str(form.changed(query, "source", name)))
+        _show(desk, content["id"], form.written(text, query, "source", name))
 
     desk.ask(_KIND, content["id"], take)
 
 
-def _paint(desk: Desk, id: int, query: syntax.Occlude, mask: bytes) -> None:
+def _paint(desk: Desk, id: int, text: str, query: syntax.Occlude, mask: bytes) -> None:
     size = desk.subject(query).prepared.pixels.shape[:-1]
     cells = np.frombuffer(mask, np.uint8)
     if cells.size != int(np.prod(size)):
         raise BindError(f"the mask has {cells.size} cells, and the model's input {int(np.prod(size))}")
     desk.parameters = {**desk.parameters, form.MASK: cells.reshape(size).astype(bool)}
-    _show(desk, id, str(form.changed(query, "mask", form.MASK)))
+    _show(desk, id, form.written(text, query, "mask", form.MASK))
 
 
 def _name_of(file: str, taken: Sequence[str]) -> str:
