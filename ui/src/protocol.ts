@@ -36,9 +36,9 @@ export type Request = { id: number } & (
   | { kind: "stop" }
   /** The score with the patch at one position of a map's query, for its `class` of that place among `classes`: answered
    * by `probe`. */
-  | { kind: "probe"; map: number; position: number[]; class: number }
+  | ({ kind: "probe"; position: number[] } & Mapped)
   /** The same by full inference, the model itself, beside kdb's value: answered by `checked`. */
-  | { kind: "check"; map: number; position: number[]; class: number }
+  | ({ kind: "check"; position: number[] } & Mapped)
   /** The heat of another class of a map of several: answered by `layer`. */
   | { kind: "layer"; map: number; class: number }
   /** A map of the history again, in slot a: answered by `map`. */
@@ -54,6 +54,9 @@ export type Request = { id: number } & (
   /** A map as a file of one of its `formats`: answered by `file`. */
   | { kind: "export"; map: number; format: string }
 );
+
+/** What a position is of: a map, or the first class of a query that has none yet. */
+export type Mapped = { map: number; class: number } | { text: string };
 
 /** What a control sets.  `value` null takes the clause away. */
 export type Change =
@@ -249,10 +252,13 @@ export interface Layer {
 export interface Probe {
   kind: "probe";
   id: number;
-  map: number;
+  map: number | null;
   position: number[];
   score: number;
   baseline: number;
+  unit: string; // as `HeatMap.score`
+  axes: string;
+  patch: number[];
   milliseconds: number;
   /** As `Picture.image`. */
   occluded: Packed;
@@ -262,7 +268,7 @@ export interface Probe {
 export interface Checked {
   kind: "checked";
   id: number;
-  map: number;
+  map: number | null;
   position: number[];
   kdb: number;
   model: number;

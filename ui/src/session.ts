@@ -3,7 +3,7 @@ import { Mirror } from "./mirror";
 import { changedSince, type Permalink } from "./permalink";
 import type { Place } from "./place";
 import type { AnyModel, Change, Event, Form, HeatMap, Refusal, Slot } from "./protocol";
-import { corrected, droppedIn, runsByItself } from "./query";
+import { corrected, droppedIn, runsByItself, sameQuery } from "./query";
 import type { Comparing, Look, StageApi, Tool } from "./stage/contract";
 import { beginning, IDLE, isOf, namesOf, type Message, type Run, type State } from "./state";
 import { Store } from "./store";
@@ -53,6 +53,8 @@ export class Session {
   /** What the query was, and B's. */
   #texts = new Undo();
   #variants = new Undo();
+  /** The query that was probed without a map. */
+  #probed = "";
 
   constructor(model: AnyModel) {
     this.place = (model.get("place") as Place | undefined) ?? null;
@@ -171,6 +173,8 @@ export class Session {
     if (counts === null) return;
     this.#unsay(this.#saidOfText);
     const { error, notes } = event;
+    const { a, probe, probeWaits } = this.#state;
+    if (a === null && (probe !== null || probeWaits) && !sameQuery(this.#probed, event.text)) this.#forgetProbe();
     const before = this.#state.form;
     const form = event.form === null ? null : carried(event.form, before);
     this.#isQuery = form !== null;
@@ -335,28 +339,31 @@ export class Session {
 
   probe(slot: Slot, position: number[]): void {
     const shown = this.#state[slot];
-    if (shown === null) {
+    if (shown === null && (slot === "b" || !this.#isQuery)) {
       this.say("Run the query first: then a click shows the score with the patch at that place.");
       return;
     }
     if (this.#offline()) return;
-    if (shown.former) {
+    if (shown?.former) {
       this.say("This map is of before the connection was lost. Run its query again: then a click shows a score.", "warning");
       return;
     }
     this.#stage?.mark(position);
     this.store.set({ probeWaits: true, probeSlot: slot, checked: null, checkWaits: false });
     this.#newest.delete("check");
-    this.#ask("probe", this.#client.send({ kind: "probe", map: shown.content.map, position, class: shown.shown }));
+    this.#probed = this.#state.text;
+    const of = shown === null ? { text: this.#probed } : { map: shown.content.map, class: shown.shown };
+    this.#ask("probe", this.#client.send({ kind: "probe", position, ...of }));
   }
 
   check(): void {
     const { probe, probeSlot } = this.#state;
     const shown = this.#state[probeSlot];
-    if (probe === null || shown === null || shown.former || this.#offline()) return;
+    if (probe === null || shown?.former || this.#offline()) return;
     const { map, position } = probe.content;
     this.store.set({ checkWaits: true });
-    this.#ask("check", this.#client.send({ kind: "check", map, position, class: shown.shown }));
+    const of = map === null || shown === null ? { text: this.#probed } : { map, class: shown.shown };
+    this.#ask("check", this.#client.send({ kind: "check", position, ...of }));
   }
 
   #forgetProbe(): void {

@@ -1901,7 +1901,7 @@ function checkInWords({ kdb, model: model2, difference: difference2, ratio }) {
   return ratio <= 1 ? `${both} That is ${share}: kdb is right here.` : `${both} That is ${share}: more than it may be.`;
 }
 var probe = (session) => {
-  const empty = h("p", { class: "kdb-note" }, "Click a place of the map to see the image with the patch laid on it, and what the model makes of that.");
+  const empty = h("p", { class: "kdb-note" }, "Click a place of the image to see the image with the patch laid on it, and what the model makes of that.");
   const canvas2 = h("canvas", { class: "kdb-probe-image", role: "img" });
   const row = (name) => {
     const [term, text] = [h("dt", {}, name), h("dd", {})];
@@ -1918,7 +1918,7 @@ var probe = (session) => {
     h("div", { class: "kdb-stack" }, values, check, h("p", { class: "kdb-note" }, "Runs the model itself on this image, by full inference."), verdict)
   );
   const { element, aside } = disclosure("Probe", "probe", h("div", { class: "kdb-panel-body" }, empty, content));
-  session.store.watch(["probe", "probeWaits"], ({ probe: probe3, probeWaits, probeSlot, a, b }) => {
+  session.store.watch(["probe", "probeWaits"], ({ probe: probe3, probeWaits }) => {
     set(element, "data-waits", String(probeWaits));
     say(aside, probeWaits ? "probing…" : "");
     show(empty, probe3 === null);
@@ -1926,13 +1926,12 @@ var probe = (session) => {
     if (probeWaits) element.open = true;
     if (probe3 === null) return;
     const { content: found, buffers } = probe3;
-    const map = (probeSlot === "a" ? a : b)?.content;
-    const middle = found.position.map((first, axis) => first + Math.floor((map?.patch[axis] ?? 0) / 2));
+    const middle = found.position.map((first, axis) => first + Math.floor((found.patch[axis] ?? 0) / 2));
     paint(canvas2, found.occluded, buffers, middle);
-    const at = coordinates(found.position, map?.axes ?? null);
+    const at = coordinates(found.position, found.axes);
     set(canvas2, "aria-label", `The image with the patch at ${at}`);
     say(parts.at.text, at);
-    const { name, patched, change } = changeOf(map?.score ?? "", found.score, found.baseline);
+    const { name, patched, change } = changeOf(found.unit, found.score, found.baseline);
     say(parts.score.text, number(patched, 5));
     say(parts.baseline.text, number(found.baseline, 5));
     say(parts.change.name, name);
@@ -2069,14 +2068,13 @@ var probed = (session) => {
     panel?.querySelector("summary")?.focus({ preventScroll: true });
   }, { testid: "probed-details", quiet: true });
   const element = h("p", { class: "kdb-row", "data-testid": "probed" }, text, more);
-  session.store.watch(["probe", "probeWaits", "a", "b", "probeSlot"], ({ probe: probe3, probeWaits, probeSlot, a, b }) => {
+  session.store.watch(["probe", "probeWaits"], ({ probe: probe3, probeWaits }) => {
     show(element, probe3 !== null || probeWaits);
     show(more, probe3 !== null && !probeWaits);
     if (probe3 === null || probeWaits) return say(text, "Probing…");
-    const { position, score: score2, baseline, milliseconds: took } = probe3.content;
-    const map = (probeSlot === "a" ? a : b)?.content;
-    const at = coordinates(position, map?.axes ?? null);
-    say(text, `Patch at ${at}: ${probedInWords(map?.score ?? "", score2, baseline)}, in ${milliseconds(took)}`);
+    const { position, score: score2, baseline, unit, axes, milliseconds: took } = probe3.content;
+    const at = coordinates(position, axes);
+    say(text, `Patch at ${at}: ${probedInWords(unit, score2, baseline)}, in ${milliseconds(took)}`);
   });
   return element;
 };
@@ -2535,6 +2533,8 @@ var Session = class {
   /** What the query was, and B's. */
   #texts = new Undo();
   #variants = new Undo();
+  /** The query that was probed without a map. */
+  #probed = "";
   constructor(model2) {
     this.place = model2.get("place") ?? null;
     this.#linked = this.place?.permalink ?? null;
@@ -2637,6 +2637,8 @@ var Session = class {
     if (counts === null) return;
     this.#unsay(this.#saidOfText);
     const { error, notes: notes2 } = event;
+    const { a, probe: probe3, probeWaits } = this.#state;
+    if (a === null && (probe3 !== null || probeWaits) && !sameQuery(this.#probed, event.text)) this.#forgetProbe();
     const before = this.#state.form;
     const form = event.form === null ? null : carried(event.form, before);
     this.#isQuery = form !== null;
@@ -2782,27 +2784,30 @@ var Session = class {
   // ---- one position
   probe(slot, position) {
     const shown = this.#state[slot];
-    if (shown === null) {
+    if (shown === null && (slot === "b" || !this.#isQuery)) {
       this.say("Run the query first: then a click shows the score with the patch at that place.");
       return;
     }
     if (this.#offline()) return;
-    if (shown.former) {
+    if (shown?.former) {
       this.say("This map is of before the connection was lost. Run its query again: then a click shows a score.", "warning");
       return;
     }
     this.#stage?.mark(position);
     this.store.set({ probeWaits: true, probeSlot: slot, checked: null, checkWaits: false });
     this.#newest.delete("check");
-    this.#ask("probe", this.#client.send({ kind: "probe", map: shown.content.map, position, class: shown.shown }));
+    this.#probed = this.#state.text;
+    const of = shown === null ? { text: this.#probed } : { map: shown.content.map, class: shown.shown };
+    this.#ask("probe", this.#client.send({ kind: "probe", position, ...of }));
   }
   check() {
     const { probe: probe3, probeSlot } = this.#state;
     const shown = this.#state[probeSlot];
-    if (probe3 === null || shown === null || shown.former || this.#offline()) return;
+    if (probe3 === null || shown?.former || this.#offline()) return;
     const { map, position } = probe3.content;
     this.store.set({ checkWaits: true });
-    this.#ask("check", this.#client.send({ kind: "check", map, position, class: shown.shown }));
+    const of = map === null || shown === null ? { text: this.#probed } : { map, class: shown.shown };
+    this.#ask("check", this.#client.send({ kind: "check", position, ...of }));
   }
   #forgetProbe() {
     this.#newest.delete("probe");
@@ -5071,8 +5076,10 @@ var State = class {
     const form = this.formOfPicture;
     if (form === null || form.patch === null || pane.picture !== this.picture) return null;
     const axes = pane.picture.size.length;
-    const fits = form.patch.length === axes && form.stride.length === axes;
-    return fits ? latticeOf(pane.picture.size, form.patch, form.stride) : null;
+    const spread2 = (values) => values.length === 1 ? pane.picture.size.map(() => values[0]) : values;
+    const [patch2, stride2] = [spread2(form.patch), spread2(form.stride.length === 0 ? [1] : form.stride)];
+    const fits = patch2.length === axes && stride2.length === axes;
+    return fits ? latticeOf(pane.picture.size, patch2, stride2) : null;
   }
   /** The patch that is centred nearest to a cell, start.. and extent... */
   patchAt(pane, cell) {
@@ -5709,6 +5716,7 @@ var Stage = class {
     this.screen.redraw();
   }
   key(event) {
+    if (event.key === "Enter" && this.cursor === null) this.move("right", 0);
     return this.chosen.key(event);
   }
   space(held2) {

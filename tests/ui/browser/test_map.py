@@ -17,7 +17,7 @@ import kdb
 from benchmarks import photos
 from benchmarks.notebooks import CHROMIUM
 from tests.support import heat_map
-from tests.ui.browser.browsing import CELLS, FINE, QUERY, Server, Shown, compare, expect, reads, score_at
+from tests.ui.browser.browsing import ANY, CELLS, FINE, QUERY, Server, Shown, compare, expect, reads, score_at
 from tests.ui.browser.conftest import SIZE, network
 
 pytestmark = [
@@ -106,6 +106,22 @@ class TestMaps:
         with torch.no_grad():
             logits = network(0)(torch.from_numpy(image / np.float32(255)).permute(2, 0, 1)[None].float())
         assert float(said[2]) == pytest.approx(float(torch.softmax(logits, 1).max()), abs=1e-3)
+
+    def test_a_place_is_tried_before_there_is_a_map(self, shown: Shown, db: kdb.Session) -> None:
+        shown.click((22.5, 18.5))
+        expect(shown["probe"]).to_have_attribute("data-score", ANY)
+        found = heat_map(db, QUERY)
+        score = float(shown["probe"].get_attribute("data-score"))
+        assert score == pytest.approx(score_at(found, [20, 16]), abs=1e-6)
+        expect(shown["probed"]).to_contain_text("Patch at y 20, x 16: ")
+        shown["check"].click()
+        expect(shown["checked"]).to_have_attribute("data-right", "true")
+        shown.type(f"{QUERY} SCORE drop")
+        expect(shown["probed"]).to_be_hidden()
+        shown.page.mouse.move(2, 2)
+        shown.stage.focus()
+        shown.page.keyboard.press("Enter")
+        expect(shown["probed"]).to_contain_text(re.compile(r"Patch at y \d+, x \d+: drop "))
 
     def test_classes_of_one_map(self, shown: Shown, db: kdb.Session) -> None:
         shown.run(f"{QUERY} FOR TOP 3")
