@@ -25,6 +25,8 @@ export type Request = { id: number } & (
   | { kind: "edit"; text: string }
   /** A control was moved: answered by `form`, with the text rewritten. */
   | ({ kind: "change"; text: string } & Change)
+  /** Another query made of the text, which stays: answered by `varied`, once more if something is wrong with it. */
+  | ({ kind: "vary"; text: string } & Change)
   /** The plan of a query: answered by `plan` or `refused`. */
   | { kind: "explain"; text: string }
   /** Run statements: for OCCLUDE `started`, `progress` and `map` several times, `finished`; for others `table`; or
@@ -125,6 +127,7 @@ export interface Refusal {
 export type Event =
   | Welcome
   | { kind: "form"; id: number; text: string; form: Form | null; error: Refusal | null; notes: string[] }
+  | { kind: "varied"; id: number; text: string; error: Refusal | null }
   | Labels
   | Picture
   | ({ kind: "plan"; id: number } & Plan)

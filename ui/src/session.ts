@@ -34,6 +34,10 @@ export class Session {
   #picture: string | null = null;
   #newest = new Map<Purpose, number>();
   #variant: number | null = null;
+  /** The one change that makes B of A, the text that it was last made of, and whether the answer is still awaited. */
+  #varied: { by: Change; of: string; waits: boolean } | null = null;
+  /** Compare was asked for while B was still to follow A. */
+  #comparesThen = false;
   /** The id whose maps are drawn: of the run, or of what was recalled since. */
   #drawn: number | null = null;
   #planning: ReturnType<typeof setTimeout> | null = null;
@@ -162,11 +166,6 @@ export class Session {
   }
 
   #formed(event: FormEvent): void {
-    if (event.id === this.#variant) {
-      this.#variants.record(event.text, "", Date.now());
-      this.store.set({ variant: event.text, variantError: event.error });
-      return;
-    }
     const counts = this.#mirror.answer({ id: event.id, text: event.text, understood: event.form !== null });
     this.#settle();
     this.#dropped(event);
@@ -185,6 +184,8 @@ export class Session {
       this.#follow(form.picture);
     }
     this.#plan();
+    if (form !== null && this.#varied !== null && this.#varied.of !== event.text) this.vary(this.#varied.by);
+    if (this.#comparesThen && this.#varied?.waits !== true) this.compare();
     const linked = this.#linked;
     this.#linked = null;
     if (linked !== null && event.text === linked.query && form !== null && error === null && runsByItself(linked.query)) {
@@ -248,6 +249,8 @@ export class Session {
   compare(): void {
     const { text, variant, comparing, b } = this.#state;
     if (this.#offline()) return;
+    this.#comparesThen = this.#varied !== null && (this.#varied.waits || !this.#mirror.settled);
+    if (this.#comparesThen) return;
     // Beside the new A a map of another query than B's would pass for B's.
     if (b !== null && !isOf(b, variant)) this.#clear("b");
     if (comparing === "off") this.compareBy("side");
@@ -375,22 +378,37 @@ export class Session {
 
   // ---- comparing
 
-  /** Makes the second query of the first by one change. */
+  /** Makes the second query of the first by one change, and again of what the first becomes. */
   vary(change: Change): void {
-    this.#variant = this.#client.send({ kind: "change", text: this.#state.text, ...change });
+    const { text } = this.#state;
+    this.#varied = { by: change, of: text, waits: true };
+    this.#variant = this.#client.send({ kind: "vary", text, ...change });
+  }
+
+  #wasVaried(text: string, error: Refusal | null): void {
+    if (this.#varied === null) return;
+    this.#varied.waits = false;
+    this.#variants.record(text, "varied", Date.now());
+    this.store.set({ variant: text, variantError: error, variantFollows: true });
+    if (this.#comparesThen && this.#mirror.settled) this.compare();
+  }
+
+  /** B is now a text of its own. */
+  #own(variant: string): void {
+    this.#variant = this.#varied = null;
+    this.#comparesThen = false;
+    this.store.set({ variant, variantError: null, variantFollows: false });
   }
 
   setVariant(variant: string, by = ""): void {
-    this.#variant = null;
     this.#variants.record(variant, by, Date.now());
-    this.store.set({ variant, variantError: null });
+    this.#own(variant);
   }
 
   undoVariant(way: "undo" | "redo"): boolean {
     const variant = this.#variants[way]();
     if (variant === null) return false;
-    this.#variant = null;
-    this.store.set({ variant, variantError: null });
+    this.#own(variant);
     return true;
   }
 
@@ -524,6 +542,9 @@ export class Session {
       if (this.#runsFirst) this.run();
     });
     client.on("form", (event) => this.#formed(event));
+    client.on("varied", ({ id, text, error }) => {
+      if (id === this.#variant) this.#wasVaried(text, error);
+    });
     client.on("labels", ({ key, labels }) => {
       this.#labels.set(key, labels);
       if (this.#state.form?.labels === key) this.store.set({ labels });
@@ -604,7 +625,9 @@ export class Session {
       return;
     }
     if (id === this.#variant) {
-      this.store.set({ variantError: error });
+      this.#varied = null;
+      this.#comparesThen = false;
+      this.store.set({ variantError: error, variantFollows: false });
       return;
     }
     const purpose = [...this.#newest].find(([, newest]) => newest === id)?.[0];
@@ -635,6 +658,8 @@ export class Session {
       this.#newest.clear();
       this.#uploads.clear();
       this.#planned = null;
+      this.#comparesThen = false;
+      if (this.#varied !== null) this.#varied.waits = false;
       // Python keeps maps and images for as long as there is the connection.
       const { a, b } = this.#state;
       this.store.set({ a: a && { ...a, former: true }, b: b && { ...b, former: true }, dropped: [] });

@@ -119,6 +119,8 @@ export interface State {
   comparing: Comparing;
   variant: string;
   variantError: Refusal | null;
+  /** Whether B is made of A by one change, and anew whenever A changes. */
+  variantFollows: boolean;
   /** What differs between the two queries, as each has it; null where nothing does. */
   names: Record<Slot, string> | null;
 
@@ -192,6 +194,7 @@ export const beginning = (connection: Connection): State => ({
   comparing: "off",
   variant: "",
   variantError: null,
+  variantFollows: false,
   names: null,
   history: { content: [], buffers: [] },
   folder: null,

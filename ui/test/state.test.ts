@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { behindInWords } from "../src/panels/behind";
+import { bondInWords } from "../src/panels/compare";
 import { beginning, earlier, IDLE, namesOf, type Shown, type State } from "../src/state";
 import { message } from "./stage/message";
 
@@ -24,6 +25,15 @@ test("two maps are named by the queries that made them", () => {
   assert.deepEqual(namesOf(first), { a: "net", b: "third" });
   assert.equal(namesOf({ ...first, run: { ...first.run, id: 9 } }), null, "A is still of another run");
   assert.equal(namesOf({ ...first, run: { ...first.run, state: "failed" } }), null);
+});
+
+test("how B hangs together with A", () => {
+  const given = { text: A, variant: "", variantFollows: false };
+  assert.match(bondInWords(given), /by one change/);
+  assert.match(bondInWords({ ...given, variant: B, variantFollows: true }), /follows what becomes of A/);
+  assert.equal(bondInWords({ ...given, variant: B }), "B is a text of its own, and does not follow A: they differ in USING.");
+  assert.match(bondInWords({ ...given, variant: `${B} STRIDE 2 FOR TOP 3` }), /differ in USING, STRIDE and FOR, more than one thing/);
+  assert.equal(bondInWords({ ...given, variant: "occlude cat using net" }), "B says the same as A.");
 });
 
 test("a map of another query than its text is told on the stage", () => {

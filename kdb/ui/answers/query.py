@@ -67,6 +67,27 @@ def change(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
         _show(desk, id, form.written(text, query, control, value))
 
 
+def vary(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
+    """A second query is made of the text by one change; the page's own query stays the text."""
+    text, id = str(content["text"]), content["id"]
+    query = query_of(text)
+    if query is None:
+        raise BindError("two OCCLUDE queries are compared, and the text is none")
+    varied = form.written(text, query, str(content["control"]), content.get("value"))
+    other = query_of(varied)
+    desk.post({"kind": "varied", "id": id, "text": varied, "error": None}, [])
+
+    def check() -> None:
+        assert other is not None, "it is the query, changed"
+        desk.register_sample(other)
+        try:
+            desk.session.subject(varied, desk.parameters)
+        except Error as error:
+            desk.post({"kind": "varied", "id": id, "text": varied, "error": refusal(error, varied)}, [])
+
+    desk.ask("vary", id, check)
+
+
 def upload(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
     """An image was dropped: it gets a name, and is the query's."""
 

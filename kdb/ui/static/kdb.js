@@ -210,11 +210,15 @@ function clausesOf(text) {
   }
   return found;
 }
-function differing(a, b) {
+function changedClauses(a, b) {
   const [first, second] = [clausesOf(a), clausesOf(b)];
-  const heads = [.../* @__PURE__ */ new Set([...first.keys(), ...second.keys()])].filter(
+  return [.../* @__PURE__ */ new Set([...first.keys(), ...second.keys()])].filter(
     (head) => !sameQuery(first.get(head) ?? "", second.get(head) ?? "")
   );
+}
+function differing(a, b) {
+  const [first, second] = [clausesOf(a), clausesOf(b)];
+  const heads = changedClauses(a, b);
   const words = (of) => heads.map((head) => {
     const clause = of.get(head)?.trim().replace(/\s+/g, " ");
     if (clause === void 0) return UNWRITTEN[head] ?? `no ${head.toUpperCase()}`;
@@ -297,6 +301,7 @@ var beginning = (connection2) => ({
   comparing: "off",
   variant: "",
   variantError: null,
+  variantFollows: false,
   names: null,
   history: { content: [], buffers: [] },
   folder: null,
@@ -764,6 +769,14 @@ function undoes(field2, go) {
 }
 
 // src/panels/compare.ts
+function bondInWords({ text, variant, variantFollows }) {
+  if (variant.trim() === "") return "Takes the query as A and makes B of it by one change; both run one after another.";
+  if (variantFollows) return "B is A with this one change, and follows what becomes of A.";
+  const clauses = changedClauses(text, variant).map((head) => head === "occlude" ? "the image" : head.toUpperCase());
+  if (clauses.length === 0) return "B says the same as A.";
+  const all = clauses.length === 1 ? clauses[0] : `${clauses.slice(0, -1).join(", ")} and ${clauses.at(-1)}`;
+  return `B is a text of its own, and does not follow A: they differ in ${all}${clauses.length > 1 ? ", more than one thing" : ""}.`;
+}
 var compare = (session) => {
   const { store } = session;
   const by = h("select", { class: "kdb-input", "data-testid": "compare-by" });
@@ -804,6 +817,8 @@ var compare = (session) => {
   second.addEventListener("input", (event) => session.setVariant(second.value, typedBy(event)));
   undoes(first, (way) => session.undo(way));
   undoes(second, (way) => session.undoVariant(way));
+  const bond = h("p", { class: "kdb-note", "data-testid": "compare-bond" });
+  store.watch(["text", "variant", "variantFollows"], (state) => say(bond, bondInWords(state)));
   const error = h("p", { class: "kdb-refusal", role: "alert" });
   const begin = () => {
     session.compare();
@@ -832,7 +847,7 @@ var compare = (session) => {
   const body = h(
     "div",
     { class: "kdb-panel-body kdb-stack" },
-    h("p", { class: "kdb-note" }, "Takes the query as A and makes B of it by one change; both run one after another."),
+    bond,
     h("div", { class: "kdb-row" }, field("Compare with", by), h("div", { class: "kdb-grow kdb-bottom" }, other.element)),
     h("div", { class: "kdb-pair" }, field("A, the query", first), field("B", second)),
     error,
@@ -2514,6 +2529,10 @@ var Session = class {
   #picture = null;
   #newest = /* @__PURE__ */ new Map();
   #variant = null;
+  /** The one change that makes B of A, the text that it was last made of, and whether the answer is still awaited. */
+  #varied = null;
+  /** Compare was asked for while B was still to follow A. */
+  #comparesThen = false;
   /** The id whose maps are drawn: of the run, or of what was recalled since. */
   #drawn = null;
   #planning = null;
@@ -2626,11 +2645,6 @@ var Session = class {
     this.store.set({ settled: this.#mirror.settled });
   }
   #formed(event) {
-    if (event.id === this.#variant) {
-      this.#variants.record(event.text, "", Date.now());
-      this.store.set({ variant: event.text, variantError: event.error });
-      return;
-    }
     const counts = this.#mirror.answer({ id: event.id, text: event.text, understood: event.form !== null });
     this.#settle();
     this.#dropped(event);
@@ -2649,6 +2663,8 @@ var Session = class {
       this.#follow(form.picture);
     }
     this.#plan();
+    if (form !== null && this.#varied !== null && this.#varied.of !== event.text) this.vary(this.#varied.by);
+    if (this.#comparesThen && this.#varied?.waits !== true) this.compare();
     const linked = this.#linked;
     this.#linked = null;
     if (linked !== null && event.text === linked.query && form !== null && error === null && runsByItself(linked.query)) {
@@ -2705,6 +2721,8 @@ var Session = class {
   compare() {
     const { text, variant, comparing, b } = this.#state;
     if (this.#offline()) return;
+    this.#comparesThen = this.#varied !== null && (this.#varied.waits || !this.#mirror.settled);
+    if (this.#comparesThen) return;
     if (b !== null && !isOf(b, variant)) this.#clear("b");
     if (comparing === "off") this.compareBy("side");
     this.#begin(this.#client.send({ kind: "compare", texts: [text, variant] }), { a: text, b: variant }, true);
@@ -2816,20 +2834,33 @@ var Session = class {
     this.store.set({ probe: null, probeWaits: false, checked: null, checkWaits: false });
   }
   // ---- comparing
-  /** Makes the second query of the first by one change. */
+  /** Makes the second query of the first by one change, and again of what the first becomes. */
   vary(change) {
-    this.#variant = this.#client.send({ kind: "change", text: this.#state.text, ...change });
+    const { text } = this.#state;
+    this.#varied = { by: change, of: text, waits: true };
+    this.#variant = this.#client.send({ kind: "vary", text, ...change });
+  }
+  #wasVaried(text, error) {
+    if (this.#varied === null) return;
+    this.#varied.waits = false;
+    this.#variants.record(text, "varied", Date.now());
+    this.store.set({ variant: text, variantError: error, variantFollows: true });
+    if (this.#comparesThen && this.#mirror.settled) this.compare();
+  }
+  /** B is now a text of its own. */
+  #own(variant) {
+    this.#variant = this.#varied = null;
+    this.#comparesThen = false;
+    this.store.set({ variant, variantError: null, variantFollows: false });
   }
   setVariant(variant, by = "") {
-    this.#variant = null;
     this.#variants.record(variant, by, Date.now());
-    this.store.set({ variant, variantError: null });
+    this.#own(variant);
   }
   undoVariant(way) {
     const variant = this.#variants[way]();
     if (variant === null) return false;
-    this.#variant = null;
-    this.store.set({ variant, variantError: null });
+    this.#own(variant);
     return true;
   }
   /** Says beside the two maps what is not the same in their queries. */
@@ -2939,6 +2970,9 @@ var Session = class {
       if (this.#runsFirst) this.run();
     });
     client.on("form", (event) => this.#formed(event));
+    client.on("varied", ({ id, text, error }) => {
+      if (id === this.#variant) this.#wasVaried(text, error);
+    });
     client.on("labels", ({ key, labels }) => {
       this.#labels.set(key, labels);
       if (this.#state.form?.labels === key) this.store.set({ labels });
@@ -3017,7 +3051,9 @@ var Session = class {
       return;
     }
     if (id === this.#variant) {
-      this.store.set({ variantError: error });
+      this.#varied = null;
+      this.#comparesThen = false;
+      this.store.set({ variantError: error, variantFollows: false });
       return;
     }
     const purpose = [...this.#newest].find(([, newest]) => newest === id)?.[0];
@@ -3047,6 +3083,8 @@ var Session = class {
       this.#newest.clear();
       this.#uploads.clear();
       this.#planned = null;
+      this.#comparesThen = false;
+      if (this.#varied !== null) this.#varied.waits = false;
       const { a, b } = this.#state;
       this.store.set({ a: a && { ...a, former: true }, b: b && { ...b, former: true }, dropped: [] });
       this.store.set({ planWaits: false, probeWaits: false, checkWaits: false, galleryWaits: false });

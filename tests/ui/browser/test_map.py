@@ -212,6 +212,28 @@ class TestComparing:
         shown["comparing-off"].check()
         expect(captions).to_have_count(0)
 
+    def test_b_follows_a_until_it_is_edited(self, shown: Shown, server: Server) -> None:
+        compare(shown, "class", "fish")
+        shown["stride-number"].fill("8")
+        shown["stride-number"].press("Enter")
+        wider = QUERY.replace("STRIDE 4", "STRIDE 8")
+        expect(shown["compare-b"]).to_have_value(f"{wider} FOR CLASS 'fish'")
+        expect(shown["behind"]).to_have_text("A and B: the maps of earlier queries")
+        expect(shown["compare-bond"]).to_contain_text("follows what becomes of A")
+        shown.settled()
+        assert server.pages[-1].text == wider, "the page's query is A"
+        shown["query"].fill(f"{wider} SCORE drop")
+        shown["compare-run"].click()  # before B has followed
+        expect(shown["behind"]).to_be_hidden()
+        shown.ended()
+        expect(shown["compare-b"]).to_have_value(f"{wider} FOR CLASS 'fish' SCORE drop")
+        expect(shown.page.locator(".kdb-stage-caption").filter(has_text="B: CLASS 'fish' (fish)")).to_have_count(1)
+        shown["compare-b"].fill(f"{wider} FOR CLASS 'fish'")
+        shown["stride-number"].fill("4")
+        shown["stride-number"].press("Enter")
+        expect(shown["compare-bond"]).to_contain_text("they differ in STRIDE, SCORE and FOR, more than one thing")
+        expect(shown["compare-b"]).to_have_value(f"{wider} FOR CLASS 'fish'")
+
     def test_the_cursor_is_linked(self, shown: Shown, db: kdb.Session) -> None:
         compare(shown, "model", "second")
         shown.stage.focus()
