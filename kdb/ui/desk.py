@@ -11,6 +11,7 @@ from typing import Any
 from kdb.errors import Error, ExecutionError, ParseError, UnknownName, printable
 from kdb.language import syntax
 from kdb.language.parser import parse
+from kdb.language.places import query_in
 from kdb.queries import clauses
 from kdb.results.maps import HeatMap
 from kdb.session.session import Session
@@ -169,7 +170,18 @@ def refusal(error: Error, text: str = "") -> Content:
 
 def query_of(text: str) -> syntax.Occlude | None:
     """The OCCLUDE that a text is; None for other statements, and for several.  Raises ParseError."""
+    statement = _one(text)
+    return statement if isinstance(statement, syntax.Occlude) else None
+
+
+def shown_query_of(text: str) -> syntax.Occlude | None:
+    """The query that controls and stage show of a text: also the one that it explains or verifies."""
+    statement = _one(text)
+    return None if statement is None else query_in(statement)
+
+
+def _one(text: str) -> syntax.Statement | None:
     statements = parse(text)
     if not statements:
         raise ParseError("there is no query yet: it begins with OCCLUDE and an image", text=text)
-    return statements[0] if len(statements) == 1 and isinstance(statements[0], syntax.Occlude) else None
+    return statements[0] if len(statements) == 1 else None

@@ -180,6 +180,7 @@ export class Session {
     this.store.set({ error, errorText: event.text, notes, understood: form !== null });
     this.#show(form ?? before);
     if (form !== null) {
+      this.store.set({ understoodText: event.text });
       this.store.set({ labels: form.labels === null ? [] : (this.#labels.get(form.labels) ?? []) });
       this.#follow(form.picture);
     }

@@ -92,6 +92,8 @@ export interface State {
   errorText: string;
   /** Whether the form is of that text, for all its error. */
   understood: boolean;
+  /** The last text that was. */
+  understoodText: string;
   notes: string[];
   /** Whether controls and text say the same. */
   settled: boolean;
@@ -173,6 +175,7 @@ export const beginning = (connection: Connection): State => ({
   error: null,
   errorText: "",
   understood: true,
+  understoodText: "",
   notes: [],
   settled: true,
   labels: [],

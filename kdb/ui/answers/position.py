@@ -14,7 +14,7 @@ from kdb.language import syntax
 from kdb.results.maps import HeatMap
 from kdb.results.tables import Table
 from kdb.ui import maps, one
-from kdb.ui.desk import Desk, query_of
+from kdb.ui.desk import Desk, shown_query_of
 from kdb.ui.wire import Buffer, Content, Packing
 
 
@@ -75,7 +75,7 @@ def _place(desk: Desk, content: Content) -> _Place:
     """The position of a map that is nearest to the one asked for; of a query without a map, that one itself."""
     position = [int(each) for each in content["position"]]
     if content.get("map") is None:
-        query = query_of(str(content["text"]))
+        query = shown_query_of(str(content["text"]))
         if query is None:
             raise BindError("a position is one of an OCCLUDE query, and the text is none")
         desk.register_sample(query)

@@ -11,7 +11,7 @@ import numpy as np
 from kdb.errors import BindError, Error, ParseError, printable
 from kdb.language import syntax
 from kdb.ui import form, pictures, samples
-from kdb.ui.desk import Desk, query_of, refusal
+from kdb.ui.desk import Desk, query_of, refusal, shown_query_of
 from kdb.ui.wire import UPLOAD_LIMIT, Buffer, Content, bytes_of
 from kdb.version import __version__
 
@@ -57,7 +57,7 @@ def edit(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
 def change(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
     """A control was moved: the text is rewritten."""
     text = str(content["text"])
-    query = query_of(text)
+    query = shown_query_of(text)
     if query is None:
         raise BindError("the controls are of one OCCLUDE query, and the text is none")
     control, value, id = str(content["control"]), content.get("value"), content["id"]
@@ -96,7 +96,7 @@ def upload(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
         if len(data) > UPLOAD_LIMIT:
             raise BindError(f"the image has {len(data):,} bytes, more than {UPLOAD_LIMIT:,}")
         text = str(content["text"])
-        query = query_of(text)
+        query = shown_query_of(text)
         if query is None:
             raise BindError("an image is for an OCCLUDE query, and the text is none")
         name = _name_of(given, desk.session.images)
@@ -138,7 +138,7 @@ def _show(desk: Desk, id: int, text: str) -> None:
     """Post what the text alone says, and have the rest found out."""
     desk.text = text
     try:
-        query = query_of(text)
+        query = shown_query_of(text)
     except ParseError as error:
         _post(desk, id, text, None, error)
         return
@@ -169,7 +169,7 @@ def _complete(desk: Desk, id: int, text: str, query: syntax.Occlude, fields: Con
         }
         notes = [*dict.fromkeys((*model.notes, *prepared.notes))]
         _post(desk, id, text, fields, None, notes)
-        fields["dense"] = desk.session.region(text, desk.parameters) is not None
+        fields["dense"] = desk.session.region(str(query), desk.parameters) is not None
     except Error as error:
         _post(desk, id, text, fields, error, notes)
         return

@@ -280,6 +280,7 @@ var beginning = (connection2) => ({
   error: null,
   errorText: "",
   understood: true,
+  understoodText: "",
   notes: [],
   settled: true,
   labels: [],
@@ -898,10 +899,14 @@ var effort = (session) => {
     radios[effort2.kind].checked = true;
     show(other, effort2.kind === "other");
     if (effort2.kind === "ssim") {
-      fill(slider, String(effort2.ssim));
+      if (effort2.ssim > 0 && effort2.ssim <= 1) {
+        slider.min = String(Math.min(0.5, effort2.ssim));
+        slider.max = String(Math.max(0.99, effort2.ssim));
+        fill(slider, String(effort2.ssim));
+      }
       guaranteed.checked = effort2.guaranteed;
     }
-    if (effort2.kind === "seconds") limit.set(String(effort2.seconds));
+    if (effort2.kind === "seconds" && effort2.seconds > 0) limit.set(String(effort2.seconds));
     if (effort2.kind === "other") say(other.lastElementChild, effort2.text);
     reveal();
   });
@@ -1303,13 +1308,19 @@ var source = (session) => {
 var CONTROLS = [source, model, classes, score, over, patch, stride, fill2, region, effort, others];
 var controls = (session) => {
   const heading = h("h3", { class: "kdb-heading" }, "Query");
-  const behind2 = h("p", { class: "kdb-note kdb-behind" }, "The text has an error: this is how it was last understood.");
+  const why = h("span", {});
+  const use = button("Use that query", () => session.replace(session.store.state.understoodText), { testid: "controls-use", quiet: true });
+  const behind2 = h("div", { class: "kdb-note kdb-behind", role: "status", "data-testid": "controls-behind" }, why, " ", use);
   const waits = h("p", { class: "kdb-note" }, "Connecting…");
   const all = h("div", { class: "kdb-controls-all" }, ...CONTROLS.map((control) => control(session)));
   const inner = h("div", { class: "kdb-controls-inner", tabindex: -1 }, heading, behind2, waits, all);
   const element = h("section", { class: "kdb-controls", "aria-label": "Controls", "data-testid": "controls" }, inner);
-  session.store.watch(["error", "understood", "settled", "welcome"], ({ error, understood, settled, welcome }) => {
-    show(behind2, error !== null && !understood);
+  session.store.watch(["error", "understood", "understoodText", "settled", "welcome"], (state) => {
+    const { error, understood, understoodText, settled, welcome } = state;
+    set(all, "inert", !understood);
+    show(behind2, !understood && welcome !== null);
+    say(why, error !== null ? "The text has an error: this is how it was last understood." : "The text is no OCCLUDE query: this is the last that was.");
+    show(use, understoodText !== "");
     show(all, welcome !== null);
     show(waits, welcome === null);
     set(element, "data-settled", String(settled));
@@ -2659,6 +2670,7 @@ var Session = class {
     this.store.set({ error, errorText: event.text, notes: notes2, understood: form !== null });
     this.#show(form ?? before);
     if (form !== null) {
+      this.store.set({ understoodText: event.text });
       this.store.set({ labels: form.labels === null ? [] : this.#labels.get(form.labels) ?? [] });
       this.#follow(form.picture);
     }

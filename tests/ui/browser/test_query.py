@@ -206,6 +206,29 @@ class TestText:
         expect(shown["table"].locator("tbody tr")).not_to_have_count(0)
         expect(shown["table"]).to_contain_text("3x48x48")
 
+    def test_controls_are_of_the_text_or_rest(self, shown: Shown) -> None:
+        resting = shown.page.locator(".kdb-controls-all[inert]")
+        for text, why in [("SHOW MODELS", "no OCCLUDE query"), ("OCCLUDE photo WITH patch(16,", "an error")]:
+            shown.type(text)
+            expect(shown["controls-behind"]).to_contain_text(why)
+            expect(resting).to_have_count(1)
+        shown["controls-use"].click()
+        expect(shown["query"]).to_have_value(QUERY)
+        expect(resting).to_have_count(0)
+        for first in ("VERIFY", "explain analyze -- a note\n"):
+            shown.type(f"{first} {QUERY}".replace("STRIDE 4", "STRIDE 6"))
+            expect(shown["stride-number"]).to_have_value("6")
+            shown["stride-number"].fill("8")
+            shown["stride-number"].press("Enter")
+            expect(shown["query"]).to_have_value(f"{first} {QUERY}".replace("STRIDE 4", "STRIDE 8"))
+        shown.type(f"{QUERY} APPROXIMATE TO SSIM 0.8")
+        expect(shown["effort-slider"]).to_have_value("0.8")
+        shown.type(f"{QUERY} APPROXIMATE TO SSIM 2")
+        expect(shown["refusal"]).to_contain_text("SSIM")
+        shown.type(QUERY)
+        shown["effort-ssim"].check()
+        expect(shown["query"]).to_have_value(f"{QUERY} APPROXIMATE TO SSIM 0.8")
+
     def test_the_plan_follows_the_text(self, shown: Shown) -> None:
         shown.unfold("plan")
         expect(shown["plan-words"]).to_contain_text("121 positions")
