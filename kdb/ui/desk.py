@@ -38,6 +38,7 @@ class Desk:
     heat_map    the map that was shown last
     uploads     a folder for images that are dropped on the page
     browsing    whether folders under the session's root are listed
+    models      names that models were listed by last
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Desk:
         self.uploads = uploads
         self.worker, self.history = Worker("kdb page"), History()
         self.heat_map: HeatMap | None = None
+        self.models: frozenset[str] = frozenset()
         self._told: set[str] = set()
         self._subject: tuple[syntax.Source, syntax.ModelRef, Mapping[str, Any], Subject] | None = None
 
@@ -135,6 +137,12 @@ class Desk:
         found = self.session.subject(str(query), self.parameters)
         self._subject = (*given, self.parameters, found)
         return found
+
+    def list_models(self) -> list[tuple[str, str, str]]:
+        """(name, origin, input) of every model that a bare name finds; for the page's thread, as it takes a turn."""
+        listed = self.session.models()
+        self.models = frozenset(name for name, *_ in listed)
+        return listed
 
     def register_sample(self, query: syntax.Occlude) -> None:
         """Give the image of a query its name, if it is a sample that was not used before.

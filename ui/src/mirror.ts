@@ -112,12 +112,13 @@ export class Mirror {
     return this.settled && last !== null && last.id === id && last.typed === this.#typed;
   }
 
-  /** A request was refused: returns whether it was the one under way, with which all goes that waits behind it. */
-  refused(id: number): boolean {
-    if (this.#flight?.id !== id) return false;
+  /** A request was refused: returns what was, if it was the one under way, with which all goes that waits behind it. */
+  refused(id: number): { control: string | null } | null {
+    if (this.#flight?.id !== id) return null;
+    const { control } = this.#flight;
     this.#flight = null;
     this.#drop();
-    return true;
+    return { control };
   }
 
   /** The connection is new: whatever was under way is asked again. */

@@ -94,6 +94,7 @@ export class Session {
 
   type(text: string, by = "typed"): void {
     this.#write(text, by);
+    this.store.set({ modelRefused: null });
     this.#unsay(this.#saidOfText);
     this.#mirror.type(text);
     this.#settle();
@@ -114,6 +115,7 @@ export class Session {
   }
 
   #send(text: string): void {
+    this.store.set({ modelRefused: null });
     this.#unsay(this.#saidOfText);
     this.#mirror.replace(text);
     this.#settle();
@@ -137,6 +139,7 @@ export class Session {
 
   /** A control was moved; `held` while it still moves, `atOnce` to run in any case and not only as the user chose. */
   change(change: Change, { held = false, atOnce = false, buffers = [] as ArrayBuffer[] } = {}): void {
+    this.store.set({ modelRefused: null });
     const runs = atOnce || (this.#state.runsOnChange && !held);
     const send = (text: string): number => this.#client.send({ kind: "change", text, ...change }, buffers);
     this.#mirror.move(change.control, send, { held, runs });
@@ -608,11 +611,13 @@ export class Session {
 
   #refused(id: number, error: Refusal, slot: Slot | null): void {
     const { run } = this.#state;
-    if (this.#mirror.refused(id)) {
+    const refused = this.#mirror.refused(id);
+    if (refused !== null) {
       this.#settle();
       this.#show(this.#state.form);
       this.#uploads.delete(id);
-      this.#sayOfText(error.message, "error");
+      if (refused.control === "model") this.store.set({ modelRefused: error.message });
+      else this.#sayOfText(error.message, "error");
       return;
     }
     if (id === run.id) {
@@ -671,7 +676,9 @@ export class Session {
 
 /** What a form does not know yet is as it was, for as long as it is of the same model and image. */
 function carried(form: Form, before: Form | null): Form {
-  if (before === null || form.size !== null || form.model !== before.model) return form;
+  if (before === null || form.size !== null) return form;
+  // The image is shown on, as the model before saw it, also where there is no such model.
+  if (form.model !== before.model) return form.source === before.source ? { ...form, picture: before.picture } : form;
   const { size, axes, dense, labels } = before;
   return { ...form, size, axes, dense, labels, picture: form.source === before.source ? before.picture : form.picture };
 }

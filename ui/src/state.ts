@@ -95,6 +95,8 @@ export interface State {
   /** The last text that was. */
   understoodText: string;
   notes: string[];
+  /** Why the text does not have what was entered as the model. */
+  modelRefused: string | null;
   /** Whether controls and text say the same. */
   settled: boolean;
   labels: string[];
@@ -177,6 +179,7 @@ export const beginning = (connection: Connection): State => ({
   understood: true,
   understoodText: "",
   notes: [],
+  modelRefused: null,
   settled: true,
   labels: [],
   dropped: [],

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from kdb.errors import BindError, Error, ParseError, printable
+from kdb.errors import BindError, Error, ParseError, UnknownName, printable
 from kdb.language import syntax
 from kdb.ui import form, pictures, samples
 from kdb.ui.desk import Desk, query_of, refusal, shown_query_of
@@ -38,7 +39,7 @@ def _welcome(desk: Desk, id: int) -> None:
             "version": __version__,
             "text": desk.text,
             "samples": samples.listed(),
-            "models": [{"name": name, "from": origin, "input": size} for name, origin, size in desk.session.models()],
+            "models": [{"name": name, "from": origin, "input": size} for name, origin, size in desk.list_models()],
             "scores": [*form.SCORES],
             "fills": [*_FILLS],
             "root": desk.session.root.folder if desk.browsing else None,
@@ -63,8 +64,27 @@ def change(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
     control, value, id = str(content["control"]), content.get("value"), content["id"]
     if control == "mask" and value is not None:
         desk.ask(_KIND, id, lambda: _paint(desk, id, text, query, bytes_of(buffers)))
-    else:
+    elif _is_listed(desk, query, control, value):
         _show(desk, id, form.written(text, query, control, value))
+    else:
+        desk.ask(_KIND, id, lambda: _show(desk, id, _with_model(desk, text, query, value)))
+
+
+def _is_listed(desk: Desk, query: syntax.Occlude, control: str, value: Any) -> bool:
+    """Whether nothing has to be looked up: of models, the name of one that was listed, or of timm's."""
+    if control != "model":
+        return True
+    ref = form.changed(query, control, value).model
+    return ref.parameter is not None or "/" in ref.name or ref.name in desk.models
+
+
+def _with_model(desk: Desk, text: str, query: syntax.Occlude, value: Any) -> str:
+    """The text with another model, which may have come since they were listed."""
+    desk.list_models()
+    if not _is_listed(desk, query, "model", value):
+        name = form.changed(query, "model", value).model.name
+        raise UnknownName.of_model(name, desk.models, "; timm's are written timm/NAME")
+    return form.written(text, query, "model", value)
 
 
 def vary(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
@@ -73,11 +93,17 @@ def vary(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
     query = query_of(text)
     if query is None:
         raise BindError("two OCCLUDE queries are compared, and the text is none")
-    varied = form.written(text, query, str(content["control"]), content.get("value"))
-    other = query_of(varied)
-    desk.post({"kind": "varied", "id": id, "text": varied, "error": None}, [])
+    control, value = str(content["control"]), content.get("value")
+    is_listed = _is_listed(desk, query, control, value)
+    varied = form.written(text, query, control, value)
+    if is_listed:
+        desk.post({"kind": "varied", "id": id, "text": varied, "error": None}, [])
 
     def check() -> None:
+        if not is_listed:
+            _with_model(desk, text, query, value)
+            desk.post({"kind": "varied", "id": id, "text": varied, "error": None}, [])
+        other = query_of(varied)
         assert other is not None, "it is the query, changed"
         desk.register_sample(other)
         try:

@@ -168,9 +168,9 @@ function tokens(text) {
   });
 }
 function runsByItself(text) {
-  const meant = tokens(text).filter(({ mark }) => mark !== "comment" && mark !== "space");
-  while (meant.at(-1)?.text === ";") meant.pop();
-  return meant[0]?.text.toLowerCase() === "occlude" && meant.every(({ mark, text: text2 }) => text2 !== ";" && !(mark === "keyword" && /^into$/i.test(text2)));
+  const meant2 = tokens(text).filter(({ mark }) => mark !== "comment" && mark !== "space");
+  while (meant2.at(-1)?.text === ";") meant2.pop();
+  return meant2[0]?.text.toLowerCase() === "occlude" && meant2.every(({ mark, text: text2 }) => text2 !== ";" && !(mark === "keyword" && /^into$/i.test(text2)));
 }
 function offset(text, line, column) {
   const lines = text.split("\n");
@@ -282,6 +282,7 @@ var beginning = (connection2) => ({
   understood: true,
   understoodText: "",
   notes: [],
+  modelRefused: null,
   settled: true,
   labels: [],
   dropped: [],
@@ -427,10 +428,19 @@ function searched(all, search) {
 
 // src/parts/combobox.ts
 var MOST = 120;
+function meant(choices, text, entered) {
+  const sought = text.trim().toLowerCase();
+  const same = (each) => each.text.toLowerCase() === sought || each.value.toLowerCase() === sought;
+  const exact = choices.find(({ text: name, value }) => name === text || value === text) ?? choices.find(same);
+  if (exact !== void 0 || !entered || sought === "") return exact ?? null;
+  const first = searched(choices, text)[0];
+  return first?.text.toLowerCase().startsWith(sought) ? first : null;
+}
 function combobox(given) {
   const list = h("ul", { class: "kdb-options", role: "listbox", id: unique("list"), "aria-label": given.label, hidden: true });
   const more = h("p", { class: "kdb-options-more", hidden: true });
   const popup = h("div", { class: "kdb-popup", hidden: true }, list, more);
+  const why = h("p", { class: "kdb-note kdb-refusal", role: "alert", id: unique("why"), hidden: true });
   const input = h("input", {
     type: "text",
     class: "kdb-input",
@@ -442,6 +452,7 @@ function combobox(given) {
     "aria-expanded": "false",
     "aria-controls": list.id,
     "aria-autocomplete": "list",
+    "aria-describedby": why.id,
     "data-testid": given.testid
   });
   const opener = h("button", { type: "button", class: "kdb-opener", tabindex: -1, "aria-hidden": "true" }, icon("down"));
@@ -500,26 +511,45 @@ function combobox(given) {
     shown = text;
     input.value = text;
     close();
+    refuse(null);
     given.chosen(value);
   }
-  function enter() {
+  function refuse(reason) {
+    say(why, reason ?? "");
+    show(why, reason !== null);
+    set(input, "aria-invalid", reason === null ? null : "true");
+    if (reason !== null) input.value = shown;
+  }
+  function enter(entered) {
     const text = input.value.trim();
     close();
     if (text === shown || text === "") {
       input.value = shown;
-    } else if (given.free) {
+      return;
+    }
+    const reason = given.free ? given.refused?.(text) : `There is no '${text}'.`;
+    const found2 = meant(given.choices(), text, entered && reason !== null);
+    if (found2 !== null) {
+      input.value = found2.text;
+      refuse(null);
+      if (found2.text === shown) return;
+      shown = found2.text;
+      given.chosen(found2.value);
+    } else if (typeof reason === "string") {
+      refuse(reason);
+    } else {
+      refuse(null);
       shown = text;
       given.chosen(text);
-    } else {
-      const meant = given.choices().find((each) => each.text.toLowerCase() === text.toLowerCase());
-      input.value = shown = meant?.text ?? shown;
-      if (meant !== void 0) given.chosen(meant.value);
     }
   }
-  input.addEventListener("input", () => open(input.value));
+  input.addEventListener("input", () => {
+    refuse(null);
+    open(input.value);
+  });
   input.addEventListener("mousedown", () => isOpen() || open(""));
   input.addEventListener("focus", () => input.select());
-  input.addEventListener("blur", enter);
+  input.addEventListener("blur", () => enter(false));
   input.addEventListener("keydown", (event) => {
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault();
@@ -529,7 +559,7 @@ function combobox(given) {
     } else if (event.key === "Enter") {
       event.preventDefault();
       if (isOpen() && active >= 0) choose(active);
-      else enter();
+      else enter(true);
     } else if (event.key === "Escape" && isOpen()) {
       event.preventDefault();
       event.stopPropagation();
@@ -544,8 +574,9 @@ function combobox(given) {
     open("");
   });
   return {
-    element: h("div", { class: "kdb-combobox" }, input, opener, popup),
+    element: h("div", {}, h("div", { class: "kdb-combobox" }, input, opener, popup), why),
     input,
+    refuse,
     set(text) {
       shown = text;
       if (!input.matches(":focus")) fill(input, text);
@@ -619,6 +650,13 @@ function labelled(labels) {
     hint: String(index)
   }));
 }
+function unknownClass(labels, text) {
+  if (labels.length === 0 || text.startsWith("$")) return null;
+  if (/^\d+$/.test(text)) return Number(text) < labels.length ? null : `Classes are numbered from 0 to ${labels.length - 1}.`;
+  const sought = text.trim().toLowerCase();
+  const has = labels.some((label2) => label2.split(",").some((name) => name.trim().toLowerCase() === sought));
+  return has ? null : `There is no class '${text}'.`;
+}
 var classes = (session) => {
   const kind = h("select", { class: "kdb-input", "aria-label": "Which classes", "data-testid": "class" });
   options(kind, KINDS);
@@ -637,6 +675,7 @@ var classes = (session) => {
     placeholder: "A label or a number",
     choices: () => choices,
     // A number that was typed is that of a class, in the text too.
+    refused: (text) => unknownClass(session.store.state.labels, text),
     chosen: (value) => session.change({ control: "classes", value: { kind: "class", value: /^\d+$/.test(value) ? Number(value) : value } })
   });
   set(box2.input, "aria-label", "Label or number of the class");
@@ -802,6 +841,7 @@ var compare = (session) => {
     testid: "compare-with",
     free: true,
     choices,
+    refused: (text2) => by.value === "class" ? unknownClass(store.state.labels, text2) : void 0,
     chosen: (value) => session.vary(changed(value))
   });
   set(other.input, "aria-label", "What to compare with");
@@ -1017,6 +1057,7 @@ var model = (session) => {
     chosen: (value) => session.change({ control: "model", value })
   });
   session.store.watch(["form"], ({ form }) => box2.set(form?.model ?? ""));
+  session.store.watch(["modelRefused"], ({ modelRefused }) => box2.refuse(modelRefused));
   return h("div", { class: "kdb-field" }, h("label", { for: box2.input.id, class: "kdb-label" }, "Model"), box2.element);
 };
 
@@ -2433,12 +2474,13 @@ var Mirror = class {
     const last = this.#answered;
     return this.settled && last !== null && last.id === id && last.typed === this.#typed;
   }
-  /** A request was refused: returns whether it was the one under way, with which all goes that waits behind it. */
+  /** A request was refused: returns what was, if it was the one under way, with which all goes that waits behind it. */
   refused(id) {
-    if (this.#flight?.id !== id) return false;
+    if (this.#flight?.id !== id) return null;
+    const { control } = this.#flight;
     this.#flight = null;
     this.#drop();
-    return true;
+    return { control };
   }
   /** The connection is new: whatever was under way is asked again. */
   renew() {
@@ -2594,6 +2636,7 @@ var Session = class {
   // ---- the text and the controls
   type(text, by = "typed") {
     this.#write(text, by);
+    this.store.set({ modelRefused: null });
     this.#unsay(this.#saidOfText);
     this.#mirror.type(text);
     this.#settle();
@@ -2611,6 +2654,7 @@ var Session = class {
     return true;
   }
   #send(text) {
+    this.store.set({ modelRefused: null });
     this.#unsay(this.#saidOfText);
     this.#mirror.replace(text);
     this.#settle();
@@ -2630,6 +2674,7 @@ var Session = class {
   }
   /** A control was moved; `held` while it still moves, `atOnce` to run in any case and not only as the user chose. */
   change(change, { held: held2 = false, atOnce = false, buffers = [] } = {}) {
+    this.store.set({ modelRefused: null });
     const runs = atOnce || this.#state.runsOnChange && !held2;
     const send = (text) => this.#client.send({ kind: "change", text, ...change }, buffers);
     this.#mirror.move(change.control, send, { held: held2, runs });
@@ -3047,11 +3092,13 @@ var Session = class {
   }
   #refused(id, error, slot) {
     const { run } = this.#state;
-    if (this.#mirror.refused(id)) {
+    const refused = this.#mirror.refused(id);
+    if (refused !== null) {
       this.#settle();
       this.#show(this.#state.form);
       this.#uploads.delete(id);
-      this.#sayOfText(error.message, "error");
+      if (refused.control === "model") this.store.set({ modelRefused: error.message });
+      else this.#sayOfText(error.message, "error");
       return;
     }
     if (id === run.id) {
@@ -3104,7 +3151,8 @@ var Session = class {
   };
 };
 function carried(form, before) {
-  if (before === null || form.size !== null || form.model !== before.model) return form;
+  if (before === null || form.size !== null) return form;
+  if (form.model !== before.model) return form.source === before.source ? { ...form, picture: before.picture } : form;
   const { size, axes, dense, labels } = before;
   return { ...form, size, axes, dense, labels, picture: form.source === before.source ? before.picture : form.picture };
 }

@@ -14,7 +14,7 @@ from benchmarks.notebooks import CHROMIUM
 from kdb.results.maps import HeatMap
 from tests.support import heat_map
 from tests.ui.browser.browsing import ANY, QUERY, Server, Shown, expect, score_at
-from tests.ui.browser.conftest import LABELS
+from tests.ui.browser.conftest import LABELS, network
 
 pytestmark = [
     pytest.mark.ui,
@@ -205,6 +205,36 @@ class TestText:
         shown.begin("SHOW MODELS")
         expect(shown["table"].locator("tbody tr")).not_to_have_count(0)
         expect(shown["table"]).to_contain_text("3x48x48")
+
+    def test_names_that_are_typed(self, shown: Shown, db: kdb.Session) -> None:
+        model, label = shown["model"], shown["class-label"]
+        model.fill("sec")
+        model.press("Enter")
+        expect(shown["query"]).to_have_value(QUERY.replace("net", "second"))
+        for key in ("Enter", "Tab"):
+            model.fill("no such model")
+            model.press(key)
+            expect(shown.page.get_by_text("unknown model 'no such model'")).to_be_visible()
+            expect(model).to_have_value("second")
+            assert shown.query == QUERY.replace("net", "second")
+        db.register_model("late", network(0), input_size=(48, 48), labels=LABELS)
+        model.fill("late")
+        model.press("Enter")
+        expect(shown["query"]).to_have_value(QUERY.replace("net", "late"))
+        expect(shown.page.get_by_text("unknown model")).to_have_count(0)
+        shown.type(f"{QUERY} FOR CLASS 'dog'".replace("net", "nosuch"))
+        expect(shown["error"]).to_contain_text("unknown model")
+        expect(shown["start"]).to_be_hidden()
+        expect(shown.stage).to_have_attribute("data-view", ANY)
+        shown.type(f"{QUERY} FOR CLASS 'dog'")
+        expect(label).to_have_value("dog")
+        label.fill("unicorn")
+        label.press("Enter")
+        expect(shown["classes"]).to_contain_text("There is no class 'unicorn'.")
+        expect(label).to_have_value("dog")
+        label.fill("fi")
+        label.press("Enter")
+        expect(shown["query"]).to_have_value(f"{QUERY} FOR CLASS 'fish'")
 
     def test_controls_are_of_the_text_or_rest(self, shown: Shown) -> None:
         resting = shown.page.locator(".kdb-controls-all[inert]")

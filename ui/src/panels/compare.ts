@@ -1,5 +1,5 @@
 import { fill, h, options, say, set, show, unique } from "../dom";
-import { labelled } from "../controls/classes";
+import { labelled, unknownClass } from "../controls/classes";
 import { combobox, type Choice } from "../parts/combobox";
 import { button, choice, disclosure, field, type Panel } from "../parts/field";
 import type { Change } from "../protocol";
@@ -42,6 +42,7 @@ export const compare: Panel = (session) => {
     testid: "compare-with",
     free: true,
     choices,
+    refused: (text) => (by.value === "class" ? unknownClass(store.state.labels, text) : undefined),
     chosen: (value) => session.vary(changed(value)),
   });
   set(other.input, "aria-label", "What to compare with");
