@@ -1342,7 +1342,12 @@ var source = (session) => {
   session.store.watch(["form", "welcome", "dropped"], ({ form }) => {
     for (const chip of samples.children) chip.setAttribute("aria-pressed", String(chip.textContent === form?.source));
   });
-  return h("div", { class: "kdb-stack" }, field("Image", input), samples, h("div", { class: "kdb-row" }, browse2, open, file));
+  const image = field("Image", input);
+  session.store.watch(["understood"], ({ understood }) => {
+    for (const each of [image, samples]) set(each, "inert", !understood);
+    open.disabled = !understood;
+  });
+  return h("div", { class: "kdb-stack" }, image, samples, h("div", { class: "kdb-row" }, browse2, open, file));
 };
 
 // src/panels/controls.ts
@@ -1353,12 +1358,13 @@ var controls = (session) => {
   const use = button("Use that query", () => session.replace(session.store.state.understoodText), { testid: "controls-use", quiet: true });
   const behind2 = h("div", { class: "kdb-note kdb-behind", role: "status", "data-testid": "controls-behind" }, why, " ", use);
   const waits = h("p", { class: "kdb-note" }, "Connecting…");
-  const all = h("div", { class: "kdb-controls-all" }, ...CONTROLS.map((control) => control(session)));
+  const parts = CONTROLS.map((control) => control(session));
+  const all = h("div", { class: "kdb-controls-all" }, ...parts);
   const inner = h("div", { class: "kdb-controls-inner", tabindex: -1 }, heading, behind2, waits, all);
   const element = h("section", { class: "kdb-controls", "aria-label": "Controls", "data-testid": "controls" }, inner);
   session.store.watch(["error", "understood", "understoodText", "settled", "welcome"], (state) => {
     const { error, understood, understoodText, settled, welcome } = state;
-    set(all, "inert", !understood);
+    parts.slice(1).forEach((each) => set(each, "inert", !understood));
     show(behind2, !understood && welcome !== null);
     say(why, error !== null ? "The text has an error: this is how it was last understood." : "The text is no OCCLUDE query: this is the last that was.");
     show(use, understoodText !== "");

@@ -237,11 +237,13 @@ class TestText:
         expect(shown["query"]).to_have_value(f"{QUERY} FOR CLASS 'fish'")
 
     def test_controls_are_of_the_text_or_rest(self, shown: Shown) -> None:
-        resting = shown.page.locator(".kdb-controls-all[inert]")
+        resting = shown["stride-group"].and_(shown.page.locator("[inert]"))
         for text, why in [("SHOW MODELS", "no OCCLUDE query"), ("OCCLUDE photo WITH patch(16,", "an error")]:
             shown.type(text)
             expect(shown["controls-behind"]).to_contain_text(why)
             expect(resting).to_have_count(1)
+            expect(shown["open"]).to_be_disabled()
+            expect(shown["browse"]).to_be_enabled()
         shown["controls-use"].click()
         expect(shown["query"]).to_have_value(QUERY)
         expect(resting).to_have_count(0)

@@ -17,13 +17,15 @@ export const controls: Panel = (session) => {
   const use = button("Use that query", () => session.replace(session.store.state.understoodText), { testid: "controls-use", quiet: true });
   const behind = h("div", { class: "kdb-note kdb-behind", role: "status", "data-testid": "controls-behind" }, why, " ", use);
   const waits = h("p", { class: "kdb-note" }, "Connecting…");
-  const all = h("div", { class: "kdb-controls-all" }, ...CONTROLS.map((control) => control(session)));
+  // The first, the source, has a way to runs besides, which is there in any case.
+  const parts = CONTROLS.map((control) => control(session));
+  const all = h("div", { class: "kdb-controls-all" }, ...parts);
   const inner = h("div", { class: "kdb-controls-inner", tabindex: -1 }, heading, behind, waits, all);
   const element = h("section", { class: "kdb-controls", "aria-label": "Controls", "data-testid": "controls" }, inner);
   session.store.watch(["error", "understood", "understoodText", "settled", "welcome"], (state) => {
     const { error, understood, understoodText, settled, welcome } = state;
     // What a control would change is not in the text.
-    set(all, "inert", !understood);
+    parts.slice(1).forEach((each) => set(each, "inert", !understood));
     show(behind, !understood && welcome !== null);
     say(why, error !== null ? "The text has an error: this is how it was last understood." : "The text is no OCCLUDE query: this is the last that was.");
     show(use, understoodText !== "");
