@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
@@ -28,6 +28,9 @@ from kdb.language import syntax
 
 Names = Callable[[], Iterable[str]]
 """Names to be suggested, asked for only when one is."""
+
+Span = tuple[int, int]
+"""The offsets of a part's first character and of the one behind it."""
 
 _MANIFEST = "MANIFEST"
 """A name where no string stands behind it, and so no keyword of the grammar's."""
@@ -75,6 +78,21 @@ def parse_one(text: str, models: Names = tuple) -> syntax.Statement:
     if len(found) > 1:
         raise _parse_error(text, _Refusal("one statement was asked for, and a second begins here", found[1][0]))
     return found[0][1]
+
+
+def query_places(text: str) -> Mapping[str, Span]:
+    """Where the parts of the first query of a script stand, which :func:`parse` takes: all of it, its source, each
+    clause by its field, and of a patch its extent and fill.
+    """
+    query = next(iter(_lark().parse(text).find_data("occlude")))
+    parts: dict[str, Any] = {"query": query, "source": query.children[0]}
+    for clause in query.children[1:]:
+        assert isinstance(clause, Tree), "the grammar has clauses there"
+        parts[str(clause.data).removeprefix("clause_")] = clause
+        patch = clause.children[0]
+        if isinstance(patch, Tree) and patch.data == "patch":
+            parts["extent"], parts["fill"], _ = patch.children
+    return {name: (part.meta.start_pos, part.meta.end_pos) for name, part in parts.items() if part is not None}
 
 
 def keywords() -> tuple[str, ...]:

@@ -67,7 +67,14 @@ from kdb.language.nodes import (
 
 _PATCH, _PREDICTED = Patch(), Predicted()
 
+CLAUSES = (
+    "patch", "stride", "model", "classes", "score", "over", "exact", "region", "approximate", "threshold", "drill_down",
+    "budget_seconds", "precision", "device", "into", "run",
+)  # fmt: skip
+"""The fields of a query that clauses set, in the order of the canonical text."""
+
 __all__ = [
+    "CLAUSES",
     "DEFAULT_STRIDE",
     "AllClasses",
     "Approximate",
@@ -158,37 +165,46 @@ class Occlude(Node):
     into: str | None = None
     run: RunInto | None = None
 
-    def __str__(self) -> str:
-        clauses: list[tuple[Node | None, str]] = [(self.patch, f"WITH {self.patch}")]
+    def clauses(self) -> dict[str, str]:
+        """The clauses of the canonical text behind the source, by the fields of ``CLAUSES``, in their order."""
+        found: dict[str, tuple[Node | None, str]] = {"patch": (self.patch, f"WITH {self.patch}")}
         if self.stride is not None:
-            clauses.append((None, stride_text(self.stride)))
-        clauses.append((self.model, f"USING {self.model}"))
+            found["stride"] = None, stride_text(self.stride)
+        found["model"] = self.model, f"USING {self.model}"
         if self.classes != Predicted():
-            clauses.append((self.classes, f"FOR {self.classes}"))
+            found["classes"] = self.classes, f"FOR {self.classes}"
         if self.to is not None:
-            clauses.append((self.to, f"SCORE {self.score} TO {self.to}"))
+            found["score"] = self.to, f"SCORE {self.score} TO {self.to}"
         elif self.score != "probability":
-            clauses.append((None, f"SCORE {self.score}"))
+            found["score"] = None, f"SCORE {self.score}"
         if self.over is not None:
-            clauses.append((self.over, str(self.over)))
+            found["over"] = self.over, str(self.over)
         if self.exact:
-            clauses.append((None, "EXACT"))
-        for node in (self.region, self.approximate, self.threshold, self.drill_down):
+            found["exact"] = None, "EXACT"
+        for name, node in (
+            ("region", self.region),
+            ("approximate", self.approximate),
+            ("threshold", self.threshold),
+            ("drill_down", self.drill_down),
+        ):
             if node is not None:
-                clauses.append((node, str(node)))
+                found[name] = node, str(node)
         if self.budget_seconds is not None:
-            clauses.append((None, f"BUDGET {number_text(self.budget_seconds)} SECONDS"))
+            found["budget_seconds"] = None, f"BUDGET {number_text(self.budget_seconds)} SECONDS"
         if self.precision != "fp32":
-            clauses.append((None, f"PRECISION {self.precision}"))
+            found["precision"] = None, f"PRECISION {self.precision}"
         if self.device != "auto":
-            clauses.append((None, f"ON {self.device}"))
+            found["device"] = None, f"ON {self.device}"
         if self.into is not None:
-            clauses.append((None, f"INTO {quote(self.into)}"))
+            found["into"] = None, f"INTO {quote(self.into)}"
         if self.run is not None:
-            clauses.append((self.run, str(self.run)))
+            found["run"] = self.run, str(self.run)
         # A `?` is known by its place in the text, so the clauses that hold one keep the order they were written in.
-        clauses.sort(key=lambda clause: first_placeholder(clause[0]))
-        return " ".join([f"OCCLUDE {self.source}", *(text for _, text in clauses)])
+        ordered = sorted(found.items(), key=lambda item: first_placeholder(item[1][0]))
+        return {name: text for name, (_, text) in ordered}
+
+    def __str__(self) -> str:
+        return " ".join([f"OCCLUDE {self.source}", *self.clauses().values()])
 
 
 @dataclass(frozen=True, slots=True)

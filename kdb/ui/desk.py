@@ -11,6 +11,7 @@ from typing import Any
 from kdb.errors import Error, ExecutionError, ParseError, UnknownName, printable
 from kdb.language import syntax
 from kdb.language.parser import parse
+from kdb.language.places import query_in
 from kdb.queries import clauses
 from kdb.results.maps import HeatMap
 from kdb.session.session import Session
@@ -37,6 +38,7 @@ class Desk:
     heat_map    the map that was shown last
     uploads     a folder for images that are dropped on the page
     browsing    whether folders under the session's root are listed
+    models      names that models were listed by last
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Desk:
         self.uploads = uploads
         self.worker, self.history = Worker("kdb page"), History()
         self.heat_map: HeatMap | None = None
+        self.models: frozenset[str] = frozenset()
         self._told: set[str] = set()
         self._subject: tuple[syntax.Source, syntax.ModelRef, Mapping[str, Any], Subject] | None = None
 
@@ -72,24 +75,24 @@ class Desk:
         """Have a request's work done by the page's thread, in place of such of the ``kind`` as still waits."""
         self.worker.ask(kind, lambda: self.guarded(id, job, text))
 
-    def guarded(self, id: int, job: Callable[[], object], text: str = "") -> bool:
+    def guarded(self, id: int, job: Callable[[], object], text: str = "", slot: str | None = None) -> bool:
         """Do a request's work, and return True; what stops it is told, with its place in the query's ``text``."""
         try:
             job()
         except Error as error:
-            self.refuse(id, error, text)
+            self.refuse(id, error, text, slot)
         except Exception as error:  # a request that no page sends, or a fault of kdb's: the page must live on
             log.exception("a request of the page failed")
-            self.refuse(id, ExecutionError(f"this failed: {type(error).__name__}: {error}"))
+            self.refuse(id, ExecutionError(f"this failed: {type(error).__name__}: {error}"), slot=slot)
         else:
             return True
         return False
 
     # ---- events
 
-    def refuse(self, id: int, error: Error, text: str = "") -> None:
-        """Tell why a request cannot be answered, and where in its ``text`` it is wrong."""
-        self.post({"kind": "refused", "id": id, "error": refusal(error, text)}, [])
+    def refuse(self, id: int, error: Error, text: str = "", slot: str | None = None) -> None:
+        """Tell why a request cannot be answered, and where in its ``text`` it is wrong; of two, that of a ``slot``."""
+        self.post({"kind": "refused", "id": id, "error": refusal(error, text), "slot": slot}, [])
 
     def send(self, message: tuple[Content, Packing], **more: Any) -> None:
         """Post an event that was made with its arrays."""
@@ -135,6 +138,12 @@ class Desk:
         self._subject = (*given, self.parameters, found)
         return found
 
+    def list_models(self) -> list[tuple[str, str, str]]:
+        """(name, origin, input) of every model that a bare name finds; for the page's thread, as it takes a turn."""
+        listed = self.session.models()
+        self.models = frozenset(name for name, *_ in listed)
+        return listed
+
     def register_sample(self, query: syntax.Occlude) -> None:
         """Give the image of a query its name, if it is a sample that was not used before.
 
@@ -169,7 +178,18 @@ def refusal(error: Error, text: str = "") -> Content:
 
 def query_of(text: str) -> syntax.Occlude | None:
     """The OCCLUDE that a text is; None for other statements, and for several.  Raises ParseError."""
+    statement = _one(text)
+    return statement if isinstance(statement, syntax.Occlude) else None
+
+
+def shown_query_of(text: str) -> syntax.Occlude | None:
+    """The query that controls and stage show of a text: also the one that it explains or verifies."""
+    statement = _one(text)
+    return None if statement is None else query_in(statement)
+
+
+def _one(text: str) -> syntax.Statement | None:
     statements = parse(text)
     if not statements:
         raise ParseError("there is no query yet: it begins with OCCLUDE and an image", text=text)
-    return statements[0] if len(statements) == 1 and isinstance(statements[0], syntax.Occlude) else None
+    return statements[0] if len(statements) == 1 else None

@@ -1,6 +1,7 @@
 """What the page's controls show of a query, and what moving one of them makes of it.
 
-The query's syntax tree stands between text and controls: a clause that no control has is kept as it is.
+The query's syntax tree stands between text and controls: a clause that no control has is kept as it is, and so are
+comments, line ends and the order of clauses.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 from kdb.errors import BindError, ParseError
 from kdb.language import syntax
 from kdb.language.parser import parse_one
+from kdb.language.places import rewritten
 from kdb.queries.clauses import approximations
 from kdb.sampling.choose import DEFAULT_SSIM
 
@@ -105,6 +107,11 @@ def changed(query: syntax.Occlude, control: str, value: Any) -> syntax.Occlude:
         return change(query, value)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise BindError(f"the control '{control}' cannot be set to {value!r}") from error
+
+
+def written(text: str, query: syntax.Occlude, control: str, value: Any) -> str:
+    """The text of a query after a control was set: what the control does not change is as it was written."""
+    return rewritten(text, changed(query, control, value))
 
 
 def _part(text: str) -> syntax.Occlude:

@@ -15,6 +15,7 @@ from kdb.ui import form
 
 pytestmark = pytest.mark.hypothesis
 
+WRITTEN = ["with patch(8, 8) FILL mean", "STRIDE (2, 3)", "using m", "FOR TOP 3", "WITHIN box(1, 2, 3, 4)", "EXACT"]
 BEGIN = "OCCLUDE 'a b.png' WITH patch(16, 16) USING m"
 
 
@@ -63,6 +64,61 @@ def test_what_is_set_is_shown_and_written(made: list[tuple[str, Any]]) -> None:
     shown = form.of_query(again)
     for control, value in last.items():
         assert (shown["region"]["box"] if control == "box" else shown[control]) == value
+
+
+layouts = st.lists(
+    st.sampled_from([" ", "\n", " -- note, 'x' WITH\n", "\t", "\n\n  "]),
+    min_size=len(WRITTEN) + 1,
+    max_size=len(WRITTEN) + 1,
+)
+
+
+@given(layouts, st.permutations(WRITTEN), st.lists(changes, min_size=1, max_size=4))
+def test_what_a_control_writes_says_what_it_was_set_to(
+    gaps: list[str], clauses: list[str], made: list[tuple[str, Any]]
+) -> None:
+    """However the text is laid out; and no comment of it goes."""
+    text = (
+        "-- first\nOCCLUDE 'a b.png'"
+        + "".join(gap + clause for gap, clause in zip(gaps, clauses, strict=False))
+        + gaps[-1]
+    )
+    comments = text.count("--")
+    for control, value in made:
+        before = query(text)
+        text = form.written(text, before, control, value)
+        assert query(text) == form.changed(before, control, value)
+    assert text.count("--") == comments
+
+
+@pytest.mark.parametrize(
+    ("text", "control", "value", "after"),
+    [
+        (
+            "OCCLUDE chelsea -- my note\nWITH patch(32, 32)\nSTRIDE 32 using net",
+            "stride", [8],
+            "OCCLUDE chelsea -- my note\nWITH patch(32, 32)\nSTRIDE 8 using net",
+        ),
+        (
+            "OCCLUDE chelsea\n  with patch(32) -- large\n  using net -- quick\n;",
+            "model", "other",
+            "OCCLUDE chelsea\n  with patch(32) -- large\n  using other -- quick\n;",
+        ),
+        ("OCCLUDE a USING m -- x", "fill", "mean", "OCCLUDE a WITH patch(16) FILL mean USING m -- x"),
+        ("OCCLUDE a USING m WITH patch(8, -- y\n8)", "patch", [3], "OCCLUDE a USING m WITH patch(3)"),
+        ("OCCLUDE a WITH patch(8) FILL mean USING m", "fill", "black", "OCCLUDE a WITH patch(8) USING m"),
+        ("OCCLUDE a USING m -- x\n", "score", "drop", "OCCLUDE a USING m SCORE drop -- x\n"),
+        (
+            "OCCLUDE a\nUSING m\n  FOR TOP 3 -- n\n  EXACT\nON cpu",
+            "effort", {"kind": "exact"},
+            "OCCLUDE a\nUSING m\n  FOR TOP 3 -- n\nON cpu",
+        ),
+        ("OCCLUDE a -- n\nSCORE drop USING m", "score", "probability", "OCCLUDE a -- n\nUSING m"),
+        ("OCCLUDE ? USING ?", "stride", [8], "OCCLUDE ? STRIDE 8 USING ?"),
+    ],
+)  # fmt: skip
+def test_only_the_clause_of_a_control_is_rewritten(text: str, control: str, value: Any, after: str) -> None:
+    assert form.written(text, query(text), control, value) == after
 
 
 @given(changes, changes)

@@ -294,6 +294,30 @@ class TestMaps:
         assert {each["slot"] for each in browser.all("map", id)} == {"a", "b"}
         assert len({each["map"] for each in browser.all("map", id)}) == 2
 
+    @pytest.mark.parametrize("clauses", ["", " FOR ALL CLASSES", " FOR CLASSES ('dog', 3)", " SCORE drop", " AT $p"])
+    def test_a_position_of_a_query_without_a_map(self, browser: Browser, clauses: str) -> None:
+        text = QUERY.replace(" STRIDE 2", "") + clauses
+        probe = browser.ask("probe", until="probe", text=text, position=[3, 5])
+        label = " FOR CLASS 'dog'" if "dog" in clauses else ""
+        kept = " SCORE drop" if "drop" in clauses else ""
+        found, _ = run(browser, f"{QUERY.replace('STRIDE 2', 'STRIDE 1')}{label}{kept}")
+        at = browser.array(found[-1], "positions").tolist().index([3, 5])
+        assert probe["score"] == pytest.approx(browser.array(found[-1], "values")[at], abs=1e-6)
+        assert (probe["map"], probe["position"], probe["patch"], probe["axes"]) == (None, [3, 5], [8, 8], "yx")
+        for wrong in ("SHOW MODELS", QUERY.replace("patch(8, 8) STRIDE 2", "segments($s)")):
+            assert browser.ask("probe", until="probe", text=wrong, position=[3, 5])["kind"] == "refused"
+
+    @pytest.mark.parametrize(("slot", "begun"), [("a", ["a"]), ("b", ["a", "b"])])
+    def test_which_of_two_failed_is_told(self, browser: Browser, slot: str, begun: list[str]) -> None:
+        wrong = QUERY.replace("net", "nosuch")
+        id = browser.send("compare", texts=[wrong, QUERY] if slot == "a" else [QUERY, wrong])
+        refused = browser.wait(lambda each: each["kind"] == "refused" and each["id"] == id)
+        assert refused["slot"] == slot
+        run(browser)  # what would still come of the two has come
+        assert [each["slot"] for each in browser.all("started", id)] == begun
+        misspelt = browser.ask("compare", until="finished", texts=[QUERY, QUERY + " STRIDR 4"])
+        assert misspelt["kind"] == "refused" and misspelt["slot"] == "b"
+
     def test_history(self, browser: Browser) -> None:
         first, _ = run(browser, QUERY)
         run(browser, QUERY + " SCORE drop")

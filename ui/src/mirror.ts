@@ -29,8 +29,8 @@ export type Change = (text: string) => number;
 
 export interface Ports {
   edit(text: string): number;
-  /** The text is now this, as the controls have written it. */
-  written(text: string): void;
+  /** The text is now this, as a control has written it. */
+  written(text: string, control: string): void;
 }
 
 export const TYPING = 250; // milliseconds without a key after which a text is sent
@@ -42,7 +42,7 @@ export class Mirror {
   #clock: Clock;
   /** Counts what was typed: an answer counts only if nothing was since its question. */
   #typed = 0;
-  #flight: { id: number; typed: number; change: boolean } | null = null;
+  #flight: { id: number; typed: number; control: string | null } | null = null;
   /** What was answered last: more may follow, as Python finds out more of the same text. */
   #answered: { id: number; typed: number } | null = null;
   /** Changes that wait, the newest of each control. */
@@ -91,9 +91,9 @@ export class Mirror {
     if (flight === null || id !== flight.id) return this.#again(id) ? { runs: false } : null;
     this.#flight = null;
     if (flight.typed !== this.#typed) return null;
-    if (flight.change && text !== this.text) {
+    if (flight.control !== null && text !== this.text) {
       this.text = text;
-      this.#ports.written(text);
+      this.#ports.written(text, flight.control);
     }
     if (!understood) {
       this.#drop();
@@ -112,12 +112,13 @@ export class Mirror {
     return this.settled && last !== null && last.id === id && last.typed === this.#typed;
   }
 
-  /** A request was refused: returns whether it was the one under way, with which all goes that waits behind it. */
-  refused(id: number): boolean {
-    if (this.#flight?.id !== id) return false;
+  /** A request was refused: returns what was, if it was the one under way, with which all goes that waits behind it. */
+  refused(id: number): { control: string | null } | null {
+    if (this.#flight?.id !== id) return null;
+    const { control } = this.#flight;
     this.#flight = null;
     this.#drop();
-    return true;
+    return { control };
   }
 
   /** The connection is new: whatever was under way is asked again. */
@@ -144,7 +145,7 @@ export class Mirror {
   #edit(): void {
     this.#typing = null;
     this.#answered = null;
-    this.#flight = { id: this.#ports.edit(this.text), typed: this.#typed, change: false };
+    this.#flight = { id: this.#ports.edit(this.text), typed: this.#typed, control: null };
   }
 
   #moved(): void {
@@ -154,13 +155,13 @@ export class Mirror {
 
   #next(): void {
     const first = this.#waiting.entries().next();
-    const overtaken = this.#flight === null || !this.#flight.change || this.#flight.typed !== this.#typed;
+    const overtaken = this.#flight === null || this.#flight.control === null || this.#flight.typed !== this.#typed;
     if (first.done || !overtaken) return;
     const [control, change] = first.value;
     this.#waiting.delete(control);
     this.#typing?.();
     this.#typing = null;
     this.#answered = null;
-    this.#flight = { id: change(this.text), typed: this.#typed, change: true };
+    this.#flight = { id: change(this.text), typed: this.#typed, control };
   }
 }

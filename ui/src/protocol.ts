@@ -25,6 +25,8 @@ export type Request = { id: number } & (
   | { kind: "edit"; text: string }
   /** A control was moved: answered by `form`, with the text rewritten. */
   | ({ kind: "change"; text: string } & Change)
+  /** Another query made of the text, which stays: answered by `varied`, once more if something is wrong with it. */
+  | ({ kind: "vary"; text: string } & Change)
   /** The plan of a query: answered by `plan` or `refused`. */
   | { kind: "explain"; text: string }
   /** Run statements: for OCCLUDE `started`, `progress` and `map` several times, `finished`; for others `table`; or
@@ -36,9 +38,9 @@ export type Request = { id: number } & (
   | { kind: "stop" }
   /** The score with the patch at one position of a map's query, for its `class` of that place among `classes`: answered
    * by `probe`. */
-  | { kind: "probe"; map: number; position: number[]; class: number }
+  | ({ kind: "probe"; position: number[] } & Mapped)
   /** The same by full inference, the model itself, beside kdb's value: answered by `checked`. */
-  | { kind: "check"; map: number; position: number[]; class: number }
+  | ({ kind: "check"; position: number[] } & Mapped)
   /** The heat of another class of a map of several: answered by `layer`. */
   | { kind: "layer"; map: number; class: number }
   /** A map of the history again, in slot a: answered by `map`. */
@@ -54,6 +56,9 @@ export type Request = { id: number } & (
   /** A map as a file of one of its `formats`: answered by `file`. */
   | { kind: "export"; map: number; format: string }
 );
+
+/** What a position is of: a map, or the first class of a query that has none yet. */
+export type Mapped = { map: number; class: number } | { text: string };
 
 /** What a control sets.  `value` null takes the clause away. */
 export type Change =
@@ -122,10 +127,12 @@ export interface Refusal {
 export type Event =
   | Welcome
   | { kind: "form"; id: number; text: string; form: Form | null; error: Refusal | null; notes: string[] }
+  | { kind: "varied"; id: number; text: string; error: Refusal | null }
   | Labels
   | Picture
   | ({ kind: "plan"; id: number } & Plan)
-  | { kind: "refused"; id: number; error: Refusal }
+  /** `slot` tells which of two queries it is of. */
+  | { kind: "refused"; id: number; error: Refusal; slot: Slot | null }
   | { kind: "table"; id: number; columns: string[]; rows: (string | number | boolean | null)[][]; lines: string[] }
   | { kind: "started"; id: number; slot: Slot; text: string }
   | { kind: "progress"; id: number; slot: Slot; done: number; total: number; seconds: number; left: number | null }
@@ -248,10 +255,13 @@ export interface Layer {
 export interface Probe {
   kind: "probe";
   id: number;
-  map: number;
+  map: number | null;
   position: number[];
   score: number;
   baseline: number;
+  unit: string; // as `HeatMap.score`
+  axes: string;
+  patch: number[];
   milliseconds: number;
   /** As `Picture.image`. */
   occluded: Packed;
@@ -261,7 +271,7 @@ export interface Probe {
 export interface Checked {
   kind: "checked";
   id: number;
-  map: number;
+  map: number | null;
   position: number[];
   kdb: number;
   model: number;

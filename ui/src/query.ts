@@ -94,12 +94,18 @@ function clausesOf(text: string): Map<string, string> {
   return found;
 }
 
+/** The keywords of the clauses that are not the same in two queries. */
+export function changedClauses(a: string, b: string): string[] {
+  const [first, second] = [clausesOf(a), clausesOf(b)];
+  return [...new Set([...first.keys(), ...second.keys()])].filter(
+    (head) => !sameQuery(first.get(head) ?? "", second.get(head) ?? ""),
+  );
+}
+
 /** What differs between two queries, as each of them has it; null where nothing does. */
 export function differing(a: string, b: string): { a: string; b: string } | null {
   const [first, second] = [clausesOf(a), clausesOf(b)];
-  const heads = [...new Set([...first.keys(), ...second.keys()])].filter(
-    (head) => !sameQuery(first.get(head) ?? "", second.get(head) ?? ""),
-  );
+  const heads = changedClauses(a, b);
   const words = (of: Map<string, string>): string =>
     heads
       .map((head) => {

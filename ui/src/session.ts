@@ -3,10 +3,11 @@ import { Mirror } from "./mirror";
 import { changedSince, type Permalink } from "./permalink";
 import type { Place } from "./place";
 import type { AnyModel, Change, Event, Form, HeatMap, Refusal, Slot } from "./protocol";
-import { corrected, differing, droppedIn, runsByItself } from "./query";
+import { corrected, droppedIn, runsByItself, sameQuery } from "./query";
 import type { Comparing, Look, StageApi, Tool } from "./stage/contract";
-import { beginning, IDLE, isOf, type Message, type Run, type State } from "./state";
+import { beginning, IDLE, isOf, namesOf, type Message, type Run, type State } from "./state";
 import { Store } from "./store";
+import { Undo } from "./undo";
 
 type FormEvent = Extract<Event, { kind: "form" }>;
 
@@ -33,6 +34,10 @@ export class Session {
   #picture: string | null = null;
   #newest = new Map<Purpose, number>();
   #variant: number | null = null;
+  /** The one change that makes B of A, the text that it was last made of, and whether the answer is still awaited. */
+  #varied: { by: Change; of: string; waits: boolean } | null = null;
+  /** Compare was asked for while B was still to follow A. */
+  #comparesThen = false;
   /** The id whose maps are drawn: of the run, or of what was recalled since. */
   #drawn: number | null = null;
   #planning: ReturnType<typeof setTimeout> | null = null;
@@ -49,6 +54,11 @@ export class Session {
   #uploads = new Map<number, string>();
   /** What was said of the text or of an image for it: of no use once that is another. */
   #saidOfText: Message | null = null;
+  /** What the query was, and B's. */
+  #texts = new Undo();
+  #variants = new Undo();
+  /** The query that was probed without a map. */
+  #probed = "";
 
   constructor(model: AnyModel) {
     this.place = (model.get("place") as Place | undefined) ?? null;
@@ -57,7 +67,7 @@ export class Session {
     this.#client = new Client(model);
     this.#mirror = new Mirror({
       edit: (text) => this.#client.send({ kind: "edit", text }),
-      written: (text) => this.#write(text),
+      written: (text, control) => this.#write(text, control),
     });
     this.#listen();
     model.on("change:connection", this.#connected);
@@ -82,15 +92,30 @@ export class Session {
 
   // ---- the text and the controls
 
-  type(text: string): void {
-    this.#write(text);
+  type(text: string, by = "typed"): void {
+    this.#write(text, by);
+    this.store.set({ modelRefused: null });
     this.#unsay(this.#saidOfText);
     this.#mirror.type(text);
     this.#settle();
   }
 
   replace(text: string): void {
-    this.#write(text);
+    this.#write(text, "");
+    this.#send(text);
+  }
+
+  /** Takes the last change of the text back, or makes it again; returns whether there was one. */
+  undo(way: "undo" | "redo"): boolean {
+    const text = this.#texts[way]();
+    if (text === null) return false;
+    this.#keep(text);
+    this.#send(text);
+    return true;
+  }
+
+  #send(text: string): void {
+    this.store.set({ modelRefused: null });
     this.#unsay(this.#saidOfText);
     this.#mirror.replace(text);
     this.#settle();
@@ -101,13 +126,20 @@ export class Session {
     if (error !== null) this.replace(corrected(errorText, error) ?? errorText);
   }
 
-  #write(text: string): void {
+  /** `by` is a control, or what else changes the text. */
+  #write(text: string, by: string): void {
+    this.#texts.record(text, by, Date.now());
+    this.#keep(text);
+  }
+
+  #keep(text: string): void {
     this.store.set({ text });
     this.place?.keep(text);
   }
 
   /** A control was moved; `held` while it still moves, `atOnce` to run in any case and not only as the user chose. */
   change(change: Change, { held = false, atOnce = false, buffers = [] as ArrayBuffer[] } = {}): void {
+    this.store.set({ modelRefused: null });
     const runs = atOnce || (this.#state.runsOnChange && !held);
     const send = (text: string): number => this.#client.send({ kind: "change", text, ...change }, buffers);
     this.#mirror.move(change.control, send, { held, runs });
@@ -137,26 +169,27 @@ export class Session {
   }
 
   #formed(event: FormEvent): void {
-    if (event.id === this.#variant) {
-      this.store.set({ variant: event.text, variantError: event.error });
-      return;
-    }
     const counts = this.#mirror.answer({ id: event.id, text: event.text, understood: event.form !== null });
     this.#settle();
     this.#dropped(event);
     if (counts === null) return;
     this.#unsay(this.#saidOfText);
     const { error, notes } = event;
+    const { a, probe, probeWaits } = this.#state;
+    if (a === null && (probe !== null || probeWaits) && !sameQuery(this.#probed, event.text)) this.#forgetProbe();
     const before = this.#state.form;
     const form = event.form === null ? null : carried(event.form, before);
     this.#isQuery = form !== null;
     this.store.set({ error, errorText: event.text, notes, understood: form !== null });
     this.#show(form ?? before);
     if (form !== null) {
+      this.store.set({ understoodText: event.text });
       this.store.set({ labels: form.labels === null ? [] : (this.#labels.get(form.labels) ?? []) });
       this.#follow(form.picture);
     }
     this.#plan();
+    if (form !== null && this.#varied !== null && this.#varied.of !== event.text) this.vary(this.#varied.by);
+    if (this.#comparesThen && this.#varied?.waits !== true) this.compare();
     const linked = this.#linked;
     this.#linked = null;
     if (linked !== null && event.text === linked.query && form !== null && error === null && runsByItself(linked.query)) {
@@ -195,6 +228,7 @@ export class Session {
   #clear(slot: Slot): void {
     this.#stage?.clear(slot);
     this.store.set(slot === "a" ? { a: null } : { b: null });
+    this.#name();
     if (this.#state.probeSlot === slot) this.#forgetProbe();
   }
 
@@ -217,8 +251,12 @@ export class Session {
   }
 
   compare(): void {
-    const { text, variant, comparing } = this.#state;
+    const { text, variant, comparing, b } = this.#state;
     if (this.#offline()) return;
+    this.#comparesThen = this.#varied !== null && (this.#varied.waits || !this.#mirror.settled);
+    if (this.#comparesThen) return;
+    // Beside the new A a map of another query than B's would pass for B's.
+    if (b !== null && !isOf(b, variant)) this.#clear("b");
     if (comparing === "off") this.compareBy("side");
     this.#begin(this.#client.send({ kind: "compare", texts: [text, variant] }), { a: text, b: variant }, true);
     this.#name();
@@ -308,28 +346,31 @@ export class Session {
 
   probe(slot: Slot, position: number[]): void {
     const shown = this.#state[slot];
-    if (shown === null) {
+    if (shown === null && (slot === "b" || !this.#isQuery)) {
       this.say("Run the query first: then a click shows the score with the patch at that place.");
       return;
     }
     if (this.#offline()) return;
-    if (shown.former) {
+    if (shown?.former) {
       this.say("This map is of before the connection was lost. Run its query again: then a click shows a score.", "warning");
       return;
     }
     this.#stage?.mark(position);
     this.store.set({ probeWaits: true, probeSlot: slot, checked: null, checkWaits: false });
     this.#newest.delete("check");
-    this.#ask("probe", this.#client.send({ kind: "probe", map: shown.content.map, position, class: shown.shown }));
+    this.#probed = this.#state.text;
+    const of = shown === null ? { text: this.#probed } : { map: shown.content.map, class: shown.shown };
+    this.#ask("probe", this.#client.send({ kind: "probe", position, ...of }));
   }
 
   check(): void {
     const { probe, probeSlot } = this.#state;
     const shown = this.#state[probeSlot];
-    if (probe === null || shown === null || shown.former || this.#offline()) return;
+    if (probe === null || shown?.former || this.#offline()) return;
     const { map, position } = probe.content;
     this.store.set({ checkWaits: true });
-    this.#ask("check", this.#client.send({ kind: "check", map, position, class: shown.shown }));
+    const of = map === null || shown === null ? { text: this.#probed } : { map, class: shown.shown };
+    this.#ask("check", this.#client.send({ kind: "check", position, ...of }));
   }
 
   #forgetProbe(): void {
@@ -341,21 +382,43 @@ export class Session {
 
   // ---- comparing
 
-  /** Makes the second query of the first by one change. */
+  /** Makes the second query of the first by one change, and again of what the first becomes. */
   vary(change: Change): void {
-    this.#variant = this.#client.send({ kind: "change", text: this.#state.text, ...change });
+    const { text } = this.#state;
+    this.#varied = { by: change, of: text, waits: true };
+    this.#variant = this.#client.send({ kind: "vary", text, ...change });
   }
 
-  setVariant(variant: string): void {
-    this.#variant = null;
-    this.store.set({ variant, variantError: null });
+  #wasVaried(text: string, error: Refusal | null): void {
+    if (this.#varied === null) return;
+    this.#varied.waits = false;
+    this.#variants.record(text, "varied", Date.now());
+    this.store.set({ variant: text, variantError: error, variantFollows: true });
+    if (this.#comparesThen && this.#mirror.settled) this.compare();
+  }
+
+  /** B is now a text of its own. */
+  #own(variant: string): void {
+    this.#variant = this.#varied = null;
+    this.#comparesThen = false;
+    this.store.set({ variant, variantError: null, variantFollows: false });
+  }
+
+  setVariant(variant: string, by = ""): void {
+    this.#variants.record(variant, by, Date.now());
+    this.#own(variant);
+  }
+
+  undoVariant(way: "undo" | "redo"): boolean {
+    const variant = this.#variants[way]();
+    if (variant === null) return false;
+    this.#own(variant);
+    return true;
   }
 
   /** Says beside the two maps what is not the same in their queries. */
   #name(): void {
-    const { a, b, run } = this.#state;
-    const texts = run.state === "running" && run.both ? run.texts : a !== null && b !== null ? { a: a.content.text, b: b.content.text } : null;
-    const names = texts && differing(texts.a, texts.b);
+    const names = namesOf(this.#state);
     this.store.set({ names });
     this.#stage?.setNames(names);
   }
@@ -483,6 +546,9 @@ export class Session {
       if (this.#runsFirst) this.run();
     });
     client.on("form", (event) => this.#formed(event));
+    client.on("varied", ({ id, text, error }) => {
+      if (id === this.#variant) this.#wasVaried(text, error);
+    });
     client.on("labels", ({ key, labels }) => {
       this.#labels.set(key, labels);
       if (this.#state.form?.labels === key) this.store.set({ labels });
@@ -506,7 +572,7 @@ export class Session {
       this.store.set({ table: { columns, rows, lines } });
       this.#ran(id, { state: "done" });
     });
-    client.on("refused", ({ id, error }) => this.#refused(id, error));
+    client.on("refused", ({ id, error, slot }) => this.#refused(id, error, slot));
 
     client.on("plan", ({ id, kind: _, ...plan }) => {
       if (!this.#answers("plan", id)) return;
@@ -543,23 +609,31 @@ export class Session {
     });
   }
 
-  #refused(id: number, error: Refusal): void {
+  #refused(id: number, error: Refusal, slot: Slot | null): void {
     const { run } = this.#state;
-    if (this.#mirror.refused(id)) {
+    const refused = this.#mirror.refused(id);
+    if (refused !== null) {
       this.#settle();
       this.#show(this.#state.form);
       this.#uploads.delete(id);
-      this.#sayOfText(error.message, "error");
+      if (refused.control === "model") this.store.set({ modelRefused: error.message });
+      else this.#sayOfText(error.message, "error");
       return;
     }
     if (id === run.id) {
-      this.#ran(id, { state: "failed", refused: error });
+      const failed = slot ?? "a";
+      this.#ran(id, { state: "failed", refused: error, failed });
+      // There is no map of that query: what is left of B is of another, or of before whatever is wrong now.
+      if (failed === "b" && this.#state.b !== null) this.#clear("b");
+      this.#name();
       // Where it is about the text, it is shown at its place there too.
-      if (error.line !== null && this.#state.text === run.texts.a) this.store.set({ error, errorText: run.texts.a });
+      if (failed === "a" && error.line !== null && this.#state.text === run.texts.a) this.store.set({ error, errorText: run.texts.a });
       return;
     }
     if (id === this.#variant) {
-      this.store.set({ variantError: error });
+      this.#varied = null;
+      this.#comparesThen = false;
+      this.store.set({ variantError: error, variantFollows: false });
       return;
     }
     const purpose = [...this.#newest].find(([, newest]) => newest === id)?.[0];
@@ -590,6 +664,8 @@ export class Session {
       this.#newest.clear();
       this.#uploads.clear();
       this.#planned = null;
+      this.#comparesThen = false;
+      if (this.#varied !== null) this.#varied.waits = false;
       // Python keeps maps and images for as long as there is the connection.
       const { a, b } = this.#state;
       this.store.set({ a: a && { ...a, former: true }, b: b && { ...b, former: true }, dropped: [] });
@@ -600,7 +676,9 @@ export class Session {
 
 /** What a form does not know yet is as it was, for as long as it is of the same model and image. */
 function carried(form: Form, before: Form | null): Form {
-  if (before === null || form.size !== null || form.model !== before.model) return form;
+  if (before === null || form.size !== null) return form;
+  // The image is shown on, as the model before saw it, also where there is no such model.
+  if (form.model !== before.model) return form.source === before.source ? { ...form, picture: before.picture } : form;
   const { size, axes, dense, labels } = before;
   return { ...form, size, axes, dense, labels, picture: form.source === before.source ? before.picture : form.picture };
 }

@@ -1,6 +1,6 @@
 import type { Connection } from "./place";
 import type { Checked, Entry, Folder, Form, Gallery, HeatMap, Plan, Probe, Refusal, Slot, Welcome } from "./protocol";
-import { sameQuery } from "./query";
+import { differing, sameQuery } from "./query";
 import type { Comparing, Look, Reading, Tool } from "./stage/contract";
 
 /** What came with buffers. */
@@ -28,6 +28,8 @@ export interface Run {
   /** Maps received. */
   maps: number;
   refused: Refusal | null;
+  /** Which of the two queries was. */
+  failed: Slot;
 }
 
 export interface Shown extends With<HeatMap> {
@@ -42,6 +44,22 @@ export interface Shown extends With<HeatMap> {
 /** Whether a map is of a text. */
 export const isOf = (shown: Shown, text: string): boolean =>
   sameQuery(shown.asked, text) || sameQuery(shown.content.text, text);
+
+/** The map of a slot where it is not of the text that stands for it; else null. */
+export function earlier({ a, b, text, variant }: Pick<State, "a" | "b" | "text" | "variant">, slot: Slot): Shown | null {
+  const shown = slot === "a" ? a : b;
+  return shown === null || isOf(shown, slot === "a" ? text : variant) ? null : shown;
+}
+
+/**
+ * What differs between the queries that made the two maps, never those that are to make others; while the first of two
+ * is there alone, between the two that run.
+ */
+export function namesOf({ a, b, run }: Pick<State, "a" | "b" | "run">): Record<Slot, string> | null {
+  if (a === null) return null;
+  if (b !== null) return differing(a.content.text, b.content.text);
+  return run.state === "running" && run.both && a.content.id === run.id ? differing(run.texts.a, run.texts.b) : null;
+}
 
 /** An image that was dropped on the page. */
 export interface Dropped {
@@ -74,7 +92,11 @@ export interface State {
   errorText: string;
   /** Whether the form is of that text, for all its error. */
   understood: boolean;
+  /** The last text that was. */
+  understoodText: string;
   notes: string[];
+  /** Why the text does not have what was entered as the model. */
+  modelRefused: string | null;
   /** Whether controls and text say the same. */
   settled: boolean;
   labels: string[];
@@ -101,6 +123,8 @@ export interface State {
   comparing: Comparing;
   variant: string;
   variantError: Refusal | null;
+  /** Whether B is made of A by one change, and anew whenever A changes. */
+  variantFollows: boolean;
   /** What differs between the two queries, as each has it; null where nothing does. */
   names: Record<Slot, string> | null;
 
@@ -131,6 +155,7 @@ export const IDLE: Run = {
   left: null,
   maps: 0,
   refused: null,
+  failed: "a",
 };
 
 export const LOOK: Look = {
@@ -152,7 +177,9 @@ export const beginning = (connection: Connection): State => ({
   error: null,
   errorText: "",
   understood: true,
+  understoodText: "",
   notes: [],
+  modelRefused: null,
   settled: true,
   labels: [],
   dropped: [],
@@ -173,6 +200,7 @@ export const beginning = (connection: Connection): State => ({
   comparing: "off",
   variant: "",
   variantError: null,
+  variantFollows: false,
   names: null,
   history: { content: [], buffers: [] },
   folder: null,

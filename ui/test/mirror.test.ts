@@ -135,8 +135,8 @@ test("a change that is refused leaves the text, and what waits goes with it", ()
   answer(mirror, python.asked.pop()!);
   move(mirror, python, "patch", 8);
   move(mirror, python, "stride", 2);
-  assert.equal(mirror.refused(python.asked.pop()!.id), true);
-  assert.equal(mirror.refused(1), false);
+  assert.deepEqual(mirror.refused(python.asked.pop()!.id), { control: "patch" });
+  assert.equal(mirror.refused(1), null);
   assert.equal(mirror.text, "Q");
   assert.equal(mirror.settled, true);
 });

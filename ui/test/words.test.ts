@@ -3,6 +3,8 @@ import { test } from "node:test";
 import { planInWords } from "../src/panels/plan";
 import { checkInWords } from "../src/panels/probe";
 import { checkedInWords, qualityInWords } from "../src/panels/result";
+import { unknownClass } from "../src/controls/classes";
+import { meant } from "../src/parts/combobox";
 import { searched } from "../src/parts/search";
 import { notWhole } from "../src/parts/number";
 import { changeOf, probedInWords, unmodified } from "../src/scores";
@@ -23,6 +25,23 @@ test("plans", () => {
   assert.match(planInWords({ ...plan, expected_seconds: 10, naive_seconds: 39 }), /^3\.9× as fast as full inference.*2809 positions.*\(11 %\)/);
   assert.match(planInWords({ ...plan, expected_seconds: 10, naive_seconds: 10.1 }), /^As fast as full inference/);
   assert.match(planInWords({ ...plan, expected_seconds: 20, naive_seconds: 10 }), /^2\.0× the time/);
+});
+
+test("what a text in a list of names means", () => {
+  const choices = ["resnet18", "alexnet", "Alexnet_large", "net"].map((name) => ({ value: name, text: name }));
+  const named = (text: string, entered: boolean): string | undefined => meant(choices, text, entered)?.text;
+  assert.equal(named("alex", true), "alexnet");
+  assert.equal(named("alex", false), undefined, "a field that is left takes whole names");
+  assert.equal(named("NET", false), "net");
+  assert.equal(named("net", true), "net", "and not what only holds it");
+  assert.equal(named("18", true), undefined);
+  assert.equal(named("no such model", true), undefined);
+  const labels = ["tabby, tabby cat", "fish"];
+  assert.equal(unknownClass(labels, "Tabby cat"), null);
+  assert.equal(unknownClass(labels, "1"), null);
+  assert.match(unknownClass(labels, "2")!, /from 0 to 1/);
+  assert.match(unknownClass(labels, "cat")!, /no class 'cat'/);
+  assert.equal(unknownClass([], "cat"), null, "the labels are not known");
 });
 
 test("notebooks' themes", () => {

@@ -17,6 +17,7 @@ ANSWERS: Mapping[str, Answer] = {
     "hello": query.hello,
     "edit": query.edit,
     "change": query.change,
+    "vary": query.vary,
     "upload": query.upload,
     "explain": plan.explain,
     "run": run.run,

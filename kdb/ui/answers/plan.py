@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kdb.errors import BindError
 from kdb.ui import plans
-from kdb.ui.desk import Desk, query_of
+from kdb.ui.desk import Desk, shown_query_of
 from kdb.ui.wire import Buffer, Content
 
 
@@ -15,11 +15,11 @@ def explain(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
     id, text = content["id"], str(content["text"])
 
     def show() -> None:
-        query = query_of(text)
+        query = shown_query_of(text)
         if query is None:
             raise BindError("only OCCLUDE has a plan")
         desk.register_sample(query)
-        explained = desk.session.explain(text, desk.parameters, format="json")
+        explained = desk.session.explain(str(query), desk.parameters, format="json")
         desk.post({**plans.of_explained(text, explained), "id": id}, [])
 
     desk.ask("explain", id, show, text)

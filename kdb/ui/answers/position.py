@@ -1,18 +1,20 @@
-"""One position of a map: its score by kdb, with the image that the model is given, and by the model itself."""
+"""One position of a map, or of a query that has none yet: its score by kdb, with the image, and by the model itself."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from kdb.errors import BindError
+from kdb.language import syntax
 from kdb.results.maps import HeatMap
 from kdb.results.tables import Table
 from kdb.ui import maps, one
-from kdb.ui.desk import Desk
-from kdb.ui.history import Kept
+from kdb.ui.desk import Desk, shown_query_of
 from kdb.ui.wire import Buffer, Content, Packing
 
 
@@ -20,19 +22,22 @@ def probe(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
     """Post the score of one position, and the image with the patch there."""
 
     def show() -> None:
-        kept, at, which = _place(desk, content)
+        place = _place(desk, content)
         begun = time.perf_counter()
-        query, parameters = one.query_at(kept.heat_map, kept.parameters, at, which)
-        found = desk.session.execute(str(query), parameters)
+        found = desk.session.execute(str(place.query), place.parameters)
         assert isinstance(found, HeatMap), "it is of one image"
         packing = Packing()
+        occluded = maps.occluded(found, 0) if place.found is None else maps.occluded(place.found, place.at)
         answer = {
             "score": float(found.values.reshape(-1)[0]),
             "baseline": float(np.ravel(found.baseline)[0]),
+            "unit": found.score,
+            "axes": found.axes,
+            "patch": [*found.patch],
             "milliseconds": 1e3 * (time.perf_counter() - begun),
-            "occluded": packing(maps.occluded(kept.heat_map, at)),
+            "occluded": packing(occluded),
         }
-        desk.post({"kind": "probe", "id": content["id"], **_named(kept, at), **answer}, packing.buffers)
+        desk.post({"kind": "probe", "id": content["id"], **place.named, **answer}, packing.buffers)
 
     desk.ask("probe", content["id"], show)
 
@@ -41,30 +46,45 @@ def check(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
     """Post the score of one position by full inference, beside kdb's."""
 
     def show() -> None:
-        kept, at, which = _place(desk, content)
+        place = _place(desk, content)
         begun = time.perf_counter()
-        query, parameters = one.query_at(kept.heat_map, kept.parameters, at, which)
-        table = desk.session.execute(f"VERIFY {query}", parameters)
+        table = desk.session.execute(f"VERIFY {place.query}", place.parameters)
         assert isinstance(table, Table), "VERIFY gives one"
         row = dict(zip(table.columns, table.rows[0], strict=True))
         kdb, own, off, allowed = (float(row[column]) for column in ("kdb", "model", "difference", "allowed"))
         ratio = maps.finite(off / allowed) if allowed else None
         milliseconds = 1e3 * (time.perf_counter() - begun)
         answer = {"kdb": kdb, "model": own, "difference": off, "ratio": ratio, "milliseconds": milliseconds}
-        desk.post({"kind": "checked", "id": content["id"], **_named(kept, at), **answer}, [])
+        desk.post({"kind": "checked", "id": content["id"], **place.named, **answer}, [])
 
     desk.ask("check", content["id"], show)
 
 
-def _place(desk: Desk, content: Content) -> tuple[Kept, int, int]:
-    """The map of a request, the flat index of the position nearest to the one asked for, and the class."""
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """A position that was asked for: the query of it alone, and its map with the position's flat index, if any."""
+
+    query: syntax.Occlude
+    parameters: Mapping[str, Any]
+    named: Content
+    found: HeatMap | None = None
+    at: int = 0
+
+
+def _place(desk: Desk, content: Content) -> _Place:
+    """The position of a map that is nearest to the one asked for; of a query without a map, that one itself."""
+    position = [int(each) for each in content["position"]]
+    if content.get("map") is None:
+        query = shown_query_of(str(content["text"]))
+        if query is None:
+            raise BindError("a position is one of an OCCLUDE query, and the text is none")
+        desk.register_sample(query)
+        return _Place(*one.query_here(query, desk.parameters, position), {"map": None, "position": position})
     kept = desk.history[int(content["map"])]
-    found, position = kept.heat_map, [int(each) for each in content["position"]]
+    found = kept.heat_map
     if len(position) != len(found.axes):
         raise BindError(f"a position has {len(found.axes)} numbers; got {position}")
     which = min(max(int(content["class"]), 0), len(found.by_class()[1]) - 1)
-    return kept, maps.nearest(found, position), which
-
-
-def _named(kept: Kept, at: int) -> Content:
-    return {"map": kept.number, "position": maps.places(kept.heat_map)[at].tolist()}
+    at = maps.nearest(found, position)
+    named = {"map": kept.number, "position": maps.places(found)[at].tolist()}
+    return _Place(*one.query_at(found, kept.parameters, at, which), named, found, at)

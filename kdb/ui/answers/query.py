@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from kdb.errors import BindError, Error, ParseError, printable
+from kdb.errors import BindError, Error, ParseError, UnknownName, printable
 from kdb.language import syntax
 from kdb.ui import form, pictures, samples
-from kdb.ui.desk import Desk, query_of, refusal
+from kdb.ui.desk import Desk, query_of, refusal, shown_query_of
 from kdb.ui.wire import UPLOAD_LIMIT, Buffer, Content, bytes_of
 from kdb.version import __version__
 
@@ -38,7 +39,7 @@ def _welcome(desk: Desk, id: int) -> None:
             "version": __version__,
             "text": desk.text,
             "samples": samples.listed(),
-            "models": [{"name": name, "from": origin, "input": size} for name, origin, size in desk.session.models()],
+            "models": [{"name": name, "from": origin, "input": size} for name, origin, size in desk.list_models()],
             "scores": [*form.SCORES],
             "fills": [*_FILLS],
             "root": desk.session.root.folder if desk.browsing else None,
@@ -56,14 +57,61 @@ def edit(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
 
 def change(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
     """A control was moved: the text is rewritten."""
-    query = query_of(str(content["text"]))
+    text = str(content["text"])
+    query = shown_query_of(text)
     if query is None:
         raise BindError("the controls are of one OCCLUDE query, and the text is none")
     control, value, id = str(content["control"]), content.get("value"), content["id"]
     if control == "mask" and value is not None:
-        desk.ask(_KIND, id, lambda: _paint(desk, id, query, bytes_of(buffers)))
+        desk.ask(_KIND, id, lambda: _paint(desk, id, text, query, bytes_of(buffers)))
+    elif _is_listed(desk, query, control, value):
+        _show(desk, id, form.written(text, query, control, value))
     else:
-        _show(desk, id, str(form.changed(query, control, value)))
+        desk.ask(_KIND, id, lambda: _show(desk, id, _with_model(desk, text, query, value)))
+
+
+def _is_listed(desk: Desk, query: syntax.Occlude, control: str, value: Any) -> bool:
+    """Whether nothing has to be looked up: of models, the name of one that was listed, or of timm's."""
+    if control != "model":
+        return True
+    ref = form.changed(query, control, value).model
+    return ref.parameter is not None or "/" in ref.name or ref.name in desk.models
+
+
+def _with_model(desk: Desk, text: str, query: syntax.Occlude, value: Any) -> str:
+    """The text with another model, which may have come since they were listed."""
+    desk.list_models()
+    if not _is_listed(desk, query, "model", value):
+        name = form.changed(query, "model", value).model.name
+        raise UnknownName.of_model(name, desk.models, "; timm's are written timm/NAME")
+    return form.written(text, query, "model", value)
+
+
+def vary(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
+    """A second query is made of the text by one change; the page's own query stays the text."""
+    text, id = str(content["text"]), content["id"]
+    query = query_of(text)
+    if query is None:
+        raise BindError("two OCCLUDE queries are compared, and the text is none")
+    control, value = str(content["control"]), content.get("value")
+    is_listed = _is_listed(desk, query, control, value)
+    varied = form.written(text, query, control, value)
+    if is_listed:
+        desk.post({"kind": "varied", "id": id, "text": varied, "error": None}, [])
+
+    def check() -> None:
+        if not is_listed:
+            _with_model(desk, text, query, value)
+            desk.post({"kind": "varied", "id": id, "text": varied, "error": None}, [])
+        other = query_of(varied)
+        assert other is not None, "it is the query, changed"
+        desk.register_sample(other)
+        try:
+            desk.session.subject(varied, desk.parameters)
+        except Error as error:
+            desk.post({"kind": "varied", "id": id, "text": varied, "error": refusal(error, varied)}, [])
+
+    desk.ask("vary", id, check)
 
 
 def upload(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
@@ -73,7 +121,8 @@ def upload(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
         data, given = bytes_of(buffers), Path(str(content["name"])).name
         if len(data) > UPLOAD_LIMIT:
             raise BindError(f"the image has {len(data):,} bytes, more than {UPLOAD_LIMIT:,}")
-        query = query_of(str(content["text"]))
+        text = str(content["text"])
+        query = shown_query_of(text)
         if query is None:
             raise BindError("an image is for an OCCLUDE query, and the text is none")
         name = _name_of(given, desk.session.images)
@@ -84,18 +133,18 @@ def upload(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
         except Error as error:  # of the file that was dropped, and not of where it is kept
             error.args = (str(error).replace(str(path), given), *error.args[1:])
             raise
-        _show(desk, content["id"], str(form.changed(query, "source", name)))
+        _show(desk, content["id"], form.written(text, query, "source", name))
 
     desk.ask(_KIND, content["id"], take)
 
 
-def _paint(desk: Desk, id: int, query: syntax.Occlude, mask: bytes) -> None:
+def _paint(desk: Desk, id: int, text: str, query: syntax.Occlude, mask: bytes) -> None:
     size = desk.subject(query).prepared.pixels.shape[:-1]
     cells = np.frombuffer(mask, np.uint8)
     if cells.size != int(np.prod(size)):
         raise BindError(f"the mask has {cells.size} cells, and the model's input {int(np.prod(size))}")
     desk.parameters = {**desk.parameters, form.MASK: cells.reshape(size).astype(bool)}
-    _show(desk, id, str(form.changed(query, "mask", form.MASK)))
+    _show(desk, id, form.written(text, query, "mask", form.MASK))
 
 
 def _name_of(file: str, taken: Sequence[str]) -> str:
@@ -115,7 +164,7 @@ def _show(desk: Desk, id: int, text: str) -> None:
     """Post what the text alone says, and have the rest found out."""
     desk.text = text
     try:
-        query = query_of(text)
+        query = shown_query_of(text)
     except ParseError as error:
         _post(desk, id, text, None, error)
         return
@@ -146,7 +195,7 @@ def _complete(desk: Desk, id: int, text: str, query: syntax.Occlude, fields: Con
         }
         notes = [*dict.fromkeys((*model.notes, *prepared.notes))]
         _post(desk, id, text, fields, None, notes)
-        fields["dense"] = desk.session.region(text, desk.parameters) is not None
+        fields["dense"] = desk.session.region(str(query), desk.parameters) is not None
     except Error as error:
         _post(desk, id, text, fields, error, notes)
         return

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,17 +56,16 @@ def stop(desk: Desk, content: Content, buffers: Sequence[Buffer]) -> None:
 
 
 def _begin(desk: Desk, id: int, queries: Sequence[Query]) -> None:
-    for _, text in queries:
-        query = query_of(text)
-        if query is None:
-            raise BindError("two OCCLUDE queries are compared")
-        _check_writes_nothing(query)
+    for slot, text in queries:
+        if not desk.guarded(id, partial(_check_is_query, text), text, slot):
+            return
     parameters = desk.parameters
 
     def job() -> Iterator[object]:
         for slot, text in queries:
-            yield from _Growing(desk, id, slot, text, parameters).rounds()
-            if desk.worker.stopped:
+            found = yield from _Growing(desk, id, slot, text, parameters).rounds()
+            # Beside a query that failed there is nothing to compare.
+            if not found or desk.worker.stopped:
                 return
 
     def forgotten() -> None:
@@ -73,6 +73,13 @@ def _begin(desk: Desk, id: int, queries: Sequence[Query]) -> None:
             _finished(desk, id, slot, None, True, 0.0)
 
     desk.worker.begin(job, forgotten)
+
+
+def _check_is_query(text: str) -> None:
+    query = query_of(text)
+    if query is None:
+        raise BindError("two OCCLUDE queries are compared")
+    _check_writes_nothing(query)
 
 
 def _check_writes_nothing(query: syntax.Occlude) -> None:
@@ -94,20 +101,21 @@ class _Growing:
         self._told, self._first = 0.0, (0.0, 0)
         self._found: HeatMap | None = None
 
-    def rounds(self) -> Iterator[object]:
-        """Post what happens; yields between two maps."""
+    def rounds(self) -> Generator[object, None, bool]:
+        """Post what happens; yields between two maps, and returns whether the query did not fail."""
         self._post("started", text=self._text)
         maps_of_query = self._shown()
         # What is wrong is told, and the end too, unless it was refused.
         while (more := self._next(maps_of_query)) is True:
             yield None
         if more is None:
-            return
+            return False
         if self._found is not None:
             self._desk.guarded(self._id, self._list)
         last = None if self._found is None else self._number
         seconds = time.perf_counter() - self._begun
         _finished(self._desk, self._id, self._slot, last, self._desk.worker.stopped, seconds)
+        return True
 
     def _list(self) -> None:
         assert self._found is not None, "it was shown"
@@ -124,7 +132,7 @@ class _Growing:
             with suppress(Cancel):
                 shown = next(growing, None) is not None
 
-        return shown if self._desk.guarded(self._id, show, self._text) else None
+        return shown if self._desk.guarded(self._id, show, self._text, self._slot) else None
 
     def _shown(self) -> Iterator[HeatMap]:
         """The maps of the query, each after it was posted; not the partial one of a query that a newer one replaces."""

@@ -168,9 +168,9 @@ function tokens(text) {
   });
 }
 function runsByItself(text) {
-  const meant = tokens(text).filter(({ mark }) => mark !== "comment" && mark !== "space");
-  while (meant.at(-1)?.text === ";") meant.pop();
-  return meant[0]?.text.toLowerCase() === "occlude" && meant.every(({ mark, text: text2 }) => text2 !== ";" && !(mark === "keyword" && /^into$/i.test(text2)));
+  const meant2 = tokens(text).filter(({ mark }) => mark !== "comment" && mark !== "space");
+  while (meant2.at(-1)?.text === ";") meant2.pop();
+  return meant2[0]?.text.toLowerCase() === "occlude" && meant2.every(({ mark, text: text2 }) => text2 !== ";" && !(mark === "keyword" && /^into$/i.test(text2)));
 }
 function offset(text, line, column) {
   const lines = text.split("\n");
@@ -210,11 +210,15 @@ function clausesOf(text) {
   }
   return found;
 }
-function differing(a, b) {
+function changedClauses(a, b) {
   const [first, second] = [clausesOf(a), clausesOf(b)];
-  const heads = [.../* @__PURE__ */ new Set([...first.keys(), ...second.keys()])].filter(
+  return [.../* @__PURE__ */ new Set([...first.keys(), ...second.keys()])].filter(
     (head) => !sameQuery(first.get(head) ?? "", second.get(head) ?? "")
   );
+}
+function differing(a, b) {
+  const [first, second] = [clausesOf(a), clausesOf(b)];
+  const heads = changedClauses(a, b);
   const words = (of) => heads.map((head) => {
     const clause = of.get(head)?.trim().replace(/\s+/g, " ");
     if (clause === void 0) return UNWRITTEN[head] ?? `no ${head.toUpperCase()}`;
@@ -234,6 +238,15 @@ function droppedIn(text, samples) {
 
 // src/state.ts
 var isOf = (shown, text) => sameQuery(shown.asked, text) || sameQuery(shown.content.text, text);
+function earlier({ a, b, text, variant }, slot) {
+  const shown = slot === "a" ? a : b;
+  return shown === null || isOf(shown, slot === "a" ? text : variant) ? null : shown;
+}
+function namesOf({ a, b, run }) {
+  if (a === null) return null;
+  if (b !== null) return differing(a.content.text, b.content.text);
+  return run.state === "running" && run.both && a.content.id === run.id ? differing(run.texts.a, run.texts.b) : null;
+}
 var IDLE = {
   id: null,
   state: "idle",
@@ -246,7 +259,8 @@ var IDLE = {
   seconds: 0,
   left: null,
   maps: 0,
-  refused: null
+  refused: null,
+  failed: "a"
 };
 var LOOK = {
   palette: "safe",
@@ -266,7 +280,9 @@ var beginning = (connection2) => ({
   error: null,
   errorText: "",
   understood: true,
+  understoodText: "",
   notes: [],
+  modelRefused: null,
   settled: true,
   labels: [],
   dropped: [],
@@ -287,6 +303,7 @@ var beginning = (connection2) => ({
   comparing: "off",
   variant: "",
   variantError: null,
+  variantFollows: false,
   names: null,
   history: { content: [], buffers: [] },
   folder: null,
@@ -301,13 +318,21 @@ var beginning = (connection2) => ({
 });
 
 // src/panels/behind.ts
-function earlier({ a, b, text, variant }, slot) {
-  const shown = slot === "a" ? a : b;
-  return shown === null || isOf(shown, slot === "a" ? text : variant) ? null : shown;
+function behindInWords(state) {
+  const a = earlier(state, "a") !== null;
+  const b = state.comparing !== "off" && earlier(state, "b") !== null;
+  if (a && b) return "A and B: the maps of earlier queries";
+  if (b) return "B: the map of an earlier query";
+  if (!a) return null;
+  return state.b !== null && state.comparing !== "off" ? "A: the map of an earlier query" : "The map of an earlier query";
 }
 var behind = (session) => {
-  const element = h("p", { class: "kdb-of-earlier", "data-testid": "behind" }, "The map of an earlier query");
-  session.store.watch(["a", "text"], (state) => show(element, earlier(state, "a") !== null));
+  const element = h("p", { class: "kdb-of-earlier", "data-testid": "behind" });
+  session.store.watch(["a", "b", "text", "variant", "comparing"], (state) => {
+    const words = behindInWords(state);
+    say(element, words ?? "");
+    show(element, words !== null);
+  });
   return element;
 };
 function ofEarlier(session, slot) {
@@ -403,10 +428,19 @@ function searched(all, search) {
 
 // src/parts/combobox.ts
 var MOST = 120;
+function meant(choices, text, entered) {
+  const sought = text.trim().toLowerCase();
+  const same = (each) => each.text.toLowerCase() === sought || each.value.toLowerCase() === sought;
+  const exact = choices.find(({ text: name, value }) => name === text || value === text) ?? choices.find(same);
+  if (exact !== void 0 || !entered || sought === "") return exact ?? null;
+  const first = searched(choices, text)[0];
+  return first?.text.toLowerCase().startsWith(sought) ? first : null;
+}
 function combobox(given) {
   const list = h("ul", { class: "kdb-options", role: "listbox", id: unique("list"), "aria-label": given.label, hidden: true });
   const more = h("p", { class: "kdb-options-more", hidden: true });
   const popup = h("div", { class: "kdb-popup", hidden: true }, list, more);
+  const why = h("p", { class: "kdb-note kdb-refusal", role: "alert", id: unique("why"), hidden: true });
   const input = h("input", {
     type: "text",
     class: "kdb-input",
@@ -418,6 +452,7 @@ function combobox(given) {
     "aria-expanded": "false",
     "aria-controls": list.id,
     "aria-autocomplete": "list",
+    "aria-describedby": why.id,
     "data-testid": given.testid
   });
   const opener = h("button", { type: "button", class: "kdb-opener", tabindex: -1, "aria-hidden": "true" }, icon("down"));
@@ -476,26 +511,45 @@ function combobox(given) {
     shown = text;
     input.value = text;
     close();
+    refuse(null);
     given.chosen(value);
   }
-  function enter() {
+  function refuse(reason) {
+    say(why, reason ?? "");
+    show(why, reason !== null);
+    set(input, "aria-invalid", reason === null ? null : "true");
+    if (reason !== null) input.value = shown;
+  }
+  function enter(entered) {
     const text = input.value.trim();
     close();
     if (text === shown || text === "") {
       input.value = shown;
-    } else if (given.free) {
+      return;
+    }
+    const reason = given.free ? given.refused?.(text) : `There is no '${text}'.`;
+    const found2 = meant(given.choices(), text, entered && reason !== null);
+    if (found2 !== null) {
+      input.value = found2.text;
+      refuse(null);
+      if (found2.text === shown) return;
+      shown = found2.text;
+      given.chosen(found2.value);
+    } else if (typeof reason === "string") {
+      refuse(reason);
+    } else {
+      refuse(null);
       shown = text;
       given.chosen(text);
-    } else {
-      const meant = given.choices().find((each) => each.text.toLowerCase() === text.toLowerCase());
-      input.value = shown = meant?.text ?? shown;
-      if (meant !== void 0) given.chosen(meant.value);
     }
   }
-  input.addEventListener("input", () => open(input.value));
+  input.addEventListener("input", () => {
+    refuse(null);
+    open(input.value);
+  });
   input.addEventListener("mousedown", () => isOpen() || open(""));
   input.addEventListener("focus", () => input.select());
-  input.addEventListener("blur", enter);
+  input.addEventListener("blur", () => enter(false));
   input.addEventListener("keydown", (event) => {
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault();
@@ -505,7 +559,7 @@ function combobox(given) {
     } else if (event.key === "Enter") {
       event.preventDefault();
       if (isOpen() && active >= 0) choose(active);
-      else enter();
+      else enter(true);
     } else if (event.key === "Escape" && isOpen()) {
       event.preventDefault();
       event.stopPropagation();
@@ -520,8 +574,9 @@ function combobox(given) {
     open("");
   });
   return {
-    element: h("div", { class: "kdb-combobox" }, input, opener, popup),
+    element: h("div", {}, h("div", { class: "kdb-combobox" }, input, opener, popup), why),
     input,
+    refuse,
     set(text) {
       shown = text;
       if (!input.matches(":focus")) fill(input, text);
@@ -595,6 +650,13 @@ function labelled(labels) {
     hint: String(index)
   }));
 }
+function unknownClass(labels, text) {
+  if (labels.length === 0 || text.startsWith("$")) return null;
+  if (/^\d+$/.test(text)) return Number(text) < labels.length ? null : `Classes are numbered from 0 to ${labels.length - 1}.`;
+  const sought = text.trim().toLowerCase();
+  const has = labels.some((label2) => label2.split(",").some((name) => name.trim().toLowerCase() === sought));
+  return has ? null : `There is no class '${text}'.`;
+}
 var classes = (session) => {
   const kind = h("select", { class: "kdb-input", "aria-label": "Which classes", "data-testid": "class" });
   options(kind, KINDS);
@@ -613,6 +675,7 @@ var classes = (session) => {
     placeholder: "A label or a number",
     choices: () => choices,
     // A number that was typed is that of a class, in the text too.
+    refused: (text) => unknownClass(session.store.state.labels, text),
     chosen: (value) => session.change({ control: "classes", value: { kind: "class", value: /^\d+$/.test(value) ? Number(value) : value } })
   });
   set(box2.input, "aria-label", "Label or number of the class");
@@ -679,7 +742,81 @@ var score = (session) => {
   return field("Score", select);
 };
 
+// src/undo.ts
+var TOGETHER = 1e3;
+var MOST2 = 200;
+var Undo = class {
+  #past = [];
+  #now = null;
+  #future = [];
+  #kind = "";
+  #at = -Infinity;
+  /** The text is now another; `kind` says by what, and each of the kind "" is a step of its own. */
+  record(text, kind, at) {
+    if (text === this.#now) return;
+    const goes = kind !== "" && kind === this.#kind && at - this.#at < TOGETHER && this.#past.length > 0;
+    if (this.#now !== null && !goes) this.#past.push(this.#now);
+    if (this.#past.length > MOST2) this.#past.shift();
+    this.#future = [];
+    this.#now = text;
+    this.#kind = kind;
+    this.#at = at;
+  }
+  /** The text of before, or null where there is none. */
+  undo() {
+    return this.#go(this.#past, this.#future);
+  }
+  redo() {
+    return this.#go(this.#future, this.#past);
+  }
+  #go(from, to) {
+    const text = from.pop();
+    if (text === void 0 || this.#now === null) return null;
+    to.push(this.#now);
+    this.#now = text;
+    this.#kind = "";
+    return text;
+  }
+};
+var typedBy = (event) => /^insertFrom/.test(event.inputType ?? "") ? "" : "typed";
+function asked({ key, ctrlKey, metaKey, altKey, shiftKey }) {
+  if (!(ctrlKey || metaKey) || altKey) return null;
+  const letter = key.toLowerCase();
+  if (letter === "z") return shiftKey ? "redo" : "undo";
+  return letter === "y" && !shiftKey ? "redo" : null;
+}
+function behindChange(before, after) {
+  let same = 0;
+  const most = Math.min(before.length, after.length);
+  while (same < most && before.at(-1 - same) === after.at(-1 - same)) same += 1;
+  return after.length - same;
+}
+function undoes(field2, go) {
+  const take = (way, event) => {
+    event.preventDefault();
+    event.stopPropagation();
+    const before = field2.value;
+    if (go(way)) field2.setSelectionRange(behindChange(before, field2.value), behindChange(before, field2.value));
+  };
+  field2.addEventListener("keydown", (event) => {
+    const way = event.isComposing ? null : asked(event);
+    if (way !== null) take(way, event);
+  });
+  field2.addEventListener("beforeinput", (event) => {
+    if (event.inputType === "historyUndo") take("undo", event);
+    if (event.inputType === "historyRedo") take("redo", event);
+  });
+}
+
 // src/panels/compare.ts
+function bondInWords({ text, variant, variantFollows }) {
+  if (variant.trim() === "") return "Takes the query as A and makes B of it by one change; both run one after another.";
+  if (variantFollows) return "B is A with this one change, and follows what becomes of A.";
+  const clauses = changedClauses(text, variant).map((head) => head === "occlude" ? "the image" : head.toUpperCase());
+  if (clauses.length === 0) return "B says the same as A.";
+  const all = clauses.length === 1 ? clauses[0] : `${clauses.slice(0, -1).join(", ")} and ${clauses.at(-1)}`;
+  return `B is a text of its own, and does not follow A: they differ in ${all}${clauses.length > 1 ? ", more than one thing" : ""}.`;
+}
 var compare = (session) => {
   const { store } = session;
   const by = h("select", { class: "kdb-input", "data-testid": "compare-by" });
@@ -704,6 +841,7 @@ var compare = (session) => {
     testid: "compare-with",
     free: true,
     choices,
+    refused: (text2) => by.value === "class" ? unknownClass(store.state.labels, text2) : void 0,
     chosen: (value) => session.vary(changed(value))
   });
   set(other.input, "aria-label", "What to compare with");
@@ -716,8 +854,12 @@ var compare = (session) => {
   const text = (testid) => h("textarea", { class: "kdb-input kdb-code", rows: 3, spellcheck: "false", "data-testid": testid });
   const first = text("compare-a");
   const second = text("compare-b");
-  first.addEventListener("input", () => session.type(first.value));
-  second.addEventListener("input", () => session.setVariant(second.value));
+  first.addEventListener("input", (event) => session.type(first.value, typedBy(event)));
+  second.addEventListener("input", (event) => session.setVariant(second.value, typedBy(event)));
+  undoes(first, (way) => session.undo(way));
+  undoes(second, (way) => session.undoVariant(way));
+  const bond = h("p", { class: "kdb-note", "data-testid": "compare-bond" });
+  store.watch(["text", "variant", "variantFollows"], (state) => say(bond, bondInWords(state)));
   const error = h("p", { class: "kdb-refusal", role: "alert" });
   const begin = () => {
     session.compare();
@@ -741,12 +883,12 @@ var compare = (session) => {
   });
   store.watch(["comparing", "b"], ({ comparing, b }) => {
     ways.forEach(({ way, input }) => input.checked = way === comparing);
-    show(how, b !== null);
+    show(how, b !== null || comparing !== "off");
   });
   const body = h(
     "div",
     { class: "kdb-panel-body kdb-stack" },
-    h("p", { class: "kdb-note" }, "Takes the query as A and makes B of it by one change; both run one after another."),
+    bond,
     h("div", { class: "kdb-row" }, field("Compare with", by), h("div", { class: "kdb-grow kdb-bottom" }, other.element)),
     h("div", { class: "kdb-pair" }, field("A, the query", first), field("B", second)),
     error,
@@ -797,10 +939,14 @@ var effort = (session) => {
     radios[effort2.kind].checked = true;
     show(other, effort2.kind === "other");
     if (effort2.kind === "ssim") {
-      fill(slider, String(effort2.ssim));
+      if (effort2.ssim > 0 && effort2.ssim <= 1) {
+        slider.min = String(Math.min(0.5, effort2.ssim));
+        slider.max = String(Math.max(0.99, effort2.ssim));
+        fill(slider, String(effort2.ssim));
+      }
       guaranteed.checked = effort2.guaranteed;
     }
-    if (effort2.kind === "seconds") limit.set(String(effort2.seconds));
+    if (effort2.kind === "seconds" && effort2.seconds > 0) limit.set(String(effort2.seconds));
     if (effort2.kind === "other") say(other.lastElementChild, effort2.text);
     reveal();
   });
@@ -911,6 +1057,7 @@ var model = (session) => {
     chosen: (value) => session.change({ control: "model", value })
   });
   session.store.watch(["form"], ({ form }) => box2.set(form?.model ?? ""));
+  session.store.watch(["modelRefused"], ({ modelRefused }) => box2.refuse(modelRefused));
   return h("div", { class: "kdb-field" }, h("label", { for: box2.input.id, class: "kdb-label" }, "Model"), box2.element);
 };
 
@@ -1195,20 +1342,32 @@ var source = (session) => {
   session.store.watch(["form", "welcome", "dropped"], ({ form }) => {
     for (const chip of samples.children) chip.setAttribute("aria-pressed", String(chip.textContent === form?.source));
   });
-  return h("div", { class: "kdb-stack" }, field("Image", input), samples, h("div", { class: "kdb-row" }, browse2, open, file));
+  const image = field("Image", input);
+  session.store.watch(["understood"], ({ understood }) => {
+    for (const each of [image, samples]) set(each, "inert", !understood);
+    open.disabled = !understood;
+  });
+  return h("div", { class: "kdb-stack" }, image, samples, h("div", { class: "kdb-row" }, browse2, open, file));
 };
 
 // src/panels/controls.ts
 var CONTROLS = [source, model, classes, score, over, patch, stride, fill2, region, effort, others];
 var controls = (session) => {
   const heading = h("h3", { class: "kdb-heading" }, "Query");
-  const behind2 = h("p", { class: "kdb-note kdb-behind" }, "The text has an error: this is how it was last understood.");
+  const why = h("span", {});
+  const use = button("Use that query", () => session.replace(session.store.state.understoodText), { testid: "controls-use", quiet: true });
+  const behind2 = h("div", { class: "kdb-note kdb-behind", role: "status", "data-testid": "controls-behind" }, why, " ", use);
   const waits = h("p", { class: "kdb-note" }, "Connecting…");
-  const all = h("div", { class: "kdb-controls-all" }, ...CONTROLS.map((control) => control(session)));
+  const parts = CONTROLS.map((control) => control(session));
+  const all = h("div", { class: "kdb-controls-all" }, ...parts);
   const inner = h("div", { class: "kdb-controls-inner", tabindex: -1 }, heading, behind2, waits, all);
   const element = h("section", { class: "kdb-controls", "aria-label": "Controls", "data-testid": "controls" }, inner);
-  session.store.watch(["error", "understood", "settled", "welcome"], ({ error, understood, settled, welcome }) => {
-    show(behind2, error !== null && !understood);
+  session.store.watch(["error", "understood", "understoodText", "settled", "welcome"], (state) => {
+    const { error, understood, understoodText, settled, welcome } = state;
+    parts.slice(1).forEach((each) => set(each, "inert", !understood));
+    show(behind2, !understood && welcome !== null);
+    say(why, error !== null ? "The text has an error: this is how it was last understood." : "The text is no OCCLUDE query: this is the last that was.");
+    show(use, understoodText !== "");
     show(all, welcome !== null);
     show(waits, welcome === null);
     set(element, "data-settled", String(settled));
@@ -1270,7 +1429,8 @@ var editor = (session) => {
     "aria-describedby": message2.id,
     "data-testid": "query"
   });
-  text.addEventListener("input", () => session.type(text.value));
+  text.addEventListener("input", (event) => session.type(text.value, typedBy(event)));
+  undoes(text, (way) => session.undo(way));
   const apple = /Mac|iPhone|iPad/.test(navigator.platform);
   const run = button("Run", () => session.run(), { testid: "run", symbol: "run" });
   run.classList.add("kdb-primary");
@@ -1814,7 +1974,7 @@ function checkInWords({ kdb, model: model2, difference: difference2, ratio }) {
   return ratio <= 1 ? `${both} That is ${share}: kdb is right here.` : `${both} That is ${share}: more than it may be.`;
 }
 var probe = (session) => {
-  const empty = h("p", { class: "kdb-note" }, "Click a place of the map to see the image with the patch laid on it, and what the model makes of that.");
+  const empty = h("p", { class: "kdb-note" }, "Click a place of the image to see the image with the patch laid on it, and what the model makes of that.");
   const canvas2 = h("canvas", { class: "kdb-probe-image", role: "img" });
   const row = (name) => {
     const [term, text] = [h("dt", {}, name), h("dd", {})];
@@ -1831,7 +1991,7 @@ var probe = (session) => {
     h("div", { class: "kdb-stack" }, values, check, h("p", { class: "kdb-note" }, "Runs the model itself on this image, by full inference."), verdict)
   );
   const { element, aside } = disclosure("Probe", "probe", h("div", { class: "kdb-panel-body" }, empty, content));
-  session.store.watch(["probe", "probeWaits"], ({ probe: probe3, probeWaits, probeSlot, a, b }) => {
+  session.store.watch(["probe", "probeWaits"], ({ probe: probe3, probeWaits }) => {
     set(element, "data-waits", String(probeWaits));
     say(aside, probeWaits ? "probing…" : "");
     show(empty, probe3 === null);
@@ -1839,13 +1999,12 @@ var probe = (session) => {
     if (probeWaits) element.open = true;
     if (probe3 === null) return;
     const { content: found, buffers } = probe3;
-    const map = (probeSlot === "a" ? a : b)?.content;
-    const middle = found.position.map((first, axis) => first + Math.floor((map?.patch[axis] ?? 0) / 2));
+    const middle = found.position.map((first, axis) => first + Math.floor((found.patch[axis] ?? 0) / 2));
     paint(canvas2, found.occluded, buffers, middle);
-    const at = coordinates(found.position, map?.axes ?? null);
+    const at = coordinates(found.position, found.axes);
     set(canvas2, "aria-label", `The image with the patch at ${at}`);
     say(parts.at.text, at);
-    const { name, patched, change } = changeOf(map?.score ?? "", found.score, found.baseline);
+    const { name, patched, change } = changeOf(found.unit, found.score, found.baseline);
     say(parts.score.text, number(patched, 5));
     say(parts.baseline.text, number(found.baseline, 5));
     say(parts.change.name, name);
@@ -1881,14 +2040,15 @@ function stated(state) {
       if (run.maps === 0) return "Stopped before there was a map";
       return `Stopped after ${seconds(run.seconds)}; the map is what was found until then`;
     case "failed":
+      if (run.both) return `${run.failed.toUpperCase()} did not work${placed(state) ? ": see the query" : ""}`;
       return placed(state) ? "This did not work: see the query" : "This did not work";
   }
 }
 var ofText = ({ error, errorText, text }) => errorText === text ? error : null;
 function placed(state) {
-  const { refused } = state.run;
+  const { refused, failed } = state.run;
   const own2 = ofText(state);
-  return refused !== null && (refused.line !== null || own2?.line != null && own2.message === refused.message);
+  return refused !== null && failed === "a" && (refused.line !== null || own2?.line != null && own2.message === refused.message);
 }
 function unplaced(state) {
   const { refused } = state.run;
@@ -1901,10 +2061,11 @@ var progress = (session) => {
   const text = h("p", { class: "kdb-status", "data-testid": "status" });
   const refusal = h("p", { class: "kdb-refusal", role: "alert", "data-testid": "refusal" });
   const element = h("div", { class: "kdb-running", "data-testid": "progress" }, bar, text, refusal);
-  session.store.watch(["run", "a", "text", "error", "errorText", "settled"], (state) => {
+  session.store.watch(["run", "a", "text", "variant", "error", "errorText", "settled"], (state) => {
     const run = state.run;
     const running = run.state === "running";
-    const counts = running || run.state !== "idle" && sameQuery(run.texts.a, state.text);
+    const same = sameQuery(run.texts.a, state.text) && (!run.both || sameQuery(run.texts.b, state.variant));
+    const counts = running || run.state !== "idle" && same;
     const refused = counts ? unplaced(state) : unplaced({ ...state, run: IDLE });
     show(element, counts || refused !== null);
     show(bar, running);
@@ -1980,14 +2141,13 @@ var probed = (session) => {
     panel?.querySelector("summary")?.focus({ preventScroll: true });
   }, { testid: "probed-details", quiet: true });
   const element = h("p", { class: "kdb-row", "data-testid": "probed" }, text, more);
-  session.store.watch(["probe", "probeWaits", "a", "b", "probeSlot"], ({ probe: probe3, probeWaits, probeSlot, a, b }) => {
+  session.store.watch(["probe", "probeWaits"], ({ probe: probe3, probeWaits }) => {
     show(element, probe3 !== null || probeWaits);
     show(more, probe3 !== null && !probeWaits);
     if (probe3 === null || probeWaits) return say(text, "Probing…");
-    const { position, score: score2, baseline, milliseconds: took } = probe3.content;
-    const map = (probeSlot === "a" ? a : b)?.content;
-    const at = coordinates(position, map?.axes ?? null);
-    say(text, `Patch at ${at}: ${probedInWords(map?.score ?? "", score2, baseline)}, in ${milliseconds(took)}`);
+    const { position, score: score2, baseline, unit, axes, milliseconds: took } = probe3.content;
+    const at = coordinates(position, axes);
+    say(text, `Patch at ${at}: ${probedInWords(unit, score2, baseline)}, in ${milliseconds(took)}`);
   });
   return element;
 };
@@ -2301,9 +2461,9 @@ var Mirror = class {
     if (flight === null || id !== flight.id) return this.#again(id) ? { runs: false } : null;
     this.#flight = null;
     if (flight.typed !== this.#typed) return null;
-    if (flight.change && text !== this.text) {
+    if (flight.control !== null && text !== this.text) {
       this.text = text;
-      this.#ports.written(text);
+      this.#ports.written(text, flight.control);
     }
     if (!understood) {
       this.#drop();
@@ -2320,12 +2480,13 @@ var Mirror = class {
     const last = this.#answered;
     return this.settled && last !== null && last.id === id && last.typed === this.#typed;
   }
-  /** A request was refused: returns whether it was the one under way, with which all goes that waits behind it. */
+  /** A request was refused: returns what was, if it was the one under way, with which all goes that waits behind it. */
   refused(id) {
-    if (this.#flight?.id !== id) return false;
+    if (this.#flight?.id !== id) return null;
+    const { control } = this.#flight;
     this.#flight = null;
     this.#drop();
-    return true;
+    return { control };
   }
   /** The connection is new: whatever was under way is asked again. */
   renew() {
@@ -2348,7 +2509,7 @@ var Mirror = class {
   #edit() {
     this.#typing = null;
     this.#answered = null;
-    this.#flight = { id: this.#ports.edit(this.text), typed: this.#typed, change: false };
+    this.#flight = { id: this.#ports.edit(this.text), typed: this.#typed, control: null };
   }
   #moved() {
     this.#moving = null;
@@ -2356,14 +2517,14 @@ var Mirror = class {
   }
   #next() {
     const first = this.#waiting.entries().next();
-    const overtaken = this.#flight === null || !this.#flight.change || this.#flight.typed !== this.#typed;
+    const overtaken = this.#flight === null || this.#flight.control === null || this.#flight.typed !== this.#typed;
     if (first.done || !overtaken) return;
     const [control, change] = first.value;
     this.#waiting.delete(control);
     this.#typing?.();
     this.#typing = null;
     this.#answered = null;
-    this.#flight = { id: change(this.text), typed: this.#typed, change: true };
+    this.#flight = { id: change(this.text), typed: this.#typed, control };
   }
 };
 
@@ -2427,6 +2588,10 @@ var Session = class {
   #picture = null;
   #newest = /* @__PURE__ */ new Map();
   #variant = null;
+  /** The one change that makes B of A, the text that it was last made of, and whether the answer is still awaited. */
+  #varied = null;
+  /** Compare was asked for while B was still to follow A. */
+  #comparesThen = false;
   /** The id whose maps are drawn: of the run, or of what was recalled since. */
   #drawn = null;
   #planning = null;
@@ -2443,6 +2608,11 @@ var Session = class {
   #uploads = /* @__PURE__ */ new Map();
   /** What was said of the text or of an image for it: of no use once that is another. */
   #saidOfText = null;
+  /** What the query was, and B's. */
+  #texts = new Undo();
+  #variants = new Undo();
+  /** The query that was probed without a map. */
+  #probed = "";
   constructor(model2) {
     this.place = model2.get("place") ?? null;
     this.#linked = this.place?.permalink ?? null;
@@ -2450,7 +2620,7 @@ var Session = class {
     this.#client = new Client(model2);
     this.#mirror = new Mirror({
       edit: (text) => this.#client.send({ kind: "edit", text }),
-      written: (text) => this.#write(text)
+      written: (text, control) => this.#write(text, control)
     });
     this.#listen();
     model2.on("change:connection", this.#connected);
@@ -2470,14 +2640,27 @@ var Session = class {
     return this.store.state;
   }
   // ---- the text and the controls
-  type(text) {
-    this.#write(text);
+  type(text, by = "typed") {
+    this.#write(text, by);
+    this.store.set({ modelRefused: null });
     this.#unsay(this.#saidOfText);
     this.#mirror.type(text);
     this.#settle();
   }
   replace(text) {
-    this.#write(text);
+    this.#write(text, "");
+    this.#send(text);
+  }
+  /** Takes the last change of the text back, or makes it again; returns whether there was one. */
+  undo(way) {
+    const text = this.#texts[way]();
+    if (text === null) return false;
+    this.#keep(text);
+    this.#send(text);
+    return true;
+  }
+  #send(text) {
+    this.store.set({ modelRefused: null });
     this.#unsay(this.#saidOfText);
     this.#mirror.replace(text);
     this.#settle();
@@ -2486,12 +2669,18 @@ var Session = class {
     const { error, errorText } = this.#state;
     if (error !== null) this.replace(corrected(errorText, error) ?? errorText);
   }
-  #write(text) {
+  /** `by` is a control, or what else changes the text. */
+  #write(text, by) {
+    this.#texts.record(text, by, Date.now());
+    this.#keep(text);
+  }
+  #keep(text) {
     this.store.set({ text });
     this.place?.keep(text);
   }
   /** A control was moved; `held` while it still moves, `atOnce` to run in any case and not only as the user chose. */
   change(change, { held: held2 = false, atOnce = false, buffers = [] } = {}) {
+    this.store.set({ modelRefused: null });
     const runs = atOnce || this.#state.runsOnChange && !held2;
     const send = (text) => this.#client.send({ kind: "change", text, ...change }, buffers);
     this.#mirror.move(change.control, send, { held: held2, runs });
@@ -2518,26 +2707,27 @@ var Session = class {
     this.store.set({ settled: this.#mirror.settled });
   }
   #formed(event) {
-    if (event.id === this.#variant) {
-      this.store.set({ variant: event.text, variantError: event.error });
-      return;
-    }
     const counts = this.#mirror.answer({ id: event.id, text: event.text, understood: event.form !== null });
     this.#settle();
     this.#dropped(event);
     if (counts === null) return;
     this.#unsay(this.#saidOfText);
     const { error, notes: notes2 } = event;
+    const { a, probe: probe3, probeWaits } = this.#state;
+    if (a === null && (probe3 !== null || probeWaits) && !sameQuery(this.#probed, event.text)) this.#forgetProbe();
     const before = this.#state.form;
     const form = event.form === null ? null : carried(event.form, before);
     this.#isQuery = form !== null;
     this.store.set({ error, errorText: event.text, notes: notes2, understood: form !== null });
     this.#show(form ?? before);
     if (form !== null) {
+      this.store.set({ understoodText: event.text });
       this.store.set({ labels: form.labels === null ? [] : this.#labels.get(form.labels) ?? [] });
       this.#follow(form.picture);
     }
     this.#plan();
+    if (form !== null && this.#varied !== null && this.#varied.of !== event.text) this.vary(this.#varied.by);
+    if (this.#comparesThen && this.#varied?.waits !== true) this.compare();
     const linked = this.#linked;
     this.#linked = null;
     if (linked !== null && event.text === linked.query && form !== null && error === null && runsByItself(linked.query)) {
@@ -2572,6 +2762,7 @@ var Session = class {
   #clear(slot) {
     this.#stage?.clear(slot);
     this.store.set(slot === "a" ? { a: null } : { b: null });
+    this.#name();
     if (this.#state.probeSlot === slot) this.#forgetProbe();
   }
   // ---- running
@@ -2591,8 +2782,11 @@ var Session = class {
     this.#begin(this.#client.send({ kind: "run", text }), { a: text, b: "" }, false);
   }
   compare() {
-    const { text, variant, comparing } = this.#state;
+    const { text, variant, comparing, b } = this.#state;
     if (this.#offline()) return;
+    this.#comparesThen = this.#varied !== null && (this.#varied.waits || !this.#mirror.settled);
+    if (this.#comparesThen) return;
+    if (b !== null && !isOf(b, variant)) this.#clear("b");
     if (comparing === "off") this.compareBy("side");
     this.#begin(this.#client.send({ kind: "compare", texts: [text, variant] }), { a: text, b: variant }, true);
     this.#name();
@@ -2634,8 +2828,8 @@ var Session = class {
     const before = this.#state[map.slot];
     if (before !== null && before.content.map !== map.map && this.#state.probeSlot === map.slot) this.#forgetProbe();
     this.#stage?.showMap(map, buffers);
-    const asked = map.id === run.id ? run.texts[map.slot] : map.text;
-    const shown = { content: map, buffers, shown: map.shown, asked, former: false };
+    const asked2 = map.id === run.id ? run.texts[map.slot] : map.text;
+    const shown = { content: map, buffers, shown: map.shown, asked: asked2, former: false };
     this.store.set(map.slot === "a" ? { a: shown } : { b: shown });
     this.#name();
     if (this.#arriving !== null) {
@@ -2671,27 +2865,30 @@ var Session = class {
   // ---- one position
   probe(slot, position) {
     const shown = this.#state[slot];
-    if (shown === null) {
+    if (shown === null && (slot === "b" || !this.#isQuery)) {
       this.say("Run the query first: then a click shows the score with the patch at that place.");
       return;
     }
     if (this.#offline()) return;
-    if (shown.former) {
+    if (shown?.former) {
       this.say("This map is of before the connection was lost. Run its query again: then a click shows a score.", "warning");
       return;
     }
     this.#stage?.mark(position);
     this.store.set({ probeWaits: true, probeSlot: slot, checked: null, checkWaits: false });
     this.#newest.delete("check");
-    this.#ask("probe", this.#client.send({ kind: "probe", map: shown.content.map, position, class: shown.shown }));
+    this.#probed = this.#state.text;
+    const of = shown === null ? { text: this.#probed } : { map: shown.content.map, class: shown.shown };
+    this.#ask("probe", this.#client.send({ kind: "probe", position, ...of }));
   }
   check() {
     const { probe: probe3, probeSlot } = this.#state;
     const shown = this.#state[probeSlot];
-    if (probe3 === null || shown === null || shown.former || this.#offline()) return;
+    if (probe3 === null || shown?.former || this.#offline()) return;
     const { map, position } = probe3.content;
     this.store.set({ checkWaits: true });
-    this.#ask("check", this.#client.send({ kind: "check", map, position, class: shown.shown }));
+    const of = map === null || shown === null ? { text: this.#probed } : { map, class: shown.shown };
+    this.#ask("check", this.#client.send({ kind: "check", position, ...of }));
   }
   #forgetProbe() {
     this.#newest.delete("probe");
@@ -2700,19 +2897,38 @@ var Session = class {
     this.store.set({ probe: null, probeWaits: false, checked: null, checkWaits: false });
   }
   // ---- comparing
-  /** Makes the second query of the first by one change. */
+  /** Makes the second query of the first by one change, and again of what the first becomes. */
   vary(change) {
-    this.#variant = this.#client.send({ kind: "change", text: this.#state.text, ...change });
+    const { text } = this.#state;
+    this.#varied = { by: change, of: text, waits: true };
+    this.#variant = this.#client.send({ kind: "vary", text, ...change });
   }
-  setVariant(variant) {
-    this.#variant = null;
-    this.store.set({ variant, variantError: null });
+  #wasVaried(text, error) {
+    if (this.#varied === null) return;
+    this.#varied.waits = false;
+    this.#variants.record(text, "varied", Date.now());
+    this.store.set({ variant: text, variantError: error, variantFollows: true });
+    if (this.#comparesThen && this.#mirror.settled) this.compare();
+  }
+  /** B is now a text of its own. */
+  #own(variant) {
+    this.#variant = this.#varied = null;
+    this.#comparesThen = false;
+    this.store.set({ variant, variantError: null, variantFollows: false });
+  }
+  setVariant(variant, by = "") {
+    this.#variants.record(variant, by, Date.now());
+    this.#own(variant);
+  }
+  undoVariant(way) {
+    const variant = this.#variants[way]();
+    if (variant === null) return false;
+    this.#own(variant);
+    return true;
   }
   /** Says beside the two maps what is not the same in their queries. */
   #name() {
-    const { a, b, run } = this.#state;
-    const texts = run.state === "running" && run.both ? run.texts : a !== null && b !== null ? { a: a.content.text, b: b.content.text } : null;
-    const names = texts && differing(texts.a, texts.b);
+    const names = namesOf(this.#state);
     this.store.set({ names });
     this.#stage?.setNames(names);
   }
@@ -2817,6 +3033,9 @@ var Session = class {
       if (this.#runsFirst) this.run();
     });
     client.on("form", (event) => this.#formed(event));
+    client.on("varied", ({ id, text, error }) => {
+      if (id === this.#variant) this.#wasVaried(text, error);
+    });
     client.on("labels", ({ key, labels }) => {
       this.#labels.set(key, labels);
       if (this.#state.form?.labels === key) this.store.set({ labels });
@@ -2843,7 +3062,7 @@ var Session = class {
       this.store.set({ table: { columns, rows: rows2, lines } });
       this.#ran(id, { state: "done" });
     });
-    client.on("refused", ({ id, error }) => this.#refused(id, error));
+    client.on("refused", ({ id, error, slot }) => this.#refused(id, error, slot));
     client.on("plan", ({ id, kind: _, ...plan2 }) => {
       if (!this.#answers("plan", id)) return;
       this.store.set({ plan: { ...plan2, text: this.#planned ?? plan2.text }, planError: null, planWaits: false });
@@ -2877,22 +3096,29 @@ var Session = class {
       if (this.#answers("file", id)) download(name, new Blob([buffers[data.buffer]], { type }));
     });
   }
-  #refused(id, error) {
+  #refused(id, error, slot) {
     const { run } = this.#state;
-    if (this.#mirror.refused(id)) {
+    const refused = this.#mirror.refused(id);
+    if (refused !== null) {
       this.#settle();
       this.#show(this.#state.form);
       this.#uploads.delete(id);
-      this.#sayOfText(error.message, "error");
+      if (refused.control === "model") this.store.set({ modelRefused: error.message });
+      else this.#sayOfText(error.message, "error");
       return;
     }
     if (id === run.id) {
-      this.#ran(id, { state: "failed", refused: error });
-      if (error.line !== null && this.#state.text === run.texts.a) this.store.set({ error, errorText: run.texts.a });
+      const failed = slot ?? "a";
+      this.#ran(id, { state: "failed", refused: error, failed });
+      if (failed === "b" && this.#state.b !== null) this.#clear("b");
+      this.#name();
+      if (failed === "a" && error.line !== null && this.#state.text === run.texts.a) this.store.set({ error, errorText: run.texts.a });
       return;
     }
     if (id === this.#variant) {
-      this.store.set({ variantError: error });
+      this.#varied = null;
+      this.#comparesThen = false;
+      this.store.set({ variantError: error, variantFollows: false });
       return;
     }
     const purpose = [...this.#newest].find(([, newest]) => newest === id)?.[0];
@@ -2922,6 +3148,8 @@ var Session = class {
       this.#newest.clear();
       this.#uploads.clear();
       this.#planned = null;
+      this.#comparesThen = false;
+      if (this.#varied !== null) this.#varied.waits = false;
       const { a, b } = this.#state;
       this.store.set({ a: a && { ...a, former: true }, b: b && { ...b, former: true }, dropped: [] });
       this.store.set({ planWaits: false, probeWaits: false, checkWaits: false, galleryWaits: false });
@@ -2929,7 +3157,8 @@ var Session = class {
   };
 };
 function carried(form, before) {
-  if (before === null || form.size !== null || form.model !== before.model) return form;
+  if (before === null || form.size !== null) return form;
+  if (form.model !== before.model) return form.source === before.source ? { ...form, picture: before.picture } : form;
   const { size, axes, dense, labels } = before;
   return { ...form, size, axes, dense, labels, picture: form.source === before.source ? before.picture : form.picture };
 }
@@ -4951,8 +5180,10 @@ var State = class {
     const form = this.formOfPicture;
     if (form === null || form.patch === null || pane.picture !== this.picture) return null;
     const axes = pane.picture.size.length;
-    const fits = form.patch.length === axes && form.stride.length === axes;
-    return fits ? latticeOf(pane.picture.size, form.patch, form.stride) : null;
+    const spread2 = (values) => values.length === 1 ? pane.picture.size.map(() => values[0]) : values;
+    const [patch2, stride2] = [spread2(form.patch), spread2(form.stride.length === 0 ? [1] : form.stride)];
+    const fits = patch2.length === axes && stride2.length === axes;
+    return fits ? latticeOf(pane.picture.size, patch2, stride2) : null;
   }
   /** The patch that is centred nearest to a cell, start.. and extent... */
   patchAt(pane, cell) {
@@ -5589,6 +5820,7 @@ var Stage = class {
     this.screen.redraw();
   }
   key(event) {
+    if (event.key === "Enter" && this.cursor === null) this.move("right", 0);
     return this.chosen.key(event);
   }
   space(held2) {

@@ -17,7 +17,7 @@ import kdb
 from benchmarks import photos
 from benchmarks.notebooks import CHROMIUM
 from tests.support import heat_map
-from tests.ui.browser.browsing import CELLS, FINE, QUERY, Server, Shown, compare, expect, reads, score_at
+from tests.ui.browser.browsing import ANY, CELLS, FINE, QUERY, Server, Shown, compare, expect, reads, score_at
 from tests.ui.browser.conftest import SIZE, network
 
 pytestmark = [
@@ -107,6 +107,22 @@ class TestMaps:
             logits = network(0)(torch.from_numpy(image / np.float32(255)).permute(2, 0, 1)[None].float())
         assert float(said[2]) == pytest.approx(float(torch.softmax(logits, 1).max()), abs=1e-3)
 
+    def test_a_place_is_tried_before_there_is_a_map(self, shown: Shown, db: kdb.Session) -> None:
+        shown.click((22.5, 18.5))
+        expect(shown["probe"]).to_have_attribute("data-score", ANY)
+        found = heat_map(db, QUERY)
+        score = float(shown["probe"].get_attribute("data-score"))
+        assert score == pytest.approx(score_at(found, [20, 16]), abs=1e-6)
+        expect(shown["probed"]).to_contain_text("Patch at y 20, x 16: ")
+        shown["check"].click()
+        expect(shown["checked"]).to_have_attribute("data-right", "true")
+        shown.type(f"{QUERY} SCORE drop")
+        expect(shown["probed"]).to_be_hidden()
+        shown.page.mouse.move(2, 2)
+        shown.stage.focus()
+        shown.page.keyboard.press("Enter")
+        expect(shown["probed"]).to_contain_text(re.compile(r"Patch at y \d+, x \d+: drop "))
+
     def test_classes_of_one_map(self, shown: Shown, db: kdb.Session) -> None:
         shown.run(f"{QUERY} FOR TOP 3")
         found = heat_map(db, f"{QUERY} FOR TOP 3")
@@ -176,6 +192,47 @@ class TestComparing:
         shown["comparing-off"].check()
         expect(shown.stage).to_have_attribute("data-comparing", "off")
         reads(shown, first)
+
+    def test_a_map_is_never_named_after_another_query(self, shown: Shown) -> None:
+        captions = shown.page.locator(".kdb-stage-caption")
+        compare(shown, "model", "second")
+        made = QUERY.replace("net", "second")
+        shown["compare-b"].fill(QUERY.replace("net", "nosuch"))
+        expect(shown["behind"]).to_have_text("B: the map of an earlier query")
+        expect(shown["earlier-b"]).to_contain_text(made)
+        expect(captions.filter(has_text="B: second")).to_have_count(1)
+        expect(shown["result-b"]).to_contain_text("second")
+        shown["compare-run"].click()
+        expect(shown["status"]).to_have_text("B did not work")
+        expect(shown["refusal"]).to_contain_text("nosuch")
+        expect(shown["error"]).to_be_hidden()
+        expect(captions).to_have_text([re.compile("^A: .*, net$"), "B: no map yet"])
+        expect(shown["result-b"]).to_be_hidden()
+        expect(shown["behind"]).to_be_hidden()
+        shown["comparing-off"].check()
+        expect(captions).to_have_count(0)
+
+    def test_b_follows_a_until_it_is_edited(self, shown: Shown, server: Server) -> None:
+        compare(shown, "class", "fish")
+        shown["stride-number"].fill("8")
+        shown["stride-number"].press("Enter")
+        wider = QUERY.replace("STRIDE 4", "STRIDE 8")
+        expect(shown["compare-b"]).to_have_value(f"{wider} FOR CLASS 'fish'")
+        expect(shown["behind"]).to_have_text("A and B: the maps of earlier queries")
+        expect(shown["compare-bond"]).to_contain_text("follows what becomes of A")
+        shown.settled()
+        assert server.pages[-1].text == wider, "the page's query is A"
+        shown["query"].fill(f"{wider} SCORE drop")
+        shown["compare-run"].click()  # before B has followed
+        expect(shown["behind"]).to_be_hidden()
+        shown.ended()
+        expect(shown["compare-b"]).to_have_value(f"{wider} FOR CLASS 'fish' SCORE drop")
+        expect(shown.page.locator(".kdb-stage-caption").filter(has_text="B: CLASS 'fish' (fish)")).to_have_count(1)
+        shown["compare-b"].fill(f"{wider} FOR CLASS 'fish'")
+        shown["stride-number"].fill("4")
+        shown["stride-number"].press("Enter")
+        expect(shown["compare-bond"]).to_contain_text("they differ in STRIDE, SCORE and FOR, more than one thing")
+        expect(shown["compare-b"]).to_have_value(f"{wider} FOR CLASS 'fish'")
 
     def test_the_cursor_is_linked(self, shown: Shown, db: kdb.Session) -> None:
         compare(shown, "model", "second")

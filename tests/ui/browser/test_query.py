@@ -14,7 +14,7 @@ from benchmarks.notebooks import CHROMIUM
 from kdb.results.maps import HeatMap
 from tests.support import heat_map
 from tests.ui.browser.browsing import ANY, QUERY, Server, Shown, expect, score_at
-from tests.ui.browser.conftest import LABELS
+from tests.ui.browser.conftest import LABELS, network
 
 pytestmark = [
     pytest.mark.ui,
@@ -145,6 +145,29 @@ class TestText:
         assert shown.data("total") == "1"
         expect(shown["quality-a"]).to_contain_text("the 1 position evaluated")
 
+    def test_steps_back_are_whole_texts(self, shown: Shown) -> None:
+        keys, text = shown.page.keyboard, shown["query"]
+        text.focus()
+        keys.press("Control+End")
+        keys.type(" FOR TOP 3")
+        shown.settled()
+        wider = f"{QUERY} FOR TOP 3".replace("STRIDE 4", "STRIDE 16")
+        shown["stride-number"].fill("16")
+        shown["stride-number"].press("Enter")
+        expect(text).to_have_value(wider)
+        text.focus()
+        keys.insert_text(" EXACT")
+        with_exact = text.input_value()
+        for key, wanted in [
+            ("Control+z", wider), ("Control+z", f"{QUERY} FOR TOP 3"), ("Control+z", QUERY), ("Control+z", QUERY),
+            ("Control+y", f"{QUERY} FOR TOP 3"), ("Control+Shift+z", wider), ("Control+y", with_exact),
+            ("Control+z", wider),
+        ]:  # fmt: skip
+            keys.press(key)
+            expect(text).to_have_value(wanted)
+        expect(shown["stride-number"]).to_have_value("16")
+        expect(shown["class-number"]).to_have_value("3")
+
     def test_controls_run_the_query_where_that_is_chosen(self, mapped: Shown) -> None:
         before = mapped.map
         mapped["run-on-change"].check()
@@ -182,6 +205,61 @@ class TestText:
         shown.begin("SHOW MODELS")
         expect(shown["table"].locator("tbody tr")).not_to_have_count(0)
         expect(shown["table"]).to_contain_text("3x48x48")
+
+    def test_names_that_are_typed(self, shown: Shown, db: kdb.Session) -> None:
+        model, label = shown["model"], shown["class-label"]
+        model.fill("sec")
+        model.press("Enter")
+        expect(shown["query"]).to_have_value(QUERY.replace("net", "second"))
+        for key in ("Enter", "Tab"):
+            model.fill("no such model")
+            model.press(key)
+            expect(shown.page.get_by_text("unknown model 'no such model'")).to_be_visible()
+            expect(model).to_have_value("second")
+            assert shown.query == QUERY.replace("net", "second")
+        db.register_model("late", network(0), input_size=(48, 48), labels=LABELS)
+        model.fill("late")
+        model.press("Enter")
+        expect(shown["query"]).to_have_value(QUERY.replace("net", "late"))
+        expect(shown.page.get_by_text("unknown model")).to_have_count(0)
+        shown.type(f"{QUERY} FOR CLASS 'dog'".replace("net", "nosuch"))
+        expect(shown["error"]).to_contain_text("unknown model")
+        expect(shown["start"]).to_be_hidden()
+        expect(shown.stage).to_have_attribute("data-view", ANY)
+        shown.type(f"{QUERY} FOR CLASS 'dog'")
+        expect(label).to_have_value("dog")
+        label.fill("unicorn")
+        label.press("Enter")
+        expect(shown["classes"]).to_contain_text("There is no class 'unicorn'.")
+        expect(label).to_have_value("dog")
+        label.fill("fi")
+        label.press("Enter")
+        expect(shown["query"]).to_have_value(f"{QUERY} FOR CLASS 'fish'")
+
+    def test_controls_are_of_the_text_or_rest(self, shown: Shown) -> None:
+        resting = shown["stride-group"].and_(shown.page.locator("[inert]"))
+        for text, why in [("SHOW MODELS", "no OCCLUDE query"), ("OCCLUDE photo WITH patch(16,", "an error")]:
+            shown.type(text)
+            expect(shown["controls-behind"]).to_contain_text(why)
+            expect(resting).to_have_count(1)
+            expect(shown["open"]).to_be_disabled()
+            expect(shown["browse"]).to_be_enabled()
+        shown["controls-use"].click()
+        expect(shown["query"]).to_have_value(QUERY)
+        expect(resting).to_have_count(0)
+        for first in ("VERIFY", "explain analyze -- a note\n"):
+            shown.type(f"{first} {QUERY}".replace("STRIDE 4", "STRIDE 6"))
+            expect(shown["stride-number"]).to_have_value("6")
+            shown["stride-number"].fill("8")
+            shown["stride-number"].press("Enter")
+            expect(shown["query"]).to_have_value(f"{first} {QUERY}".replace("STRIDE 4", "STRIDE 8"))
+        shown.type(f"{QUERY} APPROXIMATE TO SSIM 0.8")
+        expect(shown["effort-slider"]).to_have_value("0.8")
+        shown.type(f"{QUERY} APPROXIMATE TO SSIM 2")
+        expect(shown["refusal"]).to_contain_text("SSIM")
+        shown.type(QUERY)
+        shown["effort-ssim"].check()
+        expect(shown["query"]).to_have_value(f"{QUERY} APPROXIMATE TO SSIM 0.8")
 
     def test_the_plan_follows_the_text(self, shown: Shown) -> None:
         shown.unfold("plan")

@@ -26,6 +26,15 @@ export function labelled(labels: readonly string[]): Choice[] {
   }));
 }
 
+/** Why there is no such class, by number, label or one of a label's names; null where there is, or may be. */
+export function unknownClass(labels: readonly string[], text: string): string | null {
+  if (labels.length === 0 || text.startsWith("$")) return null;
+  if (/^\d+$/.test(text)) return Number(text) < labels.length ? null : `Classes are numbered from 0 to ${labels.length - 1}.`;
+  const sought = text.trim().toLowerCase();
+  const has = labels.some((label) => label.split(",").some((name) => name.trim().toLowerCase() === sought));
+  return has ? null : `There is no class '${text}'.`;
+}
+
 export const classes: Panel = (session) => {
   const kind = h("select", { class: "kdb-input", "aria-label": "Which classes", "data-testid": "class" });
   options(kind, KINDS);
@@ -42,6 +51,7 @@ export const classes: Panel = (session) => {
     placeholder: "A label or a number",
     choices: () => choices,
     // A number that was typed is that of a class, in the text too.
+    refused: (text) => unknownClass(session.store.state.labels, text),
     chosen: (value) =>
       session.change({ control: "classes", value: { kind: "class", value: /^\d+$/.test(value) ? Number(value) : value } }),
   });

@@ -48,10 +48,15 @@ export const effort: Panel = (session) => {
     radios[effort.kind].checked = true;
     show(other, effort.kind === "other");
     if (effort.kind === "ssim") {
-      fill(slider, String(effort.ssim));
+      // A value that is refused stays in the text alone; one beyond the slider's ends moves them.
+      if (effort.ssim > 0 && effort.ssim <= 1) {
+        slider.min = String(Math.min(0.5, effort.ssim));
+        slider.max = String(Math.max(0.99, effort.ssim));
+        fill(slider, String(effort.ssim));
+      }
       guaranteed.checked = effort.guaranteed;
     }
-    if (effort.kind === "seconds") limit.set(String(effort.seconds));
+    if (effort.kind === "seconds" && effort.seconds > 0) limit.set(String(effort.seconds));
     if (effort.kind === "other") say(other.lastElementChild!, effort.text);
     reveal();
   });

@@ -17,5 +17,6 @@ export const model: Panel = (session) => {
     chosen: (value) => session.change({ control: "model", value }),
   });
   session.store.watch(["form"], ({ form }) => box.set(form?.model ?? ""));
+  session.store.watch(["modelRefused"], ({ modelRefused }) => box.refuse(modelRefused));
   return h("div", { class: "kdb-field" }, h("label", { for: box.input.id, class: "kdb-label" }, "Model"), box.element);
 };

@@ -1,4 +1,4 @@
-import { fill, h, show } from "../dom";
+import { fill, h, set, show } from "../dom";
 import { button, field, type Panel } from "../parts/field";
 
 /** The way a query writes it: a path in quotes, and what is no path as it is. */
@@ -55,5 +55,10 @@ export const source: Panel = (session) => {
   session.store.watch(["form", "welcome", "dropped"], ({ form }) => {
     for (const chip of samples.children) chip.setAttribute("aria-pressed", String(chip.textContent === form?.source));
   });
-  return h("div", { class: "kdb-stack" }, field("Image", input), samples, h("div", { class: "kdb-row" }, browse, open, file));
+  const image = field("Image", input);
+  session.store.watch(["understood"], ({ understood }) => {
+    for (const each of [image, samples]) set(each, "inert", !understood);
+    open.disabled = !understood;
+  });
+  return h("div", { class: "kdb-stack" }, image, samples, h("div", { class: "kdb-row" }, browse, open, file));
 };

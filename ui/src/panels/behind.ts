@@ -1,18 +1,26 @@
 import { h, say, show } from "../dom";
 import { button, type Panel } from "../parts/field";
 import type { Slot } from "../protocol";
-import { isOf, type Shown, type State } from "../state";
+import { earlier, type State } from "../state";
 
-/** The map of a slot where it is not of the text that stands for it; else null. */
-function earlier({ a, b, text, variant }: State, slot: Slot): Shown | null {
-  const shown = slot === "a" ? a : b;
-  return shown === null || isOf(shown, slot === "a" ? text : variant) ? null : shown;
+/** Which of the maps on the stage are not what the texts would give, in words; null where all are. */
+export function behindInWords(state: Pick<State, "a" | "b" | "text" | "variant" | "comparing">): string | null {
+  const a = earlier(state, "a") !== null;
+  const b = state.comparing !== "off" && earlier(state, "b") !== null;
+  if (a && b) return "A and B: the maps of earlier queries";
+  if (b) return "B: the map of an earlier query";
+  if (!a) return null;
+  return state.b !== null && state.comparing !== "off" ? "A: the map of an earlier query" : "The map of an earlier query";
 }
 
 /** Over the image: what is drawn there is not what the text would give. */
 export const behind: Panel = (session) => {
-  const element = h("p", { class: "kdb-of-earlier", "data-testid": "behind" }, "The map of an earlier query");
-  session.store.watch(["a", "text"], (state) => show(element, earlier(state, "a") !== null));
+  const element = h("p", { class: "kdb-of-earlier", "data-testid": "behind" });
+  session.store.watch(["a", "b", "text", "variant", "comparing"], (state) => {
+    const words = behindInWords(state);
+    say(element, words ?? "");
+    show(element, words !== null);
+  });
   return element;
 };
 

@@ -1,9 +1,22 @@
 import { fill, h, options, say, set, show, unique } from "../dom";
-import { labelled } from "../controls/classes";
+import { labelled, unknownClass } from "../controls/classes";
 import { combobox, type Choice } from "../parts/combobox";
 import { button, choice, disclosure, field, type Panel } from "../parts/field";
 import type { Change } from "../protocol";
+import { changedClauses } from "../query";
+import type { State } from "../state";
 import type { Comparing } from "../stage/contract";
+import { typedBy, undoes } from "../undo";
+
+/** How B hangs together with A. */
+export function bondInWords({ text, variant, variantFollows }: Pick<State, "text" | "variant" | "variantFollows">): string {
+  if (variant.trim() === "") return "Takes the query as A and makes B of it by one change; both run one after another.";
+  if (variantFollows) return "B is A with this one change, and follows what becomes of A.";
+  const clauses = changedClauses(text, variant).map((head) => (head === "occlude" ? "the image" : head.toUpperCase()));
+  if (clauses.length === 0) return "B says the same as A.";
+  const all = clauses.length === 1 ? clauses[0]! : `${clauses.slice(0, -1).join(", ")} and ${clauses.at(-1)}`;
+  return `B is a text of its own, and does not follow A: they differ in ${all}${clauses.length > 1 ? ", more than one thing" : ""}.`;
+}
 
 export const compare: Panel = (session) => {
   const { store } = session;
@@ -29,6 +42,7 @@ export const compare: Panel = (session) => {
     testid: "compare-with",
     free: true,
     choices,
+    refused: (text) => (by.value === "class" ? unknownClass(store.state.labels, text) : undefined),
     chosen: (value) => session.vary(changed(value)),
   });
   set(other.input, "aria-label", "What to compare with");
@@ -44,8 +58,12 @@ export const compare: Panel = (session) => {
     h("textarea", { class: "kdb-input kdb-code", rows: 3, spellcheck: "false", "data-testid": testid });
   const first = text("compare-a");
   const second = text("compare-b");
-  first.addEventListener("input", () => session.type(first.value));
-  second.addEventListener("input", () => session.setVariant(second.value));
+  first.addEventListener("input", (event) => session.type(first.value, typedBy(event)));
+  second.addEventListener("input", (event) => session.setVariant(second.value, typedBy(event)));
+  undoes(first, (way) => session.undo(way));
+  undoes(second, (way) => session.undoVariant(way));
+  const bond = h("p", { class: "kdb-note", "data-testid": "compare-bond" });
+  store.watch(["text", "variant", "variantFollows"], (state) => say(bond, bondInWords(state)));
   const error = h("p", { class: "kdb-refusal", role: "alert" });
   const begin = (): void => {
     session.compare();
@@ -71,13 +89,13 @@ export const compare: Panel = (session) => {
   });
   store.watch(["comparing", "b"], ({ comparing, b }) => {
     ways.forEach(({ way, input }) => (input.checked = way === comparing));
-    show(how, b !== null);
+    show(how, b !== null || comparing !== "off");
   });
 
   const body = h(
     "div",
     { class: "kdb-panel-body kdb-stack" },
-    h("p", { class: "kdb-note" }, "Takes the query as A and makes B of it by one change; both run one after another."),
+    bond,
     h("div", { class: "kdb-row" }, field("Compare with", by), h("div", { class: "kdb-grow kdb-bottom" }, other.element)),
     h("div", { class: "kdb-pair" }, field("A, the query", first), field("B", second)),
     error,

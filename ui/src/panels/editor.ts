@@ -3,6 +3,7 @@ import { button, choice, type Panel } from "../parts/field";
 import { copy } from "../parts/copy";
 import type { Refusal } from "../protocol";
 import { offset, tokenAt, tokens } from "../query";
+import { typedBy, undoes } from "../undo";
 
 /** Colours the text, and marks the place of an error; a line end at the end still makes a line. */
 function marked(text: string, error: Refusal | null): Node[] {
@@ -42,7 +43,8 @@ export const editor: Panel = (session) => {
     "aria-describedby": message.id,
     "data-testid": "query",
   });
-  text.addEventListener("input", () => session.type(text.value));
+  text.addEventListener("input", (event) => session.type(text.value, typedBy(event)));
+  undoes(text, (way) => session.undo(way));
 
   const apple = /Mac|iPhone|iPad/.test(navigator.platform);
   const run = button("Run", () => session.run(), { testid: "run", symbol: "run" });

@@ -13,7 +13,7 @@ export function checkInWords({ kdb, model, difference, ratio }: Pick<Checked, "k
 }
 
 export const probe: Panel = (session) => {
-  const empty = h("p", { class: "kdb-note" }, "Click a place of the map to see the image with the patch laid on it, and what the model makes of that.");
+  const empty = h("p", { class: "kdb-note" }, "Click a place of the image to see the image with the patch laid on it, and what the model makes of that.");
   const canvas = h("canvas", { class: "kdb-probe-image", role: "img" });
   const row = (name: string): { element: HTMLElement; name: HTMLElement; text: HTMLElement } => {
     const [term, text] = [h("dt", {}, name), h("dd", {})];
@@ -31,7 +31,7 @@ export const probe: Panel = (session) => {
   );
   const { element, aside } = disclosure("Probe", "probe", h("div", { class: "kdb-panel-body" }, empty, content));
 
-  session.store.watch(["probe", "probeWaits"], ({ probe, probeWaits, probeSlot, a, b }) => {
+  session.store.watch(["probe", "probeWaits"], ({ probe, probeWaits }) => {
     set(element, "data-waits", String(probeWaits));
     say(aside, probeWaits ? "probing…" : "");
     show(empty, probe === null);
@@ -39,13 +39,12 @@ export const probe: Panel = (session) => {
     if (probeWaits) element.open = true;
     if (probe === null) return;
     const { content: found, buffers } = probe;
-    const map = (probeSlot === "a" ? a : b)?.content;
-    const middle = found.position.map((first, axis) => first + Math.floor((map?.patch[axis] ?? 0) / 2));
+    const middle = found.position.map((first, axis) => first + Math.floor((found.patch[axis] ?? 0) / 2));
     paint(canvas, found.occluded, buffers, middle);
-    const at = coordinates(found.position, map?.axes ?? null);
+    const at = coordinates(found.position, found.axes);
     set(canvas, "aria-label", `The image with the patch at ${at}`);
     say(parts.at.text, at);
-    const { name, patched, change } = changeOf(map?.score ?? "", found.score, found.baseline);
+    const { name, patched, change } = changeOf(found.unit, found.score, found.baseline);
     say(parts.score.text, number(patched, 5));
     say(parts.baseline.text, number(found.baseline, 5));
     say(parts.change.name, name);

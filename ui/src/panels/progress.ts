@@ -24,6 +24,7 @@ function stated(state: State): string {
       if (run.maps === 0) return "Stopped before there was a map";
       return `Stopped after ${seconds(run.seconds)}; the map is what was found until then`;
     case "failed":
+      if (run.both) return `${run.failed.toUpperCase()} did not work${placed(state) ? ": see the query" : ""}`;
       return placed(state) ? "This did not work: see the query" : "This did not work";
   }
 }
@@ -33,9 +34,9 @@ const ofText = ({ error, errorText, text }: State): Refusal | null => (errorText
 
 /** Whether what ended the run is shown in the text, at its place. */
 function placed(state: State): boolean {
-  const { refused } = state.run;
+  const { refused, failed } = state.run;
   const own = ofText(state);
-  return refused !== null && (refused.line !== null || (own?.line != null && own.message === refused.message));
+  return refused !== null && failed === "a" && (refused.line !== null || (own?.line != null && own.message === refused.message));
 }
 
 /** What went wrong and is not shown in the text: with the run, else with the text itself. */
@@ -51,11 +52,12 @@ export const progress: Panel = (session) => {
   const text = h("p", { class: "kdb-status", "data-testid": "status" });
   const refusal = h("p", { class: "kdb-refusal", role: "alert", "data-testid": "refusal" });
   const element = h("div", { class: "kdb-running", "data-testid": "progress" }, bar, text, refusal);
-  session.store.watch(["run", "a", "text", "error", "errorText", "settled"], (state) => {
+  session.store.watch(["run", "a", "text", "variant", "error", "errorText", "settled"], (state) => {
     const run = state.run;
     const running = run.state === "running";
     // How another query ended says nothing of the one in the text.
-    const counts = running || (run.state !== "idle" && sameQuery(run.texts.a, state.text));
+    const same = sameQuery(run.texts.a, state.text) && (!run.both || sameQuery(run.texts.b, state.variant));
+    const counts = running || (run.state !== "idle" && same);
     const refused = counts ? unplaced(state) : unplaced({ ...state, run: IDLE });
     show(element, counts || refused !== null);
     show(bar, running);

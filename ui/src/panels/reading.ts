@@ -54,14 +54,13 @@ const probed: Panel = (session) => {
     panel?.querySelector("summary")?.focus({ preventScroll: true });
   }, { testid: "probed-details", quiet: true });
   const element = h("p", { class: "kdb-row", "data-testid": "probed" }, text, more);
-  session.store.watch(["probe", "probeWaits", "a", "b", "probeSlot"], ({ probe, probeWaits, probeSlot, a, b }) => {
+  session.store.watch(["probe", "probeWaits"], ({ probe, probeWaits }) => {
     show(element, probe !== null || probeWaits);
     show(more, probe !== null && !probeWaits);
     if (probe === null || probeWaits) return say(text, "Probing…");
-    const { position, score, baseline, milliseconds: took } = probe.content;
-    const map = (probeSlot === "a" ? a : b)?.content;
-    const at = coordinates(position, map?.axes ?? null);
-    say(text, `Patch at ${at}: ${probedInWords(map?.score ?? "", score, baseline)}, in ${milliseconds(took)}`);
+    const { position, score, baseline, unit, axes, milliseconds: took } = probe.content;
+    const at = coordinates(position, axes);
+    say(text, `Patch at ${at}: ${probedInWords(unit, score, baseline)}, in ${milliseconds(took)}`);
   });
   return element;
 };

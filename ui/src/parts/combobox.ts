@@ -1,4 +1,4 @@
-import { fill, h, icon, set, show, unique } from "../dom";
+import { fill, h, icon, say, set, show, unique } from "../dom";
 import { searched } from "./search";
 
 export interface Choice {
@@ -15,11 +15,23 @@ export interface Combobox {
   input: HTMLInputElement;
   /** What the field shows while nobody types in it. */
   set(text: string): void;
+  /** Says why what was entered is not taken, and shows again what was there; null takes that back. */
+  refuse(reason: string | null): void;
+}
+
+/** The choice that a text means: one of that name; and while it is entered, the first that is offered if it begins so. */
+export function meant(choices: readonly Choice[], text: string, entered: boolean): Choice | null {
+  const sought = text.trim().toLowerCase();
+  const same = (each: Choice): boolean => each.text.toLowerCase() === sought || each.value.toLowerCase() === sought;
+  const exact = choices.find(({ text: name, value }) => name === text || value === text) ?? choices.find(same);
+  if (exact !== undefined || !entered || sought === "") return exact ?? null;
+  const first = searched(choices, text)[0];
+  return first?.text.toLowerCase().startsWith(sought) ? first : null;
 }
 
 /**
  * A field with a list that is searched by what is typed.  `choices` is asked when the list opens; with `free` any other
- * text may be entered too.
+ * text may be entered too, for which `refused` has no reason not to take it.
  */
 export function combobox(given: {
   label: string;
@@ -27,11 +39,14 @@ export function combobox(given: {
   free: boolean;
   placeholder?: string;
   choices(): readonly Choice[];
+  /** Why a text is no name; null where it is one, and undefined where that is not known here. */
+  refused?(text: string): string | null | undefined;
   chosen(value: string): void;
 }): Combobox {
   const list = h("ul", { class: "kdb-options", role: "listbox", id: unique("list"), "aria-label": given.label, hidden: true });
   const more = h("p", { class: "kdb-options-more", hidden: true });
   const popup = h("div", { class: "kdb-popup", hidden: true }, list, more);
+  const why = h("p", { class: "kdb-note kdb-refusal", role: "alert", id: unique("why"), hidden: true });
   const input = h("input", {
     type: "text",
     class: "kdb-input",
@@ -43,6 +58,7 @@ export function combobox(given: {
     "aria-expanded": "false",
     "aria-controls": list.id,
     "aria-autocomplete": "list",
+    "aria-describedby": why.id,
     "data-testid": given.testid,
   });
   const opener = h("button", { type: "button", class: "kdb-opener", tabindex: -1, "aria-hidden": "true" }, icon("down"));
@@ -107,28 +123,50 @@ export function combobox(given: {
     shown = text;
     input.value = text;
     close();
+    refuse(null);
     given.chosen(value);
   }
 
-  function enter(): void {
+  function refuse(reason: string | null): void {
+    say(why, reason ?? "");
+    show(why, reason !== null);
+    set(input, "aria-invalid", reason === null ? null : "true");
+    if (reason !== null) input.value = shown;
+  }
+
+  /** Takes what was typed; `entered` by the key, and not as the field was left. */
+  function enter(entered: boolean): void {
     const text = input.value.trim();
     close();
     if (text === shown || text === "") {
       input.value = shown;
-    } else if (given.free) {
+      return;
+    }
+    const reason = given.free ? given.refused?.(text) : `There is no '${text}'.`;
+    // A name of its own is not taken for the beginning of another.
+    const found = meant(given.choices(), text, entered && reason !== null);
+    if (found !== null) {
+      input.value = found.text;
+      refuse(null);
+      if (found.text === shown) return;
+      shown = found.text;
+      given.chosen(found.value);
+    } else if (typeof reason === "string") {
+      refuse(reason);
+    } else {
+      refuse(null);
       shown = text;
       given.chosen(text);
-    } else {
-      const meant = given.choices().find((each) => each.text.toLowerCase() === text.toLowerCase());
-      input.value = shown = meant?.text ?? shown;
-      if (meant !== undefined) given.chosen(meant.value);
     }
   }
 
-  input.addEventListener("input", () => open(input.value));
+  input.addEventListener("input", () => {
+    refuse(null);
+    open(input.value);
+  });
   input.addEventListener("mousedown", () => isOpen() || open(""));
   input.addEventListener("focus", () => input.select());
-  input.addEventListener("blur", enter);
+  input.addEventListener("blur", () => enter(false));
   input.addEventListener("keydown", (event) => {
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault();
@@ -138,7 +176,7 @@ export function combobox(given: {
     } else if (event.key === "Enter") {
       event.preventDefault();
       if (isOpen() && active >= 0) choose(active);
-      else enter();
+      else enter(true);
     } else if (event.key === "Escape" && isOpen()) {
       event.preventDefault();
       event.stopPropagation();
@@ -154,8 +192,9 @@ export function combobox(given: {
   });
 
   return {
-    element: h("div", { class: "kdb-combobox" }, input, opener, popup),
+    element: h("div", {}, h("div", { class: "kdb-combobox" }, input, opener, popup), why),
     input,
+    refuse,
     set(text) {
       shown = text;
       if (!input.matches(":focus")) fill(input, text);

@@ -304,6 +304,8 @@ class Stage implements StageApi, Bench, Drawn, PointerListener, KeyListener {
   }
 
   key(event: KeyboardEvent): boolean {
+    // A tool is used where the cursor is, which a first key shows.
+    if (event.key === "Enter" && this.cursor === null) this.move("right", 0);
     return this.chosen.key(event);
   }
 

@@ -192,8 +192,11 @@ export class State implements Content {
     const form = this.formOfPicture;
     if (form === null || form.patch === null || pane.picture !== this.picture) return null;
     const axes = pane.picture.size.length;
-    const fits = form.patch.length === axes && form.stride.length === axes;
-    return fits ? latticeOf(pane.picture.size, form.patch, form.stride) : null;
+    // One number is along every axis.
+    const spread = (values: number[]) => (values.length === 1 ? pane.picture.size.map(() => values[0]!) : values);
+    const [patch, stride] = [spread(form.patch), spread(form.stride.length === 0 ? [1] : form.stride)];
+    const fits = patch.length === axes && stride.length === axes;
+    return fits ? latticeOf(pane.picture.size, patch, stride) : null;
   }
 
   /** The patch that is centred nearest to a cell, start.. and extent... */
