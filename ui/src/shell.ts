@@ -2,7 +2,9 @@ import { h, icon, say, set, show, type Icon } from "./dom";
 import { takesDrops } from "./drop";
 import { behind } from "./panels/behind";
 import { browse } from "./panels/browse";
+import { colours } from "./panels/colours";
 import { compare } from "./panels/compare";
+import { comparing } from "./panels/comparing";
 import { controls } from "./panels/controls";
 import { editor } from "./panels/editor";
 import { gallery } from "./panels/gallery";
@@ -54,7 +56,12 @@ export function shell(model: AnyModel, el: HTMLElement): () => void {
   const root = h("div", { class: "kdb", "data-testid": "kdb" });
   keepKeys(root);
   const theme = follow(root);
-  const stageHolder = h("div", { class: "kdb-stage-holder" }, stage.element, behind(session), start(session));
+  const stageArea = h(
+    "div",
+    { class: "kdb-stage-area" },
+    h("div", { class: "kdb-bar kdb-looks" }, comparing(session), colours(session)),
+    h("div", { class: "kdb-stage-holder" }, stage.element, start(session)),
+  );
   const body = h(
     "div",
     { class: "kdb-body" },
@@ -62,8 +69,8 @@ export function shell(model: AnyModel, el: HTMLElement): () => void {
       "section",
       { class: "kdb-main", "aria-label": "Heat map" },
       toolbar(session),
-      stageHolder,
-      reading(session),
+      stageArea,
+      h("div", { class: "kdb-under" }, behind(session), reading(session)),
     ),
     editor(session),
     h("div", { class: "kdb-found" }, progress(session), result(session)),

@@ -312,7 +312,7 @@ var behind = (session) => {
 };
 function ofEarlier(session, slot) {
   const text = h("code", { class: "kdb-lines" });
-  const use = button("Use this query", () => slot === "a" ? session.replace(text.textContent ?? "") : session.setVariant(text.textContent ?? ""), { testid: `earlier-use-${slot}`, quiet: true });
+  const use = button("Use this query", () => slot === "a" ? session.replace(text.textContent ?? "") : session.setVariant(text.textContent ?? ""), { testid: `earlier-use-${slot}` });
   const query = h("div", { class: "kdb-row" }, "Of an earlier query: ", text, use);
   const former = h("p", {}, "From before the connection was lost: it can be probed, compared and exported once its query is run again.");
   const element = h("div", { class: "kdb-note kdb-behind", "data-testid": `earlier-${slot}` }, query, former);
@@ -376,6 +376,41 @@ var browse = (session) => {
     );
   });
   return dialog;
+};
+
+// src/panels/colours.ts
+var PALETTES = [
+  { palette: "safe", name: "Safe colours" },
+  { palette: "effect", name: "Red and blue" },
+  { palette: "krypton", name: "The paper's" }
+];
+var colours = (session) => {
+  const { store } = session;
+  const palette = h(
+    "select",
+    { class: "kdb-input", "aria-label": "Colours", "data-testid": "palette" },
+    ...PALETTES.map((each) => h("option", { value: each.palette }, each.name))
+  );
+  palette.addEventListener("change", () => session.setLook({ palette: palette.value }));
+  const share = (key, text, help) => {
+    const id = unique(key);
+    const input = h("input", { type: "range", class: "kdb-range", min: 0, max: 1, step: 0.01, id, "data-testid": key });
+    const shown = h("output", { class: "kdb-output kdb-percent", for: id });
+    input.addEventListener("input", () => session.setLook({ [key]: Number(input.value) }));
+    store.watch(["look"], ({ look }) => {
+      if (Number(input.value) !== look[key]) input.value = String(look[key]);
+      say(shown, `${Math.round(look[key] * 100)} %`);
+    });
+    return h("div", { class: "kdb-share", title: help }, h("label", { for: id }, text), input, shown);
+  };
+  store.watch(["look"], ({ look }) => palette.value = look.palette);
+  return h(
+    "div",
+    { class: "kdb-colours", role: "group", "aria-label": "Colours of the heat" },
+    palette,
+    share("opacity", "Opacity", "Of the heat"),
+    share("threshold", "Hide below", "Share of the scale below which heat is not drawn")
+  );
 };
 
 // src/parts/search.ts
@@ -690,7 +725,7 @@ var compare = (session) => {
   ]);
   const choices = () => {
     const { welcome, labels } = store.state;
-    if (by.value === "model") return (welcome?.models ?? []).map(({ name: name2, from }) => ({ value: name2, text: name2, hint: from }));
+    if (by.value === "model") return (welcome?.models ?? []).map(({ name, from }) => ({ value: name, text: name, hint: from }));
     if (by.value === "class") return labelled(labels);
     return (welcome?.fills ?? []).map((value) => ({ value, text: value }));
   };
@@ -725,23 +760,12 @@ var compare = (session) => {
     body.closest(".kdb")?.querySelector(".kdb-main")?.scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "start" });
   };
   const run = button("Compare", begin, { testid: "compare-run", symbol: "run" });
-  const name = unique("comparing");
-  const ways = ["side", "difference", "off"].map((way) => {
-    const input = h("input", { type: "radio", name, value: way, "data-testid": `comparing-${way}` });
-    input.addEventListener("change", () => session.compareBy(way));
-    return { way, input, element: choice({ side: "Side by side", difference: "Difference, A − B", off: "A alone" }[way], input) };
-  });
-  const how = h("div", { class: "kdb-row", role: "radiogroup", "aria-label": "How to compare" }, ...ways.map(({ element }) => element));
   store.watch(["text"], (state) => fill(first, state.text));
   store.watch(["variant", "variantError"], ({ variant, variantError }) => {
     fill(second, variant);
     run.disabled = variant.trim() === "";
     say(error, variantError?.message ?? "");
     show(error, variantError !== null);
-  });
-  store.watch(["comparing", "b"], ({ comparing, b }) => {
-    ways.forEach(({ way, input }) => input.checked = way === comparing);
-    show(how, b !== null);
   });
   const body = h(
     "div",
@@ -750,9 +774,25 @@ var compare = (session) => {
     h("div", { class: "kdb-row" }, field("Compare with", by), h("div", { class: "kdb-grow kdb-bottom" }, other.element)),
     h("div", { class: "kdb-pair" }, field("A, the query", first), field("B", second)),
     error,
-    h("div", { class: "kdb-row" }, run, how)
+    h("div", { class: "kdb-row" }, run)
   );
   return disclosure("Compare", "compare", body).element;
+};
+
+// src/panels/comparing.ts
+var comparing = (session) => {
+  const name = unique("comparing");
+  const ways = ["side", "difference", "off"].map((way) => {
+    const input = h("input", { type: "radio", name, value: way, "data-testid": `comparing-${way}` });
+    input.addEventListener("change", () => session.compareBy(way));
+    return { way, input, element: choice({ side: "Side by side", difference: "Difference, A − B", off: "A alone" }[way], input) };
+  });
+  const element = h("div", { class: "kdb-row kdb-comparing", role: "radiogroup", "aria-label": "How to compare" }, ...ways.map(({ element: element2 }) => element2));
+  session.store.watch(["comparing", "b"], ({ comparing: comparing2, b }) => {
+    ways.forEach(({ way, input }) => input.checked = way === comparing2);
+    show(element, b !== null);
+  });
+  return element;
 };
 
 // src/controls/effort.ts
@@ -987,7 +1027,7 @@ var region = (session) => {
   const whole2 = button("Whole image", () => {
     const kind = session.store.state.form?.region.kind;
     session.change(kind === "mask" ? { control: "mask", value: null } : { control: "box", value: null });
-  }, { testid: "region-clear", quiet: true });
+  }, { testid: "region-clear" });
   session.store.watch(["form"], ({ form }) => {
     say(text, form === null ? "" : described(form));
     show(whole2, form !== null && (form.region.kind === "box" || form.region.kind === "mask"));
@@ -1166,10 +1206,9 @@ var source = (session) => {
   });
   const browse2 = button("Browse…", () => session.browse(session.store.state.folder?.folder ?? ""), {
     testid: "browse",
-    symbol: "folder",
-    quiet: true
+    symbol: "folder"
   });
-  const open = button("Open a file…", () => file.click(), { testid: "open", symbol: "image", quiet: true });
+  const open = button("Open a file…", () => file.click(), { testid: "open", symbol: "image" });
   const samples = h("div", { class: "kdb-chips", role: "group", "aria-label": "Images at hand", "data-testid": "samples" });
   session.store.watch(["form"], ({ form }) => fill(input, form?.source ?? ""));
   session.store.watch(["welcome", "dropped"], ({ welcome, dropped }) => {
@@ -1329,7 +1368,7 @@ var editor = (session) => {
     h("label", { for: text.id, class: "kdb-unseen" }, "Query"),
     h("div", { class: "kdb-writing" }, layer, text),
     message2,
-    h("div", { class: "kdb-row kdb-actions" }, run, stop, choice("Run as I change", onChange, "Runs when a control is released. Boxes and masks that are drawn run in any case."), h("span", { class: "kdb-gap" }), said, copyText, link)
+    h("div", { class: "kdb-row kdb-actions" }, run, choice("Run as I change", onChange, "Runs when a control is released. Boxes and masks that are drawn run in any case."), stop, h("span", { class: "kdb-gap" }), said, copyText, link)
   );
 };
 
@@ -1752,20 +1791,20 @@ function colourAt(stops, fraction) {
   return mixed(one, two, to > from ? (fraction - from) / (to - from) : 1);
 }
 function coloursOf(scale, neutral, hidden2) {
-  const colours = new Uint32Array(LEVELS);
+  const colours2 = new Uint32Array(LEVELS);
   for (let i = 0; i < LEVELS; i++) {
     const fraction = i / (LEVELS - 1);
     const value = scale.lowest + fraction * (scale.highest - scale.lowest);
     if (Math.abs(value - neutral) < hidden2) continue;
     const [red, green, blue] = colourAt(scale.stops, fraction).map((each) => Math.floor(each * 255));
-    colours[i] = (255 << 24 | blue << 16 | green << 8 | red) >>> 0;
+    colours2[i] = (255 << 24 | blue << 16 | green << 8 | red) >>> 0;
   }
-  return colours;
+  return colours2;
 }
 var FADE = 0.35;
-function faded(colours, scale, neutral, hidden2) {
+function faded(colours2, scale, neutral, hidden2) {
   const over2 = FADE * Math.max(scale.highest - neutral, neutral - scale.lowest);
-  return colours.map((colour, i) => {
+  return colours2.map((colour, i) => {
     const value = scale.lowest + i / (LEVELS - 1) * (scale.highest - scale.lowest);
     const share = Math.max(0, Math.min(1, (Math.abs(value - neutral) - hidden2) / over2));
     return (Math.round((colour >>> 24) * share) << 24 | colour & 16777215) >>> 0;
@@ -1783,9 +1822,9 @@ function reversed(stops) {
   return stops.map(([fraction, colour]) => [1 - fraction, colour]).reverse();
 }
 function evenly(hexes) {
-  const colours = hexes.split(" ");
+  const colours2 = hexes.split(" ");
   const colour = (hex) => [0, 2, 4].map((k) => (parseInt(hex.slice(k, k + 2), 16) + 0.5) / 255);
-  return colours.map((hex, i) => [i / (colours.length - 1), colour(hex)]);
+  return colours2.map((hex, i) => [i / (colours2.length - 1), colour(hex)]);
 }
 
 // src/scores.ts
@@ -2015,20 +2054,21 @@ function slotPanel(session, slot) {
   const quality = h("span", { "data-testid": `quality-${slot}` });
   const check = h("span", { class: "kdb-note", "data-testid": `map-check-${slot}` });
   const notes2 = h("ul", { class: "kdb-notes", "data-testid": `map-notes-${slot}` });
-  const formats = h("div", { class: "kdb-row kdb-tight", role: "group", "aria-label": "Export the map" });
+  const formats = h("div", { class: "kdb-row kdb-formats", role: "group", "aria-label": "Export the map" });
   const files = h(
     "div",
-    { class: "kdb-row kdb-tight", "data-testid": slot === "a" ? "export" : "export-b" },
+    { class: "kdb-row", "data-testid": slot === "a" ? "export" : "export-b" },
     h("span", { class: "kdb-label" }, "Export"),
     formats
   );
   const element = h(
     "div",
     { class: "kdb-result", "data-slot": slot, "data-testid": `result-${slot}` },
-    ofEarlier(session, slot),
     h("div", { class: "kdb-row kdb-result-head" }, h("p", {}, title, " ", caption), several, files),
     h("p", {}, quality, ". ", check),
-    notes2
+    notes2,
+    // Beneath, so that beside another map both begin at one height.
+    ofEarlier(session, slot)
   );
   which.addEventListener("change", () => session.showClass(slot, Number(which.value)));
   let formatsShown = "";
@@ -2057,7 +2097,7 @@ function slotPanel(session, slot) {
     if (formatsShown !== map.formats.join()) {
       formatsShown = map.formats.join();
       formats.replaceChildren(
-        ...map.formats.map((format) => button(format, () => session.export(slot, format), { testid: slot === "a" ? `export-${format}` : `export-b-${format}`, quiet: true }))
+        ...map.formats.filter((format) => format !== "jpeg").map((format) => button(format, () => session.export(slot, format), { testid: slot === "a" ? `export-${format}` : `export-b-${format}` }))
       );
     }
     show(files, map.formats.length > 0 && !grows);
@@ -2137,11 +2177,6 @@ var TOOLS = [
   { tool: "paint", name: "Paint", symbol: "paint", help: "Paint the part that is to be explained" },
   { tool: "pan", name: "Move", symbol: "pan", help: "Drag the picture" }
 ];
-var PALETTES = [
-  { palette: "safe", name: "Safe colours" },
-  { palette: "effect", name: "Red and blue" },
-  { palette: "krypton", name: "The paper's" }
-];
 var TOGGLES = [
   { key: "heat", name: "Heat", help: "The heat map over the image" },
   { key: "region", name: "Region", help: "The box or mask of the query, or what is scored" },
@@ -2163,53 +2198,24 @@ var toolbar = (session) => {
     element.title = help;
     return { key, element };
   });
-  const palette = h(
-    "select",
-    { class: "kdb-input", "aria-label": "Colours", "data-testid": "palette" },
-    ...PALETTES.map((each) => h("option", { value: each.palette }, each.name))
-  );
-  palette.addEventListener("change", () => session.setLook({ palette: palette.value }));
-  const share = (key, text, help) => {
-    const id = unique(key);
-    const input = h("input", { type: "range", class: "kdb-range", min: 0, max: 1, step: 0.01, id, "data-testid": key });
-    const shown = h("output", { class: "kdb-output kdb-percent", for: id });
-    input.addEventListener("input", () => session.setLook({ [key]: Number(input.value) }));
-    store.watch(["look"], ({ look }) => {
-      if (Number(input.value) !== look[key]) input.value = String(look[key]);
-      say(shown, `${Math.round(look[key] * 100)} %`);
-    });
-    return h("div", { class: "kdb-share", title: help }, h("label", { for: id }, text), input, shown);
-  };
   store.watch(["tool"], ({ tool }) => tools.forEach((each) => each.input.checked = each.tool === tool));
   store.watch(["look"], ({ look }) => {
     toggles.forEach(({ key, element }) => set(element, "aria-pressed", String(look[key])));
-    palette.value = look.palette;
   });
   const zoom = (text, symbol, factor, testid) => button(text, () => session.zoom(factor), { testid, symbol, quiet: true, only: true });
   return h(
     "div",
-    { class: "kdb-bars" },
+    { class: "kdb-bar" },
+    h("div", { class: "kdb-segmented", role: "radiogroup", "aria-label": "Tool" }, ...tools.map(({ element }) => element)),
     h(
       "div",
-      { class: "kdb-bar" },
-      h("div", { class: "kdb-segmented", role: "radiogroup", "aria-label": "Tool" }, ...tools.map(({ element }) => element)),
-      h(
-        "div",
-        { class: "kdb-row kdb-tight", role: "group", "aria-label": "Zoom" },
-        zoom("Zoom out", "minus", 1 / 1.5, "zoom-out"),
-        zoom("Zoom in", "plus", 1.5, "zoom-in"),
-        zoom("Fit", "fit", "fit", "zoom-fit")
-      ),
-      h("span", { class: "kdb-gap" }),
-      h("div", { class: "kdb-row kdb-tight", role: "group", "aria-label": "What is shown" }, ...toggles.map(({ element }) => element))
+      { class: "kdb-row kdb-tight", role: "group", "aria-label": "Zoom" },
+      zoom("Zoom out", "minus", 1 / 1.5, "zoom-out"),
+      zoom("Zoom in", "plus", 1.5, "zoom-in"),
+      zoom("Fit", "fit", "fit", "zoom-fit")
     ),
-    h(
-      "div",
-      { class: "kdb-bar" },
-      palette,
-      share("opacity", "Opacity", "Of the heat"),
-      share("threshold", "Hide below", "Share of the scale below which heat is not drawn")
-    )
+    h("span", { class: "kdb-gap" }),
+    h("div", { class: "kdb-row kdb-tight", role: "group", "aria-label": "What is shown" }, ...toggles.map(({ element }) => element))
   );
 };
 
@@ -2591,9 +2597,9 @@ var Session = class {
     this.#begin(this.#client.send({ kind: "run", text }), { a: text, b: "" }, false);
   }
   compare() {
-    const { text, variant, comparing } = this.#state;
+    const { text, variant, comparing: comparing2 } = this.#state;
     if (this.#offline()) return;
-    if (comparing === "off") this.compareBy("side");
+    if (comparing2 === "off") this.compareBy("side");
     this.#begin(this.#client.send({ kind: "compare", texts: [text, variant] }), { a: text, b: variant }, true);
     this.#name();
   }
@@ -2716,10 +2722,10 @@ var Session = class {
     this.store.set({ names });
     this.#stage?.setNames(names);
   }
-  compareBy(comparing) {
-    if (comparing === this.#state.comparing) return;
-    this.store.set({ comparing });
-    this.#stage?.setComparing(comparing);
+  compareBy(comparing2) {
+    if (comparing2 === this.#state.comparing) return;
+    this.store.set({ comparing: comparing2 });
+    this.#stage?.setComparing(comparing2);
   }
   // ---- history, runs, files
   recall(map, text) {
@@ -3141,13 +3147,13 @@ function meaningOf(score2) {
   const [lowers, raises] = ["hiding it lowers the score", "hiding it raises the score"];
   return isDrop(score2) ? { low: raises, high: lowers } : { low: lowers, high: raises };
 }
-function described2(picture, map, comparing) {
+function described2(picture, map, comparing2) {
   if (picture === null) return "No image yet";
   const parts = [`Image of ${sizeOf(picture.size)}`];
   if (map !== null) parts.push(`heat map of ${map.label || "the output"} by ${map.model}: ${titleOf(map.score)}`);
   if (map !== null && !isDrop(map.score)) parts.push(`${map.baseline.toPrecision(3)} for the unmodified image`);
   if (map?.scored) parts.push(`scored over ${map.cellsScored} of ${map.scored.length} cells`);
-  if (comparing !== "off") parts.push(comparing === "side" ? "beside another map" : "the difference from another map");
+  if (comparing2 !== "off") parts.push(comparing2 === "side" ? "beside another map" : "the difference from another map");
   return parts.join(", ");
 }
 function seenAs({ size, box: box2, source: source2 }) {
@@ -3495,13 +3501,13 @@ function fillImage(pixels, image, channels, slice, grey) {
 }
 function fillHeat(pixels, heat, slice) {
   const { first, down, right, rows: rows2, columns } = slice;
-  const { values, lowest, highest, colours } = heat;
+  const { values, lowest, highest, colours: colours2 } = heat;
   let to = 0;
   for (let r = 0; r < rows2; r++) {
     let from = first + r * down;
     for (let c = 0; c < columns; c++, from += right) {
       const value = values[from];
-      pixels[to++] = value === value ? colours[levelOf(value, lowest, highest)] : 0;
+      pixels[to++] = value === value ? colours2[levelOf(value, lowest, highest)] : 0;
     }
   }
 }
@@ -4052,8 +4058,8 @@ var Bar = class {
     if (!hidden2) this.pointer.style.left = percent(levelOf(value, legend.lowest, legend.highest) / (LEVELS - 1));
   }
 };
-function notesOf({ floor, estimates, gaps }) {
-  const notes2 = [];
+function notesOf({ floor, estimates, gaps, weak = [] }) {
+  const notes2 = [...weak];
   if (floor !== null) notes2.push(`scale floored at ±${floor}`);
   if (estimates) notes2.push("dotted: estimated");
   if (gaps) notes2.push("hatched: not computed");
@@ -4384,9 +4390,9 @@ function estimatesOf(positions, labels, values, evaluated, stride2, patch2, size
 }
 
 // src/stage/scales.ts
-function coloured(a, b, comparing, look) {
-  if (comparing === "difference" && a !== null && b !== null) return ofDifference(a, b, look);
-  const other = comparing === "side" ? b : null;
+function coloured(a, b, comparing2, look) {
+  if (comparing2 === "difference" && a !== null && b !== null) return ofDifference(a, b, look);
+  const other = comparing2 === "side" ? b : null;
   if (a === null || other === null) {
     const one2 = a ?? other;
     if (one2 === null) return { a: null, b: null, legends: [], refused: null };
@@ -4404,13 +4410,14 @@ function coloured(a, b, comparing, look) {
   const legend = {
     ...shared(a.map.score, first, second, one.legend, two.legend, look),
     estimates: one.legend.estimates || two.legend.estimates,
-    gaps: one.legend.gaps || two.legend.gaps
+    gaps: one.legend.gaps || two.legend.gaps,
+    weak: [weakness("A", one.heat, first.neutral), weakness("B", two.heat, second.neutral)].filter((each) => each !== null)
   };
   return { a: one.heat, b: two.heat, legends: [legend], refused: null };
 }
 function ofOne(map, values, look) {
   const scale = scaleOf(look.palette, values);
-  const colours = coloursOf(scale, values.neutral, hidden(scale, values.neutral, look));
+  const colours2 = coloursOf(scale, values.neutral, hidden(scale, values.neutral, look));
   const { lowest, highest } = scale;
   const key = [map.version, look.palette, look.threshold, lowest, highest].join(" ");
   return {
@@ -4420,11 +4427,11 @@ function ofOne(map, values, look) {
       gaps: map.gaps,
       lowest,
       highest,
-      colours: onImage(colours, scale, values.neutral, look)
+      colours: onImage(colours2, scale, values.neutral, look)
     },
     legend: {
       title: titleOf(map.score),
-      colours,
+      colours: colours2,
       lowest,
       highest,
       neutral: values.neutral,
@@ -4438,6 +4445,13 @@ function ofOne(map, values, look) {
       gaps: look.heat && map.gaps
     }
   };
+}
+var FAINT = 0.05;
+function weakness(name, { values, lowest, highest }, neutral) {
+  let most = 0;
+  for (const value of values) if (Math.abs(value - neutral) > most) most = Math.abs(value - neutral);
+  const share = most / Math.max(highest - neutral, neutral - lowest);
+  return share < FAINT ? `${name}: no effect here exceeds ${Math.max(1, Math.ceil(100 * share))} % of the scale` : null;
 }
 function floorOf(score2, half) {
   const floor = FLOORS[unitOf(score2)];
@@ -4474,17 +4488,17 @@ function ofDifference(a, b, look) {
   let half = FLOORS[unitOf(score2)];
   for (const value of values) if (Math.abs(value) > half) half = Math.abs(value);
   const scale = scaleOfDifference(look.palette, score2, half);
-  const colours = coloursOf(scale, 0, hidden(scale, 0, look));
+  const colours2 = coloursOf(scale, 0, hidden(scale, 0, look));
   const { lowest, highest } = scale;
   const key = [a.map.version, b.map.version, look.palette, look.threshold].join(" ");
   const name = isDrop(score2) ? "drop" : "score";
   return {
-    a: { values, key, gaps, lowest, highest, colours: onImage(colours, scale, 0, look) },
+    a: { values, key, gaps, lowest, highest, colours: onImage(colours2, scale, 0, look) },
     b: null,
     legends: [
       {
         title: `${titleOf(score2)}, A − B`,
-        colours,
+        colours: colours2,
         lowest,
         highest,
         neutral: 0,
@@ -4516,8 +4530,8 @@ var differences = {
     return this;
   }
 };
-function onImage(colours, scale, neutral, look) {
-  return look.palette === "krypton" ? colours : faded(colours, scale, neutral, hidden(scale, neutral, look));
+function onImage(colours2, scale, neutral, look) {
+  return look.palette === "krypton" ? colours2 : faded(colours2, scale, neutral, hidden(scale, neutral, look));
 }
 function hidden(scale, neutral, look) {
   return look.threshold * Math.max(scale.highest - neutral, neutral - scale.lowest);
@@ -4543,8 +4557,8 @@ function colouredOf(content) {
   return coloured(of("a"), of("b"), content.comparing, content.look);
 }
 function panesOf(content, heats, area, camera, at) {
-  const { comparing, look } = content;
-  const slots = comparing === "side" ? ["a", "b"] : ["a"];
+  const { comparing: comparing2, look } = content;
+  const slots = comparing2 === "side" ? ["a", "b"] : ["a"];
   const own2 = shownIn(content, "a");
   const areas = halves(area, slots.length, own2.picture);
   return slots.flatMap((slot, i) => {
@@ -4552,7 +4566,7 @@ function panesOf(content, heats, area, camera, at) {
     if (picture === null) return [];
     const related = own2.picture !== null && own2.picture.size.length === picture.size.length;
     const here = related ? convert(at, own2.picture, picture) : picture.size.map((length) => length / 2);
-    const inner = comparing === "off" ? areas[i] : below(areas[i]);
+    const inner = comparing2 === "off" ? areas[i] : below(areas[i]);
     const linked = related ? camera : { zoom: 1, centre: null };
     return [
       {
@@ -4670,7 +4684,10 @@ var Screen = class {
       this.field.append(canvas2);
     }
     this.seen.className = "kdb-stage-seen";
-    this.element.append(this.field, this.seen, this.sliders.element, this.legends.element, keys);
+    const side = document.createElement("div");
+    side.className = "kdb-stage-side";
+    side.append(this.seen, this.sliders.element, this.legends.element);
+    this.element.append(this.field, side, keys);
     this.field.addEventListener("transitionend", () => this.changed());
     this.resized.observe(this.field);
   }
@@ -4746,19 +4763,20 @@ var Screen = class {
   /** What is shown in words, and what the page around and tests are to know of it. */
   describe() {
     const { state } = this.drawn;
-    const { picture, map, heats, box: box2, comparing } = state;
+    const { picture, map, heats, box: box2, comparing: comparing2 } = state;
     const three = picture !== null && picture.size.length === 3;
     this.legends.show(heats.legends);
     this.sliders.show(three ? picture.axes : "", three ? picture.size : [], state.crossed);
     const { dataset } = this.element;
-    dataset.comparing = comparing;
+    dataset.comparing = comparing2;
     dataset.hasMap = String(heats.a !== null || heats.b !== null);
+    this.element.toggleAttribute("data-beside", state.maps.b === null && comparing2 === "off" && !isWide(picture));
     dataset.zoom = state.camera.zoom.toFixed(2);
     if (picture) dataset.view = viewOf(picture.size).kind;
     else delete dataset.view;
     if (box2) dataset.box = JSON.stringify(box2);
     else delete dataset.box;
-    this.element.setAttribute("aria-label", described2(picture, map, comparing));
+    this.element.setAttribute("aria-label", described2(picture, map, comparing2));
     this.point();
   }
   /** How the models see the images, once where all see them alike. */
@@ -4782,6 +4800,12 @@ var Screen = class {
     }
   }
 };
+function isWide(picture) {
+  if (picture === null) return false;
+  const { size, box: box2 } = picture;
+  if (size.length !== 2) return size.length === 1;
+  return Math.max(size[1] / size[0], box2[3] / box2[2]) > 1.3;
+}
 function canvas(name) {
   const element = document.createElement("canvas");
   element.className = name;
@@ -5423,8 +5447,8 @@ var Stage = class {
     this.state.recolour();
     this.screen.changed();
   }
-  setComparing(comparing) {
-    this.state.comparing = comparing;
+  setComparing(comparing2) {
+    this.state.comparing = comparing2;
     this.state.recolour();
     this.screen.changed();
   }
@@ -5746,7 +5770,12 @@ function shell(model2, el) {
   const root = h("div", { class: "kdb", "data-testid": "kdb" });
   keepKeys(root);
   const theme = follow2(root);
-  const stageHolder = h("div", { class: "kdb-stage-holder" }, stage.element, behind(session), start(session));
+  const stageArea = h(
+    "div",
+    { class: "kdb-stage-area" },
+    h("div", { class: "kdb-bar kdb-looks" }, comparing(session), colours(session)),
+    h("div", { class: "kdb-stage-holder" }, stage.element, start(session))
+  );
   const body = h(
     "div",
     { class: "kdb-body" },
@@ -5754,8 +5783,8 @@ function shell(model2, el) {
       "section",
       { class: "kdb-main", "aria-label": "Heat map" },
       toolbar(session),
-      stageHolder,
-      reading(session)
+      stageArea,
+      h("div", { class: "kdb-under" }, behind(session), reading(session))
     ),
     editor(session),
     h("div", { class: "kdb-found" }, progress(session), result(session)),
@@ -5785,7 +5814,7 @@ function shell(model2, el) {
   root.addEventListener("keydown", pressed);
   if (session.place !== null) document.body.addEventListener("keydown", pressed, { signal: ended.signal });
   store.watch(["connection", "welcome"], (state) => show(body, state.welcome !== null || /^open/.test(state.connection)));
-  store.watch(["run", "a", "connection", "settled", "comparing"], ({ run, a, connection: connection2, settled, comparing }) => {
+  store.watch(["run", "a", "connection", "settled", "comparing"], ({ run, a, connection: connection2, settled, comparing: comparing2 }) => {
     set(root, "data-state", run.state);
     set(root, "data-maps", run.maps);
     set(root, "data-done", run.done);
@@ -5795,7 +5824,7 @@ function shell(model2, el) {
     set(root, "data-complete", a === null ? null : String(a.content.complete));
     set(root, "data-connection", connection2);
     set(root, "data-settled", String(settled));
-    set(root, "data-comparing", comparing);
+    set(root, "data-comparing", comparing2);
   });
   el.append(root);
   return () => {

@@ -9,7 +9,7 @@ function earlier({ a, b, text, variant }: State, slot: Slot): Shown | null {
   return shown === null || isOf(shown, slot === "a" ? text : variant) ? null : shown;
 }
 
-/** Over the image: what is drawn there is not what the text would give. */
+/** Under the image: what is drawn there is not what the text would give. */
 export const behind: Panel = (session) => {
   const element = h("p", { class: "kdb-of-earlier", "data-testid": "behind" }, "The map of an earlier query");
   session.store.watch(["a", "text"], (state) => show(element, earlier(state, "a") !== null));
@@ -19,7 +19,7 @@ export const behind: Panel = (session) => {
 /** With a result: which query it is of, where that is another one, and what cannot be done with it any more. */
 export function ofEarlier(session: Parameters<Panel>[0], slot: Slot): HTMLElement {
   const text = h("code", { class: "kdb-lines" });
-  const use = button("Use this query", () => slot === "a" ? session.replace(text.textContent ?? "") : session.setVariant(text.textContent ?? ""), { testid: `earlier-use-${slot}`, quiet: true });
+  const use = button("Use this query", () => slot === "a" ? session.replace(text.textContent ?? "") : session.setVariant(text.textContent ?? ""), { testid: `earlier-use-${slot}` });
   const query = h("div", { class: "kdb-row" }, "Of an earlier query: ", text, use);
   const former = h("p", {}, "From before the connection was lost: it can be probed, compared and exported once its query is run again.");
   const element = h("div", { class: "kdb-note kdb-behind", "data-testid": `earlier-${slot}` }, query, former);

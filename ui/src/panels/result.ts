@@ -31,20 +31,21 @@ function slotPanel(session: Parameters<Panel>[0], slot: Slot): HTMLElement {
   const quality = h("span", { "data-testid": `quality-${slot}` });
   const check = h("span", { class: "kdb-note", "data-testid": `map-check-${slot}` });
   const notes = h("ul", { class: "kdb-notes", "data-testid": `map-notes-${slot}` });
-  const formats = h("div", { class: "kdb-row kdb-tight", role: "group", "aria-label": "Export the map" });
+  const formats = h("div", { class: "kdb-row kdb-formats", role: "group", "aria-label": "Export the map" });
   const files = h(
     "div",
-    { class: "kdb-row kdb-tight", "data-testid": slot === "a" ? "export" : "export-b" },
+    { class: "kdb-row", "data-testid": slot === "a" ? "export" : "export-b" },
     h("span", { class: "kdb-label" }, "Export"),
     formats,
   );
   const element = h(
     "div",
     { class: "kdb-result", "data-slot": slot, "data-testid": `result-${slot}` },
-    ofEarlier(session, slot),
     h("div", { class: "kdb-row kdb-result-head" }, h("p", {}, title, " ", caption), several, files),
     h("p", {}, quality, ". ", check),
     notes,
+    // Beneath, so that beside another map both begin at one height.
+    ofEarlier(session, slot),
   );
   which.addEventListener("change", () => session.showClass(slot, Number(which.value)));
   let formatsShown = "";
@@ -73,7 +74,8 @@ function slotPanel(session: Parameters<Panel>[0], slot: Slot): HTMLElement {
     if (formatsShown !== map.formats.join()) {
       formatsShown = map.formats.join();
       formats.replaceChildren(
-        ...map.formats.map((format) => button(format, () => session.export(slot, format), { testid: slot === "a" ? `export-${format}` : `export-b-${format}`, quiet: true })),
+        // Two names of one kind of file.
+        ...map.formats.filter((format) => format !== "jpeg").map((format) => button(format, () => session.export(slot, format), { testid: slot === "a" ? `export-${format}` : `export-b-${format}` })),
       );
     }
     show(files, map.formats.length > 0 && !grows);
