@@ -9,7 +9,7 @@ import { controls } from "./panels/controls";
 import { editor } from "./panels/editor";
 import { gallery } from "./panels/gallery";
 import { history } from "./panels/history";
-import { connection, message } from "./panels/message";
+import { connection, locked, message } from "./panels/message";
 import { plan } from "./panels/plan";
 import { probe } from "./panels/probe";
 import { announced, progress } from "./panels/progress";
@@ -77,9 +77,14 @@ export function shell(model: AnyModel, el: HTMLElement): () => void {
     controls(session),
     h("div", { class: "kdb-below" }, gallery(session), ...BELOW.map((panel) => panel(session))),
   );
+  const said = h("div", { class: "kdb-said-stack" }, connection(session), message(session));
+  // The header is as high as what is said over it, so that nothing to be used is covered.
+  const measured = new ResizeObserver(() => root.style.setProperty("--kdb-said", `${said.offsetHeight}px`));
+  measured.observe(said);
   root.append(
-    h("div", { class: "kdb-said" }, h("div", { class: "kdb-said-stack" }, connection(session), message(session))),
+    h("div", { class: "kdb-said" }, said),
     header(theme.wish),
+    locked(session),
     body,
     browse(session),
     spoken,
@@ -118,6 +123,7 @@ export function shell(model: AnyModel, el: HTMLElement): () => void {
   el.append(root);
   return () => {
     session.close(model);
+    measured.disconnect();
     ended.abort();
     theme.end();
     stage.destroy();

@@ -1584,14 +1584,41 @@ var connection = (session) => {
   const again = button("Connect again", () => session.place?.reconnect(), { testid: "reconnect" });
   const element = h("div", { class: "kdb-message kdb-disconnected", role: "alert", "data-tone": "error", "data-testid": "connection" }, text, again);
   session.store.watch(["connection", "welcome"], ({ connection: connection2, welcome }) => {
-    const broken = connection2 in LOST;
+    const broken = connection2 in LOST && !(welcome === null && connection2 === "refused");
     show(element, broken);
     say(text, !broken ? "" : welcome === null ? NEVER : LOST[connection2]);
     set(element, "data-connection", connection2);
   });
   return element;
 };
-var NEVER = "kdb does not answer this page. Open the address that kdb ui printed, with all that is behind its #.";
+var locked = (session) => {
+  const query = session.place?.permalink?.query ?? null;
+  const said = h("span", { class: "kdb-note", role: "status" });
+  const copied = async () => say(said, await copy(query ?? "") ? "The query is copied." : "The clipboard is closed to this page.");
+  const element = h(
+    "section",
+    { class: "kdb-locked", "aria-label": "No access", "data-testid": "locked" },
+    h("h3", { class: "kdb-heading" }, "This browser has no key to this page"),
+    h("p", {}, "kdb answers here, but lets in only those who have its key. What this page was opened with has none, or that of a server that has ended: each start of kdb ui makes a new one."),
+    h("p", {}, "Open the address that ", h("code", {}, "kdb ui"), " printed when it was started, all of it with what is behind its #, in this browser. ", query === null ? "" : "Then press Connect again, and this page shows what its link is about."),
+    query === null ? null : h(
+      "div",
+      { class: "kdb-stack" },
+      h("h4", { class: "kdb-subheading" }, "The query of the link"),
+      h("pre", { class: "kdb-lines kdb-locked-query", "data-testid": "locked-query" }, query)
+    ),
+    h(
+      "div",
+      { class: "kdb-row" },
+      button("Connect again", () => session.place?.reconnect(), { testid: "locked-reconnect" }),
+      query === null ? null : button("Copy query", () => void copied(), { testid: "locked-copy", symbol: "copy" }),
+      said
+    )
+  );
+  session.store.watch(["connection", "welcome"], ({ connection: connection2, welcome }) => show(element, welcome === null && connection2 === "refused"));
+  return element;
+};
+var NEVER = "kdb does not answer at this address. If it was ended, start kdb ui again and open the address that it prints.";
 var LOST = {
   lost: "The connection to kdb is lost. It is tried again by itself; what is on this page stays.",
   gone: "kdb does not answer any more. If it was ended, start kdb ui again and open the address that it prints; what is on this page stays.",
@@ -1602,20 +1629,36 @@ var LOST = {
 function measured({ run, plan: plan2 }) {
   return run.state === "done" && !run.both && run.maps > 0 && plan2 !== null && sameQuery(run.texts.a, plan2.text) ? run.seconds : null;
 }
-function bars({ expected_seconds: planned, naive_seconds: naive }, took) {
-  const longest = Math.max(planned, naive, took ?? 0, Number.MIN_VALUE);
+function ratesInWords({ rates_origin: origin }) {
+  if (origin === "measured") return null;
+  const whose = origin === "default" ? "of another machine" : "by a data sheet";
+  return `These are estimates ${whose}, and tell how the two compare. CALIBRATE measures the speed of this one.`;
+}
+function bars(plan2, took) {
+  const { expected_seconds: planned, naive_seconds: naive } = plan2;
+  const rates = ratesInWords(plan2);
+  const beside = rates === null ? took : null;
+  const longest = Math.max(planned, naive, beside ?? 0, Number.MIN_VALUE);
   const bar = (name, value, kind) => {
     const full = h("div", { class: `kdb-bar-full kdb-bar-${kind}` });
     full.style.width = `${100 * value / longest}%`;
     return h("div", { class: "kdb-bar-row" }, h("span", {}, name), h("div", { class: "kdb-bar-track" }, full), h("span", { class: "kdb-bar-value" }, seconds(value)));
   };
-  return h("div", { class: "kdb-bar-chart", "data-testid": "plan-bars" }, bar("kdb", planned, "planned"), took === null ? null : bar("Measured", took, "measured"), bar("Full inference", naive, "naive"));
+  return h(
+    "div",
+    { class: "kdb-bar-chart", "data-testid": "plan-bars" },
+    bar("kdb, expected", planned, "planned"),
+    beside === null ? null : bar("kdb, measured", beside, "measured"),
+    bar("Full inference", naive, "naive"),
+    rates === null ? null : h("p", { class: "kdb-note" }, rates),
+    took === null || beside !== null ? null : h("p", {}, `Measured here: kdb took ${seconds(took)}.`)
+  );
 }
 function planInWords(plan2) {
   const ratio = plan2.naive_seconds / plan2.expected_seconds;
-  const faster = ratio >= 1.05 ? `${times(ratio)} as fast as full inference` : ratio > 1 / 1.05 ? "As fast as full inference" : `${times(1 / ratio)} the time of full inference`;
+  const faster = ratio >= 1.05 ? `${times(ratio)} as fast as full inference` : ratio > 1 / 1.05 ? "as fast as full inference" : `${times(1 / ratio)} the time of full inference`;
   const share = plan2.naive_macs > 0 ? ` (${(100 * plan2.planned_macs / plan2.naive_macs).toFixed(0)} %)` : "";
-  return `${faster}, as expected: ${counted2(plan2.positions, "position")}, ${magnitude(plan2.planned_macs)} of ${magnitude(plan2.naive_macs)} multiply-adds${share}.`;
+  return `Expected: ${faster}, with ${counted2(plan2.positions, "position")}, ${magnitude(plan2.planned_macs)} of ${magnitude(plan2.naive_macs)} multiply-adds${share}.`;
 }
 function rules({ rules: rules2 }) {
   const one = ({ name, fired: fired2, reason, approximate, summary }) => {
@@ -2827,6 +2870,7 @@ var Session = class {
       this.#labels.set(key, labels);
       if (this.#state.form?.labels === key) this.store.set({ labels });
     });
+    client.on("query", ({ text }) => this.replace(text));
     client.on("picture", (picture, buffers) => this.#stage?.showPicture(picture, buffers));
     client.on(
       "started",
@@ -5791,9 +5835,13 @@ function shell(model2, el) {
     controls(session),
     h("div", { class: "kdb-below" }, gallery(session), ...BELOW2.map((panel) => panel(session)))
   );
+  const said = h("div", { class: "kdb-said-stack" }, connection(session), message(session));
+  const measured2 = new ResizeObserver(() => root.style.setProperty("--kdb-said", `${said.offsetHeight}px`));
+  measured2.observe(said);
   root.append(
-    h("div", { class: "kdb-said" }, h("div", { class: "kdb-said-stack" }, connection(session), message(session))),
+    h("div", { class: "kdb-said" }, said),
     header(theme.wish),
+    locked(session),
     body,
     browse(session),
     spoken2,
@@ -5829,6 +5877,7 @@ function shell(model2, el) {
   el.append(root);
   return () => {
     session.close(model2);
+    measured2.disconnect();
     ended.abort();
     theme.end();
     stage.destroy();

@@ -159,12 +159,29 @@ class TestConnection:
     def test_without_the_token_nothing_opens(self, tab: Callable[..., Shown], server: Server) -> None:
         shown = tab()
         shown.page.goto(f"http://{server.host}/")
-        expect(shown["connection"]).to_contain_text("kdb does not answer this page.")
+        expect(shown["locked"]).to_contain_text("This browser has no key to this page")
+        expect(shown["locked-query"]).to_have_count(0)
         expect(shown["query"]).to_be_hidden()
         opened = len(server.pages)
         shown.page.goto(f"http://{server.host}/?#token=wrong")
-        expect(shown["connection"]).to_contain_text("Open the address that kdb ui printed")
+        expect(shown["locked"]).to_contain_text("Open the address that kdb ui printed")
         assert len(server.pages) == opened
+        shown.errors.clear()
+
+    def test_a_link_waits_for_the_key(self, tab: Callable[..., Shown], server: Server) -> None:
+        """Its query can be read and copied meanwhile; with the key in the browser the page goes on by itself."""
+        shown = tab()
+        shown.page.goto(server.address(QUERY).replace(server.access.token, "of-a-server-that-ended"))
+        expect(shown["locked-query"]).to_have_text(QUERY)
+        expect(shown["connection"]).to_be_hidden()
+        other = shown.page.context.new_page()
+        other.goto(server.address())
+        expect(other.get_by_test_id("query")).to_be_visible()
+        other.close()
+        shown["locked-reconnect"].dispatch_event("click")  # it may have tried by itself as it was seen again
+        shown.ended()
+        expect(shown["locked"]).to_be_hidden()
+        assert shown.query == QUERY
         shown.errors.clear()
 
     @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
