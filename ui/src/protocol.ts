@@ -122,6 +122,8 @@ export interface Refusal {
 export type Event =
   | Welcome
   | { kind: "form"; id: number; text: string; form: Form | null; error: Refusal | null; notes: string[] }
+  /** Python has set the query. */
+  | { kind: "query"; text: string }
   | Labels
   | Picture
   | ({ kind: "plan"; id: number } & Plan)
@@ -277,6 +279,8 @@ export interface Plan {
   positions: number;
   expected_seconds: number;
   naive_seconds: number;
+  /** Whether the rates that both are by were measured on this machine, are declared, or of a GPU's data sheet. */
+  rates_origin: "measured" | "default" | "data sheet";
   naive_macs: number;
   planned_macs: number;
   /** Lines about it: strategy, what is evaluated in full and why, the check, notes. */

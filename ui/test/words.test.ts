@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { planInWords } from "../src/panels/plan";
+import { planInWords, ratesInWords } from "../src/panels/plan";
 import { checkInWords } from "../src/panels/probe";
 import { checkedInWords, qualityInWords } from "../src/panels/result";
 import { searched } from "../src/parts/search";
@@ -19,10 +19,12 @@ test("checks", () => {
 });
 
 test("plans", () => {
-  const plan = { text: "", positions: 2809, naive_macs: 100, planned_macs: 11, notes: [], rules: [], stages: [], layers: [] };
-  assert.match(planInWords({ ...plan, expected_seconds: 10, naive_seconds: 39 }), /^3\.9× as fast as full inference.*2809 positions.*\(11 %\)/);
-  assert.match(planInWords({ ...plan, expected_seconds: 10, naive_seconds: 10.1 }), /^As fast as full inference/);
-  assert.match(planInWords({ ...plan, expected_seconds: 20, naive_seconds: 10 }), /^2\.0× the time/);
+  const plan = { text: "", rates_origin: "default" as const, positions: 2809, naive_macs: 100, planned_macs: 11, notes: [], rules: [], stages: [], layers: [] };
+  assert.match(planInWords({ ...plan, expected_seconds: 10, naive_seconds: 39 }), /^Expected: 3\.9× as fast as full inference.*2809 positions.*\(11 %\)/);
+  assert.match(planInWords({ ...plan, expected_seconds: 10, naive_seconds: 10.1 }), /^Expected: as fast as full inference/);
+  assert.match(planInWords({ ...plan, expected_seconds: 20, naive_seconds: 10 }), /^Expected: 2\.0× the time/);
+  assert.match(ratesInWords(plan)!, /of another machine.*CALIBRATE/);
+  assert.equal(ratesInWords({ rates_origin: "measured" }), null);
 });
 
 test("notebooks' themes", () => {
