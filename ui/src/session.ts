@@ -487,6 +487,7 @@ export class Session {
       this.#labels.set(key, labels);
       if (this.#state.form?.labels === key) this.store.set({ labels });
     });
+    client.on("query", ({ text }) => this.replace(text));
     client.on("picture", (picture, buffers) => this.#stage?.showPicture(picture, buffers));
 
     client.on("started", ({ id, slot }) =>
