@@ -946,7 +946,8 @@ var model = (session) => {
     choices: () => (session.store.state.welcome?.models ?? []).map(({ name, from, input }) => ({
       value: name,
       text: name,
-      hint: [from, input].filter(Boolean).join(", ")
+      // What keeps a model from being used at once matters more than its size.
+      hint: from.startsWith("needs") ? from : [from, input].filter(Boolean).join(", ")
     })),
     chosen: (value) => session.change({ control: "model", value })
   });
@@ -1179,7 +1180,7 @@ var stride = (session) => sizes(session, {
   noun: "Stride",
   values: (form) => form.stride.length === 0 ? null : form.stride,
   alike: (value) => [value],
-  most: () => Infinity,
+  most: extent,
   reach: (form, axis) => Math.max(8, Math.ceil(extent(form, axis) / 7)),
   absent: (form) => form.region.kind === "at" ? "The text lists the positions." : form.patch === null ? "Segments have none." : null
 });
@@ -2149,6 +2150,10 @@ function slotPanel(session, slot) {
   return element;
 }
 var result = (session) => h("section", { class: "kdb-results", "aria-label": "Result" }, rows(session), slotPanel(session, "a"), slotPanel(session, "b"), notes(session));
+function cellInWords(cell) {
+  if (cell === null) return "";
+  return typeof cell === "number" && !Number.isInteger(cell) ? number(cell, 4) : String(cell);
+}
 var rows = (session) => {
   const element = h("div", { class: "kdb-rows", "data-testid": "table" });
   session.store.watch(["table"], ({ table: given }) => {
@@ -2157,7 +2162,7 @@ var rows = (session) => {
     if (given === null) return;
     const numeric = new Set(given.columns.keys());
     for (const row of given.rows) row.forEach((cell, at) => typeof cell !== "number" && cell !== null && numeric.delete(at));
-    const cells2 = given.rows.map((row) => row.map((cell) => cell === null ? "" : String(cell)));
+    const cells2 = given.rows.map((row) => row.map((cell) => cellInWords(cell)));
     if (given.columns.length > 0) element.append(scrolled("Table", table(given.columns, cells2, numeric)));
     if (given.lines.length > 0) element.append(h("pre", { class: "kdb-lines" }, given.lines.join("\n")));
   });
@@ -2175,8 +2180,8 @@ var notes = (session) => {
 };
 
 // src/panels/start.ts
-function awaited({ welcome, form, error, settled }) {
-  if (welcome === null) return "Connecting…";
+function awaited({ connection: connection2, welcome, form, error, settled }) {
+  if (welcome === null) return connection2 === "open" ? "kdb is starting: it loads what its models need…" : "Connecting…";
   if (error !== null || settled && form === null) return null;
   return form?.size == null ? "Loading the model and the image…" : null;
 }
@@ -2203,7 +2208,7 @@ var start = (session) => {
     );
     show(drop, welcome !== null && welcome.root !== null);
   });
-  session.store.watch(["a", "run", "form", "error", "settled", "welcome"], (state) => {
+  session.store.watch(["a", "run", "form", "error", "settled", "welcome", "connection"], (state) => {
     const { a, run, form } = state;
     const waits = awaited(state);
     show(element, a === null && run.state === "idle" && form?.picture == null);
