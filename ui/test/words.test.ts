@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { planInWords, ratesInWords } from "../src/panels/plan";
 import { checkInWords } from "../src/panels/probe";
-import { checkedInWords, qualityInWords } from "../src/panels/result";
+import { cellInWords, checkedInWords, qualityInWords } from "../src/panels/result";
 import { searched } from "../src/parts/search";
 import { notWhole } from "../src/parts/number";
 import { changeOf, probedInWords, unmodified } from "../src/scores";
@@ -82,4 +82,8 @@ test("numbers that are not whole are refused in words", () => {
   assert.equal(notWhole(10 ** 6, 1), null);
   assert.equal(notWhole(2.5, 1), "A whole number, 1 or more.");
   assert.equal(notWhole(9, 1, 8), "A whole number, 1 or more and at most 8.");
+});
+
+test("cells of tables have the digits that are read", () => {
+  assert.deepEqual([3.8520416617393494e-5, 0.7071067811865476, 169, 1e6, null, true, "a"].map(cellInWords), ["3.852e-5", "0.7071", "169", "1000000", "", "true", "a"]);
 });

@@ -87,6 +87,12 @@ function slotPanel(session: Parameters<Panel>[0], slot: Slot): HTMLElement {
 export const result: Panel = (session) =>
   h("section", { class: "kdb-results", "aria-label": "Result" }, rows(session), slotPanel(session, "a"), slotPanel(session, "b"), notes(session));
 
+/** A cell of a table; numbers with as many digits as are read. */
+export function cellInWords(cell: string | number | boolean | null): string {
+  if (cell === null) return "";
+  return typeof cell === "number" && !Number.isInteger(cell) ? number(cell, 4) : String(cell);
+}
+
 /** What other statements give. */
 const rows: Panel = (session) => {
   const element = h("div", { class: "kdb-rows", "data-testid": "table" });
@@ -96,7 +102,7 @@ const rows: Panel = (session) => {
     if (given === null) return;
     const numeric = new Set(given.columns.keys());
     for (const row of given.rows) row.forEach((cell, at) => typeof cell !== "number" && cell !== null && numeric.delete(at));
-    const cells = given.rows.map((row) => row.map((cell) => (cell === null ? "" : String(cell))));
+    const cells = given.rows.map((row) => row.map((cell) => cellInWords(cell)));
     if (given.columns.length > 0) element.append(scrolled("Table", table(given.columns, cells, numeric)));
     if (given.lines.length > 0) element.append(h("pre", { class: "kdb-lines" }, given.lines.join("\n")));
   });
