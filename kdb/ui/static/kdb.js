@@ -2585,7 +2585,9 @@ var Session = class {
     const before = this.#state.form;
     const form = event.form === null ? null : carried(event.form, before);
     this.#isQuery = form !== null;
-    this.store.set({ error, errorText: event.text, notes: notes2, understood: form !== null });
+    const { run } = this.#state;
+    const found = run.state === "failed" && run.texts.a === event.text && run.refused?.line != null ? run.refused : null;
+    this.store.set({ error: error ?? found, errorText: event.text, notes: notes2, understood: form !== null });
     this.#show(form ?? before);
     if (form !== null) {
       this.store.set({ labels: form.labels === null ? [] : this.#labels.get(form.labels) ?? [] });
@@ -2655,7 +2657,10 @@ var Session = class {
     this.#drawn = id;
     this.#arriving = null;
     this.#forgetProbe();
+    const { error, run } = this.#state;
     this.store.set({
+      // It may be mended elsewhere, as a file that was not there.
+      error: error === run.refused ? null : error,
       run: { ...IDLE, id, state: "running", texts, both },
       table: null,
       message: null,

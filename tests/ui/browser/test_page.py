@@ -16,7 +16,7 @@ from PIL import Image
 import kdb
 from benchmarks.notebooks import CHROMIUM
 from kdb.ui.server.access import Access
-from tests.ui.browser.browsing import QUERY, Server, Shown, compare, expect, serving
+from tests.ui.browser.browsing import FINE, QUERY, Server, Shown, compare, expect, serving
 
 pytestmark = [
     pytest.mark.ui,
@@ -58,6 +58,33 @@ class TestWindow:
             shown["theme"].click()
         expect(shown.root).to_have_attribute("data-theme", other)
         assert (sum(brightness(shown)) > 382) == (scheme == "dark")
+
+    def test_a_window_has_image_query_and_result_at_once(self, tab: Callable[..., Shown], server: Server) -> None:
+        shown = tab(viewport={"width": 1400, "height": 900}).open(server.address(QUERY))
+        shown.ended()
+        assert shown.field.bounding_box()["height"] > 500
+        for part in ("query", "status", "quality-a", "export-png"):
+            bounds = shown[part].bounding_box()
+            assert bounds["y"] + bounds["height"] <= 900, part
+        compare(shown, "fill", "mean")
+        shown.page.wait_for_timeout(500)  # it is scrolled to
+        maps, ways = shown.field.bounding_box(), shown["comparing-difference"].bounding_box()
+        assert 0 <= maps["y"] - ways["y"] < 60, "what governs the maps stands right above them"
+        results = [shown[f"result-{slot}"].bounding_box()["y"] for slot in "ab"]
+        qualities = [shown[f"quality-{slot}"].bounding_box()["y"] for slot in "ab"]
+        shown["compare-b"].fill(QUERY.replace("STRIDE 4", "STRIDE 8"))
+        expect(shown["earlier-b"]).to_be_visible()
+        assert results[0] == results[1] and qualities[0] == qualities[1]
+        after = [shown[f"quality-{slot}"].bounding_box()["y"] for slot in "ab"]
+        assert after[0] == after[1], "a notice about one map leaves both in line"
+
+    def test_what_appears_while_a_query_runs_moves_no_control(self, shown: Shown, slow: None) -> None:
+        before = shown["run-on-change"].bounding_box()
+        shown.begin(FINE)
+        expect(shown["stop"]).to_be_visible()
+        assert shown["run-on-change"].bounding_box() == before
+        shown["stop"].click()
+        shown.ended("stopped")
 
     def test_a_narrow_window(self, tab: Callable[..., Shown], server: Server) -> None:
         shown = tab(viewport={"width": 380, "height": 700}).open(server.address(QUERY))
