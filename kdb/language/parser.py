@@ -460,6 +460,10 @@ _COLOURS = {
     "yellow": "rgb(255, 255, 0)",
     "cyan": "rgb(0, 255, 255)",
     "magenta": "rgb(255, 0, 255)",
+    "purple": "rgb(128, 0, 128)",
+    "orange": "rgb(255, 165, 0)",
+    "brown": "rgb(165, 42, 42)",
+    "pink": "rgb(255, 192, 203)",
 }
 _CLAUSE_WORDS = {"USING", "WITH", "STRIDE", "FOR", "SCORE", "WITHIN"}
 
@@ -497,7 +501,7 @@ def _syntax_refusal(text: str, error: UnexpectedInput, models: Names) -> _Refusa
     found = run[0] if run and run.start() == offset else token
     if found.upper() in _BEHIND_A_PATCH and "STRIDE" in accepted:  # a clause may begin here, and these begin none
         return _Refusal(_BEHIND_A_PATCH[found.upper()], offset, expected)
-    known = {word.upper(): word for word in set(keywords()).intersection(expected)}
+    known = {word.upper(): word for word in expected if word.upper() in map(str.upper, keywords())}
     word = found[:40].upper()
     close = [name for name in sorted(known) if len(word) >= _PREFIX and name.startswith(word)]
     close = close or get_close_matches(word, sorted(known), n=1, cutoff=0.7)
@@ -505,8 +509,8 @@ def _syntax_refusal(text: str, error: UnexpectedInput, models: Names) -> _Refusa
     usual = _ALIASES.get(word, "")
     if usual.upper() in known:
         suggestion: str | None = usual
-    elif "RGB" in known and found.lower() in _COLOURS:
-        suggestion = _COLOURS[found.lower()]
+    elif "RGB" in known and (colour := found.lower().strip("'")) in _COLOURS:
+        suggestion = _COLOURS[colour]
     else:
         suggestion = known[close[0]] if close else syntax.quote(found) if unquoted else None
     return _Refusal(f"did not expect {_shown(found)}", offset, expected, suggestion)
@@ -522,6 +526,8 @@ def _not_a_name(found: str, offset: int, known: Iterable[str] = ()) -> _Refusal:
 def _in_words(terminals: Collection[str]) -> list[str]:
     """What a user would call these terminals: keywords and kinds of things first, then the punctuation."""
     words = [_WORDS.get(t.name, str(t.pattern.value)) for t in _lark().terminals if t.name in terminals]
+    if "logit_drop" in words:  # among scores the statement's keyword is one, and written as they are
+        words = ["drop" if word == "DROP" else word for word in words]
     spelled = [word for word in dict.fromkeys(words) if word[0].isalpha()]
     marks = [f"'{word}'" for word in words if not word[0].isalpha()]
     return spelled + marks + ["the end of the query"] * ("$END" in terminals)

@@ -20,14 +20,14 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlparse
 from urllib.request import Request, urlopen
 
 import torch
 from torch import nn
 
-from kdb.errors import BindError, ModelError, UnknownName, did_you_mean, looked_in, reason
+from kdb.errors import BindError, ModelError, UnknownName, behind_of, did_you_mean, looked_in, reason
 from kdb.frontends.check import first_line
 from kdb.geometry import Size, spelled
 from kdb.images.preprocessing import SIZES, Preprocessing, as_size, choice
@@ -320,9 +320,30 @@ def _whole(said: carried.Carried) -> Preprocessing:
     return Preprocessing(**{**said.colours.values, **said.geometry.values})
 
 
+def needs(name: str) -> str:
+    """What one of ``known_names`` needs before it can be used here, in words; empty where all is on this machine."""
+    if name in efficientnet_lite.NAMES:
+        return ""
+    weights = import_torchvision().models.get_model_weights(name).DEFAULT
+    return "" if _file_of(weights).exists() else "needs a download"
+
+
+def _file_of(weights: Any) -> Path:
+    """Where PyTorch keeps what it has downloaded of torchvision's weights."""
+    return Path(torch.hub.get_dir(), "checkpoints", os.path.basename(urlparse(weights.url).path))
+
+
+def _unfetched(error: Exception, url: str) -> str:
+    """Why weights could not be had from ``url``: mostly there is no network, which Python says in its own way."""
+    unreached = (URLError, TimeoutError, ConnectionError)
+    if isinstance(error, HTTPError) or not any(isinstance(each, unreached) for each in behind_of(error)):
+        return f"could not be fetched ({error})"
+    return f"could not be fetched, as {urlparse(url).hostname} cannot be reached: this machine may be offline"
+
+
 def _fetched(name: str, weights: Any) -> nn.Module:
     """A torchvision model with trained weights, from PyTorch's cache or downloaded."""
-    file = Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(urlparse(weights.url).path)
+    file = _file_of(weights)
     cached = file.exists()
     try:
         if not cached:  # PyTorch's download has no timeout
@@ -337,7 +358,7 @@ def _fetched(name: str, weights: Any) -> nn.Module:
         if cached:
             raise ModelError(f"the weights of '{name}' in {file} do not load: {error}; delete that file") from error
         raise ModelError(
-            f"the weights of '{name}' ({weights.name}) are not on this machine and could not be fetched ({error}); "
+            f"the weights of '{name}' ({weights.name}) are not on this machine, and {_unfetched(error, weights.url)}; "
             f"download {weights.url} and put it at {file}, or, for tests only, write {name} (weights = 'random')"
         ) from error
 
@@ -434,7 +455,7 @@ def _from_timm(name: str, asked: str, options: Mapping[str, object]) -> Model:
                 module = timm.create_model(bare, pretrained=True)
         except Exception as error:
             raise ModelError(
-                f"the weights of '{name}' are not on this machine and could not be fetched ({error}); "
+                f"the weights of '{name}' are not on this machine, and {_unfetched(error, 'https://huggingface.co')}; "
                 f"for tests only, write {name} (weights = 'random')"
             ) from error
     labels = None

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kdb.errors import Error, ExecutionError, ParseError, UnknownName, printable
+from kdb.errors import Error, ExecutionError, ParseError, printable
 from kdb.language import syntax
 from kdb.language.parser import parse
 from kdb.language.places import query_in
@@ -18,6 +18,7 @@ from kdb.session.session import Session
 from kdb.session.subject import Subject
 from kdb.ui import maps, pictures, samples
 from kdb.ui.history import History, Kept
+from kdb.ui.refusals import refusal
 from kdb.ui.wire import Buffer, Content, Packing
 from kdb.ui.worker import Worker
 
@@ -92,7 +93,7 @@ class Desk:
 
     def refuse(self, id: int, error: Error, text: str = "", slot: str | None = None) -> None:
         """Tell why a request cannot be answered, and where in its ``text`` it is wrong; of two, that of a ``slot``."""
-        self.post({"kind": "refused", "id": id, "error": refusal(error, text), "slot": slot}, [])
+        self.post({"kind": "refused", "id": id, "error": refusal(error, text, self.session), "slot": slot}, [])
 
     def send(self, message: tuple[Content, Packing], **more: Any) -> None:
         """Post an event that was made with its arrays."""
@@ -154,26 +155,6 @@ class Desk:
             name = source.text
             if name not in self.parameters and name not in self.session.images and samples.path(name).is_file():
                 self.session.register_image(name, samples.path(name))
-
-
-def refusal(error: Error, text: str = "") -> Content:
-    """An error as ``Refusal`` in ui/src/protocol.ts has it; of one in the ``text`` its place, and the message alone."""
-    if not isinstance(error, ParseError):
-        place: Content = {"line": None, "column": None, "expected": [], "suggestion": None}
-        if isinstance(error, UnknownName) and error.name and (at := text.rfind(error.name)) >= 0:
-            before = text[:at].split("\n")
-            suggestion = None if error.suggestion is None else str(syntax.ModelRef(error.suggestion))
-            place |= {"line": len(before), "column": len(before[-1]) + 1, "suggestion": suggestion}
-        return {"type": type(error).__name__, "message": str(error), **place}
-    message = str(error).split("\n")[0].removesuffix(f" (line {error.line}, column {error.column})")
-    return {
-        "type": "ParseError",
-        "message": message,
-        "line": error.line,
-        "column": error.column,
-        "expected": [*error.expected],
-        "suggestion": error.suggestion,
-    }
 
 
 def query_of(text: str) -> syntax.Occlude | None:

@@ -9,6 +9,8 @@ from weakref import WeakSet
 
 import anywidget
 
+from kdb.errors import ExecutionError, printable
+from kdb.language.parser import parse
 from kdb.ui.page import Page
 
 if TYPE_CHECKING:
@@ -41,6 +43,19 @@ class Widget(anywidget.AnyWidget):
     def query(self) -> str:
         """The query as the page shows it."""
         return self._shown.text
+
+    @query.setter
+    def query(self, text: str) -> None:
+        parse(text)  # a mistake is an error of the cell
+        if self._page is None:
+            raise ExecutionError("this widget was closed: kdb.widget(..) makes another")
+        self._page.write(text)
+
+    def __repr__(self) -> str:
+        found = self.heat_map
+        shows = "no map yet" if found is None else f"the map of {found.model} on {found.source or 'an image'}"
+        closed = ", closed" if self._page is None else ""
+        return f"<kdb.widget of {printable(self.query)!r}: {printable(shows)}{closed}>"
 
     @property
     def heat_map(self) -> HeatMap | None:

@@ -46,6 +46,11 @@ class Page:
         """The query as it now stands."""
         return self._desk.text
 
+    def write(self, text: str) -> None:
+        """Have the page show another query, and not run it."""
+        self._desk.text = text
+        self._desk.post({"kind": "query", "text": text}, [])
+
     @property
     def heat_map(self) -> HeatMap | None:
         """The map that was shown last."""

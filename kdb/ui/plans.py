@@ -19,6 +19,7 @@ def of_explained(text: str, explained: str) -> Content:
         "positions": plan["positions"],
         "expected_seconds": plan["estimated_seconds"],
         "naive_seconds": plan["naive_seconds"],
+        "rates_origin": plan["rates_origin"],
         "naive_macs": plan["naive_macs"],
         "planned_macs": plan["planned_macs"],
         "notes": plan["lines"],

@@ -23,10 +23,11 @@ def widget(image: object = None, model: object = None, *, db: Session | None = N
     efficientnet_lite0.  In the query both stand by name, ``$image`` and ``$model`` where they are no texts.  ``db`` is
     the session to ask, left out a new one.
 
-    The widget's ``query`` is the text that the page shows, and ``heat_map`` the map; ``close()`` ends it.
+    The widget's ``query`` is the text that the page shows, which can be set, and ``heat_map`` the map; ``close()`` ends
+    it.
 
     Raises ExecutionError where anywidget is not installed or the image cannot be read, BindError for an unknown keyword
-    or a model that does not exist, ModelError where it cannot be loaded.
+    or a model that does not exist, ModelError where it cannot be loaded or cannot run on the image.
     """
     if find_spec("anywidget") is None:
         raise ExecutionError("kdb.widget needs anywidget: pip install 'kdb-occlusion[ui]'")
@@ -37,6 +38,7 @@ def widget(image: object = None, model: object = None, *, db: Session | None = N
     session = connect() if db is None else db
     if image is not None:  # what is wrong is told in the cell, and not on the page alone
         session.subject(text, parameters)
+        session.region(text, parameters)  # which traces the model: the page's first query needs that in any case
     return Widget(text, parameters, session, is_own=db is None)
 
 

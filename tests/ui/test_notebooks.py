@@ -34,6 +34,7 @@ import threading as threads
 from kdb.ui import jupyter
 
 class Echo:
+    text, heat_map = "", None
     def __init__(self, session, post, **_):
         self.post = post
     def receive(self, content, buffers):

@@ -68,6 +68,9 @@ class Page:
         self.requests: list[tuple[object, list[bytes]]] = []
         self.closed = 0
 
+    def write(self, text: str) -> None:
+        self.text = text
+
     def receive(self, content: dict[str, Any], buffers: Sequence[memoryview | bytes]) -> None:
         self.requests.append((content, [bytes(each) for each in buffers]))
 
@@ -135,6 +138,23 @@ class TestWidget:
             kdb.widget(NET, "efficientnet_lite0")
         with pytest.raises(kdb.Error):
             kdb.widget(5)
+        with pytest.raises(kdb.BindError, match="has 3 classes, but 1 labels"):
+            kdb.widget(IMAGE, NET, labels=["a"])
+        with pytest.raises(kdb.ModelError, match="fails on an input"):
+            kdb.widget(IMAGE, nn.Sequential(nn.Flatten(), nn.Linear(10, 2)))
+
+    def test_the_query_can_be_set_and_a_mistake_in_it_is_told(self) -> None:
+        shown = kdb.widget(IMAGE, NET)
+        text = shown.query.replace("STRIDE 4", "STRIDE 8")
+        shown.query = text
+        assert shown.query == text and repr(shown) == f"<kdb.widget of {text!r}: no map yet>"
+        with pytest.raises(kdb.ParseError, match="OCLUDE"):
+            shown.query = "OCLUDE $image"
+        assert shown.query == text
+        shown.close()
+        with pytest.raises(kdb.ExecutionError, match="was closed"):
+            shown.query = text
+        assert repr(shown).endswith("no map yet, closed>")
 
     def test_what_is_shown_is_the_page_that_was_built(self) -> None:
         shown = kdb.widget()

@@ -128,6 +128,8 @@ export type Event =
   | Welcome
   | { kind: "form"; id: number; text: string; form: Form | null; error: Refusal | null; notes: string[] }
   | { kind: "varied"; id: number; text: string; error: Refusal | null }
+  /** Python has set the query. */
+  | { kind: "query"; text: string }
   | Labels
   | Picture
   | ({ kind: "plan"; id: number } & Plan)
@@ -287,6 +289,8 @@ export interface Plan {
   positions: number;
   expected_seconds: number;
   naive_seconds: number;
+  /** Whether the rates that both are by were measured on this machine, are declared, or of a GPU's data sheet. */
+  rates_origin: "measured" | "default" | "data sheet";
   naive_macs: number;
   planned_macs: number;
   /** Lines about it: strategy, what is evaluated in full and why, the check, notes. */

@@ -180,7 +180,10 @@ export class Session {
     const before = this.#state.form;
     const form = event.form === null ? null : carried(event.form, before);
     this.#isQuery = form !== null;
-    this.store.set({ error, errorText: event.text, notes, understood: form !== null });
+    // What a run of this very text stumbled over is known for longer than its form, which may come later.
+    const { run } = this.#state;
+    const found = run.state === "failed" && run.texts.a === event.text && run.refused?.line != null ? run.refused : null;
+    this.store.set({ error: error ?? found, errorText: event.text, notes, understood: form !== null });
     this.#show(form ?? before);
     if (form !== null) {
       this.store.set({ understoodText: event.text });
@@ -266,7 +269,10 @@ export class Session {
     this.#drawn = id;
     this.#arriving = null;
     this.#forgetProbe();
+    const { error, run } = this.#state;
     this.store.set({
+      // It may be mended elsewhere, as a file that was not there.
+      error: error === run.refused ? null : error,
       run: { ...IDLE, id, state: "running", texts, both },
       table: null,
       message: null,
@@ -553,6 +559,7 @@ export class Session {
       this.#labels.set(key, labels);
       if (this.#state.form?.labels === key) this.store.set({ labels });
     });
+    client.on("query", ({ text }) => this.replace(text));
     client.on("picture", (picture, buffers) => this.#stage?.showPicture(picture, buffers));
 
     client.on("started", ({ id, slot }) =>

@@ -2,12 +2,14 @@ import { h, icon, say, set, show, type Icon } from "./dom";
 import { takesDrops } from "./drop";
 import { behind } from "./panels/behind";
 import { browse } from "./panels/browse";
+import { colours } from "./panels/colours";
 import { compare } from "./panels/compare";
+import { comparing } from "./panels/comparing";
 import { controls } from "./panels/controls";
 import { editor } from "./panels/editor";
 import { gallery } from "./panels/gallery";
 import { history } from "./panels/history";
-import { connection, message } from "./panels/message";
+import { connection, locked, message } from "./panels/message";
 import { plan } from "./panels/plan";
 import { probe } from "./panels/probe";
 import { announced, progress } from "./panels/progress";
@@ -54,7 +56,12 @@ export function shell(model: AnyModel, el: HTMLElement): () => void {
   const root = h("div", { class: "kdb", "data-testid": "kdb" });
   keepKeys(root);
   const theme = follow(root);
-  const stageHolder = h("div", { class: "kdb-stage-holder" }, stage.element, behind(session), start(session));
+  const stageArea = h(
+    "div",
+    { class: "kdb-stage-area" },
+    h("div", { class: "kdb-bar kdb-looks" }, comparing(session), colours(session)),
+    h("div", { class: "kdb-stage-holder" }, stage.element, start(session)),
+  );
   const body = h(
     "div",
     { class: "kdb-body" },
@@ -62,17 +69,22 @@ export function shell(model: AnyModel, el: HTMLElement): () => void {
       "section",
       { class: "kdb-main", "aria-label": "Heat map" },
       toolbar(session),
-      stageHolder,
-      reading(session),
+      stageArea,
+      h("div", { class: "kdb-under" }, behind(session), reading(session)),
     ),
     editor(session),
     h("div", { class: "kdb-found" }, progress(session), result(session)),
     controls(session),
     h("div", { class: "kdb-below" }, gallery(session), ...BELOW.map((panel) => panel(session))),
   );
+  const said = h("div", { class: "kdb-said-stack" }, connection(session), message(session));
+  // The header is as high as what is said over it, so that nothing to be used is covered.
+  const measured = new ResizeObserver(() => root.style.setProperty("--kdb-said", `${said.offsetHeight}px`));
+  measured.observe(said);
   root.append(
-    h("div", { class: "kdb-said" }, h("div", { class: "kdb-said-stack" }, connection(session), message(session))),
+    h("div", { class: "kdb-said" }, said),
     header(theme.wish),
+    locked(session),
     body,
     browse(session),
     spoken,
@@ -111,6 +123,7 @@ export function shell(model: AnyModel, el: HTMLElement): () => void {
   el.append(root);
   return () => {
     session.close(model);
+    measured.disconnect();
     ended.abort();
     theme.end();
     stage.destroy();

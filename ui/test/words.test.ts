@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { planInWords } from "../src/panels/plan";
+import { planInWords, ratesInWords } from "../src/panels/plan";
 import { checkInWords } from "../src/panels/probe";
-import { checkedInWords, qualityInWords } from "../src/panels/result";
+import { cellInWords, checkedInWords, qualityInWords } from "../src/panels/result";
 import { unknownClass } from "../src/controls/classes";
 import { meant } from "../src/parts/combobox";
 import { searched } from "../src/parts/search";
@@ -21,10 +21,12 @@ test("checks", () => {
 });
 
 test("plans", () => {
-  const plan = { text: "", positions: 2809, naive_macs: 100, planned_macs: 11, notes: [], rules: [], stages: [], layers: [] };
-  assert.match(planInWords({ ...plan, expected_seconds: 10, naive_seconds: 39 }), /^3\.9× as fast as full inference.*2809 positions.*\(11 %\)/);
-  assert.match(planInWords({ ...plan, expected_seconds: 10, naive_seconds: 10.1 }), /^As fast as full inference/);
-  assert.match(planInWords({ ...plan, expected_seconds: 20, naive_seconds: 10 }), /^2\.0× the time/);
+  const plan = { text: "", rates_origin: "default" as const, positions: 2809, naive_macs: 100, planned_macs: 11, notes: [], rules: [], stages: [], layers: [] };
+  assert.match(planInWords({ ...plan, expected_seconds: 10, naive_seconds: 39 }), /^Expected: 3\.9× as fast as full inference.*2809 positions.*\(11 %\)/);
+  assert.match(planInWords({ ...plan, expected_seconds: 10, naive_seconds: 10.1 }), /^Expected: as fast as full inference/);
+  assert.match(planInWords({ ...plan, expected_seconds: 20, naive_seconds: 10 }), /^Expected: 2\.0× the time/);
+  assert.match(ratesInWords(plan)!, /of another machine.*CALIBRATE/);
+  assert.equal(ratesInWords({ rates_origin: "measured" }), null);
 });
 
 test("what a text in a list of names means", () => {
@@ -99,4 +101,8 @@ test("numbers that are not whole are refused in words", () => {
   assert.equal(notWhole(10 ** 6, 1), null);
   assert.equal(notWhole(2.5, 1), "A whole number, 1 or more.");
   assert.equal(notWhole(9, 1, 8), "A whole number, 1 or more and at most 8.");
+});
+
+test("cells of tables have the digits that are read", () => {
+  assert.deepEqual([3.8520416617393494e-5, 0.7071067811865476, 169, 1e6, null, true, "a"].map(cellInWords), ["3.852e-5", "0.7071", "169", "1000000", "", "true", "a"]);
 });

@@ -11,8 +11,10 @@ import numpy as np
 
 from kdb.errors import BindError, Error, ParseError, UnknownName, printable
 from kdb.language import syntax
+from kdb.models import zoo
 from kdb.ui import form, pictures, samples
-from kdb.ui.desk import Desk, query_of, refusal, shown_query_of
+from kdb.ui.desk import Desk, query_of, shown_query_of
+from kdb.ui.refusals import refusal
 from kdb.ui.wire import UPLOAD_LIMIT, Buffer, Content, bytes_of
 from kdb.version import __version__
 
@@ -39,7 +41,10 @@ def _welcome(desk: Desk, id: int) -> None:
             "version": __version__,
             "text": desk.text,
             "samples": samples.listed(),
-            "models": [{"name": name, "from": origin, "input": size} for name, origin, size in desk.list_models()],
+            "models": [
+                {"name": name, "from": zoo.needs(name) or origin if origin == "built in" else origin, "input": size}
+                for name, origin, size in desk.list_models()
+            ],
             "scores": [*form.SCORES],
             "fills": [*_FILLS],
             "root": desk.session.root.folder if desk.browsing else None,
@@ -206,7 +211,7 @@ def _complete(desk: Desk, id: int, text: str, query: syntax.Occlude, fields: Con
 def _post(
     desk: Desk, id: int, text: str, fields: Content | None, error: Error | None, notes: Sequence[str] = ()
 ) -> None:
-    told = None if error is None else refusal(error, text)
+    told = None if error is None else refusal(error, text, desk.session)
     desk.post({"kind": "form", "id": id, "text": text, "form": fields, "error": told, "notes": [*notes]}, [])
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from kdb.errors import ExecutionError, printable, reason
 from kdb.system.interrupts import deferred
+from kdb.system.paths import Root
 from kdb.ui.server.access import Access
 from kdb.ui.server.frames import REQUEST
 
@@ -46,20 +47,23 @@ def main(argv: Sequence[str], out: TextIO) -> int:
         raise ExecutionError(
             f"kdb ui needs {', '.join(_NEEDED[:-1])} and {_NEEDED[-1]}: pip install 'kdb-occlusion[ui]'"
         )
+    root = Root.at(arguments.root)
     with ExitStack() as stack:
         listening = stack.enter_context(listener(arguments.port))
-        with deferred():
-            from kdb.session.session import connect
-            from kdb.ui.page import Page
-        session = stack.enter_context(connect(arguments.study, root=arguments.root))
         access = Access(listening.getsockname()[1])
         address = f"http://{HOST}:{listening.getsockname()[1]}/#token="
-        print(f"kdb ui reads and writes files in {printable(str(session.root.folder))}, and is at", file=out)
-        print(f"    {address}{access.token}\nCtrl-C ends it.", file=out, flush=True)
-        if not arguments.no_browser:
-            # Some browsers return when they are closed.
-            threading.Thread(target=webbrowser.open, args=(address + access.ticket(),), daemon=True).start()
+        # Before PyTorch is imported, which takes some seconds: a browser that is faster waits in the socket's queue.
+        print(f"kdb ui reads and writes files in {printable(str(root.folder))}, and is at", file=out)
+        print(f"    {address}{access.token}\nIt starts within seconds. Ctrl-C ends it.", file=out, flush=True)
         try:
+            with deferred():
+                from kdb.session.session import connect
+                from kdb.ui.page import Page
+            session = stack.enter_context(connect(arguments.study, root=arguments.root))
+            if not arguments.no_browser:
+                # Some browsers return when they are closed.
+                ticketed = address + access.ticket()
+                threading.Thread(target=webbrowser.open, args=(ticketed,), daemon=True).start()
             server(access, lambda post: Page(session, post, browsing=True)).run(sockets=[listening])
         except KeyboardInterrupt:  # raised once all is closed, as it is how one ends the server
             print("\nended", file=out)

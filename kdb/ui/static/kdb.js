@@ -337,7 +337,7 @@ var behind = (session) => {
 };
 function ofEarlier(session, slot) {
   const text = h("code", { class: "kdb-lines" });
-  const use = button("Use this query", () => slot === "a" ? session.replace(text.textContent ?? "") : session.setVariant(text.textContent ?? ""), { testid: `earlier-use-${slot}`, quiet: true });
+  const use = button("Use this query", () => slot === "a" ? session.replace(text.textContent ?? "") : session.setVariant(text.textContent ?? ""), { testid: `earlier-use-${slot}` });
   const query = h("div", { class: "kdb-row" }, "Of an earlier query: ", text, use);
   const former = h("p", {}, "From before the connection was lost: it can be probed, compared and exported once its query is run again.");
   const element = h("div", { class: "kdb-note kdb-behind", "data-testid": `earlier-${slot}` }, query, former);
@@ -401,6 +401,41 @@ var browse = (session) => {
     );
   });
   return dialog;
+};
+
+// src/panels/colours.ts
+var PALETTES = [
+  { palette: "safe", name: "Safe colours" },
+  { palette: "effect", name: "Red and blue" },
+  { palette: "krypton", name: "The paper's" }
+];
+var colours = (session) => {
+  const { store } = session;
+  const palette = h(
+    "select",
+    { class: "kdb-input", "aria-label": "Colours", "data-testid": "palette" },
+    ...PALETTES.map((each) => h("option", { value: each.palette }, each.name))
+  );
+  palette.addEventListener("change", () => session.setLook({ palette: palette.value }));
+  const share = (key, text, help) => {
+    const id = unique(key);
+    const input = h("input", { type: "range", class: "kdb-range", min: 0, max: 1, step: 0.01, id, "data-testid": key });
+    const shown = h("output", { class: "kdb-output kdb-percent", for: id });
+    input.addEventListener("input", () => session.setLook({ [key]: Number(input.value) }));
+    store.watch(["look"], ({ look }) => {
+      if (Number(input.value) !== look[key]) input.value = String(look[key]);
+      say(shown, `${Math.round(look[key] * 100)} %`);
+    });
+    return h("div", { class: "kdb-share", title: help }, h("label", { for: id }, text), input, shown);
+  };
+  store.watch(["look"], ({ look }) => palette.value = look.palette);
+  return h(
+    "div",
+    { class: "kdb-colours", role: "group", "aria-label": "Colours of the heat" },
+    palette,
+    share("opacity", "Opacity", "Of the heat"),
+    share("threshold", "Hide below", "Share of the scale below which heat is not drawn")
+  );
 };
 
 // src/parts/search.ts
@@ -827,7 +862,7 @@ var compare = (session) => {
   ]);
   const choices = () => {
     const { welcome, labels } = store.state;
-    if (by.value === "model") return (welcome?.models ?? []).map(({ name: name2, from }) => ({ value: name2, text: name2, hint: from }));
+    if (by.value === "model") return (welcome?.models ?? []).map(({ name, from }) => ({ value: name, text: name, hint: from }));
     if (by.value === "class") return labelled(labels);
     return (welcome?.fills ?? []).map((value) => ({ value, text: value }));
   };
@@ -867,23 +902,12 @@ var compare = (session) => {
     body.closest(".kdb")?.querySelector(".kdb-main")?.scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "start" });
   };
   const run = button("Compare", begin, { testid: "compare-run", symbol: "run" });
-  const name = unique("comparing");
-  const ways = ["side", "difference", "off"].map((way) => {
-    const input = h("input", { type: "radio", name, value: way, "data-testid": `comparing-${way}` });
-    input.addEventListener("change", () => session.compareBy(way));
-    return { way, input, element: choice({ side: "Side by side", difference: "Difference, A − B", off: "A alone" }[way], input) };
-  });
-  const how = h("div", { class: "kdb-row", role: "radiogroup", "aria-label": "How to compare" }, ...ways.map(({ element }) => element));
   store.watch(["text"], (state) => fill(first, state.text));
   store.watch(["variant", "variantError"], ({ variant, variantError }) => {
     fill(second, variant);
     run.disabled = variant.trim() === "";
     say(error, variantError?.message ?? "");
     show(error, variantError !== null);
-  });
-  store.watch(["comparing", "b"], ({ comparing, b }) => {
-    ways.forEach(({ way, input }) => input.checked = way === comparing);
-    show(how, b !== null || comparing !== "off");
   });
   const body = h(
     "div",
@@ -892,9 +916,25 @@ var compare = (session) => {
     h("div", { class: "kdb-row" }, field("Compare with", by), h("div", { class: "kdb-grow kdb-bottom" }, other.element)),
     h("div", { class: "kdb-pair" }, field("A, the query", first), field("B", second)),
     error,
-    h("div", { class: "kdb-row" }, run, how)
+    h("div", { class: "kdb-row" }, run)
   );
   return disclosure("Compare", "compare", body).element;
+};
+
+// src/panels/comparing.ts
+var comparing = (session) => {
+  const name = unique("comparing");
+  const ways = ["side", "difference", "off"].map((way) => {
+    const input = h("input", { type: "radio", name, value: way, "data-testid": `comparing-${way}` });
+    input.addEventListener("change", () => session.compareBy(way));
+    return { way, input, element: choice({ side: "Side by side", difference: "Difference, A − B", off: "A alone" }[way], input) };
+  });
+  const element = h("div", { class: "kdb-row kdb-comparing", role: "radiogroup", "aria-label": "How to compare" }, ...ways.map(({ element: element2 }) => element2));
+  session.store.watch(["comparing", "b"], ({ comparing: comparing2, b }) => {
+    ways.forEach(({ way, input }) => input.checked = way === comparing2);
+    show(element, b !== null || comparing2 !== "off");
+  });
+  return element;
 };
 
 // src/controls/effort.ts
@@ -1052,7 +1092,8 @@ var model = (session) => {
     choices: () => (session.store.state.welcome?.models ?? []).map(({ name, from, input }) => ({
       value: name,
       text: name,
-      hint: [from, input].filter(Boolean).join(", ")
+      // What keeps a model from being used at once matters more than its size.
+      hint: from.startsWith("needs") ? from : [from, input].filter(Boolean).join(", ")
     })),
     chosen: (value) => session.change({ control: "model", value })
   });
@@ -1134,7 +1175,7 @@ var region = (session) => {
   const whole2 = button("Whole image", () => {
     const kind = session.store.state.form?.region.kind;
     session.change(kind === "mask" ? { control: "mask", value: null } : { control: "box", value: null });
-  }, { testid: "region-clear", quiet: true });
+  }, { testid: "region-clear" });
   session.store.watch(["form"], ({ form }) => {
     say(text, form === null ? "" : described(form));
     show(whole2, form !== null && (form.region.kind === "box" || form.region.kind === "mask"));
@@ -1286,7 +1327,7 @@ var stride = (session) => sizes(session, {
   noun: "Stride",
   values: (form) => form.stride.length === 0 ? null : form.stride,
   alike: (value) => [value],
-  most: () => Infinity,
+  most: extent,
   reach: (form, axis) => Math.max(8, Math.ceil(extent(form, axis) / 7)),
   absent: (form) => form.region.kind === "at" ? "The text lists the positions." : form.patch === null ? "Segments have none." : null
 });
@@ -1313,10 +1354,9 @@ var source = (session) => {
   });
   const browse2 = button("Browse…", () => session.browse(session.store.state.folder?.folder ?? ""), {
     testid: "browse",
-    symbol: "folder",
-    quiet: true
+    symbol: "folder"
   });
-  const open = button("Open a file…", () => file.click(), { testid: "open", symbol: "image", quiet: true });
+  const open = button("Open a file…", () => file.click(), { testid: "open", symbol: "image" });
   const samples = h("div", { class: "kdb-chips", role: "group", "aria-label": "Images at hand", "data-testid": "samples" });
   session.store.watch(["form"], ({ form }) => fill(input, form?.source ?? ""));
   session.store.watch(["welcome", "dropped"], ({ welcome, dropped }) => {
@@ -1489,7 +1529,7 @@ var editor = (session) => {
     h("label", { for: text.id, class: "kdb-unseen" }, "Query"),
     h("div", { class: "kdb-writing" }, layer, text),
     message2,
-    h("div", { class: "kdb-row kdb-actions" }, run, stop, choice("Run as I change", onChange, "Runs when a control is released. Boxes and masks that are drawn run in any case."), h("span", { class: "kdb-gap" }), said, copyText, link)
+    h("div", { class: "kdb-row kdb-actions" }, run, choice("Run as I change", onChange, "Runs when a control is released. Boxes and masks that are drawn run in any case."), stop, h("span", { class: "kdb-gap" }), said, copyText, link)
   );
 };
 
@@ -1705,14 +1745,41 @@ var connection = (session) => {
   const again = button("Connect again", () => session.place?.reconnect(), { testid: "reconnect" });
   const element = h("div", { class: "kdb-message kdb-disconnected", role: "alert", "data-tone": "error", "data-testid": "connection" }, text, again);
   session.store.watch(["connection", "welcome"], ({ connection: connection2, welcome }) => {
-    const broken = connection2 in LOST;
+    const broken = connection2 in LOST && !(welcome === null && connection2 === "refused");
     show(element, broken);
     say(text, !broken ? "" : welcome === null ? NEVER : LOST[connection2]);
     set(element, "data-connection", connection2);
   });
   return element;
 };
-var NEVER = "kdb does not answer this page. Open the address that kdb ui printed, with all that is behind its #.";
+var locked = (session) => {
+  const query = session.place?.permalink?.query ?? null;
+  const said = h("span", { class: "kdb-note", role: "status" });
+  const copied = async () => say(said, await copy(query ?? "") ? "The query is copied." : "The clipboard is closed to this page.");
+  const element = h(
+    "section",
+    { class: "kdb-locked", "aria-label": "No access", "data-testid": "locked" },
+    h("h3", { class: "kdb-heading" }, "This browser has no key to this page"),
+    h("p", {}, "kdb answers here, but lets in only those who have its key. What this page was opened with has none, or that of a server that has ended: each start of kdb ui makes a new one."),
+    h("p", {}, "Open the address that ", h("code", {}, "kdb ui"), " printed when it was started, all of it with what is behind its #, in this browser. ", query === null ? "" : "Then press Connect again, and this page shows what its link is about."),
+    query === null ? null : h(
+      "div",
+      { class: "kdb-stack" },
+      h("h4", { class: "kdb-subheading" }, "The query of the link"),
+      h("pre", { class: "kdb-lines kdb-locked-query", "data-testid": "locked-query" }, query)
+    ),
+    h(
+      "div",
+      { class: "kdb-row" },
+      button("Connect again", () => session.place?.reconnect(), { testid: "locked-reconnect" }),
+      query === null ? null : button("Copy query", () => void copied(), { testid: "locked-copy", symbol: "copy" }),
+      said
+    )
+  );
+  session.store.watch(["connection", "welcome"], ({ connection: connection2, welcome }) => show(element, welcome === null && connection2 === "refused"));
+  return element;
+};
+var NEVER = "kdb does not answer at this address. If it was ended, start kdb ui again and open the address that it prints.";
 var LOST = {
   lost: "The connection to kdb is lost. It is tried again by itself; what is on this page stays.",
   gone: "kdb does not answer any more. If it was ended, start kdb ui again and open the address that it prints; what is on this page stays.",
@@ -1723,20 +1790,36 @@ var LOST = {
 function measured({ run, plan: plan2 }) {
   return run.state === "done" && !run.both && run.maps > 0 && plan2 !== null && sameQuery(run.texts.a, plan2.text) ? run.seconds : null;
 }
-function bars({ expected_seconds: planned, naive_seconds: naive }, took) {
-  const longest = Math.max(planned, naive, took ?? 0, Number.MIN_VALUE);
+function ratesInWords({ rates_origin: origin }) {
+  if (origin === "measured") return null;
+  const whose = origin === "default" ? "of another machine" : "by a data sheet";
+  return `These are estimates ${whose}, and tell how the two compare. CALIBRATE measures the speed of this one.`;
+}
+function bars(plan2, took) {
+  const { expected_seconds: planned, naive_seconds: naive } = plan2;
+  const rates = ratesInWords(plan2);
+  const beside = rates === null ? took : null;
+  const longest = Math.max(planned, naive, beside ?? 0, Number.MIN_VALUE);
   const bar = (name, value, kind) => {
     const full = h("div", { class: `kdb-bar-full kdb-bar-${kind}` });
     full.style.width = `${100 * value / longest}%`;
     return h("div", { class: "kdb-bar-row" }, h("span", {}, name), h("div", { class: "kdb-bar-track" }, full), h("span", { class: "kdb-bar-value" }, seconds(value)));
   };
-  return h("div", { class: "kdb-bar-chart", "data-testid": "plan-bars" }, bar("kdb", planned, "planned"), took === null ? null : bar("Measured", took, "measured"), bar("Full inference", naive, "naive"));
+  return h(
+    "div",
+    { class: "kdb-bar-chart", "data-testid": "plan-bars" },
+    bar("kdb, expected", planned, "planned"),
+    beside === null ? null : bar("kdb, measured", beside, "measured"),
+    bar("Full inference", naive, "naive"),
+    rates === null ? null : h("p", { class: "kdb-note" }, rates),
+    took === null || beside !== null ? null : h("p", {}, `Measured here: kdb took ${seconds(took)}.`)
+  );
 }
 function planInWords(plan2) {
   const ratio = plan2.naive_seconds / plan2.expected_seconds;
-  const faster = ratio >= 1.05 ? `${times(ratio)} as fast as full inference` : ratio > 1 / 1.05 ? "As fast as full inference" : `${times(1 / ratio)} the time of full inference`;
+  const faster = ratio >= 1.05 ? `${times(ratio)} as fast as full inference` : ratio > 1 / 1.05 ? "as fast as full inference" : `${times(1 / ratio)} the time of full inference`;
   const share = plan2.naive_macs > 0 ? ` (${(100 * plan2.planned_macs / plan2.naive_macs).toFixed(0)} %)` : "";
-  return `${faster}, as expected: ${counted2(plan2.positions, "position")}, ${magnitude(plan2.planned_macs)} of ${magnitude(plan2.naive_macs)} multiply-adds${share}.`;
+  return `Expected: ${faster}, with ${counted2(plan2.positions, "position")}, ${magnitude(plan2.planned_macs)} of ${magnitude(plan2.naive_macs)} multiply-adds${share}.`;
 }
 function rules({ rules: rules2 }) {
   const one = ({ name, fired: fired2, reason, approximate, summary }) => {
@@ -1912,20 +1995,20 @@ function colourAt(stops, fraction) {
   return mixed(one, two, to > from ? (fraction - from) / (to - from) : 1);
 }
 function coloursOf(scale, neutral, hidden2) {
-  const colours = new Uint32Array(LEVELS);
+  const colours2 = new Uint32Array(LEVELS);
   for (let i = 0; i < LEVELS; i++) {
     const fraction = i / (LEVELS - 1);
     const value = scale.lowest + fraction * (scale.highest - scale.lowest);
     if (Math.abs(value - neutral) < hidden2) continue;
     const [red, green, blue] = colourAt(scale.stops, fraction).map((each) => Math.floor(each * 255));
-    colours[i] = (255 << 24 | blue << 16 | green << 8 | red) >>> 0;
+    colours2[i] = (255 << 24 | blue << 16 | green << 8 | red) >>> 0;
   }
-  return colours;
+  return colours2;
 }
 var FADE = 0.35;
-function faded(colours, scale, neutral, hidden2) {
+function faded(colours2, scale, neutral, hidden2) {
   const over2 = FADE * Math.max(scale.highest - neutral, neutral - scale.lowest);
-  return colours.map((colour, i) => {
+  return colours2.map((colour, i) => {
     const value = scale.lowest + i / (LEVELS - 1) * (scale.highest - scale.lowest);
     const share = Math.max(0, Math.min(1, (Math.abs(value - neutral) - hidden2) / over2));
     return (Math.round((colour >>> 24) * share) << 24 | colour & 16777215) >>> 0;
@@ -1943,9 +2026,9 @@ function reversed(stops) {
   return stops.map(([fraction, colour]) => [1 - fraction, colour]).reverse();
 }
 function evenly(hexes) {
-  const colours = hexes.split(" ");
+  const colours2 = hexes.split(" ");
   const colour = (hex) => [0, 2, 4].map((k) => (parseInt(hex.slice(k, k + 2), 16) + 0.5) / 255);
-  return colours.map((hex, i) => [i / (colours.length - 1), colour(hex)]);
+  return colours2.map((hex, i) => [i / (colours2.length - 1), colour(hex)]);
 }
 
 // src/scores.ts
@@ -2175,20 +2258,21 @@ function slotPanel(session, slot) {
   const quality = h("span", { "data-testid": `quality-${slot}` });
   const check = h("span", { class: "kdb-note", "data-testid": `map-check-${slot}` });
   const notes2 = h("ul", { class: "kdb-notes", "data-testid": `map-notes-${slot}` });
-  const formats = h("div", { class: "kdb-row kdb-tight", role: "group", "aria-label": "Export the map" });
+  const formats = h("div", { class: "kdb-row kdb-formats", role: "group", "aria-label": "Export the map" });
   const files = h(
     "div",
-    { class: "kdb-row kdb-tight", "data-testid": slot === "a" ? "export" : "export-b" },
+    { class: "kdb-row", "data-testid": slot === "a" ? "export" : "export-b" },
     h("span", { class: "kdb-label" }, "Export"),
     formats
   );
   const element = h(
     "div",
     { class: "kdb-result", "data-slot": slot, "data-testid": `result-${slot}` },
-    ofEarlier(session, slot),
     h("div", { class: "kdb-row kdb-result-head" }, h("p", {}, title, " ", caption), several, files),
     h("p", {}, quality, ". ", check),
-    notes2
+    notes2,
+    // Beneath, so that beside another map both begin at one height.
+    ofEarlier(session, slot)
   );
   which.addEventListener("change", () => session.showClass(slot, Number(which.value)));
   let formatsShown = "";
@@ -2217,7 +2301,7 @@ function slotPanel(session, slot) {
     if (formatsShown !== map.formats.join()) {
       formatsShown = map.formats.join();
       formats.replaceChildren(
-        ...map.formats.map((format) => button(format, () => session.export(slot, format), { testid: slot === "a" ? `export-${format}` : `export-b-${format}`, quiet: true }))
+        ...map.formats.filter((format) => format !== "jpeg").map((format) => button(format, () => session.export(slot, format), { testid: slot === "a" ? `export-${format}` : `export-b-${format}` }))
       );
     }
     show(files, map.formats.length > 0 && !grows);
@@ -2226,6 +2310,10 @@ function slotPanel(session, slot) {
   return element;
 }
 var result = (session) => h("section", { class: "kdb-results", "aria-label": "Result" }, rows(session), slotPanel(session, "a"), slotPanel(session, "b"), notes(session));
+function cellInWords(cell) {
+  if (cell === null) return "";
+  return typeof cell === "number" && !Number.isInteger(cell) ? number(cell, 4) : String(cell);
+}
 var rows = (session) => {
   const element = h("div", { class: "kdb-rows", "data-testid": "table" });
   session.store.watch(["table"], ({ table: given }) => {
@@ -2234,7 +2322,7 @@ var rows = (session) => {
     if (given === null) return;
     const numeric = new Set(given.columns.keys());
     for (const row of given.rows) row.forEach((cell, at) => typeof cell !== "number" && cell !== null && numeric.delete(at));
-    const cells2 = given.rows.map((row) => row.map((cell) => cell === null ? "" : String(cell)));
+    const cells2 = given.rows.map((row) => row.map((cell) => cellInWords(cell)));
     if (given.columns.length > 0) element.append(scrolled("Table", table(given.columns, cells2, numeric)));
     if (given.lines.length > 0) element.append(h("pre", { class: "kdb-lines" }, given.lines.join("\n")));
   });
@@ -2252,8 +2340,8 @@ var notes = (session) => {
 };
 
 // src/panels/start.ts
-function awaited({ welcome, form, error, settled }) {
-  if (welcome === null) return "Connecting…";
+function awaited({ connection: connection2, welcome, form, error, settled }) {
+  if (welcome === null) return connection2 === "open" ? "kdb is starting: it loads what its models need…" : "Connecting…";
   if (error !== null || settled && form === null) return null;
   return form?.size == null ? "Loading the model and the image…" : null;
 }
@@ -2280,7 +2368,7 @@ var start = (session) => {
     );
     show(drop, welcome !== null && welcome.root !== null);
   });
-  session.store.watch(["a", "run", "form", "error", "settled", "welcome"], (state) => {
+  session.store.watch(["a", "run", "form", "error", "settled", "welcome", "connection"], (state) => {
     const { a, run, form } = state;
     const waits = awaited(state);
     show(element, a === null && run.state === "idle" && form?.picture == null);
@@ -2296,11 +2384,6 @@ var TOOLS = [
   { tool: "box", name: "Box", symbol: "box", help: "Draw a box: only the positions within it are explained" },
   { tool: "paint", name: "Paint", symbol: "paint", help: "Paint the part that is to be explained" },
   { tool: "pan", name: "Move", symbol: "pan", help: "Drag the picture" }
-];
-var PALETTES = [
-  { palette: "safe", name: "Safe colours" },
-  { palette: "effect", name: "Red and blue" },
-  { palette: "krypton", name: "The paper's" }
 ];
 var TOGGLES = [
   { key: "heat", name: "Heat", help: "The heat map over the image" },
@@ -2323,53 +2406,24 @@ var toolbar = (session) => {
     element.title = help;
     return { key, element };
   });
-  const palette = h(
-    "select",
-    { class: "kdb-input", "aria-label": "Colours", "data-testid": "palette" },
-    ...PALETTES.map((each) => h("option", { value: each.palette }, each.name))
-  );
-  palette.addEventListener("change", () => session.setLook({ palette: palette.value }));
-  const share = (key, text, help) => {
-    const id = unique(key);
-    const input = h("input", { type: "range", class: "kdb-range", min: 0, max: 1, step: 0.01, id, "data-testid": key });
-    const shown = h("output", { class: "kdb-output kdb-percent", for: id });
-    input.addEventListener("input", () => session.setLook({ [key]: Number(input.value) }));
-    store.watch(["look"], ({ look }) => {
-      if (Number(input.value) !== look[key]) input.value = String(look[key]);
-      say(shown, `${Math.round(look[key] * 100)} %`);
-    });
-    return h("div", { class: "kdb-share", title: help }, h("label", { for: id }, text), input, shown);
-  };
   store.watch(["tool"], ({ tool }) => tools.forEach((each) => each.input.checked = each.tool === tool));
   store.watch(["look"], ({ look }) => {
     toggles.forEach(({ key, element }) => set(element, "aria-pressed", String(look[key])));
-    palette.value = look.palette;
   });
   const zoom = (text, symbol, factor, testid) => button(text, () => session.zoom(factor), { testid, symbol, quiet: true, only: true });
   return h(
     "div",
-    { class: "kdb-bars" },
+    { class: "kdb-bar" },
+    h("div", { class: "kdb-segmented", role: "radiogroup", "aria-label": "Tool" }, ...tools.map(({ element }) => element)),
     h(
       "div",
-      { class: "kdb-bar" },
-      h("div", { class: "kdb-segmented", role: "radiogroup", "aria-label": "Tool" }, ...tools.map(({ element }) => element)),
-      h(
-        "div",
-        { class: "kdb-row kdb-tight", role: "group", "aria-label": "Zoom" },
-        zoom("Zoom out", "minus", 1 / 1.5, "zoom-out"),
-        zoom("Zoom in", "plus", 1.5, "zoom-in"),
-        zoom("Fit", "fit", "fit", "zoom-fit")
-      ),
-      h("span", { class: "kdb-gap" }),
-      h("div", { class: "kdb-row kdb-tight", role: "group", "aria-label": "What is shown" }, ...toggles.map(({ element }) => element))
+      { class: "kdb-row kdb-tight", role: "group", "aria-label": "Zoom" },
+      zoom("Zoom out", "minus", 1 / 1.5, "zoom-out"),
+      zoom("Zoom in", "plus", 1.5, "zoom-in"),
+      zoom("Fit", "fit", "fit", "zoom-fit")
     ),
-    h(
-      "div",
-      { class: "kdb-bar" },
-      palette,
-      share("opacity", "Opacity", "Of the heat"),
-      share("threshold", "Hide below", "Share of the scale below which heat is not drawn")
-    )
+    h("span", { class: "kdb-gap" }),
+    h("div", { class: "kdb-row kdb-tight", role: "group", "aria-label": "What is shown" }, ...toggles.map(({ element }) => element))
   );
 };
 
@@ -2718,7 +2772,9 @@ var Session = class {
     const before = this.#state.form;
     const form = event.form === null ? null : carried(event.form, before);
     this.#isQuery = form !== null;
-    this.store.set({ error, errorText: event.text, notes: notes2, understood: form !== null });
+    const { run } = this.#state;
+    const found = run.state === "failed" && run.texts.a === event.text && run.refused?.line != null ? run.refused : null;
+    this.store.set({ error: error ?? found, errorText: event.text, notes: notes2, understood: form !== null });
     this.#show(form ?? before);
     if (form !== null) {
       this.store.set({ understoodText: event.text });
@@ -2782,12 +2838,12 @@ var Session = class {
     this.#begin(this.#client.send({ kind: "run", text }), { a: text, b: "" }, false);
   }
   compare() {
-    const { text, variant, comparing, b } = this.#state;
+    const { text, variant, comparing: comparing2, b } = this.#state;
     if (this.#offline()) return;
     this.#comparesThen = this.#varied !== null && (this.#varied.waits || !this.#mirror.settled);
     if (this.#comparesThen) return;
     if (b !== null && !isOf(b, variant)) this.#clear("b");
-    if (comparing === "off") this.compareBy("side");
+    if (comparing2 === "off") this.compareBy("side");
     this.#begin(this.#client.send({ kind: "compare", texts: [text, variant] }), { a: text, b: variant }, true);
     this.#name();
   }
@@ -2795,7 +2851,10 @@ var Session = class {
     this.#drawn = id;
     this.#arriving = null;
     this.#forgetProbe();
+    const { error, run } = this.#state;
     this.store.set({
+      // It may be mended elsewhere, as a file that was not there.
+      error: error === run.refused ? null : error,
       run: { ...IDLE, id, state: "running", texts, both },
       table: null,
       message: null,
@@ -2932,10 +2991,10 @@ var Session = class {
     this.store.set({ names });
     this.#stage?.setNames(names);
   }
-  compareBy(comparing) {
-    if (comparing === this.#state.comparing) return;
-    this.store.set({ comparing });
-    this.#stage?.setComparing(comparing);
+  compareBy(comparing2) {
+    if (comparing2 === this.#state.comparing) return;
+    this.store.set({ comparing: comparing2 });
+    this.#stage?.setComparing(comparing2);
   }
   // ---- history, runs, files
   recall(map, text) {
@@ -3040,6 +3099,7 @@ var Session = class {
       this.#labels.set(key, labels);
       if (this.#state.form?.labels === key) this.store.set({ labels });
     });
+    client.on("query", ({ text }) => this.replace(text));
     client.on("picture", (picture, buffers) => this.#stage?.showPicture(picture, buffers));
     client.on(
       "started",
@@ -3370,13 +3430,13 @@ function meaningOf(score2) {
   const [lowers, raises] = ["hiding it lowers the score", "hiding it raises the score"];
   return isDrop(score2) ? { low: raises, high: lowers } : { low: lowers, high: raises };
 }
-function described2(picture, map, comparing) {
+function described2(picture, map, comparing2) {
   if (picture === null) return "No image yet";
   const parts = [`Image of ${sizeOf(picture.size)}`];
   if (map !== null) parts.push(`heat map of ${map.label || "the output"} by ${map.model}: ${titleOf(map.score)}`);
   if (map !== null && !isDrop(map.score)) parts.push(`${map.baseline.toPrecision(3)} for the unmodified image`);
   if (map?.scored) parts.push(`scored over ${map.cellsScored} of ${map.scored.length} cells`);
-  if (comparing !== "off") parts.push(comparing === "side" ? "beside another map" : "the difference from another map");
+  if (comparing2 !== "off") parts.push(comparing2 === "side" ? "beside another map" : "the difference from another map");
   return parts.join(", ");
 }
 function seenAs({ size, box: box2, source: source2 }) {
@@ -3724,13 +3784,13 @@ function fillImage(pixels, image, channels, slice, grey) {
 }
 function fillHeat(pixels, heat, slice) {
   const { first, down, right, rows: rows2, columns } = slice;
-  const { values, lowest, highest, colours } = heat;
+  const { values, lowest, highest, colours: colours2 } = heat;
   let to = 0;
   for (let r = 0; r < rows2; r++) {
     let from = first + r * down;
     for (let c = 0; c < columns; c++, from += right) {
       const value = values[from];
-      pixels[to++] = value === value ? colours[levelOf(value, lowest, highest)] : 0;
+      pixels[to++] = value === value ? colours2[levelOf(value, lowest, highest)] : 0;
     }
   }
 }
@@ -4281,8 +4341,8 @@ var Bar = class {
     if (!hidden2) this.pointer.style.left = percent(levelOf(value, legend.lowest, legend.highest) / (LEVELS - 1));
   }
 };
-function notesOf({ floor, estimates, gaps }) {
-  const notes2 = [];
+function notesOf({ floor, estimates, gaps, weak = [] }) {
+  const notes2 = [...weak];
   if (floor !== null) notes2.push(`scale floored at ±${floor}`);
   if (estimates) notes2.push("dotted: estimated");
   if (gaps) notes2.push("hatched: not computed");
@@ -4613,9 +4673,9 @@ function estimatesOf(positions, labels, values, evaluated, stride2, patch2, size
 }
 
 // src/stage/scales.ts
-function coloured(a, b, comparing, look) {
-  if (comparing === "difference" && a !== null && b !== null) return ofDifference(a, b, look);
-  const other = comparing === "side" ? b : null;
+function coloured(a, b, comparing2, look) {
+  if (comparing2 === "difference" && a !== null && b !== null) return ofDifference(a, b, look);
+  const other = comparing2 === "side" ? b : null;
   if (a === null || other === null) {
     const one2 = a ?? other;
     if (one2 === null) return { a: null, b: null, legends: [], refused: null };
@@ -4633,13 +4693,14 @@ function coloured(a, b, comparing, look) {
   const legend = {
     ...shared(a.map.score, first, second, one.legend, two.legend, look),
     estimates: one.legend.estimates || two.legend.estimates,
-    gaps: one.legend.gaps || two.legend.gaps
+    gaps: one.legend.gaps || two.legend.gaps,
+    weak: [weakness("A", one.heat, first.neutral), weakness("B", two.heat, second.neutral)].filter((each) => each !== null)
   };
   return { a: one.heat, b: two.heat, legends: [legend], refused: null };
 }
 function ofOne(map, values, look) {
   const scale = scaleOf(look.palette, values);
-  const colours = coloursOf(scale, values.neutral, hidden(scale, values.neutral, look));
+  const colours2 = coloursOf(scale, values.neutral, hidden(scale, values.neutral, look));
   const { lowest, highest } = scale;
   const key = [map.version, look.palette, look.threshold, lowest, highest].join(" ");
   return {
@@ -4649,11 +4710,11 @@ function ofOne(map, values, look) {
       gaps: map.gaps,
       lowest,
       highest,
-      colours: onImage(colours, scale, values.neutral, look)
+      colours: onImage(colours2, scale, values.neutral, look)
     },
     legend: {
       title: titleOf(map.score),
-      colours,
+      colours: colours2,
       lowest,
       highest,
       neutral: values.neutral,
@@ -4667,6 +4728,13 @@ function ofOne(map, values, look) {
       gaps: look.heat && map.gaps
     }
   };
+}
+var FAINT = 0.05;
+function weakness(name, { values, lowest, highest }, neutral) {
+  let most = 0;
+  for (const value of values) if (Math.abs(value - neutral) > most) most = Math.abs(value - neutral);
+  const share = most / Math.max(highest - neutral, neutral - lowest);
+  return share < FAINT ? `${name}: no effect here exceeds ${Math.max(1, Math.ceil(100 * share))} % of the scale` : null;
 }
 function floorOf(score2, half) {
   const floor = FLOORS[unitOf(score2)];
@@ -4703,17 +4771,17 @@ function ofDifference(a, b, look) {
   let half = FLOORS[unitOf(score2)];
   for (const value of values) if (Math.abs(value) > half) half = Math.abs(value);
   const scale = scaleOfDifference(look.palette, score2, half);
-  const colours = coloursOf(scale, 0, hidden(scale, 0, look));
+  const colours2 = coloursOf(scale, 0, hidden(scale, 0, look));
   const { lowest, highest } = scale;
   const key = [a.map.version, b.map.version, look.palette, look.threshold].join(" ");
   const name = isDrop(score2) ? "drop" : "score";
   return {
-    a: { values, key, gaps, lowest, highest, colours: onImage(colours, scale, 0, look) },
+    a: { values, key, gaps, lowest, highest, colours: onImage(colours2, scale, 0, look) },
     b: null,
     legends: [
       {
         title: `${titleOf(score2)}, A − B`,
-        colours,
+        colours: colours2,
         lowest,
         highest,
         neutral: 0,
@@ -4745,8 +4813,8 @@ var differences = {
     return this;
   }
 };
-function onImage(colours, scale, neutral, look) {
-  return look.palette === "krypton" ? colours : faded(colours, scale, neutral, hidden(scale, neutral, look));
+function onImage(colours2, scale, neutral, look) {
+  return look.palette === "krypton" ? colours2 : faded(colours2, scale, neutral, hidden(scale, neutral, look));
 }
 function hidden(scale, neutral, look) {
   return look.threshold * Math.max(scale.highest - neutral, neutral - scale.lowest);
@@ -4772,8 +4840,8 @@ function colouredOf(content) {
   return coloured(of("a"), of("b"), content.comparing, content.look);
 }
 function panesOf(content, heats, area, camera, at) {
-  const { comparing, look } = content;
-  const slots = comparing === "side" ? ["a", "b"] : ["a"];
+  const { comparing: comparing2, look } = content;
+  const slots = comparing2 === "side" ? ["a", "b"] : ["a"];
   const own2 = shownIn(content, "a");
   const areas = halves(area, slots.length, own2.picture);
   return slots.flatMap((slot, i) => {
@@ -4781,7 +4849,7 @@ function panesOf(content, heats, area, camera, at) {
     if (picture === null) return [];
     const related = own2.picture !== null && own2.picture.size.length === picture.size.length;
     const here = related ? convert(at, own2.picture, picture) : picture.size.map((length) => length / 2);
-    const inner = comparing === "off" ? areas[i] : below(areas[i]);
+    const inner = comparing2 === "off" ? areas[i] : below(areas[i]);
     const linked = related ? camera : { zoom: 1, centre: null };
     return [
       {
@@ -4899,7 +4967,10 @@ var Screen = class {
       this.field.append(canvas2);
     }
     this.seen.className = "kdb-stage-seen";
-    this.element.append(this.field, this.seen, this.sliders.element, this.legends.element, keys);
+    const side = document.createElement("div");
+    side.className = "kdb-stage-side";
+    side.append(this.seen, this.sliders.element, this.legends.element);
+    this.element.append(this.field, side, keys);
     this.field.addEventListener("transitionend", () => this.changed());
     this.resized.observe(this.field);
   }
@@ -4975,19 +5046,20 @@ var Screen = class {
   /** What is shown in words, and what the page around and tests are to know of it. */
   describe() {
     const { state } = this.drawn;
-    const { picture, map, heats, box: box2, comparing } = state;
+    const { picture, map, heats, box: box2, comparing: comparing2 } = state;
     const three = picture !== null && picture.size.length === 3;
     this.legends.show(heats.legends);
     this.sliders.show(three ? picture.axes : "", three ? picture.size : [], state.crossed);
     const { dataset } = this.element;
-    dataset.comparing = comparing;
+    dataset.comparing = comparing2;
     dataset.hasMap = String(heats.a !== null || heats.b !== null);
+    this.element.toggleAttribute("data-beside", state.maps.b === null && comparing2 === "off" && !isWide(picture));
     dataset.zoom = state.camera.zoom.toFixed(2);
     if (picture) dataset.view = viewOf(picture.size).kind;
     else delete dataset.view;
     if (box2) dataset.box = JSON.stringify(box2);
     else delete dataset.box;
-    this.element.setAttribute("aria-label", described2(picture, map, comparing));
+    this.element.setAttribute("aria-label", described2(picture, map, comparing2));
     this.point();
   }
   /** How the models see the images, once where all see them alike. */
@@ -5011,6 +5083,12 @@ var Screen = class {
     }
   }
 };
+function isWide(picture) {
+  if (picture === null) return false;
+  const { size, box: box2 } = picture;
+  if (size.length !== 2) return size.length === 1;
+  return Math.max(size[1] / size[0], box2[3] / box2[2]) > 1.3;
+}
 function canvas(name) {
   const element = document.createElement("canvas");
   element.className = name;
@@ -5654,8 +5732,8 @@ var Stage = class {
     this.state.recolour();
     this.screen.changed();
   }
-  setComparing(comparing) {
-    this.state.comparing = comparing;
+  setComparing(comparing2) {
+    this.state.comparing = comparing2;
     this.state.recolour();
     this.screen.changed();
   }
@@ -5978,7 +6056,12 @@ function shell(model2, el) {
   const root = h("div", { class: "kdb", "data-testid": "kdb" });
   keepKeys(root);
   const theme = follow2(root);
-  const stageHolder = h("div", { class: "kdb-stage-holder" }, stage.element, behind(session), start(session));
+  const stageArea = h(
+    "div",
+    { class: "kdb-stage-area" },
+    h("div", { class: "kdb-bar kdb-looks" }, comparing(session), colours(session)),
+    h("div", { class: "kdb-stage-holder" }, stage.element, start(session))
+  );
   const body = h(
     "div",
     { class: "kdb-body" },
@@ -5986,17 +6069,21 @@ function shell(model2, el) {
       "section",
       { class: "kdb-main", "aria-label": "Heat map" },
       toolbar(session),
-      stageHolder,
-      reading(session)
+      stageArea,
+      h("div", { class: "kdb-under" }, behind(session), reading(session))
     ),
     editor(session),
     h("div", { class: "kdb-found" }, progress(session), result(session)),
     controls(session),
     h("div", { class: "kdb-below" }, gallery(session), ...BELOW2.map((panel) => panel(session)))
   );
+  const said = h("div", { class: "kdb-said-stack" }, connection(session), message(session));
+  const measured2 = new ResizeObserver(() => root.style.setProperty("--kdb-said", `${said.offsetHeight}px`));
+  measured2.observe(said);
   root.append(
-    h("div", { class: "kdb-said" }, h("div", { class: "kdb-said-stack" }, connection(session), message(session))),
+    h("div", { class: "kdb-said" }, said),
     header(theme.wish),
+    locked(session),
     body,
     browse(session),
     spoken2,
@@ -6017,7 +6104,7 @@ function shell(model2, el) {
   root.addEventListener("keydown", pressed);
   if (session.place !== null) document.body.addEventListener("keydown", pressed, { signal: ended.signal });
   store.watch(["connection", "welcome"], (state) => show(body, state.welcome !== null || /^open/.test(state.connection)));
-  store.watch(["run", "a", "connection", "settled", "comparing"], ({ run, a, connection: connection2, settled, comparing }) => {
+  store.watch(["run", "a", "connection", "settled", "comparing"], ({ run, a, connection: connection2, settled, comparing: comparing2 }) => {
     set(root, "data-state", run.state);
     set(root, "data-maps", run.maps);
     set(root, "data-done", run.done);
@@ -6027,11 +6114,12 @@ function shell(model2, el) {
     set(root, "data-complete", a === null ? null : String(a.content.complete));
     set(root, "data-connection", connection2);
     set(root, "data-settled", String(settled));
-    set(root, "data-comparing", comparing);
+    set(root, "data-comparing", comparing2);
   });
   el.append(root);
   return () => {
     session.close(model2);
+    measured2.disconnect();
     ended.abort();
     theme.end();
     stage.destroy();

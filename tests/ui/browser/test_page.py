@@ -16,7 +16,7 @@ from PIL import Image
 import kdb
 from benchmarks.notebooks import CHROMIUM
 from kdb.ui.server.access import Access
-from tests.ui.browser.browsing import QUERY, Server, Shown, compare, expect, serving
+from tests.ui.browser.browsing import FINE, QUERY, Server, Shown, compare, expect, serving
 
 pytestmark = [
     pytest.mark.ui,
@@ -58,6 +58,33 @@ class TestWindow:
             shown["theme"].click()
         expect(shown.root).to_have_attribute("data-theme", other)
         assert (sum(brightness(shown)) > 382) == (scheme == "dark")
+
+    def test_a_window_has_image_query_and_result_at_once(self, tab: Callable[..., Shown], server: Server) -> None:
+        shown = tab(viewport={"width": 1400, "height": 900}).open(server.address(QUERY))
+        shown.ended()
+        assert shown.field.bounding_box()["height"] > 500
+        for part in ("query", "status", "quality-a", "export-png"):
+            bounds = shown[part].bounding_box()
+            assert bounds["y"] + bounds["height"] <= 900, part
+        compare(shown, "fill", "mean")
+        shown.page.wait_for_timeout(500)  # it is scrolled to
+        maps, ways = shown.field.bounding_box(), shown["comparing-difference"].bounding_box()
+        assert 0 <= maps["y"] - ways["y"] < 60, "what governs the maps stands right above them"
+        results = [shown[f"result-{slot}"].bounding_box()["y"] for slot in "ab"]
+        qualities = [shown[f"quality-{slot}"].bounding_box()["y"] for slot in "ab"]
+        shown["compare-b"].fill(QUERY.replace("STRIDE 4", "STRIDE 8"))
+        expect(shown["earlier-b"]).to_be_visible()
+        assert results[0] == results[1] and qualities[0] == qualities[1]
+        after = [shown[f"quality-{slot}"].bounding_box()["y"] for slot in "ab"]
+        assert after[0] == after[1], "a notice about one map leaves both in line"
+
+    def test_what_appears_while_a_query_runs_moves_no_control(self, shown: Shown, slow: None) -> None:
+        before = shown["run-on-change"].bounding_box()
+        shown.begin(FINE)
+        expect(shown["stop"]).to_be_visible()
+        assert shown["run-on-change"].bounding_box() == before
+        shown["stop"].click()
+        shown.ended("stopped")
 
     def test_a_narrow_window(self, tab: Callable[..., Shown], server: Server) -> None:
         shown = tab(viewport={"width": 380, "height": 700}).open(server.address(QUERY))
@@ -159,12 +186,29 @@ class TestConnection:
     def test_without_the_token_nothing_opens(self, tab: Callable[..., Shown], server: Server) -> None:
         shown = tab()
         shown.page.goto(f"http://{server.host}/")
-        expect(shown["connection"]).to_contain_text("kdb does not answer this page.")
+        expect(shown["locked"]).to_contain_text("This browser has no key to this page")
+        expect(shown["locked-query"]).to_have_count(0)
         expect(shown["query"]).to_be_hidden()
         opened = len(server.pages)
         shown.page.goto(f"http://{server.host}/?#token=wrong")
-        expect(shown["connection"]).to_contain_text("Open the address that kdb ui printed")
+        expect(shown["locked"]).to_contain_text("Open the address that kdb ui printed")
         assert len(server.pages) == opened
+        shown.errors.clear()
+
+    def test_a_link_waits_for_the_key(self, tab: Callable[..., Shown], server: Server) -> None:
+        """Its query can be read and copied meanwhile; with the key in the browser the page goes on by itself."""
+        shown = tab()
+        shown.page.goto(server.address(QUERY).replace(server.access.token, "of-a-server-that-ended"))
+        expect(shown["locked-query"]).to_have_text(QUERY)
+        expect(shown["connection"]).to_be_hidden()
+        other = shown.page.context.new_page()
+        other.goto(server.address())
+        expect(other.get_by_test_id("query")).to_be_visible()
+        other.close()
+        shown["locked-reconnect"].dispatch_event("click")  # it may have tried by itself as it was seen again
+        shown.ended()
+        expect(shown["locked"]).to_be_hidden()
+        assert shown.query == QUERY
         shown.errors.clear()
 
     @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])

@@ -12,7 +12,8 @@ export const model: Panel = (session) => {
       (session.store.state.welcome?.models ?? []).map(({ name, from, input }) => ({
         value: name,
         text: name,
-        hint: [from, input].filter(Boolean).join(", "),
+        // What keeps a model from being used at once matters more than its size.
+        hint: from.startsWith("needs") ? from : [from, input].filter(Boolean).join(", "),
       })),
     chosen: (value) => session.change({ control: "model", value }),
   });

@@ -24,7 +24,7 @@ export const region: Panel = (session) => {
   const whole = button("Whole image", () => {
     const kind = session.store.state.form?.region.kind;
     session.change(kind === "mask" ? { control: "mask", value: null } : { control: "box", value: null });
-  }, { testid: "region-clear", quiet: true });
+  }, { testid: "region-clear" });
   session.store.watch(["form"], ({ form }) => {
     say(text, form === null ? "" : described(form));
     show(whole, form !== null && (form.region.kind === "box" || form.region.kind === "mask"));

@@ -157,7 +157,7 @@ export const stride: Panel = (session) =>
     noun: "Stride",
     values: (form) => (form.stride.length === 0 ? null : form.stride),
     alike: (value) => [value],
-    most: () => Infinity,
+    most: extent,
     reach: (form, axis) => Math.max(8, Math.ceil(extent(form, axis) / 7)),
     absent: (form) =>
       form.region.kind === "at" ? "The text lists the positions." : form.patch === null ? "Segments have none." : null,

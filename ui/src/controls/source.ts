@@ -26,9 +26,8 @@ export const source: Panel = (session) => {
   const browse = button("Browse…", () => session.browse(session.store.state.folder?.folder ?? ""), {
     testid: "browse",
     symbol: "folder",
-    quiet: true,
   });
-  const open = button("Open a file…", () => file.click(), { testid: "open", symbol: "image", quiet: true });
+  const open = button("Open a file…", () => file.click(), { testid: "open", symbol: "image" });
   const samples = h("div", { class: "kdb-chips", role: "group", "aria-label": "Images at hand", "data-testid": "samples" });
 
   session.store.watch(["form"], ({ form }) => fill(input, form?.source ?? ""));

@@ -13,7 +13,7 @@ export function behindInWords(state: Pick<State, "a" | "b" | "text" | "variant" 
   return state.b !== null && state.comparing !== "off" ? "A: the map of an earlier query" : "The map of an earlier query";
 }
 
-/** Over the image: what is drawn there is not what the text would give. */
+/** Under the image: what is drawn there is not what the text would give. */
 export const behind: Panel = (session) => {
   const element = h("p", { class: "kdb-of-earlier", "data-testid": "behind" });
   session.store.watch(["a", "b", "text", "variant", "comparing"], (state) => {
@@ -27,7 +27,7 @@ export const behind: Panel = (session) => {
 /** With a result: which query it is of, where that is another one, and what cannot be done with it any more. */
 export function ofEarlier(session: Parameters<Panel>[0], slot: Slot): HTMLElement {
   const text = h("code", { class: "kdb-lines" });
-  const use = button("Use this query", () => slot === "a" ? session.replace(text.textContent ?? "") : session.setVariant(text.textContent ?? ""), { testid: `earlier-use-${slot}`, quiet: true });
+  const use = button("Use this query", () => slot === "a" ? session.replace(text.textContent ?? "") : session.setVariant(text.textContent ?? ""), { testid: `earlier-use-${slot}` });
   const query = h("div", { class: "kdb-row" }, "Of an earlier query: ", text, use);
   const former = h("p", {}, "From before the connection was lost: it can be probed, compared and exported once its query is run again.");
   const element = h("div", { class: "kdb-note kdb-behind", "data-testid": `earlier-${slot}` }, query, former);

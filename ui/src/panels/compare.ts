@@ -1,11 +1,10 @@
-import { fill, h, options, say, set, show, unique } from "../dom";
+import { fill, h, options, say, set, show } from "../dom";
 import { labelled, unknownClass } from "../controls/classes";
 import { combobox, type Choice } from "../parts/combobox";
-import { button, choice, disclosure, field, type Panel } from "../parts/field";
+import { button, disclosure, field, type Panel } from "../parts/field";
 import type { Change } from "../protocol";
 import { changedClauses } from "../query";
 import type { State } from "../state";
-import type { Comparing } from "../stage/contract";
 import { typedBy, undoes } from "../undo";
 
 /** How B hangs together with A. */
@@ -72,24 +71,12 @@ export const compare: Panel = (session) => {
   };
   const run = button("Compare", begin, { testid: "compare-run", symbol: "run" });
 
-  const name = unique("comparing");
-  const ways = (["side", "difference", "off"] as const).map((way: Comparing) => {
-    const input = h("input", { type: "radio", name, value: way, "data-testid": `comparing-${way}` });
-    input.addEventListener("change", () => session.compareBy(way));
-    return { way, input, element: choice({ side: "Side by side", difference: "Difference, A − B", off: "A alone" }[way], input) };
-  });
-  const how = h("div", { class: "kdb-row", role: "radiogroup", "aria-label": "How to compare" }, ...ways.map(({ element }) => element));
-
   store.watch(["text"], (state) => fill(first, state.text));
   store.watch(["variant", "variantError"], ({ variant, variantError }) => {
     fill(second, variant);
     run.disabled = variant.trim() === "";
     say(error, variantError?.message ?? "");
     show(error, variantError !== null);
-  });
-  store.watch(["comparing", "b"], ({ comparing, b }) => {
-    ways.forEach(({ way, input }) => (input.checked = way === comparing));
-    show(how, b !== null || comparing !== "off");
   });
 
   const body = h(
@@ -99,7 +86,7 @@ export const compare: Panel = (session) => {
     h("div", { class: "kdb-row" }, field("Compare with", by), h("div", { class: "kdb-grow kdb-bottom" }, other.element)),
     h("div", { class: "kdb-pair" }, field("A, the query", first), field("B", second)),
     error,
-    h("div", { class: "kdb-row" }, run, how),
+    h("div", { class: "kdb-row" }, run),
   );
   return disclosure("Compare", "compare", body).element;
 };

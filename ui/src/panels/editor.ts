@@ -109,6 +109,6 @@ export const editor: Panel = (session) => {
     h("label", { for: text.id, class: "kdb-unseen" }, "Query"),
     h("div", { class: "kdb-writing" }, layer, text),
     message,
-    h("div", { class: "kdb-row kdb-actions" }, run, stop, choice("Run as I change", onChange, "Runs when a control is released. Boxes and masks that are drawn run in any case."), h("span", { class: "kdb-gap" }), said, copyText, link),
+    h("div", { class: "kdb-row kdb-actions" }, run, choice("Run as I change", onChange, "Runs when a control is released. Boxes and masks that are drawn run in any case."), stop, h("span", { class: "kdb-gap" }), said, copyText, link),
   );
 };

@@ -10,14 +10,33 @@ function measured({ run, plan }: State): number | null {
   return run.state === "done" && !run.both && run.maps > 0 && plan !== null && sameQuery(run.texts.a, plan.text) ? run.seconds : null;
 }
 
-function bars({ expected_seconds: planned, naive_seconds: naive }: Plan, took: number | null): HTMLElement {
-  const longest = Math.max(planned, naive, took ?? 0, Number.MIN_VALUE);
+/** Where the estimates are of; null where they are of this machine, as it was measured. */
+export function ratesInWords({ rates_origin: origin }: Pick<Plan, "rates_origin">): string | null {
+  if (origin === "measured") return null;
+  const whose = origin === "default" ? "of another machine" : "by a data sheet";
+  return `These are estimates ${whose}, and tell how the two compare. CALIBRATE measures the speed of this one.`;
+}
+
+/** A measured time has a bar beside estimates only where they are of the same machine. */
+function bars(plan: Plan, took: number | null): HTMLElement {
+  const { expected_seconds: planned, naive_seconds: naive } = plan;
+  const rates = ratesInWords(plan);
+  const beside = rates === null ? took : null;
+  const longest = Math.max(planned, naive, beside ?? 0, Number.MIN_VALUE);
   const bar = (name: string, value: number, kind: string): HTMLElement => {
     const full = h("div", { class: `kdb-bar-full kdb-bar-${kind}` });
     full.style.width = `${(100 * value) / longest}%`;
     return h("div", { class: "kdb-bar-row" }, h("span", {}, name), h("div", { class: "kdb-bar-track" }, full), h("span", { class: "kdb-bar-value" }, seconds(value)));
   };
-  return h("div", { class: "kdb-bar-chart", "data-testid": "plan-bars" }, bar("kdb", planned, "planned"), took === null ? null : bar("Measured", took, "measured"), bar("Full inference", naive, "naive"));
+  return h(
+    "div",
+    { class: "kdb-bar-chart", "data-testid": "plan-bars" },
+    bar("kdb, expected", planned, "planned"),
+    beside === null ? null : bar("kdb, measured", beside, "measured"),
+    bar("Full inference", naive, "naive"),
+    rates === null ? null : h("p", { class: "kdb-note" }, rates),
+    took === null || beside !== null ? null : h("p", {}, `Measured here: kdb took ${seconds(took)}.`),
+  );
 }
 
 export function planInWords(plan: Plan): string {
@@ -26,11 +45,11 @@ export function planInWords(plan: Plan): string {
     ratio >= 1.05
       ? `${times(ratio)} as fast as full inference`
       : ratio > 1 / 1.05
-        ? "As fast as full inference"
+        ? "as fast as full inference"
         : `${times(1 / ratio)} the time of full inference`;
   const share = plan.naive_macs > 0 ? ` (${((100 * plan.planned_macs) / plan.naive_macs).toFixed(0)} %)` : "";
   return (
-    `${faster}, as expected: ${counted(plan.positions, "position")}, ` +
+    `Expected: ${faster}, with ${counted(plan.positions, "position")}, ` +
     `${magnitude(plan.planned_macs)} of ${magnitude(plan.naive_macs)} multiply-adds${share}.`
   );
 }

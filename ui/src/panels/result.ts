@@ -31,20 +31,21 @@ function slotPanel(session: Parameters<Panel>[0], slot: Slot): HTMLElement {
   const quality = h("span", { "data-testid": `quality-${slot}` });
   const check = h("span", { class: "kdb-note", "data-testid": `map-check-${slot}` });
   const notes = h("ul", { class: "kdb-notes", "data-testid": `map-notes-${slot}` });
-  const formats = h("div", { class: "kdb-row kdb-tight", role: "group", "aria-label": "Export the map" });
+  const formats = h("div", { class: "kdb-row kdb-formats", role: "group", "aria-label": "Export the map" });
   const files = h(
     "div",
-    { class: "kdb-row kdb-tight", "data-testid": slot === "a" ? "export" : "export-b" },
+    { class: "kdb-row", "data-testid": slot === "a" ? "export" : "export-b" },
     h("span", { class: "kdb-label" }, "Export"),
     formats,
   );
   const element = h(
     "div",
     { class: "kdb-result", "data-slot": slot, "data-testid": `result-${slot}` },
-    ofEarlier(session, slot),
     h("div", { class: "kdb-row kdb-result-head" }, h("p", {}, title, " ", caption), several, files),
     h("p", {}, quality, ". ", check),
     notes,
+    // Beneath, so that beside another map both begin at one height.
+    ofEarlier(session, slot),
   );
   which.addEventListener("change", () => session.showClass(slot, Number(which.value)));
   let formatsShown = "";
@@ -73,7 +74,8 @@ function slotPanel(session: Parameters<Panel>[0], slot: Slot): HTMLElement {
     if (formatsShown !== map.formats.join()) {
       formatsShown = map.formats.join();
       formats.replaceChildren(
-        ...map.formats.map((format) => button(format, () => session.export(slot, format), { testid: slot === "a" ? `export-${format}` : `export-b-${format}`, quiet: true })),
+        // Two names of one kind of file.
+        ...map.formats.filter((format) => format !== "jpeg").map((format) => button(format, () => session.export(slot, format), { testid: slot === "a" ? `export-${format}` : `export-b-${format}` })),
       );
     }
     show(files, map.formats.length > 0 && !grows);
@@ -85,6 +87,12 @@ function slotPanel(session: Parameters<Panel>[0], slot: Slot): HTMLElement {
 export const result: Panel = (session) =>
   h("section", { class: "kdb-results", "aria-label": "Result" }, rows(session), slotPanel(session, "a"), slotPanel(session, "b"), notes(session));
 
+/** A cell of a table; numbers with as many digits as are read. */
+export function cellInWords(cell: string | number | boolean | null): string {
+  if (cell === null) return "";
+  return typeof cell === "number" && !Number.isInteger(cell) ? number(cell, 4) : String(cell);
+}
+
 /** What other statements give. */
 const rows: Panel = (session) => {
   const element = h("div", { class: "kdb-rows", "data-testid": "table" });
@@ -94,7 +102,7 @@ const rows: Panel = (session) => {
     if (given === null) return;
     const numeric = new Set(given.columns.keys());
     for (const row of given.rows) row.forEach((cell, at) => typeof cell !== "number" && cell !== null && numeric.delete(at));
-    const cells = given.rows.map((row) => row.map((cell) => (cell === null ? "" : String(cell))));
+    const cells = given.rows.map((row) => row.map((cell) => cellInWords(cell)));
     if (given.columns.length > 0) element.append(scrolled("Table", table(given.columns, cells, numeric)));
     if (given.lines.length > 0) element.append(h("pre", { class: "kdb-lines" }, given.lines.join("\n")));
   });

@@ -3,8 +3,8 @@ import type { Panel } from "../parts/field";
 import type { State } from "../state";
 
 /** What has to come before anything can be done; null where all has. */
-function awaited({ welcome, form, error, settled }: State): string | null {
-  if (welcome === null) return "Connecting…";
+function awaited({ connection, welcome, form, error, settled }: State): string | null {
+  if (welcome === null) return connection === "open" ? "kdb is starting: it loads what its models need…" : "Connecting…";
   if (error !== null || (settled && form === null)) return null;
   return form?.size == null ? "Loading the model and the image…" : null;
 }
@@ -33,7 +33,7 @@ export const start: Panel = (session) => {
     );
     show(drop, welcome !== null && welcome.root !== null);
   });
-  session.store.watch(["a", "run", "form", "error", "settled", "welcome"], (state) => {
+  session.store.watch(["a", "run", "form", "error", "settled", "welcome", "connection"], (state) => {
     const { a, run, form } = state;
     const waits = awaited(state);
     show(element, a === null && run.state === "idle" && form?.picture == null);

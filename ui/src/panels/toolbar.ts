@@ -1,18 +1,12 @@
-import { h, icon, say, set, unique, type Icon } from "../dom";
+import { h, icon, set, unique, type Icon } from "../dom";
 import { button, type Panel } from "../parts/field";
-import type { Look, Palette, Tool } from "../stage/contract";
+import type { Look, Tool } from "../stage/contract";
 
 const TOOLS: { tool: Tool; name: string; symbol: Icon; help: string }[] = [
   { tool: "probe", name: "Probe", symbol: "probe", help: "Click a place to see the score with the patch there" },
   { tool: "box", name: "Box", symbol: "box", help: "Draw a box: only the positions within it are explained" },
   { tool: "paint", name: "Paint", symbol: "paint", help: "Paint the part that is to be explained" },
   { tool: "pan", name: "Move", symbol: "pan", help: "Drag the picture" },
-];
-
-const PALETTES: { palette: Palette; name: string }[] = [
-  { palette: "safe", name: "Safe colours" },
-  { palette: "effect", name: "Red and blue" },
-  { palette: "krypton", name: "The paper's" },
 ];
 
 type Toggle = { [Key in keyof Look]: Look[Key] extends boolean ? Key : never }[keyof Look];
@@ -39,55 +33,25 @@ export const toolbar: Panel = (session) => {
     element.title = help;
     return { key, element };
   });
-  const palette = h(
-    "select",
-    { class: "kdb-input", "aria-label": "Colours", "data-testid": "palette" },
-    ...PALETTES.map((each) => h("option", { value: each.palette }, each.name)),
-  );
-  palette.addEventListener("change", () => session.setLook({ palette: palette.value as Palette }));
-  const share = (key: "opacity" | "threshold", text: string, help: string): HTMLElement => {
-    const id = unique(key);
-    const input = h("input", { type: "range", class: "kdb-range", min: 0, max: 1, step: 0.01, id, "data-testid": key });
-    const shown = h("output", { class: "kdb-output kdb-percent", for: id });
-    input.addEventListener("input", () => session.setLook({ [key]: Number(input.value) }));
-    store.watch(["look"], ({ look }) => {
-      if (Number(input.value) !== look[key]) input.value = String(look[key]);
-      say(shown, `${Math.round(look[key] * 100)} %`);
-    });
-    return h("div", { class: "kdb-share", title: help }, h("label", { for: id }, text), input, shown);
-  };
-
   store.watch(["tool"], ({ tool }) => tools.forEach((each) => (each.input.checked = each.tool === tool)));
   store.watch(["look"], ({ look }) => {
     toggles.forEach(({ key, element }) => set(element, "aria-pressed", String(look[key])));
-    palette.value = look.palette;
   });
 
   const zoom = (text: string, symbol: Icon, factor: number | "fit", testid: string): HTMLElement =>
     button(text, () => session.zoom(factor), { testid, symbol, quiet: true, only: true });
   return h(
     "div",
-    { class: "kdb-bars" },
+    { class: "kdb-bar" },
+    h("div", { class: "kdb-segmented", role: "radiogroup", "aria-label": "Tool" }, ...tools.map(({ element }) => element)),
     h(
       "div",
-      { class: "kdb-bar" },
-      h("div", { class: "kdb-segmented", role: "radiogroup", "aria-label": "Tool" }, ...tools.map(({ element }) => element)),
-      h(
-        "div",
-        { class: "kdb-row kdb-tight", role: "group", "aria-label": "Zoom" },
-        zoom("Zoom out", "minus", 1 / 1.5, "zoom-out"),
-        zoom("Zoom in", "plus", 1.5, "zoom-in"),
-        zoom("Fit", "fit", "fit", "zoom-fit"),
-      ),
-      h("span", { class: "kdb-gap" }),
-      h("div", { class: "kdb-row kdb-tight", role: "group", "aria-label": "What is shown" }, ...toggles.map(({ element }) => element)),
+      { class: "kdb-row kdb-tight", role: "group", "aria-label": "Zoom" },
+      zoom("Zoom out", "minus", 1 / 1.5, "zoom-out"),
+      zoom("Zoom in", "plus", 1.5, "zoom-in"),
+      zoom("Fit", "fit", "fit", "zoom-fit"),
     ),
-    h(
-      "div",
-      { class: "kdb-bar" },
-      palette,
-      share("opacity", "Opacity", "Of the heat"),
-      share("threshold", "Hide below", "Share of the scale below which heat is not drawn"),
-    ),
+    h("span", { class: "kdb-gap" }),
+    h("div", { class: "kdb-row kdb-tight", role: "group", "aria-label": "What is shown" }, ...toggles.map(({ element }) => element)),
   );
 };

@@ -106,8 +106,8 @@ class Bar {
 }
 
 /** What there is to know of a scale besides its ends. */
-export function notesOf({ floor, estimates, gaps }: Pick<LegendData, "floor" | "estimates" | "gaps">): string[] {
-  const notes: string[] = [];
+export function notesOf({ floor, estimates, gaps, weak = [] }: Pick<LegendData, "floor" | "estimates" | "gaps" | "weak">): string[] {
+  const notes: string[] = [...weak];
   if (floor !== null) notes.push(`scale floored at \u00b1${floor}`);
   if (estimates) notes.push("dotted: estimated");
   if (gaps) notes.push("hatched: not computed");

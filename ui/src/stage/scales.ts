@@ -39,6 +39,8 @@ export interface LegendData {
   /** Whether cells are dotted, and whether some are hatched. */
   estimates: boolean;
   gaps: boolean;
+  /** Of maps that share the scale: which of them has hardly a colour on it, in words. */
+  weak?: string[];
 }
 
 export interface Shown {
@@ -75,6 +77,7 @@ export function coloured(a: Shown | null, b: Shown | null, comparing: Comparing,
     ...shared(a.map.score, first, second, one.legend, two.legend, look),
     estimates: one.legend.estimates || two.legend.estimates,
     gaps: one.legend.gaps || two.legend.gaps,
+    weak: [weakness("A", one.heat, first.neutral), weakness("B", two.heat, second.neutral)].filter((each) => each !== null),
   };
   return { a: one.heat, b: two.heat, legends: [legend], refused: null };
 }
@@ -109,6 +112,17 @@ function ofOne(map: MapData, values: Values, look: Look): { heat: Heat; legend: 
       gaps: look.heat && map.gaps,
     },
   };
+}
+
+/** Share of a scale below which colours on an image can hardly be told from none. */
+const FAINT = 0.05;
+
+/** Says of a map without a visible colour that this is what it found, and no fault. */
+function weakness(name: string, { values, lowest, highest }: Heat, neutral: number): string | null {
+  let most = 0;
+  for (const value of values) if (Math.abs(value - neutral) > most) most = Math.abs(value - neutral);
+  const share = most / Math.max(highest - neutral, neutral - lowest);
+  return share < FAINT ? `${name}: no effect here exceeds ${Math.max(1, Math.ceil(100 * share))} % of the scale` : null;
 }
 
 function floorOf(score: string, half: number): number | null {

@@ -5,6 +5,7 @@ import { Front, type Pointed } from "./front";
 import { Ground } from "./ground";
 import { Legends } from "./legend";
 import { CAPTION } from "./scene";
+import type { PictureData } from "./pictures";
 import type { State } from "./state";
 import { Sliders } from "./sliders";
 import { themeOf } from "./theme";
@@ -58,7 +59,10 @@ export class Screen {
       this.field.append(canvas);
     }
     this.seen.className = "kdb-stage-seen";
-    this.element.append(this.field, this.seen, this.sliders.element, this.legends.element, keys);
+    const side = document.createElement("div");
+    side.className = "kdb-stage-side";
+    side.append(this.seen, this.sliders.element, this.legends.element);
+    this.element.append(this.field, side, keys);
     // stage.css gives the field's colour a transition, whose end tells that the page has turned dark or light.
     this.field.addEventListener("transitionend", () => this.changed());
     this.resized.observe(this.field);
@@ -135,6 +139,8 @@ export class Screen {
     const { dataset } = this.element;
     dataset.comparing = comparing;
     dataset.hasMap = String(heats.a !== null || heats.b !== null);
+    // A square image leaves room at its side, where the legend takes nothing of its height.
+    this.element.toggleAttribute("data-beside", state.maps.b === null && comparing === "off" && !isWide(picture));
     dataset.zoom = state.camera.zoom.toFixed(2);
     if (picture) dataset.view = viewOf(picture.size).kind;
     else delete dataset.view;
@@ -165,6 +171,14 @@ export class Screen {
       caption.style.width = `${area.width}px`;
     }
   }
+}
+
+/** Whether an image is so much wider than high, or a trace, that it wants all of the width. */
+function isWide(picture: PictureData | null): boolean {
+  if (picture === null) return false;
+  const { size, box } = picture;
+  if (size.length !== 2) return size.length === 1;
+  return Math.max(size[1]! / size[0]!, box[3]! / box[2]!) > 1.3;
 }
 
 function canvas(name: string): HTMLCanvasElement {

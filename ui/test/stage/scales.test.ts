@@ -108,3 +108,12 @@ test("a difference has gaps where either map has", () => {
   assert.deepEqual([a!.gaps, legends[0]!.gaps], [true, true]);
   assert.equal(coloured(one, shown("drop", DROPS, 0), "side", LOOK).legends[0]!.gaps, true);
 });
+
+test("a map that has hardly a colour on the scale of both is named", () => {
+  const weak = DROPS.map((each) => each / 50);
+  const notes = (second: number[]): string[] => coloured(shown("drop", DROPS, 0, 0.5), shown("drop", second, 0, 0.5), "side", LOOK).legends.flatMap(notesOf);
+  assert.deepEqual(notes(DROPS), []);
+  assert.deepEqual(notes(DROPS.map(() => 0)), ["B: no effect here exceeds 1 % of the scale"]);
+  assert.equal(notes(weak).length, 1);
+  assert.match(notes(weak)[0]!, /^B: no effect here exceeds [1-5] % of the scale$/);
+});
