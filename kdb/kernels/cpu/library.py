@@ -103,9 +103,14 @@ class _Windows(NamedTuple):
 
 
 def _packs() -> bool:
-    """Whether this build of PyTorch convolves by weights that lie in blocks as oneDNN wants them."""
+    """Whether convolutions take weights that lie in blocks as oneDNN wants them.
+
+    With AVX-512 these are the same blocks for maps of all sizes.  With AVX2 they depend on the size, and weights in the
+    blocks of another one are slower by up to eight times.
+    """
     available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return available and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    wide = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return wide and available and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
 
 
 PACKS = _packs()
