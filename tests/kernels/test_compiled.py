@@ -20,7 +20,7 @@ import kdb
 from kdb.geometry import Boxes
 from kdb.kernels.base import ConvolutionSpec, Delta, Epilogue, Instruction, Program, Sliding, Weight
 from kdb.kernels.compiled import build, generate, library
-from kdb.kernels.cpu import max_pool_c, winograd_c
+from kdb.kernels.cpu import max_pool_c
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.kernels.cpu.dense import DENSE_DELTA
 from kdb.kernels.cpu.dense_c import DENSE_C
@@ -221,12 +221,11 @@ def test_its_rounding_is_that_of_few_points(kernel: tuple[int, int], variant: st
     """Of every tile, with several blocks of channels; relative to the output's deviation."""
     (ry, rx), b, inner = kernel, backend(variant), 150
     bounds = ROUNDED_ALONE if 1 in kernel else ROUNDED
-    for my, mx in tiles(kernel, winograd_c.MOST_WIDE):
+    for my, mx in tiles(kernel, MOST_WIDE):
         x, w = normal(0, 3, 2 * my + 1, 2 * mx + 1, inner), normal(1, 40, inner, ry, rx)
         spec = ConvolutionSpec(Weight(w), None, Sliding((ry, rx)), 1, (ry - 1, rx - 1) * 2)
         expected = exactly(x, spec)
-        offsets = np.zeros((len(x), 2), np.int64)
-        found = winograd_c._run(b, x, spec, Boxes.whole(len(x), expected.shape[1:3]), offsets, None, (my, mx))
+        found = CompiledWinograd("by one tile", ((my, mx),)).evaluate(b, x, spec)
         error = np.abs(found - expected).max() / expected.std()
         assert error <= bounds[max(my + ry - 1, mx + rx - 1)], (my, mx, error)
 
@@ -240,8 +239,7 @@ def test_wide_layers_round_no_more_than_narrow_ones(variant: str) -> None:
         x, w = normal(0, 4, 7, 7, inner), normal(1, 48, inner, 3, 3)
         spec = ConvolutionSpec(Weight(w), None, Sliding((3, 3)), 1, (2, 2, 2, 2))
         expected = exactly(x, spec)
-        boxes, offsets = Boxes.whole(len(x), expected.shape[1:3]), np.zeros((len(x), 2), np.int64)
-        found = winograd_c._run(b, x, spec, boxes, offsets, None, (7, 7))
+        found = CompiledWinograd("by one tile", ((7, 7),)).evaluate(b, x, spec)
         errors[inner] = np.sqrt(np.mean((found - expected) ** 2)) / expected.std()
     assert errors[512] <= 1.3 * errors[64], errors
 

@@ -26,7 +26,9 @@ BEYOND = 16
 """Numbers behind the last one that a vector may read."""
 COSTLY = 8
 """The simple functions that take as long as one by a series does."""
-_SIMPLE = frozenset({"add", "sub", "mul", "div", "reciprocal", "sqrt", "maximum", "minimum", "neg", "abs", "leaky_relu"})
+_SIMPLE = frozenset(
+    {"add", "sub", "mul", "div", "reciprocal", "sqrt", "maximum", "minimum", "neg", "abs", "leaky_relu"}
+)
 
 _INSTRUCTION = np.dtype([("function", np.int32), ("a", np.int32), ("b", np.int32)])
 _OPERAND = np.dtype([("numbers", np.uintp), ("step", np.int64)])

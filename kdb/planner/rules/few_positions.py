@@ -16,7 +16,6 @@ from kdb.planner.rules.base import Context, Rule
 from kdb.planner.rules.rebatch import full_batch
 from kdb.results.wording import seconds
 
-
 MARGIN = 1.6
 """How much faster an incremental plan of few positions has to be by its estimate.
 
