@@ -166,8 +166,8 @@ class Engine:
         ``positions`` int64 [n, axes] are the corners of the ``patch``, which may be clipped at the image's far edges,
         or the places by which segments are known.
         With ``uniform`` the caller promises that the patch is of one colour; a plan that relies on it is wrong for
-        any other.  Batches are as small as it takes for plan and ``result``, in bytes, to fit into memory, and for the
-        check of a map of which ``asked`` positions were asked for, these alone if that is None.
+        any other.  Batches are as small as it takes for the plan, the ``result`` in bytes, and the check of the map to
+        fit into memory; the map has ``asked`` positions in all its rounds, by default those of this plan.
 
         Raises DeviceError where a GPU is asked for and there is none, or none for so many axes, ExecutionError where no
         batch is small enough.

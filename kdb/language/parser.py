@@ -501,7 +501,8 @@ def _syntax_refusal(text: str, error: UnexpectedInput, models: Names) -> _Refusa
     found = run[0] if run and run.start() == offset else token
     if found.upper() in _BEHIND_A_PATCH and "STRIDE" in accepted:  # a clause may begin here, and these begin none
         return _Refusal(_BEHIND_A_PATCH[found.upper()], offset, expected)
-    known = {word.upper(): word for word in expected if word.upper() in map(str.upper, keywords())}
+    reserved = {word.upper() for word in keywords()}
+    known = {word.upper(): word for word in expected if word.upper() in reserved}
     word = found[:40].upper()
     close = [name for name in sorted(known) if len(word) >= _PREFIX and name.startswith(word)]
     close = close or get_close_matches(word, sorted(known), n=1, cutoff=0.7)

@@ -34,39 +34,39 @@ TRANSFORM = 24
 """Multiply-adds of a product that take as long as a channel of a tile at a point does in a transform, or so."""
 
 
-def _planar(size: Size) -> tuple[int, int]:
+Planar = tuple[int, int]
+"""Along (y, x): the cells of a map, the taps of a kernel, or the inputs of a tile."""
+
+
+def _planar(size: Size) -> Planar:
     """A size, window or extent along two axes: a signal is one row."""
     return (1, size[0]) if len(size) == 1 else (size[0], size[1])
 
 
-Tile = tuple[int, int]
-"""Its inputs along (y, x)."""
-
-
-def _possible(kernel: Tile, inner: int) -> tuple[Tile, ...]:
+def _possible(kernel: Planar, inner: int) -> tuple[Planar, ...]:
     """The tiles that a layer of so many input channels may be computed by."""
     return tiles(kernel, MOST_WIDE if inner >= WIDE else MOST)
 
 
 @cache
-def _macs(x: Tile, tile: Tile, kernel: Tile, inner: int, outer: int) -> int:
+def _macs(x: Planar, tile: Planar, kernel: Planar, inner: int, outer: int) -> int:
     """Multiply-adds of one map of x cells by such tiles: products, and transforms as if they were such."""
     count = math.prod(-(-length // each) for length, each in zip(x, tile, strict=True))
     return count * _points(tile, kernel) * (inner * outer + TRANSFORM * (inner + outer))
 
 
-def _points(tile: Tile, kernel: Tile) -> int:
+def _points(tile: Planar, kernel: Planar) -> int:
     """Of a tile, along both axes."""
     return math.prod(each + taps - 1 for each, taps in zip(tile, kernel, strict=True))
 
 
 @cache
-def _tiling(x: Tile, kernel: Tile, inner: int, outer: int, of: tuple[Tile, ...]) -> Tile:
+def _tiling(x: Planar, kernel: Planar, inner: int, outer: int, of: tuple[Planar, ...]) -> Planar:
     """Of these tiles the one that takes the fewest multiply-adds for a map of x cells."""
     return min(of, key=lambda tile: (_macs(x, tile, kernel, inner, outer), _points(tile, kernel), tile))
 
 
-def _bytes(tile: Tile, kernel: Tile, shape: ConvolutionShape) -> int:
+def _bytes(tile: Planar, kernel: Planar, shape: ConvolutionShape) -> int:
     """Of the layout of weights."""
     return ELEMENT * _points(tile, kernel) * shape.pairs
 
@@ -98,7 +98,7 @@ class CompiledWinograd(ConvolutionKernel):
         "winograd.c": ((13, 22e9), (32, 31e9), (64, 46e9), (128, 54e9), (256, 60e9), (512, 62e9))
     }
 
-    def __init__(self, name: str, by: tuple[Tile, ...] = ()) -> None:
+    def __init__(self, name: str, by: tuple[Planar, ...] = ()) -> None:
         super().__init__(name)
         self._by = by
 
@@ -122,11 +122,11 @@ class CompiledWinograd(ConvolutionKernel):
         kernel, inner, outer = _planar(shape.sliding.kernel), shape.inputs, shape.outputs
         possible, found = _possible(kernel, inner), extents()
 
-        def cost(by: tuple[Tile, ...]) -> int:
+        def cost(by: tuple[Planar, ...]) -> int:
             least = (n * min(_macs(_planar(x), tile, kernel, inner, outer) for tile in by) for x, n in found.items())
             return sum(least) + LAYING * sum(_bytes(tile, kernel, shape) for tile in by)
 
-        by: tuple[Tile, ...] = min(((tile,) for tile in possible), key=cost)
+        by: tuple[Planar, ...] = min(((tile,) for tile in possible), key=cost)
         while more := [(*by, tile) for tile in possible if tile not in by]:
             best = min(more, key=cost)
             if cost(best) >= cost(by):
@@ -168,7 +168,7 @@ def _run(
     spec: ConvolutionSpec,
     boxes: Boxes,
     offsets: IntArray,
-    by: tuple[Tile, ...] = (),
+    by: tuple[Planar, ...] = (),
     bias: Weight | None = None,
     epilogue: Epilogue | None = None,
 ) -> FloatArray:
