@@ -87,9 +87,10 @@ class Shown:
         self.page = page
         self.dialogs: list[str] = []
         self.errors: list[str] = []
+        self.connected = True
         page.on("dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss()))
         page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", lambda said: said.type == "error" and self.errors.append(said.text))
+        page.on("console", lambda said: said.type == "error" and self._wrote(said.text))
         self.root = page.get_by_test_id("kdb")
         self.stage = page.locator(".kdb-stage")
         self.field = page.locator(".kdb-stage-field")
@@ -104,6 +105,15 @@ class Shown:
         expect(self["start"]).to_be_hidden()
         self.settled()
         return self
+
+    def unconnected(self) -> Shown:
+        """From now on connections may fail. The browser writes down each, some only after the test's last step."""
+        self.connected = False
+        return self
+
+    def _wrote(self, text: str) -> None:
+        if self.connected or not text.startswith(("WebSocket connection to", "Failed to load resource")):
+            self.errors.append(text)
 
     # ---- the query
 

@@ -157,6 +157,7 @@ class TestConnection:
             shown = tab().open(server.address(QUERY))
             shown.ended()
             before = shown.point((20, 20))
+            shown.unconnected()
             server.end()
             expect(shown["connection"]).to_contain_text("The connection to kdb is lost.")
             assert shown.point((24, 20)) != before and shown.query == QUERY, "what is on the page stays"
@@ -181,10 +182,9 @@ class TestConnection:
             server.start()
             shown["reconnect"].dispatch_event("click")
             expect(shown["connection"]).to_contain_text("kdb ui was started again: open the address that it printed")
-        shown.errors.clear()  # the browser writes down each connection that fails
 
     def test_without_the_token_nothing_opens(self, tab: Callable[..., Shown], server: Server) -> None:
-        shown = tab()
+        shown = tab().unconnected()
         shown.page.goto(f"http://{server.host}/")
         expect(shown["locked"]).to_contain_text("This browser has no key to this page")
         expect(shown["locked-query"]).to_have_count(0)
@@ -193,11 +193,10 @@ class TestConnection:
         shown.page.goto(f"http://{server.host}/?#token=wrong")
         expect(shown["locked"]).to_contain_text("Open the address that kdb ui printed")
         assert len(server.pages) == opened
-        shown.errors.clear()
 
     def test_a_link_waits_for_the_key(self, tab: Callable[..., Shown], server: Server) -> None:
         """Its query can be read and copied meanwhile; with the key in the browser the page goes on by itself."""
-        shown = tab()
+        shown = tab().unconnected()
         shown.page.goto(server.address(QUERY).replace(server.access.token, "of-a-server-that-ended"))
         expect(shown["locked-query"]).to_have_text(QUERY)
         expect(shown["connection"]).to_be_hidden()
@@ -209,7 +208,6 @@ class TestConnection:
         shown.ended()
         expect(shown["locked"]).to_be_hidden()
         assert shown.query == QUERY
-        shown.errors.clear()
 
     @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
     def test_a_page_of_another_origin_is_refused(self, mapped: Shown, server: Server, name: str) -> None:
