@@ -39,15 +39,15 @@ class Instruction:
     function: str
     operands: tuple[Operand, ...]
 
-    def _key(self) -> tuple[object, ...]:
-        return self.function, self.operands, tuple(map(type, self.operands))
-
     def __eq__(self, other: object) -> bool:
         """Register 1 is another operand than the constant 1.0, which Python takes for equal."""
-        return isinstance(other, Instruction) and self._key() == other._key()
+        if self is other or not isinstance(other, Instruction):
+            return self is other
+        same = (self.function, self.operands) == (other.function, other.operands)
+        return same and [*map(type, self.operands)] == [*map(type, other.operands)]
 
     def __hash__(self) -> int:
-        return hash(self._key())
+        return hash((self.function, self.operands))
 
 
 Program = tuple[Instruction, ...]

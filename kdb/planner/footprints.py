@@ -14,6 +14,9 @@ from kdb.geometry import Boxes, Footprint, IntArray, Laid, Part, Segments, Size,
 from kdb.operators.network import Network, Node
 from kdb.operators.sources import Source
 
+AT_ONCE = 1 << 18
+"""Lengths that are looked at at a time."""
+
 
 class Geometry:
     """The footprint of every layer for a set of positions: computed once a plan, without pixels."""
@@ -98,38 +101,44 @@ class Batched:
         self._cores: dict[str, tuple[Core, ...]] = {}
         self._lengths: dict[str, list[IntArray]] = {}  # layers with one footprint share a list
         self._extents: dict[int, Counter[Size]] = {}
-        self._counts = counts = np.array([len(batch) for batch in batches])
-        batch, members = np.repeat(np.arange(len(batches)), counts), np.concatenate(batches)
-        # Many layers share a footprint (activations, 1x1 kernels), and all of them, as a rule, which spans are whose.
-        known: dict[tuple[int, Size], tuple[Size, int, list[IntArray]]] = {}
-        present: dict[int, tuple[IntArray, IntArray]] = {}
-
-        def longest(spans: Spans) -> IntArray:
-            """Of each batch."""
-            if id(spans.shared) not in present:
-                which, width = spans.of(members), len(spans.start)
-                # Each span once a batch, however many of its positions have it.
-                batch_of, distinct = np.divmod(np.unique(batch * width + which), width)
-                present[id(spans.shared)] = distinct, np.searchsorted(batch_of, np.arange(len(batches)))
-            distinct, starts = present[id(spans.shared)]
-            longest: IntArray = np.maximum.reduceat(spans.lengths[distinct], starts)
-            return np.maximum(longest, 1)
-
-        def measured(footprint: Footprint, size: Size) -> tuple[Size, int, list[IntArray]]:
-            lengths = [longest(spans) for spans in footprint.spans]
-            cells = math.prod(lengths)
-            mean = _extent(float(np.mean(cells)), [float(np.mean(each)) for each in lengths], size)
-            return mean, int(cells @ counts), lengths
-
+        self._counts = np.array([len(batch) for batch in batches])
+        # Many layers share a footprint (activations, 1x1 kernels), and many footprints their spans along an axis.
+        changing = {name: each for name, each in geometry.footprints.items() if each is not None}
+        longest = self._longest({id(spans): spans for each in changing.values() for spans in each.spans})
+        distinct = {id(each): [longest[id(spans)] for spans in each.spans] for each in changing.values()}
+        known: dict[tuple[int, Size], tuple[Size, int]] = {}
         for node in geometry.network:
-            footprint = geometry.footprints[node.name]
+            footprint = changing.get(node.name)
             if footprint is None:
                 self.means[node.name], self.cells[node.name] = None, 0
                 continue
+            lengths = self._lengths[node.name] = distinct[id(footprint)]
             key = (id(footprint), node.shape.size)
             if key not in known:
-                known[key] = measured(footprint, node.shape.size)
-            self.means[node.name], self.cells[node.name], self._lengths[node.name] = known[key]
+                cells: IntArray = math.prod(lengths, start=np.ones(1, np.int64))
+                means = [int(each.sum()) / len(batches) for each in (cells, *lengths)]
+                known[key] = _extent(means[0], means[1:], node.shape.size), int(cells @ self._counts)
+            self.means[node.name], self.cells[node.name] = known[key]
+
+    def _longest(self, spans: Mapping[int, Spans]) -> dict[int, IntArray]:
+        """The length of the longest of the spans in each batch, at least 1, by their own keys."""
+        found: dict[int, IntArray] = {}
+        batch, members = np.repeat(np.arange(len(self.batches)), self._counts), np.concatenate(self.batches)
+        # As a rule all spans are shared in the same way.
+        alike: dict[int, list[int]] = {}
+        for key, each in spans.items():
+            alike.setdefault(id(each.shared), []).append(key)
+        for keys in alike.values():
+            which, width = spans[keys[0]].of(members), len(spans[keys[0]].start)
+            # Each span once a batch, however many of its positions have it.
+            batch_of, distinct = np.divmod(np.unique(batch * width + which), width)
+            starts = np.searchsorted(batch_of, np.arange(len(self.batches)))
+            at_once = max(AT_ONCE // len(distinct), 1)
+            for first in range(0, len(keys), at_once):
+                some = keys[first : first + at_once]
+                lengths = np.stack([spans[key].lengths[distinct] for key in some])
+                found.update(zip(some, np.maximum(np.maximum.reduceat(lengths, starts, axis=1), 1), strict=True))
+        return found
 
     def extents(self, name: str) -> Mapping[Size, int]:
         """How many positions have boxes of each extent in a layer that positions change."""

@@ -100,7 +100,7 @@ class LogicalPlan:
 
     def with_network(self, network: Network) -> LogicalPlan:
         """The same over a rewritten network; only valid while the plan is naive, as the cut counts layers."""
-        return replace(self, network=network)
+        return replace(self, network=network, _geometries=[])  # a rule that compares both keeps this one's
 
     def crossing(self) -> tuple[str, ...]:
         """Layers before the cut that are read after it, in order."""

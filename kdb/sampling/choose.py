@@ -70,8 +70,11 @@ def strategy_of(
     if goal is None or (goal.guaranteed and len(sides) != MEASURED):
         return everything
     if query.approximate is not None and len(sides) == MEASURED:
-        times = {fidelity: gain(fidelity) for fidelity in (Fidelity.LIVE, Fidelity.FROZEN)}
-        cheaper = [fidelity for fidelity, faster in times.items() if faster > 0 and faster >= MIN_GAIN]
+        alive = gain(Fidelity.LIVE)
+        cheaper = [Fidelity.LIVE] if alive >= MIN_GAIN else []
+        # Where gates could be live but gain nothing, frozen ones nearly always fail: their trial is not worth it.
+        if (cheaper or not alive) and gain(Fidelity.FROZEN) >= MIN_GAIN:
+            cheaper.append(Fidelity.FROZEN)
         if cheaper:
             return MultiFidelity(sides, goal, important, seed, together, cheaper)
     return Progressive(sides, goal, important, seed, together)

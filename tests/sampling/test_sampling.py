@@ -412,11 +412,18 @@ class TestTwoAxes:
         assert (found.ssim, found.assured) == (pytest.approx(ssim, rel=1e-6), pytest.approx(assured, rel=1e-6))
 
 
-def chosen(clauses: str, shape: tuple[int, ...], gain: float = 1) -> Strategy:
-    """The strategy for a query with ``clauses`` on a whole grid, where low fidelity is ``gain`` times as fast."""
+def chosen(clauses: str, shape: tuple[int, ...], gain: float = 1, live: float = 0) -> Strategy:
+    """The strategy on a whole grid where frozen gates are ``gain`` times as fast, and live ones ``live`` times."""
     query = parse_one(f"OCCLUDE image USING net {clauses}")
     assert isinstance(query, syntax.Occlude)
-    return strategy_of(query, shape, (4,) * len(shape), math.prod(shape), 0, gain=lambda _: gain)
+    return strategy_of(
+        query,
+        shape,
+        (4,) * len(shape),
+        math.prod(shape),
+        0,
+        gain={Fidelity.FROZEN: gain, Fidelity.LIVE: live}.__getitem__,
+    )
 
 
 class TestChoice:
@@ -438,6 +445,22 @@ class TestChoice:
             assert isinstance(chosen("APPROXIMATE TO SSIM 0.9", shape, gain=9), Progressive)
         for shape in ((20, 20), (1, 20, 20)):
             assert isinstance(chosen("APPROXIMATE TO SSIM 0.9 GUARANTEED", shape, gain=9), MultiFidelity)
+
+    @pytest.mark.parametrize(
+        ("live", "frozen", "first"),
+        [
+            (0, 9, Fidelity.FROZEN),  # no gates can be live
+            (0, 1.1, None),
+            (1.1, 9, None),  # some can: what frozen ones leave out counts
+            (3, 9, Fidelity.LIVE),
+            (3, 1, Fidelity.LIVE),
+        ],
+    )
+    def test_frozen_gates_are_tried_where_none_can_be_live_or_these_gain(
+        self, live: float, frozen: float, first: Fidelity | None
+    ) -> None:
+        strategy = chosen("APPROXIMATE", (20, 20), frozen, live)
+        assert (strategy.fidelity if isinstance(strategy, MultiFidelity) else None) is first
 
     @pytest.mark.parametrize("size", [(64,), (4, 4, 4)])
     def test_a_guarantee_of_other_axes_is_refused(self, size: tuple[int, ...]) -> None:
