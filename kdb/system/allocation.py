@@ -1,12 +1,13 @@
-"""Tunes glibc's allocator while a query computes, so that freed memory stays in the process until the query ends."""
+"""Tunes glibc's allocator while a query computes, so that freed memory stays in the process until there are no more."""
 
 from __future__ import annotations
 
 import ctypes
 import math
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import ClassVar
 
 from kdb.system.locks import ProcessLock
@@ -16,6 +17,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 KEEP = 1 << 30
 """The thresholds in a query, in bytes: larger than any array of a batch."""
+IDLE = 1.0
+"""Seconds after which free memory is returned to the system, if no query has begun meanwhile."""
 USUAL = 32 << 20
 """The thresholds outside of queries, in bytes: those to which glibc raises its own after a large array is freed."""
 
@@ -41,15 +44,19 @@ class _Allocator:
             self._statistics.restype = _Statistics
         self._lock = ProcessLock(self._renew)
         self._users = 0
+        self._waiting: threading.Timer | None = None
 
     def _renew(self) -> None:
-        """In a forked process: its other threads' queries are not in it."""
-        self._users = 0
+        """In a forked process: its other threads, and their queries, are not in it."""
+        self._users, self._waiting = 0, None
 
     def enter(self) -> None:
         """Begin a query."""
         with self._lock:
             self._users += 1
+            if self._waiting is not None:
+                self._waiting.cancel()
+                self._waiting = None
             if self._users == 1:
                 self._thresholds(KEEP)
 
@@ -60,7 +67,17 @@ class _Allocator:
             if self._users == 0:
                 self._thresholds(USUAL)
                 if self._library is not None and self._free() >= 2 * USUAL:
-                    self._library.malloc_trim(0)
+                    self._waiting = threading.Timer(IDLE, self._trim)
+                    self._waiting.daemon = True
+                    with suppress(RuntimeError):  # the interpreter is ending
+                        self._waiting.start()
+
+    def _trim(self) -> None:
+        """Return what is free to the system, unless a query has begun."""
+        with self._lock:
+            self._waiting = None
+            if self._users == 0 and self._library is not None:
+                self._library.malloc_trim(0)
 
     def _free(self) -> float:
         """Bytes that are free in the process; infinite where that is not known."""
@@ -80,8 +97,8 @@ def retained() -> Iterator[None]:
     """Within this context large arrays reuse freed memory; otherwise glibc maps each anew, with a fault for every page.
 
     A query makes and frees arrays of megabytes thousands of times.  On Inception3 page faults took a tenth of the time;
-    with this they take a third of that.  At the end free memory is returned to the system, unless there is no more than
-    glibc keeps by itself: small queries that follow one another would fault for it each time.
+    with this they take a third of that.  IDLE seconds after the last query free memory is returned to the system, if it
+    is more than glibc keeps by itself: queries, and rounds of one, that follow one another would fault for it each time.
     """
     _allocator.enter()
     try:

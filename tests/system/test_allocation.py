@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -32,7 +33,15 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     allocator: Any = allocation._Allocator()
     allocator._library, allocator._statistics = told, lambda: allocation._Statistics(fordblks=told.free)
     monkeypatch.setattr(allocation, "_allocator", allocator)
+    monkeypatch.setattr(allocation, "IDLE", 0.05)
     return told
+
+
+def idle() -> None:
+    """Until free memory would have been returned."""
+    waiting: Any = allocation._allocator
+    if waiting._waiting is not None:
+        waiting._waiting.join()
 
 
 def test_nested_users_share_what_the_last_puts_back(library: Library) -> None:
@@ -42,7 +51,29 @@ def test_nested_users_share_what_the_last_puts_back(library: Library) -> None:
         assert library.thresholds[allocation.M_MMAP_THRESHOLD] == allocation.KEEP
         assert library.trims == 0
     assert library.thresholds[allocation.M_MMAP_THRESHOLD] == allocation.USUAL
+    idle()
     assert library.trims == 1
+
+
+def test_queries_that_follow_one_another_find_their_memory(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allocation, "IDLE", 60.0)
+    for _ in range(5):
+        with allocation.retained():
+            pass
+    assert library.trims == 0
+    monkeypatch.setattr(allocation, "IDLE", 0.05)
+    with allocation.retained():
+        pass
+    idle()
+    assert library.trims == 1
+
+
+def test_nothing_is_returned_while_a_query_computes(library: Library) -> None:
+    with allocation.retained():
+        pass
+    with allocation.retained():
+        time.sleep(0.1)
+        assert library.trims == 0
 
 
 def test_an_error_puts_them_back(library: Library) -> None:
@@ -55,6 +86,7 @@ def test_what_glibc_would_keep_by_itself_is_kept(library: Library) -> None:
     library.free = allocation.USUAL
     with allocation.retained():
         pass
+    idle()
     assert library.trims == 0
 
 
@@ -62,4 +94,5 @@ def test_without_statistics_all_is_returned(library: Library, monkeypatch: pytes
     monkeypatch.setattr(allocation._allocator, "_statistics", None)
     with allocation.retained():
         pass
+    idle()
     assert library.trims == 1
