@@ -97,8 +97,8 @@ def retained() -> Iterator[None]:
     """Within this context large arrays reuse freed memory; otherwise glibc maps each anew, with a fault for every page.
 
     A query makes and frees arrays of megabytes thousands of times.  On Inception3 page faults took a tenth of the time;
-    with this they take a third of that.  IDLE seconds after the last query free memory is returned to the system, if it
-    is more than glibc keeps by itself: queries, and rounds of one, that follow one another would fault for it each time.
+    with this they take a third of that.  IDLE seconds after the last query free memory is returned to the system, where
+    it is more than glibc keeps by itself: queries, and rounds of one, that follow one another would fault for it anew.
     """
     _allocator.enter()
     try:
