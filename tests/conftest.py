@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+from tests.exporter import hasten
 
 settings.register_profile(
     "ci",
@@ -47,6 +50,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     # collection took a third of the tests' time. What is frozen is freed all the same when nobody holds it.
     gc.collect()
     gc.freeze()
+    if "kdb.frontends.torch_export" in sys.modules:  # which takes a second to import, and most processes need it
+        hasten()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

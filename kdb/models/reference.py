@@ -48,7 +48,8 @@ class ModuleReference:
     def several(self) -> Iterator[None]:
         """Around several calls: the module is put back as it was once, after all of them."""
         if self._guarded or not self._shared:
-            self._module.eval()
+            if any(part.training for part in self._module.modules()):  # setting modes takes longer
+                self._module.eval()
             yield
             return
         self._guarded = True
