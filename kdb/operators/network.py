@@ -57,7 +57,7 @@ class Network:
     def build(cls, layers: Sequence[tuple[str, Operator, tuple[str, ...]]], parameters: ParameterStore) -> Network:
         """A network from (name, operator, inputs) in order; shapes are inferred, layers that feed nothing are left out.
 
-        Raises ValueError for a cycle, an unknown input or shapes that do not fit.
+        Raises ValueError for a cycle, a name of two layers, an unknown input or shapes that do not fit.
         """
         live = {layers[0][0], layers[-1][0]}
         for name, _, inputs in reversed(layers):
@@ -71,6 +71,8 @@ class Network:
             missing = [source for source in inputs if source not in shapes]
             if missing:
                 raise ValueError(f"layer {name} reads {', '.join(missing)}, which does not come before it")
+            if name in shapes:
+                raise ValueError(f"two layers are called {name}")
             shapes[name] = operator.output_shape([shapes[source] for source in inputs])
             nodes.append(Node(name, operator, inputs, shapes[name]))
             _check(nodes[-1], len(nodes) == 1, parameters)

@@ -31,6 +31,7 @@ from kdb.operators.combine import Add, Concatenate, Expand, Multiply
 from kdb.operators.convolution import Convolution
 from kdb.operators.dense import Dense, DenseMap, Flatten
 from kdb.operators.indexing import Crop, Interleave, SelectCells
+from kdb.operators.network import Network, ParameterStore
 from kdb.operators.pointwise import Affine, Pointwise, SelectChannels
 from kdb.operators.pooling import AdaptiveAveragePool, AveragePool, GlobalMean, MaxPool, Pad
 from kdb.operators.regions import RegionMean
@@ -584,3 +585,9 @@ def test_parameters_are_text_and_name_no_weight() -> None:
     assert Pointwise(PROGRAMS["norm"]).weights() == ("a", "b")
     assert Shape(2, (2, 3)).cells == 6 and str(Shape(1, (2, 3))) == "1x2x3"
     assert Shape(2, (4, 5, 6)).elements == 240 and str(Shape(2, (4, 5, 6))) == "2x4x5x6"
+
+
+def test_two_layers_of_one_name_are_no_network() -> None:
+    layers = [("image", Source(Shape(2, (4, 4))), ()), ("a", GlobalMean(), ("image",)), ("a", Flatten(), ("a",))]
+    with pytest.raises(ValueError, match="two layers are called a"):
+        Network.build(layers, ParameterStore())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -139,6 +140,14 @@ def test_where_gate_and_network_are_linear_it_is_exact(rank: int, adds: bool) ->
     truth = case.truth()
     close(case.logits(rule__cut_over=False), truth, 1e-6)
     assert error(case.logits(replace(LIVE, live=0)), truth) > 1e-4 * np.abs(truth).max(), "frozen gates err"
+
+
+def test_a_layer_may_be_called_as_the_rule_calls_its_own() -> None:
+    layers = list(gated(2, [Gate(2, 4, lambda x: x)], nn.Identity()))
+    module = nn.Sequential(OrderedDict(zip(("corrections", *map(str, range(1, len(layers)))), layers, strict=True)))
+    case = Case(module.eval(), (20, 18), lattice((20, 18), (3, 3), 5), (3, 3))
+    assert "corrections" in {node.name for node in case.network}
+    close(case.logits(rule__cut_over=False), case.truth(), 1e-6)
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])

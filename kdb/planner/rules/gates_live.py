@@ -20,8 +20,8 @@ from kdb.planner.rules.aggregates import is_gate
 from kdb.planner.rules.base import Context, Rule
 from kdb.planner.rules.rewriting import Layer
 
-NOTHING = "corrections"
-"""The name of the corrections before the first gate: zeros."""
+NOTHING = "#corrections"
+"""The name of the corrections before the first gate, zeros; no layer or weight of a module's has such a name."""
 _made: WeakKeyDictionary[Network, dict[int, Network | str]] = WeakKeyDictionary()
 """By the number of scores, what was made of each network, so that plans for other positions share its views."""
 
