@@ -8,6 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kdb.frontends.functions import is_plain
+from kdb.frontends.graph import Graph
+from kdb.frontends.trace_cache import _no_tail
+from kdb.frontends.translate import translate
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.operators.inference import materialize
 from kdb.operators.network import Network
@@ -62,3 +66,19 @@ def close(found: np.ndarray, exact: Tensor, where: str = "") -> None:
     expected = exact.detach().numpy().reshape(-1)
     assert np.abs(expected).max() > 0.01, f"{where} says nothing"
     np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE * np.abs(expected).max(), err_msg=where)
+
+
+def same(one: Network, other: Network) -> None:
+    assert one.digest == other.digest
+    assert {**one.parameters}.keys() == {**other.parameters}.keys()
+    for name, weight in one.parameters.items():
+        assert np.array_equal(weight.array, other.parameters[name].array), name
+
+
+def comes_back(module: nn.Module, shape: tuple[int, ...], network: Network, graph: Graph) -> None:
+    """What was traced of ``module`` is the same when it is read from its text."""
+    text = graph.to_json()
+    again = Graph.from_json(text)
+    assert all(is_plain(call.target) for call in graph.calls)
+    assert again == graph and again.to_json() == text
+    same(network, translate(again, again.state(module), shape, _no_tail))

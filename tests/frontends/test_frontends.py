@@ -15,11 +15,11 @@ from torch.nn import functional as F
 from benchmarks import photos
 from benchmarks.calibrated import calibrated
 from kdb.errors import ModelError
-from kdb.frontends.torch_export import trace
+from kdb.frontends.torch_export import trace, traced
 from kdb.operators.network import Network
 from kdb.operators.pooling import GlobalMean
 from kdb.operators.sources import Opaque
-from tests.traces import Each, Function, Made, close, culprits, image, logits
+from tests.traces import Each, Function, Made, close, comes_back, culprits, image, logits
 
 
 def check(module: nn.Module, shape: tuple[int, int, int] = (4, 9, 12)) -> Network:
@@ -484,8 +484,9 @@ MODELS = {
 def test_torchvisions_networks(name: str) -> None:
     size = (MODELS[name], MODELS[name])
     module = calibrated(name, size)
-    network, x = trace(module, (3, *size)), photos.normalised(photos.photo("chelsea", size))
+    (network, graph), x = traced(module, (3, *size)), photos.normalised(photos.photo("chelsea", size))
     assert culprits(network) == []
+    comes_back(module, (3, *size), network, graph)
     exact = copy.deepcopy(module).double()(x.double()[None]).detach().numpy()[0]
     plain = module(x[None]).detach().numpy()[0]
     error, allowed = np.abs(logits(network, x) - exact).max(), 3 * np.abs(plain - exact).max()
