@@ -23,7 +23,7 @@ from tests.support import examples
 
 
 @pytest.mark.parametrize("rank", [1, 3])
-@settings(max_examples=examples(6, 12), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=examples(4, 12), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.data())
 def test_random_networks_have_captums_attributions(rank: int, data: st.DataObject) -> None:
     channels = data.draw(st.integers(1, 3))

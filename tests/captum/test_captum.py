@@ -122,7 +122,7 @@ def calls(draw: st.DrawFn) -> Call:
 
 
 @pytest.mark.slow
-@settings(max_examples=examples(8, 12), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=examples(5, 12), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(calls(), st.integers(1, 2))
 def test_random_networks_have_captums_attributions(call: Call, threads: int) -> None:
     module, images, asked = call

@@ -41,7 +41,7 @@ def problems(draw: st.DrawFn) -> Problem:
     return Problem(calibrate(module, images(size)), images(size)[0], fill, patch, positions)
 
 
-@settings(max_examples=examples(12, 20), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=examples(8, 20), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(problems(), st.sampled_from([None, 1, 3, 48]), st.integers(1, 3))
 def test_a_random_network_is_maintained_exactly(problem: Problem, batch: int | None, threads: int) -> None:
     assume(problem.signal >= SIGNAL_BOUND)
@@ -109,7 +109,7 @@ def chains(draw: st.DrawFn) -> Problem:
 LAYERS = (nn.ReLU(), nn.SiLU(), nn.BatchNorm2d(6), nn.MaxPool2d(2, 1), nn.AvgPool2d(2, 2, 1, ceil_mode=True))
 
 
-@settings(max_examples=examples(12, 20), suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(6, 20), suppress_health_check=[HealthCheck.too_slow])
 @given(chains(), st.sampled_from([1, 3, 48]), st.sampled_from([None, "direct", "taps", "winograd", "recompute"]))
 def test_a_constant_interior_changes_nothing(problem: Problem, batch: int, kernel: str | None) -> None:
     assume(problem.signal >= SIGNAL_BOUND)

@@ -72,7 +72,7 @@ def test_the_papers_plan() -> None:
     problem.assert_exact(Run(backend=GpuBackend(RAW), preset="krypton").logits(problem))
 
 
-@settings(max_examples=examples(8, 12), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=examples(5, 12), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(problems(), st.sampled_from([None, 1, 3, 48]), st.sampled_from([RAW, WITH_TORCH]))
 def test_a_random_network_is_maintained_exactly(problem: Problem, batch: int | None, device: EmulatedDevice) -> None:
     assume(problem.signal >= SIGNAL_BOUND)

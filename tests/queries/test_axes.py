@@ -32,7 +32,7 @@ def logits_by_model(
 
 
 @pytest.mark.parametrize("axes", [1, 3])
-@settings(max_examples=examples(7, 10), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=examples(5, 10), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.data())
 def test_maps_of_random_networks_are_the_model_s(axes: int, data: st.DataObject) -> None:
     channels = data.draw(st.integers(1, 3))

@@ -68,7 +68,7 @@ def frozen_at(module: nn.Sequential, image: torch.Tensor) -> nn.Sequential:
 
 
 class TestTheRule:
-    @settings(max_examples=examples(6, 10))
+    @settings(max_examples=examples(4, 10))
     @given(seed=st.integers(0, 99), strength=st.floats(0.5, 4), patch=st.tuples(st.integers(1, 12), st.integers(1, 12)))
     @example(seed=60, strength=1.0, patch=(1, 1))
     def test_plans_equal_the_module_with_frozen_gates(self, seed: int, strength: float, patch: tuple[int, int]) -> None:

@@ -15,6 +15,7 @@ from torch import nn
 import kdb
 from kdb.sampling.scattered import LEAST, STEPS, Scattered
 from tests.networks import modules
+from tests.support import examples
 
 pytestmark = pytest.mark.hypothesis
 
@@ -80,7 +81,7 @@ def _last(db: kdb.Session, text: str, parameters: dict[str, Any]) -> tuple[kdb.H
 CLAUSES = ("", "WITHIN box(3, 4, 36, 30)", "WITHIN mask($mask)", "AT $at", "WITH segments($segments)")
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(8, 15))
 @given(modules((48, 48)), st.sampled_from(CLAUSES), st.sampled_from(["", "APPROXIMATE", "SCORE drop"]))
 def test_a_stream_ends_with_the_querys_map(network: nn.Module, region: str, more: str) -> None:
     db, random = kdb.connect(), np.random.default_rng(0)
