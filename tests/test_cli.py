@@ -64,7 +64,7 @@ class TestProcess:
         self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
     ) -> None:
         photo = str(photos.path("chelsea"))
-        query = f"OCCLUDE '{photo}' STRIDE 1 USING resnet18 (weights = 'random') INTO 'heat.png'"
+        query = f"OCCLUDE '{photo}' STRIDE 1 USING squeezenet1_1 (weights = 'random') INTO 'heat.png'"
         command = [sys.executable, "-m", "kdb", query]
         cache = tmp_path_factory.mktemp("cache")
         process = subprocess.Popen(

@@ -83,7 +83,7 @@ def test_a_random_network_is_maintained_exactly(problem: Problem, batch: int | N
 @pytest.mark.parametrize("device", [RAW, WITH_TORCH], ids=["raw", "torch"])
 @pytest.mark.parametrize(("precision", "bound"), [("tf32", 5e-3), ("bf16", 4e-2)])
 def test_reduced_precision_is_relative_to_the_deltas(device: EmulatedDevice, precision: str, bound: float) -> None:
-    problem = on_a_lattice()
+    problem = scattered()
     run = Run(backend=GpuBackend(device, precision=precision), off=("cut_over",))
     logits, truth = run.logits(problem), problem.truth[0]
     assert any(step.kernel.name.endswith(precision) for stage in run.plan.stages for step in stage.steps)

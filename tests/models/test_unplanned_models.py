@@ -211,7 +211,7 @@ class OfSteps(nn.Module):
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
 def test_a_recurrent_layer_is_one_layer_and_not_its_steps(kind: type[nn.RNNBase]) -> None:
-    network = trace(OfSteps(kind).eval(), (2, 40))
+    network = trace(OfSteps(kind).eval(), (2, 12))
     assert len(network) < 8
     because = [node.operator.because for node in network if isinstance(node.operator, Opaque)]
     assert len(because) == 1 and because[0].startswith("steps: ")
@@ -219,4 +219,4 @@ def test_a_recurrent_layer_is_one_layer_and_not_its_steps(kind: type[nn.RNNBase]
 
 def test_a_recurrent_layer_that_drops_is_refused() -> None:
     with pytest.raises(ModelError, match="on chance"):
-        trace(OfSteps(nn.GRU, train=True).eval(), (2, 12))
+        trace(OfSteps(nn.GRU, train=True).eval(), (2, 6))
