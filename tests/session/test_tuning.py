@@ -75,8 +75,8 @@ class TestTheFit:
 
 class TestTune:
     def test_it_measures_what_queries_give(self, db: kdb.Session, images: Path) -> None:
-        table = db.execute(f"TUNE net ON '{images}/*.png' WITH patch(4, 4) STRIDE 2")
-        query = "OCCLUDE $image WITH patch(4, 4) STRIDE 2 USING net"
+        table = db.execute(f"TUNE net ON '{images}/*.png' WITH patch(4, 4) STRIDE 3")
+        query = "OCCLUDE $image WITH patch(4, 4) STRIDE 3 USING net"
         for tau in (0.7, 0.4):
             found = []
             for path in sorted(images.glob("*.png")):
@@ -92,9 +92,9 @@ class TestTune:
         assert [row[5] for row in table.rows[:-1]] == sorted(row[5] for row in table.rows[:-1])
 
     def test_auto_is_the_tau_of_the_tuning(self, db: kdb.Session, images: Path) -> None:
-        table = db.execute(f"TUNE net ON '{images}/*.png' WITH patch(4, 4) STRIDE 2 TO SSIM 0.8")
+        table = db.execute(f"TUNE net ON '{images}/*.png' WITH patch(4, 4) STRIDE 3 TO SSIM 0.8")
         tau = table.rows[-1][0]
-        query = f"OCCLUDE '{images}/0.png' WITH patch(4, 4) STRIDE 2 USING net THRESHOLD "
+        query = f"OCCLUDE '{images}/0.png' WITH patch(4, 4) STRIDE 3 USING net THRESHOLD "
         tuned, plain = db.execute(query + "AUTO TO SSIM 0.8"), db.execute(f"{query}{tau}")
         assert isinstance(tuned, HeatMap) and isinstance(plain, HeatMap)
         np.testing.assert_array_equal(tuned.values, plain.values)
@@ -104,12 +104,12 @@ class TestTune:
             assert f"at most {tau:g} of a map" in plan and "tuned on 3 images to a mean SSIM of 0.8" in plan
 
     def test_a_tuning_is_of_its_model_patch_stride_fill_and_score(self, db: kdb.Session, images: Path) -> None:
-        query = f"OCCLUDE '{images}/0.png' WITH patch(4, 4){{}} STRIDE 2 USING net THRESHOLD AUTO{{}}"
+        query = f"OCCLUDE '{images}/0.png' WITH patch(4, 4){{}} STRIDE 3 USING net THRESHOLD AUTO{{}}"
         white = np.full((4, 4, 3), 255, np.uint8)
-        with pytest.raises(kdb.BindError, match=r"first run TUNE net ON .* WITH patch\(4, 4\) STRIDE 2 on images"):
+        with pytest.raises(kdb.BindError, match=r"first run TUNE net ON .* WITH patch\(4, 4\) STRIDE 3 on images"):
             db.execute(query.format("", ""))
-        db.execute(f"TUNE net ON '{images}/*.png' WITH patch(4, 4) FILL $p STRIDE 2", {"p": white})
-        db.execute(f"TUNE net ON '{images}/*.png' WITH patch(4, 4) FILL gray STRIDE 2 SCORE logit")
+        db.execute(f"TUNE net ON '{images}/*.png' WITH patch(4, 4) FILL $p STRIDE 3", {"p": white})
+        db.execute(f"TUNE net ON '{images}/*.png' WITH patch(4, 4) FILL gray STRIDE 3 SCORE logit")
         db.execute(query.format(" FILL $other", ""), {"other": white})
         db.execute(query.format(" FILL gray", " SCORE logit"))
         for fill, rest in ((" FILL $p", ""), (" FILL gray", ""), ("", ""), (" FILL gray", " SCORE drop")):
@@ -123,10 +123,10 @@ class TestTune:
             db.execute(query.format(" FILL gray", " SCORE logit"))
 
     def test_it_outlives_its_session_in_a_study(self, images: Path) -> None:
-        query = f"OCCLUDE '{images}/0.png' WITH patch(4, 4) STRIDE 2 USING net THRESHOLD AUTO"
+        query = f"OCCLUDE '{images}/0.png' WITH patch(4, 4) STRIDE 3 USING net THRESHOLD AUTO"
         with kdb.connect(images / "study.kdb") as db:
             db.register_model("net", network(), input_size=24)
-            db.execute(f"TUNE net ON '{images}/*.png' WITH patch(4, 4) STRIDE 2")
+            db.execute(f"TUNE net ON '{images}/*.png' WITH patch(4, 4) STRIDE 3")
             first = db.execute(query)
         with kdb.connect(images / "study.kdb") as db:
             db.register_model("another", network(), input_size=24)
@@ -149,10 +149,10 @@ class TestTune:
 
     def test_progress_and_interruption(self, db: kdb.Session, images: Path) -> None:
         told: list[tuple[int, int]] = []
-        statement = f"TUNE net ON '{images}/?.png' WITH patch(4, 4) STRIDE 2"
+        statement = f"TUNE net ON '{images}/?.png' WITH patch(4, 4) STRIDE 3"
         db.progress = lambda done, total: told.append((done, total))
         db.execute(statement)
-        assert told == sorted(told) and told[-1] == (3 * 7 * 121, 3 * 7 * 121)
+        assert told == sorted(told) and told[-1] == (3 * 7 * 49, 3 * 7 * 49)
 
         def stop(done: int, total: int) -> None:
             if done > total / 2:
