@@ -59,7 +59,7 @@ def examined(study: str | None = None, root: str | None = None) -> Table:
                 rows += part()
             except Exception as error:  # what is broken may raise anything, and the other parts are still of interest
                 rows.append((part.__name__.strip("_"), f"{type(error).__name__}: {error}", BROKEN))
-    return Table(("part", "found", "state"), tuple(rows))
+    return Table(("part", "state", "found"), tuple((part, state, found) for part, found, state in rows))
 
 
 # ---- packages

@@ -422,7 +422,7 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def row() -> tuple[str, str]:
     """What ``kdb doctor`` says."""
-    return next((found, state) for part, found, state in doctor.examined() if part == "compiled kernels")
+    return next((found, state) for part, state, found in doctor.examined() if part == "compiled kernels")
 
 
 @compiled

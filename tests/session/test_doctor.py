@@ -27,7 +27,7 @@ def handler() -> Iterator[None]:
 
 
 def states(**arguments: str) -> dict[str, tuple[str, str]]:
-    return {part: (found, state) for part, found, state in doctor.examined(**arguments)}
+    return {part: (found, state) for part, state, found in doctor.examined(**arguments)}
 
 
 def test_this_installation_is_sound(capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,7 +60,7 @@ def test_what_raises_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ZeroDivisionError("no")
 
     monkeypatch.setattr(doctor, "_threads", broken)
-    assert ("broken", "ZeroDivisionError: no", doctor.BROKEN) in list(doctor.examined())
+    assert ("broken", doctor.BROKEN, "ZeroDivisionError: no") in list(doctor.examined())
 
 
 def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
