@@ -99,14 +99,15 @@ ABOUT_TRACES = ("frontends", "models", "test_checking.py", "test_first_version.p
 
 @pytest.fixture(scope="module", autouse=True)
 def traces(cache: Path, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Sessions of all other tests find what was traced of a like module in the tests' cache."""
+    """Sessions and adapters of all other tests find what was traced of a like module in the tests' cache."""
     if {*ABOUT_TRACES} & {request.path.name, request.path.parent.name}:
         yield
         return
     from kdb.models import catalog
+    from kdb.models import traces as of_adapters
     from tests.kept_traces import kept
 
-    with kept(catalog):
+    with kept(catalog, of_adapters):
         yield
 
 
