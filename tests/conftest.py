@@ -93,7 +93,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-ABOUT_TRACES = ("frontends", "models", "test_checking.py", "test_first_version.py")
+ABOUT_TRACES = ("frontends", "models", "test_first_version.py")
 """Folders and files whose tests are about traces, and make each anew."""
 
 

@@ -24,9 +24,11 @@ from benchmarks.oracle import RANGE_BOUND, SCALE_BOUND
 from kdb.captum import Occlusion
 from kdb.execution.engine import Engine, default_settings
 from kdb.execution.verification import FLAT, allowed, chosen, worst
+from kdb.frontends import trace_cache
 from kdb.kernels.cpu.deltas import CpuDeltas
 from kdb.language import syntax
 from kdb.language.arguments import Arguments
+from kdb.models import catalog
 from kdb.models.reference import ModuleReference
 from kdb.operators.convolution import Convolution
 from kdb.operators.pointwise import Pointwise
@@ -102,6 +104,12 @@ def inferences(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(ModuleReference, "logits", counted)
     return calls
+
+
+@pytest.fixture
+def anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module is exported each time that it is traced, as where no test keeps traces."""
+    monkeypatch.setattr(catalog, "trace", trace_cache.trace)
 
 
 # ---- what is compared
@@ -349,6 +357,7 @@ def test_a_fault_is_caught_named_and_the_map_is_right(name: str, monkeypatch: py
     assert after.checked is not None and after.checked[1] < 1
 
 
+@pytest.mark.usefixtures("anew")
 def test_traced_anew_a_cosine_is_still_with_the_other_image(monkeypatch: pytest.MonkeyPatch) -> None:
     query = QUERY.partition(" FOR ")[0].partition(" SCORE ")[0] + " SCORE cosine TO $j"
     module, parameters = network(), {"i": IMAGE, "j": IMAGE[::-1].copy()}
@@ -361,6 +370,7 @@ def test_traced_anew_a_cosine_is_still_with_the_other_image(monkeypatch: pytest.
     np.testing.assert_allclose(hm.values, right.values, rtol=0, atol=1e-5)
 
 
+@pytest.mark.usefixtures("anew")
 @pytest.mark.parametrize("query", [QUERY, FEW], ids=["map", "small map"])
 def test_a_model_that_differs_from_its_trace_is_traced_anew(query: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if it had been changed; the new trace leaves to PyTorch what the fault is in."""
@@ -451,6 +461,7 @@ class Hidden(nn.Module):
         return found
 
 
+@pytest.mark.usefixtures("anew")
 def test_a_change_that_no_fingerprint_shows_is_seen_in_the_map(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "_kdb_test_scale", 1.0, raising=False)
     module = Hidden()
