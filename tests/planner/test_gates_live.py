@@ -29,7 +29,7 @@ from kdb.queries.bind import BoundQuery
 from kdb.queries.scoring import Scorer
 from kdb.results.similarity import ssim
 from kdb.sampling.strategy import Everything, Fidelity
-from tests import networks_by_axes
+from tests import kept_traces, networks_by_axes
 from tests.networks import StripGate, modules
 from tests.support import close, examples, heat_map, normal
 
@@ -84,7 +84,7 @@ class Case:
         channels = next(module.parameters()).shape[1]
         self.image = normal(seed, *size, channels)
         self.fill = Replacement(np.full((*patch, channels), 0.7, np.float32))
-        self.network = trace(module, (channels, *size))
+        self.network = kept_traces.trace(module, (channels, *size))
 
     def corrections(self) -> Corrections:
         """Of every logit."""
