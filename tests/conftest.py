@@ -37,8 +37,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes ten seconds of a core, or so")
     # Two test processes share a small machine: more threads each would only wait for one another.
     torch.set_num_threads(1)
-    # An export makes a million objects, most of which stay until it ends.
-    gc.set_threshold(50_000, 20)
     # A shell that starts the tests in the background has them ignore Ctrl-C, and what they start too.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
