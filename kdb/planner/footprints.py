@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from kdb.operators.network import Network, Node
 from kdb.operators.sources import Source
 
 AT_ONCE = 1 << 18
-"""Lengths that are looked at at a time."""
+"""Lengths of spans that are compared in one array: all of a small query, without gigabytes for a large one."""
 
 
 class Geometry:
@@ -115,7 +115,7 @@ class Batched:
             lengths = self._lengths[node.name] = distinct[id(footprint)]
             key = (id(footprint), node.shape.size)
             if key not in known:
-                cells: IntArray = math.prod(lengths, start=np.ones(1, np.int64))
+                cells = reduce(np.multiply, lengths)
                 means = [int(each.sum()) / len(batches) for each in (cells, *lengths)]
                 known[key] = _extent(means[0], means[1:], node.shape.size), int(cells @ self._counts)
             self.means[node.name], self.cells[node.name] = known[key]

@@ -146,6 +146,7 @@ def _full(network: Network) -> int:
 
 
 def _most(network: Network) -> int:
+    """:func:`_full`, counted."""
     last = dict(zip((node.name for node in network), network.last_read, strict=True))
     live, most = dict[str, int](), 0
     for i, node in enumerate(network):

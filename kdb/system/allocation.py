@@ -1,4 +1,4 @@
-"""Tunes glibc's allocator while a query computes, so that freed memory stays in the process until there are no more."""
+"""Tunes glibc's allocator while a query computes, so that what it frees serves its next arrays, and the next query."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEEP = 1 << 30
 """The thresholds in a query, in bytes: larger than any array of a batch."""
 IDLE = 1.0
-"""Seconds after which free memory is returned to the system, if no query has begun meanwhile."""
+"""Seconds after a query until free memory is returned to the system, unless another query begins."""
 USUAL = 32 << 20
 """The thresholds outside of queries, in bytes: those to which glibc raises its own after a large array is freed."""
 
@@ -69,7 +69,7 @@ class _Allocator:
                 if self._library is not None and self._free() >= 2 * USUAL:
                     self._waiting = threading.Timer(IDLE, self._trim)
                     self._waiting.daemon = True
-                    with suppress(RuntimeError):  # the interpreter is ending
+                    with suppress(RuntimeError):  # no thread can start, as when the interpreter ends
                         self._waiting.start()
 
     def _trim(self) -> None:
