@@ -21,7 +21,7 @@ from kdb.errors import ModelError
 from kdb.frontends.axes import Traced
 from kdb.frontends.check import ALLOWED, doubled, first_line
 from kdb.frontends.fallback import TorchTail, as_traced, from_traced, result_of, value_of
-from kdb.frontends.untouched import untouched
+from kdb.frontends.state.untouched import untouched
 from kdb.kernels.base import FloatArray, Weight
 from kdb.kernels.cpu.backend import CpuBackend
 from kdb.operators.inference import evaluate

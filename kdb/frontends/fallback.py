@@ -15,7 +15,7 @@ import torch
 
 from kdb.errors import ModelError
 from kdb.frontends.axes import BATCH, Atom, Traced, length
-from kdb.frontends.reach import content
+from kdb.frontends.state.reach import content
 from kdb.frontends.translate import Symbol
 from kdb.kernels.base import Tail
 

@@ -25,8 +25,8 @@ from kdb.frontends.fallback import make_tail, result_of, value_of
 from kdb.frontends.graph import Call, Graph, Input, Ref
 from kdb.frontends.narrowing import narrow
 from kdb.frontends.size import require_room
+from kdb.frontends.state.untouched import untouched
 from kdb.frontends.translate import translated
-from kdb.frontends.untouched import untouched
 from kdb.operators.network import Network
 from kdb.system.locks import ProcessLock
 from kdb.system.threads import quiet

@@ -69,7 +69,9 @@ class TracedModel:
     @property
     def whole(self) -> ModuleReference:
         """The same without a head: all of a dense output."""
-        return ModuleReference(self.model.module, self.shortened, self.model.shared)
+        model = self.model
+        snapshot = None if model.is_adapted else partial(model.snapshot, weights=False)
+        return ModuleReference(model.module, self.shortened, model.shared, snapshot)
 
     @property
     def dense(self) -> bool:

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from kdb.frontends.fallback import TorchTail
-from kdb.frontends.reach import content
+from kdb.frontends.state.fingerprint import fingerprint
+from kdb.frontends.state.reach import content
 from kdb.kernels.base import FloatArray, Weight
-from kdb.models.fingerprint import fingerprint
 from kdb.operators.dense import Flatten
 from kdb.operators.network import Network, Node
 from kdb.operators.sources import Opaque

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from kdb.frontends.state.snapshot import Snapshot
+
 ACTIVATIONS = ("softmax", "sigmoid", "none")
 LAYOUTS = {
     1: ("NCL", "NLC"),
@@ -82,6 +84,7 @@ class Model:
         self.output, self.background, self.fixed = output, background, dict(fixed or {})
         self.head, self.iou = head, iou
         self._fingerprint: str | None = None
+        self._snapshot: Snapshot | None = None
         self._digest: tuple[str, str] | None = None
 
     def __repr__(self) -> str:
@@ -107,6 +110,11 @@ class Model:
         return module if self.head is None else HEADS[self.head](module)
 
     @property
+    def is_adapted(self) -> bool:
+        """Whether :attr:`module` is another one around the module that was given."""
+        return self.module is not self._bare
+
+    @property
     def _bare(self) -> nn.Module:
         held = self._held() if isinstance(self._held, weakref.ref) else self._held
         if held is None:
@@ -115,7 +123,7 @@ class Model:
 
     def let_go(self) -> None:
         """Keep the module no longer than others do."""
-        self._held = weakref.ref(self._bare)
+        self._held, self._snapshot = weakref.ref(self._bare), None
 
     def with_preprocessing(self, preprocessing: Preprocessing) -> Model:
         """A model of the same module, labels and activation with another preprocessing."""
@@ -143,12 +151,27 @@ class Model:
         return self.preprocessing.input_shape
 
     def fingerprint(self) -> str:
-        """The :func:`kdb.models.fingerprint.fingerprint` of the module as it is now."""
-        from kdb.models.fingerprint import fingerprint
+        """The :func:`kdb.frontends.state.fingerprint.fingerprint` of the module as it is now."""
+        if self.shared:
+            return self.snapshot().fingerprint
+        if self._fingerprint is None:
+            from kdb.frontends.state.fingerprint import fingerprint
 
-        if self.shared or self._fingerprint is None:
             self._fingerprint = fingerprint(self._bare)
         return self._fingerprint
+
+    def snapshot(self, weights: bool = True) -> Snapshot:
+        """The module's as it is now, kept until something changes, other than ``weights`` if these do not count.
+
+        Of a module that was let go none is kept, as it would hold the module.
+        """
+        from kdb.frontends.state.snapshot import Snapshot
+
+        found = self._snapshot
+        if found is None or not found.same(weights):
+            found = Snapshot(self._bare)
+            self._snapshot = None if isinstance(self._held, weakref.ref) else found
+        return found
 
     def weights_digest(self) -> str:
         """The :func:`kdb.models.identity.weights_digest` of the module, cached until the fingerprint changes."""
@@ -161,7 +184,7 @@ class Model:
 
     def forget(self) -> None:
         """Forget the trace and what was cached of the module."""
-        self.trace = self._fingerprint = self._digest = None
+        self.trace = self._fingerprint = self._digest = self._snapshot = None
 
     def resolve_class(self, ref: int | str, n_classes: int) -> int:
         """The index, 0 to n_classes - 1, of a class given by its index or label.

@@ -6,7 +6,7 @@ Nothing of kdb's trace, rules or kernels is used here: images go in, and what th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -20,7 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdb.errors import ModelError
 from kdb.frontends.check import doubled, first_line
-from kdb.frontends.untouched import untouched
+from kdb.frontends.state.snapshot import Snapshot
+from kdb.frontends.state.untouched import untouched
 from kdb.kernels.base import Array
 
 Logits = npt.NDArray[np.float64]
@@ -37,11 +38,19 @@ class ModuleReference:
     """Runs ``module`` in eval mode on images as its network takes them: float32 [n, *size, C].
 
     Where the network leaves out the activation with which the module ends (``before_activation``), so does this.  A
-    module that is ``shared`` with Python code besides kdb is left as it was.
+    module that is ``shared`` with Python code besides kdb is left as it was; ``snapshot`` gives one of it as it is, if
+    whoever holds the module keeps one.
     """
 
-    def __init__(self, module: nn.Module, before_activation: bool = False, shared: bool = True) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        before_activation: bool = False,
+        shared: bool = True,
+        snapshot: Callable[[], Snapshot] | None = None,
+    ) -> None:
         self._module, self._before_activation, self._shared = module, before_activation, shared
+        self._snapshot = snapshot
         self._guarded = False
 
     @contextmanager
@@ -54,7 +63,7 @@ class ModuleReference:
             return
         self._guarded = True
         try:
-            with untouched(self._module):
+            with untouched(self._module, None if self._snapshot is None else self._snapshot()):
                 yield
         finally:
             self._guarded = False

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdb.frontends.state.snapshot import Snapshot
 from kdb.frontends.trace_cache import trace
 from kdb.geometry import AXES
-from kdb.models.fingerprint import fingerprint
 from kdb.models.identity import unexplained, weights_digest
 from kdb.models.reference import ModuleReference
 from kdb.operators.network import Network
@@ -43,7 +43,7 @@ class Traces:
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
-        self._state = ""
+        self._snapshot: Snapshot | None = None
         self._traces: OrderedDict[Hashable, TracedModule] = OrderedDict()
 
     def get(self, images: Tensor, output: Tensor) -> TracedModule:
@@ -51,10 +51,11 @@ class Traces:
 
         Raises ModelError where the module cannot be traced.
         """
-        state = fingerprint(self.module)
-        if state != self._state:
-            self.forget()
-            self._state = state
+        if self._snapshot is None or not self._snapshot.same():
+            snapshot = Snapshot(self.module)
+            if self._snapshot is None or snapshot.fingerprint != self._snapshot.fingerprint:
+                self.forget()
+            self._snapshot = snapshot
         shape: Any = tuple(images.shape[1:])
         key = (shape, output.ndim)
         if key not in self._traces:
@@ -71,7 +72,7 @@ class Traces:
 
     def forget(self) -> None:
         """Forget all traces; the next call traces the module anew."""
-        self._state = ""
+        self._snapshot = None
         self._traces.clear()
 
 

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from kdb.errors import ModelError
 from kdb.frontends.check import check_independence, examples, logits_of
+from kdb.frontends.state.untouched import untouched
 from kdb.frontends.torch_export import trace
-from kdb.frontends.untouched import untouched
 
 SHAPE = (3, 10, 12)
 

@@ -20,8 +20,9 @@ import kdb
 from benchmarks import photos
 from benchmarks.oracle import exactness, full_inference
 from kdb.captum import Occlusion
+from kdb.frontends.state.fingerprint import fingerprint
+from kdb.frontends.state.snapshot import Snapshot
 from kdb.models import catalog, traces
-from kdb.models.fingerprint import fingerprint
 
 SIDE, PATCH, STRIDE = 16, 4, 4
 QUERY = f"OCCLUDE $image WITH patch({PATCH}, {PATCH}) STRIDE {STRIDE} USING net FOR CLASS 1 SCORE logit"
@@ -263,10 +264,10 @@ def test_a_changed_module_has_another_fingerprint(name: str, monkeypatch: pytest
     net = Net()
     if name == "what a hook reads":
         hooked(net)
-    before = fingerprint(net)
-    assert fingerprint(net) == before
+    before, snapshot = fingerprint(net), Snapshot(net)
+    assert fingerprint(net) == before == snapshot.fingerprint and snapshot.same()
     CHANGES[name](net, monkeypatch)
-    assert fingerprint(net) != before
+    assert fingerprint(net) != before and not snapshot.same()
 
 
 TRACED = (
@@ -336,7 +337,7 @@ def test_a_trace_that_was_forgotten_is_made_anew(count: list[int]) -> None:
 
 
 def test_what_nobody_else_holds_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from kdb.models import fingerprint
+    from kdb.frontends.state import fingerprint
 
     looked: list[object] = []
     monkeypatch.setattr(fingerprint, "fingerprint", lambda root: looked.append(root) or "unchanged")

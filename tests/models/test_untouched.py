@@ -14,8 +14,8 @@ from torch import Tensor, nn
 import kdb
 from kdb.captum import Occlusion
 from kdb.errors import Interrupted, ModelError
-from kdb.frontends.untouched import untouched
-from kdb.models.fingerprint import fingerprint
+from kdb.frontends.state.fingerprint import fingerprint
+from kdb.frontends.state.untouched import untouched
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
 COUNTS = {"calls": 0}

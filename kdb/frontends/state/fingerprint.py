@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -10,21 +10,26 @@ import numpy as np
 import torch
 from xxhash import xxh3_128
 
-from kdb.frontends.reach import Reached, content
+from kdb.frontends.state.reach import Reached, content
 
 
 def fingerprint(root: object, new: Callable[[], Any] = xxh3_128) -> str:
     """The digest, in hexadecimal, of what is reached from ``root``: a module, or a function.
 
     Tensors and arrays are hashed in full: 528 MB take some 20 ms.  What is equal has the same digest, wherever it lies
-    in memory.  The mode, training or not, has no part in it, nor has what :mod:`kdb.frontends.reach` leaves out.
+    in memory.  The mode, training or not, has no part in it, nor has what :mod:`kdb.frontends.state.reach` leaves out.
     ``new`` makes another kind of hash, as those of hashlib.
     """
-    digest = new()
-    for value, text in Reached(root):
-        digest.update(text.encode(errors="backslashreplace"))
+    return digest(Reached(root), new)
+
+
+def digest(reached: Iterable[tuple[object, str]], new: Callable[[], Any] = xxh3_128) -> str:
+    """The fingerprint of objects with the texts that tell their content."""
+    hashed = new()
+    for value, text in reached:
+        hashed.update(text.encode(errors="backslashreplace"))
         if isinstance(value, torch.Tensor | np.ndarray):
             with suppress(Exception):  # a tensor of a kind that can neither be read nor saved
-                digest.update(content(value))
-    hexadecimal: str = digest.hexdigest()
+                hashed.update(content(value))
+    hexadecimal: str = hashed.hexdigest()
     return hexadecimal

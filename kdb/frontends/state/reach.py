@@ -26,7 +26,7 @@ from types import (
     ModuleType,
     WrapperDescriptorType,
 )
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,8 @@ from torch.nn.parameter import is_lazy
 
 MOST = 100_000
 """Objects reached at most; what is farther away is left out."""
+ABSENT = object()
+"""Stands for what an attribute or variable holds that is not there."""
 
 _LIBRARIES = frozenset(sys.stdlib_module_names) - {"__main__"} | {"torch", "numpy", "kdb"}
 _PLAIN: tuple[type, ...] = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented))
@@ -80,16 +82,28 @@ _NOT_CODE = {
 }
 
 
+class Variable(NamedTuple):
+    """What code may mean by a name, whether it is there or not: a module's namespace, of a user's or a library's."""
+
+    space: dict[str, Any]
+    name: str
+    users: bool
+
+
 class Reached:
     """Iterates over the objects reached from ``root``, each with a text that tells its content.
 
     The text has no addresses; it names other objects by their number in the order of iteration.  The numbers in
-    tensors and arrays are not part of it.  ``globals`` are the variables of modules that functions name, as
-    (namespace, name), complete after the iteration.
+    tensors and arrays are not part of it.
+
+    After the iteration ``variables`` are those that functions name, ``library`` the classes of libraries that layers
+    are made of, whose functions may be replaced, and ``complete`` says that the texts depend on nothing else.
     """
 
     def __init__(self, root: object) -> None:
-        self.globals: list[tuple[dict[str, Any], str]] = []
+        self._variables: dict[tuple[int, str], Variable] = {}
+        self.library: dict[type, None] = {}
+        self.complete = True
         self._found: list[object] = []  # keeps them alive, so that ids stay theirs
         self._numbers: dict[int, int] = {}
         self._keyless: set[int] = set()
@@ -99,6 +113,11 @@ class Reached:
         for hooks in (nn_module._global_forward_pre_hooks, nn_module._global_forward_hooks):
             self._hooks(hooks)
 
+    @property
+    def variables(self) -> Iterable[Variable]:
+        """Those that functions name."""
+        return self._variables.values()
+
     def __iter__(self) -> Iterator[tuple[object, str]]:
         at = 0
         while at < min(len(self._found), MOST):
@@ -107,8 +126,10 @@ class Reached:
                 text = " ".join(self._parts(value))
             except Exception as error:  # objects may raise anything where they are looked at
                 text = f"{_name(type(value))} unreadable: {type(error).__name__}"
+                self.complete = False
             yield value, text + "\n"
             at += 1
+        self.complete &= at == len(self._found)
 
     def _ref(self, value: object) -> str:
         """What stands for an object in the text of another: its own text, or its number."""
@@ -209,6 +230,7 @@ class Reached:
 
     def _reduced(self, value: Any) -> Iterator[str]:
         """Of an object that is written in C: what a pickle of it would have."""
+        self.complete = False
         try:
             parts = value.__reduce_ex__(4)
         except Exception:  # what cannot be pickled, a lock for example, says nothing
@@ -245,10 +267,11 @@ class Reached:
     def _class_of(self, kind: type) -> str:
         """The class of a layer, and functions of the user's in the place of a library's."""
         if kind not in self._classes:
+            bases = [base for base in kind.__mro__ if _is_library(str(base.__module__))]
+            self.library.update(dict.fromkeys(bases))
             patched = [
                 f"{base.__name__}.{key}:{self._ref(value)}"
-                for base in kind.__mro__
-                if _is_library(str(base.__module__))
+                for base in bases
                 for key, value in vars(base).items()
                 if type(value) is FunctionType and not _is_library(_home(value))
             ]
@@ -290,11 +313,10 @@ class Reached:
         seen.add(id(space))
         users = not _is_installed(str(space.get("__name__")))
         for name in names:
+            self._variables[id(space), name] = Variable(space, name, users)
             if name not in space:
                 continue
             value = space[name]
-            if users:
-                self.globals.append((space, name))
             if isinstance(value, ModuleType):
                 yield f"{name}={value.__name__}"
                 yield from self._named(vars(value), names, seen)
