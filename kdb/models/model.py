@@ -84,7 +84,7 @@ class Model:
         self.output, self.background, self.fixed = output, background, dict(fixed or {})
         self.head, self.iou = head, iou
         self._fingerprint: str | None = None
-        self._snapshot: Snapshot | None = None
+        self._snapshot: Snapshot | weakref.ref[Snapshot] | None = None
         self._digest: tuple[str, str] | None = None
 
     def __repr__(self) -> str:
@@ -120,6 +120,11 @@ class Model:
         if held is None:
             raise ModelError(f"the module of '{self.name}' does not exist any more")
         return held
+
+    @property
+    def is_let_go(self) -> bool:
+        """Whether others alone hold the module."""
+        return isinstance(self._held, weakref.ref)
 
     def let_go(self) -> None:
         """Keep the module no longer than others do."""
@@ -163,14 +168,14 @@ class Model:
     def snapshot(self, weights: bool = True) -> Snapshot:
         """The module's as it is now, kept until something changes, other than ``weights`` if these do not count.
 
-        Of a module that was let go none is kept, as it would hold the module.
+        That of a module that was let go is kept as long as another holds it, since it holds the module.
         """
         from kdb.frontends.state.snapshot import Snapshot
 
-        found = self._snapshot
+        found = self._snapshot() if isinstance(self._snapshot, weakref.ref) else self._snapshot
         if found is None or not found.same(weights):
             found = Snapshot(self._bare)
-            self._snapshot = None if isinstance(self._held, weakref.ref) else found
+            self._snapshot = weakref.ref(found) if self.is_let_go else found
         return found
 
     def weights_digest(self) -> str:

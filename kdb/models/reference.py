@@ -31,6 +31,8 @@ CHANNELS_LAST = 4
 are faster so, depthwise ones twice as fast."""
 _contiguous: WeakSet[nn.Module] = WeakSet()
 """Modules that take no other layout than the usual one: ``view`` of a map refuses any other."""
+_in_eval_mode: WeakSet[nn.Module] = WeakSet()
+"""Modules that kdb alone holds, and has put into it."""
 _ACTIVATIONS = ("_softmax", "_log_softmax", "sigmoid", "softmax", "log_softmax")
 
 
@@ -56,9 +58,10 @@ class ModuleReference:
     @contextmanager
     def several(self) -> Iterator[None]:
         """Around several calls: the module is put back as it was once, after all of them."""
+        if not self._shared and self._module not in _in_eval_mode:
+            self._module.eval()
+            _in_eval_mode.add(self._module)
         if self._guarded or not self._shared:
-            if any(part.training for part in self._module.modules()):  # setting modes takes longer
-                self._module.eval()
             yield
             return
         self._guarded = True

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 from kdb.geometry import Part, Size
 from kdb.kernels.base import Backend
@@ -118,6 +119,7 @@ class CostModel:
         self.allowed = allowed
         self.positions = positions
         self._known: dict[Hashable, Choice] = {}
+        self._inferences: MutableMapping[Network, dict[int, float]] = WeakKeyDictionary()
 
     def _best(self, kernels: Sequence[Kernel], works: Sequence[Work], n: int, saved: Mapping[Kernel, float]) -> Choice:
         """The kernel with the least seconds less what it has ``saved`` elsewhere; the Choice has its own seconds."""
@@ -186,6 +188,13 @@ class CostModel:
             works = [node.operator.full_work(kernel, shapes, node.shape) for kernel in kernels]
             self._known[key] = self._best(kernels, works, n, {})
         return self._known[key]
+
+    def inference(self, network: Network, n: int) -> float:
+        """Thread-seconds of full inference for a batch of ``n``."""
+        known = self._inferences.setdefault(network, {})
+        if n not in known:
+            known[n] = sum(self.full(network, node, n).seconds for node in network.nodes[1:])
+        return known[n]
 
     def materialize(self, shape: Shape, n: int) -> float:
         """Seconds to superimpose a batch of deltas on whole maps of their view."""

@@ -256,10 +256,8 @@ def _rates(profile: CostProfile) -> str:
 
 def _naive_seconds(network: Network, context: Context, positions: int) -> float:
     """Seconds of full inference at each of the ``positions``, by the context's cost model and on all its threads."""
-    nodes = network.nodes[1:]
-    batch = min(full_batch(nodes, context), positions)
-    seconds = sum(context.costs.full(network, node, batch).seconds for node in nodes)
-    return seconds * positions / batch / context.threads
+    batch = min(full_batch(network.nodes[1:], context), positions)
+    return context.costs.inference(network, batch) * positions / batch / context.threads
 
 
 def _totals(stage: Stage, lines: Sequence[LayerLine], positions: int) -> StageLine:
@@ -282,7 +280,7 @@ def _why_in_full(logical: LogicalPlan, history: Sequence[Applied]) -> str | None
     if not rest:
         return None
     if logical.by_model:
-        return f"{SETTLED}: {logical.by_model}"
+        return f"{SETTLED}: {logical.by_model.because}"
     for applied in history:
         if applied.rule.name == incremental.RULE.name and not applied.fired:
             return f"rule {applied.rule.name} did not apply: {applied.reason}"

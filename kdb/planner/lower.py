@@ -11,13 +11,18 @@ from kdb.kernels.kernel import FUSED
 from kdb.operators.network import Node
 from kdb.operators.pointwise import Pointwise
 from kdb.planner.cost import Choice, CostModel, fusable
-from kdb.planner.plan import LogicalPlan, PhysicalPlan, Stage, Step
+from kdb.planner.plan import LogicalPlan, Lowered, PhysicalPlan, Stage, Step
 from kdb.planner.rules import Context
 from kdb.planner.rules.conditioning import watched
 
 
 def lower(plan: LogicalPlan, context: Context) -> PhysicalPlan:
-    """The physical plan: deltas up to the cut, full evaluation after it, and last the head, which works on vectors."""
+    """The physical plan of ``plan``, whose stages are found when they are first read."""
+    return PhysicalPlan(plan, context.costs.backend, partial(_lowered, plan, context), context.threads)
+
+
+def _lowered(plan: LogicalPlan, context: Context) -> Lowered:
+    """Deltas up to the cut, full evaluation after it, and last the head, which works on vectors."""
     network = plan.network
     extents = plan.extents() if plan.cut > 1 else plan.changing()
     crossing = plan.crossing()
@@ -58,7 +63,7 @@ def lower(plan: LogicalPlan, context: Context) -> PhysicalPlan:
         fused = _fused(choices, keeps, plan, watch, context.costs.backend) if i == 0 else {}
         steps = _steps(choices, keeps, extents, plan, context.costs, fused, watch)
         stages.append(Stage(name, steps, keeps, batch))
-    return PhysicalPlan(plan, context.costs.backend, tuple(stages), frozenset(views), context.threads)
+    return Lowered(tuple(stages), frozenset(views))
 
 
 def _suited(choice: Choice, node: Node, plan: LogicalPlan, extents: Mapping[str, Size | None]) -> Choice:

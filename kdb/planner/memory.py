@@ -33,7 +33,7 @@ class Memory:
     ``worker`` are the arrays that each of the ``workers`` holds at a time, ``scratch`` what its kernels need beside
     them.  ``full`` is what one full inference takes, before there are workers, and ``check`` the comparison with the
     model afterwards, of ``checked`` images at a time.  ``limit`` is the most that all may take, None for any: what is
-    available (``is_auto``), or what was set.
+    available (``is_auto``), or what was set.  There are no ``workers`` where the model itself evaluates everything.
     """
 
     views: int
@@ -86,11 +86,14 @@ def memory(
     plan's may be a part of it.
     """
     logical = plan.logical
+    alone = _full(logical.network if model is None else model)
+    if logical.by_model:
+        whole = logical.full_batch * alone
+        return Memory(0, 0, 0, 0, 0, 0, whole, logical.full_batch, result, limit, is_auto)
     workers = min(plan.threads, len(logical.groups))
     worker, scratch = _worker(plan)
     views = sum(logical.network[name].shape.elements for name in plan.views) * ELEMENT
     works = [step.work for stage in plan.stages for step in stage.steps]
-    alone = _full(logical.network if model is None else model)
     checked = min(checked, max(CHECK // max(alone, 1), 1))
     return Memory(
         views=views,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,13 @@ from kdb.kernels.kernel import Kernel
 from kdb.kernels.work import Work
 from kdb.operators.network import Network, Node
 from kdb.planner.footprints import Core, Geometry
+
+
+class ByModel(NamedTuple):
+    """The thread-seconds that the model itself is expected to take, and why it is to be run, in words."""
+
+    seconds: float
+    because: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +37,8 @@ class LogicalPlan:
     ``bounded`` boxes are the paper's upper bound instead of the exact ones.  A patch that is ``uniform`` is of one
     colour; in the ``interior`` layers what reads it alone is its constant, and only the ring around that is computed.
     Boxes take at most the share ``threshold`` of a map on either axis: 1, unless the query permits less.  Layers that
-    are ``frozen`` keep the value that they have on the unmodified image.  ``by_model`` says in words why the model
-    itself evaluates everything, with the unmodified image in the same batch; no rule changes such a plan.
+    are ``frozen`` keep the value that they have on the unmodified image.  ``by_model`` says that the model itself
+    evaluates everything, with the unmodified image in the same batch; no rule changes such a plan.
     """
 
     network: Network
@@ -47,7 +55,7 @@ class LogicalPlan:
     interior: frozenset[str] = frozenset()
     threshold: float = 1.0
     frozen: frozenset[str] = frozenset()
-    by_model: str = ""
+    by_model: ByModel | None = None
     full_macs: int = 0
     """Multiply-adds of one full inference, before any rule."""
     _geometries: list[Geometry] = field(default_factory=list, repr=False)
@@ -173,18 +181,39 @@ class Stage:
     batch: int | None
 
 
+class Lowered(NamedTuple):
+    """The stages of a plan, and the views that they read."""
+
+    stages: tuple[Stage, ...]
+    views: frozenset[str]
+
+
 @dataclass(frozen=True, eq=False)
 class PhysicalPlan:
     """What the executor runs: stages over groups of batches, and the views that must be materialized first.
 
-    Each step's work and seconds are those of one launch, for a batch of the stage.
+    Each step's work and seconds are those of one launch, for a batch of the stage.  They are ``lowering``'s, which is
+    called when they are first read: a plan that is left to the model itself does without.
     """
 
     logical: LogicalPlan
     backend: Backend
-    stages: tuple[Stage, ...]
-    views: frozenset[str]
+    lowering: Callable[[], Lowered]
     threads: int = 1
+
+    @cached_property
+    def _lowered(self) -> Lowered:
+        return self.lowering()
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """In their order."""
+        return self._lowered.stages
+
+    @property
+    def views(self) -> frozenset[str]:
+        """The layers whose views are read."""
+        return self._lowered.views
 
     @property
     def threads_per_group(self) -> int:
@@ -198,7 +227,9 @@ class PhysicalPlan:
 
     @cached_property
     def seconds(self) -> float:
-        """Estimated seconds of all stages, on ``threads`` that share the work evenly."""
+        """Estimated seconds of all stages, or of the model itself, on ``threads`` that share the work evenly."""
+        if self.logical.by_model:
+            return self.logical.by_model.seconds / self.threads
         return sum(self.seconds_of(step) for stage in self.stages for step in stage.steps) / self.threads
 
     def seconds_of(self, step: Step) -> float:

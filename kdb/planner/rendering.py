@@ -83,10 +83,13 @@ def _unreached(e: Explanation) -> str:
 def _memory(m: Memory) -> str:
     """What is expected, and of what."""
     parts = [f"{size(m.result)} of result"] if m.result else []
-    parts.append(f"{size(m.views)} of views")
-    parts += [f"{size(m.layouts)} of layouts"] if m.layouts else []
-    each = f"each of {m.workers} workers" if m.workers > 1 else "one worker"
-    parts.append(f"{size(m.worker)} and {size(m.scratch)} of scratch in {each}")
+    if m.workers:
+        parts.append(f"{size(m.views)} of views")
+        parts += [f"{size(m.layouts)} of layouts"] if m.layouts else []
+        each = f"each of {m.workers} workers" if m.workers > 1 else "one worker"
+        parts.append(f"{size(m.worker)} and {size(m.scratch)} of scratch in {each}")
+    else:
+        parts.append(f"{size(m.check)} in the model itself")
     text = f"{size(m.total)} beside weights: {', '.join(parts)}"
     # What is available changes all the time, and EXPLAIN prints the same each time.
     return text if m.limit is None or m.is_auto else f"{text}; {size(m.limit)} allowed"

@@ -177,7 +177,7 @@ def statistics(plan: PhysicalPlan, measured: Measured, positions: int, seconds: 
 
     ``seconds`` are by phase; those of each stage, summed over its workers, are added to them.
     """
-    steps = [step for stage in plan.stages for step in stage.steps]
+    steps = [] if plan.logical.by_model else [step for stage in plan.stages for step in stage.steps]
     return Stats(
         naive_macs=plan.logical.full_macs * positions,
         executed_macs=measured.macs,

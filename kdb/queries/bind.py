@@ -13,6 +13,7 @@ import numpy as np
 
 from kdb.errors import BindError
 from kdb.execution.occlusion import Occlusion, Replacement, SegmentFill
+from kdb.frontends.state.snapshot import Snapshot
 from kdb.geometry import Laid, Segments, Size
 from kdb.images.image import Origin, Pixels, SourceImage
 from kdb.images.preprocessing import Prepared
@@ -43,6 +44,7 @@ class BoundQuery:
     to          reads the image that a cosine is with; None for other scores
     tuned       where a tuned threshold comes from, in words; empty for others
     seconds     the time that binding took, most of which is to load and trace the model
+    snapshot    of a module that the query was given, as it was then
     """
 
     query: syntax.Occlude
@@ -54,6 +56,7 @@ class BoundQuery:
     to: Callable[[], SourceImage] | None = None
     tuned: str = ""
     seconds: float = 0.0
+    snapshot: Snapshot | None = field(default=None, repr=False)
     _directions: dict[str, Logits] = field(default_factory=dict, repr=False)
     """By the model's identity, that of the image that a cosine is with: read once for all images of a query."""
 
@@ -237,6 +240,8 @@ def bind(
     if query.into is not None:
         format_of(query.into).check(model.input_shape[1:], not isinstance(query.region, syntax.At))
     checkpoint()
+    # Held by the query, which holds such a module too, it is the same when the module is run.
+    snapshot = model.snapshot() if model.is_let_go else None
     traced, origin = catalog.traced(model), ""
     checkpoint()
     if query.threshold is not None and query.threshold.auto:
@@ -247,7 +252,8 @@ def bind(
     read = reading(query, traced, arguments)
     if read is not None:
         query, traced = read.query, read.planned()
-    return BoundQuery(query, arguments, traced, selection, retrace, read, to, origin, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return BoundQuery(query, arguments, traced, selection, retrace, read, to, origin, seconds, snapshot)
 
 
 def _once(*notes: tuple[str, ...]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 
 from kdb.execution.engine import Engine, Planned
 from kdb.geometry import IntArray
@@ -48,7 +49,7 @@ def strategy_for(engine: Engine, bound: BoundQuery, anytime: bool = False) -> St
 
     selection, seed = bound.selection, engine.settings["seed"]
     stride = bound.stride or syntax.DEFAULT_STRIDE
-    together = engine.together(bound.permissions, selection.positions.shape[1])
+    together = partial(engine.together, bound.permissions, selection.positions.shape[1])
     strategy: Strategy = strategy_of(
         bound.query, selection.grid.shape[:-1], stride, len(selection.cells), seed, gain, together
     )

@@ -40,7 +40,8 @@ class Stats:
 
     ``seconds`` has the elapsed seconds to find and ``trace`` the model, to ``plan``, to ``materialize``, to
     ``execute`` and to ``check`` the map, and their ``total``, which leaves out reading the image; keys that end in
-    ``(threads)`` are sums over the workers.  ``kernels`` counts the layers that each kernel was chosen for.
+    ``(threads)`` are sums over the workers.  ``kernels`` counts the layers that each kernel was chosen for;
+    it is empty where the model itself evaluated everything.
     """
 
     naive_macs: int

@@ -36,7 +36,7 @@ def strategy_of(
     cells: int,
     seed: int,
     gain: Callable[[Fidelity], float] = lambda _: 1.0,
-    together: int = 1,
+    together: Callable[[], int] = lambda: 1,
 ) -> Strategy:
     """The strategy for evaluating ``query`` on ``cells`` positions.
 
@@ -52,7 +52,8 @@ def strategy_of(
         seed: of all random choices.
         gain: how many times as fast a position is evaluated at a low fidelity, 0 if it cannot be; called only where
             that is permitted.
-        together: how many positions are evaluated at full speed; rounds that depend on scores are multiples of it.
+        together: how many positions are evaluated at full speed; rounds that depend on scores are multiples of it.  It
+            is called only where there are several rounds.
 
     Raises:
         BindError: for a DRILL DOWN that no coarse stride satisfies.
@@ -76,8 +77,8 @@ def strategy_of(
         if (cheaper or not alive) and gain(Fidelity.FROZEN) >= MIN_GAIN:
             cheaper.append(Fidelity.FROZEN)
         if cheaper:
-            return MultiFidelity(sides, goal, important, seed, together, cheaper)
-    return Progressive(sides, goal, important, seed, together)
+            return MultiFidelity(sides, goal, important, seed, together(), cheaper)
+    return Progressive(sides, goal, important, seed, together())
 
 
 def anytime_of(query: syntax.Occlude, shape: Size | None, places: IntArray, seed: int) -> Strategy:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import math
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import ClassVar
 
 from kdb.system.locks import ProcessLock
 
@@ -23,15 +22,6 @@ USUAL = 32 << 20
 """The thresholds outside of queries, in bytes: those to which glibc raises its own after a large array is freed."""
 
 
-class _Statistics(ctypes.Structure):
-    """What glibc's mallinfo2 gives; ``fordblks`` are the bytes that are free and not returned to the system."""
-
-    _fields_: ClassVar = [
-        *((name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks")),
-        *((name, ctypes.c_size_t) for name in ("uordblks", "fordblks", "keepcost")),
-    ]
-
-
 class _Allocator:
     """Counts the queries that compute: the first one raises the process's thresholds, the last one restores them."""
 
@@ -39,12 +29,10 @@ class _Allocator:
         # On other systems (musl, macOS, Windows) nothing is changed.
         library = ctypes.CDLL(None) if sys.platform == "linux" else None
         self._library = library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
-        self._statistics = getattr(library, "mallinfo2", None)
-        if self._statistics is not None:
-            self._statistics.restype = _Statistics
         self._lock = ProcessLock(self._renew)
         self._users = 0
-        self._waiting: threading.Timer | None = None
+        self._left = 0.0
+        self._waiting: threading.Thread | None = None
 
     def _renew(self) -> None:
         """In a forked process: its other threads, and their queries, are not in it."""
@@ -54,9 +42,6 @@ class _Allocator:
         """Begin a query."""
         with self._lock:
             self._users += 1
-            if self._waiting is not None:
-                self._waiting.cancel()
-                self._waiting = None
             if self._users == 1:
                 self._thresholds(KEEP)
 
@@ -66,22 +51,25 @@ class _Allocator:
             self._users = max(self._users - 1, 0)
             if self._users == 0:
                 self._thresholds(USUAL)
-                if self._library is not None and self._free() >= 2 * USUAL:
-                    self._waiting = threading.Timer(IDLE, self._trim)
-                    self._waiting.daemon = True
+                self._left = time.monotonic()
+                if self._library is not None and self._waiting is None:
+                    self._waiting = threading.Thread(target=self._trim_when_idle, daemon=True)
                     with suppress(RuntimeError):  # no thread can start, as when the interpreter ends
                         self._waiting.start()
 
-    def _trim(self) -> None:
-        """Return what is free to the system, unless a query has begun."""
-        with self._lock:
-            self._waiting = None
-            if self._users == 0 and self._library is not None:
-                self._library.malloc_trim(0)
-
-    def _free(self) -> float:
-        """Bytes that are free in the process; infinite where that is not known."""
-        return math.inf if self._statistics is None else self._statistics().fordblks
+    def _trim_when_idle(self) -> None:
+        """Return what is free to the system IDLE seconds after the last query, unless another one computes then."""
+        left = IDLE
+        while left > 0:
+            time.sleep(left)
+            with self._lock:
+                left = self._left + IDLE - time.monotonic()
+                if self._users or left <= 0:
+                    self._waiting = None
+                if self._users:
+                    return
+                if left <= 0 and self._library is not None:
+                    self._library.malloc_trim(0)
 
     def _thresholds(self, size: int) -> None:
         if self._library is not None:
@@ -97,8 +85,9 @@ def retained() -> Iterator[None]:
     """Within this context large arrays reuse freed memory; otherwise glibc maps each anew, with a fault for every page.
 
     A query makes and frees arrays of megabytes thousands of times.  On Inception3 page faults took a tenth of the time;
-    with this they take a third of that.  IDLE seconds after the last query free memory is returned to the system, where
-    it is more than glibc keeps by itself: queries, and rounds of one, that follow one another would fault for it anew.
+    with this they take a third of that.  IDLE seconds after the last query free memory is returned to the system:
+    queries, and rounds of one, that follow one another would fault for it anew.  To ask first how much is free takes as
+    long as to return it, up to 10 ms where memory is in many pieces.
     """
     _allocator.enter()
     try:

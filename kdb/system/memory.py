@@ -88,7 +88,7 @@ def _machine() -> Iterator[int]:
 
 
 def _containers() -> Iterator[int]:
-    """What is left in each control group of Linux that this process is in, of version 2 and 1."""
+    """What is left in each control group of Linux that this process is in, of version 2 and 1, and that limits it."""
     with suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
@@ -100,8 +100,9 @@ def _containers() -> Iterator[int]:
             own = PurePosixPath(path.lstrip("/"))
             for folder in (own, *own.parents) if own.parts else (own,):
                 with suppress(OSError, ValueError):  # "max", for one
-                    limit, used = (int((root / folder / name).read_text()) for name in files)
-                    yield limit - used + _files(root / folder / "memory.stat")
+                    limit, used = (root / folder / name for name in files)
+                    if (most := int(limit.read_text())) < sys.maxsize // 2:  # version 1 has no other word for "max"
+                        yield most - int(used.read_text()) + _files(root / folder / "memory.stat")
 
 
 def _files(statistics: Path) -> int:

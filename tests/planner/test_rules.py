@@ -417,7 +417,7 @@ def test_few_positions_are_one_batch_that_no_rule_changes() -> None:
     after = few(2, compared=2)
     assert isinstance(after, LogicalPlan)
     assert (len(after.batches), after.groups, after.full_batch, after.cut) == (1, ((0,),), 3, 1)
-    assert after.by_model.endswith(" or more of views, deltas and check")
+    assert after.by_model.because.endswith(" or more of views, deltas and check")
     context = replace(CONTEXT, permissions=Permissions(alone=True), compared=1)
     whole, history = optimize(LogicalPlan.naive(after.network, after.positions[:1], after.patch), context)
     reasons = {applied.rule.name: applied.reason for applied in history if not applied.fired}

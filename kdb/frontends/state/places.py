@@ -11,7 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
-from operator import is_
+from operator import attrgetter, is_
 from types import CellType, FunctionType, MappingProxyType, ModuleType
 from typing import Any, Protocol
 
@@ -196,25 +196,36 @@ class _Global(Place):
 
 
 class _Laid(Place):
-    """Where the numbers of a tensor lie, and whether it requires a gradient."""
+    """Where the numbers of tensors lie, as far as that can be told, and whether each requires a gradient."""
 
-    def __init__(self, tensor: torch.Tensor) -> None:
-        self._tensor, self._needs_gradient = tensor, tensor.requires_grad
-        self._before = None if is_elsewhere(tensor) else tensor.detach()
-        self._where = self._now()
+    def __init__(self, tensors: Sequence[torch.Tensor]) -> None:
+        self._tensors = tensors
+        self._strided = [tensor for tensor in tensors if not is_elsewhere(tensor)]
+        self._before = [tensor.detach() for tensor in self._strided]
+        self._needs_gradient, self._where = self._needing(tensors), self._places(self._strided)
 
-    def _now(self) -> tuple[object, ...]:
-        tensor = self._tensor
-        return () if self._before is None else (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+    @staticmethod
+    def _needing(tensors: Iterable[torch.Tensor]) -> list[bool]:
+        return list(map(_needs_gradient, tensors))
+
+    @staticmethod
+    def _places(tensors: Sequence[torch.Tensor]) -> tuple[list[object], ...]:
+        return tuple(list(map(told, tensors)) for told in _WHERE)
 
     def same(self) -> bool:
-        return self._tensor.requires_grad == self._needs_gradient and self._now() == self._where
+        return self._needing(self._tensors) == self._needs_gradient and self._places(self._strided) == self._where
 
     def _put_back(self) -> None:
-        if self._tensor.requires_grad != self._needs_gradient:
-            self._tensor.requires_grad_(self._needs_gradient)
-        if self._before is not None and self._now() != self._where:
-            self._tensor.data = self._before
+        for tensor, needed in zip(self._tensors, self._needs_gradient, strict=True):
+            if tensor.requires_grad != needed:
+                tensor.requires_grad_(needed)
+        for tensor, before in zip(self._strided, self._before, strict=True):
+            if self._places([tensor]) != self._places([before]):
+                tensor.data = before
+
+
+_needs_gradient = attrgetter("requires_grad")
+_WHERE = (torch.Tensor.data_ptr, attrgetter("shape"), torch.Tensor.stride, attrgetter("dtype"))
 
 
 class Numbers(Place):
@@ -307,6 +318,7 @@ def places_of(values: Sequence[Any], named: Iterable[Variable], classes: Iterabl
     """
     found: list[Place] = [_Types(values)]
     dicts: dict[type, list[Any]] = {dict: [], OrderedDict: []}
+    tensors: list[torch.Tensor] = []
     holders: list[Any] = []
     slotted: dict[type, list[str]] = {}
     hooks = chain.from_iterable(map(_hooks, values))  # a walk leaves out those that are empty
@@ -315,6 +327,9 @@ def places_of(values: Sequence[Any], named: Iterable[Variable], classes: Iterabl
             dicts[type(value)].append(value)
             continue
         try:
+            if isinstance(value, torch.Tensor):
+                found += [] if type(value) in _TENSORS else [_Laid([value])]
+                tensors += [value] if type(value) in _TENSORS else []
             own = list(_own(value, most))
             most -= sum(each.nbytes for each in own if isinstance(each, Numbers) and each.kept)
             found += own
@@ -328,12 +343,14 @@ def places_of(values: Sequence[Any], named: Iterable[Variable], classes: Iterabl
         except Exception:  # objects may raise anything where they are looked at
             found.append(_Unreadable())
     held = _Attributes(holders)
-    found += [held, _Dicts(dict, held.dicts), *(_Dicts(kind, each) for kind, each in dicts.items())]
+    found += [_Laid(tensors), held, _Dicts(dict, held.dicts), *(_Dicts(kind, each) for kind, each in dicts.items())]
     return [*found, *(_Global(*each) for each in named), *(_Members(vars(kind)) for kind in classes)]
 
 
 _WITHOUT: frozenset[type] = frozenset({list, tuple, set, frozenset, CellType})
 """Built-in types, besides dicts, whose objects have no attributes."""
+_TENSORS = (torch.Tensor, torch.nn.Parameter)
+"""Types whose tensors raise nothing where they are looked at, so that all of them are in one go."""
 _OF_FUNCTIONS = ("__code__", "__defaults__", "__kwdefaults__")
 
 
@@ -346,7 +363,6 @@ def _hooks(value: object) -> list[Any]:
 def _own(value: Any, most: int) -> Iterator[Place]:
     """Of one object, what is no attribute."""
     if isinstance(value, torch.Tensor):
-        yield _Laid(value)
         free = isinstance(value, torch.nn.Parameter) or is_elsewhere(value)
         yield Numbers(value, not free and value.nbytes <= most)
     elif isinstance(value, np.ndarray):

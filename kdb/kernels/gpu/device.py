@@ -366,9 +366,15 @@ def opened() -> Device:
 
 def found() -> Device | None:
     """The device of this process, or None; CuPy is not imported to learn that it is not installed."""
-    if find_spec("cupy") is None:
+    if not _installed():
         return None
     try:
         return opened()
     except DeviceError:
         return None
+
+
+@cache
+def _installed() -> bool:
+    """Looked up once: it takes a quarter of a millisecond, and every query asks."""
+    return find_spec("cupy") is not None

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from kdb.planner.plan import LogicalPlan
+from kdb.planner.plan import ByModel, LogicalPlan
 from kdb.planner.rules.base import Context, Rule
 from kdb.planner.rules.rebatch import full_batch
 from kdb.results.wording import seconds
@@ -39,7 +39,7 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
         return "the model itself does not run on the device"
     if n + 1 > full_batch(network.nodes[1:], context):
         return "with the unmodified image they are more than a batch"
-    inference = sum(context.costs.full(network, node, n + 1).seconds for node in network.nodes[1:]) / (n + 1)
+    inference = context.costs.inference(network, n + 1) / (n + 1)
     own, fixed = inference * (n + 1), inference * (1 + context.compared)
     decided = own <= MARGIN * fixed
     incremental = fixed if decided else fixed + _deltas(plan, context)
@@ -47,7 +47,7 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
     because = f"{own_} expected, {incremental_}{' or more' if decided else ''} of views, deltas and check"
     if own > MARGIN * incremental:
         return f"the model itself: {because}"
-    return replace(plan, batches=(np.arange(n),), groups=((0,),), full_batch=n + 1, by_model=because)
+    return replace(plan, batches=(np.arange(n),), groups=((0,),), full_batch=n + 1, by_model=ByModel(own, because))
 
 
 def _deltas(plan: LogicalPlan, context: Context) -> float:
