@@ -329,9 +329,12 @@ class Catalog:
         model.trace = model.fingerprint(), before
         return before
 
-    def traced(self, model: Model) -> TracedModel:
-        """The network of ``model`` as its module is now; raises ModelError where it cannot be traced."""
-        fingerprint = model.fingerprint()
+    def traced(self, model: Model, fingerprint: str | None = None) -> TracedModel:
+        """The network of ``model`` as its module is now; raises ModelError where it cannot be traced.
+
+        Whoever has just asked for the ``fingerprint`` of its module gives it.
+        """
+        fingerprint = fingerprint or model.fingerprint()
         if model.trace is None or model.trace[0] != fingerprint:
             if model.trace is not None:
                 self.forget(model)

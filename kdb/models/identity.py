@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,8 +16,7 @@ import torch
 from torch import nn
 
 from kdb.frontends.fallback import TorchTail
-from kdb.frontends.state.fingerprint import fingerprint
-from kdb.frontends.state.reach import content
+from kdb.frontends.state.reach import Reached, content
 from kdb.kernels.base import FloatArray, Weight
 from kdb.operators.dense import Flatten
 from kdb.operators.network import Network, Node
@@ -68,7 +68,7 @@ def unexplained(network: Network, module: nn.Module) -> str:
     for node in network:
         if isinstance(node.operator, Opaque):
             tail = node.operator.tail
-            told = tail.digest if isinstance(tail, TorchTail) else fingerprint(tail, hashlib.sha256)
+            told = tail.digest if isinstance(tail, TorchTail) else _read_digest(tail)
             digest.update(f"{node.name} {told}".encode())
         for name in node.operator.weights():
             if not _is_explained(name, network, node, tensors):
@@ -136,3 +136,14 @@ def _equal(array: FloatArray, tensor: torch.Tensor) -> bool:
     if expected.ctypes.data == array.ctypes.data and expected.strides == array.strides:
         return True
     return bool(np.array_equal(array.reshape(-1), expected.reshape(-1)))
+
+
+def _read_digest(tail: object) -> str:
+    """The SHA-256, in hexadecimal, of what a tail can read."""
+    sha = hashlib.sha256()
+    for value, text in Reached(tail):
+        sha.update(text.encode(errors="backslashreplace"))
+        if isinstance(value, torch.Tensor | np.ndarray):
+            with suppress(Exception):  # a tensor of a kind that can neither be read nor saved
+                sha.update(content(value))
+    return sha.hexdigest()

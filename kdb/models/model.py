@@ -156,26 +156,23 @@ class Model:
         return self.preprocessing.input_shape
 
     def fingerprint(self) -> str:
-        """The :func:`kdb.frontends.state.fingerprint.fingerprint` of the module as it is now."""
-        if self.shared:
-            return self.snapshot().fingerprint
-        if self._fingerprint is None:
-            from kdb.frontends.state.fingerprint import fingerprint
-
-            self._fingerprint = fingerprint(self._bare)
+        """That of the module's :class:`~kdb.frontends.state.snapshot.Snapshot` as it is now."""
+        if self.shared or self._fingerprint is None:
+            self._fingerprint = self.snapshot().fingerprint
         return self._fingerprint
 
     def snapshot(self, weights: bool = True) -> Snapshot:
         """The module's as it is now, kept until something changes, other than ``weights`` if these do not count.
 
-        That of a module that was let go is kept as long as another holds it, since it holds the module.
+        That of a module that was let go is kept as long as another holds it, since it holds the module; that of one
+        which nobody else holds is asked for once.
         """
         from kdb.frontends.state.snapshot import Snapshot
 
         found = self._snapshot() if isinstance(self._snapshot, weakref.ref) else self._snapshot
         if found is None or not found.same(weights):
             found = Snapshot(self._bare)
-            self._snapshot = weakref.ref(found) if self.is_let_go else found
+            self._snapshot = found if self.shared and not self.is_let_go else weakref.ref(found)
         return found
 
     def weights_digest(self) -> str:

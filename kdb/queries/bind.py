@@ -44,7 +44,7 @@ class BoundQuery:
     to          reads the image that a cosine is with; None for other scores
     tuned       where a tuned threshold comes from, in words; empty for others
     seconds     the time that binding took, most of which is to load and trace the model
-    snapshot    of a module that the query was given, as it was then
+    snapshot    of a module that others hold; as long as the query does, none is taken where nothing has changed
     """
 
     query: syntax.Occlude
@@ -240,9 +240,8 @@ def bind(
     if query.into is not None:
         format_of(query.into).check(model.input_shape[1:], not isinstance(query.region, syntax.At))
     checkpoint()
-    # Held by the query, which holds such a module too, it is the same when the module is run.
-    snapshot = model.snapshot() if model.is_let_go else None
-    traced, origin = catalog.traced(model), ""
+    snapshot = model.snapshot() if model.shared else None
+    traced, origin = catalog.traced(model, None if snapshot is None else snapshot.fingerprint), ""
     checkpoint()
     if query.threshold is not None and query.threshold.auto:
         assert tuned is not None, "whoever takes THRESHOLD AUTO knows tunings"

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from kdb.frontends.state import snapshot as snapshots
-from kdb.frontends.state.fingerprint import fingerprint
 from kdb.frontends.state.snapshot import Snapshot
 
 
@@ -127,14 +126,14 @@ COMPARED: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
 def test_a_snapshot_tells_a_change_and_puts_it_back(name: str) -> None:
     made, change = {**PUT_BACK, **COMPARED}[name]
     module = network(made())
-    before, snapshot = fingerprint(module), Snapshot(module)
+    before, snapshot = Snapshot(module).fingerprint, Snapshot(module)
     assert snapshot.same() and snapshot.same(weights=False) and snapshot.fingerprint == before
     change(module.held)
     assert not snapshot.same()
     if name in PUT_BACK:
         assert not snapshot.same(weights=False)
         snapshot.restore()
-        assert snapshot.same() and fingerprint(module) == before
+        assert snapshot.same() and Snapshot(module).fingerprint == before
 
 
 def test_weights_are_compared_and_not_put_back() -> None:
@@ -165,6 +164,19 @@ def test_what_is_not_copied_is_compared_all_the_same(monkeypatch: pytest.MonkeyP
     snapshot = Snapshot(module)
     module.held += 1  # type: ignore[assignment,operator]
     assert not snapshot.same() and snapshot.same(weights=False)
+
+
+def test_what_changes_while_a_snapshot_is_taken_is_noticed_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = network([1])
+    before = Snapshot(module).fingerprint
+
+    def late(*arguments: Any, found: Any = snapshots.places_of) -> Any:
+        module.held.append(2)  # type: ignore[operator,union-attr]
+        return found(*arguments)
+
+    monkeypatch.setattr(snapshots, "places_of", late)
+    snapshot = Snapshot(module)
+    assert snapshot.fingerprint == before and not snapshot.same()
 
 
 LEAVES = st.one_of(st.integers(), st.text(max_size=3), st.builds(Plain), st.builds(lambda: torch.zeros(2)))

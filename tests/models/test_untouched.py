@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import kdb
 from kdb.captum import Occlusion
 from kdb.errors import Interrupted, ModelError
-from kdb.frontends.state.fingerprint import fingerprint
+from kdb.frontends.state.snapshot import Snapshot
 from kdb.frontends.state.untouched import untouched
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
@@ -104,9 +104,9 @@ def ask(module: nn.Module) -> kdb.HeatMap:
 
 def test_a_query_leaves_all_as_it_was() -> None:
     module, outputs = with_hooks(Writing())
-    before, digest = snapshot(module), fingerprint(module)
+    before, digest = snapshot(module), Snapshot(module).fingerprint
     ask(module)
-    assert snapshot(module) == before and not outputs and fingerprint(module) == digest
+    assert snapshot(module) == before and not outputs and Snapshot(module).fingerprint == digest
     module.eval()
     before = snapshot(module)
     assert Occlusion(module).why_not(torch.rand(1, 3, 12, 12)) is None
@@ -132,16 +132,16 @@ def test_what_is_not_dense_or_has_no_memory_is_left_alone() -> None:
     module.strange = [open, iter([1]), (n for n in ()), memoryview(b"1"), np.array([{}, None], dtype=object), object()]
     with torch.inference_mode():
         module.inference = torch.zeros(3)
-    digest = fingerprint(module)
+    digest = Snapshot(module).fingerprint
     with untouched(module):
         module.half += 1
         with torch.inference_mode():
             module.inference += 1
         module.strange.clear()
-    assert fingerprint(module) == digest
+    assert Snapshot(module).fingerprint == digest
     assert float(module.half[0]) == 1 and float(module.inference[0]) == 0 and len(module.strange) == 6
     module.half[1] = 5
-    assert fingerprint(module) != digest
+    assert Snapshot(module).fingerprint != digest
 
 
 def test_a_tensor_that_was_written_to_is_the_same_object_in_the_same_memory() -> None:

@@ -236,14 +236,14 @@ class Numbers(Place):
         self._before = value.detach() if isinstance(value, torch.Tensor) and not is_elsewhere(value) else value
         self._copy = _copied(self._before) if kept else None
         data = content(value)
-        self._digest = xxh3_128_digest(data)
+        self.digest = xxh3_128_digest(data)
         # Those of most tensors are their own memory, and need not be looked up again.
         self._data = data if isinstance(data, np.ndarray) and _is_memory_of(data, value) else None
 
     def same(self) -> bool:
         """Whether they have the digest that they had."""
         data: Any = content(self._before) if self._data is None else self._data
-        return xxh3_128_digest(data) == self._digest
+        return xxh3_128_digest(data) == self.digest
 
     def _put_back(self) -> None:
         if self._copy is None:
