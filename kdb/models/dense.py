@@ -6,13 +6,16 @@ it makes one that gives a number for each class, and behind the model itself a r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping, MutableMapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
+from xxhash import xxh3_128_digest
 
 from kdb.geometry import Part, Size
 from kdb.kernels.base import Array, Instruction
@@ -25,6 +28,10 @@ from kdb.operators.regions import ObservedMean, RegionMean
 
 REGION, CELLWISE, MEAN = "over.region", "over.activation", "over.mean"
 """The names of the layers that a head adds; those of the model's own are paths of modules, which have no such part."""
+
+HEADS_KEPT = 8
+"""Of one network, the heads that were asked for last."""
+_behind: MutableMapping[Network, OrderedDict[Hashable, Network]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +75,20 @@ class Head:
         return found
 
     def behind(self, network: Network) -> Network:
-        """The network whose output is the means, one cell."""
+        """The network whose output is the means, one cell; the same object for a head that says the same.
+
+        So plans of it are found again, as are those of a network without a head.
+        """
+        known = _behind.setdefault(network, OrderedDict())
+        key = self.part, self.activation, self.observed, self.weights.shape, xxh3_128_digest(self.weights.tobytes())
+        if key not in known:
+            known[key] = self._put_behind(network)
+            if len(known) > HEADS_KEPT:
+                known.popitem(last=False)
+        known.move_to_end(key)
+        return known[key]
+
+    def _put_behind(self, network: Network) -> Network:
         layers: list[tuple[str, Operator, tuple[str, ...]]] = [(n.name, n.operator, n.inputs) for n in network]
         last = network.output.name
         if self.part.extent != self.size:

@@ -163,6 +163,16 @@ def test_what_the_region_does_not_read_is_not_evaluated(street: kdb.Session, pic
     assert [line[1] for line in unreached] == ["applied", "applied"]
 
 
+def test_plans_for_the_same_region_are_found_again(street: kdb.Session, picture: np.ndarray) -> None:
+    plans = street._engine._plans
+    first = street.execute(Q + " OVER PREDICTED", {"x": picture})
+    known = set(plans)
+    again = street.execute(Q + " OVER PREDICTED", {"x": picture})
+    assert set(plans) == known and np.array_equal(first.values, again.values)
+    street.execute(Q + " OVER box(0, 0, 3, 3)", {"x": picture})
+    assert set(plans) > known
+
+
 def test_explain_reads_no_image_and_says_what_that_means(street: kdb.Session) -> None:
     plan = street.explain(Q, {"x": "there-is-none.png"})
     assert "note: OVER PREDICTED is of each image; planned over the whole output" in plan
