@@ -176,7 +176,8 @@ class Engine:
         most = available() if limit is None else limit
         within(result + POSITION_BYTES * len(positions), f"a map of {len(positions):,} positions", most, limit is None)
         planned = self._kept_plan(network, positions, patch, permissions, uniform)
-        size = max(len(batch) for batch in planned.physical.logical.batches)
+        logical = planned.physical.logical
+        size = logical.full_batch if logical.by_model else max(map(len, logical.batches))
         compared = min((wanted(self.settings["verify"], len(positions) if asked is None else asked) or 0) + 1, AT_ONCE)
         while True:
             taken = memory(planned.physical, result, most, limit is None, compared, network)

@@ -270,7 +270,7 @@ def in_full(
 
     Before them, ``unmodified`` takes those of the ``image`` itself, [1, K], which is in the first batch.
     """
-    with all_threads(threads), reference.several():
+    with all_threads(threads):
         for first in range(0 if unmodified is None else -1, len(positions), batch):
             checkpoint()
             members = np.arange(max(first, 0), min(first + batch, len(positions)))

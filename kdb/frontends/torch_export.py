@@ -110,7 +110,8 @@ def _export(module: torch.nn.Module, example: torch.Tensor) -> ExportedProgram:
         where = f" in layer '{frames[-1]}'" if frames else ""
         reason = first_line(error)
         if "Constraints violated" in reason:
-            reason = "its forward fixes the size of the batch, as len(x) does; x.shape[0] leaves it open"
+            reason = "its forward fixes the size of the batch, as len(x) and float(x.shape[0]) do; "
+            reason += "x.shape[0] itself leaves it open"
         elif "data-dependent" in reason:
             reason = "its forward branches on the values of a tensor, as `if x.sum() > 0` does; "
             reason += "torch.where and torch.cond can be traced instead"

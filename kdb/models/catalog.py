@@ -33,6 +33,7 @@ from kdb.models.model import Model
 from kdb.models.reference import Logits, ModuleReference
 from kdb.operators.network import Network
 from kdb.system.interrupts import deferred
+from kdb.system.locks import MODULES
 from kdb.system.paths import ANYWHERE, Root
 
 log = logging.getLogger(__name__)
@@ -338,7 +339,8 @@ class Catalog:
         if model.trace is None or model.trace[0] != fingerprint:
             if model.trace is not None:
                 self.forget(model)
-            model.trace = fingerprint, self._trace(model)
+            with MODULES:
+                model.trace = fingerprint, self._trace(model)
             self._traced.add(model)
         traced: TracedModel = model.trace[1]
         return traced

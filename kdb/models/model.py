@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdb.errors import BindError, ModelError
 from kdb.images.preprocessing import Preprocessing, choice
+from kdb.system.locks import MODULES
 
 if TYPE_CHECKING:
     import torch
@@ -169,11 +170,12 @@ class Model:
         """
         from kdb.frontends.state.snapshot import Snapshot
 
-        found = self._snapshot() if isinstance(self._snapshot, weakref.ref) else self._snapshot
-        if found is None or not found.same(weights):
-            found = Snapshot(self._bare)
-            self._snapshot = found if self.shared and not self.is_let_go else weakref.ref(found)
-        return found
+        with MODULES:
+            found = self._snapshot() if isinstance(self._snapshot, weakref.ref) else self._snapshot
+            if found is None or not found.same(weights):
+                found = Snapshot(self._bare)
+                self._snapshot = found if self.shared and not self.is_let_go else weakref.ref(found)
+            return found
 
     def weights_digest(self) -> str:
         """The :func:`kdb.models.identity.weights_digest` of the module, cached until the fingerprint changes."""

@@ -66,7 +66,7 @@ class ModuleReference:
             return
         self._guarded = True
         try:
-            with untouched(self._module, None if self._snapshot is None else self._snapshot()):
+            with untouched(self._module, self._snapshot):
                 yield
         finally:
             self._guarded = False

@@ -22,6 +22,7 @@ from kdb.models.identity import unexplained, weights_digest
 from kdb.models.reference import ModuleReference
 from kdb.operators.network import Network
 from kdb.system.interrupts import deferred
+from kdb.system.locks import MODULES
 
 TRACES_KEPT = 4
 """Of one module, for inputs of different sizes."""
@@ -51,6 +52,10 @@ class Traces:
 
         Raises ModelError where the module cannot be traced.
         """
+        with MODULES:
+            return self._get(images, output)
+
+    def _get(self, images: Tensor, output: Tensor) -> TracedModule:
         if self._snapshot is None or not self._snapshot.same():
             snapshot = Snapshot(self.module)
             if self._snapshot is None or snapshot.fingerprint != self._snapshot.fingerprint:

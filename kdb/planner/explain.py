@@ -27,6 +27,9 @@ from kdb.planner.rules import Context, incremental
 from kdb.planner.rules.aggregates import first_spread
 from kdb.planner.rules.rebatch import full_batch
 
+MODEL = "model"
+"""The stage and kernel of layers that are left to the model itself, whatever computes them there."""
+
 
 @dataclass(frozen=True)
 class RuleLine:
@@ -160,6 +163,7 @@ def explain(
     queried = n if logical.duplicates is None else len(logical.duplicates)
     macs = plan.macs_by_layer
     lines = []
+    measured = None if logical.by_model else measured  # which tells nothing of its layers
     for stage in plan.stages:
         for step in stage.steps:
             node = step.node
@@ -171,8 +175,8 @@ def explain(
                     operator=node.operator.label,
                     params=dict(node.operator.params()),
                     inputs=node.inputs,
-                    stage=stage.name,
-                    kernel=step.kernel.name,
+                    stage=MODEL if logical.by_model else stage.name,
+                    kernel=MODEL if logical.by_model else step.kernel.name,
                     interior=step.interior,
                     box=step.extent,
                     map=node.shape.size,
@@ -185,6 +189,7 @@ def explain(
                 )
             )
     largest = max(len(batch) for batch in logical.batches)
+    stages = (Stage(MODEL, (), (), logical.full_batch),) if logical.by_model else plan.stages
     return Explanation(
         query=text,
         strategy=note,
@@ -220,7 +225,7 @@ def explain(
         rules=tuple(
             RuleLine(a.rule.name, a.fired, a.reason, round(a.seconds * 1e3, 3), not a.rule.exact) for a in history
         ),
-        stages=tuple(_totals(stage, [line for line in lines if line.stage == stage.name], n) for stage in plan.stages),
+        stages=tuple(_totals(stage, [line for line in lines if line.stage == stage.name], n) for stage in stages),
         layers=tuple(lines),
     )
 

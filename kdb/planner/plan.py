@@ -19,7 +19,7 @@ from kdb.planner.footprints import Core, Geometry
 
 
 class ByModel(NamedTuple):
-    """The thread-seconds that the model itself is expected to take, and why it is to be run, in words."""
+    """The thread-seconds that the model itself is expected to take for the positions, and why it is run, in words."""
 
     seconds: float
     because: str

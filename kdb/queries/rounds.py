@@ -107,7 +107,8 @@ class Rounds:
         planned = plan_round(engine, bound, positions, self.strategy.fidelity)
         self.planned = self.planned or planned
         self.seconds["plan"] += time.perf_counter() - begun
-        run = self._by_model if planned.naive and not self._analyze else self._by_engine
+        left = planned.physical.logical.by_model or (planned.naive and not self._analyze)
+        run = self._by_model if left else self._by_engine
         stop = run(planned)
         self._finished += len(self._cells)
         self._last = time.perf_counter() - begun

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import torch
+
 from kdb.errors import BindError, ExecutionError
 from kdb.execution.engine import Engine, Progress, default_settings
 from kdb.language.arguments import Arguments
@@ -85,7 +87,8 @@ class Environment:
                     "a progress callback cannot use the session whose query it is called by; "
                     "give it a session of its own, kdb.connect()"
                 )
-            with interruptible(), memory.told(), after_fork(), (call.allowance if call else Allowance()).running():
+            allowance = call.allowance if call else Allowance()
+            with interruptible(), memory.told(), after_fork(), allowance.running(), _in_float32():
                 yield
 
     def _renew(self) -> None:
@@ -117,3 +120,10 @@ class Environment:
                 "the study '%s' has a damaged or outdated calibration; CALIBRATE makes it anew", self.study.path
             )
         return found or calibration.kept(machine)
+
+
+@contextmanager
+def _in_float32() -> Iterator[None]:
+    """Where a caller's autocast is off: it would round what maps are made of, and the model itself, to 16 bits."""
+    with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        yield

@@ -42,6 +42,12 @@ _locks: WeakSet[ProcessLock] = WeakSet()
 WARNINGS = ProcessLock()
 """Held in ``warnings.catch_warnings``, which swaps a list of the whole process: two threads must not interleave."""
 
+MODULES = ProcessLock()
+"""Held while a module that others hold is looked at, traced or run, so that threads take turns.
+
+It is one for all modules: two may share parts, and to trace one changes state of the whole process.
+"""
+
 
 def _renew() -> None:
     for lock in list(_locks):

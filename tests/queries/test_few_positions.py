@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -180,3 +181,30 @@ def test_a_module_that_takes_one_memory_layout_alone_has_it() -> None:
     with torch.no_grad():
         close(found[0], module(image).T.numpy(), 1e-5)
     assert np.array_equal(*found)
+
+
+@pytest.mark.parametrize(
+    ("setting", "largest"), [("batch_size = 64", 4), ("batch_size = 2", 2), ("memory_limit = 7", 2)]
+)
+def test_the_model_takes_no_more_at_a_time_than_is_allowed(setting: str, largest: int, batches: list[int]) -> None:
+    db = session(
+        nn.Sequential(nn.Conv2d(3, 256, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(256, 4))
+    )
+    given = {"i": IMAGE, "at": np.array([[0, 0], [3, 4], [9, 9]])}
+    whole = db.execute(QUERY, given)
+    batches.clear()
+    db.execute(f"SET {setting}")
+    limited = db.execute(QUERY, given)
+    assert by_model(limited) and max(batches) == largest and sum(batches) == 4
+    np.testing.assert_allclose(limited.values, whole.values, rtol=1e-5, atol=1e-6)
+
+
+def test_explain_analyze_runs_what_the_query_runs(batches: list[int]) -> None:
+    db = session(body(*head()))
+    given = {"i": IMAGE, "at": np.array([[0, 0]])}
+    plan = json.loads(str(db.execute(f"EXPLAIN (FORMAT json) {QUERY}", given)))
+    assert not batches and {line["kernel"] for line in plan["layers"]} == {"model"}
+    analyzed = json.loads(str(db.execute(f"EXPLAIN ANALYZE (FORMAT json) {QUERY}", given)))
+    assert batches == [2] and analyzed["measured_seconds"] > 0
+    assert {line["measured_seconds"] for line in analyzed["layers"]} == {None}
+    assert db.execute(QUERY, given).stats.kernels == {}

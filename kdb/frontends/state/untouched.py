@@ -16,6 +16,7 @@ from kdb.errors import ModelError, printable
 from kdb.frontends.check import first_line
 from kdb.frontends.state.snapshot import Snapshot
 from kdb.system.interrupts import deferred
+from kdb.system.locks import MODULES
 
 log = logging.getLogger(__name__)
 
@@ -23,15 +24,19 @@ Restore = Callable[[], object]
 
 
 @contextmanager
-def untouched(module: torch.nn.Module, snapshot: Snapshot | None = None) -> Iterator[None]:
+def untouched(module: torch.nn.Module, taken: Callable[[], Snapshot] | None = None) -> Iterator[None]:
     """Put the module into eval mode; on exit, it and all that its forward can write is as it was, also after errors.
 
     That is the modes of all layers, buffers (in place: the tensors stay the same objects), hooks, whether tensors
     require a gradient, attributes and what they hold, such as counters and lists, variables of closures and of modules,
     and the random numbers that PyTorch, NumPy and Python draw next.  Values that a forward writes into a parameter in
-    place stay.  A ``snapshot`` of the module as it is now saves taking one.
+    place stay.  Threads take turns.  Where a snapshot of the module as it is may be there already, ``taken`` gives it.
     """
-    snapshot = snapshot or Snapshot(module)
+    with MODULES:
+        yield from _untouched(module, taken() if taken is not None else Snapshot(module))
+
+
+def _untouched(module: torch.nn.Module, snapshot: Snapshot) -> Iterator[None]:
     drawn = [*_random_states(), *(each for value in snapshot.generators for each in _generator(value))]
     modes = {part: part.training for part in module.modules()}
     trains = any(modes.values())  # else there is nothing to change, and both calls take a millisecond

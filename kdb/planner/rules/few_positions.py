@@ -37,17 +37,20 @@ def apply(plan: LogicalPlan, context: Context) -> LogicalPlan | str:
         return "the query permits an approximation"
     if not context.costs.backend.traits.computes_on_host:
         return "the model itself does not run on the device"
-    if n + 1 > full_batch(network.nodes[1:], context):
+    if n + 1 > full_batch(network.nodes[1:], replace(context, batch_size=None)):
         return "with the unmodified image they are more than a batch"
     inference = context.costs.inference(network, n + 1) / (n + 1)
     own, fixed = inference * (n + 1), inference * (1 + context.compared)
     decided = own <= MARGIN * fixed
     incremental = fixed if decided else fixed + _deltas(plan, context)
     own_, incremental_ = (seconds(each / context.threads) for each in (own, incremental))
-    because = f"{own_} expected, {incremental_}{' or more' if decided else ''} of views, deltas and check"
+    other = f"{incremental_}{' or more' if decided else ''} of views, deltas and check"
+    because = f"{own_} expected with the unmodified image, {other}"
     if own > MARGIN * incremental:
         return f"the model itself: {because}"
-    return replace(plan, batches=(np.arange(n),), groups=((0,),), full_batch=n + 1, by_model=ByModel(own, because))
+    batches, size = (np.arange(n),), min(n + 1, context.batch_size or n + 1)
+    by_model = ByModel(inference * n, because)
+    return replace(plan, batches=batches, groups=((0,),), full_batch=size, by_model=by_model)
 
 
 def _deltas(plan: LogicalPlan, context: Context) -> float:
