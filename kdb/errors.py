@@ -244,10 +244,15 @@ def behind_of(error: BaseException, contexts: bool = True) -> Iterator[BaseExcep
 
 
 def most_similar(name: str, known: Iterable[str]) -> str | None:
-    """The known name most similar to ``name``, ignoring case; None where none is."""
-    folded = {each.casefold(): each for each in known}
-    close = get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
-    return folded[close[0]] if close else None
+    """The known name most similar to ``name``, ignoring case; None where none is.
+
+    Of several that are as similar, as those that go on with a number, it is the one that is known first.
+    """
+    folded, written = {each.casefold(): each for each in known}, name.casefold()
+    close = get_close_matches(written, folded, n=1, cutoff=0.6)
+    if not close or written in folded:
+        return folded[close[0]] if close else None
+    return next((each for begins, each in folded.items() if begins.startswith(written)), folded[close[0]])
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -86,6 +86,7 @@ PUT_BACK: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     "a dict": (lambda: {"a": 1}, lambda v: v.update(a=2)),
     "a key of a dict": (lambda: {"a": 1}, lambda v: (v.pop("a"), v.update(b=1))),
     "the order of a dict": (lambda: OrderedDict(a=1, b=1), lambda v: v.move_to_end("a")),
+    "an attribute of a dict": (lambda: OrderedDict(a=1), lambda v: setattr(v, "scale", 2)),
     "a dict of a subclass": (lambda: Named(a=1), lambda v: v.update(a=2)),
     "a deque": (lambda: deque([1, 2]), lambda v: v.rotate()),
     "a set": (lambda: {1, 2}, lambda v: v.discard(1)),
@@ -144,6 +145,17 @@ def test_weights_are_compared_and_not_put_back() -> None:
     assert snapshot.same(weights=False) and not snapshot.same()
     snapshot.restore()
     assert not snapshot.same()
+
+
+def test_a_traced_module_has_attributes_too() -> None:
+    module = torch.fx.symbolic_trace(network())
+    module.scale = 1.0  # type: ignore[assignment]
+    meta, snapshot = module.meta, Snapshot(module)
+    module.scale = 2.0  # type: ignore[assignment]
+    module.meta = {}
+    assert not snapshot.same()
+    snapshot.restore()
+    assert snapshot.same() and module.scale == 1.0 and module.meta is meta
 
 
 @pytest.mark.parametrize("made", [Unreadable, lambda: re.compile("a")])

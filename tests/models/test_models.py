@@ -447,6 +447,7 @@ def test_a_channels_last_module_takes_channels_first() -> None:
         ("resnet81", {}, "did you mean 'resnet18'"),
         ("RESNET18", {}, "did you mean 'resnet18'"),
         ("efficientnet_lite9", {}, "did you mean 'efficientnet_lite"),
+        ("efficientnet", {}, "did you mean 'efficientnet_lite0'"),
         ("qqqq", {}, "unknown model 'qqqq'"),
         ("fasterrcnn_resnet50_fpn", {}, "unknown model"),
         ("resnet18", {"weigths": "random"}, "did you mean 'weights'"),

@@ -325,6 +325,7 @@ def places_of(values: Sequence[Any], named: Iterable[Variable], classes: Iterabl
     for value in chain(values, hooks):
         if type(value) in dicts:
             dicts[type(value)].append(value)
+            holders += [] if type(value) is dict else [value]  # others have attributes as well
             continue
         try:
             if isinstance(value, torch.Tensor):

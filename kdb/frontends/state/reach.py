@@ -383,7 +383,9 @@ def _is_installed(module: str) -> bool:
 
 
 def is_left_out(value: object) -> bool:
-    """Whether an object is not looked into."""
+    """Whether an object is not looked into; layers are, wherever their class comes from, as those of torch.fx."""
+    if issubclass(type(value), torch.nn.Module):
+        return False
     module = str(type(value).__module__)
     return _defines_none(module) and not (_top(module) == "kdb" and dataclasses.is_dataclass(value))
 
