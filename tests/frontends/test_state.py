@@ -194,12 +194,12 @@ def test_what_changes_while_a_snapshot_is_taken_is_noticed_by_the_next(monkeypat
 LEAVES = st.one_of(st.integers(), st.text(max_size=3), st.builds(Plain), st.builds(lambda: torch.zeros(2)))
 TREES = st.recursive(
     LEAVES,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3),
-        st.lists(inner, max_size=3).map(deque),
-        st.lists(inner, max_size=3).map(tuple),
-        st.dictionaries(st.text(max_size=2), inner, max_size=3),
-        st.dictionaries(st.text(max_size=2), inner, max_size=3).map(OrderedDict),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(deque)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.text(max_size=2), inner, max_size=3)
+        | st.dictionaries(st.text(max_size=2), inner, max_size=3).map(OrderedDict)
     ),
     max_leaves=12,
 )

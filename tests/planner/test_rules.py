@@ -429,10 +429,11 @@ def test_many_positions_are_not_left_to_the_model() -> None:
     assert isinstance(said, str) and said.endswith("of views, deltas and check")
     assert few(1, alone=False) == "others of the query's positions have a plan of their own"
     assert few(1, precision="bf16") == few(1, threshold=0.5) == "the query permits an approximation"
-    sized = replace(CONTEXT, permissions=Permissions(alone=True), batch_size=4, compared=1)
-    net = network(*chain(*WIDE_NET))
-    said = few_positions.RULE.apply(plan(net), sized)
-    assert said == "with the unmodified image they are more than a batch"
+    assert few(64) == "with the unmodified image they are more than a batch"
+    sized = replace(CONTEXT, permissions=Permissions(alone=True), batch_size=2, compared=1)
+    before = LogicalPlan.naive(network(*chain(*WIDE_NET)), np.array([(0, 0), (4, 4)]), (6, 6))
+    after = fired(few_positions.RULE, before, sized)
+    assert after.full_batch == 2 and after.by_model, "the model itself takes no more at a time than is allowed"
 
 
 def test_incremental() -> None:
