@@ -78,7 +78,7 @@ class TestProcess:
         while not list(cache.glob("traces/*.json")):  # until the model is traced
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.1)
-        time.sleep(5)  # it is planned by then, and 43,681 positions take minutes
+        time.sleep(12)  # it is planned by then, on a slow machine too, and 43,681 positions take minutes
         for _ in range(2):  # the second while the workers finish their batches; it must wait for them as well
             process.send_signal(signal.SIGINT)
             time.sleep(0.05)
