@@ -246,7 +246,7 @@ def behind_of(error: BaseException, contexts: bool = True) -> Iterator[BaseExcep
 def most_similar(name: str, known: Iterable[str]) -> str | None:
     """The known name most similar to ``name``, ignoring case; None where none is.
 
-    Of several that are as similar, as those that go on with a number, it is the one that is known first.
+    Names that begin with it come before others, in their order.
     """
     folded, written = {each.casefold(): each for each in known}, name.casefold()
     close = get_close_matches(written, folded, n=1, cutoff=0.6)

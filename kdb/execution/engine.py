@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -61,7 +60,7 @@ POSITION_BYTES = 300
 
 @dataclass(frozen=True, eq=False)
 class Planned:
-    """A physical plan, what each rule did to it, the seconds that planning took, and the context that it is for.
+    """A physical plan, what each rule did to it, and the context that it is for.
 
     ``network`` is the one that was planned for, before any rule rewrote it; ``memory`` is what the plan takes.
     """
@@ -69,7 +68,6 @@ class Planned:
     network: Network
     physical: PhysicalPlan
     history: tuple[Applied, ...]
-    seconds: float
     context: Context
     memory: Memory
 
@@ -290,13 +288,11 @@ class Engine:
             yield GpuBackend(device, native, precision, self._limit()), profile
 
     def _plan(self, naive: LogicalPlan, context: Context, off: Collection[str] = ()) -> Planned:
-        start = time.perf_counter()
         without = {*self._preset.without, *off}
         switches = {rule.name: self.settings[f"rule.{rule.name}"] and rule.name not in without for rule in RULES}
         logical, history = optimize(naive, context, switches, memo=self._rewritten)
         physical = lower(logical, context)
-        seconds = time.perf_counter() - start
-        return Planned(naive.network, physical, history, seconds, context, memory(physical))
+        return Planned(naive.network, physical, history, context, memory(physical))
 
     def materialize(self, planned: Planned, identity: str, image: Array) -> tuple[MaterializedViews, bool]:
         """The views that a plan reads, and whether they were in the store.

@@ -270,6 +270,7 @@ def in_full(
 
     Before them, ``unmodified`` takes those of the ``image`` itself, [1, K], which is in the first batch.
     """
+    # The model is put back after each batch: what the others call may ask another session about it.
     with all_threads(threads):
         for first in range(0 if unmodified is None else -1, len(positions), batch):
             checkpoint()

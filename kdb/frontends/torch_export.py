@@ -28,7 +28,6 @@ from kdb.frontends.size import require_room
 from kdb.frontends.state.untouched import untouched
 from kdb.frontends.translate import translated
 from kdb.operators.network import Network
-from kdb.system.locks import ProcessLock
 from kdb.system.threads import quiet
 
 
@@ -93,14 +92,11 @@ SMOOTH = {1: "linear", 2: "bilinear", 3: "trilinear"}
 ROUNDS = 5
 """How often a module is translated at most, each time with another node left to PyTorch."""
 
-_alone = ProcessLock()
-"""Locked during an export: PyTorch's exporter, warning filters and loggers are global to the process."""
-
 
 def _export(module: torch.nn.Module, example: torch.Tensor) -> ExportedProgram:
     batch = Dim("batch", min=1)
     try:
-        with _alone, _silent(), torch.no_grad():
+        with _silent(), torch.no_grad():
             program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},), strict=False)
             decomposed: ExportedProgram = program.run_decompositions(_decompositions())
             narrow(decomposed.graph)

@@ -53,23 +53,24 @@ class _Allocator:
                 self._thresholds(USUAL)
                 self._left = time.monotonic()
                 if self._library is not None and self._waiting is None:
-                    self._waiting = threading.Thread(target=self._trim_when_idle, daemon=True)
+                    waiting = threading.Thread(target=self._trim_when_idle, daemon=True)
                     with suppress(RuntimeError):  # no thread can start, as when the interpreter ends
-                        self._waiting.start()
+                        waiting.start()
+                        self._waiting = waiting
 
     def _trim_when_idle(self) -> None:
         """Return what is free to the system IDLE seconds after the last query, unless another one computes then."""
         left = IDLE
-        while left > 0:
+        while True:
             time.sleep(left)
             with self._lock:
                 left = self._left + IDLE - time.monotonic()
-                if self._users or left <= 0:
-                    self._waiting = None
-                if self._users:
-                    return
-                if left <= 0 and self._library is not None:
+                if self._users == 0 and left > 0:
+                    continue
+                self._waiting = None
+                if self._users == 0 and self._library is not None:
                     self._library.malloc_trim(0)
+                return
 
     def _thresholds(self, size: int) -> None:
         if self._library is not None:

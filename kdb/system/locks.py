@@ -45,7 +45,8 @@ WARNINGS = ProcessLock()
 MODULES = ProcessLock()
 """Held while a module that others hold is looked at, traced or run, so that threads take turns.
 
-It is one for all modules: two may share parts, and to trace one changes state of the whole process.
+It is one for all modules: two may share parts, and PyTorch's exporter, warning filters and loggers, which a trace
+changes, are those of the whole process.
 """
 
 

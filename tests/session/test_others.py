@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -63,7 +62,11 @@ def test_a_caller_s_autocast_does_not_round_a_map(stride: int, traced: bool) -> 
     module = Counting().eval()
     expected = kdb.connect().execute(QUERY.format(stride), {"i": IMAGE, "m": module}).values
     db = kdb.connect()
-    ask: Callable[[], np.ndarray] = lambda: db.execute(QUERY.format(stride), {"i": IMAGE, "m": module}).values  # noqa: E731
+
+    def ask() -> np.ndarray:
+        values: np.ndarray = db.execute(QUERY.format(stride), {"i": IMAGE, "m": module}).values
+        return values
+
     if traced:
         ask()
     with torch.autocast("cpu", torch.bfloat16):

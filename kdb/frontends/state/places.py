@@ -328,9 +328,10 @@ def places_of(values: Sequence[Any], named: Iterable[Variable], classes: Iterabl
             holders += [] if type(value) is dict else [value]  # others have attributes as well
             continue
         try:
-            if isinstance(value, torch.Tensor):
-                found += [] if type(value) in _TENSORS else [_Laid([value])]
-                tensors += [value] if type(value) in _TENSORS else []
+            if type(value) in _TENSORS:
+                tensors.append(value)
+            elif isinstance(value, torch.Tensor):
+                found.append(_Laid([value]))
             own = list(_own(value, most))
             most -= sum(each.nbytes for each in own if isinstance(each, Numbers) and each.kept)
             found += own
